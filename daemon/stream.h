@@ -1,0 +1,48 @@
+/* stream: bytes in and out of one non-blocking socket; knows nothing of what they mean.
+ *
+ *   fd ──read──► in ──on_input(stream, bytes)──► how many were used
+ *   out ◄── stream_out() appends, stream_flush() writes ──► fd
+ *
+ * Reading stops while paused. Output that the socket does not take stays in `out` and goes on
+ * when it is writable. Closing is safe inside any callback: the memory is freed one loop later.
+ * One thread.
+ */
+#ifndef RAPYERD_STREAM_H
+#define RAPYERD_STREAM_H
+
+#include "protocol/buf.h"
+#include <event2/event.h>
+
+struct stream;
+
+struct stream_callbacks {
+    /* New bytes: data[0..len) is all that was not used yet. Returns how many are used up (may
+     * be 0). Not called again before more arrived. May close the stream; then returns 0. */
+    size_t (*on_input)(void *arg, const uint8_t *data, size_t len);
+    /* The peer is done or the socket failed: err is 0 for end of stream, else an errno. `rest`
+     * bytes had arrived and were not used. Called once; the owner must call stream_close. */
+    void (*on_end)(void *arg, int err, size_t rest);
+    /* The output buffer went below `low` after having been above it; may be NULL. */
+    void (*on_drained)(void *arg);
+};
+
+/* Takes the fd (made non-blocking, close-on-exec). A connecting socket may be given: bytes flow
+ * once it is writable. NULL on failure, the fd is then closed. */
+struct stream *stream_new(struct event_base *base, int fd, const struct stream_callbacks *cb,
+                          void *arg);
+void stream_close(struct stream *s);
+
+struct buf *stream_out(struct stream *s);   /* append here, then stream_flush */
+void stream_flush(struct stream *s);        /* writes what the socket takes now */
+/* Marks output as pending; written when this loop turn's input has been handled (many answers,
+ * one write). */
+void stream_flush_later(struct stream *s);
+size_t stream_unsent(const struct stream *s);
+size_t stream_unread(const struct stream *s); /* bytes in the input buffer */
+void stream_set_low(struct stream *s, size_t low);
+void stream_pause(struct stream *s, bool paused); /* of reading; unpausing hands over what waits */
+int stream_fd(const struct stream *s);
+/* After what is unsent went out (or `timeout_ms` passed), close. on_end is not called. */
+void stream_close_after_flush(struct stream *s, unsigned timeout_ms);
+
+#endif

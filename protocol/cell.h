@@ -1,0 +1,84 @@
+/* cell: one place in a document's tree, 16 bytes.
+ *
+ *   CELL_UNSET                       never set
+ *   CELL_INLINE  | bytes[15] | tag   a value of up to 14 canonical MessagePack bytes
+ *   CELL_HEAP    | ptr, len  | tag   a longer one
+ *   CELL_RECORD / LIST / DICT        owns the node it points to
+ *
+ * A value is kept as its canonical MessagePack (value.h): reading a document out is copying
+ * bytes. Zeroed memory is CELL_UNSET. A cell owns what it points to; copying the struct moves
+ * the ownership.
+ */
+#ifndef RAPYER_PROTOCOL_CELL_H
+#define RAPYER_PROTOCOL_CELL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct record;
+struct list;
+struct dict;
+
+enum cell_kind { CELL_UNSET, CELL_INLINE, CELL_HEAP, CELL_RECORD, CELL_LIST, CELL_DICT };
+
+#define CELL_INLINE_MAX 14
+
+struct cell {
+    union {
+        struct {
+            uint8_t small[CELL_INLINE_MAX];
+            uint8_t small_len;
+            uint8_t kind;
+        };
+        struct {
+            union {
+                uint8_t *heap;
+                struct record *record;
+                struct list *list;
+                struct dict *dict;
+            };
+            uint32_t heap_len;
+        };
+    };
+};
+_Static_assert(sizeof(struct cell) == 16, "a cell is 16 bytes");
+
+/* All memory of trees comes from here, so that the cache can bound it. Bytes now in use by all
+ * trees of the process, as malloc_usable_size counts them. Not thread-safe (one loop). */
+size_t tree_memory(void);
+void *tree_alloc(size_t n); /* zeroed; aborts when there is none (the one out-of-memory seam) */
+void *tree_realloc(void *p, size_t n);
+void tree_free(void *p);
+
+/* From canonical bytes (copied). */
+struct cell cell_value(const void *bytes, size_t len);
+struct cell cell_int(int64_t v);
+struct cell cell_float(double v);
+struct cell cell_str(const char *s, size_t len);
+struct cell cell_nil(void);
+struct cell cell_copy(const struct cell *c); /* deep */
+void cell_free(struct cell *c);              /* deep; *c is CELL_UNSET afterwards */
+
+/* The canonical bytes of INLINE and HEAP. */
+static inline const uint8_t *cell_bytes(const struct cell *c, size_t *len)
+{
+    if (c->kind == CELL_INLINE) {
+        *len = c->small_len;
+        return c->small;
+    }
+    *len = c->heap_len;
+    return c->heap;
+}
+static inline bool cell_is_value(const struct cell *c)
+{
+    return c->kind == CELL_INLINE || c->kind == CELL_HEAP;
+}
+bool cell_equal(const struct cell *a, const struct cell *b); /* values only */
+bool cell_is_nil(const struct cell *c);
+/* Of a value that is a str (a pk, say): its bytes; -1 when it is none. */
+int cell_get_str(const struct cell *c, const char **s, size_t *len);
+int cell_get_int(const struct cell *c, int64_t *v);
+int cell_get_float(const struct cell *c, double *v);
+
+#endif

@@ -1,0 +1,143 @@
+/* op: one operation of the wire table, run against a tree.
+ *
+ *   op (name, path, args) ──► resolve path ──► check ──► change tree ──► result
+ *                                  │                        ├──► undo log
+ *                                  └──► needs (unloaded)    └──► effects, in terms of Redis keys
+ *
+ * Everything that can be refused is refused before the tree is touched. The same function
+ * serves the daemon (effects become Redis commands, undo takes a pipeline back) and the
+ * client's drafts (neither).
+ *
+ * Redis keys are named by their suffix behind the document's root key:
+ *   ""                         the root record's hash;      "/posts/<pk>" an element's hash
+ *   "/settings.notifications"  a dict or list of the root   "/posts/<pk>/tags" of an element
+ * A field of an inline record is hash field "settings.theme" of the record that holds it.
+ */
+#ifndef RAPYER_PROTOCOL_OP_H
+#define RAPYER_PROTOCOL_OP_H
+
+#include "protocol/path.h"
+#include "protocol/tree.h"
+
+/* X(OP enum, wire name, min args, max args, result, writes). Args are those behind [key, path].
+ * list.append takes 1 (value), list.insert 2 (index, value), list.pop 0..1, dict.set 2, ...
+ * dict.pop takes an optional default. */
+enum op_result { RESULT_VALUE, RESULT_VERSION };
+
+#define OP_TABLE(X)                                                                                \
+    X(LOAD, "doc.load", 0, 0, RESULT_VALUE, false)                                                 \
+    X(SET, "set", 1, 1, RESULT_VERSION, true)                                                      \
+    X(NUM_INCR, "num.incr", 1, 1, RESULT_VALUE, true)                                              \
+    X(NUM_MUL, "num.mul", 1, 1, RESULT_VALUE, true)                                                \
+    X(NUM_DIV, "num.div", 1, 1, RESULT_VALUE, true)                                                \
+    X(NUM_FLOORDIV, "num.floordiv", 1, 1, RESULT_VALUE, true)                                      \
+    X(NUM_MOD, "num.mod", 1, 1, RESULT_VALUE, true)                                                \
+    X(NUM_POW, "num.pow", 1, 1, RESULT_VALUE, true)                                                \
+    X(STR_APPEND, "str.append", 1, 1, RESULT_VALUE, true)                                          \
+    X(STR_REPEAT, "str.repeat", 1, 1, RESULT_VALUE, true)                                          \
+    X(BYTES_APPEND, "bytes.append", 1, 1, RESULT_VALUE, true)                                      \
+    X(DATETIME_ADD, "datetime.add", 1, 1, RESULT_VALUE, true)                                      \
+    X(LIST_APPEND, "list.append", 1, 1, RESULT_VALUE, true)                                        \
+    X(LIST_EXTEND, "list.extend", 1, 1, RESULT_VALUE, true)                                        \
+    X(LIST_INSERT, "list.insert", 2, 2, RESULT_VALUE, true)                                        \
+    X(LIST_SET, "list.set", 2, 2, RESULT_VERSION, true)                                            \
+    X(LIST_POP, "list.pop", 0, 1, RESULT_VALUE, true)                                              \
+    X(LIST_REMOVE_RANGE, "list.remove_range", 2, 2, RESULT_VALUE, true)                            \
+    X(LIST_CLEAR, "list.clear", 0, 0, RESULT_VERSION, true)                                        \
+    X(DICT_UPDATE, "dict.update", 1, 1, RESULT_VERSION, true)                                      \
+    X(DICT_SET, "dict.set", 2, 2, RESULT_VERSION, true)                                            \
+    X(DICT_DEL, "dict.del", 1, 1, RESULT_VALUE, true)                                              \
+    X(DICT_POP, "dict.pop", 1, 2, RESULT_VALUE, true)                                              \
+    X(DICT_POPITEM, "dict.popitem", 0, 0, RESULT_VALUE, true)                                      \
+    X(DICT_CLEAR, "dict.clear", 0, 0, RESULT_VERSION, true)
+
+enum op_kind {
+#define OP_ENUM(id, name, lo, hi, result, writes) OP_##id,
+    OP_TABLE(OP_ENUM)
+#undef OP_ENUM
+        OP_COUNT
+};
+
+struct op_info {
+    const char *name;
+    uint8_t min_args, max_args;
+    enum op_result result;
+    bool writes;
+};
+extern const struct op_info op_infos[OP_COUNT];
+
+/* The kind of a wire method, or -1 when it is not an operation of the table. */
+int op_by_name(const char *name, size_t len);
+
+struct op {
+    enum op_kind kind;
+    const char *path;
+    size_t path_len;
+    struct cursor args; /* at the first value behind [key, path] */
+    unsigned nargs;
+};
+
+/* Reads [path, ...args] with nparams items from c into *op; arity is checked: BAD_REQUEST. */
+int op_parse(enum op_kind kind, struct cursor *c, uint32_t nparams, struct op *op,
+             struct fault *f);
+
+/* What a change means in Redis. Called after the tree was changed, in order. Cells are borrowed
+ * for the call. `suffix` names a key, `field` a field of a hash. Numbers of elements are those
+ * of the Redis list. */
+struct effects {
+    void (*hash_set)(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                     size_t field_len, const struct type *t, const struct cell *v);
+    /* An int field that had a value before: now `now`, by `by`. Commutes with others' increments. */
+    void (*hash_incr)(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                      size_t field_len, int64_t by, int64_t now);
+    void (*hash_del)(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                     size_t field_len);
+    void (*list_push)(void *arg, const char *suffix, size_t suffix_len, bool front,
+                      const struct type *t, const struct cell *v);
+    void (*list_set)(void *arg, const char *suffix, size_t suffix_len, size_t index,
+                     const struct type *t, const struct cell *v);
+    void (*list_insert)(void *arg, const char *suffix, size_t suffix_len, size_t index,
+                        const struct type *t, const struct cell *v);
+    void (*list_remove)(void *arg, const char *suffix, size_t suffix_len, size_t from,
+                        size_t count, size_t len_before);
+    void (*drop)(void *arg, const char *suffix, size_t suffix_len); /* DEL of the whole key */
+};
+
+struct undo;
+struct undo *undo_new(void);
+void undo_free(struct undo *u);
+/* Takes the tree back to where it was when the log was empty (or last committed). */
+void undo_rollback(struct undo *u);
+/* Forgets the log and frees what the changes replaced. */
+void undo_commit(struct undo *u);
+
+struct op_run {
+    struct record *root;
+    const struct effects *effects; /* NULL: none wanted */
+    void *effects_arg;
+    struct undo *undo;             /* NULL: replaced cells are freed at once */
+    struct needs *needs;           /* NULL: nothing is ever unloaded */
+    size_t max_value;              /* bytes a single value may grow to (str.append, ...) */
+    struct fault *fault;
+};
+
+enum op_status { OP_DONE = 0, OP_REFUSED = -1, OP_NEEDS = 1 };
+
+/* Runs op. OP_DONE: changed, effects told, and for RESULT_VALUE exactly one value was appended
+ * to *result. OP_REFUSED: fault set, nothing changed. OP_NEEDS: something it must see is not
+ * loaded; reported to needs, nothing changed, run it again later. */
+enum op_status op_run(const struct op *op, const struct op_run *env, struct buf *result);
+
+/* Effects that write a whole record (its fields, containers and elements) to keys under
+ * suffix/prefix, and that remove one. record_drop needs the lists of records below to be
+ * loaded: OP_NEEDS otherwise, with nothing told. For a root: suffix "", prefix "". */
+void record_emit(const struct record *r, const char *suffix, const char *prefix,
+                 const struct effects *e, void *arg);
+enum op_status record_drop(const struct record *r, const char *suffix, const char *prefix,
+                           struct needs *needs, const struct effects *e, void *arg);
+
+/* Where a path leads, for watch and locks: its canonical form, elements by pk. */
+int path_resolve(struct record *root, const char *path, size_t len, struct needs *needs,
+                 struct buf *canonical, struct fault *f);
+
+#endif

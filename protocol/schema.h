@@ -1,0 +1,105 @@
+/* schema: what models are there and what types their fields have.
+ *
+ * A registry of named models. `define` takes the wire form of a declaration, checks it by
+ * itself and against the definition that is there, and makes it the current one. Models are
+ * never freed or moved while the registry lives: trees point to them. A redefinition adds
+ * fields at the end of the same struct model (`nfields` grows, indexes stay), so that a tree
+ * built before has fewer slots than nfields, which readers treat as never set.
+ */
+#ifndef RAPYER_PROTOCOL_SCHEMA_H
+#define RAPYER_PROTOCOL_SCHEMA_H
+
+#include "protocol/buf.h"
+#include "protocol/cursor.h"
+#include "protocol/fault.h"
+
+enum type_kind {
+    TYPE_INT,
+    TYPE_FLOAT,
+    TYPE_BOOL,
+    TYPE_STR,
+    TYPE_BYTES,
+    TYPE_DATETIME,
+    TYPE_ANY,
+    TYPE_OPTIONAL, /* of a scalar or any other value, never of an atomic model */
+    TYPE_LIST,
+    TYPE_DICT,
+    TYPE_MODEL,
+};
+
+struct model;
+
+struct type {
+    enum type_kind kind;
+    const struct type *of;     /* OPTIONAL, LIST, DICT: of what */
+    const struct model *model; /* MODEL */
+};
+
+struct field {
+    char *name;
+    size_t name_len;
+    const struct type *type;
+    uint8_t *fallback;     /* the default, canonical MessagePack; NULL: none */
+    size_t fallback_len;
+    bool lazy;             /* left out of doc.get unless named */
+    uint8_t *packed_name;  /* the name as a packed str, ready to append */
+    size_t packed_name_len;
+};
+
+struct model {
+    char *name;
+    bool atomic;           /* else plain: a value, replaced whole */
+    int key_field;         /* index of the declared key field, -1: a generated UUID */
+    int64_t ttl;           /* seconds a document lives, 0: for ever */
+    bool refresh_ttl;      /* writes start the ttl anew */
+    uint32_t nfields;
+    struct field *fields;
+    unsigned revision;     /* 1 for the first definition, +1 for each that changed it */
+    unsigned depth;        /* containers its deepest declared value nests */
+};
+
+struct schema;
+
+struct schema *schema_new(void);
+void schema_free(struct schema *s);
+
+/* NULL when there is none of that name. */
+const struct model *schema_model(const struct schema *s, const char *name, size_t len);
+/* Calls visit for every model, in order of definition. */
+void schema_each(const struct schema *s, void (*visit)(const struct model *m, void *arg),
+                 void *arg);
+
+/* Takes one declaration {name, kind, key?, ttl?, refresh_ttl?, fields: [{name, type, default?,
+ * lazy?}]}. `changed` says whether it differs from what was there (a new revision). -1 and
+ * nothing changed: BAD_SCHEMA (names, types, recursion, nesting deeper than the wire allows, an
+ * atomic model in a value's place), UNKNOWN_MODEL, SCHEMA_CONFLICT (names the field, its stored
+ * and its new type), BAD_TYPE/BAD_VALUE for a default. Fields missing from a redefinition stay,
+ * as they may be in stored documents. */
+int schema_define(struct schema *s, struct cursor *declaration, const struct model **out,
+                  bool *changed, struct fault *f);
+/* As schema_define, but only checks: what define would say, nothing is changed. */
+int schema_check(const struct schema *s, struct cursor *declaration, bool *changed,
+                 struct fault *f);
+
+/* The declaration of a model as the wire form, with `revision` added (ignored by define when
+ * lower than or equal to the model's, else taken over, so that a registry can be restored). */
+void schema_pack(const struct model *m, struct buf *out);
+
+/* Index of a field, or -1. */
+int model_field(const struct model *m, const char *name, size_t len);
+
+/* "dict<list<int>>": writes at most size bytes, NUL-terminated; returns buf. */
+const char *type_name(const struct type *t, char *out, size_t size);
+#define TYPE_NAME_MAX 160
+
+/* Through optional<> to what is inside. */
+static inline const struct type *type_bare(const struct type *t)
+{
+    return t->kind == TYPE_OPTIONAL ? t->of : t;
+}
+static inline bool type_atomic(const struct type *t)
+{
+    return t->kind == TYPE_MODEL && t->model->atomic;
+}
+
+#endif
