@@ -1,0 +1,176 @@
+/* scan: see scan.h.
+ *
+ * One loop over the heads of items. Each head says how many bytes of body follow, which are
+ * stepped over without looking (at may so run ahead of what has arrived), or how many items are
+ * then due. Every item that is due takes one byte at least, so `at + open <= limit` must hold
+ * throughout: that is what refuses an array of 2^32-1 elements after its five bytes.
+ */
+#include "protocol/scan.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+void scan_init(struct scan *s, size_t limit)
+{
+    memset(s, 0, sizeof *s);
+    s->limit = limit;
+    s->open = 1;
+    s->left[0] = 1;
+}
+
+struct head {
+    size_t len;     /* bytes of the head itself */
+    uint64_t body;  /* bytes that follow and are no items */
+    uint64_t items; /* items that follow */
+    bool container;
+};
+
+static uint64_t big_endian(const uint8_t *p, unsigned n)
+{
+    uint64_t v = 0;
+    while (n-- > 0)
+        v = v << 8 | *p++;
+    return v;
+}
+
+/* Heads with a fixed length of head and body: c0, c2, c3, numbers and fixext. */
+static uint8_t fixed_body(uint8_t c)
+{
+    switch (c) {
+    case 0xcc:
+    case 0xd0: return 1;
+    case 0xcd:
+    case 0xd1: return 2;
+    case 0xca:
+    case 0xce:
+    case 0xd2: return 4;
+    case 0xcb:
+    case 0xcf:
+    case 0xd3: return 8;
+    case 0xd4: return 2; /* fixext: the type byte and 1, 2, 4, 8, 16 bytes */
+    case 0xd5: return 3;
+    case 0xd6: return 5;
+    case 0xd7: return 9;
+    case 0xd8: return 17;
+    default: return 0; /* nil, false, true */
+    }
+}
+
+/* How many bytes of length or count stand behind the first byte. */
+static unsigned length_bytes(uint8_t c)
+{
+    switch (c) {
+    case 0xc4:
+    case 0xc7:
+    case 0xd9: return 1;
+    case 0xc5:
+    case 0xc8:
+    case 0xda:
+    case 0xdc:
+    case 0xde: return 2;
+    case 0xc6:
+    case 0xc9:
+    case 0xdb:
+    case 0xdd:
+    case 0xdf: return 4;
+    default: return 0;
+    }
+}
+
+/* The head at p with `have` > 0 bytes there; false when it needs more, with h->len how many. */
+static bool read_head(const uint8_t *p, size_t have, struct head *h)
+{
+    uint8_t c = p[0];
+
+    *h = (struct head){.len = 1};
+    if (c < 0x80 || c >= 0xe0)
+        return true;
+    if (c < 0x90) {
+        h->items = (c & 0x0fu) * 2u;
+        h->container = true;
+        return true;
+    }
+    if (c < 0xa0) {
+        h->items = c & 0x0fu;
+        h->container = true;
+        return true;
+    }
+    if (c < 0xc0) {
+        h->body = c & 0x1fu;
+        return true;
+    }
+    unsigned n = length_bytes(c);
+    h->len += n;
+    if (n == 0) {
+        h->body = fixed_body(c);
+        return true;
+    }
+    if (have < h->len)
+        return false;
+    uint64_t count = big_endian(p + 1, n);
+    if (c >= 0xdc) {
+        h->items = c >= 0xde ? count * 2 : count;
+        h->container = true;
+    } else {
+        h->body = count + (c >= 0xc7 && c <= 0xc9); /* ext: the type byte */
+    }
+    return true;
+}
+
+static enum scan_status too_large(const struct scan *s, struct fault *f)
+{
+    fault_set(f, FAULT_TOO_LARGE, "the message is longer than the limit of %zu bytes", s->limit);
+    return SCAN_BAD;
+}
+
+/* Whether head, body and everything that is due after this item can still fit. */
+static bool fits(const struct scan *s, const struct head *h)
+{
+    uint64_t room = s->limit - s->at;
+    uint64_t due = s->open - 1 + h->items; /* each at least one byte; below 2^33 * depth */
+
+    return h->len <= room && h->body <= room - h->len && due <= room - h->len - h->body;
+}
+
+/* Books the item whose head was read: over its bytes, and down into or up out of containers. */
+static void take(struct scan *s, const struct head *h)
+{
+    s->at += h->len + (size_t)h->body;
+    s->open += h->items;
+    s->open--;
+    s->left[s->depth]--;
+    if (h->items > 0)
+        s->left[++s->depth] = h->items;
+    else
+        while (s->depth > 0 && s->left[s->depth] == 0)
+            s->depth--;
+}
+
+enum scan_status scan_run(struct scan *s, const uint8_t *data, size_t len, struct fault *f)
+{
+    struct head h;
+
+    while (s->open > 0 && s->at < len) {
+        const uint8_t *p = data + s->at;
+        if (*p == 0xc1) {
+            fault_set(f, FAULT_BAD_FRAME,
+                      "byte 0xc1 at offset %zu of the message; MessagePack never uses it", s->at);
+            return SCAN_BAD;
+        }
+        bool whole = read_head(p, len - s->at, &h);
+        if (!fits(s, &h))
+            return too_large(s, f);
+        if (!whole)
+            return SCAN_MORE;
+        if (h.container && s->depth == SCAN_MAX_DEPTH) {
+            fault_set(f, FAULT_BAD_FRAME,
+                      "containers nested deeper than %d levels at offset %zu of the message",
+                      SCAN_MAX_DEPTH, s->at);
+            return SCAN_BAD;
+        }
+        take(s, &h);
+    }
+    if (s->open > 0 || s->at > len)
+        return SCAN_MORE;
+    return SCAN_DONE;
+}
