@@ -23,9 +23,9 @@
 
 struct record {
     const struct model *model;
-    struct cell pk;       /* str; CELL_UNSET in an inline record */
-    uint32_t nslots;      /* may be below model->nfields after a redefinition */
-    struct cell slots[];  /* by field index */
+    struct cell pk;      /* str; CELL_UNSET in an inline record */
+    uint32_t nslots;     /* may be below model->nfields after a redefinition */
+    struct cell slots[]; /* by field index */
 };
 
 /* A double-ended vector with a gap at the front, so that both ends are O(1) amortized. A list
@@ -47,21 +47,25 @@ struct cell *record_slot(struct record *r, uint32_t field);
 
 struct list *list_new(void);
 void list_free(struct list *l);
+struct list *list_copy(const struct list *l);
+void list_reserve(struct list *l, size_t n); /* room for n elements at once */
 bool list_loaded(const struct list *l);
 void list_unload(struct list *l, size_t known_len); /* drops the content */
 void list_set_loaded(struct list *l);               /* from unloaded to loaded and empty */
 size_t list_len(const struct list *l);              /* known length also when unloaded */
 void list_adjust_len(struct list *l, int64_t by);   /* unloaded only */
 struct cell *list_at(struct list *l, size_t i);     /* i < len, loaded; valid until a change */
-void list_insert(struct list *l, size_t i, struct cell c); /* i <= len; takes c */
+void list_insert(struct list *l, size_t i, struct cell c);         /* i <= len; takes c */
 struct cell list_replace(struct list *l, size_t i, struct cell c); /* gives back the old one */
-struct cell list_take(struct list *l, size_t i);    /* removes and gives back */
-/* Records only: by pk; the index of the element or -1. list_has_pk is O(1) on big lists. */
+struct cell list_take(struct list *l, size_t i);                   /* removes and gives back */
+/* Records only: by pk; the index of the element or -1. list_by_pk is O(1) on big lists. */
 int64_t list_find_pk(const struct list *l, const char *pk, size_t len);
 struct record *list_by_pk(const struct list *l, const char *pk, size_t len);
 
 struct dict *dict_new(void);
 void dict_free(struct dict *d);
+struct dict *dict_copy(const struct dict *d);
+void dict_reserve(struct dict *d, size_t n); /* room for n entries at once */
 bool dict_loaded(const struct dict *d);
 void dict_unload(struct dict *d, size_t known_len);
 void dict_set_loaded(struct dict *d);
@@ -86,16 +90,28 @@ struct needs {
     void *arg;
     unsigned count; /* how many were reported */
 };
+static inline void needs_add(struct needs *n, const struct cell *c, const struct type *t,
+                             const char *suffix, size_t suffix_len)
+{
+    n->container(n->arg, (struct cell *)(uintptr_t)c, t, suffix, suffix_len);
+    n->count++;
+}
+
+/* What pks are, as a type: for effects. */
+extern const struct type type_str;
 
 /* Appends the wire form of a record: map of "@pk" (when it has one, else `pk`, which may be
  * NULL) and the fields: values as they are, unset ones with a default as that default, unset
- * ones without left out, records and containers inside in the same way. Lazy fields are left out when
- * skip_lazy. Unloaded containers on the way are reported to *needs (never packed; when
+ * ones without left out, records and containers inside in the same way. Lazy fields are left out
+ * when skip_lazy. Unloaded containers on the way are reported to *needs (never packed; when
  * needs->count grew the output is not usable and must be cut back by the caller). `suffix` is
  * the record's own ("" for a root); see op.h for how it grows. */
 void record_pack(const struct record *r, const char *pk, size_t pk_len, bool skip_lazy,
                  const char *suffix, size_t suffix_len, struct needs *needs, struct buf *out);
-/* The same for any cell whose declared type is t. */
+/* The same for any cell whose declared type is t, lazy fields included. `suffix` is where the
+ * cell lives: of a list or dict its key, of an element "/posts/<pk>", of an inline record
+ * "/settings" (what is in it then lives at "/settings.notifications"). A record without a pk and
+ * with a suffix is taken for an inline one. */
 void cell_pack(const struct cell *c, const struct type *t, const char *suffix, size_t suffix_len,
                struct needs *needs, struct buf *out);
 
@@ -108,7 +124,9 @@ void cell_pack(const struct cell *c, const struct type *t, const char *suffix, s
 enum record_place { RECORD_ROOT, RECORD_INLINE, RECORD_ELEMENT };
 int record_build(const struct model *m, enum record_place place, const char *pk, size_t pk_len,
                  struct cursor *in, const char *where, struct record **out, struct fault *f);
-/* The same for any type: a value, list, dict or record (RECORD_ELEMENT when `element`). */
+/* The same for any type. `element`: of a list or dict, so that an atomic model becomes a
+ * RECORD_ELEMENT and list<T>, dict<T> a value; else of a field, so that they become an inline
+ * record, a list, a dict. */
 int cell_build(const struct type *t, bool element, struct cursor *in, const char *where,
                struct cell *out, struct fault *f);
 

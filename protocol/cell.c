@@ -1,0 +1,252 @@
+/* cell: the values at the leaves of a tree, and the memory that all of a tree is made of.
+ *
+ * Allocation is counted here, by what the allocator really gave. It is also the one place that
+ * decides what happens without memory: stop. A daemon that cannot hold what Redis holds must
+ * not go on answering from half of it.
+ */
+#include "protocol/cell.h"
+
+#include "protocol/cursor.h"
+#include "protocol/tree.h"
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static size_t memory_used;
+
+size_t tree_memory(void)
+{
+    return memory_used;
+}
+
+static void *counted(void *p, size_t n)
+{
+    if (!p) {
+        fprintf(stderr, "out of memory: no %zu bytes for a document\n", n);
+        abort();
+    }
+    memory_used += malloc_usable_size(p);
+    return p;
+}
+
+void *tree_alloc(size_t n)
+{
+    return counted(calloc(1, n ? n : 1), n);
+}
+
+void *tree_realloc(void *p, size_t n)
+{
+    if (p)
+        memory_used -= malloc_usable_size(p);
+    return counted(realloc(p, n ? n : 1), n);
+}
+
+void tree_free(void *p)
+{
+    if (!p)
+        return;
+    memory_used -= malloc_usable_size(p);
+    free(p);
+}
+
+/* A value of len bytes; *room is where they go. */
+static void cell_room(size_t len, uint8_t **room, struct cell *c)
+{
+    memset(c, 0, sizeof *c);
+    if (len <= CELL_INLINE_MAX) {
+        c->small_len = (uint8_t)len;
+        c->kind = CELL_INLINE;
+        *room = c->small;
+    } else {
+        c->heap = counted(malloc(len), len);
+        c->heap_len = (uint32_t)len;
+        c->kind = CELL_HEAP;
+        *room = c->heap;
+    }
+}
+
+struct cell cell_value(const void *bytes, size_t len)
+{
+    struct cell c;
+    uint8_t *room;
+
+    cell_room(len, &room, &c);
+    memcpy(room, bytes, len);
+    return c;
+}
+
+static size_t put_be(uint8_t *out, uint8_t tag, uint64_t v, unsigned bytes)
+{
+    out[0] = tag;
+    for (unsigned i = 0; i < bytes; i++)
+        out[1 + i] = (uint8_t)(v >> (8 * (bytes - 1 - i)));
+    return 1 + bytes;
+}
+
+static size_t put_int(uint8_t *out, int64_t v)
+{
+    if (v >= 0) {
+        if (v < 0x80) {
+            out[0] = (uint8_t)v;
+            return 1;
+        }
+        if (v <= UINT8_MAX)
+            return put_be(out, 0xcc, (uint64_t)v, 1);
+        if (v <= UINT16_MAX)
+            return put_be(out, 0xcd, (uint64_t)v, 2);
+        if (v <= UINT32_MAX)
+            return put_be(out, 0xce, (uint64_t)v, 4);
+        return put_be(out, 0xcf, (uint64_t)v, 8);
+    }
+    if (v >= -32) {
+        out[0] = (uint8_t)v;
+        return 1;
+    }
+    if (v >= INT8_MIN)
+        return put_be(out, 0xd0, (uint64_t)v, 1);
+    if (v >= INT16_MIN)
+        return put_be(out, 0xd1, (uint64_t)v, 2);
+    if (v >= INT32_MIN)
+        return put_be(out, 0xd2, (uint64_t)v, 4);
+    return put_be(out, 0xd3, (uint64_t)v, 8);
+}
+
+struct cell cell_int(int64_t v)
+{
+    uint8_t b[9];
+
+    return cell_value(b, put_int(b, v));
+}
+
+struct cell cell_float(double v)
+{
+    uint8_t b[9];
+    uint64_t bits;
+
+    memcpy(&bits, &v, sizeof bits);
+    return cell_value(b, put_be(b, 0xcb, bits, 8));
+}
+
+struct cell cell_str(const char *s, size_t len)
+{
+    uint8_t head[5], *room;
+    size_t n = 1;
+    struct cell c;
+
+    if (len < 32)
+        head[0] = (uint8_t)(0xa0 | len);
+    else if (len <= UINT8_MAX)
+        n = put_be(head, 0xd9, len, 1);
+    else if (len <= UINT16_MAX)
+        n = put_be(head, 0xda, len, 2);
+    else
+        n = put_be(head, 0xdb, len, 4);
+    cell_room(n + len, &room, &c);
+    memcpy(room, head, n);
+    if (len)
+        memcpy(room + n, s, len);
+    return c;
+}
+
+struct cell cell_nil(void)
+{
+    return cell_value("\xc0", 1);
+}
+
+struct cell cell_copy(const struct cell *c)
+{
+    struct cell copy = *c;
+
+    switch (c->kind) {
+    case CELL_HEAP: return cell_value(c->heap, c->heap_len);
+    case CELL_RECORD: copy.record = record_copy(c->record); break;
+    case CELL_LIST: copy.list = list_copy(c->list); break;
+    case CELL_DICT: copy.dict = dict_copy(c->dict); break;
+    default: break;
+    }
+    return copy;
+}
+
+void cell_free(struct cell *c)
+{
+    switch (c->kind) {
+    case CELL_HEAP: tree_free(c->heap); break;
+    case CELL_RECORD: record_free(c->record); break;
+    case CELL_LIST: list_free(c->list); break;
+    case CELL_DICT: dict_free(c->dict); break;
+    default: break;
+    }
+    memset(c, 0, sizeof *c);
+}
+
+bool cell_equal(const struct cell *a, const struct cell *b)
+{
+    size_t na, nb;
+    const uint8_t *pa, *pb;
+
+    if (!cell_is_value(a) || !cell_is_value(b))
+        return a->kind == CELL_UNSET && b->kind == CELL_UNSET;
+    pa = cell_bytes(a, &na);
+    pb = cell_bytes(b, &nb);
+    return na == nb && memcmp(pa, pb, na) == 0;
+}
+
+bool cell_is_nil(const struct cell *c)
+{
+    return c->kind == CELL_INLINE && c->small_len == 1 && c->small[0] == 0xc0;
+}
+
+int cell_get_str(const struct cell *c, const char **s, size_t *len)
+{
+    const uint8_t *p;
+    size_t n, head, said;
+
+    if (!cell_is_value(c))
+        return -1;
+    p = cell_bytes(c, &n);
+    if (n && (p[0] & 0xe0) == 0xa0) {
+        head = 1;
+        said = p[0] & 0x1f;
+    } else if (n >= 2 && p[0] == 0xd9) {
+        head = 2;
+        said = p[1];
+    } else if (n >= 3 && p[0] == 0xda) {
+        head = 3;
+        said = (size_t)p[1] << 8 | p[2];
+    } else if (n >= 5 && p[0] == 0xdb) {
+        head = 5;
+        said = (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4];
+    } else {
+        return -1;
+    }
+    if (n - head != said)
+        return -1;
+    *s = (const char *)p + head;
+    *len = said;
+    return 0;
+}
+
+int cell_get_int(const struct cell *c, int64_t *v)
+{
+    struct cursor in;
+    size_t n;
+
+    if (!cell_is_value(c))
+        return -1;
+    in.at = cell_bytes(c, &n);
+    in.end = in.at + n;
+    return cursor_int(&in, v);
+}
+
+int cell_get_float(const struct cell *c, double *v)
+{
+    struct cursor in;
+    size_t n;
+
+    if (!cell_is_value(c))
+        return -1;
+    in.at = cell_bytes(c, &n);
+    in.end = in.at + n;
+    return cursor_number(&in, v);
+}

@@ -1,0 +1,333 @@
+/* list: the elements of a list<T> field, in order.
+ *
+ *   items          gap            gap+len        cap
+ *     |--- free ----|-- elements ---|--- free ---|
+ *
+ * An element put in or taken out moves the shorter side of the list by one place, so both ends
+ * are cheap. A list of more than INDEX_FROM records gets, at the first search by pk, a table of
+ * pointers to its records, open-addressed by the hash of their pks.
+ */
+#include "protocol/tree_private.h"
+#include <string.h>
+
+#define INDEX_FROM 16
+
+struct table {
+    uint32_t mask;
+    unsigned moves; /* tree_moves when it was made */
+    struct record *slots[];
+};
+
+struct list {
+    struct cell *items; /* NULL while empty or unloaded */
+    struct table *table;
+    uint32_t gap, len, cap;
+    bool unloaded; /* len is what is known */
+};
+
+static void pk_of(const struct record *r, const char **pk, size_t *len)
+{
+    if (cell_get_str(&r->pk, pk, len) != 0) {
+        *pk = "";
+        *len = 0;
+    }
+}
+
+static bool pk_is(const struct record *r, const char *pk, size_t len)
+{
+    const char *own;
+    size_t own_len;
+
+    pk_of(r, &own, &own_len);
+    return own_len == len && memcmp(own, pk, len) == 0;
+}
+
+static uint32_t table_home(const struct table *t, const struct record *r)
+{
+    const char *pk;
+    size_t len;
+
+    pk_of(r, &pk, &len);
+    return (uint32_t)tree_hash(pk, len) & t->mask;
+}
+
+static void table_drop(struct list *l)
+{
+    tree_free(l->table);
+    l->table = NULL;
+}
+
+static void table_put(struct table *t, struct record *r)
+{
+    uint32_t at = table_home(t, r);
+
+    while (t->slots[at])
+        at = (at + 1) & t->mask;
+    t->slots[at] = r;
+}
+
+static struct record *table_find(const struct table *t, const char *pk, size_t len)
+{
+    uint32_t at = (uint32_t)tree_hash(pk, len) & t->mask;
+
+    for (; t->slots[at]; at = (at + 1) & t->mask)
+        if (pk_is(t->slots[at], pk, len))
+            return t->slots[at];
+    return NULL;
+}
+
+/* Closes the hole by moving up whoever was pushed past it. */
+static void table_remove(struct table *t, const struct record *r)
+{
+    uint32_t hole = table_home(t, r), at;
+
+    while (t->slots[hole] != r) {
+        if (!t->slots[hole])
+            return;
+        hole = (hole + 1) & t->mask;
+    }
+    for (at = (hole + 1) & t->mask; t->slots[at]; at = (at + 1) & t->mask) {
+        uint32_t home = table_home(t, t->slots[at]);
+        if (((at - home) & t->mask) >= ((at - hole) & t->mask)) {
+            t->slots[hole] = t->slots[at];
+            hole = at;
+        }
+    }
+    t->slots[hole] = NULL;
+}
+
+static void table_build(struct list *l)
+{
+    uint32_t n = 32;
+
+    table_drop(l);
+    while (n < l->len * 2u)
+        n *= 2;
+    l->table = tree_alloc(sizeof *l->table + n * sizeof(struct record *));
+    l->table->mask = n - 1;
+    l->table->moves = tree_moves;
+    for (uint32_t i = 0; i < l->len; i++)
+        if (l->items[l->gap + i].kind == CELL_RECORD)
+            table_put(l->table, l->items[l->gap + i].record);
+}
+
+/* The table follows a change when it is worth keeping: not moved away from, not too full. */
+static void table_added(struct list *l, const struct cell *c)
+{
+    if (!l->table)
+        return;
+    if (l->table->moves != tree_moves || c->kind != CELL_RECORD ||
+        l->len + l->len / 4 > l->table->mask)
+        table_drop(l);
+    else
+        table_put(l->table, c->record);
+}
+
+static void table_removed(struct list *l, const struct cell *c)
+{
+    if (!l->table)
+        return;
+    if (l->table->moves != tree_moves || c->kind != CELL_RECORD || l->len <= INDEX_FROM / 2)
+        table_drop(l);
+    else
+        table_remove(l->table, c->record);
+}
+
+struct list *list_new(void)
+{
+    return tree_alloc(sizeof(struct list));
+}
+
+static void list_empty(struct list *l)
+{
+    table_drop(l);
+    if (l->items)
+        for (uint32_t i = 0; i < l->len; i++)
+            cell_free(&l->items[l->gap + i]);
+    tree_free(l->items);
+    l->items = NULL;
+    l->gap = l->len = l->cap = 0;
+}
+
+void list_free(struct list *l)
+{
+    if (!l)
+        return;
+    list_empty(l);
+    tree_free(l);
+}
+
+struct list *list_copy(const struct list *l)
+{
+    struct list *copy = list_new();
+
+    copy->unloaded = l->unloaded;
+    copy->len = l->len;
+    if (!l->items || !l->len)
+        return copy;
+    copy->cap = l->len;
+    copy->items = tree_alloc(l->len * sizeof(struct cell));
+    for (uint32_t i = 0; i < l->len; i++)
+        copy->items[i] = cell_copy(&l->items[l->gap + i]);
+    return copy;
+}
+
+bool list_loaded(const struct list *l)
+{
+    return !l->unloaded;
+}
+
+static uint32_t clamp_len(size_t n)
+{
+    return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+}
+
+void list_unload(struct list *l, size_t known_len)
+{
+    list_empty(l);
+    l->unloaded = true;
+    l->len = clamp_len(known_len);
+}
+
+void list_set_loaded(struct list *l)
+{
+    if (l->unloaded)
+        l->len = 0;
+    l->unloaded = false;
+}
+
+size_t list_len(const struct list *l)
+{
+    return l->len;
+}
+
+void list_adjust_len(struct list *l, int64_t by)
+{
+    int64_t now = (int64_t)l->len + by;
+
+    if (l->unloaded)
+        l->len = now < 0 ? 0 : clamp_len((size_t)now);
+}
+
+struct cell *list_at(struct list *l, size_t i)
+{
+    return &l->items[l->gap + i];
+}
+
+/* Moves the elements into an array of cap places, behind gap free ones. */
+static void list_resize(struct list *l, uint32_t cap, uint32_t gap)
+{
+    struct cell *to;
+
+    if (gap == l->gap && cap > l->cap) {
+        l->items = tree_realloc(l->items, cap * sizeof(struct cell));
+    } else if (cap == l->cap) {
+        memmove(l->items + gap, l->items + l->gap, l->len * sizeof(struct cell));
+    } else {
+        to = tree_alloc(cap * sizeof(struct cell));
+        if (l->len)
+            memcpy(to + gap, l->items + l->gap, l->len * sizeof(struct cell));
+        tree_free(l->items);
+        l->items = to;
+    }
+    l->gap = gap;
+    l->cap = cap;
+}
+
+void list_reserve(struct list *l, size_t n)
+{
+    if (!l->unloaded && n > l->cap - l->gap)
+        list_resize(l, l->gap + (uint32_t)n, l->gap);
+}
+
+/* Makes a free place at one end. While less than half of the array is in use the elements are
+ * put in its middle, else it grows at that end: either way the next such move is far off. */
+static void list_room(struct list *l, bool front)
+{
+    uint32_t cap = l->cap;
+
+    if (front ? l->gap > 0 : l->gap + l->len < cap)
+        return;
+    if (cap > 4 && l->len <= cap / 2) {
+        list_resize(l, cap, (cap - l->len) / 2);
+        return;
+    }
+    cap = tree_grown(cap);
+    list_resize(l, cap, front ? l->gap + (cap - l->cap) : l->gap);
+}
+
+void list_insert(struct list *l, size_t i, struct cell c)
+{
+    bool front = i * 2 < l->len;
+    struct cell *at;
+
+    list_room(l, front);
+    if (front) {
+        at = l->items + --l->gap;
+        memmove(at, at + 1, i * sizeof *at);
+    } else {
+        at = l->items + l->gap + i;
+        memmove(at + 1, at, (l->len - i) * sizeof *at);
+    }
+    l->items[l->gap + i] = c;
+    l->len++;
+    table_added(l, &c);
+}
+
+struct cell list_replace(struct list *l, size_t i, struct cell c)
+{
+    struct cell *at = list_at(l, i), old = *at;
+
+    table_removed(l, &old);
+    *at = c;
+    table_added(l, &c);
+    return old;
+}
+
+struct cell list_take(struct list *l, size_t i)
+{
+    struct cell *at = list_at(l, i), taken = *at;
+
+    table_removed(l, &taken);
+    if (i * 2 < l->len) {
+        memmove(l->items + l->gap + 1, l->items + l->gap, i * sizeof *at);
+        l->gap++;
+    } else {
+        memmove(at, at + 1, (l->len - i - 1) * sizeof *at);
+    }
+    l->len--;
+    if (l->len == 0)
+        l->gap = 0;
+    if (l->cap > 16 && l->len < l->cap / 4)
+        list_resize(l, l->cap / 2, (l->cap / 2 - l->len) / 2);
+    return taken;
+}
+
+struct record *list_by_pk(const struct list *l, const char *pk, size_t len)
+{
+    if (!l->items)
+        return NULL;
+    if (l->len > INDEX_FROM) {
+        /* The table is a memory of the search, not part of what the list is. */
+        if (!l->table || l->table->moves != tree_moves)
+            table_build((struct list *)(uintptr_t)l);
+        return table_find(l->table, pk, len);
+    }
+    for (uint32_t i = 0; i < l->len; i++) {
+        const struct cell *c = &l->items[l->gap + i];
+        if (c->kind == CELL_RECORD && pk_is(c->record, pk, len))
+            return c->record;
+    }
+    return NULL;
+}
+
+int64_t list_find_pk(const struct list *l, const char *pk, size_t len)
+{
+    const struct record *r = list_by_pk(l, pk, len);
+
+    if (r)
+        for (uint32_t i = 0; i < l->len; i++)
+            if (l->items[l->gap + i].record == r)
+                return i;
+    return -1;
+}

@@ -1,0 +1,20 @@
+/* tree_private: what cell.c, list.c, dict.c and record.c share among themselves. */
+#ifndef RAPYER_PROTOCOL_TREE_PRIVATE_H
+#define RAPYER_PROTOCOL_TREE_PRIVATE_H
+
+#include "protocol/tree.h"
+
+/* The seeded hash of keys and pks. */
+uint64_t tree_hash(const char *s, size_t len);
+
+/* Grows whenever a record is moved to another address by record_widen. A list's index of
+ * records is good only for the number it was built at. */
+extern unsigned tree_moves;
+
+/* The capacity to grow to when one more is wanted: 4, then half as much again. */
+static inline uint32_t tree_grown(uint32_t cap)
+{
+    return cap < 4 ? 4 : cap + cap / 2;
+}
+
+#endif
