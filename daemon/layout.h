@@ -1,0 +1,44 @@
+/* layout: how a document looks in Redis ("native"); pure functions between cells and raw strings.
+ *
+ *   rapyer:{User:42}                     root key: a hash of the root's fields, "@v" and "@s"
+ *   rapyer:{User:42}/posts/<pk>/tags     root key + suffix (op.h says how suffixes grow)
+ *
+ * One raw string per cell, so that HINCRBY and any other program can work on it:
+ *
+ *   int       decimal, as Redis itself writes it      bool      "1" or "0"
+ *   float     shortest text that reads back the same  str       the bytes
+ *   datetime  "2024-01-01T00:00:00.5Z"                bytes     the bytes
+ *   any, plain model, nested list or dict, optional<bytes>      MessagePack
+ *   null of an optional                               the single byte 0xC0
+ *   element of a list or dict of atomic models        its pk
+ *
+ * 0xC0 is nil in MessagePack and can begin no UTF-8 text, so it is never taken for a str.
+ */
+#ifndef RAPYERD_LAYOUT_H
+#define RAPYERD_LAYOUT_H
+
+#include "protocol/buf.h"
+#include "protocol/cell.h"
+#include "protocol/fault.h"
+#include "protocol/schema.h"
+
+#define LAYOUT_VERSION_FIELD "@v" /* of the root hash: the document's version */
+#define LAYOUT_SCHEMA_FIELD "@s"  /* the revision of the schema it was written with */
+
+/* Appends "<prefix>:{<key>}<suffix>"; key is "Model:pk". */
+void layout_key(struct buf *out, const char *prefix, const char *key, size_t key_len,
+                const char *suffix, size_t suffix_len);
+/* The reverse: where key and suffix are in a Redis key; false when it is none of ours. */
+bool layout_split(const char *prefix, const char *redis_key, size_t len, const char **key,
+                  size_t *key_len, const char **suffix, size_t *suffix_len);
+
+/* Appends the raw string of a value whose declared type is t. A record (element of a list or
+ * dict of atomic models) is written as its pk. CELL_UNSET appends nothing. */
+void layout_raw(const struct type *t, const struct cell *c, struct buf *out);
+
+/* The reverse: a canonical cell (the pk as a str for atomic models), owned by the caller. -1:
+ * CORRUPT, the text says what was expected and what was found; *out is as it was. */
+int layout_parse(const struct type *t, const void *raw, size_t len, struct cell *out,
+                 struct fault *f);
+
+#endif
