@@ -1,0 +1,413 @@
+/* rapyer: nested models in Redis, through the local daemon rapyerd.
+ *
+ *   static const rapyer_model UserSettings = RAPYER_ATOMIC("UserSettings",
+ *       RAPYER_FIELD("theme", "str", "'light'"),
+ *       RAPYER_FIELD("notifications", "dict<bool>"));
+ *   static const rapyer_model User = RAPYER_ATOMIC("User",
+ *       RAPYER_FIELD("username", "str"),
+ *       RAPYER_FIELD("settings", "UserSettings"),
+ *       RAPYER_FIELD("tags", "list<str>"));
+ *
+ *   rapyer *db = rapyer_connect(NULL);
+ *   rapyer_define(db, &UserSettings, &User);
+ *   rapyer_doc *user = rapyer_new(db, "User", "{username: %s}", name);
+ *   rapyer_save(user);
+ *   rapyer_update(user, "settings.notifications", "{email: true, sms: false}");
+ *   rapyer_append(user, "tags", "%s", tag);
+ *   if (rapyer_errcode(db))
+ *       fprintf(stderr, "%s\n", rapyer_errmsg(db));
+ *
+ * Templates. Where a value goes in, it is written as relaxed JSON with printf placeholders,
+ * which the compiler checks. A placeholder is a value of its own, never text that is parsed:
+ * whatever a string holds, it stays that string.
+ *   null true false  12 -3 1.5  'text' "text"  bare_word (a str)   [a, b]   {key: value, 'a b': c}
+ *   %s %.*s        str (NULL is null)          %d %u %ld %lu %lld %llu %zd %zu   int
+ *   %f %g          float                       %hhd   bool
+ *   b%.*s b'text'  bytes                       @%lld @'2024-01-31T12:00:00Z' @%s   datetime
+ *   {%s: %d}       a key may be a placeholder  %p     a draft (rapyer_doc *), which moves in,
+ *                                                     or a rapyer_value *, which is copied
+ * There are no conversions: 1 is not true, and 'a' is not a number; the daemon checks types.
+ *
+ * Errors. A call that fails returns -1 or NULL and leaves its reason with the connection, where
+ * it stays until the next failure or rapyer_clear_error: one may check every call, or run a few
+ * and check once. Calls on a NULL handle fail and keep the first reason.
+ *
+ * Threads. A connection, and every handle made from it, belongs to one thread at a time; use
+ * one connection per thread. After fork() the child gets a connection of its own at its next
+ * call. No call raises SIGPIPE.
+ */
+#ifndef RAPYER_H
+#define RAPYER_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define RAPYER_API __attribute__((visibility("default")))
+#define RAPYER_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#define RAPYER_SCANF(fmt, args) __attribute__((format(scanf, fmt, args)))
+#else
+#define RAPYER_API
+#define RAPYER_PRINTF(fmt, args)
+#define RAPYER_SCANF(fmt, args)
+#endif
+
+typedef struct rapyer rapyer;             /* a connection */
+typedef struct rapyer_doc rapyer_doc;     /* a document, a draft, or a place inside one */
+typedef struct rapyer_value rapyer_value; /* something read; see "Values" */
+
+/* ---- Errors ------------------------------------------------------------------------------ */
+
+typedef enum rapyer_error {
+    RAPYER_OK = 0,
+    RAPYER_BAD_FRAME = 1,
+    RAPYER_TOO_LARGE = 2,
+    RAPYER_BAD_REQUEST = 3, /* also a template that is not well-formed */
+    RAPYER_UNKNOWN_METHOD = 4,
+    RAPYER_BAD_KEY = 5,
+    RAPYER_BAD_PATH = 6,
+    RAPYER_BAD_TYPE = 7,
+    RAPYER_BAD_VALUE = 8,
+    RAPYER_OUT_OF_RANGE = 9,
+    RAPYER_UNKNOWN_FIELD = 10,
+    RAPYER_UNKNOWN_MODEL = 11,
+    RAPYER_BAD_SCHEMA = 12,
+    RAPYER_SCHEMA_CONFLICT = 13,
+    RAPYER_NOT_FOUND = 14,
+    RAPYER_CORRUPT = 15,
+    RAPYER_CONFLICT = 16,
+    RAPYER_UNAVAILABLE = 17,     /* not done: rapyerd or its Redis cannot be reached */
+    RAPYER_UNKNOWN_OUTCOME = 18, /* a write whose answer was lost: done or not done */
+    RAPYER_BUSY = 19,
+    RAPYER_LOCK_LOST = 20,
+    RAPYER_LOCK_TIMEOUT = 21,
+    RAPYER_DEADLOCK = 22,
+    RAPYER_INTERNAL = 23, /* also a code this library does not know yet */
+    RAPYER_NO_MEMORY = 64,
+} rapyer_error;
+
+RAPYER_API rapyer_error rapyer_errcode(const rapyer *db); /* the latest, RAPYER_OK: none */
+RAPYER_API const char *rapyer_errmsg(const rapyer *db);   /* "CODE: text", "" when none */
+RAPYER_API void rapyer_clear_error(rapyer *db);
+RAPYER_API const char *rapyer_strerror(rapyer_error code); /* what a code means, in general */
+
+/* ---- Connections ------------------------------------------------------------------------- */
+
+/* socket NULL: $RAPYER_SOCKET, or /run/rapyerd/rapyerd.sock. NULL only without memory. When
+ * rapyerd cannot be reached, rapyer_errcode says so; every later call tries again, and so
+ * does a call after a restart of the daemon. What was defined is declared again by itself. */
+RAPYER_API rapyer *rapyer_connect(const char *socket);
+/* Handles may outlive it: their calls then fail with UNAVAILABLE. Pending callbacks are told
+ * so too. */
+RAPYER_API void rapyer_close(rapyer *db);
+/* How long a call may take, 30000 at first. A read without an answer in that time fails as
+ * UNAVAILABLE, a write as UNKNOWN_OUTCOME. */
+RAPYER_API void rapyer_set_timeout(rapyer *db, int milliseconds);
+/* The longest answer taken, in bytes; 64 MiB at first. */
+RAPYER_API void rapyer_set_max_answer(rapyer *db, size_t bytes);
+RAPYER_API const char *rapyer_version(void);
+
+/* ---- Models ------------------------------------------------------------------------------ */
+
+typedef struct rapyer_field {
+    const char *name;
+    const char *type;     /* int float bool str bytes datetime any optional<T> list<T> dict<T>
+                             or the name of a model */
+    const char *fallback; /* the default, as a template without placeholders; "" or NULL: none */
+    bool lazy;            /* left out of rapyer_fetch: read it with rapyer_load */
+    size_t offset, size;  /* of the member of a C struct; size 0: none */
+} rapyer_field;
+
+typedef struct rapyer_model {
+    const char *name;
+    const rapyer_field *fields; /* up to one without a name */
+    bool plain;                 /* a value, replaced whole; else every place in it has operations */
+    const char *key;            /* the field that holds the pk; NULL: a generated UUID */
+    int64_t ttl;                /* seconds a document lives, 0: for ever */
+    bool refresh_ttl;           /* writes start the ttl anew */
+    size_t size;                /* of the C struct it is bound to; 0: none */
+} rapyer_model;
+
+/* In RAPYER_FIELD and RAPYER_MEMBER a default may follow: RAPYER_FIELD("level", "int", "1"). */
+#define RAPYER_FIELD(name_, type_, ...)                              \
+    {                                                                \
+        .name = (name_), .type = (type_), .fallback = "" __VA_ARGS__ \
+    }
+#define RAPYER_LAZY(name_, type_, ...)                                             \
+    {                                                                              \
+        .name = (name_), .type = (type_), .fallback = "" __VA_ARGS__, .lazy = true \
+    }
+/* A field bound to the member of the same name: RAPYER_MEMBER(struct user, level, "int"). */
+#define RAPYER_MEMBER(struct_, member_, type_, ...)                                   \
+    {                                                                                 \
+        .name = #member_, .type = (type_), .fallback = "" __VA_ARGS__,                \
+        .offset = offsetof(struct_, member_), .size = sizeof(((struct_ *)0)->member_) \
+    }
+/* A char * member that takes the document's pk; not a field. */
+#define RAPYER_PK(struct_, member_)                                         \
+    {                                                                       \
+        .name = "@pk", .type = "str", .offset = offsetof(struct_, member_), \
+        .size = sizeof(((struct_ *)0)->member_)                             \
+    }
+#define RAPYER_FIELDS(...) \
+    (const rapyer_field[]) \
+    {                      \
+        __VA_ARGS__,       \
+        {                  \
+            .name = NULL   \
+        }                  \
+    }
+#define RAPYER_ATOMIC(name_, ...)                             \
+    {                                                         \
+        .name = (name_), .fields = RAPYER_FIELDS(__VA_ARGS__) \
+    }
+#define RAPYER_PLAIN(name_, ...)                                             \
+    {                                                                        \
+        .name = (name_), .fields = RAPYER_FIELDS(__VA_ARGS__), .plain = true \
+    }
+/* More than that is written out: { .name = "User", .key = "email", .ttl = 3600,
+ * .size = sizeof(struct user), .fields = RAPYER_FIELDS(...) }. */
+
+/* Declares models, inner ones first. They are kept by address: static ones. -1: BAD_SCHEMA or
+ * UNKNOWN_MODEL (nothing sent), SCHEMA_CONFLICT, UNAVAILABLE (declared at the next call that
+ * reaches the daemon). */
+#define rapyer_define(db, ...) \
+    rapyer_define_models((db), (const rapyer_model *const[]){__VA_ARGS__, NULL})
+RAPYER_API int rapyer_define_models(rapyer *db, const rapyer_model *const *models);
+
+/* ---- Documents --------------------------------------------------------------------------- */
+
+/* A draft: lives here until it is saved or put into another document; operations on it cost no
+ * round trip. model: "User" (a pk is generated, or taken from the key field), or "User:pk". */
+RAPYER_API rapyer_doc *rapyer_new(rapyer *db, const char *model, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4);
+/* A saved document by its key, "User:42". Says nothing to the daemon. */
+RAPYER_API rapyer_doc *rapyer_open(rapyer *db, const char *key);
+/* A place inside, as a handle: rapyer_at(project, "sections[%d].tasks[0]", i). Each handle is
+ * freed by itself, in any order. */
+RAPYER_API rapyer_doc *rapyer_at(rapyer_doc *at, const char *path_fmt, ...) RAPYER_PRINTF(2, 3);
+RAPYER_API void rapyer_free(rapyer_doc *at);
+
+/* The pk of a document, a draft, or an element that was put somewhere (NULL for a mere place);
+ * its key "User:42" (NULL for a draft that is not saved); where in that document it is (""
+ * for the document). Each valid until the handle's next call. */
+RAPYER_API const char *rapyer_pk(rapyer_doc *at);
+RAPYER_API const char *rapyer_key(rapyer_doc *at);
+RAPYER_API const char *rapyer_path(rapyer_doc *at);
+RAPYER_API bool rapyer_is_draft(rapyer_doc *at);
+
+/* A draft becomes a document; a document of the same key is replaced. */
+RAPYER_API int rapyer_save(rapyer_doc *draft);
+/* Several drafts, all or none. */
+RAPYER_API int rapyer_insert_many(rapyer *db, rapyer_doc *const *drafts, size_t n);
+
+/* Reading: the caller frees what it gets. NULL: NOT_FOUND, or another error. */
+RAPYER_API rapyer_value *rapyer_fetch(rapyer_doc *at);                  /* without lazy fields */
+RAPYER_API rapyer_value *rapyer_load(rapyer_doc *at, const char *path); /* lazy or not */
+RAPYER_API rapyer_value *rapyer_get_many(rapyer *db, const char *const *keys, size_t n);
+RAPYER_API rapyer_value *rapyer_keys(rapyer *db, const char *model); /* a list of keys */
+
+RAPYER_API int rapyer_delete(rapyer_doc *doc);  /* 1: it was there, 0: it was not, -1 */
+RAPYER_API int rapyer_exists(rapyer_doc *doc);  /* 1, 0, -1 */
+RAPYER_API int64_t rapyer_ttl(rapyer_doc *doc); /* seconds left, 0: lives for ever, -1 */
+/* A copy under a pk of its own, of a document or a draft. */
+RAPYER_API rapyer_doc *rapyer_duplicate(rapyer_doc *doc);
+
+/* ---- Operations -------------------------------------------------------------------------- */
+/* Each takes a handle and a path from there: "" or NULL for the handle's own place. They return
+ * 0 or what is said, and -1 for an error. On a draft they change the draft alone. */
+
+RAPYER_API int rapyer_set(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4);
+
+/* The new number goes to *now, unless now is NULL. The ...f functions are for float fields. */
+RAPYER_API int rapyer_incr(rapyer_doc *at, const char *path, int64_t by, int64_t *now);
+RAPYER_API int rapyer_mul(rapyer_doc *at, const char *path, int64_t by, int64_t *now);
+RAPYER_API int rapyer_div(rapyer_doc *at, const char *path, int64_t by, int64_t *now);
+RAPYER_API int rapyer_floordiv(rapyer_doc *at, const char *path, int64_t by, int64_t *now);
+RAPYER_API int rapyer_mod(rapyer_doc *at, const char *path, int64_t by, int64_t *now);
+RAPYER_API int rapyer_pow(rapyer_doc *at, const char *path, int64_t by, int64_t *now);
+RAPYER_API int rapyer_incrf(rapyer_doc *at, const char *path, double by, double *now);
+RAPYER_API int rapyer_mulf(rapyer_doc *at, const char *path, double by, double *now);
+RAPYER_API int rapyer_divf(rapyer_doc *at, const char *path, double by, double *now);
+RAPYER_API int rapyer_floordivf(rapyer_doc *at, const char *path, double by, double *now);
+RAPYER_API int rapyer_modf(rapyer_doc *at, const char *path, double by, double *now);
+RAPYER_API int rapyer_powf(rapyer_doc *at, const char *path, double by, double *now);
+
+RAPYER_API int rapyer_str_append(rapyer_doc *at, const char *path, const char *text);
+RAPYER_API int rapyer_str_repeat(rapyer_doc *at, const char *path, int64_t times);
+RAPYER_API int rapyer_bytes_append(rapyer_doc *at, const char *path, const void *p, size_t len);
+RAPYER_API int rapyer_time_add(rapyer_doc *at, const char *path, double seconds);
+
+/* Lists. The first three return the new length. Negative indexes count from the end. */
+RAPYER_API int64_t rapyer_append(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4);
+RAPYER_API int64_t rapyer_extend(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4); /* "[a, b]" */
+RAPYER_API int64_t rapyer_insert(rapyer_doc *at, const char *path, int64_t index, const char *fmt,
+                                 ...) RAPYER_PRINTF(4, 5);
+RAPYER_API int64_t rapyer_extend_strs(rapyer_doc *at, const char *path, const char *const *strs,
+                                      size_t n);
+RAPYER_API int rapyer_list_set(rapyer_doc *at, const char *path, int64_t index, const char *fmt,
+                               ...) RAPYER_PRINTF(4, 5);
+RAPYER_API rapyer_value *rapyer_pop(rapyer_doc *at, const char *path, int64_t index); /* -1: last */
+RAPYER_API int64_t rapyer_remove_range(rapyer_doc *at, const char *path, int64_t from,
+                                       int64_t to); /* as a Python slice; how many went */
+RAPYER_API int rapyer_list_clear(rapyer_doc *at, const char *path);
+
+/* Dicts. */
+RAPYER_API int rapyer_update(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4); /* "{a: 1, b: 2}" */
+RAPYER_API int rapyer_dict_set(rapyer_doc *at, const char *path, const char *key, const char *fmt,
+                               ...) RAPYER_PRINTF(4, 5);
+RAPYER_API int rapyer_dict_del(rapyer_doc *at, const char *path,
+                               const char *key); /* 1: was there */
+/* fmt: what is given when the key is not there; NULL: NOT_FOUND then. */
+RAPYER_API rapyer_value *rapyer_dict_pop(rapyer_doc *at, const char *path, const char *key,
+                                         const char *fmt, ...) RAPYER_PRINTF(4, 5);
+RAPYER_API rapyer_value *rapyer_dict_popitem(rapyer_doc *at, const char *path); /* [key, value] */
+RAPYER_API int rapyer_dict_clear(rapyer_doc *at, const char *path);
+
+/* Any method of PROTOCOL.md; fmt: its parameters one after the other, "%s, {wait: 5}", or NULL. */
+RAPYER_API rapyer_value *rapyer_call(rapyer *db, const char *method, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4);
+
+/* ---- Values ------------------------------------------------------------------------------ */
+
+typedef enum rapyer_kind {
+    RAPYER_NULL,
+    RAPYER_BOOL,
+    RAPYER_INT,
+    RAPYER_FLOAT,
+    RAPYER_STR,
+    RAPYER_BYTES,
+    RAPYER_TIME,
+    RAPYER_LIST,
+    RAPYER_DICT,
+} rapyer_kind;
+
+/* Frees what a call returned; not what is inside of one. NULL is fine. */
+RAPYER_API void rapyer_value_free(rapyer_value *v);
+
+/* What is at a path inside, "posts[%d].title" (indexes may be negative, keys ["in brackets"]);
+ * NULL when there is nothing. Belongs to v. */
+RAPYER_API const rapyer_value *rapyer_get(const rapyer_value *v, const char *path_fmt, ...)
+    RAPYER_PRINTF(2, 3);
+
+/* The same, as a C value; `otherwise` when there is nothing of that kind. path "" or NULL: v
+ * itself. An int is taken for a float, nothing else converts. A str ends with a NUL that is
+ * not part of it; it belongs to v. */
+RAPYER_API int64_t rapyer_int(const rapyer_value *v, const char *path, int64_t otherwise);
+RAPYER_API double rapyer_float(const rapyer_value *v, const char *path, double otherwise);
+RAPYER_API bool rapyer_bool(const rapyer_value *v, const char *path, bool otherwise);
+RAPYER_API const char *rapyer_str(const rapyer_value *v, const char *path, const char *otherwise);
+
+RAPYER_API rapyer_kind rapyer_kind_of(const rapyer_value *v);            /* RAPYER_NULL for NULL */
+RAPYER_API const char *rapyer_data(const rapyer_value *v, size_t *len);  /* of a str or bytes */
+RAPYER_API int rapyer_time(const rapyer_value *v, struct timespec *out); /* -1: no datetime */
+RAPYER_API size_t rapyer_len(const rapyer_value *v);                     /* items, pairs, bytes */
+RAPYER_API const rapyer_value *rapyer_item(const rapyer_value *v, size_t i); /* of a list or dict */
+RAPYER_API const char *rapyer_item_key(const rapyer_value *v, size_t i);     /* of a dict */
+
+/* Reads several at once: rapyer_unpack(v, "{name: %ms, balance: %lld, tags: [%ms]}", ...).
+ *   %d %ld %lld int    %lf float    %ms a str to free()    %p a const rapyer_value * inside v
+ * How many were stored; fewer than asked when one is missing or of another kind: reading stops
+ * there. */
+RAPYER_API int rapyer_unpack(const rapyer_value *v, const char *fmt, ...) RAPYER_SCANF(2, 3);
+
+/* JSON text, to free(). bytes are {"$bytes": base64}, datetimes {"$time": ISO 8601}. */
+RAPYER_API char *rapyer_to_json(const rapyer_value *v);
+/* The time now as ISO 8601 text; valid until the thread's next call. */
+RAPYER_API const char *rapyer_now(void);
+
+/* ---- C structs --------------------------------------------------------------------------- */
+/* Of models whose fields are RAPYER_MEMBERs. The C type of a member:
+ *   int int64_t   float double   bool bool   str char *   bytes rapyer_bytes
+ *   datetime struct timespec   a model: its struct, inline   any: const-free rapyer_value *
+ *   list<T> rapyer_list, items are T's C type   dict<T> rapyer_dict   optional<T> pointer to T's
+ *   C type (optional<str> is char * itself), NULL for null
+ * Sizes are checked by rapyer_define. */
+
+typedef struct rapyer_bytes {
+    void *data;
+    size_t len;
+} rapyer_bytes;
+typedef struct rapyer_list {
+    void *items;
+    size_t len;
+} rapyer_list;
+typedef struct rapyer_dict {
+    char **keys;
+    void *values;
+    size_t len;
+} rapyer_dict;
+
+/* A draft that holds what the struct holds; the struct stays the caller's. */
+RAPYER_API rapyer_doc *rapyer_new_struct(rapyer *db, const rapyer_model *model, const void *s);
+/* Saves it under pk (NULL: the RAPYER_PK member, the key field, or a generated one). */
+RAPYER_API int rapyer_save_struct(rapyer *db, const rapyer_model *model, const char *pk,
+                                  const void *s);
+/* Fills *s; free its insides with rapyer_struct_free. On -1 there is nothing to free. */
+RAPYER_API int rapyer_get_struct(rapyer *db, const rapyer_model *model, const char *key, void *s);
+RAPYER_API int rapyer_to_struct(rapyer *db, const rapyer_model *model, const rapyer_value *v,
+                                void *s);
+RAPYER_API void rapyer_struct_free(rapyer *db, const rapyer_model *model, void *s);
+
+/* ---- Event loops ------------------------------------------------------------------------- */
+/* Requests that do not wait. The loop polls rapyer_fd for rapyer_events, at most rapyer_timeout
+ * milliseconds, and calls rapyer_process, which never blocks. The descriptor can change at a
+ * reconnect: ask for it after each call. */
+
+/* result belongs to the library and is NULL for an error, which db then holds. May call
+ * anything but rapyer_close. */
+typedef void rapyer_callback(rapyer *db, const rapyer_value *result, void *user);
+
+/* cb is called exactly once when 0 is returned, and never for -1. cb may be NULL. */
+RAPYER_API int rapyer_send(rapyer *db, rapyer_callback *cb, void *user, const char *method,
+                           const char *fmt, ...) RAPYER_PRINTF(5, 6);
+/* An operation by its wire name, fmt its arguments behind the path: rapyer_send_op(doc, cb, user,
+ * "list.insert", "tags", "0, %s", tag). On a draft cb is called before this returns. */
+RAPYER_API int rapyer_send_op(rapyer_doc *at, rapyer_callback *cb, void *user, const char *op,
+                              const char *path, const char *fmt, ...) RAPYER_PRINTF(6, 7);
+
+RAPYER_API int rapyer_fd(const rapyer *db);         /* -1: not connected now */
+RAPYER_API short rapyer_events(const rapyer *db);   /* POLLIN, POLLOUT */
+RAPYER_API int rapyer_timeout_ms(const rapyer *db); /* to the next deadline, -1: none */
+RAPYER_API size_t rapyer_pending(const rapyer *db); /* requests without an answer */
+/* revents as poll() gave them, 0 for a timeout. Reads, writes, calls callbacks. How many
+ * requests were settled; -1 when the connection was lost (all of them were, with an error). */
+RAPYER_API int rapyer_process(rapyer *db, short revents);
+
+/* ---- Cleanup ----------------------------------------------------------------------------- */
+/* rapyer_auto_doc *user = rapyer_open(...); is freed at the end of its block. */
+
+#if defined(__GNUC__)
+static inline void rapyer_cleanup_db(rapyer **p)
+{
+    rapyer_close(*p);
+}
+static inline void rapyer_cleanup_doc(rapyer_doc **p)
+{
+    rapyer_free(*p);
+}
+static inline void rapyer_cleanup_value(rapyer_value **p)
+{
+    rapyer_value_free(*p);
+}
+#define rapyer_auto __attribute__((cleanup(rapyer_cleanup_db))) rapyer
+#define rapyer_auto_doc __attribute__((cleanup(rapyer_cleanup_doc))) rapyer_doc
+#define rapyer_auto_value __attribute__((cleanup(rapyer_cleanup_value))) rapyer_value
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
