@@ -20,7 +20,9 @@ struct stream_callbacks {
      * be 0). Not called again before more arrived. May close the stream; then returns 0. */
     size_t (*on_input)(void *arg, const uint8_t *data, size_t len);
     /* The peer is done or the socket failed: err is 0 for end of stream, else an errno. `rest`
-     * bytes had arrived and were not used. Called once; the owner must call stream_close. */
+     * bytes had arrived and were not used. The owner calls stream_close, or, after an end of
+     * stream, goes on writing to a peer that still reads; should that fail then, this is called
+     * once more with an errno. */
     void (*on_end)(void *arg, int err, size_t rest);
     /* The output buffer went below `low` after having been above it; may be NULL. */
     void (*on_drained)(void *arg);
@@ -39,10 +41,17 @@ void stream_flush(struct stream *s);        /* writes what the socket takes now 
 void stream_flush_later(struct stream *s);
 size_t stream_unsent(const struct stream *s);
 size_t stream_unread(const struct stream *s); /* bytes in the input buffer */
+const uint8_t *stream_unread_data(const struct stream *s);
 void stream_set_low(struct stream *s, size_t low);
 void stream_pause(struct stream *s, bool paused); /* of reading; unpausing hands over what waits */
+/* For good: what waits is dropped and nothing more is read; writing goes on. */
+void stream_stop_reading(struct stream *s);
+/* Both directions are shut: what is written from now on reaches nobody. */
+bool stream_peer_gone(const struct stream *s);
 int stream_fd(const struct stream *s);
-/* After what is unsent went out (or `timeout_ms` passed), close. on_end is not called. */
+/* After what is unsent went out (or `timeout_ms` passed), close. No callback is called any
+ * more and the stream is no longer the owner's. What the peer still sends is read and dropped
+ * until it closes too or the time is over, so that it can take the last answer in peace. */
 void stream_close_after_flush(struct stream *s, unsigned timeout_ms);
 
 #endif
