@@ -33,49 +33,20 @@ static uint64_t big_endian(const uint8_t *p, unsigned n)
     return v;
 }
 
-/* Heads with a fixed length of head and body: c0, c2, c3, numbers and fixext. */
-static uint8_t fixed_body(uint8_t c)
-{
-    switch (c) {
-    case 0xcc:
-    case 0xd0: return 1;
-    case 0xcd:
-    case 0xd1: return 2;
-    case 0xca:
-    case 0xce:
-    case 0xd2: return 4;
-    case 0xcb:
-    case 0xcf:
-    case 0xd3: return 8;
-    case 0xd4: return 2; /* fixext: the type byte and 1, 2, 4, 8, 16 bytes */
-    case 0xd5: return 3;
-    case 0xd6: return 5;
-    case 0xd7: return 9;
-    case 0xd8: return 17;
-    default: return 0; /* nil, false, true */
-    }
-}
-
-/* How many bytes of length or count stand behind the first byte. */
-static unsigned length_bytes(uint8_t c)
-{
-    switch (c) {
-    case 0xc4:
-    case 0xc7:
-    case 0xd9: return 1;
-    case 0xc5:
-    case 0xc8:
-    case 0xda:
-    case 0xdc:
-    case 0xde: return 2;
-    case 0xc6:
-    case 0xc9:
-    case 0xdb:
-    case 0xdd:
-    case 0xdf: return 4;
-    default: return 0;
-    }
-}
+/* What follows the first bytes c0 to df: that many bytes of a length or count, or a body of a
+ * fixed length (a fixext has its type byte before the data). */
+/* clang-format off */
+static const struct {
+    uint8_t length, body;
+} shapes[0x20] = {
+    /* c0: nil, none, false, true */ {0, 0}, {0, 0}, {0, 0}, {0, 0},
+    /* c4: bin, ext              */ {1, 0}, {2, 0}, {4, 0}, {1, 0}, {2, 0}, {4, 0},
+    /* ca: float, uint           */ {0, 4}, {0, 8}, {0, 1}, {0, 2}, {0, 4}, {0, 8},
+    /* d0: int                   */ {0, 1}, {0, 2}, {0, 4}, {0, 8},
+    /* d4: fixext                */ {0, 2}, {0, 3}, {0, 5}, {0, 9}, {0, 17},
+    /* d9: str, array, map       */ {1, 0}, {2, 0}, {4, 0}, {2, 0}, {4, 0}, {2, 0}, {4, 0},
+};
+/* clang-format on */
 
 /* The head at p with `have` > 0 bytes there; false when it needs more, with h->len how many. */
 static bool read_head(const uint8_t *p, size_t have, struct head *h)
@@ -99,10 +70,10 @@ static bool read_head(const uint8_t *p, size_t have, struct head *h)
         h->body = c & 0x1fu;
         return true;
     }
-    unsigned n = length_bytes(c);
+    unsigned n = shapes[c - 0xc0].length;
     h->len += n;
     if (n == 0) {
-        h->body = fixed_body(c);
+        h->body = shapes[c - 0xc0].body;
         return true;
     }
     if (have < h->len)
