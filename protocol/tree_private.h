@@ -11,6 +11,12 @@ uint64_t tree_hash(const char *s, size_t len);
  * records is good only for the number it was built at. */
 extern unsigned tree_moves;
 
+/* What a field holds from the start: a record, a list, a dict, or CELL_UNSET for a value. */
+struct cell cell_blank(const struct type *t);
+
+/* A record with nothing in it, not even containers. */
+struct record *record_bare(const struct model *m);
+
 /* The capacity to grow to when one more is wanted: 4, then half as much again. */
 static inline uint32_t tree_grown(uint32_t cap)
 {

@@ -1,0 +1,530 @@
+/* build: a tree from its wire form, all of it checked.
+ *
+ *   map ──► fields one by one ──► pk ──► defaults for the rest ──► record
+ *
+ * A record under construction has no containers yet, so a slot that is set tells that its field
+ * was there. The place that is being read is kept as text for the messages, in one buffer that
+ * grows and shrinks with the depth. Nothing outlives a refusal.
+ */
+#include "protocol/path.h"
+#include "protocol/tree_private.h"
+#include "protocol/value.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <uuid.h>
+
+#define WHERE_MAX 256
+
+/* One byte of input can ask for a record of many fields: this is where it ends. */
+#define BUILD_MAX_BYTES ((size_t)256 << 20)
+
+struct building {
+    struct fault *f;
+    struct buf scratch;   /* the canonical form of the value at hand */
+    size_t memory_before; /* tree_memory() at the start */
+    size_t len;
+    char where[WHERE_MAX]; /* NUL-terminated */
+};
+
+struct text {
+    const char *s; /* NULL: none */
+    size_t len;
+};
+
+/* ---- the place, for messages ---- */
+
+static void where_add(struct building *b, const char *s, size_t len)
+{
+    size_t left = WHERE_MAX - 1 - b->len;
+
+    if (len > left)
+        len = left;
+    memcpy(b->where + b->len, s, len);
+    b->len += len;
+    b->where[b->len] = 0;
+}
+
+static void where_name(struct building *b, const char *s, size_t len)
+{
+    if (b->len)
+        where_add(b, ".", 1);
+    where_add(b, s, len);
+}
+
+static void where_index(struct building *b, uint32_t i)
+{
+    char digits[12], *at = digits + sizeof digits;
+
+    *--at = ']';
+    do
+        *--at = (char)('0' + i % 10);
+    while (i /= 10);
+    *--at = '[';
+    where_add(b, at, (size_t)(digits + sizeof digits - at));
+}
+
+static void where_key(struct building *b, const char *s, size_t len)
+{
+    where_add(b, "[\"", 2);
+    where_add(b, s, len > 64 ? 64 : len);
+    where_add(b, "\"]", 2);
+}
+
+static void where_back(struct building *b, size_t len)
+{
+    b->len = len;
+    b->where[len] = 0;
+}
+
+static const char *here(const struct building *b)
+{
+    return b->len ? b->where : "the document";
+}
+
+static int wrong_type(struct building *b, const struct cursor *in, const char *expected)
+{
+    struct item it;
+
+    return fault_set(b->f, FAULT_BAD_TYPE, "%s: expected %s, found %s", here(b), expected,
+                     cursor_peek(in, &it) == 0 ? item_kind_name(it.kind) : "nothing");
+}
+
+static int unknown_field(struct building *b, const struct model *m, const char *name, size_t len)
+{
+    char has[160];
+    size_t n = 0;
+
+    has[0] = 0;
+    for (uint32_t i = 0; i < m->nfields; i++) {
+        if (n + m->fields[i].name_len + 8 > sizeof has) {
+            n += (size_t)snprintf(has + n, sizeof has - n, ", ...");
+            break;
+        }
+        n += (size_t)snprintf(has + n, sizeof has - n, "%s%s", i ? ", " : "", m->fields[i].name);
+    }
+    return fault_set(b->f, FAULT_UNKNOWN_FIELD, "%s: %s has no field '%.*s'; it has: %s", here(b),
+                     m->name, (int)(len > 64 ? 64 : len), name, has);
+}
+
+/* ---- values and containers ---- */
+
+static int build_record(struct building *b, const struct model *m, enum record_place place,
+                        struct text pk, struct cursor *in, struct record **out);
+
+static int build_value(struct building *b, const struct type *t, struct cursor *in,
+                       struct cell *out)
+{
+    buf_clear(&b->scratch);
+    if (value_check(t, in, &b->scratch, b->where, b->f) != 0)
+        return -1;
+    *out = cell_value(b->scratch.data, b->scratch.len);
+    return 0;
+}
+
+static int build_element(struct building *b, const struct type *of, struct cursor *in,
+                         struct cell *out)
+{
+    struct record *r;
+
+    if (!type_atomic(of))
+        return build_value(b, of, in, out);
+    if (build_record(b, of->model, RECORD_ELEMENT, (struct text){0}, in, &r) != 0)
+        return -1;
+    memset(out, 0, sizeof *out);
+    out->record = r;
+    out->kind = CELL_RECORD;
+    return 0;
+}
+
+static int same_pk(struct building *b, struct text pk)
+{
+    return fault_set(b->f, FAULT_BAD_VALUE,
+                     "%s: another element has the pk '%.*s' already; pks are unique in a container",
+                     here(b), (int)pk.len, pk.s);
+}
+
+static int build_items(struct building *b, const struct type *of, uint32_t n, struct cursor *in,
+                       struct list *l)
+{
+    size_t mark = b->len;
+    struct text pk;
+    struct cell c;
+
+    for (uint32_t i = 0; i < n; i++) {
+        where_index(b, i);
+        if (build_element(b, of, in, &c) != 0)
+            return -1;
+        if (c.kind == CELL_RECORD && cell_get_str(&c.record->pk, &pk.s, &pk.len) == 0 &&
+            list_by_pk(l, pk.s, pk.len)) {
+            (void)same_pk(b, pk);
+            cell_free(&c);
+            return -1;
+        }
+        where_back(b, mark);
+        list_insert(l, i, c);
+    }
+    return 0;
+}
+
+static uint32_t plausible(uint32_t n, const struct cursor *in)
+{
+    size_t left = (size_t)(in->end - in->at);
+
+    return n < left ? n : (uint32_t)left;
+}
+
+static int build_list(struct building *b, const struct type *t, struct cursor *in, struct cell *out)
+{
+    char name[TYPE_NAME_MAX];
+    uint32_t n;
+
+    if (cursor_array(in, &n) != 0)
+        return wrong_type(b, in, type_name(t, name, sizeof name));
+    *out = cell_blank(t);
+    if (n)
+        list_reserve(out->list, plausible(n, in));
+    if (build_items(b, t->of, n, in, out->list) == 0)
+        return 0;
+    cell_free(out);
+    return -1;
+}
+
+static int build_key(struct building *b, struct cursor *in, struct text *key)
+{
+    struct item it;
+
+    if (cursor_peek(in, &it) != 0 || it.kind != ITEM_STR)
+        return wrong_type(b, in, "a str as key");
+    if (cursor_str(in, &key->s, &key->len) != 0)
+        return wrong_type(b, in, "a str as key");
+    if (!utf8_valid(key->s, key->len))
+        return fault_set(b->f, FAULT_BAD_VALUE, "%s: a key is not valid UTF-8", here(b));
+    return 0;
+}
+
+/* pks: those of the records that are in the dict already, or NULL. */
+static int build_pair(struct building *b, const struct type *of, struct cursor *in, struct dict *d,
+                      struct dict *pks)
+{
+    struct text key, pk;
+    struct cell c, old;
+
+    if (build_key(b, in, &key) != 0)
+        return -1;
+    where_key(b, key.s, key.len);
+    if (dict_get(d, key.s, key.len))
+        return fault_set(b->f, FAULT_BAD_VALUE, "%s: the key is there twice", here(b));
+    if (build_element(b, of, in, &c) != 0)
+        return -1;
+    (void)dict_put(d, key.s, key.len, c);
+    if (pks && c.kind == CELL_RECORD && cell_get_str(&c.record->pk, &pk.s, &pk.len) == 0) {
+        old = dict_put(pks, pk.s, pk.len, cell_nil());
+        if (old.kind != CELL_UNSET)
+            return same_pk(b, pk);
+    }
+    return 0;
+}
+
+static int build_dict(struct building *b, const struct type *t, struct cursor *in, struct cell *out)
+{
+    char name[TYPE_NAME_MAX];
+    struct dict *pks;
+    size_t mark = b->len;
+    uint32_t n;
+    int rc = 0;
+
+    if (cursor_map(in, &n) != 0)
+        return wrong_type(b, in, type_name(t, name, sizeof name));
+    *out = cell_blank(t);
+    pks = type_atomic(t->of) && n > 1 ? dict_new() : NULL;
+    if (n)
+        dict_reserve(out->dict, plausible(n, in));
+    for (uint32_t i = 0; i < n && rc == 0; i++) {
+        rc = build_pair(b, t->of, in, out->dict, pks);
+        where_back(b, mark);
+    }
+    dict_free(pks);
+    if (rc != 0)
+        cell_free(out);
+    return rc;
+}
+
+static int build_field(struct building *b, const struct type *t, struct cursor *in,
+                       struct cell *out)
+{
+    struct record *r;
+
+    if (t->kind == TYPE_LIST)
+        return build_list(b, t, in, out);
+    if (t->kind == TYPE_DICT)
+        return build_dict(b, t, in, out);
+    if (!type_atomic(t))
+        return build_value(b, t, in, out);
+    if (build_record(b, t->model, RECORD_INLINE, (struct text){0}, in, &r) != 0)
+        return -1;
+    memset(out, 0, sizeof *out);
+    out->record = r;
+    out->kind = CELL_RECORD;
+    return 0;
+}
+
+/* ---- pks ---- */
+
+/* What a key field holds, as a pk. */
+static int key_text(struct building *b, const struct field *f, const struct cell *c,
+                    char digits[24], struct text *pk)
+{
+    int64_t v;
+
+    if (cell_get_str(c, &pk->s, &pk->len) == 0)
+        return 0;
+    if (cell_get_int(c, &v) == 0) {
+        pk->len = (size_t)snprintf(digits, 24, "%" PRId64, v);
+        pk->s = digits;
+        return 0;
+    }
+    where_name(b, f->name, f->name_len);
+    return fault_set(b->f, FAULT_BAD_VALUE, "%s: the key field must hold a str or an int", here(b));
+}
+
+static int key_from_pk(struct building *b, const struct field *f, struct text pk, struct cell *out)
+{
+    char digits[24] = "";
+    int64_t v = 0;
+
+    if (type_bare(f->type)->kind != TYPE_INT) {
+        *out = cell_str(pk.s, pk.len);
+        return 0;
+    }
+    if (pk.len < sizeof digits) {
+        memcpy(digits, pk.s, pk.len);
+        digits[pk.len] = 0;
+        v = strtoimax(digits, NULL, 10);
+    }
+    if ((size_t)snprintf(digits, sizeof digits, "%" PRId64, v) != pk.len ||
+        memcmp(digits, pk.s, pk.len) != 0)
+        return fault_set(b->f, FAULT_BAD_KEY,
+                         "%s: the pk '%.*s' must be a decimal number, as the key field '%s' is an "
+                         "int",
+                         here(b), (int)(pk.len > 64 ? 64 : pk.len), pk.s, f->name);
+    *out = cell_int(v);
+    return 0;
+}
+
+static int disagree(struct building *b, struct text a, struct text pk)
+{
+    return fault_set(b->f, FAULT_BAD_VALUE,
+                     "%s: the pk is '%.*s' in one place and '%.*s' in another", here(b),
+                     (int)(pk.len > 64 ? 64 : pk.len), pk.s, (int)(a.len > 64 ? 64 : a.len), a.s);
+}
+
+static bool text_equal(struct text a, struct text b)
+{
+    return a.len == b.len && memcmp(a.s, b.s, a.len) == 0;
+}
+
+/* By the model's key field, which is filled in from the pk where it is not there itself. */
+static int pk_by_field(struct building *b, struct record *r, struct text *pk, char digits[24])
+{
+    const struct field *f = &r->model->fields[r->model->key_field];
+    struct cell *slot = &r->slots[r->model->key_field];
+    struct text key;
+
+    if (slot->kind == CELL_UNSET && pk->s && key_from_pk(b, f, *pk, slot) != 0)
+        return -1;
+    if (slot->kind == CELL_UNSET && f->fallback)
+        *slot = cell_value(f->fallback, f->fallback_len);
+    if (slot->kind == CELL_UNSET)
+        return fault_set(b->f, FAULT_BAD_VALUE, "%s: the key field '%s' of %s is missing", here(b),
+                         f->name, r->model->name);
+    if (key_text(b, f, slot, digits, &key) != 0)
+        return -1;
+    if (pk->s && !text_equal(key, *pk))
+        return disagree(b, key, *pk);
+    *pk = key;
+    return 0;
+}
+
+static int settle_pk(struct building *b, struct record *r, enum record_place place,
+                     struct text given, struct text in_map)
+{
+    struct text pk = given.s ? given : in_map;
+    char digits[24], uuid[37];
+    uuid_t random;
+
+    if (place == RECORD_INLINE) {
+        if (!in_map.s)
+            return 0;
+        return fault_set(b->f, FAULT_BAD_VALUE,
+                         "%s: a model nested directly in another has no pk of its own; leave out "
+                         "'@pk'",
+                         here(b));
+    }
+    if (given.s && in_map.s && !text_equal(given, in_map))
+        return disagree(b, in_map, given);
+    if (r->model->key_field >= 0 && pk_by_field(b, r, &pk, digits) != 0)
+        return -1;
+    if (!pk.s) {
+        uuid_generate_random(random);
+        uuid_unparse_lower(random, uuid);
+        pk = (struct text){uuid, 36};
+    } else if (pk_check(pk.s, pk.len, b->f) != 0) {
+        return -1;
+    }
+    r->pk = cell_str(pk.s, pk.len);
+    return 0;
+}
+
+/* ---- records ---- */
+
+static int build_default(struct building *b, const struct field *f, struct cell *slot)
+{
+    struct cursor empty = cursor_of("\x80", 1), fallback = cursor_of(f->fallback, f->fallback_len);
+    bool container = f->type->kind == TYPE_LIST || f->type->kind == TYPE_DICT;
+
+    if (f->fallback && (container || type_atomic(f->type)))
+        return build_field(b, f->type, &fallback, slot);
+    if (f->fallback) {
+        *slot = cell_value(f->fallback, f->fallback_len);
+    } else if (container) {
+        *slot = cell_blank(f->type);
+    } else if (type_atomic(f->type)) {
+        return build_field(b, f->type, &empty, slot);
+    } else if (f->type->kind != TYPE_OPTIONAL) {
+        return fault_set(b->f, FAULT_BAD_VALUE, "%s is missing; it has no default", here(b));
+    }
+    return 0;
+}
+
+static int build_defaults(struct building *b, struct record *r)
+{
+    size_t mark = b->len;
+
+    for (uint32_t i = 0; i < r->nslots; i++) {
+        const struct field *f = &r->model->fields[i];
+        if (r->slots[i].kind != CELL_UNSET)
+            continue;
+        where_name(b, f->name, f->name_len);
+        if (build_default(b, f, &r->slots[i]) != 0)
+            return -1;
+        where_back(b, mark);
+    }
+    return 0;
+}
+
+static int build_pk(struct building *b, struct cursor *in, struct text *pk)
+{
+    struct item it;
+
+    if (pk->s)
+        return fault_set(b->f, FAULT_BAD_VALUE, "%s: '@pk' is there twice", here(b));
+    if (cursor_nil(in))
+        return 0;
+    if (cursor_peek(in, &it) == 0 && it.kind == ITEM_STR && cursor_str(in, &pk->s, &pk->len) == 0)
+        return pk_check(pk->s, pk->len, b->f);
+    where_name(b, "@pk", 3);
+    return wrong_type(b, in, "str");
+}
+
+/* Fields mostly come in declared order: look first where the last one leaves off. */
+static int find_field(const struct model *m, struct text name, uint32_t likely)
+{
+    if (likely < m->nfields && m->fields[likely].name_len == name.len &&
+        memcmp(m->fields[likely].name, name.s, name.len) == 0)
+        return (int)likely;
+    return model_field(m, name.s, name.len);
+}
+
+static int build_one(struct building *b, struct record *r, int field, struct cursor *in)
+{
+    const struct field *f = &r->model->fields[field];
+    size_t mark = b->len;
+
+    where_name(b, f->name, f->name_len);
+    if (r->slots[field].kind != CELL_UNSET)
+        return fault_set(b->f, FAULT_BAD_VALUE, "%s is there twice", here(b));
+    if (build_field(b, f->type, in, &r->slots[field]) != 0)
+        return -1;
+    where_back(b, mark);
+    return 0;
+}
+
+static int build_fields(struct building *b, struct record *r, enum record_place place,
+                        struct cursor *in, struct text *pk)
+{
+    uint32_t n, likely = 0;
+    struct text name;
+    int field;
+
+    if (cursor_map(in, &n) != 0)
+        return wrong_type(b, in, r->model->name);
+    for (; n; n--) {
+        if (build_key(b, in, &name) != 0)
+            return -1;
+        if (text_equal(name, (struct text){"@pk", 3})) {
+            if (build_pk(b, in, pk) != 0)
+                return -1;
+        } else if (place == RECORD_ROOT && text_equal(name, (struct text){"@v", 2})) {
+            if (cursor_skip(in) != 0)
+                return wrong_type(b, in, "a version");
+        } else {
+            field = find_field(r->model, name, likely);
+            if (field < 0)
+                return unknown_field(b, r->model, name.s, name.len);
+            if (build_one(b, r, field, in) != 0)
+                return -1;
+            likely = (uint32_t)field + 1;
+        }
+    }
+    return 0;
+}
+
+static int build_record(struct building *b, const struct model *m, enum record_place place,
+                        struct text pk, struct cursor *in, struct record **out)
+{
+    struct record *r = record_bare(m);
+    struct text in_map = {0};
+
+    if (tree_memory() - b->memory_before > BUILD_MAX_BYTES)
+        (void)fault_set(b->f, FAULT_TOO_LARGE, "%s: the value would take over %zu MB of memory",
+                        here(b), BUILD_MAX_BYTES >> 20);
+    else if (build_fields(b, r, place, in, &in_map) == 0 &&
+             settle_pk(b, r, place, pk, in_map) == 0 && build_defaults(b, r) == 0) {
+        *out = r;
+        return 0;
+    }
+    record_free(r);
+    return -1;
+}
+
+static struct building begin(const char *where, struct fault *f)
+{
+    struct building b = {.f = f, .memory_before = tree_memory()};
+
+    where_add(&b, where, strlen(where));
+    return b;
+}
+
+int record_build(const struct model *m, enum record_place place, const char *pk, size_t pk_len,
+                 struct cursor *in, const char *where, struct record **out, struct fault *f)
+{
+    struct building b = begin(where, f);
+    int rc = build_record(&b, m, place, (struct text){pk, pk_len}, in, out);
+
+    buf_free(&b.scratch);
+    return rc;
+}
+
+int cell_build(const struct type *t, bool element, struct cursor *in, const char *where,
+               struct cell *out, struct fault *f)
+{
+    struct building b = begin(where, f);
+    struct cell c;
+    int rc = element ? build_element(&b, t, in, &c) : build_field(&b, t, in, &c);
+
+    if (rc == 0)
+        *out = c;
+    buf_free(&b.scratch);
+    return rc;
+}

@@ -1,0 +1,260 @@
+/* emit: a whole record as Redis keys: written, or removed.
+ *
+ *   key of the record   suffix                     hash of its own and its inline records' fields
+ *   key of a container  suffix "/" prefix name     hash, or list
+ *   key of an element   key of container "/" pk    a record again, with a prefix of its own ("")
+ *
+ * All names are put together in one buffer, which is cut back after use.
+ */
+#include "protocol/op.h"
+#include <string.h>
+
+struct emitting {
+    const struct effects *e;
+    void *arg;
+    struct needs *needs;
+    unsigned needed;
+    struct buf names;
+};
+
+/* A name within the buffer; good as long as the buffer does not grow: ask again after that. */
+struct span {
+    size_t at, len;
+};
+
+static const char *span_text(const struct emitting *m, struct span s)
+{
+    return s.len ? (const char *)m->names.data + s.at : "";
+}
+
+/* Appends up to four pieces, one behind the other. */
+static struct span span_make(struct emitting *m, struct span a, const char *sep, struct span b,
+                             const char *name, size_t len)
+{
+    struct span s = {.at = m->names.len, .len = a.len + strlen(sep) + b.len + len};
+
+    /* Room first: the pieces may lie in the same buffer. */
+    if (!buf_grow(&m->names, s.len + 1))
+        return (struct span){0};
+    if (a.len)
+        buf_append(&m->names, m->names.data + a.at, a.len);
+    buf_append(&m->names, sep, strlen(sep));
+    if (b.len)
+        buf_append(&m->names, m->names.data + b.at, b.len);
+    if (len)
+        buf_append(&m->names, name, len);
+    return s;
+}
+
+static const struct span nothing = {0, 0};
+
+static struct span span_start(struct emitting *m, const char *s)
+{
+    return span_make(m, nothing, "", nothing, s, strlen(s));
+}
+
+static struct span element_key(struct emitting *m, struct span container, const struct record *r)
+{
+    const char *pk = "";
+    size_t len = 0;
+
+    (void)cell_get_str(&r->pk, &pk, &len);
+    return span_make(m, container, "/", nothing, pk, len);
+}
+
+/* ---- writing ---- */
+
+static void emit_record(struct emitting *m, const struct record *r, struct span suffix,
+                        struct span prefix);
+
+static void emit_list(struct emitting *m, const struct cell *c, const struct type *t,
+                      struct span key)
+{
+    size_t n = list_loaded(c->list) ? list_len(c->list) : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct cell *element = list_at(c->list, i);
+        if (element->kind == CELL_RECORD) {
+            m->e->list_push(m->arg, span_text(m, key), key.len, false, &type_str,
+                            &element->record->pk);
+            emit_record(m, element->record, element_key(m, key, element->record), nothing);
+        } else {
+            m->e->list_push(m->arg, span_text(m, key), key.len, false, t->of, element);
+        }
+    }
+}
+
+static void emit_dict(struct emitting *m, const struct cell *c, const struct type *t,
+                      struct span key)
+{
+    struct cell *element;
+    size_t it = 0, len;
+    const char *k;
+
+    while (dict_next(c->dict, &it, &k, &len, &element)) {
+        if (element->kind == CELL_RECORD) {
+            m->e->hash_set(m->arg, span_text(m, key), key.len, k, len, &type_str,
+                           &element->record->pk);
+            emit_record(m, element->record, element_key(m, key, element->record), nothing);
+        } else {
+            m->e->hash_set(m->arg, span_text(m, key), key.len, k, len, t->of, element);
+        }
+    }
+}
+
+static void emit_field(struct emitting *m, const struct field *f, const struct cell *c,
+                       struct span suffix, struct span prefix)
+{
+    struct span s;
+
+    switch (c->kind) {
+    case CELL_UNSET: break;
+    case CELL_INLINE:
+    case CELL_HEAP:
+        s = span_make(m, nothing, "", prefix, f->name, f->name_len);
+        m->e->hash_set(m->arg, span_text(m, suffix), suffix.len, span_text(m, s), s.len, f->type,
+                       c);
+        break;
+    case CELL_RECORD:
+        s = span_make(m, nothing, "", prefix, f->name, f->name_len);
+        buf_append(&m->names, ".", 1);
+        s.len++;
+        emit_record(m, c->record, suffix, s);
+        break;
+    case CELL_LIST:
+        emit_list(m, c, f->type, span_make(m, suffix, "/", prefix, f->name, f->name_len));
+        break;
+    case CELL_DICT:
+        emit_dict(m, c, f->type, span_make(m, suffix, "/", prefix, f->name, f->name_len));
+        break;
+    }
+}
+
+static void emit_record(struct emitting *m, const struct record *r, struct span suffix,
+                        struct span prefix)
+{
+    size_t mark = m->names.len;
+
+    for (uint32_t i = 0; i < r->nslots; i++) {
+        emit_field(m, &r->model->fields[i], &r->slots[i], suffix, prefix);
+        m->names.len = mark;
+    }
+}
+
+void record_emit(const struct record *r, const char *suffix, const char *prefix,
+                 const struct effects *e, void *arg)
+{
+    struct emitting m = {.e = e, .arg = arg};
+    struct span at = span_start(&m, suffix), in = span_start(&m, prefix);
+
+    emit_record(&m, r, at, in);
+    buf_free(&m.names);
+}
+
+/* ---- removing ---- */
+
+/* Walks everything below a record. With m->e it tells what to remove; without it reports the
+ * containers of records that must be loaded for that. `shared`: the fields lie in a hash that
+ * stays, so that they are removed one by one. */
+static void drop_record(struct emitting *m, const struct record *r, struct span suffix,
+                        struct span prefix, bool shared);
+
+static void drop_element(struct emitting *m, const struct cell *c, struct span container)
+{
+    size_t mark = m->names.len;
+
+    if (c->kind != CELL_RECORD)
+        return;
+    drop_record(m, c->record, element_key(m, container, c->record), nothing, false);
+    m->names.len = mark;
+}
+
+static void drop_elements(struct emitting *m, const struct cell *c, struct span key)
+{
+    struct cell *element;
+    size_t it = 0, len;
+    const char *k;
+
+    if (c->kind == CELL_LIST)
+        for (; it < list_len(c->list); it++)
+            drop_element(m, list_at(c->list, it), key);
+    else
+        while (dict_next(c->dict, &it, &k, &len, &element))
+            drop_element(m, element, key);
+}
+
+static void drop_container(struct emitting *m, const struct cell *c, const struct type *t,
+                           struct span key)
+{
+    bool loaded = c->kind == CELL_LIST ? list_loaded(c->list) : dict_loaded(c->dict);
+    size_t len = c->kind == CELL_LIST ? list_len(c->list) : dict_len(c->dict);
+
+    if (loaded && !len)
+        return;
+    if (m->e)
+        m->e->drop(m->arg, span_text(m, key), key.len);
+    if (!type_atomic(t->of))
+        return;
+    if (loaded) {
+        drop_elements(m, c, key);
+    } else if (!m->e) {
+        m->needed++;
+        if (m->needs)
+            needs_add(m->needs, c, t, span_text(m, key), key.len);
+    }
+}
+
+static void drop_field(struct emitting *m, const struct field *f, const struct cell *c,
+                       struct span suffix, struct span prefix, bool shared)
+{
+    struct span s;
+
+    switch (c->kind) {
+    case CELL_UNSET: break;
+    case CELL_INLINE:
+    case CELL_HEAP:
+        s = span_make(m, nothing, "", prefix, f->name, f->name_len);
+        if (m->e && shared)
+            m->e->hash_del(m->arg, span_text(m, suffix), suffix.len, span_text(m, s), s.len);
+        break;
+    case CELL_RECORD:
+        s = span_make(m, nothing, "", prefix, f->name, f->name_len);
+        buf_append(&m->names, ".", 1);
+        s.len++;
+        drop_record(m, c->record, suffix, s, shared);
+        break;
+    case CELL_LIST:
+    case CELL_DICT:
+        drop_container(m, c, f->type, span_make(m, suffix, "/", prefix, f->name, f->name_len));
+        break;
+    }
+}
+
+static void drop_record(struct emitting *m, const struct record *r, struct span suffix,
+                        struct span prefix, bool shared)
+{
+    size_t mark;
+
+    if (m->e && !shared && !prefix.len)
+        m->e->drop(m->arg, span_text(m, suffix), suffix.len);
+    mark = m->names.len;
+    for (uint32_t i = 0; i < r->nslots; i++) {
+        drop_field(m, &r->model->fields[i], &r->slots[i], suffix, prefix, shared);
+        m->names.len = mark;
+    }
+}
+
+enum op_status record_drop(const struct record *r, const char *suffix, const char *prefix,
+                           struct needs *needs, const struct effects *e, void *arg)
+{
+    struct emitting m = {.arg = arg, .needs = needs};
+    struct span at = span_start(&m, suffix), in = span_start(&m, prefix);
+
+    drop_record(&m, r, at, in, *prefix != 0);
+    if (!m.needed && e) {
+        m.e = e;
+        drop_record(&m, r, at, in, *prefix != 0);
+    }
+    buf_free(&m.names);
+    return m.needed ? OP_NEEDS : OP_DONE;
+}

@@ -1,0 +1,320 @@
+/* record: the nodes for atomic models, and how a tree is written out.
+ *
+ *   suffix "/posts/p1" ── record ─┬─ "/" tags                     "/posts/p1/tags"
+ *                                 └─ "/" settings ── "." hidden    "/posts/p1/settings.hidden"
+ *
+ * Writing out is what every read costs, so it copies names and values that lie there packed,
+ * and the Redis keys of containers are put together only for those that turn out not to be
+ * loaded: until then a place is a chain of frames on the stack.
+ */
+#include "protocol/tree_private.h"
+#include <string.h>
+
+const struct type type_str = {.kind = TYPE_STR};
+unsigned tree_moves;
+
+/* ---- nodes ---- */
+
+static bool is_container(const struct type *t)
+{
+    return t->kind == TYPE_LIST || t->kind == TYPE_DICT;
+}
+
+struct cell cell_blank(const struct type *t)
+{
+    struct cell c = {0};
+
+    if (type_atomic(t)) {
+        c.record = record_new(t->model);
+        c.kind = CELL_RECORD;
+    } else if (t->kind == TYPE_LIST) {
+        c.list = list_new();
+        c.kind = CELL_LIST;
+    } else if (t->kind == TYPE_DICT) {
+        c.dict = dict_new();
+        c.kind = CELL_DICT;
+    }
+    return c;
+}
+
+struct record *record_bare(const struct model *m)
+{
+    struct record *r = tree_alloc(sizeof *r + m->nfields * sizeof(struct cell));
+
+    r->model = m;
+    r->nslots = m->nfields;
+    return r;
+}
+
+struct record *record_new(const struct model *m)
+{
+    struct record *r = record_bare(m);
+
+    for (uint32_t i = 0; i < r->nslots; i++)
+        r->slots[i] = cell_blank(m->fields[i].type);
+    return r;
+}
+
+void record_free(struct record *r)
+{
+    if (!r)
+        return;
+    for (uint32_t i = 0; i < r->nslots; i++)
+        cell_free(&r->slots[i]);
+    cell_free(&r->pk);
+    tree_free(r);
+}
+
+struct record *record_copy(const struct record *r)
+{
+    struct record *copy = tree_alloc(sizeof *r + r->nslots * sizeof(struct cell));
+
+    copy->model = r->model;
+    copy->nslots = r->nslots;
+    copy->pk = cell_copy(&r->pk);
+    for (uint32_t i = 0; i < r->nslots; i++)
+        copy->slots[i] = cell_copy(&r->slots[i]);
+    return copy;
+}
+
+struct record *record_widen(struct record *r)
+{
+    const struct model *m = r->model;
+
+    if (r->nslots >= m->nfields)
+        return r;
+    r = tree_realloc(r, sizeof *r + m->nfields * sizeof(struct cell));
+    tree_moves++;
+    for (; r->nslots < m->nfields; r->nslots++)
+        r->slots[r->nslots] = cell_blank(m->fields[r->nslots].type);
+    return r;
+}
+
+struct cell *record_slot(struct record *r, uint32_t field)
+{
+    return field < r->nslots ? &r->slots[field] : NULL;
+}
+
+/* ---- where a cell lives in Redis ---- */
+
+struct frame {
+    const struct frame *up;
+    const char *name;
+    size_t len;
+    char sep; /* before the name; 0: none */
+};
+
+static void frame_write(const struct frame *at, struct buf *out)
+{
+    if (at->up)
+        frame_write(at->up, out);
+    if (at->sep)
+        buf_append(out, &at->sep, 1);
+    if (at->len)
+        buf_append(out, at->name, at->len);
+}
+
+static void frame_need(const struct frame *at, struct needs *needs, const struct cell *c,
+                       const struct type *t)
+{
+    struct buf suffix = BUF_INIT;
+
+    frame_write(at, &suffix);
+    needs_add(needs, c, t, suffix.len ? (const char *)suffix.data : "", suffix.len);
+    buf_free(&suffix);
+}
+
+/* ---- writing out ---- */
+
+struct packing {
+    struct needs *needs;
+    struct buf *out;
+    bool skip_lazy;
+};
+
+static void put(struct buf *out, const void *p, size_t n)
+{
+    if (out->cap - out->len < n && !buf_grow(out, n))
+        return;
+    memcpy(out->data + out->len, p, n);
+    out->len += n;
+}
+
+static void pack_cell(const struct packing *p, const struct cell *c, const struct type *t,
+                      const struct frame *at);
+
+static bool field_shown(const struct packing *p, const struct field *f, const struct cell *c)
+{
+    if (f->lazy && p->skip_lazy)
+        return false;
+    return (c && c->kind != CELL_UNSET) || f->fallback || is_container(f->type) ||
+           type_atomic(f->type);
+}
+
+static void pack_fields(const struct packing *p, const struct model *m, const struct cell *slots,
+                        uint32_t nslots, const struct frame *at, char sep);
+
+/* A place that was added to the model after the record was made. */
+static void pack_absent(const struct packing *p, const struct type *t)
+{
+    if (type_atomic(t)) {
+        pack_fields(p, t->model, NULL, 0, NULL, 0);
+    } else if (t->kind == TYPE_LIST) {
+        pack_array(p->out, 0);
+    } else if (t->kind == TYPE_DICT) {
+        pack_map(p->out, 0);
+    } else {
+        pack_nil(p->out);
+    }
+}
+
+static void pack_field(const struct packing *p, const struct field *f, const struct cell *c,
+                       const struct frame *at, char sep)
+{
+    struct frame here = {.up = at, .name = f->name, .len = f->name_len, .sep = sep};
+
+    put(p->out, f->packed_name, f->packed_name_len);
+    if (c && c->kind == CELL_INLINE)
+        put(p->out, c->small, c->small_len);
+    else if (c && c->kind == CELL_HEAP)
+        put(p->out, c->heap, c->heap_len);
+    else if (c && c->kind != CELL_UNSET)
+        pack_cell(p, c, f->type, &here);
+    else if (f->fallback && !is_container(f->type) && !type_atomic(f->type))
+        put(p->out, f->fallback, f->fallback_len);
+    else
+        pack_absent(p, f->type);
+}
+
+static uint32_t count_shown(const struct packing *p, const struct model *m,
+                            const struct cell *slots, uint32_t nslots)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < m->nfields; i++)
+        n += field_shown(p, &m->fields[i], i < nslots ? &slots[i] : NULL);
+    return n;
+}
+
+static void pack_slots(const struct packing *p, const struct model *m, const struct cell *slots,
+                       uint32_t nslots, const struct frame *at, char sep)
+{
+    for (uint32_t i = 0; i < m->nfields; i++) {
+        const struct cell *c = i < nslots ? &slots[i] : NULL;
+        if (field_shown(p, &m->fields[i], c))
+            pack_field(p, &m->fields[i], c, at, sep);
+    }
+}
+
+static void pack_fields(const struct packing *p, const struct model *m, const struct cell *slots,
+                        uint32_t nslots, const struct frame *at, char sep)
+{
+    pack_map(p->out, count_shown(p, m, slots, nslots));
+    pack_slots(p, m, slots, nslots, at, sep);
+}
+
+static void pack_record(const struct packing *p, const struct record *r, const char *pk,
+                        size_t pk_len, const struct frame *at, char sep)
+{
+    bool named = pk || r->pk.kind != CELL_UNSET;
+    const uint8_t *own;
+    size_t own_len;
+
+    pack_map(p->out, count_shown(p, r->model, r->slots, r->nslots) + named);
+    if (named)
+        put(p->out, "\xa3@pk", 4);
+    if (r->pk.kind != CELL_UNSET) {
+        own = cell_bytes(&r->pk, &own_len);
+        put(p->out, own, own_len);
+    } else if (pk) {
+        pack_str(p->out, pk, pk_len);
+    }
+    pack_slots(p, r->model, r->slots, r->nslots, at, sep);
+}
+
+/* An element, whose own place is behind its container's by its pk. */
+static void pack_element(const struct packing *p, const struct cell *c, const struct type *of,
+                         const struct frame *at)
+{
+    struct frame here = {.up = at, .name = "", .sep = '/'};
+    const uint8_t *bytes;
+    size_t len;
+
+    if (c->kind == CELL_RECORD) {
+        (void)cell_get_str(&c->record->pk, &here.name, &here.len);
+        pack_record(p, c->record, NULL, 0, &here, '/');
+    } else if (cell_is_value(c)) {
+        bytes = cell_bytes(c, &len);
+        put(p->out, bytes, len);
+    } else {
+        pack_absent(p, of);
+    }
+}
+
+static void pack_list(const struct packing *p, const struct cell *c, const struct type *t,
+                      const struct frame *at)
+{
+    size_t n = list_loaded(c->list) ? list_len(c->list) : 0;
+
+    if (!list_loaded(c->list) && p->needs)
+        frame_need(at, p->needs, c, t);
+    pack_array(p->out, (uint32_t)n);
+    for (size_t i = 0; i < n; i++)
+        pack_element(p, list_at(c->list, i), t->of, at);
+}
+
+static void pack_dict(const struct packing *p, const struct cell *c, const struct type *t,
+                      const struct frame *at)
+{
+    size_t it = 0, len;
+    const char *key;
+    struct cell *value;
+
+    if (!dict_loaded(c->dict) && p->needs)
+        frame_need(at, p->needs, c, t);
+    pack_map(p->out, dict_loaded(c->dict) ? (uint32_t)dict_len(c->dict) : 0);
+    while (dict_next(c->dict, &it, &key, &len, &value)) {
+        pack_str(p->out, key, len);
+        pack_element(p, value, t->of, at);
+    }
+}
+
+/* What is not a value; an inline record's fields go on behind its own name. */
+static void pack_cell(const struct packing *p, const struct cell *c, const struct type *t,
+                      const struct frame *at)
+{
+    switch (c->kind) {
+    case CELL_RECORD: pack_record(p, c->record, NULL, 0, at, '.'); break;
+    case CELL_LIST: pack_list(p, c, t, at); break;
+    case CELL_DICT: pack_dict(p, c, t, at); break;
+    default: pack_absent(p, t); break;
+    }
+}
+
+void record_pack(const struct record *r, const char *pk, size_t pk_len, bool skip_lazy,
+                 const char *suffix, size_t suffix_len, struct needs *needs, struct buf *out)
+{
+    struct packing p = {.needs = needs, .out = out, .skip_lazy = skip_lazy};
+    struct frame at = {.name = suffix, .len = suffix_len};
+    bool in_line = r->pk.kind == CELL_UNSET && suffix_len > 0;
+
+    pack_record(&p, r, pk, pk_len, &at, in_line ? '.' : '/');
+}
+
+void cell_pack(const struct cell *c, const struct type *t, const char *suffix, size_t suffix_len,
+               struct needs *needs, struct buf *out)
+{
+    struct packing p = {.needs = needs, .out = out};
+    struct frame at = {.name = suffix, .len = suffix_len};
+    const uint8_t *bytes;
+    size_t len;
+
+    if (c->kind == CELL_RECORD) {
+        record_pack(c->record, NULL, 0, false, suffix, suffix_len, needs, out);
+    } else if (cell_is_value(c)) {
+        bytes = cell_bytes(c, &len);
+        put(out, bytes, len);
+    } else {
+        pack_cell(&p, c, t, &at);
+    }
+}
