@@ -1,0 +1,80 @@
+"""Fixtures: a private Redis, the real daemon in front of it, a client, and a look into Redis."""
+
+import shutil
+import tempfile
+
+import pytest
+
+from daemon_process import Daemon
+from redis_server import RedisServer
+
+
+@pytest.fixture
+def workdir():
+    # Short: the path of a unix socket holds 107 bytes.
+    path = tempfile.mkdtemp(prefix="rapyer-", dir="/tmp")
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def new_redis(workdir):
+    servers = []
+
+    def new(**options):
+        servers.append(RedisServer(f"{workdir}/redis{len(servers)}", **options))
+        return servers[-1]
+
+    yield new
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def redis_server(new_redis):
+    return new_redis()
+
+
+@pytest.fixture
+def new_daemon(workdir):
+    """Starts daemons; each is stopped and looked after at the end."""
+    daemons = []
+
+    def new(redis, settings=(), **options):
+        daemons.append(Daemon(f"{workdir}/daemon{len(daemons)}", redis, settings, **options))
+        return daemons[-1]
+
+    new.daemons = daemons
+    yield new
+    complaints = []
+    for daemon in daemons:
+        try:
+            daemon.stop()
+        except AssertionError as complaint:
+            complaints.append(str(complaint))
+    assert not complaints, "\n".join(complaints)
+
+
+@pytest.fixture
+def daemon(redis_server, new_daemon):
+    return new_daemon(redis_server.address)
+
+
+@pytest.fixture
+def client(daemon):
+    with daemon.connect() as client:
+        yield client
+
+
+@pytest.fixture
+def rdb(redis_server):
+    with redis_server.client() as client:
+        yield client
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    if report.when == "call" and report.failed and "new_daemon" in getattr(item, "funcargs", {}):
+        for daemon in item.funcargs["new_daemon"].daemons:
+            report.sections.append((f"log of {daemon.directory}", daemon.log()))

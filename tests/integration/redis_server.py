@@ -1,0 +1,91 @@
+"""A private redis-server: on a unix socket, below a directory of the test's own."""
+
+import os
+import signal
+import socket
+import subprocess
+
+import redis
+
+from rpc_client import wait_until
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class RedisServer:
+    def __init__(self, directory, tcp=False, aof=False):
+        self.directory = directory
+        os.makedirs(directory, exist_ok=True)
+        self.socket = os.path.join(directory, "redis.sock")
+        self.port = free_port() if tcp else 0
+        self.aof = aof
+        self.process = None
+        self.start()
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}" if self.port else f"unix:{self.socket}"
+
+    def client(self):
+        return redis.Redis(unix_socket_path=self.socket)
+
+    def start(self):
+        aof = ["--appendonly", "yes", "--appendfsync", "always"] if self.aof else []
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1",
+             "--unixsocket", self.socket, "--dir", self.directory, "--save", "",
+             "--loglevel", "warning", "--logfile", os.path.join(self.directory, "log"), *aof])
+        wait_until(self.answers, what="redis-server")
+
+    def answers(self):
+        try:
+            with self.client() as client:
+                return client.ping()
+        except (redis.ConnectionError, redis.BusyLoadingError):
+            assert self.process.poll() is None, "redis-server ended"
+            return False
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self):
+        self.kill()
+        self.start()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.resume()
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def snapshot(self):
+        """All documents as they lie in Redis, to compare: key -> (type, content). The daemon's
+        own bookkeeping (markers, schema) is not below a document's hash tag, and is left out."""
+        content = {}
+        with self.client() as client:
+            for key in client.keys("*"):
+                if key.startswith(b"rapyer:") and not key.startswith(b"rapyer:{"):
+                    continue
+                kind = client.type(key)
+                if kind == b"hash":
+                    value = client.hgetall(key)
+                elif kind == b"list":
+                    value = client.lrange(key, 0, -1)
+                else:
+                    value = client.dump(key)
+                content[key] = (kind, value)
+        return content
