@@ -12,6 +12,10 @@
 
 #define PATH_MAX_STEPS 64
 #define PK_MAX 256 /* bytes */
+#define NAME_MAX_LEN 64
+
+/* Whether this may be the name of a model or field: [A-Za-z_][A-Za-z0-9_]{0,63}. */
+bool name_valid(const char *s, size_t len);
 
 enum step_kind { STEP_NAME, STEP_INDEX, STEP_KEY };
 

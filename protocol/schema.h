@@ -39,24 +39,38 @@ struct field {
     char *name;
     size_t name_len;
     const struct type *type;
-    uint8_t *fallback;     /* the default, canonical MessagePack; NULL: none */
+    uint8_t *fallback; /* the default, canonical MessagePack; NULL: none. A list or dict of an
+                        * atomic model always has one, be it the empty one; a field that is
+                        * an atomic model never has: its own fields' defaults count */
     size_t fallback_len;
-    bool lazy;             /* left out of doc.get unless named */
-    uint8_t *packed_name;  /* the name as a packed str, ready to append */
+    bool lazy;            /* left out of doc.get unless named */
+    uint8_t *packed_name; /* the name as a packed str, ready to append */
     size_t packed_name_len;
 };
 
 struct model {
     char *name;
-    bool atomic;           /* else plain: a value, replaced whole */
-    int key_field;         /* index of the declared key field, -1: a generated UUID */
-    int64_t ttl;           /* seconds a document lives, 0: for ever */
-    bool refresh_ttl;      /* writes start the ttl anew */
+    bool atomic;      /* else plain: a value, replaced whole */
+    int key_field;    /* index of the declared key field, -1: a generated UUID */
+    int64_t ttl;      /* seconds a document lives, 0: for ever */
+    bool refresh_ttl; /* writes start the ttl anew */
     uint32_t nfields;
     struct field *fields;
-    unsigned revision;     /* 1 for the first definition, +1 for each that changed it */
-    unsigned depth;        /* containers its deepest declared value nests */
+    unsigned revision; /* 1 for the first definition, +1 for each that changed it */
+    unsigned depth;    /* containers its deepest value nests, its own map included */
+    uint32_t slots;    /* fields, with those of the atomic models directly in it */
+    uint32_t number;   /* in order of definition, from 0 */
+    uint16_t *index;   /* field numbers + 1 by hash of the name; NULL when there are few */
+    uint32_t index_mask;
 };
+
+/* Limits of a declaration, and of a registry. */
+#define SCHEMA_MAX_FIELDS 1024      /* of one model */
+#define SCHEMA_MAX_SLOTS 2048       /* of one model, with the atomic models directly in it */
+#define SCHEMA_MAX_DEPTH 26         /* containers: leaves 6 of the wire's 32 to the envelope */
+#define SCHEMA_MAX_DEFAULTS 65536   /* bytes of all defaults of a model */
+#define SCHEMA_MAX_MODELS 1024      /* in a registry */
+#define SCHEMA_MAX_ALL_FIELDS 65536 /* in a registry */
 
 struct schema;
 

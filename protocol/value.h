@@ -10,11 +10,16 @@
 
 #include "protocol/schema.h"
 
+#define VALUE_ANY_DEPTH 20 /* containers an `any` may nest; declared types count it whole */
+#define VALUE_MAX_BYTES (64u << 20) /* canonical: bounds what defaults can make of a small input \
+                                     */
+
 /* Reads one value from *in (moves it past the value) and appends its canonical form to *out.
  * `where` is the path so far, for messages ("items[0].price"); the message for a fault inside a
  * composite value goes on from there. Integers may fill a float's place; nothing else converts.
  * -1: BAD_TYPE (path, expected, found), BAD_VALUE (UTF-8, NaN, infinity, duplicate key, missing
- * field), OUT_OF_RANGE (an int above INT64_MAX), UNKNOWN_FIELD; *out is as it was. */
+ * field), OUT_OF_RANGE (an int above INT64_MAX, a datetime outside the
+ * years 1 to 9999), UNKNOWN_FIELD, TOO_LARGE; *out is as it was. */
 int value_check(const struct type *t, struct cursor *in, struct buf *out, const char *where,
                 struct fault *f);
 

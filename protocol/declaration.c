@@ -1,0 +1,374 @@
+/* declaration: from {name, kind, fields: [...]} to a struct model.
+ *
+ *   map ──► spans (where each known key's value is) ──► names, kind ──► fields ──► defaults
+ *
+ * In this order whatever the order on the wire: a default can only be checked once its type and
+ * its model's kind are known.
+ */
+#include "protocol/declaration.h"
+#include "protocol/alloc.h"
+#include "protocol/path.h"
+#include "protocol/type.h"
+#include "protocol/value.h"
+#include <stdio.h>
+
+struct span {
+    const char *key;
+    struct cursor value; /* at NULL: the key is not there, or nil where nil means absent */
+};
+
+/* Reads a map whose keys must be among spans; nil is as good as absent, but for a default. */
+static int read_spans(struct cursor *in, struct span *spans, size_t n, const char *where,
+                      struct fault *f)
+{
+    struct buf unknown = BUF_INIT;
+    uint32_t pairs;
+    int done = 0;
+    if (cursor_map(in, &pairs) < 0)
+        return fault_set(f, FAULT_BAD_SCHEMA, "%s: a map expected", where);
+    for (uint32_t i = 0; i < pairs && done == 0; i++) {
+        const char *key;
+        size_t key_len, value_len, k = 0;
+        const uint8_t *value;
+        if (cursor_str(in, &key, &key_len) < 0 || cursor_value(in, &value, &value_len) < 0) {
+            done = fault_set(f, FAULT_BAD_SCHEMA, "%s: the map's keys must be str", where);
+            break;
+        }
+        while (k < n && (strlen(spans[k].key) != key_len || memcmp(spans[k].key, key, key_len)))
+            k++;
+        if (k == n)
+            buf_printf(&unknown, "%s'%.*s'", unknown.len ? ", " : "",
+                       (int)(key_len < 40 ? key_len : 40), key);
+        else if (spans[k].value.at)
+            done = fault_set(f, FAULT_BAD_SCHEMA, "%s: '%s' is there twice", where, spans[k].key);
+        else
+            spans[k].value = cursor_of(value, value_len);
+    }
+    if (done == 0 && unknown.len) {
+        struct buf known = BUF_INIT;
+        for (size_t k = 0; k < n; k++)
+            buf_printf(&known, "%s%s", k ? ", " : "", spans[k].key);
+        done = fault_set(f, FAULT_BAD_SCHEMA, "%s: unknown key %.*s; known are %.*s", where,
+                         (int)(unknown.len < 160 ? unknown.len : 160), (char *)unknown.data,
+                         (int)known.len, (char *)known.data);
+        buf_free(&known);
+    }
+    buf_free(&unknown);
+    for (size_t k = 0; k < n; k++)
+        if (spans[k].value.at && strcmp(spans[k].key, "default") != 0 &&
+            cursor_nil(&spans[k].value))
+            spans[k].value.at = NULL;
+    return done;
+}
+
+static int read_bool(struct span *s, bool *v, const char *where, struct fault *f)
+{
+    *v = false;
+    if (s->value.at && cursor_bool(&s->value, v) < 0)
+        return fault_set(f, FAULT_BAD_SCHEMA, "%s: '%s' must be true or false", where, s->key);
+    return 0;
+}
+
+static int read_int(struct span *s, int64_t *v, const char *where, struct fault *f)
+{
+    *v = 0;
+    if (s->value.at && (cursor_int(&s->value, v) < 0 || *v < 0))
+        return fault_set(f, FAULT_BAD_SCHEMA, "%s: '%s' must be an int from 0 on", where, s->key);
+    return 0;
+}
+
+static int read_text(struct span *s, const char **text, size_t *len, const char *where,
+                     struct fault *f)
+{
+    if (!s->value.at)
+        return fault_set(f, FAULT_BAD_SCHEMA, "%s: '%s' is missing", where, s->key);
+    if (cursor_str(&s->value, text, len) < 0)
+        return fault_set(f, FAULT_BAD_SCHEMA, "%s: '%s' must be a str", where, s->key);
+    return 0;
+}
+
+/* What fields of one declaration have in common while they are read. */
+struct reading {
+    const struct schema *schema;
+    struct model *model;
+    struct fault *fault;
+    uint8_t *seen; /* for model_reaches */
+    char where[160];
+};
+
+static int refuse_cycle(struct reading *r, const char *chain, size_t len)
+{
+    return fault_set(r->fault, FAULT_BAD_SCHEMA,
+                     "%s: a model cannot contain itself: %s%s%.*s; keep the other's key in a str "
+                     "field instead",
+                     r->where, r->model->name, len ? " -> " : "", (int)(len < 200 ? len : 200),
+                     chain);
+}
+
+static const struct model *find_model(void *arg, const char *name, size_t len, struct fault *f)
+{
+    struct reading *r = arg;
+    (void)f;
+    if (strlen(r->model->name) == len && memcmp(r->model->name, name, len) == 0) {
+        char chain[NAME_MAX_LEN];
+        memcpy(chain, name, len);
+        refuse_cycle(r, chain, len);
+        return NULL;
+    }
+    const struct model *m = schema_model(r->schema, name, len);
+    struct buf chain = BUF_INIT;
+    if (m && model_reaches(m, r->model->name, r->seen, &chain)) {
+        refuse_cycle(r, (char *)chain.data, chain.len);
+        m = NULL;
+    }
+    buf_free(&chain);
+    return m;
+}
+
+/* An atomic model stands directly in a field of an atomic model, or is the element of a list or
+ * dict there. */
+static int check_placement(struct reading *r, const struct type *t)
+{
+    const struct model *inner = type_model(t);
+    if (!inner || !inner->atomic)
+        return 0;
+    if (!r->model->atomic)
+        return fault_set(r->fault, FAULT_BAD_SCHEMA,
+                         "%s: the plain model '%s' is one value and cannot hold the atomic model "
+                         "'%s'; declare '%s' with kind plain, or '%s' with kind atomic",
+                         r->where, r->model->name, inner->name, inner->name, r->model->name);
+    const struct type *at = t->kind == TYPE_LIST || t->kind == TYPE_DICT ? t->of : t;
+    if (at->kind == TYPE_MODEL)
+        return 0;
+    char name[TYPE_NAME_MAX];
+    return fault_set(r->fault, FAULT_BAD_SCHEMA,
+                     "%s: type '%s': the atomic model '%s' can only be a field's type, or the "
+                     "element of a list or dict that is; elsewhere declare it kind plain",
+                     r->where, type_name(t, name, sizeof name), inner->name);
+}
+
+static void keep_default(struct field *field, const void *bytes, size_t len)
+{
+    field->fallback = alloc_copy(bytes, len);
+    field->fallback_len = len;
+}
+
+/* Containers of atomic models, and atomic models, take no default but the empty one. */
+static int read_empty_default(struct reading *r, struct field *field, struct cursor *in)
+{
+    bool list = field->type->kind == TYPE_LIST;
+    struct item it;
+    if (cursor_next(in, &it) == 0 && it.kind == (list ? ITEM_ARRAY : ITEM_MAP) && it.count == 0)
+        return 0;
+    char name[TYPE_NAME_MAX];
+    return fault_set(r->fault, FAULT_BAD_VALUE,
+                     "default of %s.%s: only the empty %s can be the default of %s", r->model->name,
+                     field->name, list ? "list" : "map", type_name(field->type, name, sizeof name));
+}
+
+static int read_default(struct reading *r, struct field *field, struct cursor in)
+{
+    const struct type *t = field->type;
+    const struct model *inner = type_model(t);
+    bool container = t->kind == TYPE_LIST || t->kind == TYPE_DICT;
+    bool atomic = inner && inner->atomic;
+    if (atomic && in.at && read_empty_default(r, field, &in) < 0)
+        return -1;
+    if (r->model->atomic && container && (atomic || !in.at))
+        keep_default(field, t->kind == TYPE_LIST ? "\x90" : "\x80", 1);
+    if (atomic || !in.at)
+        return 0;
+    char where[2 * NAME_MAX_LEN + 16];
+    snprintf(where, sizeof where, "default of %s.%s", r->model->name, field->name);
+    struct buf value = BUF_INIT;
+    int done = value_check(t, &in, &value, where, r->fault);
+    if (done == 0)
+        keep_default(field, value.data, value.len);
+    buf_free(&value);
+    return done;
+}
+
+static int name_field(struct reading *r, struct field *field, const char *name, size_t len)
+{
+    if (!name_valid(name, len))
+        return fault_set(r->fault, FAULT_BAD_SCHEMA,
+                         "%s: '%.*s' cannot be a field's name; it has 1 to 64 letters, digits and "
+                         "_, and does not begin with a digit",
+                         r->where, (int)(len < 80 ? len : 80), name);
+    field->name = alloc_copy(name, len);
+    field->name_len = len;
+    struct buf packed = BUF_INIT;
+    pack_str(&packed, name, len);
+    field->packed_name = alloc_copy(packed.data, packed.len);
+    field->packed_name_len = packed.len;
+    buf_free(&packed);
+    return 0;
+}
+
+static int read_field(struct reading *r, struct cursor *in, uint32_t i)
+{
+    struct span spans[] = {{.key = "name"}, {.key = "type"}, {.key = "default"}, {.key = "lazy"}};
+    struct field *field = &r->model->fields[i];
+    const char *text;
+    size_t len;
+    struct type *type;
+    snprintf(r->where, sizeof r->where, "model '%s', fields[%u]", r->model->name, i);
+    if (read_spans(in, spans, 4, r->where, r->fault) < 0 ||
+        read_text(&spans[0], &text, &len, r->where, r->fault) < 0 ||
+        name_field(r, field, text, len) < 0)
+        return -1;
+    snprintf(r->where, sizeof r->where, "field '%s' of model '%s'", field->name, r->model->name);
+    if (read_text(&spans[1], &text, &len, r->where, r->fault) < 0 ||
+        type_parse(text, len, find_model, r, r->where, &type, r->fault) < 0)
+        return -1;
+    field->type = type;
+    if (check_placement(r, type) < 0 || read_bool(&spans[3], &field->lazy, r->where, r->fault) < 0)
+        return -1;
+    if (field->lazy && !r->model->atomic)
+        return fault_set(r->fault, FAULT_BAD_SCHEMA,
+                         "%s: a plain model is read whole, its fields cannot be lazy", r->where);
+    return read_default(r, field, spans[2].value);
+}
+
+/* Also refuses a name that is there twice: the index finds the first one only. */
+static int check_fields(struct reading *r)
+{
+    struct model *m = r->model;
+    size_t defaults = 0;
+    model_index(m);
+    for (uint32_t i = 0; i < m->nfields; i++) {
+        const struct field *field = &m->fields[i];
+        if (model_field(m, field->name, field->name_len) != (int)i)
+            return fault_set(r->fault, FAULT_BAD_SCHEMA,
+                             "model '%s': the field '%s' is there twice", m->name, field->name);
+        defaults += field->fallback_len;
+    }
+    if (defaults > SCHEMA_MAX_DEFAULTS)
+        return fault_set(r->fault, FAULT_BAD_SCHEMA,
+                         "model '%s': the defaults have %zu bytes in all, at most %d are allowed",
+                         m->name, defaults, SCHEMA_MAX_DEFAULTS);
+    return 0;
+}
+
+static int read_fields(struct reading *r, struct span *s)
+{
+    struct model *m = r->model;
+    uint32_t n;
+    if (!s->value.at)
+        return fault_set(r->fault, FAULT_BAD_SCHEMA, "model '%s': 'fields' is missing", m->name);
+    if (cursor_array(&s->value, &n) < 0)
+        return fault_set(r->fault, FAULT_BAD_SCHEMA, "model '%s': 'fields' must be a list",
+                         m->name);
+    if (n > SCHEMA_MAX_FIELDS)
+        return fault_set(r->fault, FAULT_BAD_SCHEMA,
+                         "model '%s' has %u fields, at most %d are allowed", m->name, n,
+                         SCHEMA_MAX_FIELDS);
+    m->fields = alloc_zeroed(n, sizeof *m->fields);
+    m->nfields = n;
+    r->seen = alloc_zeroed(schema_count(r->schema), 1);
+    int done = 0;
+    for (uint32_t i = 0; i < n && done == 0; i++)
+        done = read_field(r, &s->value, i);
+    free(r->seen);
+    return done < 0 ? -1 : check_fields(r);
+}
+
+static int read_name(struct span *s, struct model *m, struct fault *f)
+{
+    const char *name;
+    size_t len;
+    if (read_text(s, &name, &len, "a model's declaration", f) < 0)
+        return -1;
+    if (!name_valid(name, len))
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "'%.*s' cannot be a model's name; it has 1 to 64 letters, digits and _, "
+                         "and does not begin with a digit",
+                         (int)(len < 80 ? len : 80), name);
+    if (type_reserved(name, len))
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "'%.*s' is a built-in type and cannot be a model's name", (int)len, name);
+    m->name = alloc_copy(name, len);
+    return 0;
+}
+
+static int read_kind(struct span *s, struct model *m, const char *where, struct fault *f)
+{
+    const char *kind;
+    size_t len;
+    if (read_text(s, &kind, &len, where, f) < 0)
+        return -1;
+    m->atomic = len == 6 && memcmp(kind, "atomic", 6) == 0;
+    if (m->atomic || (len == 5 && memcmp(kind, "plain", 5) == 0))
+        return 0;
+    return fault_set(f, FAULT_BAD_SCHEMA, "%s: 'kind' must be atomic or plain, not '%.*s'", where,
+                     (int)(len < 40 ? len : 40), kind);
+}
+
+static int read_key(struct span *s, struct model *m, const char *where, struct fault *f)
+{
+    const char *key;
+    size_t len;
+    m->key_field = -1;
+    if (!s->value.at)
+        return 0;
+    if (!m->atomic)
+        return fault_set(f, FAULT_BAD_SCHEMA, "%s: a plain model is a value and has no key", where);
+    if (read_text(s, &key, &len, where, f) < 0)
+        return -1;
+    m->key_field = model_field(m, key, len);
+    if (m->key_field < 0)
+        return fault_set(f, FAULT_BAD_SCHEMA, "%s: the key '%.*s' is none of its fields", where,
+                         (int)(len < 80 ? len : 80), key);
+    const struct type *t = m->fields[m->key_field].type;
+    char name[TYPE_NAME_MAX];
+    if (t->kind != TYPE_STR && t->kind != TYPE_INT)
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "%s: the key field '%.*s' has type %s, a key is str or int", where,
+                         (int)len, key, type_name(t, name, sizeof name));
+    return 0;
+}
+
+enum { NAME, KIND, KEY, TTL, REFRESH_TTL, FIELDS, REVISION, SPANS };
+
+static int read_parts(const struct schema *s, struct span *spans, struct declaration *d,
+                      struct fault *f)
+{
+    struct model *m = &d->model;
+    struct reading r = {.schema = s, .model = m, .fault = f};
+    char where[NAME_MAX_LEN + 16];
+    if (read_name(&spans[NAME], m, f) < 0)
+        return -1;
+    snprintf(where, sizeof where, "model '%s'", m->name);
+    if (read_kind(&spans[KIND], m, where, f) < 0 || read_int(&spans[TTL], &m->ttl, where, f) < 0 ||
+        read_bool(&spans[REFRESH_TTL], &m->refresh_ttl, where, f) < 0 ||
+        read_int(&spans[REVISION], &d->revision, where, f) < 0)
+        return -1;
+    if (d->revision > INT32_MAX)
+        return fault_set(f, FAULT_BAD_SCHEMA, "%s: 'revision' is at most %d", where, INT32_MAX);
+    if (!m->atomic && (m->ttl || m->refresh_ttl))
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "%s: a plain model is a value and has no ttl of its own", where);
+    if (read_fields(&r, &spans[FIELDS]) < 0)
+        return -1;
+    return read_key(&spans[KEY], m, where, f);
+}
+
+int declaration_read(const struct schema *s, struct cursor *in, struct declaration *d,
+                     struct fault *f)
+{
+    struct span spans[SPANS] = {
+        [NAME] = {.key = "name"},
+        [KIND] = {.key = "kind"},
+        [KEY] = {.key = "key"},
+        [TTL] = {.key = "ttl"},
+        [REFRESH_TTL] = {.key = "refresh_ttl"},
+        [FIELDS] = {.key = "fields"},
+        [REVISION] = {.key = "revision"},
+    };
+    *d = (struct declaration){.model.key_field = -1};
+    if (read_spans(in, spans, SPANS, "a model's declaration", f) == 0 &&
+        read_parts(s, spans, d, f) == 0)
+        return 0;
+    model_clear(&d->model);
+    return -1;
+}

@@ -1,0 +1,527 @@
+/* schema: the registry of models, and what a new declaration may change in it.
+ *
+ *   declaration ──► draft ──► compare with the stored model ──► sizes of all that contain it
+ *                                                                      │
+ *                                        check: throw the draft away ◄─┴─► define: take it over
+ *
+ * Everything is decided before anything is changed. Models refer to each other without cycles,
+ * so that what they measure (depth, slots) can be worked out from the leaves upwards.
+ */
+#include "protocol/schema.h"
+#include "protocol/alloc.h"
+#include "protocol/declaration.h"
+#include "protocol/type.h"
+#include "protocol/value.h"
+#include <stdio.h>
+#include <uthash.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define FEW_FIELDS 8 /* looked through one by one */
+
+struct entry {
+    struct model model;
+    UT_hash_handle hh;
+};
+
+struct schema {
+    struct entry *by_name; /* in order of definition */
+    uint32_t models, fields;
+};
+
+struct measure {
+    unsigned depth;
+    uint32_t slots;
+};
+
+/* What a declaration comes to. */
+struct plan {
+    struct declaration draft;
+    struct entry *stored; /* NULL: the model is new */
+    struct measure own;   /* of the model, with what is stored of it */
+    struct measure *all;  /* by model number, when others grow too; else NULL */
+    uint32_t added;       /* fields */
+    bool changed;
+    unsigned revision;
+};
+
+struct schema *schema_new(void)
+{
+    return alloc_zeroed(1, sizeof(struct schema));
+}
+
+void field_clear(struct field *field)
+{
+    free(field->name);
+    free((void *)field->type);
+    free(field->fallback);
+    free(field->packed_name);
+    *field = (struct field){0};
+}
+
+void model_clear(struct model *m)
+{
+    for (uint32_t i = 0; i < m->nfields; i++)
+        field_clear(&m->fields[i]);
+    free(m->fields);
+    free(m->index);
+    free(m->name);
+    *m = (struct model){.key_field = -1};
+}
+
+void schema_free(struct schema *s)
+{
+    struct entry *e, *next;
+    if (!s)
+        return;
+    HASH_ITER (hh, s->by_name, e, next) {
+        HASH_DEL(s->by_name, e);
+        model_clear(&e->model);
+        free(e);
+    }
+    free(s);
+}
+
+static struct entry *find(const struct schema *s, const char *name, size_t len)
+{
+    struct entry *e;
+    HASH_FIND(hh, s->by_name, name, len, e);
+    return e;
+}
+
+const struct model *schema_model(const struct schema *s, const char *name, size_t len)
+{
+    struct entry *e = find(s, name, len);
+    return e ? &e->model : NULL;
+}
+
+uint32_t schema_count(const struct schema *s)
+{
+    return s->models;
+}
+
+void schema_each(const struct schema *s, void (*visit)(const struct model *m, void *arg), void *arg)
+{
+    for (struct entry *e = s->by_name; e; e = e->hh.next)
+        visit(&e->model, arg);
+}
+
+void model_index(struct model *m)
+{
+    free(m->index);
+    m->index = NULL;
+    if (m->nfields <= FEW_FIELDS)
+        return;
+    uint32_t size = FEW_FIELDS * 2;
+    while (size < m->nfields * 2)
+        size *= 2;
+    m->index = alloc_zeroed(size, sizeof *m->index);
+    m->index_mask = size - 1;
+    for (uint32_t i = 0; i < m->nfields; i++) {
+        uint32_t at = (uint32_t)XXH3_64bits(m->fields[i].name, m->fields[i].name_len);
+        while (m->index[at & m->index_mask])
+            at++;
+        m->index[at & m->index_mask] = (uint16_t)(i + 1);
+    }
+}
+
+static bool named(const struct field *field, const char *name, size_t len)
+{
+    return field->name_len == len && memcmp(field->name, name, len) == 0;
+}
+
+int model_field(const struct model *m, const char *name, size_t len)
+{
+    if (!m->index) {
+        for (uint32_t i = 0; i < m->nfields; i++)
+            if (named(&m->fields[i], name, len))
+                return (int)i;
+        return -1;
+    }
+    uint32_t at = (uint32_t)XXH3_64bits(name, len);
+    for (uint16_t i; (i = m->index[at & m->index_mask]); at++)
+        if (named(&m->fields[i - 1], name, len))
+            return i - 1;
+    return -1;
+}
+
+bool model_reaches(const struct model *from, const char *to, uint8_t *seen, struct buf *out)
+{
+    size_t mark = out->len;
+    if (seen[from->number])
+        return false;
+    seen[from->number] = 1;
+    buf_printf(out, "%s -> ", from->name);
+    for (uint32_t i = 0; i < from->nfields; i++) {
+        const struct model *inner = type_model(from->fields[i].type);
+        if (!inner)
+            continue;
+        if (strcmp(inner->name, to) == 0) {
+            buf_printf(out, "%s", to);
+            return true;
+        }
+        if (model_reaches(inner, to, seen, out))
+            return true;
+    }
+    out->len = mark;
+    return false;
+}
+
+/* How deep a field's value nests and how many slots it takes. all: sizes that replace those of
+ * the models, or NULL. */
+static struct measure measure_type(const struct type *t, const struct measure *all)
+{
+    struct measure m = {.slots = 1};
+    for (;; t = t->of) {
+        if (t->kind == TYPE_LIST || t->kind == TYPE_DICT) {
+            m.depth++;
+        } else if (t->kind == TYPE_ANY) {
+            m.depth += VALUE_ANY_DEPTH;
+            return m;
+        } else if (t->kind == TYPE_MODEL) {
+            m.depth += all ? all[t->model->number].depth : t->model->depth;
+            return m;
+        } else if (t->kind != TYPE_OPTIONAL) {
+            return m;
+        }
+    }
+}
+
+static struct measure measure_field(const struct field *field, const struct measure *all)
+{
+    struct measure m = measure_type(field->type, all);
+    if (type_atomic(field->type))
+        m.slots += all ? all[field->type->model->number].slots : field->type->model->slots;
+    return m;
+}
+
+static void measure_add(struct measure *sum, struct measure field)
+{
+    if (sum->depth < field.depth + 1)
+        sum->depth = field.depth + 1;
+    sum->slots += field.slots;
+}
+
+static int check_measure(const struct model *m, struct measure size, const char *why,
+                         struct fault *f)
+{
+    if (size.depth > SCHEMA_MAX_DEPTH)
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "%smodel '%s' would nest %u containers, at most %d are allowed (every "
+                         "model, list and dict is one, an any counts as %d)",
+                         why, m->name, size.depth, SCHEMA_MAX_DEPTH, VALUE_ANY_DEPTH);
+    if (size.slots > SCHEMA_MAX_SLOTS)
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "%smodel '%s' would have %u fields with those of the atomic models in "
+                         "it, at most %d are allowed",
+                         why, m->name, size.slots, SCHEMA_MAX_SLOTS);
+    return 0;
+}
+
+/* The stored model grows: so do those that contain it, and they may become too big. Goes over
+ * all models until nothing changes, at most once for each level of nesting. */
+static int measure_all(const struct schema *s, struct plan *p, struct fault *f)
+{
+    char why[120];
+    uint32_t own = p->stored->model.number;
+    struct measure *all = p->all = alloc_zeroed(s->models, sizeof *all);
+    snprintf(why, sizeof why, "because of what is new in '%s', ", p->stored->model.name);
+    for (struct entry *e = s->by_name; e; e = e->hh.next)
+        all[e->model.number] = (struct measure){e->model.depth, e->model.slots};
+    all[own] = p->own;
+    for (bool again = true; again;) {
+        again = false;
+        for (struct entry *e = s->by_name; e; e = e->hh.next) {
+            struct measure size = {.depth = 1};
+            if (e->model.number == own)
+                continue;
+            for (uint32_t i = 0; i < e->model.nfields; i++)
+                measure_add(&size, measure_field(&e->model.fields[i], all));
+            if (check_measure(&e->model, size, why, f) < 0)
+                return -1;
+            struct measure *known = &all[e->model.number];
+            again = again || known->depth != size.depth || known->slots != size.slots;
+            *known = size;
+        }
+    }
+    return 0;
+}
+
+static bool same_default(const struct field *a, const struct field *b)
+{
+    if (!a->fallback || !b->fallback)
+        return a->fallback == b->fallback;
+    return a->fallback_len == b->fallback_len &&
+           memcmp(a->fallback, b->fallback, a->fallback_len) == 0;
+}
+
+/* Whether documents that were stored without the field of m can do without it. If not, says
+ * which field of which model is in the way: itself, or one of an atomic model inside. */
+static bool dispensable(const struct model *m, const struct field *field, const struct model **of,
+                        const struct field **way)
+{
+    if (field->fallback || field->type->kind == TYPE_OPTIONAL)
+        return true;
+    *of = m;
+    *way = field;
+    if (!type_atomic(field->type))
+        return false;
+    const struct model *inner = field->type->model;
+    for (uint32_t i = 0; i < inner->nfields; i++)
+        if (!dispensable(inner, &inner->fields[i], of, way))
+            return false;
+    return true;
+}
+
+static int check_new_field(const struct model *m, const struct field *field, struct fault *f)
+{
+    const struct field *way;
+    const struct model *of;
+    char name[TYPE_NAME_MAX];
+    if (dispensable(m, field, &of, &way))
+        return 0;
+    type_name(way->type, name, sizeof name);
+    if (way != field)
+        return fault_set(f, FAULT_SCHEMA_CONFLICT,
+                         "the new field '%s' of model '%s': stored documents lack it, and the "
+                         "field '%s' (%s) of '%s' inside has no default",
+                         field->name, m->name, way->name, name, of->name);
+    return fault_set(f, FAULT_SCHEMA_CONFLICT,
+                     "the new field '%s' of model '%s': stored documents lack it; give it a "
+                     "default or the type optional<%s>",
+                     field->name, m->name, name);
+}
+
+static int compare_head(const struct model *was, const struct model *now, struct fault *f)
+{
+    if (was->atomic != now->atomic)
+        return fault_set(f, FAULT_SCHEMA_CONFLICT,
+                         "model '%s' is stored as %s and declared as %s; its kind cannot change",
+                         was->name, was->atomic ? "atomic" : "plain",
+                         now->atomic ? "atomic" : "plain");
+    const char *old_key = was->key_field < 0 ? NULL : was->fields[was->key_field].name;
+    const char *new_key = now->key_field < 0 ? NULL : now->fields[now->key_field].name;
+    if ((old_key && new_key) ? strcmp(old_key, new_key) == 0 : old_key == new_key)
+        return 0;
+    return fault_set(f, FAULT_SCHEMA_CONFLICT,
+                     "model '%s' is stored with %s%s and declared with %s%s; its key cannot change",
+                     was->name, old_key ? "the key " : "no key", old_key ? old_key : "",
+                     new_key ? "the key " : "no key", new_key ? new_key : "");
+}
+
+static int compare_field(const struct model *m, const struct field *was, const struct field *now,
+                         bool *changed, struct fault *f)
+{
+    char old_type[TYPE_NAME_MAX], new_type[TYPE_NAME_MAX];
+    if (!type_equal(was->type, now->type))
+        return fault_set(f, FAULT_SCHEMA_CONFLICT,
+                         "field '%s' of model '%s' is stored as %s and declared as %s; a field's "
+                         "type cannot change, use a new name",
+                         was->name, m->name, type_name(was->type, old_type, sizeof old_type),
+                         type_name(now->type, new_type, sizeof new_type));
+    *changed = *changed || was->lazy != now->lazy || !same_default(was, now);
+    return 0;
+}
+
+static int compare(struct plan *p, struct fault *f)
+{
+    const struct model *was = &p->stored->model, *now = &p->draft.model;
+    if (compare_head(was, now, f) < 0)
+        return -1;
+    p->changed = was->ttl != now->ttl || was->refresh_ttl != now->refresh_ttl;
+    p->own = (struct measure){was->depth, was->slots};
+    for (uint32_t i = 0; i < now->nfields; i++) {
+        const struct field *field = &now->fields[i];
+        int old = model_field(was, field->name, field->name_len);
+        if (old >= 0) {
+            if (compare_field(was, &was->fields[old], field, &p->changed, f) < 0)
+                return -1;
+            continue;
+        }
+        if (check_new_field(was, field, f) < 0)
+            return -1;
+        measure_add(&p->own, measure_field(field, NULL));
+        p->added++;
+    }
+    p->changed = p->changed || p->added;
+    if (was->nfields + p->added > SCHEMA_MAX_FIELDS)
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "model '%s' would have %u fields with those that are stored, at most %d "
+                         "are allowed",
+                         was->name, was->nfields + p->added, SCHEMA_MAX_FIELDS);
+    return 0;
+}
+
+static int plan_new(const struct schema *s, struct plan *p, struct fault *f)
+{
+    const struct model *m = &p->draft.model;
+    p->changed = true;
+    p->added = m->nfields;
+    p->own = (struct measure){.depth = 1};
+    for (uint32_t i = 0; i < m->nfields; i++)
+        measure_add(&p->own, measure_field(&m->fields[i], NULL));
+    if (s->models == SCHEMA_MAX_MODELS)
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "model '%s' would be one too many, at most %d are allowed", m->name,
+                         SCHEMA_MAX_MODELS);
+    return check_measure(m, p->own, "", f);
+}
+
+static int plan_change(const struct schema *s, struct plan *p, struct fault *f)
+{
+    const struct model *was = &p->stored->model;
+    if (compare(p, f) < 0 || check_measure(was, p->own, "", f) < 0)
+        return -1;
+    if (p->own.depth == was->depth && p->own.slots == was->slots)
+        return 0;
+    return measure_all(s, p, f);
+}
+
+static void plan_free(struct plan *p)
+{
+    model_clear(&p->draft.model);
+    free(p->all);
+}
+
+static int plan_make(const struct schema *s, struct cursor *declaration, struct plan *p,
+                     struct fault *f)
+{
+    *p = (struct plan){0};
+    if (declaration_read(s, declaration, &p->draft, f) < 0)
+        return -1;
+    const struct model *m = &p->draft.model;
+    p->stored = find(s, m->name, strlen(m->name));
+    int done = p->stored ? plan_change(s, p, f) : plan_new(s, p, f);
+    if (done == 0 && s->fields + p->added > SCHEMA_MAX_ALL_FIELDS)
+        done = fault_set(f, FAULT_BAD_SCHEMA,
+                         "with model '%s' all models would have %u fields, at most %d are allowed",
+                         m->name, s->fields + p->added, SCHEMA_MAX_ALL_FIELDS);
+    if (done < 0) {
+        plan_free(p);
+        return -1;
+    }
+    unsigned revision = p->stored ? p->stored->model.revision : 0;
+    p->revision = revision + (p->changed ? 1 : 0);
+    if (p->draft.revision > p->revision)
+        p->revision = (unsigned)p->draft.revision;
+    p->changed = p->revision != revision;
+    return 0;
+}
+
+static struct entry *take_new(struct schema *s, struct plan *p)
+{
+    struct entry *e = alloc_zeroed(1, sizeof *e);
+    e->model = p->draft.model;
+    p->draft.model = (struct model){0};
+    e->model.number = s->models++;
+    HASH_ADD_KEYPTR(hh, s->by_name, e->model.name, strlen(e->model.name), e);
+    return e;
+}
+
+/* Moves one declared field into the stored model: at the end, or only its default and lazy. */
+static void take_field(struct model *m, struct field *from)
+{
+    int old = model_field(m, from->name, from->name_len);
+    if (old < 0) {
+        m->fields[m->nfields++] = *from;
+        *from = (struct field){0};
+        return;
+    }
+    struct field *to = &m->fields[old];
+    free(to->fallback);
+    to->fallback = from->fallback;
+    to->fallback_len = from->fallback_len;
+    to->lazy = from->lazy;
+    from->fallback = NULL;
+}
+
+static void take_change(struct plan *p)
+{
+    struct model *m = &p->stored->model, *draft = &p->draft.model;
+    m->ttl = draft->ttl;
+    m->refresh_ttl = draft->refresh_ttl;
+    m->fields = alloc_resized(m->fields, m->nfields + p->added, sizeof *m->fields);
+    for (uint32_t i = 0; i < draft->nfields; i++)
+        take_field(m, &draft->fields[i]);
+    model_index(m);
+}
+
+int schema_define(struct schema *s, struct cursor *declaration, const struct model **out,
+                  bool *changed, struct fault *f)
+{
+    struct plan p;
+    if (plan_make(s, declaration, &p, f) < 0)
+        return -1;
+    struct entry *e = p.stored;
+    if (!e)
+        e = take_new(s, &p);
+    else if (p.changed)
+        take_change(&p);
+    s->fields += p.added;
+    e->model.depth = p.own.depth;
+    e->model.slots = p.own.slots;
+    e->model.revision = p.revision;
+    for (struct entry *each = p.all ? s->by_name : NULL; each; each = each->hh.next) {
+        each->model.depth = p.all[each->model.number].depth;
+        each->model.slots = p.all[each->model.number].slots;
+    }
+    *out = &e->model;
+    *changed = p.changed;
+    plan_free(&p);
+    return 0;
+}
+
+int schema_check(const struct schema *s, struct cursor *declaration, bool *changed, struct fault *f)
+{
+    struct plan p;
+    if (plan_make(s, declaration, &p, f) < 0)
+        return -1;
+    *changed = p.changed;
+    plan_free(&p);
+    return 0;
+}
+
+static void pack_field(const struct field *field, struct buf *out)
+{
+    char type[TYPE_NAME_MAX];
+    pack_map(out, 2 + (field->fallback ? 1 : 0) + (field->lazy ? 1 : 0));
+    pack_cstr(out, "name");
+    pack_str(out, field->name, field->name_len);
+    pack_cstr(out, "type");
+    pack_cstr(out, type_name(field->type, type, sizeof type));
+    if (field->fallback) {
+        pack_cstr(out, "default");
+        buf_append(out, field->fallback, field->fallback_len);
+    }
+    if (field->lazy) {
+        pack_cstr(out, "lazy");
+        pack_bool(out, true);
+    }
+}
+
+void schema_pack(const struct model *m, struct buf *out)
+{
+    pack_map(out, 4 + (m->key_field >= 0 ? 1 : 0) + (m->ttl ? 1 : 0) + (m->refresh_ttl ? 1 : 0));
+    pack_cstr(out, "name");
+    pack_cstr(out, m->name);
+    pack_cstr(out, "kind");
+    pack_cstr(out, m->atomic ? "atomic" : "plain");
+    if (m->key_field >= 0) {
+        pack_cstr(out, "key");
+        pack_cstr(out, m->fields[m->key_field].name);
+    }
+    if (m->ttl) {
+        pack_cstr(out, "ttl");
+        pack_int(out, m->ttl);
+    }
+    if (m->refresh_ttl) {
+        pack_cstr(out, "refresh_ttl");
+        pack_bool(out, true);
+    }
+    pack_cstr(out, "fields");
+    pack_array(out, m->nfields);
+    for (uint32_t i = 0; i < m->nfields; i++)
+        pack_field(&m->fields[i], out);
+    pack_cstr(out, "revision");
+    pack_uint(out, m->revision);
+}

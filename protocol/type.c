@@ -1,0 +1,154 @@
+/* type: the types of fields, read from their text and written back. */
+#include "protocol/type.h"
+#include "protocol/alloc.h"
+#include "protocol/path.h"
+
+static const struct {
+    const char *name;
+    enum type_kind kind;
+} builtins[] = {
+    {"int", TYPE_INT},     {"float", TYPE_FLOAT},       {"bool", TYPE_BOOL}, {"str", TYPE_STR},
+    {"bytes", TYPE_BYTES}, {"datetime", TYPE_DATETIME}, {"any", TYPE_ANY},   {"list", TYPE_LIST},
+    {"dict", TYPE_DICT},   {"optional", TYPE_OPTIONAL},
+};
+
+/* Every wrapper takes at least 6 bytes of the text ("list<>"). */
+#define CHAIN_MAX (TYPE_NAME_MAX / 6 + 2)
+
+static int builtin(const char *name, size_t len)
+{
+    for (size_t i = 0; i < sizeof builtins / sizeof *builtins; i++)
+        if (strlen(builtins[i].name) == len && memcmp(builtins[i].name, name, len) == 0)
+            return (int)builtins[i].kind;
+    return -1;
+}
+
+bool type_reserved(const char *name, size_t len)
+{
+    return builtin(name, len) >= 0;
+}
+
+static bool wraps(enum type_kind kind)
+{
+    return kind == TYPE_LIST || kind == TYPE_DICT || kind == TYPE_OPTIONAL;
+}
+
+static int malformed(const char *text, size_t len, const char *where, const char *what,
+                     struct fault *f)
+{
+    return fault_set(f, FAULT_BAD_SCHEMA, "%s: type '%.*s': %s", where, (int)len, text, what);
+}
+
+/* Fills chain[0..n) from the text; the number of them, or -1. */
+static int parse_chain(const char *text, size_t len, type_find *find, void *arg, const char *where,
+                       struct type *chain, struct fault *f)
+{
+    const char *at = text, *end = text + len;
+    for (int n = 0; n < CHAIN_MAX; n++) {
+        const char *to = at;
+        while (to < end && *to != '<' && *to != '>')
+            to++;
+        size_t name_len = (size_t)(to - at);
+        int kind = builtin(at, name_len);
+        if (kind >= 0 && wraps((enum type_kind)kind)) {
+            if (to == end || *to != '<')
+                return malformed(text, len, where, "list, dict and optional are followed by <T>",
+                                 f);
+            if (kind == TYPE_OPTIONAL && n > 0 && chain[n - 1].kind == TYPE_OPTIONAL)
+                return malformed(text, len, where, "optional of optional says nothing more", f);
+            chain[n] = (struct type){.kind = (enum type_kind)kind};
+            at = to + 1;
+            continue;
+        }
+        if (end - to != n || strspn(to, ">") < (size_t)n)
+            return malformed(text, len, where, "each '<' has one '>' at the end, and only those",
+                             f);
+        chain[n] = (struct type){.kind = kind >= 0 ? (enum type_kind)kind : TYPE_MODEL};
+        if (kind >= 0)
+            return n + 1;
+        if (!name_valid(at, name_len))
+            return malformed(text, len, where, "a built-in type or a model's name expected", f);
+        f->code = FAULT_NONE;
+        chain[n].model = find(arg, at, name_len, f);
+        if (chain[n].model)
+            return n + 1;
+        if (f->code != FAULT_NONE)
+            return -1;
+        return fault_set(f, FAULT_UNKNOWN_MODEL,
+                         "%s: type '%.*s': there is no model or built-in type '%.*s'; define a "
+                         "model before those that contain it",
+                         where, (int)len, text, (int)name_len, at);
+    }
+    return malformed(text, len, where, "nested too deeply", f);
+}
+
+int type_parse(const char *text, size_t len, type_find *find, void *arg, const char *where,
+               struct type **out, struct fault *f)
+{
+    char copy[TYPE_NAME_MAX];
+    struct type chain[CHAIN_MAX];
+    if (len >= sizeof copy)
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "%s: the type's text has %zu bytes, at most %d are "
+                         "allowed",
+                         where, len, TYPE_NAME_MAX - 1);
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    int n = parse_chain(copy, len, find, arg, where, chain, f);
+    if (n < 0)
+        return -1;
+    struct type *t = alloc_zeroed((size_t)n, sizeof *t);
+    for (int i = 0; i < n; i++) {
+        t[i] = chain[i];
+        t[i].of = i + 1 < n ? &t[i + 1] : NULL;
+    }
+    *out = t;
+    return 0;
+}
+
+bool type_equal(const struct type *a, const struct type *b)
+{
+    while (a->kind == b->kind && wraps(a->kind)) {
+        a = a->of;
+        b = b->of;
+    }
+    return a->kind == b->kind && a->model == b->model;
+}
+
+const struct model *type_model(const struct type *t)
+{
+    while (wraps(t->kind))
+        t = t->of;
+    return t->model;
+}
+
+static const char *kind_name(enum type_kind kind)
+{
+    for (size_t i = 0; i < sizeof builtins / sizeof *builtins; i++)
+        if (builtins[i].kind == kind)
+            return builtins[i].name;
+    return "?";
+}
+
+static size_t put(char *out, size_t size, size_t at, const char *s)
+{
+    for (; *s && at + 1 < size; s++)
+        out[at++] = *s;
+    return at;
+}
+
+const char *type_name(const struct type *t, char *out, size_t size)
+{
+    size_t at = 0;
+    unsigned open = 0;
+    for (; wraps(t->kind); t = t->of, open++) {
+        at = put(out, size, at, kind_name(t->kind));
+        at = put(out, size, at, "<");
+    }
+    at = put(out, size, at, t->kind == TYPE_MODEL ? t->model->name : kind_name(t->kind));
+    while (open--)
+        at = put(out, size, at, ">");
+    if (size)
+        out[at] = '\0';
+    return out;
+}

@@ -1,0 +1,24 @@
+/* type: types from their text, for schema.c. A type is one block of memory that holds the whole
+ * chain ("dict<list<int>>" is three of them in a row) and is freed by free().
+ */
+#ifndef RAPYER_PROTOCOL_TYPE_H
+#define RAPYER_PROTOCOL_TYPE_H
+
+#include "protocol/schema.h"
+
+/* Parses a type. Names that are not built in are looked up by find. -1: BAD_SCHEMA for the form,
+ * UNKNOWN_MODEL when find gives NULL; the text begins with `where` ("field 'x' of model 'M'"). A
+ * fault that find itself has set is left as it is. */
+typedef const struct model *type_find(void *arg, const char *name, size_t len, struct fault *f);
+int type_parse(const char *text, size_t len, type_find *find, void *arg, const char *where,
+               struct type **out, struct fault *f);
+
+/* Whether a name is that of a built-in type, so that no model may have it. */
+bool type_reserved(const char *name, size_t len);
+
+bool type_equal(const struct type *a, const struct type *b);
+
+/* The model at the end of the chain, or NULL. */
+const struct model *type_model(const struct type *t);
+
+#endif
