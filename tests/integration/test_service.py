@@ -1,0 +1,246 @@
+"""The daemon as a service: its socket, readiness, signals, and the Redis it brings along."""
+
+import os
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from daemon_process import binary
+from models import KEY, define_all, save_ada
+from rpc_client import RpcError, wait_until
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def run(*args):
+    return subprocess.run([binary(), *args], capture_output=True, text=True, timeout=20, check=False)
+
+
+def test_command_line():
+    version = run("--version")
+    assert version.returncode == 0 and "rapyerd" in version.stdout
+    usage = run("--help")
+    assert usage.returncode == 0 and "--check" in usage.stdout and "-o" in usage.stdout
+    assert run("--no-such-option").returncode != 0
+    assert run("--check").returncode == 0
+    bad = run("--check", "-o", "limits.max_frame=lots")
+    assert bad.returncode != 0 and "limits.max_frame" in bad.stderr
+    bad = run("--check", "-o", "limits.no_such=1")
+    assert bad.returncode != 0 and "no_such" in bad.stderr
+
+
+def test_error_in_the_file_names_its_line(tmp_path):
+    path = tmp_path / "rapyerd.conf"
+    path.write_text("[limits]\n\nmax_clients = none\n", encoding="ascii")
+    bad = run("--check", "-c", str(path))
+    assert bad.returncode != 0 and "rapyerd.conf:3" in bad.stderr and "max_clients" in bad.stderr
+
+
+def test_sample_is_the_default_configuration(tmp_path):
+    sample = run("--print-sample")
+    assert sample.returncode == 0
+    path = tmp_path / "rapyerd.conf"
+    path.write_text(sample.stdout, encoding="utf-8")
+    assert run("--check", "-c", str(path)).returncode == 0
+
+
+def test_socket_activation(redis_server, new_daemon, workdir):
+    path = os.path.join(workdir, "activated.sock")
+    daemon = new_daemon(redis_server.address, wait=False, prefix=[
+        "systemd-socket-activate", "-l", path, "--fdname=rapyerd", "-E", "ASAN_OPTIONS",
+        "-E", "UBSAN_OPTIONS"])
+    configured, daemon.socket = daemon.socket, path
+    wait_until(lambda: os.path.exists(path), what="the socket")
+    wait_until(daemon.answers, what="the daemon's hello")
+    with daemon.connect() as client:
+        save_ada(client)
+        assert client.call("num.incr", KEY, "age", 1) == 37
+    assert not os.path.exists(configured)
+    daemon.stop()
+    assert os.path.exists(path), "the socket belongs to the one who handed it over"
+
+
+def test_ready_when_redis_answers(redis_server, new_daemon, workdir):
+    path = os.path.join(workdir, "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(path)
+        redis_server.kill()
+        daemon = new_daemon(redis_server.address, env={"NOTIFY_SOCKET": path})
+        notify.settimeout(0.5)
+        said = b""
+        with pytest.raises(TimeoutError):
+            while True:
+                said += notify.recv(4096) + b"\n"
+        assert b"READY=1" not in said
+        redis_server.start()
+        notify.settimeout(20)
+        while b"READY=1" not in said:
+            said += notify.recv(4096) + b"\n"
+        daemon.stop()
+        while b"STOPPING=1" not in said:
+            said += notify.recv(4096) + b"\n"
+
+
+def test_does_not_steal_a_socket_in_use(daemon, client, redis_server, new_daemon):
+    second = new_daemon(redis_server.address, {"listen.socket": daemon.socket}, wait=False)
+    assert second.process.wait(20) != 0
+    second.killed = True
+    assert daemon.socket in second.log()
+    assert client.call("hello")
+    assert daemon.answers()
+
+
+def test_does_not_remove_what_is_no_socket(redis_server, new_daemon, workdir):
+    path = os.path.join(workdir, "precious")
+    with open(path, "w", encoding="ascii") as file:
+        file.write("data")
+    second = new_daemon(redis_server.address, {"listen.socket": path}, wait=False)
+    assert second.process.wait(20) != 0
+    second.killed = True
+    assert path in second.log()
+    with open(path, encoding="ascii") as file:
+        assert file.read() == "data"
+
+
+def test_replaces_a_dead_socket(daemon, client):
+    save_ada(client)
+    daemon.kill()
+    assert os.path.exists(daemon.socket)
+    daemon.start()
+    with daemon.connect() as later:
+        assert later.call("doc.load", KEY, "age") == 36
+
+
+def test_socket_mode_and_removal(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"listen.socket_mode": "0600"})
+    assert os.stat(daemon.socket).st_mode & 0o777 == 0o600
+    daemon.stop()
+    assert not os.path.exists(daemon.socket)
+
+
+def test_reload_takes_what_can_change(daemon, client):
+    define_all(client)
+    daemon.settings.update({"limits.max_value": "1K", "redis.key_prefix": "other"})
+    daemon.write_config()
+    daemon.reload()
+    wait_until(lambda: "key_prefix" in daemon.log(), what="a word on what cannot change")
+    with pytest.raises(RpcError, match="^TOO_LARGE: "):
+        client.call("doc.save", "User:1", {"name": "x" * 2000})
+    client.call("doc.save", "User:1", {"name": "x"})
+
+
+def test_stops_after_answering_what_it_took(daemon, client, redis_server):
+    save_ada(client)
+    redis_server.pause()
+    requests = [client.send("num.incr", KEY, "age", 1) for _ in range(50)]
+    client.call("hello")  # they are all read
+    daemon.process.send_signal(signal.SIGTERM)
+    redis_server.resume()
+    assert [client.wait(request) for request in requests] == list(range(37, 87))
+    daemon.stop()
+
+
+# --- the embedded Redis ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def embedded(new_daemon):
+    return new_daemon("embedded")
+
+
+def ready(client):
+    """Waits for the embedded server, and defines the models."""
+    def try_it():
+        try:
+            define_all(client)
+            return True
+        except RpcError as error:
+            assert error.code == "UNAVAILABLE", error
+            return False
+    wait_until(try_it, what="the embedded Redis")
+
+
+def when_back(client, *request):
+    def try_it():
+        try:
+            return [client.call(*request)]
+        except RpcError as error:
+            assert error.code in ("UNAVAILABLE", "UNKNOWN_OUTCOME"), error
+            return None
+    return wait_until(try_it, what="an answer")[0]
+
+
+def test_embedded_redis_is_private_and_ends_with_the_daemon(embedded):
+    with embedded.connect() as client:
+        ready(client)
+        save_ada(client)
+    (server,) = children(embedded.pid)
+    with open(f"/proc/{server}/cmdline", "rb") as cmdline:
+        assert b"redis-server" in cmdline.read()
+    sockets = subprocess.run(["ls", "-l", f"/proc/{server}/fd"], capture_output=True, text=True,
+                             check=True).stdout
+    inodes = {line.rsplit("socket:[", 1)[1][:-1] for line in sockets.splitlines() if "socket:[" in line}
+    with open("/proc/net/tcp", encoding="ascii") as tcp:
+        listening = {line.split()[9] for line in tcp.readlines()[1:] if line.split()[3] == "0A"}
+    assert not inodes & listening, "it listens on TCP"
+    embedded.stop()
+    assert not os.path.exists(f"/proc/{server}")
+
+
+def test_data_survives_a_stop(embedded):
+    with embedded.connect() as client:
+        ready(client)
+        save_ada(client)
+        client.call("set", KEY, "age", 99)
+    embedded.stop()
+    embedded.start()
+    with embedded.connect() as client:
+        assert when_back(client, "doc.load", KEY, "age") == 99
+
+
+def test_kill_9_of_the_embedded_redis_loses_nothing(embedded):
+    with embedded.connect() as client:
+        ready(client)
+        save_ada(client)
+        for round_number in range(3):
+            expected = 0
+            client.call("set", KEY, "age", 0)
+            for _ in range(50):
+                expected += 1
+                assert client.call("num.incr", KEY, "age", 1) == expected
+            (server,) = children(embedded.pid)
+            os.kill(server, signal.SIGKILL)
+            assert when_back(client, "doc.load", KEY, "age") == expected, round_number
+            assert when_back(client, "num.incr", KEY, "age", 0) == expected
+            wait_until(lambda: children(embedded.pid) not in ([], [server]), what="a new Redis")
+
+
+def test_kill_9_of_the_daemon_loses_nothing(embedded):
+    for round_number in range(3):
+        with embedded.connect() as client:
+            ready(client)
+            if round_number == 0:
+                save_ada(client)
+            before = when_back(client, "doc.load", KEY, "age")
+            for _ in range(50):
+                client.call("num.incr", KEY, "age", 1)
+        embedded.kill()
+        embedded.start()
+        with embedded.connect() as client:
+            assert when_back(client, "doc.load", KEY, "age") == before + 50
+
+
+def test_program_that_is_not_there(new_daemon):
+    daemon = new_daemon("embedded", {"redis.redis_server": "/nonexistent/redis-server"}, wait=False)
+
+    def complains():
+        return "/nonexistent/redis-server" in daemon.log()
+    wait_until(complains, what="a message that names the program")
+    if daemon.process.poll() is not None:
+        assert daemon.process.returncode != 0
+        daemon.killed = True
