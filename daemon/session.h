@@ -40,6 +40,7 @@ void sessions_each(struct sessions *all, void (*visit)(struct session *s, void *
 struct session *session_ref(struct session *s);
 void session_unref(struct session *s);
 bool session_open(const struct session *s);
+void session_close(struct session *s, const char *why); /* at once; `why` goes into the log */
 uint64_t session_number(const struct session *s);  /* unique in the daemon's life */
 const struct session_peer *session_peer(const struct session *s);
 
@@ -50,8 +51,9 @@ void session_done(struct session *s);
 void session_answer(struct session *s, uint64_t id, const void *value, size_t len); /* packed */
 void session_fault(struct session *s, uint64_t id, const struct fault *f);
 void session_notify(struct session *s, const char *method, const void *params, size_t len);
-/* A request was taken that will be answered later: counts against client_requests until its
- * answer (session_result/answer/fault) — pass deferred=true there by calling session_settle. */
+/* A request was taken that will be answered later: it counts against client_requests, and keeps
+ * the session of a client that only reads any more, until session_settle. Answer and settle in
+ * the same turn of the loop, in any order. */
 void session_defer(struct session *s);
 void session_settle(struct session *s); /* one deferred request was answered */
 

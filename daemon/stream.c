@@ -26,6 +26,7 @@
 #define READ_MIN ((size_t)16 * 1024)
 #define READ_MAX ((size_t)256 * 1024)
 #define KEEP_INPUT ((size_t)256 * 1024)  /* a stream's own buffer may stay this big */
+#define LINGER_SECONDS 1                 /* for the peer to read the last answer and close */
 #define KEEP_OUTPUT ((size_t)256 * 1024) /* and so may the spare one */
 
 /* Shared by all streams of an event base; lives while there are any. */
@@ -52,10 +53,12 @@ struct stream {
     struct buf out;         /* out.data[sent..out.len) is unsent */
     size_t sent;
     size_t low;
+    uint64_t written;
     int failure;   /* errno of a write, to be told by the todo list */
     bool closed;   /* waits in the grave */
     bool paused;   /* by the owner */
-    bool ended;    /* nothing more will be read */
+    bool ended;    /* end of stream, or reading failed */
+    bool stopped;  /* the owner wants no more input */
     bool dropping; /* the owner let go of it, it sends the rest */
     bool shut;     /* dropping, and all is sent */
     bool above;    /* more than low is unsent */
@@ -235,8 +238,10 @@ static void write_out(struct stream *s)
         write_failed(s, errno);
         return;
     }
-    if (n > 0)
+    if (n > 0) {
         s->sent += (size_t)n;
+        s->written += (size_t)n;
+    }
     if (n == (ssize_t)unsent)
         output_empty(s);
     else
@@ -301,10 +306,13 @@ static void shut_when_sent(struct stream *s)
 {
     if (s->shut || stream_unsent(s))
         return;
+    struct timeval linger = {.tv_sec = LINGER_SECONDS};
     s->shut = true;
     shutdown(s->fd, SHUT_WR);
     if (s->ended)
         stream_close(s);
+    else
+        evtimer_add(s->deadline, &linger);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -364,7 +372,7 @@ static void end(struct stream *s, int err)
 
 static void input_used(struct stream *s, size_t used)
 {
-    if (s->ended || s->dropping || used >= s->in.len) {
+    if (s->ended || s->stopped || s->dropping || used >= s->in.len) {
         buf_free(&s->in);
         return;
     }
@@ -400,7 +408,7 @@ static ssize_t read_fresh(struct stream *s)
     if (n <= 0 || s->dropping)
         return n;
     size_t used = offer(s, scratch, (size_t)n);
-    if (s->closed || s->ended || s->dropping || used >= (size_t)n)
+    if (s->closed || s->stopped || s->dropping || used >= (size_t)n)
         return n;
     buf_append(&s->in, scratch + used, (size_t)n - used);
     if (s->in.failed) {
@@ -460,7 +468,7 @@ const uint8_t *stream_unread_data(const struct stream *s)
 
 void stream_pause(struct stream *s, bool paused)
 {
-    if (s->paused == paused || s->closed || s->ended || s->dropping)
+    if (s->paused == paused || s->closed || s->ended || s->stopped || s->dropping)
         return;
     s->paused = paused;
     if (paused) {
@@ -476,7 +484,7 @@ void stream_stop_reading(struct stream *s)
 {
     if (s->closed || s->dropping)
         return;
-    s->ended = true;
+    s->stopped = true;
     event_del(&s->readable);
     if (!s->in_input)
         buf_free(&s->in);
@@ -489,6 +497,11 @@ bool stream_peer_gone(const struct stream *s)
     return s->closed || (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR)));
 }
 
+uint64_t stream_written(const struct stream *s)
+{
+    return s->written;
+}
+
 int stream_fd(const struct stream *s)
 {
     return s->fd;
@@ -497,17 +510,18 @@ int stream_fd(const struct stream *s)
 void stream_set_low(struct stream *s, size_t low)
 {
     s->low = low;
+    s->above = low && stream_unsent(s) >= low;
 }
 
 /* --- later ------------------------------------------------------------------------------- */
 
 static void do_now(struct stream *s)
 {
-    if (s->failure && (s->ended || s->dropping || s->failure == ENOMEM)) {
+    if (s->failure && (s->ended || s->stopped || s->dropping || s->failure == ENOMEM)) {
         end(s, s->failure);
         return;
     }
-    if (s->handover && !s->paused && !s->ended && s->in.len) {
+    if (s->handover && !s->paused && !s->ended && !s->stopped && s->in.len) {
         s->handover = false;
         size_t used = offer(s, s->in.data, s->in.len);
         if (s->closed)

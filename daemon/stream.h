@@ -48,6 +48,7 @@ void stream_pause(struct stream *s, bool paused); /* of reading; unpausing hands
 void stream_stop_reading(struct stream *s);
 /* Both directions are shut: what is written from now on reaches nobody. */
 bool stream_peer_gone(const struct stream *s);
+uint64_t stream_written(const struct stream *s); /* bytes the socket took so far */
 int stream_fd(const struct stream *s);
 /* After what is unsent went out (or `timeout_ms` passed), close. No callback is called any
  * more and the stream is no longer the owner's. What the peer still sends is read and dropped
