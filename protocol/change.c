@@ -1,0 +1,600 @@
+/* change: how operations read and change the place that their path led to.
+ *
+ *   value field      hash_set, hash_incr          inline record   drop + emit of its fields
+ *   list element     list_set                     list, dict      drop + emit of the container
+ *   dict entry       hash_set, hash_incr          record element  its pk, drop + emit of its keys
+ */
+#include "protocol/change.h"
+#include "protocol/value.h"
+#include <stdio.h>
+
+static const struct type type_pk = {.kind = TYPE_STR};
+
+const char *run_where(const struct run *run, char out[static WHERE_MAX])
+{
+    size_t n = run->op->path_len < WHERE_MAX - 4 ? run->op->path_len : WHERE_MAX - 4;
+    memcpy(out, run->op->path, n);
+    strcpy(out + n, n < run->op->path_len ? "..." : "");
+    return out;
+}
+
+const char *run_name(const struct run *run)
+{
+    return op_infos[run->op->kind].name;
+}
+
+/* ---- arguments ---- */
+
+enum op_status arg_int(struct run *run, const char *what, int64_t *out)
+{
+    struct item it;
+    if (cursor_next(&run->args, &it) < 0)
+        return REFUSE(run, FAULT_BAD_REQUEST, "%s: the %s is missing", run_name(run), what);
+    if (it.kind == ITEM_UINT)
+        return REFUSE(run, FAULT_OUT_OF_RANGE, "%s: the %s does not fit 64 bits", run_name(run),
+                      what);
+    if (it.kind != ITEM_INT)
+        return REFUSE(run, FAULT_BAD_TYPE, "%s: the %s must be an int, not %s", run_name(run), what,
+                      item_kind_name(it.kind));
+    *out = it.integer;
+    return OP_DONE;
+}
+
+enum op_status arg_key(struct run *run, const char **key, size_t *len)
+{
+    struct item it;
+    if (cursor_next(&run->args, &it) < 0)
+        return REFUSE(run, FAULT_BAD_REQUEST, "%s: the key is missing", run_name(run));
+    if (it.kind != ITEM_STR)
+        return REFUSE(run, FAULT_BAD_TYPE, "%s: a dict's key must be a str, not %s", run_name(run),
+                      item_kind_name(it.kind));
+    if (!utf8_valid(it.bytes.p, it.bytes.len))
+        return REFUSE(run, FAULT_BAD_VALUE, "%s: the key is not valid UTF-8", run_name(run));
+    *key = (const char *)it.bytes.p;
+    *len = it.bytes.len;
+    return OP_DONE;
+}
+
+enum op_status arg_cell(struct run *run, const struct type *t, bool field, const char *where,
+                        struct cell *out)
+{
+    char text[WHERE_MAX];
+    if (!where)
+        where = run_where(run, text);
+    if (type_atomic(t) || (field && (type_is_list(t) || type_is_dict(t)))) {
+        int got = cell_build(t, true, &run->args, where, out, run->f);
+        return got < 0 ? OP_REFUSED : OP_DONE;
+    }
+    struct buf b = BUF_INIT;
+    enum op_status st = OP_DONE;
+    if (value_check(t, &run->args, &b, where, run->f) < 0)
+        st = OP_REFUSED;
+    else if (b.failed)
+        st = REFUSE(run, FAULT_BUSY, "'%s': no memory for the value", where);
+    else
+        *out = cell_value(b.data, b.len);
+    buf_free(&b);
+    return st;
+}
+
+/* ---- reading ---- */
+
+enum op_status check_not_key(struct run *run)
+{
+    const struct place *p = &run->at;
+    if (p->kind != PLACE_FIELD || p->record->pk.kind == CELL_UNSET ||
+        p->record->model->key_field != (int)p->slot)
+        return OP_DONE;
+    return REFUSE(run, FAULT_BAD_VALUE,
+                  "'%s' is the key field of model %s: it is what names the %s and cannot change",
+                  p->record->model->fields[p->slot].name, p->record->model->name,
+                  p->record == run->env->root ? "document" : "element");
+}
+
+enum op_status value_read(struct run *run, const uint8_t **p, size_t *len, bool *stored)
+{
+    struct place *at = &run->at;
+    *p = NULL;
+    *len = 0;
+    *stored = false;
+    if (at->kind == PLACE_ENTRY && !at->cell) {
+        enum op_status st = place_loaded(at->container, at->container_type, at->name, at->len,
+                                         run->env->needs, run->f);
+        if (st != OP_DONE)
+            return st;
+    }
+    if (at->cell && cell_is_value(at->cell)) {
+        *p = cell_bytes(at->cell, len);
+        *stored = true;
+    } else if (at->kind == PLACE_FIELD) {
+        const struct field *f = &at->record->model->fields[at->slot];
+        *p = f->fallback;
+        *len = f->fallback_len;
+    }
+    return OP_DONE;
+}
+
+enum op_status element_pack(struct run *run, const struct cell *c, const struct type *of)
+{
+    struct place *at = &run->at;
+    size_t len = at->len, had = run->result->len;
+    unsigned needed = run->needs->count;
+    const char *pk;
+    size_t pk_len;
+    if (c->kind == CELL_RECORD && cell_get_str(&c->record->pk, &pk, &pk_len) == 0 &&
+        pk_len <= PK_MAX) {
+        at->name[len++] = '/';
+        memcpy(at->name + len, pk, pk_len);
+        len += pk_len;
+    }
+    cell_pack(c, of, at->name, len, run->needs, run->result);
+    if (run->needs->count == needed)
+        return OP_DONE;
+    run->result->len = had;
+    return run->env->needs ? OP_NEEDS : REFUSE(run, FAULT_INTERNAL, "an element is not loaded");
+}
+
+enum op_status check_list(struct run *run)
+{
+    const struct place *at = &run->at;
+    char where[WHERE_MAX], kind[TYPE_NAME_MAX];
+    if (at->kind == PLACE_FIELD && type_is_list(at->type))
+        return OP_DONE;
+    return REFUSE(run, FAULT_BAD_TYPE, "%s needs a field of type list<>: '%s' is %s%s",
+                  run_name(run), run_where(run, where),
+                  at->type ? type_name(at->type, kind, sizeof kind) : "the document",
+                  type_is_list(at->type) ? ", a value inside another: replace it whole" : "");
+}
+
+enum op_status check_dict(struct run *run)
+{
+    const struct place *at = &run->at;
+    char where[WHERE_MAX], kind[TYPE_NAME_MAX];
+    if (at->kind == PLACE_FIELD && type_is_dict(at->type))
+        return OP_DONE;
+    return REFUSE(run, FAULT_BAD_TYPE, "%s needs a field of type dict<>: '%s' is %s%s",
+                  run_name(run), run_where(run, where),
+                  at->type ? type_name(at->type, kind, sizeof kind) : "the document",
+                  type_is_dict(at->type) ? ", a value inside another: replace it whole" : "");
+}
+
+enum op_status check_loaded(struct run *run)
+{
+    struct place *at = &run->at;
+    return place_loaded(at->cell, at->type, at->name, at->len, run->env->needs, run->f);
+}
+
+/* ---- effects of records and containers ---- */
+
+static void none_set(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                     size_t field_len, const struct type *t, const struct cell *v)
+{
+    (void)arg, (void)suffix, (void)suffix_len, (void)field, (void)field_len, (void)t, (void)v;
+}
+
+static void none_incr(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                      size_t field_len, int64_t by, int64_t now)
+{
+    (void)arg, (void)suffix, (void)suffix_len, (void)field, (void)field_len, (void)by, (void)now;
+}
+
+static void none_del(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                     size_t field_len)
+{
+    (void)arg, (void)suffix, (void)suffix_len, (void)field, (void)field_len;
+}
+
+static void none_push(void *arg, const char *suffix, size_t suffix_len, bool front,
+                      const struct type *t, const struct cell *v)
+{
+    (void)arg, (void)suffix, (void)suffix_len, (void)front, (void)t, (void)v;
+}
+
+static void none_at(void *arg, const char *suffix, size_t suffix_len, size_t index,
+                    const struct type *t, const struct cell *v)
+{
+    (void)arg, (void)suffix, (void)suffix_len, (void)index, (void)t, (void)v;
+}
+
+static void none_remove(void *arg, const char *suffix, size_t suffix_len, size_t from, size_t count,
+                        size_t len_before)
+{
+    (void)arg, (void)suffix, (void)suffix_len, (void)from, (void)count, (void)len_before;
+}
+
+static void none_drop(void *arg, const char *suffix, size_t suffix_len)
+{
+    (void)arg, (void)suffix, (void)suffix_len;
+}
+
+const struct effects effects_none = {
+    .hash_set = none_set,
+    .hash_incr = none_incr,
+    .hash_del = none_del,
+    .list_push = none_push,
+    .list_set = none_at,
+    .list_insert = none_at,
+    .list_remove = none_remove,
+    .drop = none_drop,
+};
+
+const struct type *stored_type(const struct type *t)
+{
+    return type_atomic(t) ? &type_pk : t;
+}
+
+const struct cell *stored_cell(const struct cell *c)
+{
+    return c->kind == CELL_RECORD ? &c->record->pk : c;
+}
+
+/* The element's own key, NUL-terminated, behind its container's; the place's len stays. */
+static const char *element_key(struct place *at, const struct record *r)
+{
+    const char *pk = "";
+    size_t len = 0;
+    (void)cell_get_str(&r->pk, &pk, &len);
+    if (len > PK_MAX)
+        len = PK_MAX;
+    at->name[at->len] = '/';
+    memcpy(at->name + at->len + 1, pk, len);
+    at->name[at->len + 1 + len] = '\0';
+    return at->name;
+}
+
+/* OP_NEEDS from the tree is a defect where nothing can load. */
+static enum op_status needed(struct run *run, enum op_status st)
+{
+    if (st == OP_NEEDS && !run->env->needs)
+        return REFUSE(run, FAULT_INTERNAL, "a part of the document is not loaded");
+    return st;
+}
+
+enum op_status check_drop(struct run *run, const struct cell *element)
+{
+    if (element->kind != CELL_RECORD)
+        return OP_DONE;
+    return needed(run, record_drop(element->record, element_key(&run->at, element->record), "",
+                                   run->needs, &effects_none, NULL));
+}
+
+void tell_element(struct run *run, const struct cell *element)
+{
+    if (element->kind == CELL_RECORD && run->env->effects)
+        record_emit(element->record, element_key(&run->at, element->record), "", run->tell,
+                    run->env->effects_arg);
+}
+
+void tell_element_gone(struct run *run, const struct cell *element)
+{
+    if (element->kind == CELL_RECORD && run->env->effects)
+        record_drop(element->record, element_key(&run->at, element->record), "", run->needs,
+                    run->tell, run->env->effects_arg);
+}
+
+struct each {
+    struct cell *c;
+    size_t it;
+    const char *key; /* of a dict */
+    size_t key_len;
+};
+
+/* The next element of a loaded list or dict. */
+static bool each_next(struct each *e, const struct cell *container)
+{
+    if (container->kind == CELL_DICT)
+        return dict_next(container->dict, &e->it, &e->key, &e->key_len, &e->c);
+    if (e->it >= list_len(container->list))
+        return false;
+    e->c = list_at(container->list, e->it++);
+    return true;
+}
+
+static enum op_status check_container_drop(struct run *run, const struct type *t)
+{
+    enum op_status st, all = OP_DONE;
+    if (!type_atomic(t->of))
+        return OP_DONE;
+    if ((st = check_loaded(run)) != OP_DONE)
+        return st;
+    for (struct each e = {0}; each_next(&e, run->at.cell);) {
+        if ((st = check_drop(run, e.c)) == OP_REFUSED)
+            return st;
+        if (st == OP_NEEDS)
+            all = st; /* the others' needs are worth one and the same wait */
+    }
+    return all;
+}
+
+static void tell_container_gone(struct run *run, const struct cell *c, const struct type *t)
+{
+    bool list = t->kind == TYPE_LIST;
+    bool loaded = list ? list_loaded(c->list) : dict_loaded(c->dict);
+    if (!run->env->effects || (loaded && (list ? list_len(c->list) : dict_len(c->dict)) == 0))
+        return;
+    if (type_atomic(t->of))
+        for (struct each e = {0}; each_next(&e, c);)
+            tell_element_gone(run, e.c);
+    run->tell->drop(run->env->effects_arg, run->at.name, run->at.len);
+}
+
+static void tell_container(struct run *run, const struct cell *c, const struct type *t)
+{
+    struct place *at = &run->at;
+    void *arg = run->env->effects_arg;
+    if (!run->env->effects)
+        return;
+    for (struct each e = {0}; each_next(&e, c);) {
+        if (t->kind == TYPE_LIST)
+            run->tell->list_push(arg, at->name, at->len, false, stored_type(t->of),
+                                 stored_cell(e.c));
+        else
+            run->tell->hash_set(arg, at->name, at->len, e.key, e.key_len, stored_type(t->of),
+                                stored_cell(e.c));
+        tell_element(run, e.c);
+    }
+}
+
+/* ---- storing ---- */
+
+void place_to_element(struct place *p, size_t index)
+{
+    p->container = p->cell;
+    p->container_type = p->type;
+    p->kind = PLACE_ELEMENT;
+    p->type = p->type->of;
+    p->index = index;
+    p->cell = list_at(p->container->list, index);
+}
+
+void place_to_entry(struct place *p, const char *key, size_t len)
+{
+    p->container = p->cell;
+    p->container_type = p->type;
+    p->kind = PLACE_ENTRY;
+    p->type = p->type->of;
+    p->key = key;
+    p->key_len = len;
+    p->cell = dict_loaded(p->container->dict) ? dict_get(p->container->dict, key, len) : NULL;
+}
+
+enum op_status check_pk(struct run *run, struct list *l, const struct cell *c, int64_t except)
+{
+    const char *pk;
+    size_t len;
+    char where[WHERE_MAX];
+    if (c->kind != CELL_RECORD || cell_get_str(&c->record->pk, &pk, &len) < 0)
+        return OP_DONE;
+    const struct record *r = list_by_pk(l, pk, len);
+    if (!r || (except >= 0 && list_at(l, (size_t)except)->record == r))
+        return OP_DONE;
+    return REFUSE(run, FAULT_BAD_VALUE, "'%s' already has an element with the pk '%.*s'",
+                  run_where(run, where), (int)(len < 80 ? len : 80), pk);
+}
+
+/* by: NULL, or what an int that was there has grown by. */
+static void tell_value(struct run *run, const struct cell *v, const int64_t *by, int64_t now)
+{
+    const struct place *at = &run->at;
+    void *arg = run->env->effects_arg;
+    if (at->kind == PLACE_ELEMENT) {
+        run->tell->list_set(arg, at->name, at->len, at->index, at->type, v);
+        return;
+    }
+    const char *field = at->kind == PLACE_ENTRY ? at->key : at->name + at->base + 1;
+    size_t field_len = at->kind == PLACE_ENTRY ? at->key_len : at->len - at->base - 1;
+    size_t key_len = at->kind == PLACE_ENTRY ? at->len : at->base;
+    if (by)
+        run->tell->hash_incr(arg, at->name, key_len, field, field_len, *by, now);
+    else
+        run->tell->hash_set(arg, at->name, key_len, field, field_len, at->type, v);
+}
+
+static void value_put(struct run *run, struct cell v, const int64_t *by, int64_t now)
+{
+    struct place *at = &run->at;
+    struct undo *u = run->env->undo;
+    struct cell old;
+    switch (at->kind) {
+    case PLACE_FIELD:
+        old = *at->cell;
+        *at->cell = v;
+        tell_value(run, &v, by, now);
+        undo_slot(u, at->record, at->slot, old);
+        break;
+    case PLACE_ELEMENT:
+        old = list_replace(at->container->list, at->index, v);
+        tell_value(run, &v, by, now);
+        undo_list_replaced(u, at->container->list, at->index, old);
+        break;
+    case PLACE_ENTRY:
+        if (!dict_loaded(at->container->dict)) {
+            tell_value(run, &v, by, now);
+            cell_free(&v);
+            break;
+        }
+        old = dict_put(at->container->dict, at->key, at->key_len, v);
+        tell_value(run, &v, by, now);
+        undo_dict(u, at->container->dict, at->key, at->key_len, old);
+        break;
+    case PLACE_ROOT: cell_free(&v); break;
+    }
+}
+
+static enum op_status container_put(struct run *run, struct cell v)
+{
+    struct place *at = &run->at;
+    enum op_status st = check_container_drop(run, at->type);
+    if (st != OP_DONE) {
+        cell_free(&v);
+        return st;
+    }
+    struct cell old = *at->cell;
+    *at->cell = v;
+    tell_container_gone(run, &old, at->type);
+    tell_container(run, at->cell, at->type);
+    undo_slot(run->env->undo, at->record, at->slot, old);
+    return OP_DONE;
+}
+
+/* An inline record: its fields are in the hash of the record around it. */
+static enum op_status inline_put(struct run *run, struct cell v)
+{
+    struct place *at = &run->at;
+    const char *suffix = at->name, *prefix = at->name + at->base + 1;
+    char dividing = at->name[at->base];
+    memcpy(at->name + at->len, ".", 2);
+    at->name[at->base] = '\0';
+    enum op_status st =
+        needed(run, record_drop(at->cell->record, suffix, prefix, run->needs, &effects_none, NULL));
+    if (st == OP_DONE) {
+        struct cell old = *at->cell;
+        *at->cell = v;
+        if (run->env->effects) {
+            record_drop(old.record, suffix, prefix, run->needs, run->tell, run->env->effects_arg);
+            record_emit(v.record, suffix, prefix, run->tell, run->env->effects_arg);
+        }
+        undo_slot(run->env->undo, at->record, at->slot, old);
+    } else {
+        cell_free(&v);
+    }
+    at->name[at->base] = dividing;
+    return st;
+}
+
+static enum op_status element_put(struct run *run, struct cell v)
+{
+    struct place *at = &run->at;
+    struct list *l = at->container->list;
+    void *arg = run->env->effects_arg;
+    enum op_status st = check_pk(run, l, &v, (int64_t)at->index);
+    if (st == OP_DONE)
+        st = check_drop(run, at->cell);
+    if (st != OP_DONE) {
+        cell_free(&v);
+        return st;
+    }
+    struct cell old = list_replace(l, at->index, v);
+    tell_element_gone(run, &old);
+    run->tell->list_set(arg, at->name, at->len, at->index, &type_pk, &v.record->pk);
+    tell_element(run, &v);
+    undo_list_replaced(run->env->undo, l, at->index, old);
+    return OP_DONE;
+}
+
+enum op_status place_store(struct run *run, struct cell v)
+{
+    struct place *at = &run->at;
+    if (at->kind == PLACE_FIELD && !at->cell) {
+        cell_free(&v);
+        return REFUSE(run, FAULT_INTERNAL, "'%s' is newer than the document in memory",
+                      at->record->model->fields[at->slot].name);
+    }
+    if (at->kind == PLACE_FIELD && v.kind == CELL_RECORD)
+        return inline_put(run, v);
+    if (at->kind == PLACE_FIELD && (v.kind == CELL_LIST || v.kind == CELL_DICT))
+        return container_put(run, v);
+    if (at->kind == PLACE_ELEMENT && v.kind == CELL_RECORD)
+        return element_put(run, v);
+    if (at->kind == PLACE_ENTRY && v.kind == CELL_RECORD) {
+        struct dict *one = dict_new();
+        dict_put(one, at->key, at->key_len, v);
+        return entries_put(run, at->container, at->type, one);
+    }
+    value_put(run, v, NULL, 0);
+    return OP_DONE;
+}
+
+enum op_status place_store_incr(struct run *run, int64_t by, int64_t now)
+{
+    value_put(run, cell_int(now), &by, now);
+    return OP_DONE;
+}
+
+/* ---- many entries of a dict ---- */
+
+/* A pk names one record in its dict, under whatever key. */
+static enum op_status check_entry_pks(struct run *run, struct dict *d, struct dict *from)
+{
+    struct dict *pks = dict_new();
+    struct cell *c;
+    const char *key, *pk, *twice = NULL;
+    size_t it, len, pk_len, twice_len = 0;
+    for (it = 0; !twice && dict_next(from, &it, &key, &len, &c);) {
+        if (cell_get_str(&c->record->pk, &pk, &pk_len) == 0 &&
+            dict_put(pks, pk, pk_len, cell_nil()).kind != CELL_UNSET) {
+            twice = pk;
+            twice_len = pk_len;
+        }
+    }
+    for (it = 0; !twice && dict_next(d, &it, &key, &len, &c);) {
+        if (cell_get_str(&c->record->pk, &pk, &pk_len) == 0 && dict_get(pks, pk, pk_len) &&
+            !dict_get(from, key, len)) {
+            twice = pk;
+            twice_len = pk_len;
+        }
+    }
+    dict_free(pks);
+    if (!twice)
+        return OP_DONE;
+    char where[WHERE_MAX];
+    return REFUSE(run, FAULT_BAD_VALUE, "'%s' would have two entries with the pk '%.*s'",
+                  run_where(run, where), (int)(twice_len < 80 ? twice_len : 80), twice);
+}
+
+static enum op_status check_entries(struct run *run, struct cell *container, struct dict *from)
+{
+    enum op_status st, all = OP_DONE;
+    const char *key;
+    size_t it = 0, len;
+    struct cell *c, *old;
+    st = check_entry_pks(run, container->dict, from);
+    while (st == OP_DONE && dict_next(from, &it, &key, &len, &c)) {
+        old = dict_get(container->dict, key, len);
+        if (old && (st = check_drop(run, old)) == OP_NEEDS) {
+            all = st;
+            st = OP_DONE;
+        }
+    }
+    return st == OP_DONE ? all : st;
+}
+
+static void entries_move(struct run *run, struct dict *d, const struct type *of, struct dict *from)
+{
+    struct place *at = &run->at;
+    size_t it, len, n = 0;
+    const char *key;
+    struct cell *c;
+    struct cell *olds = tree_alloc(dict_len(from) * sizeof *olds);
+    for (it = 0; dict_next(from, &it, &key, &len, &c);)
+        olds[n++] = dict_put(d, key, len, *c);
+    for (size_t i = 0; i < n; i++)
+        tell_element_gone(run, &olds[i]);
+    for (it = 0, n = 0; dict_next(from, &it, &key, &len, &c);) {
+        run->tell->hash_set(run->env->effects_arg, at->name, at->len, key, len, stored_type(of),
+                            stored_cell(c));
+        tell_element(run, c);
+        undo_dict(run->env->undo, d, key, len, olds[n++]);
+        *c = (struct cell){0}; /* it lives in d now */
+    }
+    tree_free(olds);
+}
+
+enum op_status entries_put(struct run *run, struct cell *container, const struct type *of,
+                           struct dict *from)
+{
+    struct place *at = &run->at;
+    struct dict *d = container->dict;
+    enum op_status st = type_atomic(of) ? check_entries(run, container, from) : OP_DONE;
+    if (st == OP_DONE && dict_loaded(d)) {
+        entries_move(run, d, of, from);
+    } else if (st == OP_DONE) {
+        const char *key;
+        size_t it = 0, len;
+        struct cell *c;
+        while (dict_next(from, &it, &key, &len, &c))
+            run->tell->hash_set(run->env->effects_arg, at->name, at->len, key, len, of, c);
+    }
+    dict_free(from);
+    return st;
+}

@@ -1,0 +1,165 @@
+/* op: the table of operations, and the way all of them go: parse, resolve, check, change.
+ *
+ *   op.c ── place.c   where the path leads
+ *      └─── op_number.c, op_value.c, op_list.c, op_dict.c   what each operation does there
+ *              └─── change.c   the tree, the effects, the undo log
+ */
+#include "protocol/change.h"
+
+const struct op_info op_infos[OP_COUNT] = {
+#define OP_INFO(id, wire, lo, hi, res, wr) [OP_##id] = {wire, lo, hi, res, wr},
+    OP_TABLE(OP_INFO)
+#undef OP_INFO
+};
+
+int op_by_name(const char *name, size_t len)
+{
+    for (int i = 0; i < OP_COUNT; i++)
+        if (strncmp(op_infos[i].name, name, len) == 0 && op_infos[i].name[len] == '\0')
+            return i;
+    return -1;
+}
+
+int op_parse(enum op_kind kind, struct cursor *c, uint32_t nparams, struct op *op, struct fault *f)
+{
+    const struct op_info *info = &op_infos[kind];
+    struct op got = {.kind = kind};
+    if (nparams < 1u + info->min_args || nparams > 1u + info->max_args) {
+        if (info->min_args == info->max_args)
+            return fault_set(f, FAULT_BAD_REQUEST, "%s takes %u arguments behind key and path",
+                             info->name, info->min_args);
+        return fault_set(f, FAULT_BAD_REQUEST, "%s takes %u to %u arguments behind key and path",
+                         info->name, info->min_args, info->max_args);
+    }
+    if (cursor_str(c, &got.path, &got.path_len) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST, "%s: the path must be a str", info->name);
+    if (!utf8_valid(got.path, got.path_len))
+        return fault_set(f, FAULT_BAD_PATH, "%s: the path is not valid UTF-8", info->name);
+    got.nargs = nparams - 1;
+    const uint8_t *args = c->at;
+    for (unsigned i = 0; i < got.nargs; i++)
+        if (cursor_skip(c) < 0)
+            return fault_set(f, FAULT_BAD_REQUEST, "%s: an argument is missing", info->name);
+    got.args = (struct cursor){args, c->at};
+    *op = got;
+    return 0;
+}
+
+static enum op_status load_never_set(struct run *run)
+{
+    char where[WHERE_MAX];
+    run_where(run, where);
+    if (run->at.kind == PLACE_ENTRY)
+        return REFUSE(run, FAULT_NOT_FOUND, "there is no '%s'", where);
+    return REFUSE(run, FAULT_NOT_FOUND, "'%s' was never set and has no default", where);
+}
+
+/* A record or container as a whole. */
+static enum op_status load_tree(struct run *run)
+{
+    struct place *at = &run->at;
+    size_t had = run->result->len;
+    unsigned needed = run->needs->count;
+    if (at->kind == PLACE_ROOT)
+        record_pack(at->record, NULL, 0, false, "", 0, run->needs, run->result);
+    else
+        cell_pack(at->cell, at->type, at->name, at->len, run->needs, run->result);
+    if (run->needs->count == needed)
+        return OP_DONE;
+    run->result->len = had;
+    return run->env->needs ? OP_NEEDS : REFUSE(run, FAULT_INTERNAL, "a part of it is not loaded");
+}
+
+static enum op_status run_load(struct run *run)
+{
+    struct place *at = &run->at;
+    if (at->kind == PLACE_ROOT || (at->kind == PLACE_FIELD && at->cell &&
+                                   at->cell->kind != CELL_UNSET && !cell_is_value(at->cell)))
+        return load_tree(run);
+    if (at->kind != PLACE_FIELD && at->cell)
+        return element_pack(run, at->cell, at->type);
+    const uint8_t *p;
+    size_t len;
+    bool stored;
+    enum op_status st = value_read(run, &p, &len, &stored);
+    if (st != OP_DONE)
+        return st;
+    if (!p)
+        return load_never_set(run);
+    buf_append(run->result, p, len);
+    return OP_DONE;
+}
+
+static enum op_status run_set(struct run *run)
+{
+    struct place *at = &run->at;
+    struct cell v;
+    if (at->kind == PLACE_ROOT)
+        return REFUSE(run, FAULT_BAD_PATH,
+                      "set needs the path of a field or element; use doc.save for the document");
+    enum op_status st = check_not_key(run);
+    if (st != OP_DONE)
+        return st;
+    if (at->kind == PLACE_FIELD && type_atomic(at->type)) {
+        char where[WHERE_MAX];
+        struct record *r;
+        if (record_build(at->type->model, RECORD_INLINE, NULL, 0, &run->args, run_where(run, where),
+                         &r, run->f) < 0)
+            return OP_REFUSED;
+        v = (struct cell){.record = r};
+        v.kind = CELL_RECORD;
+    } else if ((st = arg_cell(run, at->type, at->kind == PLACE_FIELD, NULL, &v)) != OP_DONE) {
+        return st;
+    }
+    return place_store(run, v);
+}
+
+static enum op_status (*const handlers[OP_COUNT])(struct run *run) = {
+    [OP_LOAD] = run_load,
+    [OP_SET] = run_set,
+    [OP_NUM_INCR] = run_number,
+    [OP_NUM_MUL] = run_number,
+    [OP_NUM_DIV] = run_number,
+    [OP_NUM_FLOORDIV] = run_number,
+    [OP_NUM_MOD] = run_number,
+    [OP_NUM_POW] = run_number,
+    [OP_STR_APPEND] = run_str_append,
+    [OP_STR_REPEAT] = run_str_repeat,
+    [OP_BYTES_APPEND] = run_bytes_append,
+    [OP_DATETIME_ADD] = run_datetime_add,
+    [OP_LIST_APPEND] = run_list_append,
+    [OP_LIST_EXTEND] = run_list_extend,
+    [OP_LIST_INSERT] = run_list_insert,
+    [OP_LIST_SET] = run_list_set,
+    [OP_LIST_POP] = run_list_pop,
+    [OP_LIST_REMOVE_RANGE] = run_list_remove_range,
+    [OP_LIST_CLEAR] = run_list_clear,
+    [OP_DICT_UPDATE] = run_dict_update,
+    [OP_DICT_SET] = run_dict_set,
+    [OP_DICT_DEL] = run_dict_del,
+    [OP_DICT_POP] = run_dict_pop,
+    [OP_DICT_POPITEM] = run_dict_popitem,
+    [OP_DICT_CLEAR] = run_dict_clear,
+};
+
+static void unwanted(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                     size_t suffix_len)
+{
+    (void)arg, (void)c, (void)t, (void)suffix, (void)suffix_len;
+}
+
+enum op_status op_run(const struct op *op, const struct op_run *env, struct buf *result)
+{
+    struct needs nothing = {.container = unwanted};
+    struct run run; /* not zeroed: the place in it has a buffer of kilobytes */
+    run.op = op;
+    run.env = env;
+    run.tell = env->effects ? env->effects : &effects_none;
+    run.needs = env->needs ? env->needs : &nothing;
+    run.args = op->args;
+    run.result = result;
+    run.f = env->fault;
+    enum op_status st =
+        place_find(&run.at, env->root, op->path, op->path_len, env->needs, NULL, env->fault);
+    return st == OP_DONE ? handlers[op->kind](&run) : st;
+}

@@ -1,0 +1,232 @@
+/* op_list: what can be done to a list<> field.
+ *
+ * A list of values that is not in memory can be appended to and cleared all the same: Redis
+ * needs no index for that. Everything else, and all of a list of records (whose pks must stay
+ * unique), needs the list.
+ */
+#include "protocol/change.h"
+
+/* A Python index: from the end when negative. `end` allows the place behind the last. */
+static enum op_status index_in(struct run *run, int64_t i, size_t len, bool end, size_t *out)
+{
+    char where[WHERE_MAX];
+    int64_t at = i < 0 ? i + (int64_t)len : i;
+    if (at >= 0 && at < (int64_t)len + end) {
+        *out = (size_t)at;
+        return OP_DONE;
+    }
+    if (len == 0 && !end)
+        return REFUSE(run, FAULT_OUT_OF_RANGE, "%s: '%s' is empty", run_name(run),
+                      run_where(run, where));
+    return REFUSE(run, FAULT_OUT_OF_RANGE, "%s: index %lld is outside '%s', which has %zu elements",
+                  run_name(run), (long long)i, run_where(run, where), len);
+}
+
+static void tell_inserted(struct run *run, const struct cell *c, size_t i, size_t len_before)
+{
+    const struct place *at = &run->at;
+    const struct type *t = stored_type(at->type->of);
+    const struct cell *v = stored_cell(c);
+    void *arg = run->env->effects_arg;
+    if (i == len_before)
+        run->tell->list_push(arg, at->name, at->len, false, t, v);
+    else if (i == 0)
+        run->tell->list_push(arg, at->name, at->len, true, t, v);
+    else
+        run->tell->list_insert(arg, at->name, at->len, i, t, v);
+    tell_element(run, c);
+}
+
+/* The list at the place, with what an append needs. */
+static enum op_status check_append(struct run *run)
+{
+    enum op_status st = check_list(run);
+    if (st == OP_DONE && type_atomic(run->at.type->of))
+        st = check_loaded(run);
+    return st;
+}
+
+enum op_status run_list_append(struct run *run)
+{
+    struct cell c;
+    enum op_status st = check_append(run);
+    if (st != OP_DONE || (st = arg_cell(run, run->at.type->of, false, NULL, &c)) != OP_DONE)
+        return st;
+    struct list *l = run->at.cell->list;
+    size_t len = list_len(l);
+    if ((st = check_pk(run, l, &c, -1)) != OP_DONE) {
+        cell_free(&c);
+        return st;
+    }
+    if (list_loaded(l)) {
+        list_insert(l, len, c);
+        tell_inserted(run, &c, len, len);
+        undo_list_inserted(run->env->undo, l, len, 1);
+    } else {
+        list_adjust_len(l, 1);
+        tell_inserted(run, &c, len, len);
+        undo_list_len(run->env->undo, l, 1);
+        cell_free(&c);
+    }
+    pack_uint(run->result, len + 1);
+    return OP_DONE;
+}
+
+/* Appends all elements of `from`, which is left empty. A pk that is taken shows only on the way
+ * (the list's own index tells): then what was appended is given back. */
+static enum op_status extend_loaded(struct run *run, struct list *l, struct list *from)
+{
+    size_t len = list_len(l), n = list_len(from);
+    for (size_t i = 0; i < n; i++) {
+        enum op_status st = check_pk(run, l, list_at(from, 0), -1);
+        if (st != OP_DONE) {
+            while (list_len(l) > len) {
+                struct cell c = list_take(l, list_len(l) - 1);
+                cell_free(&c);
+            }
+            return st;
+        }
+        list_insert(l, list_len(l), list_take(from, 0));
+    }
+    if (run->env->effects)
+        for (size_t i = len; i < len + n; i++)
+            tell_inserted(run, list_at(l, i), i, i);
+    undo_list_inserted(run->env->undo, l, len, n);
+    return OP_DONE;
+}
+
+enum op_status run_list_extend(struct run *run)
+{
+    struct cell built;
+    enum op_status st = check_append(run);
+    if (st != OP_DONE || (st = arg_cell(run, run->at.type, true, NULL, &built)) != OP_DONE)
+        return st;
+    struct list *l = run->at.cell->list;
+    size_t len = list_len(l), n = list_len(built.list);
+    if (list_loaded(l)) {
+        st = extend_loaded(run, l, built.list);
+    } else {
+        list_adjust_len(l, (int64_t)n);
+        for (size_t i = 0; i < n; i++)
+            tell_inserted(run, list_at(built.list, i), len + i, len + i);
+        undo_list_len(run->env->undo, l, (int64_t)n);
+    }
+    cell_free(&built);
+    if (st == OP_DONE)
+        pack_uint(run->result, len + n);
+    return st;
+}
+
+enum op_status run_list_insert(struct run *run)
+{
+    int64_t index;
+    size_t i;
+    struct cell c;
+    enum op_status st = check_list(run);
+    if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE)
+        return st;
+    struct list *l = run->at.cell->list;
+    size_t len = list_len(l);
+    if ((st = arg_int(run, "index", &index)) != OP_DONE ||
+        (st = index_in(run, index, len, true, &i)) != OP_DONE ||
+        (st = arg_cell(run, run->at.type->of, false, NULL, &c)) != OP_DONE)
+        return st;
+    if ((st = check_pk(run, l, &c, -1)) != OP_DONE) {
+        cell_free(&c);
+        return st;
+    }
+    list_insert(l, i, c);
+    tell_inserted(run, &c, i, len);
+    undo_list_inserted(run->env->undo, l, i, 1);
+    pack_uint(run->result, len + 1);
+    return OP_DONE;
+}
+
+enum op_status run_list_set(struct run *run)
+{
+    int64_t index;
+    size_t i;
+    struct cell c;
+    enum op_status st = check_list(run);
+    if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE ||
+        (st = arg_int(run, "index", &index)) != OP_DONE ||
+        (st = index_in(run, index, list_len(run->at.cell->list), false, &i)) != OP_DONE ||
+        (st = arg_cell(run, run->at.type->of, false, NULL, &c)) != OP_DONE)
+        return st;
+    place_to_element(&run->at, i);
+    return place_store(run, c);
+}
+
+/* Takes n > 0 elements at i out; what they need to be dropped has been checked. */
+static void remove_range(struct run *run, struct list *l, size_t i, size_t n)
+{
+    const struct place *at = &run->at;
+    size_t len = list_len(l);
+    struct cell *taken = tree_alloc(n * sizeof *taken);
+    list_cut(l, i, n, taken);
+    for (size_t k = 0; k < n; k++)
+        tell_element_gone(run, &taken[k]);
+    run->tell->list_remove(run->env->effects_arg, at->name, at->len, i, n, len);
+    undo_list_taken(run->env->undo, l, i, n, taken);
+}
+
+enum op_status run_list_pop(struct run *run)
+{
+    int64_t index = -1;
+    size_t i;
+    enum op_status st = check_list(run);
+    if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE)
+        return st;
+    struct list *l = run->at.cell->list;
+    if (run->op->nargs > 0 && (st = arg_int(run, "index", &index)) != OP_DONE)
+        return st;
+    if ((st = index_in(run, index, list_len(l), false, &i)) != OP_DONE ||
+        (st = check_drop(run, list_at(l, i))) != OP_DONE ||
+        (st = element_pack(run, list_at(l, i), run->at.type->of)) != OP_DONE)
+        return st;
+    remove_range(run, l, i, 1);
+    return OP_DONE;
+}
+
+/* As in a Python slice: from the end when negative, then cut to what is there. */
+static size_t slice_bound(int64_t i, size_t len)
+{
+    if (i < 0)
+        i += (int64_t)len;
+    return i < 0 ? 0 : i > (int64_t)len ? len : (size_t)i;
+}
+
+enum op_status run_list_remove_range(struct run *run)
+{
+    int64_t from, to;
+    enum op_status all = OP_DONE, st = check_list(run);
+    if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE ||
+        (st = arg_int(run, "start of the range", &from)) != OP_DONE ||
+        (st = arg_int(run, "end of the range", &to)) != OP_DONE)
+        return st;
+    struct list *l = run->at.cell->list;
+    size_t begin = slice_bound(from, list_len(l)), end = slice_bound(to, list_len(l));
+    size_t n = end > begin ? end - begin : 0;
+    for (size_t i = begin; i < begin + n; i++) {
+        if ((st = check_drop(run, list_at(l, i))) == OP_REFUSED)
+            return st;
+        if (st == OP_NEEDS)
+            all = st;
+    }
+    if (all != OP_DONE)
+        return all;
+    if (n > 0)
+        remove_range(run, l, begin, n);
+    pack_uint(run->result, n);
+    return OP_DONE;
+}
+
+enum op_status run_list_clear(struct run *run)
+{
+    enum op_status st = check_list(run);
+    if (st != OP_DONE)
+        return st;
+    struct cell empty = {.list = list_new()};
+    empty.kind = CELL_LIST;
+    return place_store(run, empty);
+}

@@ -1,0 +1,179 @@
+/* op_value: strings, bytes and datetimes that grow from what they are.
+ */
+#include "protocol/change.h"
+#include "protocol/value.h"
+#include <math.h>
+
+#define TIME_MIN INT64_C(-62135596800) /* 0001-01-01T00:00:00Z */
+#define TIME_MAX INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
+#define NANO INT64_C(1000000000)
+
+/* The value at the place, which must have this type and be there. */
+static enum op_status value_item(struct run *run, enum type_kind kind, struct item *it)
+{
+    struct place *at = &run->at;
+    static const struct type wanted[] = {
+        [TYPE_STR] = {.kind = TYPE_STR},
+        [TYPE_BYTES] = {.kind = TYPE_BYTES},
+        [TYPE_DATETIME] = {.kind = TYPE_DATETIME},
+    };
+    char where[WHERE_MAX], have[TYPE_NAME_MAX], want[TYPE_NAME_MAX];
+    const uint8_t *p;
+    size_t len;
+    bool stored;
+    run_where(run, where);
+    if (!at->type || type_bare(at->type)->kind != kind)
+        return REFUSE(run, FAULT_BAD_TYPE, "%s needs a %s: '%s' is %s", run_name(run),
+                      type_name(&wanted[kind], want, sizeof want), where,
+                      at->type ? type_name(at->type, have, sizeof have) : "the document");
+    enum op_status st = check_not_key(run);
+    if (st != OP_DONE || (st = value_read(run, &p, &len, &stored)) != OP_DONE)
+        return st;
+    if (!p)
+        return REFUSE(run, FAULT_NOT_FOUND, "%s: '%s' was never set", run_name(run), where);
+    struct cursor c = cursor_of(p, len);
+    if (cursor_next(&c, it) < 0)
+        return REFUSE(run, FAULT_INTERNAL, "%s: '%s' holds no value", run_name(run), where);
+    if (it->kind == ITEM_NIL)
+        return REFUSE(run, FAULT_BAD_TYPE, "%s: '%s' is null; set it first", run_name(run), where);
+    return OP_DONE;
+}
+
+static enum op_status check_size(struct run *run, size_t len)
+{
+    char where[WHERE_MAX];
+    size_t max = run->env->max_value;
+    if (max == 0 || len <= max)
+        return OP_DONE;
+    return REFUSE(run, FAULT_TOO_LARGE, "%s: '%s' would have %zu bytes, at most %zu are allowed",
+                  run_name(run), run_where(run, where), len, max);
+}
+
+/* Stores and answers what `value` holds; frees it. */
+static enum op_status finish(struct run *run, struct buf *value)
+{
+    enum op_status st;
+    if (value->failed) {
+        st = REFUSE(run, FAULT_BUSY, "%s: no memory for the value", run_name(run));
+    } else {
+        st = place_store(run, cell_value(value->data, value->len));
+        if (st == OP_DONE)
+            buf_append(run->result, value->data, value->len);
+    }
+    buf_free(value);
+    return st;
+}
+
+static enum op_status finish_bytes(struct run *run, struct buf *content, bool text)
+{
+    struct buf value = BUF_INIT;
+    const void *p = content->data ? (const void *)content->data : "";
+    if (text)
+        pack_str(&value, p, content->len);
+    else
+        pack_bin(&value, p, content->len);
+    value.failed |= content->failed;
+    buf_free(content);
+    return finish(run, &value);
+}
+
+static enum op_status append(struct run *run, enum type_kind kind)
+{
+    struct item now, more;
+    struct cell arg;
+    struct type t = {.kind = kind};
+    struct buf content = BUF_INIT;
+    size_t len;
+    enum op_status st = value_item(run, kind, &now);
+    if (st != OP_DONE || (st = arg_cell(run, &t, false, NULL, &arg)) != OP_DONE)
+        return st;
+    const uint8_t *p = cell_bytes(&arg, &len);
+    struct cursor c = cursor_of(p, len);
+    if (cursor_next(&c, &more) < 0)
+        more = (struct item){.kind = ITEM_STR};
+    st = check_size(run, (size_t)now.bytes.len + more.bytes.len);
+    if (st == OP_DONE) {
+        buf_append(&content, now.bytes.p, now.bytes.len);
+        buf_append(&content, more.bytes.p, more.bytes.len);
+        st = finish_bytes(run, &content, kind == TYPE_STR);
+    }
+    cell_free(&arg);
+    return st;
+}
+
+enum op_status run_str_append(struct run *run)
+{
+    return append(run, TYPE_STR);
+}
+
+enum op_status run_bytes_append(struct run *run)
+{
+    return append(run, TYPE_BYTES);
+}
+
+enum op_status run_str_repeat(struct run *run)
+{
+    struct item now;
+    struct buf content = BUF_INIT;
+    int64_t n;
+    size_t len;
+    enum op_status st = value_item(run, TYPE_STR, &now);
+    if (st != OP_DONE || (st = arg_int(run, "count", &n)) != OP_DONE)
+        return st;
+    if (n < 0)
+        return REFUSE(run, FAULT_BAD_VALUE,
+                      "str.repeat: the count must not be negative, it is %lld", (long long)n);
+    if (__builtin_mul_overflow((size_t)n, (size_t)now.bytes.len, &len))
+        len = SIZE_MAX;
+    if (len > UINT32_MAX - 5)
+        return REFUSE(run, FAULT_TOO_LARGE, "str.repeat: %lld times %u bytes is too long",
+                      (long long)n, now.bytes.len);
+    if ((st = check_size(run, len)) != OP_DONE)
+        return st;
+    if (len > 0 && buf_grow(&content, len))
+        for (int64_t i = 0; i < n; i++)
+            buf_append(&content, now.bytes.p, now.bytes.len);
+    return finish_bytes(run, &content, true);
+}
+
+/* x seconds as whole seconds and nanoseconds [0, 10^9). */
+static enum op_status seconds_of(struct run *run, double x, int64_t *sec, int64_t *nsec)
+{
+    if (!isfinite(x))
+        return REFUSE(run, FAULT_BAD_VALUE, "datetime.add: the seconds must be a finite number");
+    double whole = floor(x);
+    if (fabs(whole) > 1e12)
+        return REFUSE(run, FAULT_OUT_OF_RANGE,
+                      "datetime.add: %g seconds leads out of the years 1 to 9999", x);
+    *sec = (int64_t)whole;
+    *nsec = (int64_t)llround((x - whole) * (double)NANO);
+    return OP_DONE;
+}
+
+enum op_status run_datetime_add(struct run *run)
+{
+    struct item now, by;
+    int64_t sec, nsec = 0;
+    struct buf value = BUF_INIT;
+    char where[WHERE_MAX];
+    enum op_status st = value_item(run, TYPE_DATETIME, &now);
+    if (st != OP_DONE)
+        return st;
+    if (cursor_next(&run->args, &by) < 0 ||
+        (by.kind != ITEM_INT && by.kind != ITEM_UINT && by.kind != ITEM_FLOAT))
+        return REFUSE(run, FAULT_BAD_TYPE, "datetime.add: the seconds must be an int or float");
+    if (by.kind == ITEM_FLOAT) {
+        if ((st = seconds_of(run, by.real, &sec, &nsec)) != OP_DONE)
+            return st;
+    } else {
+        sec = by.kind == ITEM_INT ? by.integer : INT64_MAX;
+    }
+    nsec += now.time.nsec;
+    int64_t carry = nsec / NANO;
+    if (__builtin_add_overflow(sec, now.time.sec, &sec) ||
+        __builtin_add_overflow(sec, carry, &sec) || sec < TIME_MIN || sec > TIME_MAX)
+        return REFUSE(run, FAULT_OUT_OF_RANGE, "datetime.add: '%s' would leave the years 1 to 9999",
+                      run_where(run, where));
+    pack_time(&value, sec, (uint32_t)(nsec % NANO));
+    return finish(run, &value);
+}

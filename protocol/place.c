@@ -1,0 +1,284 @@
+/* place: the walk along a path.
+ *
+ * This is on the way of every read and write, so a step is a lookup and a copy of its name,
+ * whatever the depth. A list or dict inside a value (a list of lists, a plain model) is the end
+ * of the way: values are read and replaced whole.
+ */
+#include "protocol/place.h"
+
+#define SHOWN_MAX 160 /* bytes of a path in a message */
+
+struct walk {
+    struct place *p;
+    struct needs *needs;
+    struct buf *canonical;
+    struct fault *f;
+    const char *begin;
+    size_t shown; /* bytes of the path before the step at hand */
+};
+
+#define SHOWN(w) (int)((w)->shown < SHOWN_MAX ? (w)->shown : SHOWN_MAX), (w)->begin
+#define STEP(s) (int)((s)->len < SHOWN_MAX ? (s)->len : SHOWN_MAX), (s)->s
+
+static enum op_status name_add(struct walk *w, const char *s, size_t len)
+{
+    struct place *p = w->p;
+    if (len > PLACE_NAME_MAX - p->len) {
+        fault_set(w->f, FAULT_BAD_PATH, "'%.*s': its name in Redis would be over %d bytes",
+                  SHOWN(w), PLACE_NAME_MAX);
+        return OP_REFUSED;
+    }
+    memcpy(p->name + p->len, s, len);
+    p->len += len;
+    return OP_DONE;
+}
+
+enum op_status place_loaded(struct cell *container, const struct type *t, const char *key,
+                            size_t key_len, struct needs *needs, struct fault *f)
+{
+    bool loaded =
+        t->kind == TYPE_LIST ? list_loaded(container->list) : dict_loaded(container->dict);
+    if (loaded)
+        return OP_DONE;
+    if (!needs) {
+        fault_set(f, FAULT_INTERNAL, "'%.*s' is not loaded and nothing can load it",
+                  (int)(key_len < SHOWN_MAX ? key_len : SHOWN_MAX), key);
+        return OP_REFUSED;
+    }
+    needs->container(needs->arg, container, t, key, key_len);
+    needs->count++;
+    return OP_NEEDS;
+}
+
+static enum op_status walk_field(struct walk *w, struct record *r, const struct step *s)
+{
+    struct place *p = w->p;
+    if (s->kind != STEP_NAME) {
+        fault_set(w->f, FAULT_BAD_PATH,
+                  "'%.*s' is a model %s: its fields are named with '.field', not in brackets",
+                  SHOWN(w), r->model->name);
+        return OP_REFUSED;
+    }
+    int i = model_field(r->model, s->s, s->len);
+    if (i < 0) {
+        if (w->shown)
+            fault_set(w->f, FAULT_UNKNOWN_FIELD, "'%.*s': model %s has no field '%.*s'", SHOWN(w),
+                      r->model->name, STEP(s));
+        else
+            fault_set(w->f, FAULT_UNKNOWN_FIELD, "model %s has no field '%.*s'", r->model->name,
+                      STEP(s));
+        return OP_REFUSED;
+    }
+    p->kind = PLACE_FIELD;
+    p->record = r;
+    p->slot = (uint32_t)i;
+    p->type = r->model->fields[i].type;
+    p->cell = record_slot(r, (uint32_t)i);
+    if (!p->cell && (type_atomic(p->type) || type_is_list(p->type) || type_is_dict(p->type))) {
+        fault_set(w->f, FAULT_INTERNAL, "'%.*s' is newer than the document in memory", STEP(s));
+        return OP_REFUSED;
+    }
+    if (w->canonical)
+        path_add_name(w->canonical, s->s, s->len);
+    return name_add(w, s->s, s->len);
+}
+
+static enum op_status walk_pk(struct walk *w, struct list *l, const struct step *s, bool last)
+{
+    struct place *p = w->p;
+    if (last) {
+        int64_t i = list_find_pk(l, s->s, s->len);
+        if (i >= 0) {
+            p->index = (size_t)i;
+            p->cell = list_at(l, p->index);
+            return OP_DONE;
+        }
+    } else {
+        /* The index is not needed on the way through, and would cost a search. */
+        p->record = list_by_pk(l, s->s, s->len);
+        if (p->record)
+            return OP_DONE;
+    }
+    fault_set(w->f, FAULT_NOT_FOUND, "'%.*s' has no element with the pk '%.*s'", SHOWN(w), STEP(s));
+    return OP_REFUSED;
+}
+
+static enum op_status walk_index(struct walk *w, struct list *l, const struct step *s)
+{
+    struct place *p = w->p;
+    int64_t len = (int64_t)list_len(l), i = s->index < 0 ? s->index + len : s->index;
+    if (i < 0 || i >= len) {
+        fault_set(w->f, FAULT_OUT_OF_RANGE, "'%.*s' has %lld elements, there is no [%lld]",
+                  SHOWN(w), (long long)len, (long long)s->index);
+        return OP_REFUSED;
+    }
+    p->index = (size_t)i;
+    p->cell = list_at(l, p->index);
+    return OP_DONE;
+}
+
+static void canonical_element(struct walk *w)
+{
+    struct place *p = w->p;
+    const char *pk;
+    size_t len;
+    if (!w->canonical)
+        return;
+    struct record *r = !type_atomic(p->type) ? NULL : p->cell ? p->cell->record : p->record;
+    if (r && cell_get_str(&r->pk, &pk, &len) == 0)
+        path_add_key(w->canonical, pk, len);
+    else
+        path_add_index(w->canonical, (int64_t)p->index);
+}
+
+/* From the list at p to one of its elements. */
+static enum op_status walk_list(struct walk *w, const struct step *s, bool last)
+{
+    struct place *p = w->p;
+    const struct type *of = p->type->of;
+    char kind[TYPE_NAME_MAX];
+    if (s->kind == STEP_NAME || (s->kind == STEP_KEY && !type_atomic(of))) {
+        fault_set(w->f, FAULT_BAD_PATH, "'%.*s' is a %s: an element is named %s", SHOWN(w),
+                  type_name(p->type, kind, sizeof kind),
+                  type_atomic(of) ? "[index] or [\"pk\"]" : "[index]");
+        return OP_REFUSED;
+    }
+    enum op_status st = place_loaded(p->cell, p->type, p->name, p->len, w->needs, w->f);
+    if (st != OP_DONE)
+        return st;
+    p->container = p->cell;
+    p->container_type = p->type;
+    p->kind = PLACE_ELEMENT;
+    p->type = of;
+    p->cell = NULL;
+    p->record = NULL;
+    struct list *l = p->container->list;
+    st = s->kind == STEP_KEY ? walk_pk(w, l, s, last) : walk_index(w, l, s);
+    if (st == OP_DONE)
+        canonical_element(w);
+    return st;
+}
+
+/* From the dict at p to one of its entries, there or not. */
+static enum op_status walk_dict(struct walk *w, const struct step *s, bool last)
+{
+    struct place *p = w->p;
+    const struct type *of = p->type->of;
+    char kind[TYPE_NAME_MAX];
+    if (s->kind != STEP_KEY) {
+        fault_set(w->f, FAULT_BAD_PATH, "'%.*s' is a %s: an entry is named [\"key\"]", SHOWN(w),
+                  type_name(p->type, kind, sizeof kind));
+        return OP_REFUSED;
+    }
+    bool atomic = type_atomic(of);
+    if (atomic) {
+        enum op_status st = place_loaded(p->cell, p->type, p->name, p->len, w->needs, w->f);
+        if (st != OP_DONE)
+            return st;
+    }
+    p->container = p->cell;
+    p->container_type = p->type;
+    p->kind = PLACE_ENTRY;
+    p->type = of;
+    p->key = s->s;
+    p->key_len = s->len;
+    struct dict *d = p->container->dict;
+    p->cell = dict_loaded(d) ? dict_get(d, s->s, s->len) : NULL;
+    if (atomic && !p->cell && !last) {
+        fault_set(w->f, FAULT_NOT_FOUND, "'%.*s' has no key '%.*s'", SHOWN(w), STEP(s));
+        return OP_REFUSED;
+    }
+    if (w->canonical)
+        path_add_key(w->canonical, s->s, s->len);
+    return OP_DONE;
+}
+
+/* Into the record at p, whose fields the next step names. */
+static enum op_status walk_enter(struct walk *w, struct record **out)
+{
+    struct place *p = w->p;
+    if (p->kind == PLACE_FIELD) {
+        *out = p->cell->record;
+        return name_add(w, ".", 1);
+    }
+    *out = p->cell ? p->cell->record : p->record;
+    const char *pk;
+    size_t len;
+    if (cell_get_str(&(*out)->pk, &pk, &len) < 0) {
+        fault_set(w->f, FAULT_INTERNAL, "the element at '%.*s' has no pk", SHOWN(w));
+        return OP_REFUSED;
+    }
+    enum op_status st = name_add(w, "/", 1);
+    if (st == OP_DONE)
+        st = name_add(w, pk, len);
+    p->base = p->len;
+    return st == OP_DONE ? name_add(w, "/", 1) : st;
+}
+
+static enum op_status walk_value(struct walk *w)
+{
+    struct place *p = w->p;
+    char kind[TYPE_NAME_MAX];
+    const struct type *t = type_bare(p->type);
+    if (t->kind == TYPE_MODEL)
+        fault_set(w->f, FAULT_BAD_PATH, "'%.*s' is a plain model %s, a value: replace it whole",
+                  SHOWN(w), t->model->name);
+    else
+        fault_set(w->f, FAULT_BAD_PATH,
+                  "'%.*s' is %s, a value: there is nothing to address inside; replace it whole",
+                  SHOWN(w), type_name(p->type, kind, sizeof kind));
+    return OP_REFUSED;
+}
+
+static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
+{
+    struct place *p = w->p;
+    struct record *r = p->record;
+    if (p->kind == PLACE_ROOT)
+        return walk_field(w, r, s);
+    if (type_atomic(p->type)) {
+        enum op_status st = walk_enter(w, &r);
+        return st == OP_DONE ? walk_field(w, r, s) : st;
+    }
+    /* A list or dict is one only as a field; inside another container it is a value. */
+    if (p->kind == PLACE_FIELD && p->type->kind == TYPE_LIST)
+        return walk_list(w, s, last);
+    if (p->kind == PLACE_FIELD && p->type->kind == TYPE_DICT)
+        return walk_dict(w, s, last);
+    return walk_value(w);
+}
+
+enum op_status place_find(struct place *p, struct record *root, const char *path, size_t path_len,
+                          struct needs *needs, struct buf *canonical, struct fault *f)
+{
+    struct walk w = {.p = p, .needs = needs, .canonical = canonical, .f = f, .begin = path};
+    struct step s;
+    int more;
+    p->kind = PLACE_ROOT;
+    p->type = NULL;
+    p->cell = NULL;
+    p->record = root;
+    p->container = NULL;
+    p->base = 0;
+    p->len = 1;
+    p->name[0] = '/';
+    path_read(&p->reader, path, path_len);
+    while ((more = path_next(&p->reader, &s, f)) > 0) {
+        enum op_status st = walk_step(&w, &s, p->reader.at == p->reader.end);
+        if (st != OP_DONE)
+            return st;
+        w.shown = (size_t)(p->reader.at - p->reader.begin);
+    }
+    return more < 0 ? OP_REFUSED : OP_DONE;
+}
+
+int path_resolve(struct record *root, const char *path, size_t len, struct needs *needs,
+                 struct buf *canonical, struct fault *f)
+{
+    struct place p;
+    size_t had = canonical->len;
+    enum op_status st = place_find(&p, root, path, len, needs, canonical, f);
+    if (st != OP_DONE)
+        canonical->len = had;
+    return st;
+}

@@ -1,0 +1,56 @@
+/* place: where a path leads in a document's tree, and what that is called in Redis.
+ *
+ * The walk allocates nothing: the name is built in the place itself, which lives on the stack.
+ *
+ *   name    /posts/p1 / settings . theme
+ *           |-------| ^ |--------------|
+ *           0    base   hash field                 a scalar:    key [0,base), field (base,len)
+ *           |--------------------------| len       a container: key [0,len)
+ *
+ * For an element or entry, [0,len) is the key of the container that holds it.
+ */
+#ifndef RAPYER_PROTOCOL_PLACE_H
+#define RAPYER_PROTOCOL_PLACE_H
+
+#include "protocol/op.h"
+
+#define PLACE_NAME_MAX 8192
+
+enum place_kind { PLACE_ROOT, PLACE_FIELD, PLACE_ELEMENT, PLACE_ENTRY };
+
+struct place {
+    enum place_kind kind;
+    const struct type *type; /* of what is there; NULL for the root */
+    struct cell *cell;       /* NULL: the root, or nothing is there */
+    struct record *record;   /* the root, or the record that has the field */
+    uint32_t slot;
+    struct cell *container; /* ELEMENT, ENTRY: the field that holds it, and that field's type */
+    const struct type *container_type;
+    size_t index;    /* ELEMENT */
+    const char *key; /* ENTRY; into the path or the reader */
+    size_t key_len;
+    size_t base, len;
+    char name[PLACE_NAME_MAX + PK_MAX + 8];
+    struct path_reader reader;
+};
+
+/* Walks the path from root. A dict of values need not be loaded for one of its entries to be
+ * named: then cell is NULL. `canonical` may be NULL; else the path is appended to it with
+ * elements by pk. OP_REFUSED: BAD_PATH, UNKNOWN_FIELD, NOT_FOUND, OUT_OF_RANGE. */
+enum op_status place_find(struct place *p, struct record *root, const char *path, size_t path_len,
+                          struct needs *needs, struct buf *canonical, struct fault *f);
+
+/* OP_DONE when this container (with this key in Redis) is loaded, else it is reported. */
+enum op_status place_loaded(struct cell *container, const struct type *t, const char *key,
+                            size_t key_len, struct needs *needs, struct fault *f);
+
+static inline bool type_is_list(const struct type *t)
+{
+    return t && t->kind == TYPE_LIST;
+}
+static inline bool type_is_dict(const struct type *t)
+{
+    return t && t->kind == TYPE_DICT;
+}
+
+#endif
