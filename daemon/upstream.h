@@ -12,6 +12,7 @@
 #define RAPYERD_UPSTREAM_H
 
 #include "daemon/config.h"
+#include "daemon/resp.h"
 #include "protocol/buf.h"
 #include <event2/event.h>
 #include <hiredis/hiredis.h>
@@ -23,8 +24,8 @@ enum upstream_state { UPSTREAM_DOWN, UPSTREAM_CONNECTING, UPSTREAM_GREETING, UPS
 struct upstream_info { /* of the Redis behind it, valid in UP */
     char run_id[48];
     char version[32];
-    char role[16];         /* master, slave */
-    uint64_t client_id;    /* of this connection */
+    char role[16];      /* master, slave */
+    uint64_t client_id; /* of this connection */
     char previous_run_id[48];
     uint64_t previous_client_id; /* of the connection before; 0: none */
 };
@@ -54,10 +55,5 @@ bool upstream_send(struct upstream *u, const void *resp, size_t len, unsigned nr
 /* Drops the connection and connects anew (a fault was found in what it sent). */
 void upstream_reset(struct upstream *u, const char *why);
 size_t upstream_unsent(const struct upstream *u);
-
-/* Appends one command as RESP, by hiredis' formatter. */
-void resp_command(struct buf *out, int argc, const char *const *argv, const size_t *argvlen);
-/* The same for NUL-terminated words, NULL-ended. */
-void resp_words(struct buf *out, ...) __attribute__((sentinel));
 
 #endif

@@ -1,0 +1,13 @@
+/* resp: commands in Redis' wire form, by hiredis' formatter. */
+#ifndef RAPYERD_RESP_H
+#define RAPYERD_RESP_H
+
+#include "protocol/buf.h"
+
+/* Appends one command of argc words; argvlen NULL: they are NUL-terminated. */
+void resp_command(struct buf *out, int argc, const char *const *argv, const size_t *argvlen);
+/* The same for at most RESP_WORDS_MAX NUL-terminated words, NULL-ended. */
+#define RESP_WORDS_MAX 32
+void resp_words(struct buf *out, ...) __attribute__((sentinel));
+
+#endif
