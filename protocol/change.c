@@ -255,7 +255,7 @@ enum op_status check_drop(struct run *run, const struct cell *element)
     if (element->kind != CELL_RECORD)
         return OP_DONE;
     return needed(run, record_drop(element->record, element_key(&run->at, element->record), "",
-                                   run->needs, &effects_none, NULL));
+                                   run->needs, NULL, NULL));
 }
 
 void tell_element(struct run *run, const struct cell *element)
@@ -446,7 +446,7 @@ static enum op_status inline_put(struct run *run, struct cell v)
     memcpy(at->name + at->len, ".", 2);
     at->name[at->base] = '\0';
     enum op_status st =
-        needed(run, record_drop(at->cell->record, suffix, prefix, run->needs, &effects_none, NULL));
+        needed(run, record_drop(at->cell->record, suffix, prefix, run->needs, NULL, NULL));
     if (st == OP_DONE) {
         struct cell old = *at->cell;
         *at->cell = v;
