@@ -1,0 +1,126 @@
+/* crowd: many processes that all increment, each its own document, one request at a time: straight
+ * to Redis, or through the daemon. What it costs Redis is read from the kernel. */
+#include "bench.h"
+#include <hiredis/hiredis.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct shared {
+    atomic_int ready;
+    atomic_bool go, stop;
+    atomic_ullong done;
+};
+
+/* Processor time of a process so far, seconds: all its threads, user and system. */
+static double cpu_seconds(int pid)
+{
+    char path[64], text[1024];
+    unsigned long user, kernel;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+    if (f)
+        fclose(f);
+    text[n] = '\0';
+    /* The program's name, in parentheses, may hold anything. */
+    const char *rest = strrchr(text, ')');
+    if (!rest || sscanf(rest + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+                        &kernel) != 2)
+        die("no process %d", pid);
+    return (double)(user + kernel) / (double)sysconf(_SC_CLK_TCK);
+}
+
+static void wait_for_start(struct shared *s)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    atomic_fetch_add(&s->ready, 1);
+    while (!atomic_load(&s->go))
+        usleep(1000);
+}
+
+static unsigned long long through_daemon(struct shared *s, const char *socket, const char *frames,
+                                         int number)
+{
+    char file[4096];
+    struct caller c;
+    unsigned long long n = 0;
+
+    snprintf(file, sizeof(file), "%s.%d", frames, number);
+    caller_open(&c, socket, file);
+    caller_call(&c);
+    wait_for_start(s);
+    for (; !atomic_load(&s->stop); n++)
+        caller_call(&c);
+    caller_close(&c);
+    return n;
+}
+
+static unsigned long long straight(struct shared *s, const char *socket, const char *key,
+                                   int number)
+{
+    redisContext *redis = redisConnectUnix(socket);
+    unsigned long long n = 0;
+
+    if (!redis || redis->err)
+        die("no Redis at %s", socket);
+    wait_for_start(s);
+    for (; !atomic_load(&s->stop); n++) {
+        redisReply *reply = redisCommand(redis, "HINCRBY %s:%d n 1", key, number);
+        if (!reply || reply->type != REDIS_REPLY_INTEGER)
+            die("HINCRBY failed");
+        freeReplyObject(reply);
+    }
+    redisFree(redis);
+    return n;
+}
+
+/* crowd daemon|redis <socket> <frame files|key> <processes> <ms> <pid of Redis>
+ * Prints operations per second and microseconds of Redis' processor per operation. */
+int crowd_main(int argc, char **argv)
+{
+    if (argc != 7)
+        die("crowd daemon|redis <socket> <frame files|key> <processes> <ms> <pid of Redis>");
+    bool daemon = strcmp(argv[1], "daemon") == 0;
+    int processes = atoi(argv[4]), ms = atoi(argv[5]), redis = atoi(argv[6]);
+    struct shared *s =
+        mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (s == MAP_FAILED)
+        die("no memory");
+    for (int i = 0; i < processes; i++) {
+        if (fork() == 0) {
+            unsigned long long n =
+                daemon ? through_daemon(s, argv[2], argv[3], i) : straight(s, argv[2], argv[3], i);
+            atomic_fetch_add(&s->done, n);
+            _exit(0);
+        }
+    }
+    while (atomic_load(&s->ready) < processes) {
+        if (waitpid(-1, NULL, WNOHANG) > 0)
+            die("a client died before the start");
+        usleep(1000);
+    }
+    double cpu = cpu_seconds(redis);
+    uint64_t start = now_ns();
+    atomic_store(&s->go, true);
+    usleep((useconds_t)ms * 1000);
+    atomic_store(&s->stop, true);
+    int status, bad = 0;
+    while (wait(&status) > 0)
+        bad += status != 0;
+    double seconds = (double)(now_ns() - start) / 1e9;
+    if (bad)
+        die("%d clients failed", bad);
+    double done = (double)atomic_load(&s->done);
+    printf("%.0f %.3f\n", done / seconds, (cpu_seconds(redis) - cpu) * 1e6 / done);
+    return 0;
+}

@@ -1,0 +1,104 @@
+/* roundtrip: one client, one request at a time: to the daemon with a prebuilt frame, and to
+ * Redis with hiredis. */
+#include "bench.h"
+#include "protocol/scan.h"
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define REQUEST_MAX (1u << 20)
+#define ANSWER_MAX (64u << 20)
+
+void caller_open(struct caller *c, const char *socket, const char *request_file)
+{
+    FILE *f = fopen(request_file, "rb");
+
+    if (!f)
+        die("cannot read %s", request_file);
+    *c = (struct caller){.request = malloc(REQUEST_MAX), .answer_cap = 65536};
+    c->answer = malloc(c->answer_cap);
+    c->request_len = fread(c->request, 1, REQUEST_MAX, f);
+    fclose(f);
+    c->fd = connect_unix(socket);
+}
+
+void caller_call(struct caller *c)
+{
+    struct scan scan;
+    struct fault fault;
+    size_t have = 0;
+    enum scan_status status;
+
+    scan_init(&scan, ANSWER_MAX);
+    write_all(c->fd, c->request, c->request_len);
+    do {
+        if (have == c->answer_cap)
+            c->answer = realloc(c->answer, c->answer_cap *= 2);
+        ssize_t n = read(c->fd, c->answer + have, c->answer_cap - have);
+        if (n <= 0)
+            die("the daemon closed the connection");
+        have += (size_t)n;
+        status = scan_run(&scan, c->answer, have, &fault);
+    } while (status == SCAN_MORE);
+    /* [1, id, nil, result], with an id that is one byte long as in the prebuilt frames. */
+    if (status != SCAN_DONE || have < 4 || c->answer[3] != 0xc0)
+        die("the answer is an error: %.*s", (int)(have < 200 ? have : 200), (char *)c->answer);
+    c->answer_len = have;
+}
+
+void caller_close(struct caller *c)
+{
+    close(c->fd);
+    free(c->request);
+    free(c->answer);
+}
+
+/* call <socket> <frame file> <rounds> [cpu]: median ns, bytes of the request and the answer */
+int call_main(int argc, char **argv)
+{
+    struct caller c;
+
+    if (argc < 4)
+        die("call <socket> <frame file> <rounds> [cpu]");
+    size_t rounds = strtoul(argv[3], NULL, 10);
+    pin(argc > 4 ? atoi(argv[4]) : 0);
+    caller_open(&c, argv[1], argv[2]);
+    uint64_t *samples = calloc(rounds, sizeof(*samples));
+    for (size_t i = 0; i < rounds; i++) {
+        uint64_t start = now_ns();
+        caller_call(&c);
+        samples[i] = now_ns() - start;
+    }
+    printf("%llu %zu %zu\n", (unsigned long long)median(samples, rounds), c.request_len,
+           c.answer_len);
+    free(samples);
+    caller_close(&c);
+    return 0;
+}
+
+/* hincrby <redis socket> <key> <field> <rounds>: median ns */
+int hincrby_main(int argc, char **argv)
+{
+    if (argc != 5)
+        die("hincrby <redis socket> <key> <field> <rounds>");
+    size_t rounds = strtoul(argv[4], NULL, 10);
+    pin(0);
+    redisContext *redis = redisConnectUnix(argv[1]);
+    if (!redis || redis->err)
+        die("no Redis at %s", argv[1]);
+    uint64_t *samples = calloc(rounds, sizeof(*samples));
+    for (size_t i = 0; i < rounds; i++) {
+        uint64_t start = now_ns();
+        redisReply *reply = redisCommand(redis, "HINCRBY %s %s 1", argv[2], argv[3]);
+        samples[i] = now_ns() - start;
+        if (!reply || reply->type != REDIS_REPLY_INTEGER)
+            die("HINCRBY: %s", reply ? reply->str : redis->errstr);
+        freeReplyObject(reply);
+    }
+    printf("%llu\n", (unsigned long long)median(samples, rounds));
+    free(samples);
+    redisFree(redis);
+    return 0;
+}
