@@ -8,8 +8,6 @@
 #include "protocol/value.h"
 #include <stdio.h>
 
-static const struct type type_pk = {.kind = TYPE_STR};
-
 const char *run_where(const struct run *run, char out[static WHERE_MAX])
 {
     size_t n = run->op->path_len < WHERE_MAX - 4 ? run->op->path_len : WHERE_MAX - 4;
@@ -220,7 +218,7 @@ const struct effects effects_none = {
 
 const struct type *stored_type(const struct type *t)
 {
-    return type_atomic(t) ? &type_pk : t;
+    return type_atomic(t) ? &type_str : t;
 }
 
 const struct cell *stored_cell(const struct cell *c)
@@ -476,7 +474,7 @@ static enum op_status element_put(struct run *run, struct cell v)
     }
     struct cell old = list_replace(l, at->index, v);
     tell_element_gone(run, &old);
-    run->tell->list_set(arg, at->name, at->len, at->index, &type_pk, &v.record->pk);
+    run->tell->list_set(arg, at->name, at->len, at->index, &type_str, &v.record->pk);
     tell_element(run, &v);
     undo_list_replaced(run->env->undo, l, at->index, old);
     return OP_DONE;

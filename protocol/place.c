@@ -45,8 +45,7 @@ enum op_status place_loaded(struct cell *container, const struct type *t, const 
                   (int)(key_len < SHOWN_MAX ? key_len : SHOWN_MAX), key);
         return OP_REFUSED;
     }
-    needs->container(needs->arg, container, t, key, key_len);
-    needs->count++;
+    needs_add(needs, container, t, key, key_len);
     return OP_NEEDS;
 }
 
