@@ -1,0 +1,192 @@
+#include "protocol/op.h"
+#include "tests/unit/model_text.h"
+
+static struct schema *schema;
+static const struct model *project, *settings, *task;
+static struct buf told; /* one line per effect */
+static size_t memory_before;
+
+static void tell(const char *verb, const char *suffix, size_t suffix_len, const char *field,
+                 size_t field_len, const struct type *t, const struct cell *v)
+{
+    char type[TYPE_NAME_MAX];
+    const uint8_t *p;
+    size_t n;
+
+    buf_printf(&told, "%s '%.*s'", verb, (int)suffix_len, suffix);
+    if (field)
+        buf_printf(&told, " %.*s", (int)field_len, field);
+    if (v) {
+        p = cell_bytes(v, &n);
+        buf_printf(&told, " %s %s", type_name(t, type, sizeof type), item_text(p, n));
+    }
+    buf_append(&told, "\n", 1);
+}
+
+static void on_set(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                   size_t field_len, const struct type *t, const struct cell *v)
+{
+    (void)arg;
+    tell("set", suffix, suffix_len, field, field_len, t, v);
+}
+
+static void on_del(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                   size_t field_len)
+{
+    (void)arg;
+    tell("del", suffix, suffix_len, field, field_len, NULL, NULL);
+}
+
+static void on_push(void *arg, const char *suffix, size_t suffix_len, bool front,
+                    const struct type *t, const struct cell *v)
+{
+    (void)arg;
+    tell(front ? "unshift" : "push", suffix, suffix_len, NULL, 0, t, v);
+}
+
+static void on_drop(void *arg, const char *suffix, size_t suffix_len)
+{
+    (void)arg;
+    tell("drop", suffix, suffix_len, NULL, 0, NULL, NULL);
+}
+
+static const struct effects effects = {
+    .hash_set = on_set, .hash_del = on_del, .list_push = on_push, .drop = on_drop};
+
+static void setup(void)
+{
+    schema = schema_new();
+    task =
+        define(schema, "{'name': 'Task', 'kind': 'atomic', 'fields': ["
+                       "{'name': 'title', 'type': 'str'}, {'name': 'tags', 'type': 'list<str>'}]}");
+    settings = define(schema, "{'name': 'Settings', 'kind': 'atomic', 'fields': ["
+                              "{'name': 'theme', 'type': 'str', 'default': 'light'},"
+                              "{'name': 'lang', 'type': 'optional<str>'},"
+                              "{'name': 'flags', 'type': 'dict<bool>'},"
+                              "{'name': 'tasks', 'type': 'list<Task>'}]}");
+    project = define(schema, "{'name': 'Project', 'kind': 'atomic', 'fields': ["
+                             "{'name': 'name', 'type': 'str'},"
+                             "{'name': 'due', 'type': 'optional<int>'},"
+                             "{'name': 'settings', 'type': 'Settings'},"
+                             "{'name': 'matrix', 'type': 'list<list<int>>'},"
+                             "{'name': 'owners', 'type': 'dict<Task>'}]}");
+    memory_before = tree_memory();
+}
+
+static void teardown(void)
+{
+    buf_free(&told);
+    cr_assert_eq(tree_memory(), memory_before);
+    schema_free(schema);
+}
+
+TestSuite(emit, .init = setup, .fini = teardown);
+
+static struct record *sample(void)
+{
+    return make_record(project, "p",
+                       "{'name': 'x', 'settings': {'flags': {'a': true}, 'tasks': [{'@pk': 't1', "
+                       "'title': 'T', 'tags': ['u', 'v']}]}, 'matrix': [[1], []], 'owners': {'me': "
+                       "{'@pk': 't2', 'title': 'U'}}}");
+}
+
+static const char *said(void)
+{
+    buf_append(&told, "", 1);
+    return (const char *)told.data;
+}
+
+Test(emit, a_root_is_written_to_its_keys)
+{
+    struct record *r = sample();
+
+    record_emit(r, "", "", &effects, NULL);
+    cr_assert_str_eq(said(), "set '' name str 'x'\n"
+                             "set '' settings.theme str 'light'\n"
+                             "set '/settings.flags' a bool true\n"
+                             "push '/settings.tasks' str 't1'\n"
+                             "set '/settings.tasks/t1' title str 'T'\n"
+                             "push '/settings.tasks/t1/tags' str 'u'\n"
+                             "push '/settings.tasks/t1/tags' str 'v'\n"
+                             "push '/matrix' list<int> [1]\n"
+                             "push '/matrix' list<int> []\n"
+                             "set '/owners' me str 't2'\n"
+                             "set '/owners/t2' title str 'U'\n");
+    record_free(r);
+}
+
+Test(emit, an_element_and_an_inline_record_are_written_below_their_own)
+{
+    struct record *r = make_record(settings, "s", "{'lang': null, 'flags': {'a': true}}");
+
+    record_emit(r, "/posts/s", "", &effects, NULL);
+    record_emit(r, "/posts/p", "deep.in.", &effects, NULL);
+    cr_assert_str_eq(said(), "set '/posts/s' theme str 'light'\n"
+                             "set '/posts/s' lang optional<str> null\n"
+                             "set '/posts/s/flags' a bool true\n"
+                             "set '/posts/p' deep.in.theme str 'light'\n"
+                             "set '/posts/p' deep.in.lang optional<str> null\n"
+                             "set '/posts/p/deep.in.flags' a bool true\n");
+    record_free(r);
+}
+
+Test(emit, all_keys_of_a_root_are_dropped)
+{
+    struct record *r = sample();
+
+    cr_assert_eq(record_drop(r, "", "", NULL, &effects, NULL), OP_DONE);
+    cr_assert_str_eq(said(), "drop ''\n"
+                             "drop '/settings.flags'\n"
+                             "drop '/settings.tasks'\n"
+                             "drop '/settings.tasks/t1'\n"
+                             "drop '/settings.tasks/t1/tags'\n"
+                             "drop '/matrix'\n"
+                             "drop '/owners'\n"
+                             "drop '/owners/t2'\n");
+    record_free(r);
+}
+
+Test(emit, an_inline_record_is_taken_out_of_the_hash_it_shares)
+{
+    struct record *r = make_record(project, "p", "{'name': 'x', 'due': 5}");
+
+    dict_unload(r->slots[2].record->slots[2].dict, 0);
+    cr_assert_eq(record_drop(r, "/a/b", "in.", NULL, &effects, NULL), OP_DONE);
+    cr_assert_str_eq(said(), "del '/a/b' in.name\n"
+                             "del '/a/b' in.due\n"
+                             "del '/a/b' in.settings.theme\n"
+                             "drop '/a/b/in.settings.flags'\n");
+    record_free(r);
+}
+
+static unsigned asked;
+static char asked_for[256];
+
+static void note(void *arg, struct cell *c, const struct type *t, const char *suffix, size_t len)
+{
+    size_t n = strlen(asked_for);
+
+    (void)arg, (void)c, (void)t;
+    snprintf(asked_for + n, sizeof asked_for - n, "%.*s ", (int)len, suffix);
+    asked++;
+}
+
+Test(emit, a_drop_that_cannot_see_all_asks_and_tells_nothing)
+{
+    struct record *r = sample();
+    struct needs needs = {.container = note};
+
+    list_unload(r->slots[2].record->slots[3].list, 1);
+    dict_unload(r->slots[4].dict, 1);
+    list_unload(r->slots[3].list, 2);
+    cr_assert_eq(record_drop(r, "", "", &needs, &effects, NULL), OP_NEEDS);
+    cr_assert_str_eq(asked_for, "/settings.tasks /owners ");
+    cr_assert_eq(needs.count, asked);
+    cr_assert_eq(told.len, 0);
+    list_set_loaded(r->slots[2].record->slots[3].list);
+    dict_set_loaded(r->slots[4].dict);
+    cr_assert_eq(record_drop(r, "", "", &needs, &effects, NULL), OP_DONE);
+    cr_assert_str_eq(said(), "drop ''\ndrop '/settings.flags'\ndrop '/matrix'\n",
+                     "values need not be loaded to be dropped, nor empty containers");
+    record_free(r);
+}
