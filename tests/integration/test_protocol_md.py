@@ -1,0 +1,100 @@
+"""PROTOCOL.md is the contract: its bytes are what it says, and rapyerd answers as it shows."""
+
+import re
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from wire_examples import decode, read_blocks, read_notation, same
+
+PROTOCOL = Path(__file__).parents[2] / "protocol"
+TEXT = (PROTOCOL / "PROTOCOL.md").read_text(encoding="utf-8")
+BLOCKS = read_blocks(TEXT)
+
+
+def test_the_document_has_examples():
+    assert len(BLOCKS) > 20
+    assert all(messages for _, messages in BLOCKS)
+    assert sum(exact for exact, _ in BLOCKS) > 15
+
+
+@pytest.mark.parametrize("messages", [b[1] for b in BLOCKS], ids=lambda m: f"line{m[0].line}")
+def test_bytes_are_what_the_notation_says(messages):
+    for message in messages:
+        if message.notation is None:
+            with pytest.raises(Exception):
+                decode(message.data)
+        else:
+            assert same(decode(message.data), read_notation(message.notation)), message
+
+
+@pytest.mark.parametrize("messages", [b[1] for b in BLOCKS], ids=lambda m: f"line{m[0].line}")
+def test_each_request_has_its_answer(messages):
+    asked = [m for m in messages if m.sent]
+    answered = [m for m in messages if not m.sent]
+    assert len(asked) == len(answered)
+    for request, answer in zip(asked, answered):
+        if request.notation is None:
+            continue
+        assert decode(answer.data)[:2] == [1, decode(request.data)[1]], answer
+
+
+@pytest.mark.parametrize("text,value", [
+    ("nil", None), ("[true, false]", [True, False]), ("-5", -5), ("1.0", 1.0), ("2.5e3", 2500.0),
+    ('"a\\n\\"b"', 'a\n"b'), ('b"\\x00\\xffz"', b"\x00\xffz"), ("{}", {}), ('{"a": [1, {"b": nil}]}',
+                                                                  {"a": [1, {"b": None}]}),
+    ('time"1970-01-01T00:00:01.5Z"', msgpack.Timestamp(1, 500000000)),
+    ('time"1969-12-31T23:59:59.25Z"', msgpack.Timestamp(-1, 250000000)),
+])
+def test_notation(text, value):
+    assert same(read_notation(text), value)
+
+
+@pytest.mark.parametrize("text", ["", "[1", "1 2", "{1}", "[1 2]", "x", '"a', "]"])
+def test_notation_that_is_none(text):
+    with pytest.raises((ValueError, IndexError)):
+        read_notation(text)
+
+
+@pytest.mark.parametrize("a,b", [(1, 1.0), (1, True), ("a", b"a"), ([1], [1, 2]), ({"a": 1}, {"b": 1}),
+                                 (None, False), ({"a": 1}, {"a": 1, "b": 2})])
+def test_different_values_are_not_the_same(a, b):
+    assert not same(a, b) and not same([a], [b]) and not same({"k": a}, {"k": b})
+
+
+def test_all_error_codes_are_listed_with_their_meaning():
+    header = (PROTOCOL / "fault.h").read_text(encoding="utf-8")
+    codes = re.findall(r'X\((\w+), "([^"]+)"\)', header)
+    assert len(codes) > 20
+    listed = dict(re.findall(r"^\| `([A-Z_]+)` \| (.+) \|$", TEXT, re.MULTILINE))
+    assert listed == dict(codes)
+
+
+def test_all_operations_are_described():
+    header = (PROTOCOL / "op.h").read_text(encoding="utf-8")
+    methods = re.findall(r'X\([A-Z_]+, "([a-z_.]+)",', header)
+    assert len(methods) > 20
+    for method in methods:
+        assert f"`{method} " in TEXT or f"`{method}`" in TEXT, method
+
+
+def comparable(message):
+    """The texts of errors are for people and may change: only their code counts."""
+    if message[2] is not None:
+        message = message[:2] + [message[2].split(": ")[0]] + message[3:]
+    return message
+
+
+def test_rapyerd_answers_as_the_document_shows(daemon):
+    for exact, messages in BLOCKS:
+        if not exact:
+            continue
+        with daemon.connect() as client:
+            client.unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, timestamp=0)
+            for message in messages:
+                if message.sent:
+                    client.send_raw(message.data)
+                    continue
+                answer, shown = client.read_message(), decode(message.data)
+                assert same(comparable(answer), comparable(shown)), (message, answer)
