@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <event2/event.h>
+#include <stdbool.h>
 #include <time.h>
 
 #define TURN_SECONDS 10
@@ -27,9 +28,17 @@ static inline void turn_wake(evutil_socket_t fd, short what, void *arg)
 static inline void turn_once(struct event_base *base)
 {
     struct timeval soon = {.tv_usec = 5000};
+    struct event *wake = event_new(base, -1, 0, turn_wake, NULL);
 
-    event_base_once(base, -1, EV_TIMEOUT, turn_wake, NULL, &soon);
+    event_add(wake, &soon);
     event_base_loop(base, EVLOOP_ONCE);
+    event_free(wake);
+}
+
+/* No event is left: nobody on this loop waits for anything. */
+static inline bool turn_idle(struct event_base *base)
+{
+    return event_base_get_num_events(base, EVENT_BASE_COUNT_ADDED) == 0;
 }
 
 /* Everything that is ready now is handled, without waiting. */
