@@ -1,0 +1,675 @@
+/* batch: see batch.h. Commands are kept as structures until batch_format, so that a field that
+ * is changed a hundred times is sent once. */
+#include "daemon/batch.h"
+#include "daemon/hash.h"
+#include "daemon/resp.h"
+#include "protocol/tree.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+/* Words of one command; Redis takes about a million. */
+#define WORDS_MAX 65536
+
+enum field_kind { FIELD_SET, FIELD_INCR, FIELD_DEL };
+
+/* A field of a hash that changes. */
+struct pend_field {
+    UT_hash_handle hh; /* in batch->fields, by pend + name */
+    struct pend_field *next;
+    struct pend *pend;
+    enum field_kind kind;
+    int64_t by;
+    struct drift drift;
+    char *raw;
+    size_t raw_len;
+    size_t name_len; /* the key is the pend's address and the name */
+    char key[];
+};
+
+enum list_kind { LIST_RPUSH, LIST_LPUSH, LIST_SET, LIST_INSERT, LIST_REMOVE };
+
+/* One list command, or several neighbours of one kind. */
+struct list_cmd {
+    struct list_cmd *next;
+    enum list_kind kind;
+    unsigned nraws;
+    struct buf raws; /* u32 length + bytes, each */
+    size_t index, count, len_before;
+    struct drift drift;
+};
+
+/* A Redis key that changes. */
+struct pend {
+    UT_hash_handle hh; /* in batch->pends, by key */
+    struct pend *next; /* of the document */
+    struct batch_doc *bd;
+    struct pend_field *fields, *last_field;
+    struct list_cmd *cmds, *last_cmd;
+    bool drop; /* DEL first */
+    bool expire;
+    size_t suffix_at; /* where the suffix begins in key */
+    size_t key_len;
+    char key[];
+};
+
+/* What the reply at one place in EXEC's array is about. */
+struct expectation {
+    struct batch_doc *bd;
+    struct pend *pend;
+    struct drift *number; /* NULL: any reply that is no error */
+};
+
+struct batch {
+    uint64_t number;
+    const char *prefix;
+    struct batch_doc *docs, *last_doc;
+    struct pend *pends;
+    struct pend_field *fields;
+    struct expectation *expect;
+    unsigned nexpect, expect_cap;
+    size_t bytes;
+    struct buf key; /* scratch */
+};
+
+struct batch *batch_new(uint64_t number, const char *prefix)
+{
+    struct batch *b = tree_alloc(sizeof(*b));
+    b->number = number;
+    b->prefix = prefix;
+    return b;
+}
+
+static void free_cmds(struct pend *p)
+{
+    struct list_cmd *c = p->cmds;
+    while (c != NULL) {
+        struct list_cmd *next = c->next;
+        buf_free(&c->raws);
+        free(c);
+        c = next;
+    }
+    p->cmds = p->last_cmd = NULL;
+}
+
+static void free_fields(struct batch *b, struct pend *p)
+{
+    struct pend_field *f = p->fields;
+    while (f != NULL) {
+        struct pend_field *next = f->next;
+        HASH_DELETE(hh, b->fields, f);
+        free(f->raw);
+        free(f);
+        f = next;
+    }
+    p->fields = p->last_field = NULL;
+}
+
+void batch_free(struct batch *b)
+{
+    struct batch_doc *bd = b->docs;
+    while (bd != NULL) {
+        struct batch_doc *next_doc = bd->next;
+        struct pend *p = bd->pends;
+        while (p != NULL) {
+            struct pend *next = p->next;
+            free_cmds(p);
+            free_fields(b, p);
+            HASH_DELETE(hh, b->pends, p);
+            free(p);
+            p = next;
+        }
+        free(bd);
+        bd = next_doc;
+    }
+    buf_free(&b->key);
+    free(b->expect);
+    tree_free(b);
+}
+
+uint64_t batch_number(const struct batch *b)
+{
+    return b->number;
+}
+
+bool batch_empty(const struct batch *b)
+{
+    return b->docs == NULL;
+}
+
+size_t batch_bytes(const struct batch *b)
+{
+    return b->bytes;
+}
+
+static void *must(void *p)
+{
+    if (p == NULL)
+        abort(); /* as tree_alloc: the daemon does not go on without memory */
+    return p;
+}
+
+struct batch_doc *batch_doc(struct batch *b, struct doc *d)
+{
+    if (d->staged != NULL && d->batch == b->number)
+        return d->staged;
+    struct batch_doc *bd = must(calloc(1, sizeof(*bd)));
+    bd->doc = d;
+    if (b->last_doc != NULL)
+        b->last_doc->next = bd;
+    else
+        b->docs = bd;
+    b->last_doc = bd;
+    d->staged = bd;
+    d->batch = b->number;
+    b->bytes += 100;
+    return bd;
+}
+
+struct batch_doc *batch_docs(const struct batch *b)
+{
+    return b->docs;
+}
+
+void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n)
+{
+    (void)b;
+    bd->bump += n;
+    bd->deleted = false;
+    bd->version.expected = bd->doc->version;
+}
+
+static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *suffix,
+                            size_t suffix_len)
+{
+    buf_clear(&b->key);
+    layout_key(&b->key, b->prefix, bd->doc->key, bd->doc->key_len, suffix, suffix_len);
+    struct pend *p;
+    HASH_FIND(hh, b->pends, b->key.data, b->key.len, p);
+    if (p != NULL)
+        return p;
+    p = must(calloc(1, sizeof(*p) + b->key.len + 1));
+    p->bd = bd;
+    p->key_len = b->key.len;
+    p->suffix_at = b->key.len - suffix_len;
+    p->expire = bd->doc->expires != 0;
+    memcpy(p->key, b->key.data, b->key.len);
+    HASH_ADD(hh, b->pends, key, p->key_len, p);
+    LL_APPEND(bd->pends, p);
+    b->bytes += p->key_len + 32;
+    return p;
+}
+
+static struct pend_field *field_of(struct batch *b, struct pend *p, const char *field, size_t len,
+                                   bool *fresh)
+{
+    char key[512];
+    size_t key_len = sizeof(p) + len;
+    char *k = key_len <= sizeof(key) ? key : must(malloc(key_len));
+    memcpy(k, &p, sizeof(p));
+    memcpy(k + sizeof(p), field, len);
+    struct pend_field *f;
+    HASH_FIND(hh, b->fields, k, key_len, f);
+    *fresh = f == NULL;
+    if (f == NULL) {
+        f = must(calloc(1, sizeof(*f) + key_len));
+        f->pend = p;
+        f->name_len = len;
+        memcpy(f->key, k, key_len);
+        HASH_ADD(hh, b->fields, key, key_len, f);
+        if (p->last_field != NULL)
+            p->last_field->next = f;
+        else
+            p->fields = f;
+        p->last_field = f;
+        b->bytes += len + 32;
+    }
+    if (k != key)
+        free(k);
+    return f;
+}
+
+static const char *field_name(const struct pend_field *f)
+{
+    return f->key + sizeof(f->pend);
+}
+
+static void field_set(struct batch *b, struct pend_field *f, const void *raw, size_t raw_len)
+{
+    char *copy = must(malloc(raw_len + 1));
+    memcpy(copy, raw, raw_len);
+    free(f->raw);
+    f->kind = FIELD_SET;
+    f->raw = copy;
+    f->raw_len = raw_len;
+    b->bytes += raw_len;
+}
+
+void batch_hash_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                    const char *field, size_t field_len, const void *raw, size_t raw_len)
+{
+    bool fresh;
+    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    field_set(b, field_of(b, p, field, field_len, &fresh), raw, raw_len);
+}
+
+const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const char *suffix,
+                                    size_t suffix_len, const char *field, size_t field_len,
+                                    int64_t by, int64_t now)
+{
+    bool fresh;
+    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    struct pend_field *f = field_of(b, p, field, field_len, &fresh);
+    if (fresh && !p->drop) {
+        f->kind = FIELD_INCR;
+        f->by = by;
+        f->drift.expected = now;
+        return &f->drift;
+    }
+    int64_t sum;
+    if (f->kind == FIELD_INCR && !__builtin_add_overflow(f->by, by, &sum)) {
+        f->by = sum;
+        f->drift.expected = now;
+        return &f->drift;
+    }
+    char text[24];
+    int n = snprintf(text, sizeof(text), "%" PRId64, now);
+    field_set(b, f, text, (size_t)n);
+    return NULL;
+}
+
+void batch_hash_del(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                    const char *field, size_t field_len)
+{
+    bool fresh;
+    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    field_of(b, p, field, field_len, &fresh)->kind = FIELD_DEL;
+}
+
+static struct list_cmd *list_cmd(struct pend *p, enum list_kind kind)
+{
+    struct list_cmd *c = must(calloc(1, sizeof(*c)));
+    c->kind = kind;
+    if (p->last_cmd != NULL)
+        p->last_cmd->next = c;
+    else
+        p->cmds = c;
+    p->last_cmd = c;
+    return c;
+}
+
+static void list_raw(struct batch *b, struct list_cmd *c, const void *raw, size_t len)
+{
+    uint32_t n = (uint32_t)len;
+    buf_append(&c->raws, &n, sizeof(n));
+    buf_append(&c->raws, raw, len);
+    c->nraws++;
+    b->bytes += len + 16;
+}
+
+const struct drift *batch_list_push(struct batch *b, struct batch_doc *bd, const char *suffix,
+                                    size_t suffix_len, bool front, const void *raw, size_t raw_len)
+{
+    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    enum list_kind kind = front ? LIST_LPUSH : LIST_RPUSH;
+    struct list_cmd *c = p->last_cmd;
+    if (c == NULL || c->kind != kind || c->nraws >= WORDS_MAX - 2)
+        c = list_cmd(p, kind);
+    list_raw(b, c, raw, raw_len);
+    return &c->drift;
+}
+
+void batch_list_expect(const struct drift *d, int64_t len)
+{
+    ((struct drift *)d)->expected = len;
+}
+
+void batch_list_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                    size_t index, const void *raw, size_t raw_len)
+{
+    struct list_cmd *c = list_cmd(pend_of(b, bd, suffix, suffix_len), LIST_SET);
+    c->index = index;
+    list_raw(b, c, raw, raw_len);
+}
+
+void batch_list_insert(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                       size_t index, const void *raw, size_t raw_len)
+{
+    struct list_cmd *c = list_cmd(pend_of(b, bd, suffix, suffix_len), LIST_INSERT);
+    c->index = index;
+    list_raw(b, c, raw, raw_len);
+}
+
+void batch_list_remove(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                       size_t from, size_t count, size_t len_before)
+{
+    struct list_cmd *c = list_cmd(pend_of(b, bd, suffix, suffix_len), LIST_REMOVE);
+    c->index = from;
+    c->count = count;
+    c->len_before = len_before;
+    b->bytes += 64;
+}
+
+void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
+{
+    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    free_cmds(p);
+    free_fields(b, p);
+    p->drop = true;
+    if (suffix_len == 0) {
+        bd->deleted = true;
+        bd->bump = 0;
+    }
+}
+
+void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
+{
+    pend_of(b, bd, suffix, suffix_len)->expire = true;
+}
+
+/* ---- to RESP ---- */
+
+/* A command being put together: words borrowed from the batch. */
+struct words {
+    const char **argv;
+    size_t *len;
+    int n, cap;
+};
+
+static void word(struct words *w, const void *s, size_t len)
+{
+    if (w->n == w->cap) {
+        w->cap = w->cap ? w->cap * 2 : 64;
+        w->argv = must(realloc(w->argv, (size_t)w->cap * sizeof(*w->argv)));
+        w->len = must(realloc(w->len, (size_t)w->cap * sizeof(*w->len)));
+    }
+    w->argv[w->n] = s;
+    w->len[w->n++] = len;
+}
+
+static void begin(struct words *w, const char *name, const struct pend *p)
+{
+    w->n = 0;
+    word(w, name, strlen(name));
+    word(w, p->key, p->key_len);
+}
+
+static void end(struct batch *b, struct words *w, struct buf *out, struct batch_doc *bd,
+                struct pend *p, struct drift *number)
+{
+    resp_command(out, w->n, w->argv, w->len);
+    if (b->nexpect == b->expect_cap) {
+        b->expect_cap = b->expect_cap ? b->expect_cap * 2 : 16;
+        b->expect = must(realloc(b->expect, b->expect_cap * sizeof(*b->expect)));
+    }
+    b->expect[b->nexpect++] = (struct expectation){bd, p, number};
+}
+
+static void format_fields(struct batch *b, struct pend *p, struct words *w, struct buf *out)
+{
+    begin(w, "HSET", p);
+    for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
+        if (f->kind != FIELD_SET)
+            continue;
+        word(w, field_name(f), f->name_len);
+        word(w, f->raw, f->raw_len);
+        if (w->n >= WORDS_MAX) {
+            end(b, w, out, p->bd, p, NULL);
+            begin(w, "HSET", p);
+        }
+    }
+    if (w->n > 2)
+        end(b, w, out, p->bd, p, NULL);
+    begin(w, "HDEL", p);
+    for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
+        if (f->kind != FIELD_DEL || p->drop)
+            continue;
+        word(w, field_name(f), f->name_len);
+        if (w->n >= WORDS_MAX) {
+            end(b, w, out, p->bd, p, NULL);
+            begin(w, "HDEL", p);
+        }
+    }
+    if (w->n > 2)
+        end(b, w, out, p->bd, p, NULL);
+    for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
+        if (f->kind != FIELD_INCR)
+            continue;
+        char by[24];
+        begin(w, "HINCRBY", p);
+        word(w, field_name(f), f->name_len);
+        word(w, by, (size_t)snprintf(by, sizeof(by), "%" PRId64, f->by));
+        end(b, w, out, p->bd, p, &f->drift);
+    }
+}
+
+/* Lists have no native insertion or removal by index. Both are done by value on a copy of the
+ * tail, in one script call within the transaction. */
+static const char insert_script[] =
+    "local t=redis.call('LRANGE',KEYS[1],ARGV[1],-1) "
+    "redis.call('LTRIM',KEYS[1],0,ARGV[1]-1) "
+    "redis.call('RPUSH',KEYS[1],ARGV[2]) "
+    "for i=1,#t,1000 do redis.call('RPUSH',KEYS[1],unpack(t,i,math.min(i+999,#t))) end "
+    "return redis.call('LLEN',KEYS[1])";
+static const char remove_script[] =
+    "local t=redis.call('LRANGE',KEYS[1],ARGV[1]+ARGV[2],-1) "
+    "redis.call('LTRIM',KEYS[1],0,ARGV[1]-1) "
+    "for i=1,#t,1000 do redis.call('RPUSH',KEYS[1],unpack(t,i,math.min(i+999,#t))) end "
+    "return redis.call('LLEN',KEYS[1])";
+
+static void begin_script(struct words *w, const char *script, const struct pend *p)
+{
+    w->n = 0;
+    word(w, "EVAL", 4);
+    word(w, script, strlen(script));
+    word(w, "1", 1);
+    word(w, p->key, p->key_len);
+}
+
+static void format_remove(struct batch *b, struct pend *p, struct list_cmd *c, struct words *w,
+                          struct buf *out)
+{
+    char from[24], count[24];
+    if (c->count == c->len_before) {
+        begin(w, "DEL", p);
+    } else if (c->index == 0 && c->count == 1) {
+        begin(w, "LPOP", p);
+    } else if (c->index == 0) {
+        begin(w, "LTRIM", p);
+        word(w, from, (size_t)snprintf(from, sizeof(from), "%zu", c->count));
+        word(w, "-1", 2);
+    } else if (c->index + c->count == c->len_before && c->count == 1) {
+        begin(w, "RPOP", p);
+    } else if (c->index + c->count == c->len_before) {
+        begin(w, "LTRIM", p);
+        word(w, "0", 1);
+        word(w, from, (size_t)snprintf(from, sizeof(from), "%zu", c->index - 1));
+    } else {
+        begin_script(w, remove_script, p);
+        word(w, from, (size_t)snprintf(from, sizeof(from), "%zu", c->index));
+        word(w, count, (size_t)snprintf(count, sizeof(count), "%zu", c->count));
+    }
+    end(b, w, out, p->bd, p, NULL);
+}
+
+static void format_list_cmd(struct batch *b, struct pend *p, struct list_cmd *c, struct words *w,
+                            struct buf *out)
+{
+    char index[24];
+    struct drift *number = NULL;
+    switch (c->kind) {
+    case LIST_RPUSH:
+        begin(w, "RPUSH", p);
+        number = &c->drift;
+        break;
+    case LIST_LPUSH:
+        begin(w, "LPUSH", p);
+        number = &c->drift;
+        break;
+    case LIST_SET:
+        begin(w, "LSET", p);
+        word(w, index, (size_t)snprintf(index, sizeof(index), "%zu", c->index));
+        break;
+    case LIST_INSERT:
+        if (c->index == 0) {
+            begin(w, "LPUSH", p);
+        } else {
+            begin_script(w, insert_script, p);
+            word(w, index, (size_t)snprintf(index, sizeof(index), "%zu", c->index));
+        }
+        break;
+    case LIST_REMOVE: format_remove(b, p, c, w, out); return;
+    }
+    for (size_t at = 0; at < c->raws.len;) {
+        uint32_t n;
+        memcpy(&n, c->raws.data + at, sizeof(n));
+        word(w, c->raws.data + at + sizeof(n), n);
+        at += sizeof(n) + n;
+    }
+    end(b, w, out, p->bd, p, number);
+}
+
+static void format_doc(struct batch *b, struct batch_doc *bd, struct words *w, struct buf *out)
+{
+    struct pend *root = NULL;
+    for (struct pend *p = bd->pends; p != NULL; p = p->next) {
+        if (p->drop) {
+            begin(w, "DEL", p);
+            end(b, w, out, bd, p, NULL);
+        }
+        format_fields(b, p, w, out);
+        for (struct list_cmd *c = p->cmds; c != NULL; c = c->next)
+            format_list_cmd(b, p, c, w, out);
+        if (p->key_len == p->suffix_at)
+            root = p;
+    }
+    if (!bd->deleted && bd->bump != 0) {
+        char by[24];
+        root = root != NULL ? root : pend_of(b, bd, "", 0);
+        begin(w, "HINCRBY", root);
+        word(w, "@v", 2);
+        word(w, by, (size_t)snprintf(by, sizeof(by), "%" PRId64, bd->bump));
+        end(b, w, out, bd, root, &bd->version);
+    }
+    if (bd->deleted)
+        return;
+    for (struct pend *p = bd->pends; p != NULL; p = p->next) {
+        if (!p->expire)
+            continue;
+        char at[24];
+        if (bd->doc->expires == 0) {
+            begin(w, "PERSIST", p);
+        } else {
+            begin(w, "PEXPIREAT", p);
+            word(w, at, (size_t)snprintf(at, sizeof(at), "%" PRId64, bd->doc->expires));
+        }
+        end(b, w, out, bd, p, NULL);
+    }
+}
+
+void batch_marker_key(const char *prefix, const char *daemon, struct buf *out)
+{
+    buf_printf(out, "%s:@seq:%s", prefix, daemon);
+}
+
+void batch_marker_value(const struct batch *b, const char *daemon, struct buf *out)
+{
+    (void)daemon;
+    buf_printf(out, "%" PRIu64, b->number);
+}
+
+static void format_marker(struct batch *b, const char *daemon, struct words *w, struct buf *out)
+{
+    struct buf key = BUF_INIT, value = BUF_INIT;
+    batch_marker_key(b->prefix, daemon, &key);
+    batch_marker_value(b, daemon, &value);
+    w->n = 0;
+    word(w, "SET", 3);
+    word(w, key.data, key.len);
+    word(w, value.data, value.len);
+    end(b, w, out, NULL, NULL, NULL);
+    buf_free(&key);
+    buf_free(&value);
+}
+
+/* [daemon, [[key, version or nil when deleted, [suffix, ...]], ...]] */
+static void format_publish(struct batch *b, const char *daemon, struct words *w, struct buf *out)
+{
+    struct buf msg = BUF_INIT, channel = BUF_INIT;
+    uint32_t ndocs = 0;
+    pack_array(&msg, 2);
+    pack_cstr(&msg, daemon);
+    size_t docs = pack_array_open(&msg);
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next, ndocs++) {
+        uint32_t nkeys = 0;
+        pack_array(&msg, 3);
+        pack_str(&msg, bd->doc->key, bd->doc->key_len);
+        if (bd->deleted)
+            pack_nil(&msg);
+        else
+            pack_int(&msg, bd->version.expected);
+        size_t keys = pack_array_open(&msg);
+        for (struct pend *p = bd->pends; p != NULL; p = p->next, nkeys++)
+            pack_str(&msg, p->key + p->suffix_at, p->key_len - p->suffix_at);
+        pack_array_close(&msg, keys, nkeys);
+    }
+    pack_array_close(&msg, docs, ndocs);
+    buf_printf(&channel, "%s:@changes", b->prefix);
+    w->n = 0;
+    word(w, "PUBLISH", 7);
+    word(w, channel.data, channel.len);
+    word(w, msg.data, msg.len);
+    end(b, w, out, NULL, NULL, NULL);
+    buf_free(&msg);
+    buf_free(&channel);
+}
+
+unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)
+{
+    static const char multi[] = "*1\r\n$5\r\nMULTI\r\n", exec[] = "*1\r\n$4\r\nEXEC\r\n";
+    struct words w = {0};
+    b->nexpect = 0;
+    buf_append(out, multi, sizeof(multi) - 1);
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next)
+        format_doc(b, bd, &w, out);
+    format_marker(b, daemon, &w, out);
+    format_publish(b, daemon, &w, out);
+    buf_append(out, exec, sizeof(exec) - 1);
+    free(w.argv);
+    free(w.len);
+    return b->nexpect + 2;
+}
+
+/* ---- from EXEC ---- */
+
+static void fail(struct expectation *e)
+{
+    if (e->bd != NULL)
+        e->bd->failed = true;
+    if (e->pend == NULL)
+        return;
+    for (struct pend_field *f = e->pend->fields; f != NULL; f = f->next)
+        f->drift.failed = true;
+    for (struct list_cmd *c = e->pend->cmds; c != NULL; c = c->next)
+        c->drift.failed = true;
+}
+
+int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
+{
+    if (exec->type == REDIS_REPLY_ERROR)
+        return fault_set(f, FAULT_UNAVAILABLE, "Redis refused the commit, nothing was applied: %s",
+                         exec->str);
+    if (exec->type != REDIS_REPLY_ARRAY || exec->elements != b->nexpect)
+        return fault_set(f, FAULT_UNKNOWN_OUTCOME,
+                         "Redis answered the commit with something that is no EXEC reply");
+    for (unsigned i = 0; i < b->nexpect; i++) {
+        struct expectation *e = &b->expect[i];
+        const redisReply *r = exec->element[i];
+        if (r->type == REDIS_REPLY_ERROR)
+            fail(e);
+        else if (e->number != NULL && r->type == REDIS_REPLY_INTEGER)
+            e->number->by = r->integer - e->number->expected;
+    }
+    return 0;
+}

@@ -1,0 +1,89 @@
+/* batch: what one MULTI … EXEC will say, merged while it gathers.
+ *
+ *   effects of admitted operations ──► per Redis key: fields to set, add to, delete;
+ *                                      list commands in order, neighbours of a kind joined
+ *   batch_format ──► RESP: MULTI, the commands, @v per document, marker, PUBLISH, EXEC
+ *   batch_answer ◄── EXEC's array: did every element do what was expected?
+ *
+ * Changes to different keys, and to different fields of a hash, commute, so only the state of
+ * each field at the end is sent; increments stay increments, as other daemons may add to the
+ * same number. What Redis answers is compared with what the tree said: `drift` is by how much
+ * a number, length or version was off because somebody else wrote in between.
+ *
+ * A leaf: knows documents only by the handle it is given, and no sockets.
+ */
+#ifndef RAPYERD_BATCH_H
+#define RAPYERD_BATCH_H
+
+#include "daemon/doc.h"
+#include "protocol/buf.h"
+#include "protocol/fault.h"
+#include <hiredis/hiredis.h>
+
+struct batch;
+
+/* A number in an answer that Redis has the last word on. */
+struct drift {
+    int64_t expected; /* at the end of the batch */
+    int64_t by;       /* what Redis said minus expected */
+    bool failed;      /* Redis refused the command: the key holds something else */
+};
+
+/* One document's part of a batch. */
+struct batch_doc {
+    struct batch_doc *next;
+    struct doc *doc;
+    struct pend *pends; /* its keys that change, in order of first use */
+    struct drift version;
+    int64_t bump; /* to add to @v */
+    bool deleted; /* has no @v at the end of the batch */
+    bool failed;  /* a command of it failed */
+};
+
+struct batch *batch_new(uint64_t number, const char *prefix);
+void batch_free(struct batch *b);
+uint64_t batch_number(const struct batch *b);
+bool batch_empty(const struct batch *b);
+size_t batch_bytes(const struct batch *b); /* roughly what it will send */
+
+/* The document's part, made on first use. `staged` is what doc->staged says. */
+struct batch_doc *batch_doc(struct batch *b, struct doc *d);
+struct batch_doc *batch_docs(const struct batch *b); /* the first of the list */
+/* One more change of the document: its version goes up by n. */
+void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n);
+
+/* Raw Redis strings; suffixes as in op.h. */
+void batch_hash_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                    const char *field, size_t field_len, const void *raw, size_t raw_len);
+/* `now` is the value after it; returns what to look at for the result, NULL when the field is
+ * set in this batch and the result is certain. */
+const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const char *suffix,
+                                    size_t suffix_len, const char *field, size_t field_len,
+                                    int64_t by, int64_t now);
+void batch_hash_del(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                    const char *field, size_t field_len);
+const struct drift *batch_list_push(struct batch *b, struct batch_doc *bd, const char *suffix,
+                                    size_t suffix_len, bool front, const void *raw, size_t raw_len);
+/* The list's length at this point, as the tree has it: what the last push should answer. */
+void batch_list_expect(const struct drift *d, int64_t len);
+void batch_list_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                    size_t index, const void *raw, size_t raw_len);
+void batch_list_insert(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                       size_t index, const void *raw, size_t raw_len);
+void batch_list_remove(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                       size_t from, size_t count, size_t len_before);
+void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len);
+/* The key gets the document's deadline (doc->expires) at the end, or none when that is 0. */
+void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len);
+
+/* Appends the transaction; returns the number of commands, MULTI and EXEC included. `daemon` is
+ * this daemon's id, for marker and PUBLISH. */
+unsigned batch_format(struct batch *b, const char *daemon, struct buf *out);
+/* Takes EXEC's reply. 0: applied; drifts and `failed` are filled in (look at each document).
+ * -1: not applied at all, *f says why. */
+int batch_answer(struct batch *b, const redisReply *exec, struct fault *f);
+/* What the marker holds when this batch was applied. */
+void batch_marker_value(const struct batch *b, const char *daemon, struct buf *out);
+void batch_marker_key(const char *prefix, const char *daemon, struct buf *out);
+
+#endif

@@ -1,0 +1,18 @@
+/* hash: uthash with a seeded XXH3, so that clients cannot choose colliding keys. Include this
+ * instead of uthash.h. hash_seed is set once at start, before any table exists. */
+#ifndef RAPYERD_HASH_H
+#define RAPYERD_HASH_H
+
+#include <stdint.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+extern uint64_t hash_seed;
+
+#define HASH_FUNCTION(key, len, hashv)                                     \
+    do {                                                                   \
+        (hashv) = (unsigned)XXH3_64bits_withSeed((key), (len), hash_seed); \
+    } while (0)
+#include <uthash.h>
+
+#endif

@@ -1,0 +1,477 @@
+/* lane: see lane.h. */
+#include "daemon/lane.h"
+#include "daemon/log.h"
+#include "daemon/resp.h"
+#include "protocol/tree.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* Committed batches that are kept for a Redis that lost the last of them in a restart. */
+#define RETAIN_BATCHES 1024
+#define RETAIN_BYTES (16u << 20)
+
+enum lane_state { LANE_DOWN, LANE_RECOVERING, LANE_READY };
+
+struct commit {
+    struct batch *batch;
+    struct waiter *first, *last;
+    struct buf resp;
+    unsigned ncommands;
+    char refusal[256]; /* the first error among the QUEUED answers */
+};
+
+struct retained {
+    uint64_t number;
+    struct buf resp;
+    unsigned ncommands;
+};
+
+struct lane {
+    const struct config *config;
+    const char *id;
+    const struct lane_callbacks *cb;
+    void *arg;
+    struct upstream *up;
+    struct event *kick;  /* active: send what gathered, at the end of this turn */
+    struct event *watch; /* while the link is down: gives up what waits too long */
+    enum lane_state state;
+    struct commit *gathering, *in_flight;
+    bool sent;          /* in_flight is on the way on this connection */
+    uint64_t number;    /* of the gathering batch */
+    uint64_t committed; /* of the last settled batch */
+    uint64_t applied;   /* of the last batch known to be in Redis */
+    uint32_t epoch;
+    int64_t down_since; /* monotonic ms */
+    struct retained retain[RETAIN_BATCHES];
+    unsigned retain_first, retain_n;
+    size_t retain_bytes;
+    char run_id[48];
+    struct lane_stats stats;
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* ---- commits ---- */
+
+static struct commit *commit_new(struct lane *l)
+{
+    struct commit *c = tree_alloc(sizeof(*c));
+    c->batch = batch_new(++l->number, l->config->key_prefix);
+    return c;
+}
+
+static void commit_free(struct commit *c)
+{
+    batch_free(c->batch);
+    buf_free(&c->resp);
+    tree_free(c);
+}
+
+static void settle(struct lane *l, struct commit *c, const struct fault *fault, bool exact)
+{
+    l->committed = batch_number(c->batch);
+    struct waiter *w = c->first;
+    while (w != NULL) {
+        struct waiter *next = w->next;
+        l->cb->on_settled(l->arg, w, fault, exact);
+        w = next;
+    }
+    l->cb->on_batch(l->arg, c->batch, fault);
+    commit_free(c);
+}
+
+/* What Redis refused, or what nobody waits for any more, takes with it what was built upon it:
+ * the gathering batch saw the same documents. */
+static void refuse_all(struct lane *l, const struct fault *in_flight, const struct fault *gathering)
+{
+    struct commit *a = l->in_flight, *b = l->gathering;
+    l->in_flight = NULL;
+    l->gathering = NULL;
+    if (a != NULL)
+        settle(l, a, in_flight, true);
+    if (b != NULL)
+        settle(l, b, gathering, true);
+    l->stats.refused++;
+}
+
+static void retain(struct lane *l, struct commit *c)
+{
+    while (l->retain_n > 0 &&
+           (l->retain_n == RETAIN_BATCHES || l->retain_bytes + c->resp.len > RETAIN_BYTES)) {
+        struct retained *r = &l->retain[l->retain_first];
+        l->retain_bytes -= r->resp.len;
+        buf_free(&r->resp);
+        l->retain_first = (l->retain_first + 1) % RETAIN_BATCHES;
+        l->retain_n--;
+    }
+    if (c->resp.len > RETAIN_BYTES)
+        return;
+    struct retained *r = &l->retain[(l->retain_first + l->retain_n++) % RETAIN_BATCHES];
+    *r = (struct retained){batch_number(c->batch), c->resp, c->ncommands};
+    l->retain_bytes += r->resp.len;
+    c->resp = BUF_INIT;
+}
+
+static void retain_clear(struct lane *l)
+{
+    for (; l->retain_n > 0; l->retain_n--) {
+        buf_free(&l->retain[l->retain_first].resp);
+        l->retain_first = (l->retain_first + 1) % RETAIN_BATCHES;
+    }
+    l->retain_bytes = 0;
+}
+
+static void on_reply(void *arg, unsigned index, redisReply *reply)
+{
+    struct lane *l = arg;
+    struct commit *c = l->in_flight;
+    if (c == NULL || reply == NULL) {
+        l->sent = false; /* the link is lost: on_up finds out what became of it */
+        return;
+    }
+    if (index + 1 < c->ncommands) {
+        if (reply->type == REDIS_REPLY_ERROR && c->refusal[0] == '\0')
+            snprintf(c->refusal, sizeof(c->refusal), "%s", reply->str);
+        return;
+    }
+    l->sent = false;
+    struct fault f;
+    if (batch_answer(c->batch, reply, &f) < 0) {
+        if (c->refusal[0] != '\0' && f.code == FAULT_UNAVAILABLE)
+            fault_set(&f, FAULT_UNAVAILABLE, "Redis refused the commit, nothing was applied: %s",
+                      c->refusal);
+        log_warning("commit %" PRIu64 ": %s", batch_number(c->batch), f.text);
+        refuse_all(l, &f, &f);
+        return;
+    }
+    l->in_flight = NULL;
+    l->applied = batch_number(c->batch);
+    l->stats.batches++;
+    l->stats.commands += c->ncommands;
+    retain(l, c);
+    settle(l, c, NULL, true);
+    if (l->gathering != NULL && !batch_empty(l->gathering->batch))
+        event_active(l->kick, 0, 0);
+}
+
+static void send_in_flight(struct lane *l)
+{
+    struct commit *c = l->in_flight;
+    c->refusal[0] = '\0';
+    l->sent = upstream_send(l->up, c->resp.data, c->resp.len, c->ncommands, on_reply, l);
+}
+
+static void on_kick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct lane *l = arg;
+    if (l->state != LANE_READY || l->in_flight != NULL || l->gathering == NULL)
+        return;
+    struct commit *c = l->gathering;
+    l->gathering = NULL;
+    l->in_flight = c;
+    c->ncommands = batch_format(c->batch, l->id, &c->resp);
+    send_in_flight(l);
+}
+
+struct batch *lane_batch(struct lane *l)
+{
+    if (l->gathering == NULL)
+        l->gathering = commit_new(l);
+    if (l->in_flight == NULL)
+        event_active(l->kick, 0, 0);
+    return l->gathering->batch;
+}
+
+void lane_attach(struct lane *l, uint64_t number, struct waiter *w)
+{
+    struct commit *c = l->in_flight;
+    if (c == NULL || batch_number(c->batch) != number)
+        c = l->gathering;
+    w->next = NULL;
+    if (c->last != NULL)
+        c->last->next = w;
+    else
+        c->first = w;
+    c->last = w;
+}
+
+/* ---- after the link was lost ---- */
+
+static void ready(struct lane *l)
+{
+    l->state = LANE_READY;
+    event_del(l->watch);
+    l->cb->on_ready(l->arg);
+    if (l->gathering != NULL)
+        event_active(l->kick, 0, 0);
+}
+
+/* Sends again what Redis lost behind `marker`. Their answers were given long ago. */
+static void on_replayed(void *arg, unsigned index, redisReply *reply)
+{
+    struct lane *l = arg;
+    (void)index;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        log_error("a commit that Redis had lost could not be applied again: %s", reply->str);
+    (void)l;
+}
+
+static bool replay_from(struct lane *l, uint64_t marker)
+{
+    unsigned i = 0;
+    while (i < l->retain_n &&
+           l->retain[(l->retain_first + i) % RETAIN_BATCHES].number != marker + 1)
+        i++;
+    if (i == l->retain_n)
+        return false;
+    unsigned n = l->retain_n - i;
+    log_warning("Redis came back without the last %u commits; they are applied again", n);
+    for (; i < l->retain_n; i++) {
+        struct retained *r = &l->retain[(l->retain_first + i) % RETAIN_BATCHES];
+        upstream_send(l->up, r->resp.data, r->resp.len, r->ncommands, on_replayed, l);
+        l->stats.recovered_resent++;
+    }
+    return true;
+}
+
+/* The marker says `marker` (0: there is none). Decides over the batch in flight. */
+static void recover(struct lane *l, uint64_t marker, bool exact)
+{
+    struct commit *c = l->in_flight;
+    struct fault f;
+    if (c != NULL && marker == batch_number(c->batch)) {
+        l->in_flight = NULL;
+        l->applied = marker;
+        l->stats.recovered_applied++;
+        retain(l, c);
+        settle(l, c, NULL, exact);
+        ready(l);
+        return;
+    }
+    bool known =
+        marker == l->applied || (marker != 0 && marker < l->applied && replay_from(l, marker));
+    if (!known) {
+        l->stats.lost++;
+        log_error("Redis came back with marker %" PRIu64 " where %" PRIu64 " was expected: "
+                  "acknowledged changes may be lost and cannot be applied again",
+                  marker, l->applied);
+        retain_clear(l);
+        l->applied = 0;
+        if (c != NULL) {
+            l->stats.unknown++;
+            fault_set(&f, FAULT_UNKNOWN_OUTCOME,
+                      "the connection to Redis was lost during the commit, and Redis came back "
+                      "without its state; the change may or may not be there");
+            refuse_all(l, &f, &f);
+        }
+    }
+    ready(l);
+    if (l->in_flight != NULL) {
+        l->stats.recovered_resent++;
+        send_in_flight(l);
+    }
+}
+
+struct recovery {
+    struct lane *lane;
+    unsigned marker_at; /* index of the marker's reply; versions follow */
+    uint64_t marker;
+    struct batch_doc *next;
+    bool exact;
+    unsigned last;
+};
+
+static void on_recovery(void *arg, unsigned index, redisReply *reply)
+{
+    struct recovery *r = arg;
+    struct lane *l = r->lane;
+    if (reply == NULL) {
+        free(r);
+        return; /* lost again; the next connection asks again */
+    }
+    if (index == r->marker_at) {
+        r->marker = reply->type == REDIS_REPLY_STRING ? strtoull(reply->str, NULL, 10) : 0;
+    } else if (index > r->marker_at && r->next != NULL) {
+        int64_t v = reply->type == REDIS_REPLY_STRING ? strtoll(reply->str, NULL, 10) : 0;
+        if (v != (r->next->deleted ? 0 : r->next->version.expected))
+            r->exact = false;
+        r->next = r->next->next;
+    }
+    if (index != r->last)
+        return;
+    uint64_t marker = r->marker;
+    bool exact = r->exact;
+    free(r);
+    recover(l, marker, exact);
+}
+
+static void on_up(void *arg)
+{
+    struct lane *l = arg;
+    const struct upstream_info *info = upstream_info(l->up);
+    bool first = l->run_id[0] == '\0';
+    bool same = strcmp(l->run_id, info->run_id) == 0;
+    snprintf(l->run_id, sizeof(l->run_id), "%s", info->run_id);
+    if (first) {
+        ready(l);
+        return;
+    }
+    l->state = LANE_RECOVERING;
+    struct recovery *r = calloc(1, sizeof(*r));
+    struct buf out = BUF_INIT, key = BUF_INIT;
+    if (r == NULL)
+        abort();
+    r->lane = l;
+    r->exact = true;
+    unsigned n = 0;
+    /* Without this the transaction that the old connection still has in its buffer could be
+     * applied after the marker was read. Client ids mean nothing to a restarted server. */
+    if (same && info->previous_client_id != 0) {
+        char id[24];
+        snprintf(id, sizeof(id), "%" PRIu64, info->previous_client_id);
+        resp_words(&out, "CLIENT", "KILL", "ID", id, NULL);
+        n++;
+    }
+    r->marker_at = n++;
+    batch_marker_key(l->config->key_prefix, l->id, &key);
+    const char *get[] = {"GET", (char *)key.data};
+    resp_command(&out, 2, get, (size_t[]){3, key.len});
+    if (l->in_flight != NULL) {
+        r->next = batch_docs(l->in_flight->batch);
+        for (struct batch_doc *bd = r->next; bd != NULL; bd = bd->next, n++) {
+            buf_clear(&key);
+            layout_key(&key, l->config->key_prefix, bd->doc->key, bd->doc->key_len, "", 0);
+            const char *hget[] = {"HGET", (char *)key.data, "@v"};
+            resp_command(&out, 3, hget, (size_t[]){4, key.len, 2});
+        }
+    }
+    r->last = n - 1;
+    if (!upstream_send(l->up, out.data, out.len, n, on_recovery, r))
+        free(r);
+    buf_free(&out);
+    buf_free(&key);
+}
+
+static void on_watch(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct lane *l = arg;
+    if (now_ms() - l->down_since < (int64_t)l->config->queue_time)
+        return;
+    if (l->in_flight == NULL && l->gathering == NULL)
+        return;
+    struct fault unknown, gone;
+    fault_set(&gone, FAULT_UNAVAILABLE, "%s; nothing was applied", upstream_why(l->up));
+    fault_set(&unknown, FAULT_UNKNOWN_OUTCOME,
+              "the connection to Redis was lost during the commit and did not come back for %u "
+              "ms; the change may or may not be there",
+              l->config->queue_time);
+    if (l->in_flight != NULL)
+        l->stats.unknown++;
+    refuse_all(l, &unknown, &gone);
+}
+
+static void on_down(void *arg, const char *why)
+{
+    struct lane *l = arg;
+    (void)why;
+    if (l->state == LANE_DOWN)
+        return;
+    l->state = LANE_DOWN;
+    l->sent = false;
+    l->epoch++;
+    l->down_since = now_ms();
+    struct timeval tick = {.tv_usec = 100000};
+    event_add(l->watch, &tick);
+    l->cb->on_down(l->arg);
+}
+
+/* ---- the rest ---- */
+
+struct lane *lane_new(struct event_base *base, const struct config *config, const char *id,
+                      const struct lane_callbacks *cb, void *arg)
+{
+    static const struct upstream_callbacks upstream_cb = {.on_up = on_up, .on_down = on_down};
+    struct lane *l = tree_alloc(sizeof(*l));
+    l->config = config;
+    l->id = id;
+    l->cb = cb;
+    l->arg = arg;
+    l->epoch = 1;
+    l->down_since = now_ms();
+    l->kick = event_new(base, -1, 0, on_kick, l);
+    l->watch = event_new(base, -1, EV_PERSIST, on_watch, l);
+    l->up = upstream_new(base, config, &upstream_cb, l);
+    struct timeval tick = {.tv_usec = 100000};
+    event_add(l->watch, &tick);
+    return l;
+}
+
+void lane_free(struct lane *l)
+{
+    struct fault f;
+    fault_set(&f, FAULT_UNAVAILABLE, "rapyerd is stopping");
+    refuse_all(l, &f, &f);
+    upstream_free(l->up);
+    retain_clear(l);
+    event_free(l->kick);
+    event_free(l->watch);
+    tree_free(l);
+}
+
+void lane_start(struct lane *l)
+{
+    upstream_start(l->up);
+}
+
+struct upstream *lane_upstream(const struct lane *l)
+{
+    return l->up;
+}
+
+bool lane_ready(const struct lane *l)
+{
+    return l->state == LANE_READY;
+}
+
+uint32_t lane_epoch(const struct lane *l)
+{
+    return l->epoch;
+}
+
+uint64_t lane_committed(const struct lane *l)
+{
+    return l->committed;
+}
+
+int lane_admit(const struct lane *l, struct fault *f)
+{
+    if (l->state != LANE_READY && now_ms() - l->down_since >= (int64_t)l->config->queue_time)
+        return fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->up));
+    if (l->gathering != NULL && batch_bytes(l->gathering->batch) > l->config->queue_bytes)
+        return fault_set(f, FAULT_UNAVAILABLE,
+                         "%zu bytes wait for Redis already (commit.queue_bytes); try again later",
+                         batch_bytes(l->gathering->batch));
+    return 0;
+}
+
+bool lane_quiet(const struct lane *l)
+{
+    return l->in_flight == NULL && l->gathering == NULL;
+}
+
+void lane_stats(const struct lane *l, struct lane_stats *out)
+{
+    *out = l->stats;
+    out->gathering_bytes = l->gathering != NULL ? batch_bytes(l->gathering->batch) : 0;
+    out->in_flight_bytes = l->in_flight != NULL ? l->in_flight->resp.len : 0;
+}
