@@ -5,8 +5,6 @@
  *   dict entry       hash_set, hash_incr          record element  its pk, drop + emit of its keys
  */
 #include "protocol/change.h"
-#include "protocol/value.h"
-#include <stdio.h>
 
 const char *run_where(const struct run *run, char out[static WHERE_MAX])
 {
@@ -59,20 +57,7 @@ enum op_status arg_cell(struct run *run, const struct type *t, bool field, const
     char text[WHERE_MAX];
     if (!where)
         where = run_where(run, text);
-    if (type_atomic(t) || (field && (type_is_list(t) || type_is_dict(t)))) {
-        int got = cell_build(t, true, &run->args, where, out, run->f);
-        return got < 0 ? OP_REFUSED : OP_DONE;
-    }
-    struct buf b = BUF_INIT;
-    enum op_status st = OP_DONE;
-    if (value_check(t, &run->args, &b, where, run->f) < 0)
-        st = OP_REFUSED;
-    else if (b.failed)
-        st = REFUSE(run, FAULT_BUSY, "'%s': no memory for the value", where);
-    else
-        *out = cell_value(b.data, b.len);
-    buf_free(&b);
-    return st;
+    return cell_build(t, !field, &run->args, where, out, run->f) < 0 ? OP_REFUSED : OP_DONE;
 }
 
 /* ---- reading ---- */

@@ -33,8 +33,9 @@ const char *run_name(const struct run *run);
 enum op_status arg_int(struct run *run, const char *what, int64_t *out);
 /* The next argument as a dict key. */
 enum op_status arg_key(struct run *run, const char **key, size_t *len);
-/* The next argument as what an element, entry or field of type t holds; `field` when a list or
- * dict becomes one with elements of its own. `where` is for messages, NULL: the path. */
+/* The next argument as what an element, entry or field of type t holds, or (`field`) a field
+ * of that type: there an atomic model is inline and a list or dict has elements of its own. `where`
+ * is for messages, NULL: the path. */
 enum op_status arg_cell(struct run *run, const struct type *t, bool field, const char *where,
                         struct cell *out);
 

@@ -100,17 +100,8 @@ static enum op_status run_set(struct run *run)
     enum op_status st = check_not_key(run);
     if (st != OP_DONE)
         return st;
-    if (at->kind == PLACE_FIELD && type_atomic(at->type)) {
-        char where[WHERE_MAX];
-        struct record *r;
-        if (record_build(at->type->model, RECORD_INLINE, NULL, 0, &run->args, run_where(run, where),
-                         &r, run->f) < 0)
-            return OP_REFUSED;
-        v = (struct cell){.record = r};
-        v.kind = CELL_RECORD;
-    } else if ((st = arg_cell(run, at->type, at->kind == PLACE_FIELD, NULL, &v)) != OP_DONE) {
+    if ((st = arg_cell(run, at->type, at->kind == PLACE_FIELD, NULL, &v)) != OP_DONE)
         return st;
-    }
     return place_store(run, v);
 }
 
