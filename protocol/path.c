@@ -7,6 +7,8 @@
 #include "protocol/cursor.h"
 
 #define SHOWN 120 /* bytes of a path or key that a message repeats */
+/* Bytes of a key with escapes: the scratch, less room for one more character. */
+#define ESCAPED_MAX (sizeof((struct path_reader *)0)->scratch - 4)
 
 static bool name_start(char c)
 {
@@ -146,9 +148,7 @@ static int unescape(struct path_reader *r, const char *from, const char *to, str
                     struct fault *f)
 {
     size_t n = 0;
-    for (const char *p = from; p < to;) {
-        if (n + 4 > sizeof r->scratch)
-            return bad(r, "a key with escapes has at most 508 bytes", f);
+    for (const char *p = from; p < to && n <= ESCAPED_MAX;) {
         if (*p != '\\') {
             r->scratch[n++] = *p++;
             continue;
@@ -168,6 +168,8 @@ static int unescape(struct path_reader *r, const char *from, const char *to, str
         r->scratch[n++] = escape_meanings[letter - escape_letters];
         p++;
     }
+    if (n > ESCAPED_MAX)
+        return bad(r, "a key with escapes has at most 508 bytes", f);
     *s = (struct step){.kind = STEP_KEY, .s = r->scratch, .len = n};
     return 1;
 }
