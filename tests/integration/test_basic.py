@@ -246,8 +246,24 @@ def test_generated_pk_and_key_field(client, rdb):
                                  key="isbn"))
     assert client.call("doc.save", "Book:978", {"isbn": "978"})["key"] == "Book:978"
     assert client.call("doc.get", "Book:978")["isbn"] == "978"
-    with pytest.raises(RpcError, match="^BAD_KEY: "):
+    with pytest.raises(RpcError, match="^BAD_VALUE: "):
         client.call("doc.save", "Book:978", {"isbn": "979"})
+    assert client.call("doc.duplicate", "Book:978", "979")["key"] == "Book:979"
+    assert client.call("doc.get", "Book:979")["isbn"] == "979"
+
+
+def test_pages_of_keys_hold_all_documents(client):
+    define_all(client)
+    keys = [f"User:{number}" for number in range(500)]
+    client.call("doc.insert", [[key, {"name": key}] for key in keys])
+    found, cursor = [], "0"
+    while True:
+        page = client.call("doc.keys", "User", {"cursor": cursor, "count": 50})
+        found += page["keys"]
+        cursor = page["cursor"]
+        if cursor == "0":
+            break
+    assert sorted(set(found)) == sorted(keys)
 
 
 def test_insert_is_all_or_nothing(ada, redis_server):
@@ -269,12 +285,12 @@ def test_get_parts(ada):
 
 
 def test_exists_delete_and_keys(ada, rdb):
-    assert ada.call("doc.exists", KEY) is True
-    assert ada.call("doc.keys", "User") == [KEY]
+    assert ada.call("doc.exists", KEY, "User:nobody") == 1
+    assert ada.call("doc.keys", "User") == {"cursor": "0", "keys": [KEY]}
     ada.call("doc.save", "User:b", {"name": "b"})
     assert ada.call("doc.delete", KEY, "User:nobody", "User:b") == 2
-    assert ada.call("doc.exists", KEY) is False
-    assert ada.call("doc.keys", "User") == []
+    assert ada.call("doc.exists", KEY) == 0
+    assert ada.call("doc.keys", "User") == {"cursor": "0", "keys": []}
     assert not rdb.keys("rapyer:{*")
     with pytest.raises(RpcError, match="^NOT_FOUND: "):
         ada.call("doc.get", KEY)
@@ -288,13 +304,34 @@ def test_saving_again_replaces_all_of_it(ada, rdb):
 
 
 def test_duplicate(ada, rdb):
-    answer = ada.call("doc.duplicate", KEY, "User:twin")
+    answer = ada.call("doc.duplicate", KEY, "twin")
     assert answer["key"] == "User:twin"
     twin = ada.call("doc.get", "User:twin")
     assert twin.pop("@pk") == "twin"
     ada.call("set", "User:twin", "age", 1)
     assert ada.call("doc.load", KEY, "age") == 36
     assert [s["name"] for s in twin["sections"]] == ["one", "two"]
+
+
+def test_lazy_fields_are_left_out_of_the_whole(client):
+    client.call("define", atomic("Film", field("title", "str"),
+                                 field("frames", "list<int>", lazy=True)))
+    client.call("doc.save", "Film:1", {"title": "x", "frames": [1, 2]})
+    assert client.call("doc.get", "Film:1") == {"@pk": "1", "title": "x"}
+    assert client.call("doc.get", "Film:1", {"paths": ["frames"]}) == {"frames": [1, 2]}
+    assert client.call("doc.load", "Film:1", "frames") == [1, 2]
+    assert client.call("doc.load", "Film:1", "") == {"@pk": "1", "title": "x", "frames": [1, 2]}
+
+
+def test_null_never_set_and_default_are_told_apart(client, rdb):
+    client.call("define", atomic("Note", field("a", "optional<str>"), field("b", "optional<str>"),
+                                 field("c", "str", default="d")))
+    client.call("doc.save", "Note:1", {"b": None})
+    assert client.call("doc.get", "Note:1") == {"@pk": "1", "b": None, "c": "d"}
+    with pytest.raises(RpcError, match="^NOT_FOUND: "):
+        client.call("doc.load", "Note:1", "a")
+    root = rdb.hgetall("rapyer:{Note:1}")
+    assert b"a" not in root and root[b"b"] == b"\xc0" and root[b"c"] == b"d"
 
 
 def test_time_to_live(client, rdb):
@@ -304,6 +341,9 @@ def test_time_to_live(client, rdb):
     assert 0 < client.call("doc.ttl", "Session:1") <= 100
     for key in rdb.keys("rapyer:{*"):
         assert 0 < rdb.ttl(key) <= 100, key
+    assert client.call("doc.ttl", "Session:1", 1000) > 100
+    assert client.call("doc.ttl", "Session:1", 0) == -1
+    assert all(rdb.ttl(key) == -1 for key in rdb.keys("rapyer:{*"))
     client.call("define", atomic("Short", field("n", "int", default=0), ttl=1))
     client.call("doc.save", "Short:1", {})
     wait_until(lambda: not client.call("doc.exists", "Short:1"), 10, "the end of the document")
