@@ -484,8 +484,11 @@ void sessions_free(struct sessions *all)
 {
     if (!all)
         return;
-    while (all->list)
+    while (all->list) {
+        stream_flush(all->list->stream);
         session_leave(all->list, false);
+    }
+    streams_finish(all->base);
     sessions_unref(all);
 }
 

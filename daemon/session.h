@@ -33,7 +33,8 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
                               const struct session_handler *handler, void *arg);
 /* Takes over an accepted socket; closes it when there are too many (after one BUSY answer). */
 void sessions_accept(struct sessions *all, int fd);
-void sessions_free(struct sessions *all);       /* closes all of them */
+/* Closes all of them, after writing what their sockets take at once. Before the base goes. */
+void sessions_free(struct sessions *all);
 unsigned sessions_count(const struct sessions *all);
 void sessions_each(struct sessions *all, void (*visit)(struct session *s, void *arg), void *arg);
 

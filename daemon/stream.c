@@ -35,9 +35,10 @@ struct loop {
     unsigned streams; /* not freed ones */
     unsigned depth;   /* callbacks of streams now running */
     struct event run_todo;
-    struct stream *todo;  /* linked by todo_prev, todo_next */
-    struct stream *grave; /* closed while a callback ran; linked by grave_next */
-    struct buf spare;     /* an empty output buffer */
+    struct stream *todo;    /* linked by todo_prev, todo_next */
+    struct stream *dropped; /* sending their rest; linked by drop_prev, drop_next */
+    struct stream *grave;   /* closed while a callback ran; linked by grave_next */
+    struct buf spare;       /* an empty output buffer */
     uint8_t *scratch;
     struct loop *next;
 };
@@ -66,7 +67,7 @@ struct stream {
     bool in_input; /* on_input runs: it is flushed when that returns */
     bool handover; /* unpaused, `in` has to be offered again */
     bool queued;   /* in todo */
-    struct stream *todo_prev, *todo_next, *grave_next;
+    struct stream *todo_prev, *todo_next, *drop_prev, *drop_next, *grave_next;
 };
 
 static struct loop *loops;
@@ -75,15 +76,22 @@ static struct loop *loops;
 
 static void run_todo(evutil_socket_t fd, short what, void *arg);
 
+static struct loop *loop_of(const struct event_base *base)
+{
+    struct loop *l = loops;
+
+    while (l && l->base != base)
+        l = l->next;
+    return l;
+}
+
 static struct loop *loop_join(struct event_base *base)
 {
-    struct loop *l;
+    struct loop *l = loop_of(base);
 
-    for (l = loops; l; l = l->next) {
-        if (l->base == base) {
-            l->streams++;
-            return l;
-        }
+    if (l) {
+        l->streams++;
+        return l;
     }
     l = calloc(1, sizeof *l);
     if (!l || !(l->scratch = malloc(SCRATCH_BYTES)) ||
@@ -291,6 +299,8 @@ void stream_close(struct stream *s)
     s->deadline = NULL;
     if (s->queued)
         DL_DELETE2(l->todo, s, todo_prev, todo_next);
+    if (s->dropping)
+        DL_DELETE2(l->dropped, s, drop_prev, drop_next);
     close(s->fd);
     s->fd = -1;
     if (!l->depth) {
@@ -331,6 +341,7 @@ void stream_close_after_flush(struct stream *s, unsigned timeout_ms)
         return;
     enter(s->loop);
     s->dropping = true;
+    DL_APPEND2(s->loop->dropped, s, drop_prev, drop_next);
     if (!s->in_input)
         buf_free(&s->in);
     s->deadline = evtimer_new(s->loop->base, on_deadline, s);
@@ -348,6 +359,15 @@ void stream_close_after_flush(struct stream *s, unsigned timeout_ms)
         }
     }
     leave(s->loop);
+}
+
+void streams_finish(struct event_base *base)
+{
+    struct loop *l;
+
+    /* The loop itself goes with its last stream. */
+    while ((l = loop_of(base)) && l->dropped)
+        stream_close(l->dropped);
 }
 
 /* --- reading ----------------------------------------------------------------------------- */

@@ -54,5 +54,7 @@ int stream_fd(const struct stream *s);
  * more and the stream is no longer the owner's. What the peer still sends is read and dropped
  * until it closes too or the time is over, so that it can take the last answer in peace. */
 void stream_close_after_flush(struct stream *s, unsigned timeout_ms);
+/* Closes at once all that stream_close_after_flush still holds, before the base goes. */
+void streams_finish(struct event_base *base);
 
 #endif
