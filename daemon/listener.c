@@ -277,7 +277,7 @@ static int take_over(struct listener *l)
                          "ListenStream= with an absolute path is expected");
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-        return refuse(l, "cannot use the socket systemd handed over: %s", strerror(errno));
+        return refuse(l, "cannot use the socket that systemd handed over: %s", strerror(errno));
     l->fd = fd;
     l->from_systemd = true;
     return 1;
