@@ -10,45 +10,45 @@
 
 struct config {
     /* [listen] */
-    char *socket;              /* path; default /run/rapyerd/rapyerd.sock */
-    char *socket_owner;        /* user name, "" leaves it */
+    char *socket;       /* path; default /run/rapyerd/rapyerd.sock */
+    char *socket_owner; /* user name, "" leaves it */
     char *socket_group;
-    unsigned socket_mode;      /* octal, 0660 */
+    unsigned socket_mode; /* octal, 0660 */
     /* [limits] */
-    unsigned max_clients;      /* 10000 */
-    size_t max_frame;          /* 32M: one request */
-    size_t max_value;          /* 16M: one str, bytes or composite value */
-    size_t client_output;      /* 64M: answers a client has not read; past it it is closed */
-    size_t client_output_pause;/* 1M: past it no more requests are read from it */
-    unsigned client_requests;  /* 10000: requests in flight per client; past it reading pauses */
-    size_t total_input;        /* 512M: unfinished frames of all clients */
+    unsigned max_clients;       /* 10000 */
+    size_t max_frame;           /* 32M: one request */
+    size_t max_value;           /* 16M: one str, bytes or composite value */
+    size_t client_output;       /* 64M: answers a client has not read; past it it is closed */
+    size_t client_output_pause; /* 1M: past it no more requests are read from it */
+    unsigned client_requests;   /* 10000: requests in flight per client; past it reading pauses */
+    size_t total_input;         /* 512M: unfinished frames of all clients */
     /* [redis] */
-    char *redis;               /* "embedded" | "unix:/path" | "host:port" | "[::1]:6379" */
+    char *redis; /* "embedded" | "unix:/path" | "host:port" | "[::1]:6379" */
     char *redis_user;
     char *redis_password;
     char *redis_password_file;
     unsigned redis_db;
-    unsigned connect_timeout;  /* 2000 */
-    unsigned command_timeout;  /* 5000 */
-    unsigned reconnect_min;    /* 50 */
-    unsigned reconnect_max;    /* 2000 */
-    char *redis_server;        /* program of the embedded one; "redis-server" */
-    char *state_dir;           /* its data; default /var/lib/rapyerd, or below $XDG_STATE_HOME */
-    char *key_prefix;          /* "rapyer" */
+    unsigned connect_timeout; /* 2000 */
+    unsigned command_timeout; /* 5000 */
+    unsigned reconnect_min;   /* 50 */
+    unsigned reconnect_max;   /* 2000 */
+    char *redis_server;       /* program of the embedded one; "redis-server" */
+    char *state_dir;          /* its data; default /var/lib/rapyerd, or below $XDG_STATE_HOME */
+    char *key_prefix;         /* "rapyer" */
     /* [cache] */
-    size_t cache_memory;       /* 256M */
+    size_t cache_memory; /* 256M */
     /* [commit] */
-    size_t batch_bytes;        /* 1M: a batch is sent on when it holds this much */
-    size_t queue_bytes;        /* 64M: requests waiting for Redis; past it UNAVAILABLE at once */
-    unsigned queue_time;       /* 5000: a request waits this long for Redis at most */
+    size_t batch_bytes;  /* 1M: a batch is sent on when it holds this much */
+    size_t queue_bytes;  /* 64M: requests waiting for Redis; past it UNAVAILABLE at once */
+    unsigned queue_time; /* 5000: a request waits this long for Redis at most */
     /* [log] */
     enum log_level log_level;
 };
 
 /* Defaults, then the file (NULL: /etc/rapyerd/rapyerd.conf if there), then -o section.name=value
  * overrides. 0, or -1 with a message for a person ("rapyerd.conf:12: limits.max_frame: ..."). */
-int config_load(struct config *c, const char *file, const char *const *overrides,
-                size_t noverrides, char *error, size_t error_size);
+int config_load(struct config *c, const char *file, const char *const *overrides, size_t noverrides,
+                char *error, size_t error_size);
 void config_free(struct config *c);
 /* Takes over from `fresh` the settings that can change while running; says which others differ
  * (comma-separated names into ignored). */

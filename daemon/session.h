@@ -42,7 +42,7 @@ struct session *session_ref(struct session *s);
 void session_unref(struct session *s);
 bool session_open(const struct session *s);
 void session_close(struct session *s, const char *why); /* at once; `why` goes into the log */
-uint64_t session_number(const struct session *s);  /* unique in the daemon's life */
+uint64_t session_number(const struct session *s);       /* unique in the daemon's life */
 const struct session_peer *session_peer(const struct session *s);
 
 /* Answers. Each request must get exactly one. session_result packs the envelope's head and

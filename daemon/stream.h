@@ -34,8 +34,8 @@ struct stream *stream_new(struct event_base *base, int fd, const struct stream_c
                           void *arg);
 void stream_close(struct stream *s);
 
-struct buf *stream_out(struct stream *s);   /* append here, then stream_flush */
-void stream_flush(struct stream *s);        /* writes what the socket takes now */
+struct buf *stream_out(struct stream *s); /* append here, then stream_flush */
+void stream_flush(struct stream *s);      /* writes what the socket takes now */
 /* Marks output as pending; written when this loop turn's input has been handled (many answers,
  * one write). */
 void stream_flush_later(struct stream *s);
