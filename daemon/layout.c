@@ -116,15 +116,13 @@ static struct date date_of(int64_t days)
     return d;
 }
 
-/* Years outside 0001..9999 get a sign, the expanded form of ISO 8601. */
 static void raw_time(struct buf *out, int64_t sec, uint32_t nsec)
 {
     int64_t days = floor_div(sec, DAY_SECONDS);
     int rest = (int)(sec - days * DAY_SECONDS);
     struct date d = date_of(days);
-    buf_printf(out, d.year >= 0 && d.year <= 9999 ? "%04" PRId64 : "%+05" PRId64, d.year);
-    buf_printf(out, "-%02d-%02dT%02d:%02d:%02d", d.month, d.day, rest / 3600, rest / 60 % 60,
-               rest % 60);
+    buf_printf(out, "%04" PRId64 "-%02d-%02dT%02d:%02d:%02d", d.year, d.month, d.day, rest / 3600,
+               rest / 60 % 60, rest % 60);
     if (nsec > 0) {
         int digits = 9;
         for (; nsec % 10 == 0; nsec /= 10)
@@ -163,16 +161,12 @@ static int text_digits(struct text *t, int lo, int hi, int64_t *v)
 static bool text_date(struct text *t, struct date *d)
 {
     int64_t month, day;
-    bool minus = text_char(t, '-');
-    bool expanded = minus || text_char(t, '+');
-    if (!text_digits(t, 4, expanded ? 12 : 4, &d->year) || !text_char(t, '-') ||
-        !text_digits(t, 2, 2, &month) || !text_char(t, '-') || !text_digits(t, 2, 2, &day))
+    if (!text_digits(t, 4, 4, &d->year) || !text_char(t, '-') || !text_digits(t, 2, 2, &month) ||
+        !text_char(t, '-') || !text_digits(t, 2, 2, &day))
         return false;
-    if (minus)
-        d->year = -d->year;
     d->month = (int)month;
     d->day = (int)day;
-    if (month < 1 || month > 12 || day < 1)
+    if (d->year < 1 || month < 1 || month > 12 || day < 1)
         return false;
     struct date real = date_of(days_of(*d)); /* 31 April comes back as 1 May */
     return real.day == d->day;
@@ -195,16 +189,7 @@ static bool text_time(struct text *t, int64_t *sec, uint32_t *nsec)
     }
     if (!text_char(t, 'Z') || t->at != t->end || hour > 23 || minute > 59 || second > 59)
         return false;
-    int64_t of_day = hour * 3600 + minute * 60 + second;
-    /* The days before the epoch are counted from their end, so that INT64_MIN can be reached. */
-    int64_t days = days_of(d);
-    if (days < 0) {
-        days++;
-        of_day -= DAY_SECONDS;
-    }
-    if (__builtin_mul_overflow(days, (int64_t)DAY_SECONDS, sec) ||
-        __builtin_add_overflow(*sec, of_day, sec))
-        return false;
+    *sec = days_of(d) * DAY_SECONDS + hour * 3600 + minute * 60 + second;
     *nsec = (uint32_t)fraction;
     return true;
 }
