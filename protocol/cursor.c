@@ -226,9 +226,15 @@ static int next_of(struct cursor *c, enum item_kind kind, struct item *it)
     return 0;
 }
 
+/* The typed reads look for the short forms first: they are nearly all there is in an envelope. */
+
 int cursor_array(struct cursor *c, uint32_t *count)
 {
     struct item it;
+    if (c->at < c->end && (*c->at & 0xf0) == 0x90) {
+        *count = *c->at++ & 0x0fu;
+        return 0;
+    }
     if (next_of(c, ITEM_ARRAY, &it) < 0)
         return -1;
     *count = it.count;
@@ -238,6 +244,10 @@ int cursor_array(struct cursor *c, uint32_t *count)
 int cursor_map(struct cursor *c, uint32_t *pairs)
 {
     struct item it;
+    if (c->at < c->end && (*c->at & 0xf0) == 0x80) {
+        *pairs = *c->at++ & 0x0fu;
+        return 0;
+    }
     if (next_of(c, ITEM_MAP, &it) < 0)
         return -1;
     *pairs = it.count;
@@ -249,6 +259,12 @@ int cursor_str(struct cursor *c, const char **s, size_t *len)
     struct cursor after = *c;
     struct item it;
 
+    if (c->at < c->end && (*c->at & 0xe0) == 0xa0 && (*c->at & 0x1f) < c->end - c->at) {
+        *len = *c->at & 0x1fu;
+        *s = (const char *)c->at + 1;
+        c->at += 1 + *len;
+        return 0;
+    }
     if (cursor_next(&after, &it) < 0 || (it.kind != ITEM_STR && it.kind != ITEM_BIN))
         return -1;
     *c = after;
@@ -260,6 +276,10 @@ int cursor_str(struct cursor *c, const char **s, size_t *len)
 int cursor_int(struct cursor *c, int64_t *v)
 {
     struct item it;
+    if (c->at < c->end && *c->at < 0x80) {
+        *v = *c->at++;
+        return 0;
+    }
     if (next_of(c, ITEM_INT, &it) < 0)
         return -1;
     *v = it.integer;

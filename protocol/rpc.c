@@ -25,12 +25,8 @@ static bool read_id(struct cursor *c, uint64_t *id)
 
 static int read_call(struct rpc *m, struct cursor *c, struct fault *f)
 {
-    struct item it;
-
-    if (cursor_next(c, &it) < 0 || (it.kind != ITEM_STR && it.kind != ITEM_BIN))
+    if (cursor_str(c, &m->method, &m->method_len) < 0)
         return fault_set(f, FAULT_BAD_REQUEST, "the method name is not a str");
-    m->method = (const char *)it.bytes.p;
-    m->method_len = it.bytes.len;
     if (cursor_array(c, &m->nparams) < 0)
         return fault_set(f, FAULT_BAD_REQUEST, "the params of %.*s are not an array",
                          m->method_len > 64 ? 64 : (int)m->method_len, m->method);

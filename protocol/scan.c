@@ -8,13 +8,14 @@
 #include "protocol/scan.h"
 
 #include <stdbool.h>
-#include <string.h>
 
 void scan_init(struct scan *s, size_t limit)
 {
-    memset(s, 0, sizeof *s);
+    /* left[] above the depth is written before it is read */
+    s->at = 0;
     s->limit = limit;
     s->open = 1;
+    s->depth = 0;
     s->left[0] = 1;
 }
 
@@ -25,7 +26,7 @@ struct head {
     bool container;
 };
 
-static uint64_t big_endian(const uint8_t *p, unsigned n)
+static inline uint64_t big_endian(const uint8_t *p, unsigned n)
 {
     uint64_t v = 0;
     while (n-- > 0)
@@ -49,7 +50,7 @@ static const struct {
 /* clang-format on */
 
 /* The head at p with `have` > 0 bytes there; false when it needs more, with h->len how many. */
-static bool read_head(const uint8_t *p, size_t have, struct head *h)
+static inline bool read_head(const uint8_t *p, size_t have, struct head *h)
 {
     uint8_t c = p[0];
 
@@ -95,7 +96,7 @@ static enum scan_status too_large(const struct scan *s, struct fault *f)
 }
 
 /* Whether head, body and everything that is due after this item can still fit. */
-static bool fits(const struct scan *s, const struct head *h)
+static inline bool fits(const struct scan *s, const struct head *h)
 {
     uint64_t room = s->limit - s->at;
     uint64_t due = s->open - 1 + h->items; /* each at least one byte; below 2^33 * depth */
@@ -104,7 +105,7 @@ static bool fits(const struct scan *s, const struct head *h)
 }
 
 /* Books the item whose head was read: over its bytes, and down into or up out of containers. */
-static void take(struct scan *s, const struct head *h)
+static inline void take(struct scan *s, const struct head *h)
 {
     s->at += h->len + (size_t)h->body;
     s->open += h->items;

@@ -201,6 +201,29 @@ Test(cursor, unscanned_bytes_fail_and_never_loop)
     cr_assert_eq(cursor_skip(&c), -1);
 }
 
+Test(cursor, short_forms_end_where_the_bytes_end)
+{
+    struct cursor cut = CURSOR("\xa3"
+                               "ab"),
+                  whole = CURSOR("\xa2"
+                                 "ab"),
+                  nothing = CURSOR("");
+    const uint8_t *at = cut.at;
+    const char *s;
+    size_t len;
+    uint32_t n;
+    int64_t v;
+
+    cr_assert(cursor_str(&cut, &s, &len) < 0 && cut.at == at);
+    cr_assert(cursor_str(&whole, &s, &len) == 0 && len == 2 && cursor_done(&whole));
+    cr_assert(cursor_str(&nothing, &s, &len) < 0 && cursor_int(&nothing, &v) < 0);
+    cr_assert(cursor_array(&nothing, &n) < 0 && cursor_map(&nothing, &n) < 0);
+    cut = CURSOR("\xdc\x00\x10");
+    cr_assert(cursor_array(&cut, &n) == 0 && n == 16);
+    cut = CURSOR("\xde\x00\x10");
+    cr_assert(cursor_map(&cut, &n) == 0 && n == 16);
+}
+
 Test(cursor, skip_has_no_depth_limit)
 {
     size_t n = 1000000;
