@@ -92,7 +92,8 @@ struct reading {
     const struct schema *schema;
     struct model *model;
     struct fault *fault;
-    uint8_t *seen; /* for model_reaches */
+    uint8_t *seen;   /* for model_reaches */
+    size_t defaults; /* bytes of all so far */
     char where[160];
 };
 
@@ -147,6 +148,17 @@ static int check_placement(struct reading *r, const struct type *t)
                      r->where, type_name(t, name, sizeof name), inner->name);
 }
 
+/* Counted as they come: each could be as big as a value may be. */
+static int count_default(struct reading *r, size_t len)
+{
+    r->defaults += len;
+    if (r->defaults <= SCHEMA_MAX_DEFAULTS)
+        return 0;
+    return fault_set(r->fault, FAULT_BAD_SCHEMA,
+                     "model '%s': the defaults have more than %d bytes in all", r->model->name,
+                     SCHEMA_MAX_DEFAULTS);
+}
+
 static void keep_default(struct field *field, const void *bytes, size_t len)
 {
     field->fallback = alloc_copy(bytes, len);
@@ -182,6 +194,8 @@ static int read_default(struct reading *r, struct field *field, struct cursor in
     snprintf(where, sizeof where, "default of %s.%s", r->model->name, field->name);
     struct buf value = BUF_INIT;
     int done = value_check(t, &in, &value, where, r->fault);
+    if (done == 0)
+        done = count_default(r, value.len);
     if (done == 0)
         keep_default(field, value.data, value.len);
     buf_free(&value);
@@ -234,19 +248,13 @@ static int read_field(struct reading *r, struct cursor *in, uint32_t i)
 static int check_fields(struct reading *r)
 {
     struct model *m = r->model;
-    size_t defaults = 0;
     model_index(m);
     for (uint32_t i = 0; i < m->nfields; i++) {
         const struct field *field = &m->fields[i];
         if (model_field(m, field->name, field->name_len) != (int)i)
             return fault_set(r->fault, FAULT_BAD_SCHEMA,
                              "model '%s': the field '%s' is there twice", m->name, field->name);
-        defaults += field->fallback_len;
     }
-    if (defaults > SCHEMA_MAX_DEFAULTS)
-        return fault_set(r->fault, FAULT_BAD_SCHEMA,
-                         "model '%s': the defaults have %zu bytes in all, at most %d are allowed",
-                         m->name, defaults, SCHEMA_MAX_DEFAULTS);
     return 0;
 }
 

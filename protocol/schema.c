@@ -330,10 +330,15 @@ static int compare(struct plan *p, struct fault *f)
         return -1;
     p->changed = was->ttl != now->ttl || was->refresh_ttl != now->refresh_ttl;
     p->own = (struct measure){was->depth, was->slots};
+    size_t defaults = 0;
+    for (uint32_t i = 0; i < was->nfields; i++)
+        defaults += was->fields[i].fallback_len;
     for (uint32_t i = 0; i < now->nfields; i++) {
         const struct field *field = &now->fields[i];
         int old = model_field(was, field->name, field->name_len);
+        defaults += field->fallback_len;
         if (old >= 0) {
+            defaults -= was->fields[old].fallback_len;
             if (compare_field(was, &was->fields[old], field, &p->changed, f) < 0)
                 return -1;
             continue;
@@ -344,6 +349,11 @@ static int compare(struct plan *p, struct fault *f)
         p->added++;
     }
     p->changed = p->changed || p->added;
+    if (defaults > SCHEMA_MAX_DEFAULTS + SCHEMA_MAX_FIELDS)
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "model '%s': the defaults, with those that are stored, have more than %d "
+                         "bytes in all",
+                         was->name, SCHEMA_MAX_DEFAULTS);
     if (was->nfields + p->added > SCHEMA_MAX_FIELDS)
         return fault_set(f, FAULT_BAD_SCHEMA,
                          "model '%s' would have %u fields with those that are stored, at most %d "

@@ -232,7 +232,9 @@ static int define_many(const char *name, unsigned from, unsigned n)
 
 Test(schema, at_most_1024_fields)
 {
-    cr_assert_eq(define_many("M", 0, 1024), 0, "%s", fault.text);
+    cr_assert_eq(define_many("M", 0, 700), 0, "%s", fault.text);
+    cr_assert_eq(define_many("M", 600, 424), 0, "%s", fault.text);
+    cr_assert_eq(model->nfields, 1024u);
     for (unsigned i = 0; i < 1024; i++) {
         char name[16];
         int len = snprintf(name, sizeof name, "f%u", i);
@@ -287,6 +289,8 @@ Test(schema, malformed_types)
     type_refused("int>", FAULT_BAD_SCHEMA, brackets);
     type_refused("int<str>", FAULT_BAD_SCHEMA, brackets);
     type_refused("list<int>x", FAULT_BAD_SCHEMA, brackets);
+    type_refused("list<int<", FAULT_BAD_SCHEMA, brackets);
+    type_refused("list<list<int>x", FAULT_BAD_SCHEMA, brackets);
     type_refused("list<>", FAULT_BAD_SCHEMA, name);
     type_refused("", FAULT_BAD_SCHEMA, name);
     type_refused("list< int>", FAULT_BAD_SCHEMA, name);
@@ -384,15 +388,16 @@ Test(schema, no_model_contains_itself)
     defined("{name: Side, kind: plain, fields: [{name: a, type: 'list<A>', default: []}]}");
 }
 
-/* Doubling at each level must not be walked path by path. */
+/* 4^24 ways to the same model must not be walked one by one. */
 Test(schema, many_ways_to_the_same_model, .timeout = 10)
 {
-    char text[200];
+    char text[300];
     defined("{name: L0, kind: plain, fields: []}");
     for (int i = 1; i < 25; i++) {
         snprintf(text, sizeof text,
-                 "{name: L%d, kind: plain, fields: [{name: a, type: L%d}, {name: b, type: L%d}]}",
-                 i, i - 1, i - 1);
+                 "{name: L%d, kind: plain, fields: [{name: a, type: L%d}, {name: b, type: L%d},"
+                 "{name: c, type: L%d}, {name: d, type: L%d}]}",
+                 i, i - 1, i - 1, i - 1, i - 1);
         defined(text);
     }
     defined("{name: Other, kind: plain, fields: []}");
@@ -446,6 +451,19 @@ Test(schema, growth_is_passed_on_to_those_around)
     cr_assert_eq(schema_model(s, "Mid", 3)->slots, 3u);
     cr_assert_eq(schema_model(s, "Out", 3)->depth, 4u);
     cr_assert_eq(schema_model(s, "Out", 3)->slots, 8u);
+}
+
+Test(schema, growth_is_passed_on_whatever_the_order_of_definition)
+{
+    defined("{name: Out, kind: atomic, fields: []}");
+    defined("{name: Mid, kind: atomic, fields: []}");
+    defined("{name: In, kind: atomic, fields: []}");
+    defined("{name: Out, kind: atomic, fields: [{name: m, type: 'list<Mid>'}]}");
+    defined("{name: Mid, kind: atomic, fields: [{name: i, type: 'list<In>'}]}");
+    defined("{name: In, kind: atomic, fields: [{name: y, type: 'list<int>'}]}");
+    cr_assert_eq(schema_model(s, "In", 2)->depth, 2u);
+    cr_assert_eq(schema_model(s, "Mid", 3)->depth, 4u);
+    cr_assert_eq(schema_model(s, "Out", 3)->depth, 6u);
 }
 
 Test(schema, atomic_models_within_are_not_multiplied_without_bound)
@@ -525,7 +543,7 @@ Test(schema, defaults_of_atomic_models_are_empty)
             "default of M.a: only the empty map can be the default of dict<A>");
 }
 
-static int define_default_of(size_t len)
+static int define_default_of(const char *name, size_t len)
 {
     struct buf b = BUF_INIT;
     char *text = malloc(len);
@@ -539,7 +557,7 @@ static int define_default_of(size_t len)
     pack_array(&b, 1);
     pack_map(&b, 3);
     wire_pack(&b, "name");
-    wire_pack(&b, "a");
+    wire_pack(&b, name);
     wire_pack(&b, "type");
     wire_pack(&b, "str");
     wire_pack(&b, "default");
@@ -552,10 +570,34 @@ static int define_default_of(size_t len)
 
 Test(schema, defaults_are_bounded)
 {
-    cr_assert_eq(define_default_of(SCHEMA_MAX_DEFAULTS - 3), 0, "%s", fault.text);
-    cr_assert_eq(define_default_of(SCHEMA_MAX_DEFAULTS - 2), -1);
-    cr_assert_str_eq(fault.text, "model 'M': the defaults have 65537 bytes in all, at most 65536 "
-                                 "are allowed");
+    cr_assert_eq(define_default_of("a", SCHEMA_MAX_DEFAULTS - 2), -1);
+    cr_assert_str_eq(fault.text, "model 'M': the defaults have more than 65536 bytes in all");
+    cr_assert_eq(define_default_of("a", SCHEMA_MAX_DEFAULTS - 3), 0, "%s", fault.text);
+    cr_assert_eq(define_default_of("a", SCHEMA_MAX_DEFAULTS - 4), 0, "the old one does not count");
+    cr_assert_eq(define_default_of("b", 2000), -1);
+    cr_assert_str_eq(fault.text, "model 'M': the defaults, with those that are stored, have more "
+                                 "than 65536 bytes in all");
+    cr_assert_eq(define_default_of("a", 2000), 0, "%s", fault.text);
+    cr_assert_eq(define_default_of("b", 2000), 0, "%s", fault.text);
+}
+
+/* A few bytes that stand for many, often: counted as they come. */
+Test(schema, defaults_made_of_defaults_are_bounded)
+{
+    struct buf b = BUF_INIT;
+    buf_printf(&b, "{name: P, kind: plain, fields: [{name: a, type: str, default: '");
+    for (int i = 0; i < 1000; i++)
+        buf_append(&b, "x", 1);
+    buf_printf(&b, "'}]}%c", 0);
+    defined((char *)b.data);
+    buf_clear(&b);
+    buf_printf(&b, "{name: L, kind: atomic, fields: [{name: a, type: 'list<P>', default: [");
+    for (int i = 0; i < 66; i++)
+        buf_append(&b, "{}", 2);
+    buf_printf(&b, "]}]}%c", 0);
+    refused((char *)b.data, FAULT_BAD_SCHEMA,
+            "model 'L': the defaults have more than 65536 bytes in all");
+    buf_free(&b);
 }
 
 Test(schema, the_same_again_changes_nothing)
