@@ -41,6 +41,8 @@ typedef void upstream_reply_fn(void *arg, unsigned index, redisReply *reply);
 
 struct upstream *upstream_new(struct event_base *base, const struct config *config,
                               const struct upstream_callbacks *cb, void *arg);
+/* Outstanding requests are told (reply NULL) before it returns, so what they point to must still
+ * be there. Not from within a callback of this upstream. */
 void upstream_free(struct upstream *u);
 void upstream_start(struct upstream *u); /* begins connecting; again for ever, with backoff */
 /* The address changes (the embedded server was given its socket): "unix:/path". */
