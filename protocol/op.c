@@ -15,7 +15,7 @@ const struct op_info op_infos[OP_COUNT] = {
 int op_by_name(const char *name, size_t len)
 {
     for (int i = 0; i < OP_COUNT; i++)
-        if (strncmp(op_infos[i].name, name, len) == 0 && op_infos[i].name[len] == '\0')
+        if (strlen(op_infos[i].name) == len && memcmp(op_infos[i].name, name, len) == 0)
             return i;
     return -1;
 }

@@ -140,18 +140,18 @@ static enum op_status number_read(struct run *run, bool real, struct number *n, 
     enum op_status st = value_read(run, &p, &len, stored);
     if (st != OP_DONE)
         return st;
-    run_where(run, where);
     if (!p && run->op->kind != OP_NUM_INCR)
         return REFUSE(run, FAULT_NOT_FOUND, "%s: '%s' was never set (num.incr starts at 0)",
-                      run_name(run), where);
+                      run_name(run), run_where(run, where));
     struct cursor c = cursor_of(p, len);
     if (p && cursor_next(&c, &it) < 0)
         it.kind = ITEM_EXT;
     if (it.kind == ITEM_NIL)
         return REFUSE(run, FAULT_BAD_TYPE, "%s: '%s' is null; set it to a number first",
-                      run_name(run), where);
+                      run_name(run), run_where(run, where));
     if (it.kind != ITEM_INT && !(real && it.kind == ITEM_FLOAT))
-        return REFUSE(run, FAULT_INTERNAL, "%s: '%s' holds no number", run_name(run), where);
+        return REFUSE(run, FAULT_INTERNAL, "%s: '%s' holds no number", run_name(run),
+                      run_where(run, where));
     n->real = real;
     n->i = it.kind == ITEM_INT ? it.integer : 0;
     n->d = it.kind == ITEM_INT ? (double)it.integer : it.real;
@@ -162,18 +162,17 @@ static enum op_status number_arg(struct run *run, bool real, struct number *n)
 {
     char where[WHERE_MAX];
     struct item it;
-    run_where(run, where);
     if (cursor_next(&run->args, &it) < 0)
         return REFUSE(run, FAULT_BAD_REQUEST, "%s: the number is missing", run_name(run));
     if (it.kind == ITEM_FLOAT && !real)
         return REFUSE(run, FAULT_BAD_TYPE, "%s: '%s' is an int, the number must be one too",
-                      run_name(run), where);
+                      run_name(run), run_where(run, where));
     if (it.kind == ITEM_UINT && !real)
         return REFUSE(run, FAULT_OUT_OF_RANGE, "%s: the number does not fit 64 bits",
                       run_name(run));
     if (it.kind != ITEM_INT && it.kind != ITEM_UINT && it.kind != ITEM_FLOAT)
-        return REFUSE(run, FAULT_BAD_TYPE, "%s: '%s' takes a number, not %s", run_name(run), where,
-                      item_kind_name(it.kind));
+        return REFUSE(run, FAULT_BAD_TYPE, "%s: '%s' takes a number, not %s", run_name(run),
+                      run_where(run, where), item_kind_name(it.kind));
     n->real = real;
     n->i = it.kind == ITEM_INT ? it.integer : 0;
     n->d = it.kind == ITEM_FLOAT  ? it.real

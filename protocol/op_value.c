@@ -21,21 +21,23 @@ static enum op_status value_item(struct run *run, enum type_kind kind, struct it
     const uint8_t *p;
     size_t len;
     bool stored;
-    run_where(run, where);
     if (!at->type || type_bare(at->type)->kind != kind)
         return REFUSE(run, FAULT_BAD_TYPE, "%s needs a %s: '%s' is %s", run_name(run),
-                      type_name(&wanted[kind], want, sizeof want), where,
+                      type_name(&wanted[kind], want, sizeof want), run_where(run, where),
                       at->type ? type_name(at->type, have, sizeof have) : "the document");
     enum op_status st = check_not_key(run);
     if (st != OP_DONE || (st = value_read(run, &p, &len, &stored)) != OP_DONE)
         return st;
     if (!p)
-        return REFUSE(run, FAULT_NOT_FOUND, "%s: '%s' was never set", run_name(run), where);
+        return REFUSE(run, FAULT_NOT_FOUND, "%s: '%s' was never set", run_name(run),
+                      run_where(run, where));
     struct cursor c = cursor_of(p, len);
     if (cursor_next(&c, it) < 0)
-        return REFUSE(run, FAULT_INTERNAL, "%s: '%s' holds no value", run_name(run), where);
+        return REFUSE(run, FAULT_INTERNAL, "%s: '%s' holds no value", run_name(run),
+                      run_where(run, where));
     if (it->kind == ITEM_NIL)
-        return REFUSE(run, FAULT_BAD_TYPE, "%s: '%s' is null; set it first", run_name(run), where);
+        return REFUSE(run, FAULT_BAD_TYPE, "%s: '%s' is null; set it first", run_name(run),
+                      run_where(run, where));
     return OP_DONE;
 }
 

@@ -20,7 +20,7 @@ struct walk {
 #define SHOWN(w) (int)((w)->shown < SHOWN_MAX ? (w)->shown : SHOWN_MAX), (w)->begin
 #define STEP(s) (int)((s)->len < SHOWN_MAX ? (s)->len : SHOWN_MAX), (s)->s
 
-static enum op_status name_add(struct walk *w, const char *s, size_t len)
+static inline enum op_status name_add(struct walk *w, const char *s, size_t len)
 {
     struct place *p = w->p;
     if (len > PLACE_NAME_MAX - p->len) {

@@ -215,3 +215,13 @@ Test(op_value, resolves_paths_to_pks)
     cr_assert(b.len == 7 && memcmp(b.data, "nums[1]", 7) == 0);
     buf_free(&b);
 }
+
+Test(op_table, knows_operations_by_their_whole_name)
+{
+    for (int i = 0; i < OP_COUNT; i++)
+        cr_assert_eq(op_by_name(op_infos[i].name, strlen(op_infos[i].name)), i);
+    cr_assert_eq(op_by_name("", 0), -1);
+    cr_assert_eq(op_by_name("se", 2), -1);
+    cr_assert_eq(op_by_name("sets", 4), -1);
+    cr_assert_eq(op_by_name("set\0xy", 6), -1);
+}
