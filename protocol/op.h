@@ -24,31 +24,31 @@
  * dict.pop takes an optional default. */
 enum op_result { RESULT_VALUE, RESULT_VERSION };
 
-#define OP_TABLE(X)                                                                                \
-    X(LOAD, "doc.load", 0, 0, RESULT_VALUE, false)                                                 \
-    X(SET, "set", 1, 1, RESULT_VERSION, true)                                                      \
-    X(NUM_INCR, "num.incr", 1, 1, RESULT_VALUE, true)                                              \
-    X(NUM_MUL, "num.mul", 1, 1, RESULT_VALUE, true)                                                \
-    X(NUM_DIV, "num.div", 1, 1, RESULT_VALUE, true)                                                \
-    X(NUM_FLOORDIV, "num.floordiv", 1, 1, RESULT_VALUE, true)                                      \
-    X(NUM_MOD, "num.mod", 1, 1, RESULT_VALUE, true)                                                \
-    X(NUM_POW, "num.pow", 1, 1, RESULT_VALUE, true)                                                \
-    X(STR_APPEND, "str.append", 1, 1, RESULT_VALUE, true)                                          \
-    X(STR_REPEAT, "str.repeat", 1, 1, RESULT_VALUE, true)                                          \
-    X(BYTES_APPEND, "bytes.append", 1, 1, RESULT_VALUE, true)                                      \
-    X(DATETIME_ADD, "datetime.add", 1, 1, RESULT_VALUE, true)                                      \
-    X(LIST_APPEND, "list.append", 1, 1, RESULT_VALUE, true)                                        \
-    X(LIST_EXTEND, "list.extend", 1, 1, RESULT_VALUE, true)                                        \
-    X(LIST_INSERT, "list.insert", 2, 2, RESULT_VALUE, true)                                        \
-    X(LIST_SET, "list.set", 2, 2, RESULT_VERSION, true)                                            \
-    X(LIST_POP, "list.pop", 0, 1, RESULT_VALUE, true)                                              \
-    X(LIST_REMOVE_RANGE, "list.remove_range", 2, 2, RESULT_VALUE, true)                            \
-    X(LIST_CLEAR, "list.clear", 0, 0, RESULT_VERSION, true)                                        \
-    X(DICT_UPDATE, "dict.update", 1, 1, RESULT_VERSION, true)                                      \
-    X(DICT_SET, "dict.set", 2, 2, RESULT_VERSION, true)                                            \
-    X(DICT_DEL, "dict.del", 1, 1, RESULT_VALUE, true)                                              \
-    X(DICT_POP, "dict.pop", 1, 2, RESULT_VALUE, true)                                              \
-    X(DICT_POPITEM, "dict.popitem", 0, 0, RESULT_VALUE, true)                                      \
+#define OP_TABLE(X)                                                     \
+    X(LOAD, "doc.load", 0, 0, RESULT_VALUE, false)                      \
+    X(SET, "set", 1, 1, RESULT_VERSION, true)                           \
+    X(NUM_INCR, "num.incr", 1, 1, RESULT_VALUE, true)                   \
+    X(NUM_MUL, "num.mul", 1, 1, RESULT_VALUE, true)                     \
+    X(NUM_DIV, "num.div", 1, 1, RESULT_VALUE, true)                     \
+    X(NUM_FLOORDIV, "num.floordiv", 1, 1, RESULT_VALUE, true)           \
+    X(NUM_MOD, "num.mod", 1, 1, RESULT_VALUE, true)                     \
+    X(NUM_POW, "num.pow", 1, 1, RESULT_VALUE, true)                     \
+    X(STR_APPEND, "str.append", 1, 1, RESULT_VALUE, true)               \
+    X(STR_REPEAT, "str.repeat", 1, 1, RESULT_VALUE, true)               \
+    X(BYTES_APPEND, "bytes.append", 1, 1, RESULT_VALUE, true)           \
+    X(DATETIME_ADD, "datetime.add", 1, 1, RESULT_VALUE, true)           \
+    X(LIST_APPEND, "list.append", 1, 1, RESULT_VALUE, true)             \
+    X(LIST_EXTEND, "list.extend", 1, 1, RESULT_VALUE, true)             \
+    X(LIST_INSERT, "list.insert", 2, 2, RESULT_VALUE, true)             \
+    X(LIST_SET, "list.set", 2, 2, RESULT_VERSION, true)                 \
+    X(LIST_POP, "list.pop", 0, 1, RESULT_VALUE, true)                   \
+    X(LIST_REMOVE_RANGE, "list.remove_range", 2, 2, RESULT_VALUE, true) \
+    X(LIST_CLEAR, "list.clear", 0, 0, RESULT_VERSION, true)             \
+    X(DICT_UPDATE, "dict.update", 1, 1, RESULT_VERSION, true)           \
+    X(DICT_SET, "dict.set", 2, 2, RESULT_VERSION, true)                 \
+    X(DICT_DEL, "dict.del", 1, 1, RESULT_VALUE, true)                   \
+    X(DICT_POP, "dict.pop", 1, 2, RESULT_VALUE, true)                   \
+    X(DICT_POPITEM, "dict.popitem", 0, 0, RESULT_VALUE, true)           \
     X(DICT_CLEAR, "dict.clear", 0, 0, RESULT_VERSION, true)
 
 enum op_kind {
@@ -78,8 +78,7 @@ struct op {
 };
 
 /* Reads [path, ...args] with nparams items from c into *op; arity is checked: BAD_REQUEST. */
-int op_parse(enum op_kind kind, struct cursor *c, uint32_t nparams, struct op *op,
-             struct fault *f);
+int op_parse(enum op_kind kind, struct cursor *c, uint32_t nparams, struct op *op, struct fault *f);
 
 /* What a change means in Redis. Called after the tree was changed, in order. Cells are borrowed
  * for the call. `suffix` names a key, `field` a field of a hash. Numbers of elements are those
@@ -87,7 +86,8 @@ int op_parse(enum op_kind kind, struct cursor *c, uint32_t nparams, struct op *o
 struct effects {
     void (*hash_set)(void *arg, const char *suffix, size_t suffix_len, const char *field,
                      size_t field_len, const struct type *t, const struct cell *v);
-    /* An int field that had a value before: now `now`, by `by`. Commutes with others' increments. */
+    /* An int field that had a value before: now `now`, by `by`. Commutes with others' increments.
+     */
     void (*hash_incr)(void *arg, const char *suffix, size_t suffix_len, const char *field,
                       size_t field_len, int64_t by, int64_t now);
     void (*hash_del)(void *arg, const char *suffix, size_t suffix_len, const char *field,
@@ -98,8 +98,8 @@ struct effects {
                      const struct type *t, const struct cell *v);
     void (*list_insert)(void *arg, const char *suffix, size_t suffix_len, size_t index,
                         const struct type *t, const struct cell *v);
-    void (*list_remove)(void *arg, const char *suffix, size_t suffix_len, size_t from,
-                        size_t count, size_t len_before);
+    void (*list_remove)(void *arg, const char *suffix, size_t suffix_len, size_t from, size_t count,
+                        size_t len_before);
     void (*drop)(void *arg, const char *suffix, size_t suffix_len); /* DEL of the whole key */
 };
 
@@ -115,15 +115,20 @@ struct op_run {
     struct record *root;
     const struct effects *effects; /* NULL: none wanted */
     void *effects_arg;
-    struct undo *undo;             /* NULL: replaced cells are freed at once */
-    struct needs *needs;           /* NULL: nothing is ever unloaded */
-    size_t max_value;              /* bytes a single value may grow to (str.append, ...) */
+    struct undo *undo;   /* NULL: replaced cells are freed at once. While it has entries
+                          * no record of the tree may be moved (record_widen) */
+    struct needs *needs; /* NULL: nothing is ever unloaded */
+    size_t max_value;    /* bytes a str or bytes may grow to, 0: no limit */
     struct fault *fault;
 };
 
 enum op_status { OP_DONE = 0, OP_REFUSED = -1, OP_NEEDS = 1 };
 
-/* Runs op. OP_DONE: changed, effects told, and for RESULT_VALUE exactly one value was appended
+/* Where nothing was ever set, a default counts as the value; without one doc.load and all that
+ * computes are NOT_FOUND, only num.incr starts at 0. An int that Redis holds and num.incr changes
+ * is told as hash_incr, everything else as its outcome.
+ *
+ * Runs op. OP_DONE: changed, effects told, and for RESULT_VALUE exactly one value was appended
  * to *result. OP_REFUSED: fault set, nothing changed. OP_NEEDS: something it must see is not
  * loaded; reported to needs, nothing changed, run it again later. */
 enum op_status op_run(const struct op *op, const struct op_run *env, struct buf *result);
@@ -136,7 +141,8 @@ void record_emit(const struct record *r, const char *suffix, const char *prefix,
 enum op_status record_drop(const struct record *r, const char *suffix, const char *prefix,
                            struct needs *needs, const struct effects *e, void *arg);
 
-/* Where a path leads, for watch and locks: its canonical form, elements by pk. */
+/* Where a path leads, for watch and locks: appends its canonical form, elements by pk. An entry
+ * of a dict need not be there. 0, OP_NEEDS, or -1 with a fault (and nothing appended). */
 int path_resolve(struct record *root, const char *path, size_t len, struct needs *needs,
                  struct buf *canonical, struct fault *f);
 
