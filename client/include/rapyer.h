@@ -217,8 +217,9 @@ RAPYER_API rapyer_value *rapyer_keys(rapyer *db, const char *model); /* a list o
 RAPYER_API int rapyer_delete(rapyer_doc *doc);  /* 1: it was there, 0: it was not, -1 */
 RAPYER_API int rapyer_exists(rapyer_doc *doc);  /* 1, 0, -1 */
 RAPYER_API int64_t rapyer_ttl(rapyer_doc *doc); /* seconds left, 0: lives for ever, -1 */
-/* A copy under a pk of its own, of a document or a draft. */
-RAPYER_API rapyer_doc *rapyer_duplicate(rapyer_doc *doc);
+RAPYER_API int rapyer_set_ttl(rapyer_doc *doc, int64_t seconds); /* 0: for ever */
+/* A copy of a saved document under another pk, NULL: a random one. */
+RAPYER_API rapyer_doc *rapyer_duplicate(rapyer_doc *doc, const char *pk);
 
 /* ---- Operations -------------------------------------------------------------------------- */
 /* Each takes a handle and a path from there: "" or NULL for the handle's own place. They return
@@ -330,7 +331,7 @@ RAPYER_API const char *rapyer_now(void);
 /* ---- C structs --------------------------------------------------------------------------- */
 /* Of models whose fields are RAPYER_MEMBERs. The C type of a member:
  *   int int64_t   float double   bool bool   str char *   bytes rapyer_bytes
- *   datetime struct timespec   a model: its struct, inline   any: const-free rapyer_value *
+ *   datetime struct timespec   a model: its struct, inline   any: rapyer_value *
  *   list<T> rapyer_list, items are T's C type   dict<T> rapyer_dict   optional<T> pointer to T's
  *   C type (optional<str> is char * itself), NULL for null
  * Sizes are checked by rapyer_define. */

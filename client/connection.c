@@ -1,0 +1,335 @@
+/* connection: bytes to the daemon and back, without ever blocking.
+ *
+ *   closed ──open──► open ──(end of file, error, bad frame, fork)──► closed
+ *                     │                                       every request is settled
+ *                     └─ out drained, in parsed frame by frame
+ *
+ * Callbacks run from inside rapyer_process and may send, wait and so come here again: nothing
+ * about the buffers is kept in local variables across one.
+ */
+#include "client/request.h"
+#include "client/slots.h"
+#include "client/value.h"
+#include "protocol/rpc.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define READ_SIZE ((size_t)64 << 10)
+#define KEEP_SIZE ((size_t)256 << 10) /* buffers larger than that are given back when empty */
+#define READS_PER_CALL 16
+#define RESTART_PAUSE_MS 10
+
+int64_t clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- open ---- */
+
+static void buffers_clear(rapyer *db)
+{
+    buf_clear(&db->in);
+    buf_clear(&db->out);
+    db->in_at = db->out_at = 0;
+    db->out_sent = 0;
+    scan_init(&db->scan, db->max_answer);
+}
+
+static int try_connect(rapyer *db, struct fault *f)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    size_t len = strlen(db->socket);
+    if (len >= sizeof to.sun_path)
+        return fault_set(f, FAULT_BAD_REQUEST, "the socket's path is longer than %zu bytes: %s",
+                         sizeof to.sun_path - 1, db->socket);
+    memcpy(to.sun_path, db->socket, len + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return fault_set(f, FAULT_UNAVAILABLE, "socket: %s", strerror(errno));
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0) {
+        fault_set(f, FAULT_UNAVAILABLE, "no rapyerd at %s: %s", db->socket, strerror(errno));
+        close(fd);
+        return -1;
+    }
+    buffers_clear(db);
+    db->fd = fd;
+    db->pid = getpid();
+    db->was_connected = true;
+    return 0;
+}
+
+/* A server of another protocol is none for us. What does not know hello is fine. */
+static void on_hello(rapyer *db, struct request *rq, enum outcome how, rapyer_value **result,
+                     const struct fault *f)
+{
+    struct fault why;
+    int64_t protocol = rapyer_int(*result, "protocol", RPC_PROTOCOL_VERSION);
+    (void)rq;
+    if (how != OUTCOME_ANSWER)
+        db_fail(db, f);
+    if (protocol == RPC_PROTOCOL_VERSION)
+        return;
+    fault_set(&why, FAULT_UNAVAILABLE, "the server at %s speaks protocol %lld, this library %d",
+              db->socket, (long long)protocol, RPC_PROTOCOL_VERSION);
+    db_fail(db, &why);
+    connection_lose(db, &why);
+}
+
+/* What a new connection says first. The answers to the declarations matter to nobody: a model
+ * that was refused is refused again where it is used. */
+static int introduce(rapyer *db)
+{
+    struct request *hello = calloc(1, sizeof *hello);
+    if (hello)
+        hello->done = on_hello;
+    struct buf params = BUF_INIT;
+    pack_map(&params, 2);
+    pack_cstr(&params, "client");
+    pack_cstr(&params, "librapyer " RAPYER_VERSION);
+    pack_cstr(&params, "protocol");
+    pack_int(&params, RPC_PROTOCOL_VERSION);
+    int rc = slots_queue(db, hello, "hello", 1, &params);
+    for (size_t i = 0; rc == 0 && i < db->ndeclarations; i++)
+        rc = slots_queue(db, calloc(1, sizeof(struct request)), "define", 1,
+                         &db->declarations[i].packed);
+    buf_free(&params);
+    return rc;
+}
+
+static void check_fork(rapyer *db)
+{
+    if (db->fd < 0 || db->pid == getpid())
+        return;
+    close(db->fd); /* the parent's socket stays open, and so do its requests */
+    db->fd = -1;
+    slots_forget(db);
+    buffers_clear(db);
+}
+
+int connection_open(rapyer *db, int wait_ms)
+{
+    struct fault f;
+    check_fork(db);
+    if (db->fd >= 0)
+        return 0;
+    if (db->closed)
+        return db_failf(db, FAULT_UNAVAILABLE, "the connection was closed by rapyer_close");
+    for (int64_t until = clock_ms() + wait_ms; try_connect(db, &f) < 0;) {
+        if (!db->was_connected || f.code != FAULT_UNAVAILABLE || clock_ms() >= until)
+            return db_fail(db, &f);
+        poll(NULL, 0, RESTART_PAUSE_MS);
+    }
+    return introduce(db);
+}
+
+void connection_lose(rapyer *db, const struct fault *why)
+{
+    uint64_t sent = db->out_sent;
+    check_fork(db);
+    if (db->fd >= 0)
+        close(db->fd);
+    db->fd = -1;
+    buffers_clear(db);
+    slots_settle_all(db, sent, why);
+}
+
+/* ---- write ---- */
+
+static int lost(rapyer *db, const char *what)
+{
+    struct fault f;
+    fault_set(&f, FAULT_UNAVAILABLE, "the connection to rapyerd at %s was lost: %s", db->socket,
+              what);
+    connection_lose(db, &f);
+    return -1;
+}
+
+static int write_some(rapyer *db)
+{
+    while (db->out_at < db->out.len) {
+        ssize_t n = send(db->fd, db->out.data + db->out_at, db->out.len - db->out_at, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return 0;
+        if (n < 0)
+            return lost(db, strerror(errno));
+        db->out_at += (size_t)n;
+        db->out_sent += (uint64_t)n;
+    }
+    db->out_at = 0;
+    buf_clear(&db->out);
+    buf_shrink(&db->out, KEEP_SIZE);
+    return 0;
+}
+
+/* ---- read ---- */
+
+static rapyer_value *read_result(rapyer *db, const struct rpc *m, struct fault *f)
+{
+    struct cursor error = m->error, result = m->result;
+    const char *s, *text;
+    size_t len, text_len;
+    f->code = FAULT_NONE;
+    if (!cursor_nil(&error)) {
+        if (cursor_str(&error, &s, &len) < 0) {
+            fault_set(f, FAULT_INTERNAL, "an error that is no str");
+        } else {
+            enum fault_code code = fault_parse(s, len, &text, &text_len);
+            fault_set(f, code, "%.*s", (int)text_len, text);
+        }
+        return NULL;
+    }
+    /* A small item takes 16 bytes here and 1 there: the limit is a multiple of the frame's. */
+    rapyer_value *v = value_read(&result, 8 * db->max_answer, f);
+    if (!v && f->code == FAULT_NONE)
+        fault_set(f, FAULT_TOO_LARGE, "no memory for an answer");
+    return v;
+}
+
+/* One frame, which is all of in[in_at, in_at + len). */
+static int take_frame(rapyer *db, size_t len)
+{
+    struct rpc m;
+    struct fault f;
+    if (rpc_parse(&m, db->in.data + db->in_at, len, &f) < 0) {
+        connection_lose(db, &f);
+        return -1;
+    }
+    rapyer_value *result = m.kind == RPC_RESPONSE && m.has_id ? read_result(db, &m, &f) : NULL;
+    bool response = m.kind == RPC_RESPONSE && m.has_id;
+    db->in_at += len;
+    scan_init(&db->scan, db->max_answer);
+    return response ? slots_settle(db, m.id, result, &f) : 0;
+}
+
+/* An answer over the limit: who waits for it learns why, before the connection goes. */
+static int refuse_frame(rapyer *db, const struct fault *f)
+{
+    uint64_t id;
+    if (rpc_guess_id(db->in.data + db->in_at, db->in.len - db->in_at, &id))
+        slots_settle(db, id, NULL, f);
+    struct fault why = *f;
+    if (why.code == FAULT_TOO_LARGE)
+        why.code = FAULT_UNAVAILABLE;
+    connection_lose(db, &why);
+    return -1;
+}
+
+/* All whole frames that are there; how many requests they settled. */
+static int take_frames(rapyer *db)
+{
+    int settled = 0;
+    while (db->fd >= 0 && db->in_at < db->in.len) {
+        struct fault f;
+        enum scan_status status =
+            scan_run(&db->scan, db->in.data + db->in_at, db->in.len - db->in_at, &f);
+        if (status == SCAN_MORE)
+            break;
+        int n = status == SCAN_BAD ? refuse_frame(db, &f) : take_frame(db, db->scan.at);
+        if (n < 0)
+            return -1;
+        settled += n;
+    }
+    return settled;
+}
+
+static void compact(rapyer *db)
+{
+    if (db->in_at == 0)
+        return;
+    memmove(db->in.data, db->in.data + db->in_at, db->in.len - db->in_at);
+    db->in.len -= db->in_at;
+    db->in_at = 0;
+    if (db->in.len == 0)
+        buf_shrink(&db->in, KEEP_SIZE);
+}
+
+/* 1: there may be more, 0: drained, -1: lost. */
+static int read_once(rapyer *db)
+{
+    compact(db);
+    if (!buf_grow(&db->in, READ_SIZE))
+        return lost(db, "no memory for an answer");
+    for (;;) {
+        size_t room = db->in.cap - db->in.len;
+        ssize_t n = recv(db->fd, db->in.data + db->in.len, room, 0);
+        if (n > 0) {
+            db->in.len += (size_t)n;
+            return (size_t)n == room;
+        }
+        if (n == 0)
+            return lost(db, "it was closed by the daemon");
+        if (errno == EINTR)
+            continue;
+        return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : lost(db, strerror(errno));
+    }
+}
+
+int rapyer_process(rapyer *db, short revents)
+{
+    int settled = 0;
+    if (!db)
+        return -1;
+    check_fork(db);
+    if (db->fd < 0)
+        return 0;
+    if (write_some(db) < 0)
+        return -1;
+    bool more = revents != 0;
+    for (int i = 0; more && i < READS_PER_CALL; i++) {
+        int got = read_once(db);
+        int n = got < 0 ? -1 : take_frames(db);
+        if (n < 0)
+            return -1;
+        settled += n;
+        more = got > 0 && db->fd >= 0;
+    }
+    return settled + slots_expire(db, clock_ms());
+}
+
+int rapyer_fd(const rapyer *db)
+{
+    return db ? db->fd : -1;
+}
+
+short rapyer_events(const rapyer *db)
+{
+    if (!db || db->fd < 0)
+        return 0;
+    return db->out_at < db->out.len ? POLLIN | POLLOUT : POLLIN;
+}
+
+int rapyer_timeout_ms(const rapyer *db)
+{
+    if (!db || !db->oldest)
+        return -1;
+    int64_t left = db->oldest->deadline - clock_ms();
+    return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
+}
+
+size_t rapyer_pending(const rapyer *db)
+{
+    return db ? db->npending : 0;
+}
+
+rapyer *rapyer_connect(const char *socket)
+{
+    rapyer *db = db_new(socket);
+    if (!db || connection_open(db, 0) < 0)
+        return db;
+    while (db->fd >= 0 && db->npending) { /* hello: is it a rapyerd that listens there? */
+        struct pollfd p = {db->fd, rapyer_events(db), 0};
+        int rc = poll(&p, 1, rapyer_timeout_ms(db));
+        rapyer_process(db, rc > 0 ? p.revents : 0);
+    }
+    return db;
+}

@@ -1,0 +1,91 @@
+/* db: a connection, as the parts of the library see it.
+ *
+ *   operation, document, binding      what the caller asks for
+ *      │ template, handle             values and places
+ *      ▼
+ *   request ──► connection ──► out ──► socket        (rpc.h, one frame per request)
+ *      ▲            │
+ *      └─ settle ◄──┴──────── in ◄──── socket        (scan.h first, then a rapyer_value)
+ *
+ * A blocking call is a request plus poll(): there is one way to talk to the daemon. Handles
+ * keep the struct alive after rapyer_close; what needs the socket fails from then on.
+ */
+#ifndef RAPYER_CLIENT_DB_H
+#define RAPYER_CLIENT_DB_H
+
+#include "client/include/rapyer.h"
+#include "protocol/buf.h"
+#include "protocol/fault.h"
+#include "protocol/scan.h"
+#include "protocol/schema.h"
+#include <sys/types.h>
+
+#define DEFAULT_SOCKET "/run/rapyerd/rapyerd.sock"
+#define DEFAULT_TIMEOUT_MS 30000
+#define DEFAULT_MAX_ANSWER ((size_t)64 << 20)
+#define MAX_VALUE ((size_t)64 << 20) /* what a value in a draft may grow to */
+
+struct request;
+
+/* A model as it was declared: for the daemon after a reconnect, for structs their layout. */
+struct declaration {
+    const rapyer_model *model;
+    struct buf packed;
+};
+
+struct slot {
+    struct request *request; /* NULL: free */
+    uint32_t generation;
+    uint32_t next_free;
+};
+
+struct rapyer {
+    unsigned refs; /* the caller's one, and one for each home */
+    char *socket;
+    int fd;             /* -1: not connected */
+    pid_t pid;          /* who opened fd; another one after a fork */
+    bool closed;        /* by rapyer_close */
+    bool was_connected; /* then a daemon that is gone is waited for a little */
+    int timeout_ms;
+    size_t max_answer;
+
+    rapyer_error code; /* of the latest error */
+    char message[FAULT_TEXT_MAX + 64];
+
+    struct schema *schema;
+    struct declaration *declarations;
+    size_t ndeclarations;
+
+    struct buf in; /* read and not yet understood: [in_at, in.len) */
+    size_t in_at;
+    struct scan scan;
+    struct buf out; /* not yet sent: [out_at, out.len) */
+    size_t out_at;
+    uint64_t out_sent; /* bytes sent on this connection */
+
+    struct slot *slots; /* requests without an answer, by the low bits of their id */
+    uint32_t nslots, first_free;
+    struct request *oldest; /* the same, in order */
+    uint64_t numbers;       /* how many there ever were */
+    size_t npending;
+};
+
+/* Without opening a connection. NULL: no memory. */
+rapyer *db_new(const char *socket);
+rapyer *db_ref(rapyer *db);
+void db_unref(rapyer *db);
+
+/* Leaves an error with the connection; returns -1. A fault without a code keeps the reason that
+ * is there (a NULL handle, whose making has failed before). */
+int db_fail(rapyer *db, const struct fault *f);
+int db_failf(rapyer *db, enum fault_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+int db_no_memory(rapyer *db);
+
+/* The declaration of this name, or NULL. */
+const struct declaration *db_declaration(const rapyer *db, const char *name, size_t len);
+
+/* Takes a model's declaration, without a daemon. -1: error left with db. */
+int model_declare(rapyer *db, const rapyer_model *m);
+
+#endif

@@ -1,0 +1,358 @@
+/* document: whole documents: made, saved, read, counted, deleted. */
+#include "client/embed.h"
+#include "client/request.h"
+#include "client/value.h"
+#include "protocol/path.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- drafts ---- */
+
+/* "User" or "User:pk", apart. */
+static const struct model *find_model(rapyer *db, const char *name, const char **pk)
+{
+    const char *colon = name ? strchr(name, ':') : NULL;
+    size_t len = colon ? (size_t)(colon - name) : name ? strlen(name) : 0;
+    const struct model *m = schema_model(db->schema, name, len);
+    struct fault f;
+    *pk = colon ? colon + 1 : NULL;
+    if (!m)
+        fault_set(&f, FAULT_UNKNOWN_MODEL,
+                  "model %.*s is not declared here; rapyer_define it first", (int)len,
+                  name ? name : "");
+    else if (!m->atomic)
+        fault_set(&f, FAULT_BAD_VALUE,
+                  "%s is a plain model: a value, to be written out where it belongs", m->name);
+    else if (!*pk || pk_check(*pk, strlen(*pk), &f) == 0)
+        return m;
+    db_fail(db, &f);
+    return NULL;
+}
+
+/* Builds the record out of a packed map; its pk goes to the home. */
+static int fill_draft(struct home *h, const struct model *m, const char *pk, struct buf *map)
+{
+    struct fault f;
+    struct cursor in = cursor_of(map->data, map->len);
+    const char *s;
+    size_t len;
+    if (map->failed)
+        return db_no_memory(h->db);
+    if (record_build(m, RECORD_ROOT, pk, pk ? strlen(pk) : 0, &in, m->name, &h->draft, &f) < 0)
+        return db_fail(h->db, &f);
+    if (cell_get_str(&h->draft->pk, &s, &len) == 0)
+        h->pk = strndup(s, len);
+    cell_free(&h->draft->pk); /* as a model inside another it would have none: kept apart */
+    return h->pk ? 0 : db_no_memory(h->db);
+}
+
+rapyer_doc *draft_of(rapyer *db, const char *model, struct buf *map, struct home *h,
+                     struct moves *moves)
+{
+    const char *pk;
+    const struct model *m = find_model(db, model, &pk);
+    if (!m || fill_draft(h, m, pk, map) < 0) {
+        moves_free(moves);
+        home_unref(h);
+        return NULL;
+    }
+    moves_done(moves, h);
+    return handle_new(h, "");
+}
+
+rapyer_doc *rapyer_new(rapyer *db, const char *model, const char *fmt, ...)
+{
+    struct buf map = BUF_INIT;
+    struct moves moves = {0};
+    struct fault f;
+    const char *pk;
+    va_list ap;
+    const struct model *m = db ? find_model(db, model, &pk) : NULL;
+    struct home *h = m ? home_new(db, HOME_DRAFT) : NULL;
+    rapyer_doc *draft = NULL;
+    if (!m)
+        return NULL;
+    if (!h) {
+        db_no_memory(db);
+        return NULL;
+    }
+    struct embedding e = {.home = h, .model = m, .path = "", .into = EMBED_AT, .moves = &moves};
+    va_start(ap, fmt);
+    if (template_value(fmt ? fmt : "{}", &ap, embed_draft, &e, &map, &f) < 0) {
+        db_fail(db, &f);
+        moves_free(&moves);
+        home_unref(h);
+    } else {
+        draft = draft_of(db, model, &map, h, &moves);
+    }
+    va_end(ap);
+    buf_free(&map);
+    return draft;
+}
+
+/* Frees an answer that matters only by being there. */
+static int done(rapyer_value *v)
+{
+    int rc = v ? 0 : -1;
+    rapyer_value_free(v);
+    return rc;
+}
+
+static int need_whole_draft(rapyer_doc *at)
+{
+    if (!at)
+        return -1;
+    if (!handle_is_whole(at))
+        return db_failf(at->home->db, FAULT_BAD_VALUE,
+                        "only a whole draft can be saved; this is %s",
+                        rapyer_is_draft(at) ? "inside another draft: save that"
+                        : at->path[0]       ? "a place in a document: use rapyer_set"
+                                            : "in a document that is saved");
+    if (at->home->in_flight)
+        return db_failf(at->home->db, FAULT_BUSY, "the draft is on its way to the daemon");
+    return 0;
+}
+
+/* key, map */
+static void pack_draft(const struct home *h, const char *key, struct buf *out)
+{
+    pack_cstr(out, key);
+    record_pack(h->draft, h->pk, strlen(h->pk), false, "", 0, NULL, out);
+}
+
+int rapyer_save(rapyer_doc *draft)
+{
+    struct buf params = BUF_INIT;
+    if (need_whole_draft(draft) < 0)
+        return -1;
+    struct home *h = home_ref(draft->home);
+    char *key = home_future_key(h);
+    if (!key) {
+        home_unref(h);
+        return db_no_memory(draft->home->db);
+    }
+    pack_draft(h, key, &params);
+    h->in_flight = true;
+    rapyer_value *v = request_wait(h->db, "doc.save", 2, &params);
+    h->in_flight = false;
+    buf_free(&params);
+    if (v)
+        home_goes_live(h, key);
+    else
+        free(key);
+    home_unref(h);
+    return done(v);
+}
+
+static int check_insert(rapyer *db, rapyer_doc *const *drafts, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (need_whole_draft(drafts[i]) < 0)
+            return -1;
+        if (drafts[i]->home->db != db)
+            return db_failf(db, FAULT_BAD_VALUE, "draft %zu belongs to another connection", i);
+        for (size_t j = 0; j < i; j++) {
+            if (drafts[j]->home == drafts[i]->home)
+                return db_failf(db, FAULT_BAD_VALUE, "drafts %zu and %zu are the same", j, i);
+        }
+    }
+    return 0;
+}
+
+int rapyer_insert_many(rapyer *db, rapyer_doc *const *drafts, size_t n)
+{
+    struct buf params = BUF_INIT;
+    bool complete = true;
+    if (!db || check_insert(db, drafts, n) < 0)
+        return -1;
+    char **keys = calloc(n + 1, sizeof *keys);
+    pack_array(&params, (uint32_t)n);
+    for (size_t i = 0; keys && i < n; i++) {
+        keys[i] = home_future_key(drafts[i]->home);
+        complete = complete && keys[i];
+        pack_array(&params, 2);
+        pack_draft(drafts[i]->home, keys[i] ? keys[i] : "", &params);
+        drafts[i]->home->in_flight = true;
+    }
+    rapyer_value *v = keys && complete ? request_wait(db, "doc.insert", 1, &params) : NULL;
+    if (!keys || !complete)
+        db_no_memory(db);
+    for (size_t i = 0; keys && i < n; i++) {
+        drafts[i]->home->in_flight = false;
+        if (v)
+            home_goes_live(drafts[i]->home, keys[i]);
+        else
+            free(keys[i]);
+    }
+    free(keys);
+    buf_free(&params);
+    return done(v);
+}
+
+/* ---- saved ones ---- */
+
+/* The key of a whole saved document; NULL with an error otherwise. */
+static const char *need_key(rapyer_doc *at)
+{
+    if (!at)
+        return NULL;
+    if (at->home->state == HOME_LIVE && !at->path[0])
+        return at->home->key;
+    db_failf(at->home->db, FAULT_BAD_VALUE, "this needs a whole saved document, not %s",
+             rapyer_is_draft(at) ? "a draft" : "a place inside one");
+    return NULL;
+}
+
+static rapyer_value *with_key(rapyer_doc *at, const char *method)
+{
+    struct buf params = BUF_INIT;
+    const char *key = need_key(at);
+    if (!key)
+        return NULL;
+    pack_cstr(&params, key);
+    rapyer_value *v = request_wait(at->home->db, method, 1, &params);
+    buf_free(&params);
+    return v;
+}
+
+static int64_t number_of(rapyer_value *v)
+{
+    int64_t n = v ? rapyer_int(v, "", 0) : -1;
+    rapyer_value_free(v);
+    return n;
+}
+
+static rapyer_value *read_draft(struct home *h)
+{
+    struct buf out = BUF_INIT;
+    struct fault f;
+    record_pack(h->draft, h->pk, strlen(h->pk), true, "", 0, NULL, &out);
+    struct cursor in = cursor_of(out.data, out.len);
+    rapyer_value *v = out.failed ? NULL : value_read(&in, SIZE_MAX, &f);
+    buf_free(&out);
+    if (!v)
+        db_no_memory(h->db);
+    return v;
+}
+
+rapyer_value *rapyer_fetch(rapyer_doc *at)
+{
+    if (!at)
+        return NULL;
+    if (handle_is_whole(at))
+        return read_draft(at->home);
+    if (at->home->state == HOME_LIVE && !at->path[0])
+        return with_key(at, "doc.get");
+    return rapyer_load(at, "");
+}
+
+int rapyer_delete(rapyer_doc *doc)
+{
+    return (int)number_of(with_key(doc, "doc.delete"));
+}
+
+int rapyer_exists(rapyer_doc *doc)
+{
+    if (doc && rapyer_is_draft(doc))
+        return 0;
+    return (int)number_of(with_key(doc, "doc.exists"));
+}
+
+int64_t rapyer_ttl(rapyer_doc *doc)
+{
+    rapyer_value *v = with_key(doc, "doc.ttl");
+    if (!v)
+        return -1;
+    int64_t left = number_of(v);
+    return left < 0 ? 0 : left; /* -1 on the wire: for ever */
+}
+
+int rapyer_set_ttl(rapyer_doc *doc, int64_t seconds)
+{
+    struct buf params = BUF_INIT;
+    const char *key = need_key(doc);
+    if (!key)
+        return -1;
+    pack_cstr(&params, key);
+    pack_int(&params, seconds);
+    rapyer_value *v = request_wait(doc->home->db, "doc.ttl", 2, &params);
+    buf_free(&params);
+    return done(v);
+}
+
+rapyer_doc *rapyer_duplicate(rapyer_doc *doc, const char *pk)
+{
+    struct buf params = BUF_INIT;
+    const char *key = need_key(doc);
+    if (!key)
+        return NULL;
+    pack_cstr(&params, key);
+    if (pk)
+        pack_cstr(&params, pk);
+    rapyer_value *v = request_wait(doc->home->db, "doc.duplicate", pk ? 2 : 1, &params);
+    buf_free(&params);
+    rapyer_doc *copy = v ? rapyer_open(doc->home->db, rapyer_str(v, "key", NULL)) : NULL;
+    rapyer_value_free(v);
+    return copy;
+}
+
+rapyer_value *rapyer_get_many(rapyer *db, const char *const *keys, size_t n)
+{
+    struct buf params = BUF_INIT;
+    if (!db)
+        return NULL;
+    pack_array(&params, (uint32_t)n);
+    for (size_t i = 0; i < n; i++)
+        pack_cstr(&params, keys[i] ? keys[i] : "");
+    rapyer_value *v = request_wait(db, "doc.get_many", 1, &params);
+    buf_free(&params);
+    return v;
+}
+
+/* ---- keys ---- */
+
+/* Appends the keys of one page, and leaves its cursor. 1: there are more, 0: that was all. */
+static int keys_page(rapyer *db, const char *model, char **cursor, struct buf *out, uint32_t *n)
+{
+    rapyer_value *page =
+        rapyer_call(db, "doc.keys", "%s, {cursor: %s, count: 1000}", model, *cursor);
+    const rapyer_value *keys = rapyer_get(page, "keys");
+    if (!page)
+        return -1;
+    for (size_t i = 0; i < rapyer_len(keys); i++)
+        value_pack(rapyer_item(keys, i), out);
+    *n += (uint32_t)rapyer_len(keys);
+    free(*cursor);
+    *cursor = strdup(rapyer_str(page, "cursor", "0"));
+    rapyer_value_free(page);
+    if (!*cursor)
+        return db_no_memory(db);
+    return strcmp(*cursor, "0") != 0;
+}
+
+rapyer_value *rapyer_keys(rapyer *db, const char *model)
+{
+    struct buf out = BUF_INIT;
+    struct fault f;
+    uint32_t n = 0;
+    char *cursor = strdup("0");
+    rapyer_value *all = NULL;
+    int more;
+    if (!db || !cursor) {
+        free(cursor);
+        return NULL;
+    }
+    size_t head = pack_array_open(&out);
+    while ((more = keys_page(db, model, &cursor, &out, &n)) > 0)
+        continue;
+    if (more == 0) {
+        pack_array_close(&out, head, n);
+        struct cursor in = cursor_of(out.data, out.len);
+        all = out.failed ? NULL : value_read(&in, SIZE_MAX, &f);
+        if (!all)
+            db_no_memory(db);
+    }
+    free(cursor);
+    buf_free(&out);
+    return all;
+}

@@ -1,0 +1,144 @@
+/* model: what rapyer_define takes, as the declaration of the wire. */
+#include "client/binding.h"
+#include "client/request.h"
+#include "client/template.h"
+#include <stdlib.h>
+#include <string.h>
+
+const struct declaration *db_declaration(const rapyer *db, const char *name, size_t len)
+{
+    for (size_t i = 0; i < db->ndeclarations; i++) {
+        const char *have = db->declarations[i].model->name;
+        if (strlen(have) == len && memcmp(have, name, len) == 0)
+            return &db->declarations[i];
+    }
+    return NULL;
+}
+
+static int pack_default(const rapyer_model *m, const rapyer_field *field, struct buf *out,
+                        struct fault *f)
+{
+    struct fault inner;
+    pack_cstr(out, "default");
+    if (template_value(field->fallback, NULL, NULL, NULL, out, &inner) == 0)
+        return 0;
+    return fault_set(f, FAULT_BAD_SCHEMA, "the default of %s.%s: %s", m->name, field->name,
+                     inner.text);
+}
+
+static int pack_field(const rapyer_model *m, const rapyer_field *field, struct buf *out,
+                      struct fault *f)
+{
+    bool has_default = field->fallback && *field->fallback;
+    pack_map(out, 2 + has_default + field->lazy);
+    pack_cstr(out, "name");
+    pack_cstr(out, field->name);
+    pack_cstr(out, "type");
+    pack_cstr(out, field->type ? field->type : "");
+    if (field->lazy) {
+        pack_cstr(out, "lazy");
+        pack_bool(out, true);
+    }
+    return has_default ? pack_default(m, field, out, f) : 0;
+}
+
+static bool is_field(const rapyer_field *field)
+{
+    return strcmp(field->name, "@pk") != 0; /* RAPYER_PK is for structs alone */
+}
+
+static int pack_model(const rapyer_model *m, struct buf *out, struct fault *f)
+{
+    uint32_t n = 0;
+    pack_map(out, 3 + (m->key != NULL) + (m->ttl != 0) + m->refresh_ttl);
+    pack_cstr(out, "name");
+    pack_cstr(out, m->name);
+    pack_cstr(out, "kind");
+    pack_cstr(out, m->plain ? "plain" : "atomic");
+    if (m->key) {
+        pack_cstr(out, "key");
+        pack_cstr(out, m->key);
+    }
+    if (m->ttl) {
+        pack_cstr(out, "ttl");
+        pack_int(out, m->ttl);
+    }
+    if (m->refresh_ttl) {
+        pack_cstr(out, "refresh_ttl");
+        pack_bool(out, true);
+    }
+    pack_cstr(out, "fields");
+    size_t head = pack_array_open(out);
+    for (const rapyer_field *field = m->fields; field && field->name; field++) {
+        if (!is_field(field))
+            continue;
+        if (pack_field(m, field, out, f) < 0)
+            return -1;
+        n++;
+    }
+    pack_array_close(out, head, n);
+    return 0;
+}
+
+/* Takes packed. */
+static int remember(rapyer *db, const rapyer_model *m, struct buf *packed)
+{
+    struct declaration *had =
+        (struct declaration *)(uintptr_t)db_declaration(db, m->name, strlen(m->name));
+    if (!had) {
+        struct declaration *more =
+            reallocarray(db->declarations, db->ndeclarations + 1, sizeof *more);
+        if (!more) {
+            buf_free(packed);
+            return db_no_memory(db);
+        }
+        db->declarations = more;
+        had = &more[db->ndeclarations++];
+        had->packed = BUF_INIT;
+    }
+    buf_free(&had->packed);
+    *had = (struct declaration){m, *packed};
+    return 0;
+}
+
+int model_declare(rapyer *db, const rapyer_model *m)
+{
+    struct buf packed = BUF_INIT;
+    struct fault f;
+    const struct model *defined;
+    bool changed;
+    int rc = pack_model(m, &packed, &f);
+    if (rc == 0 && packed.failed) {
+        buf_free(&packed);
+        return db_no_memory(db);
+    }
+    if (rc == 0) {
+        struct cursor in = cursor_of(packed.data, packed.len);
+        rc = schema_define(db->schema, &in, &defined, &changed, &f);
+    }
+    if (rc == 0)
+        rc = binding_check(db, m, &f);
+    if (rc < 0) {
+        buf_free(&packed);
+        return db_fail(db, &f);
+    }
+    return remember(db, m, &packed);
+}
+
+int rapyer_define_models(rapyer *db, const rapyer_model *const *models)
+{
+    if (!db)
+        return -1;
+    for (size_t i = 0; models[i]; i++) {
+        if (model_declare(db, models[i]) < 0)
+            return -1;
+    }
+    for (size_t i = 0; models[i]; i++) {
+        const struct declaration *d = db_declaration(db, models[i]->name, strlen(models[i]->name));
+        rapyer_value *answer = request_wait(db, "define", 1, &d->packed);
+        if (!answer)
+            return -1;
+        rapyer_value_free(answer);
+    }
+    return 0;
+}

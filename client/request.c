@@ -1,0 +1,188 @@
+/* request: sending one call, with or without waiting for it. */
+#include "client/request.h"
+#include "client/slots.h"
+#include "client/template.h"
+#include "client/value.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RESTART_WAIT_MS 2000 /* a daemon that is being restarted is back by then */
+
+bool method_reads(const char *method)
+{
+    static const char *const reads[] = {"hello",      "define",     "doc.get",  "doc.get_many",
+                                        "doc.load",   "doc.exists", "doc.keys", "doc.ttl",
+                                        "lock.renew", "watch",      "unwatch"};
+    for (size_t i = 0; i < sizeof reads / sizeof *reads; i++) {
+        if (strcmp(method, reads[i]) == 0)
+            return true;
+    }
+    return strncmp(method, "admin.", 6) == 0;
+}
+
+int request_send(rapyer *db, struct request *rq, const char *method, uint32_t nparams,
+                 const struct buf *params)
+{
+    if (rq)
+        rq->writes = !method_reads(method);
+    if (connection_open(db, 0) < 0) {
+        free(rq);
+        return -1;
+    }
+    return slots_queue(db, rq, method, nparams, params);
+}
+
+/* ---- waiting ---- */
+
+struct waiter {
+    struct request *request;
+    bool over;
+    enum outcome how;
+    rapyer_value *result;
+    struct fault fault;
+};
+
+static void wake(rapyer *db, struct request *rq, enum outcome how, rapyer_value **result,
+                 const struct fault *f)
+{
+    struct waiter *w = rq->arg;
+    (void)db;
+    w->over = true;
+    w->how = how;
+    w->result = *result;
+    if (!*result)
+        w->fault = *f;
+    *result = NULL;
+}
+
+/* Runs the connection until the waiter's request is settled: by its answer, the connection's
+ * end, or its deadline. */
+static void wait_for(rapyer *db, struct waiter *w)
+{
+    rapyer_process(db, 0);
+    while (!w->over) {
+        struct pollfd p = {rapyer_fd(db), rapyer_events(db), 0};
+        int rc = poll(&p, 1, rapyer_timeout_ms(db));
+        if (rc < 0 && errno != EINTR) {
+            struct fault f;
+            fault_set(&f, FAULT_UNAVAILABLE, "poll: %s", strerror(errno));
+            connection_lose(db, &f);
+            return;
+        }
+        rapyer_process(db, rc > 0 ? p.revents : 0);
+    }
+}
+
+static int attempt(rapyer *db, struct waiter *w, const char *method, uint32_t nparams,
+                   const struct buf *params)
+{
+    *w = (struct waiter){0};
+    if (connection_open(db, db->timeout_ms < RESTART_WAIT_MS ? db->timeout_ms : RESTART_WAIT_MS) <
+        0)
+        return -1;
+    struct request *rq = calloc(1, sizeof *rq);
+    if (!rq)
+        return db_no_memory(db);
+    rq->done = wake;
+    rq->arg = w;
+    if (request_send(db, rq, method, nparams, params) < 0)
+        return -1;
+    wait_for(db, w);
+    return 0;
+}
+
+rapyer_value *request_wait(rapyer *db, const char *method, uint32_t nparams,
+                           const struct buf *params)
+{
+    struct waiter w;
+    int64_t begin = clock_ms();
+    if (params->failed) {
+        db_no_memory(db);
+        return NULL;
+    }
+    for (int tries = 1;; tries++) {
+        if (attempt(db, &w, method, nparams, params) < 0)
+            return NULL;
+        if (w.result)
+            return w.result;
+        /* Nothing is sent again that may have changed something, or that took all the time. */
+        bool lost = w.how == OUTCOME_UNSENT || (w.how == OUTCOME_LOST && method_reads(method));
+        if (!lost || tries == 2 || clock_ms() - begin >= db->timeout_ms)
+            break;
+    }
+    db_fail(db, &w.fault);
+    return NULL;
+}
+
+rapyer_value *rapyer_call(rapyer *db, const char *method, const char *fmt, ...)
+{
+    struct buf params = BUF_INIT;
+    struct fault f;
+    rapyer_value *v = NULL;
+    uint32_t n;
+    va_list ap;
+    if (!db)
+        return NULL;
+    va_start(ap, fmt);
+    if (template_values(fmt, &ap, embed_value, NULL, &params, &n, &f) < 0)
+        db_fail(db, &f);
+    else
+        v = request_wait(db, method, n, &params);
+    va_end(ap);
+    buf_free(&params);
+    return v;
+}
+
+/* ---- not waiting ---- */
+
+static void call_back(rapyer *db, struct request *rq, enum outcome how, rapyer_value **result,
+                      const struct fault *f)
+{
+    (void)how;
+    if (!*result)
+        db_fail(db, f);
+    if (rq->cb)
+        rq->cb(db, *result, rq->user);
+}
+
+int rapyer_send(rapyer *db, rapyer_callback *cb, void *user, const char *method, const char *fmt,
+                ...)
+{
+    struct buf params = BUF_INIT;
+    struct fault f;
+    uint32_t n;
+    int rc = -1;
+    va_list ap;
+    if (!db)
+        return -1;
+    va_start(ap, fmt);
+    if (template_values(fmt, &ap, embed_value, NULL, &params, &n, &f) < 0) {
+        db_fail(db, &f);
+    } else {
+        struct request *rq = calloc(1, sizeof *rq);
+        if (rq)
+            *rq = (struct request){.done = call_back, .cb = cb, .user = user};
+        rc = request_send(db, rq, method, n, &params);
+    }
+    va_end(ap);
+    buf_free(&params);
+    return rc;
+}
+
+int embed_value(void *arg, void *p, const struct template_spot *spot, struct buf *out,
+                struct fault *f)
+{
+    (void)arg;
+    (void)spot;
+    f->code = FAULT_NONE;
+    if (!p)
+        return -1;
+    if ((*(const uint32_t *)p & TAG_MASK) != TAG_VALUE)
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "%%p takes a rapyer_value * here; a draft is taken "
+                         "by rapyer_save and the operations");
+    value_pack(p, out);
+    return 0;
+}
