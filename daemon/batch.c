@@ -2,6 +2,7 @@
  * is changed a hundred times is sent once. */
 #include "daemon/batch.h"
 #include "daemon/hash.h"
+#include "daemon/layout.h"
 #include "daemon/resp.h"
 #include "protocol/tree.h"
 #include <inttypes.h>
@@ -69,6 +70,8 @@ struct batch {
     struct pend_field *fields;
     struct expectation *expect;
     unsigned nexpect, expect_cap;
+    struct pend_field *dead_fields; /* dropped, but answers may still refer to their drift */
+    struct list_cmd *dead_cmds;
     size_t bytes;
     struct buf key; /* scratch */
 };
@@ -81,29 +84,34 @@ struct batch *batch_new(uint64_t number, const char *prefix)
     return b;
 }
 
-static void free_cmds(struct pend *p)
+static void bury_cmds(struct batch *b, struct pend *p)
 {
-    struct list_cmd *c = p->cmds;
-    while (c != NULL) {
-        struct list_cmd *next = c->next;
-        buf_free(&c->raws);
-        free(c);
-        c = next;
-    }
+    LL_CONCAT(b->dead_cmds, p->cmds);
     p->cmds = p->last_cmd = NULL;
 }
 
-static void free_fields(struct batch *b, struct pend *p)
+static void bury_fields(struct batch *b, struct pend *p)
 {
-    struct pend_field *f = p->fields;
-    while (f != NULL) {
-        struct pend_field *next = f->next;
+    for (struct pend_field *f = p->fields; f != NULL; f = f->next)
         HASH_DELETE(hh, b->fields, f);
+    LL_CONCAT(b->dead_fields, p->fields);
+    p->fields = p->last_field = NULL;
+}
+
+static void free_dead(struct batch *b)
+{
+    struct list_cmd *c, *next_cmd;
+    LL_FOREACH_SAFE(b->dead_cmds, c, next_cmd)
+    {
+        buf_free(&c->raws);
+        free(c);
+    }
+    struct pend_field *f, *next_field;
+    LL_FOREACH_SAFE(b->dead_fields, f, next_field)
+    {
         free(f->raw);
         free(f);
-        f = next;
     }
-    p->fields = p->last_field = NULL;
 }
 
 void batch_free(struct batch *b)
@@ -114,8 +122,8 @@ void batch_free(struct batch *b)
         struct pend *p = bd->pends;
         while (p != NULL) {
             struct pend *next = p->next;
-            free_cmds(p);
-            free_fields(b, p);
+            bury_cmds(b, p);
+            bury_fields(b, p);
             HASH_DELETE(hh, b->pends, p);
             free(p);
             p = next;
@@ -123,6 +131,7 @@ void batch_free(struct batch *b)
         free(bd);
         bd = next_doc;
     }
+    free_dead(b);
     buf_free(&b->key);
     free(b->expect);
     tree_free(b);
@@ -354,8 +363,8 @@ void batch_list_remove(struct batch *b, struct batch_doc *bd, const char *suffix
 void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
 {
     struct pend *p = pend_of(b, bd, suffix, suffix_len);
-    free_cmds(p);
-    free_fields(b, p);
+    bury_cmds(b, p);
+    bury_fields(b, p);
     p->drop = true;
     if (suffix_len == 0) {
         bd->deleted = true;

@@ -72,7 +72,8 @@ void doc_forget(struct doc *d)
 
 static bool idle(const struct doc *d, uint64_t committed)
 {
-    return d->queue == NULL && !d->loading && !d->runnable && d->batch <= committed;
+    return d->queue == NULL && !d->loading && !d->runnable && d->staged == NULL &&
+           d->batch <= committed;
 }
 
 void cache_trim(struct cache *c, uint64_t committed)

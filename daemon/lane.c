@@ -1,5 +1,6 @@
 /* lane: see lane.h. */
 #include "daemon/lane.h"
+#include "daemon/layout.h"
 #include "daemon/log.h"
 #include "daemon/resp.h"
 #include "protocol/tree.h"
@@ -90,11 +91,12 @@ static void settle(struct lane *l, struct commit *c, const struct fault *fault, 
  * the gathering batch saw the same documents. */
 static void refuse_all(struct lane *l, const struct fault *in_flight, const struct fault *gathering)
 {
-    struct commit *a = l->in_flight, *b = l->gathering;
+    struct commit *a = l->in_flight;
     l->in_flight = NULL;
-    l->gathering = NULL;
     if (a != NULL)
         settle(l, a, in_flight, true);
+    struct commit *b = l->gathering; /* only now: more may have been attached meanwhile */
+    l->gathering = NULL;
     if (b != NULL)
         settle(l, b, gathering, true);
     l->stats.refused++;

@@ -1,0 +1,802 @@
+/* exec: see exec.h. */
+#include "daemon/exec.h"
+#include "daemon/layout.h"
+#include "daemon/log.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+#include <utlist.h>
+
+#define RUNS_MAX 1000 /* of one request, before its document is said to change too often */
+
+struct exec {
+    const struct config *config;
+    struct schema *schema;
+    struct cache *cache;
+    struct lane *lane;
+    struct loader *loader;
+    struct event *tick;
+    struct doc **runnable; /* documents whose queue is to be looked at */
+    unsigned nrunnable, runnable_cap;
+    bool running;
+    struct task *waiting; /* queued requests, oldest first (utlist) */
+    unsigned ntasks;
+    struct buf scratch; /* the answer of the request that runs */
+    void (*on_ready)(void *arg);
+    void (*on_down)(void *arg);
+    void *arg;
+};
+
+/* A place in a document's queue. */
+struct task_link {
+    struct task *task;
+    struct doc *doc;
+    struct task_link *next;
+};
+
+/* A request that could not be answered at once: queued with its parameters, or staged with its
+ * answer. */
+struct task {
+    struct waiter waiter; /* first: the lane gives this back */
+    struct task *prev, *next;
+    struct call call;
+    struct session *session;
+    uint64_t id;
+    uint8_t *params;
+    size_t params_len;
+    struct task_link *links; /* one per document */
+    bool queued;
+    unsigned runs;
+    int64_t deadline;
+    struct buf answer;
+    bool refused;
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void *must(void *p)
+{
+    if (p == NULL)
+        abort();
+    return p;
+}
+
+/* ---- calls ---- */
+
+static void call_reset(struct call *c)
+{
+    for (unsigned i = 0; i < c->nmissing; i++)
+        free(c->missing[i].suffix);
+    c->nmissing = c->ntouched = c->nfixes = 0;
+    c->missing_doc = NULL;
+}
+
+static void call_clear(struct call *c)
+{
+    call_reset(c);
+    free(c->missing);
+    free(c->fixes);
+    if (c->touched != &c->one_touched)
+        free(c->touched);
+    if (c->docs != &c->one_doc)
+        free(c->docs);
+}
+
+struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *f)
+{
+    const char *model, *pk;
+    size_t model_len, pk_len;
+    if (key_parse(key, len, &model, &model_len, &pk, &pk_len, f) < 0)
+        return NULL;
+    const struct model *m = schema_model(c->exec->schema, model, model_len);
+    if (m == NULL || !m->atomic) {
+        fault_set(f, FAULT_UNKNOWN_MODEL, m == NULL ? "no model %.*s is defined; define it first"
+                                                    : "%.*s is a plain model: it lives only inside "
+                                                      "documents of atomic models",
+                  (int)model_len, model);
+        return NULL;
+    }
+    struct doc *d = cache_doc(c->exec->cache, m, key, len);
+    for (unsigned i = 0; i < c->ndocs && c->ndocs <= 64; i++) {
+        if (c->docs[i] == d)
+            return d;
+    }
+    if (c->ndocs == 0) {
+        c->docs = &c->one_doc;
+        c->docs_cap = 1;
+    } else if (c->ndocs == c->docs_cap) {
+        struct doc **grown = must(malloc(2 * c->docs_cap * sizeof(*grown)));
+        memcpy(grown, c->docs, c->ndocs * sizeof(*grown));
+        if (c->docs != &c->one_doc)
+            free(c->docs);
+        c->docs = grown;
+        c->docs_cap *= 2;
+    }
+    c->docs[c->ndocs++] = d;
+    return d;
+}
+
+static bool expired(const struct doc *d)
+{
+    if (d->expires == 0)
+        return false;
+    struct timeval now;
+    gettimeofday(&now, NULL);
+    return d->expires <= (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
+}
+
+/* Nothing may be said of it before Redis was asked. */
+static bool unfresh(const struct exec *e, const struct doc *d)
+{
+    return d->state == DOC_UNKNOWN || d->epoch != lane_epoch(e->lane);
+}
+
+enum op_status call_known(struct call *c, struct doc *d)
+{
+    if (expired(d) && d->batch <= lane_committed(c->exec->lane))
+        doc_forget(d);
+    if (unfresh(c->exec, d))
+        return OP_NEEDS;
+    if (d->root != NULL && d->root->nslots < d->model->nfields)
+        d->root = record_widen(d->root);
+    return OP_DONE;
+}
+
+enum op_status call_present(struct call *c, struct doc *d)
+{
+    enum op_status st = call_known(c, d);
+    if (st == OP_DONE && d->state == DOC_ABSENT) {
+        fault_set(&c->fault, FAULT_NOT_FOUND, "there is no document %s", d->key);
+        return OP_REFUSED;
+    }
+    return st;
+}
+
+static void on_missing(void *arg, struct cell *cell, const struct type *t, const char *suffix,
+                       size_t len)
+{
+    struct call *c = arg;
+    if (c->nmissing == c->missing_cap) {
+        c->missing_cap = c->missing_cap ? c->missing_cap * 2 : 8;
+        c->missing = must(realloc(c->missing, c->missing_cap * sizeof(*c->missing)));
+    }
+    for (unsigned i = c->nmissing; i > 0 && c->nmissing - i < 64; i--) {
+        if (c->missing[i - 1].cell == cell)
+            return;
+    }
+    c->missing[c->nmissing++] = (struct missing){.doc = c->missing_doc,
+                                                 .cell = cell,
+                                                 .type = t,
+                                                 .suffix = must(strndup(suffix, len)),
+                                                 .suffix_len = len};
+}
+
+struct needs call_needs(struct call *c, struct doc *d)
+{
+    c->missing_doc = d;
+    return (struct needs){.container = on_missing, .arg = c};
+}
+
+bool call_touches(const struct call *c, const struct doc *d)
+{
+    for (unsigned i = 0; i < c->ntouched; i++) {
+        if (c->touched[i] == d->staged)
+            return d->staged != NULL;
+    }
+    return false;
+}
+
+struct batch_doc *call_stage(struct call *c, struct doc *d)
+{
+    struct batch *b = lane_batch(c->exec->lane);
+    struct batch_doc *bd = batch_doc(b, d);
+    if (c->ntouched > 0 && c->touched[c->ntouched - 1] == bd)
+        return bd;
+    if (c->ndocs > 1 && call_touches(c, d))
+        return bd;
+    if (c->ntouched == 0 && c->touched == NULL) {
+        c->touched = &c->one_touched;
+        c->touched_cap = 1;
+    } else if (c->ntouched == c->touched_cap) {
+        struct batch_doc **grown = must(malloc(2 * c->touched_cap * sizeof(*grown)));
+        memcpy(grown, c->touched, c->ntouched * sizeof(*grown));
+        if (c->touched != &c->one_touched)
+            free(c->touched);
+        c->touched = grown;
+        c->touched_cap *= 2;
+    }
+    c->touched[c->ntouched++] = bd;
+    d->version++;
+    batch_bump(b, bd, 1);
+    return bd;
+}
+
+void call_fix(struct call *c, const struct drift *drift, size_t at, const struct buf *out)
+{
+    struct cursor in = cursor_of(out->data + at, out->len - at);
+    int64_t value;
+    if (drift == NULL || cursor_int(&in, &value) < 0)
+        return;
+    if (c->nfixes == c->fixes_cap) {
+        c->fixes_cap = c->fixes_cap ? c->fixes_cap * 2 : 2;
+        c->fixes = must(realloc(c->fixes, c->fixes_cap * sizeof(*c->fixes)));
+    }
+    c->fixes[c->nfixes++] = (struct fix){.drift = drift,
+                                         .at = (uint32_t)at,
+                                         .len = (uint32_t)(out->len - at),
+                                         .value = value};
+}
+
+void call_pack_version(struct call *c, struct doc *d, struct buf *out)
+{
+    size_t at = out->len;
+    pack_int(out, d->version);
+    if (d->staged != NULL && d->batch > lane_committed(c->exec->lane) && call_touches(c, d))
+        call_fix(c, &d->staged->version, at, out);
+}
+
+/* ---- effects: tree changes into the gathering batch ---- */
+
+static struct batch_doc *stage(struct call_effects *e, struct batch **b)
+{
+    *b = lane_batch(e->call->exec->lane);
+    return call_stage(e->call, e->doc);
+}
+
+static struct buf raw; /* scratch of the effects; one loop, one thread */
+
+static void raw_of(const struct type *t, const struct cell *v)
+{
+    buf_clear(&raw);
+    layout_raw(t, v, &raw);
+}
+
+static void on_hash_set(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                        size_t field_len, const struct type *t, const struct cell *v)
+{
+    struct batch *b;
+    struct batch_doc *bd = stage(arg, &b);
+    raw_of(t, v);
+    batch_hash_set(b, bd, suffix, suffix_len, field, field_len, raw.data, raw.len);
+}
+
+static void on_hash_incr(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                         size_t field_len, int64_t by, int64_t now)
+{
+    struct call_effects *e = arg;
+    struct batch *b;
+    struct batch_doc *bd = stage(e, &b);
+    e->drift = batch_hash_incr(b, bd, suffix, suffix_len, field, field_len, by, now);
+}
+
+static void on_hash_del(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                        size_t field_len)
+{
+    struct batch *b;
+    struct batch_doc *bd = stage(arg, &b);
+    batch_hash_del(b, bd, suffix, suffix_len, field, field_len);
+}
+
+static void on_list_push(void *arg, const char *suffix, size_t suffix_len, bool front,
+                         const struct type *t, const struct cell *v)
+{
+    struct call_effects *e = arg;
+    struct batch *b;
+    struct batch_doc *bd = stage(e, &b);
+    raw_of(t, v);
+    const struct drift *d =
+        batch_list_push(b, bd, suffix, suffix_len, front, raw.data, raw.len);
+    /* A length in an answer is that of one list: when an operation pushes to several (elements
+     * with lists of their own), the first is meant. */
+    if (!e->told) {
+        e->told = true;
+        e->drift = d;
+        snprintf(e->suffix, sizeof(e->suffix), "%.*s", (int)suffix_len, suffix);
+    } else if (strlen(e->suffix) == suffix_len && memcmp(e->suffix, suffix, suffix_len) == 0) {
+        e->drift = d;
+    }
+}
+
+static void on_list_set(void *arg, const char *suffix, size_t suffix_len, size_t index,
+                        const struct type *t, const struct cell *v)
+{
+    struct batch *b;
+    struct batch_doc *bd = stage(arg, &b);
+    raw_of(t, v);
+    batch_list_set(b, bd, suffix, suffix_len, index, raw.data, raw.len);
+}
+
+static void on_list_insert(void *arg, const char *suffix, size_t suffix_len, size_t index,
+                           const struct type *t, const struct cell *v)
+{
+    struct batch *b;
+    struct batch_doc *bd = stage(arg, &b);
+    raw_of(t, v);
+    batch_list_insert(b, bd, suffix, suffix_len, index, raw.data, raw.len);
+}
+
+static void on_list_remove(void *arg, const char *suffix, size_t suffix_len, size_t from,
+                           size_t count, size_t len_before)
+{
+    struct batch *b;
+    struct batch_doc *bd = stage(arg, &b);
+    batch_list_remove(b, bd, suffix, suffix_len, from, count, len_before);
+}
+
+static void on_drop(void *arg, const char *suffix, size_t suffix_len)
+{
+    struct batch *b;
+    struct batch_doc *bd = stage(arg, &b);
+    batch_drop(b, bd, suffix, suffix_len);
+}
+
+const struct effects call_effects = {
+    .hash_set = on_hash_set,
+    .hash_incr = on_hash_incr,
+    .hash_del = on_hash_del,
+    .list_push = on_list_push,
+    .list_set = on_list_set,
+    .list_insert = on_list_insert,
+    .list_remove = on_list_remove,
+    .drop = on_drop,
+};
+
+/* ---- answering ---- */
+
+static void make_runnable(struct exec *e, struct doc *d)
+{
+    if (d->runnable || d->queue == NULL)
+        return;
+    if (e->nrunnable == e->runnable_cap) {
+        e->runnable_cap = e->runnable_cap ? e->runnable_cap * 2 : 64;
+        e->runnable = must(realloc(e->runnable, e->runnable_cap * sizeof(struct doc *)));
+    }
+    d->runnable = true;
+    e->runnable[e->nrunnable++] = d;
+}
+
+static void task_free(struct exec *e, struct task *t)
+{
+    call_clear(&t->call);
+    session_settle(t->session);
+    session_unref(t->session);
+    buf_free(&t->answer);
+    free(t->params);
+    free(t->links);
+    free(t);
+    e->ntasks--;
+}
+
+/* The last of the batches whose changes the call saw or made; 0: all of it is committed. */
+static uint64_t rides_on(const struct call *c)
+{
+    uint64_t last = 0;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (c->docs[i]->batch > last)
+            last = c->docs[i]->batch;
+    }
+    return last > lane_committed(c->exec->lane) ? last : 0;
+}
+
+static struct task *task_new(struct exec *e, struct call *c, struct session *s, uint64_t id)
+{
+    struct task *t = must(calloc(1, sizeof(*t)));
+    t->call = *c;
+    if (c->docs == &c->one_doc)
+        t->call.docs = &t->call.one_doc;
+    if (c->touched == &c->one_touched)
+        t->call.touched = &t->call.one_touched;
+    c->docs = NULL;
+    c->touched = NULL;
+    c->missing = NULL;
+    c->fixes = NULL;
+    c->nmissing = c->ntouched = c->nfixes = c->ndocs = 0;
+    t->session = session_ref(s);
+    t->id = id;
+    session_defer(s);
+    e->ntasks++;
+    return t;
+}
+
+static void answer(struct session *s, uint64_t id, bool refused, const struct fault *f,
+                   const struct buf *out)
+{
+    if (refused)
+        session_fault(s, id, f);
+    else
+        session_answer(s, id, out->data, out->len);
+}
+
+/* Corrects the numbers that turned out otherwise because somebody else wrote in between. */
+static void apply_fixes(struct task *t)
+{
+    struct buf fixed = BUF_INIT;
+    size_t at = 0;
+    bool any = false;
+    for (unsigned i = 0; i < t->call.nfixes; i++)
+        any = any || t->call.fixes[i].drift->by != 0;
+    if (!any)
+        return;
+    for (unsigned i = 0; i < t->call.nfixes; i++) {
+        const struct fix *f = &t->call.fixes[i];
+        buf_append(&fixed, t->answer.data + at, f->at - at);
+        pack_int(&fixed, f->value + f->drift->by);
+        at = f->at + f->len;
+    }
+    buf_append(&fixed, t->answer.data + at, t->answer.len - at);
+    buf_free(&t->answer);
+    t->answer = fixed;
+}
+
+static void on_settled(void *arg, struct waiter *w, const struct fault *fault, bool exact)
+{
+    struct exec *e = arg;
+    struct task *t = (struct task *)w;
+    struct fault f;
+    if (fault != NULL) {
+        session_fault(t->session, t->id, fault);
+        task_free(e, t);
+        return;
+    }
+    bool bad = false;
+    for (unsigned i = 0; i < t->call.ntouched && !bad; i++) {
+        bad = t->call.touched[i]->failed;
+        if (bad)
+            fault_set(&f, FAULT_CORRUPT,
+                      "%s: a Redis key of it holds something that rapyerd did not write; not all "
+                      "of the change could be applied", t->call.touched[i]->doc->key);
+    }
+    if (!bad && !exact && t->call.nfixes > 0) {
+        bad = true;
+        fault_set(&f, FAULT_UNKNOWN_OUTCOME,
+                  "the change is applied, but its answer was lost with the connection to Redis and "
+                  "another writer has changed the document since");
+    }
+    if (bad) {
+        session_fault(t->session, t->id, &f);
+    } else {
+        apply_fixes(t);
+        answer(t->session, t->id, t->refused, &t->call.fault, &t->answer);
+    }
+    task_free(e, t);
+}
+
+/* A run that ended with something to say: now, or with the batch it rides on. t is NULL for a
+ * request that never had to wait. */
+static void conclude(struct exec *e, struct call *c, struct task *t, struct session *s,
+                     uint64_t id, enum op_status st)
+{
+    uint64_t batch = rides_on(c);
+    bool refused = st == OP_REFUSED;
+    if (batch == 0) {
+        answer(s, id, refused, &c->fault, &e->scratch);
+        for (unsigned i = 0; i < c->ndocs; i++)
+            cache_release(e->cache, c->docs[i], lane_committed(e->lane));
+        if (t != NULL)
+            task_free(e, t);
+        return;
+    }
+    if (t == NULL)
+        t = task_new(e, c, s, id);
+    t->refused = refused;
+    if (!refused)
+        buf_append(&t->answer, e->scratch.data, e->scratch.len);
+    lane_attach(e->lane, batch, &t->waiter);
+}
+
+/* ---- running ---- */
+
+static enum op_status run(struct exec *e, struct call *c)
+{
+    struct cursor params = c->params;
+    call_reset(c);
+    buf_clear(&e->scratch);
+    if (e->scratch.cap > 1u << 20)
+        buf_shrink(&e->scratch, 1u << 16);
+    enum op_status st = c->method->run(c, &e->scratch);
+    c->params = params;
+    return st;
+}
+
+static bool bring(struct exec *e, struct doc *d, const struct missing *missing, unsigned n)
+{
+    if (d->loading || d->batch > lane_committed(e->lane))
+        return true; /* it becomes runnable when that is over */
+    cache_miss(e->cache);
+    return loader_load(e->loader, d, lane_epoch(e->lane), missing, n);
+}
+
+/* Has what is missing brought, or leaves the call waiting for what will make it runnable again
+ * (a commit, the link). -1: it cannot be brought. */
+static int fetch(struct exec *e, struct call *c)
+{
+    if (!lane_ready(e->lane))
+        return lane_admit(e->lane, &c->fault);
+    bool ok = true;
+    for (unsigned i = 0; i < c->ndocs && ok; i++) {
+        if (unfresh(e, c->docs[i]))
+            ok = bring(e, c->docs[i], NULL, 0);
+    }
+    for (unsigned i = 0, n; i < c->nmissing && ok; i += n) {
+        for (n = 1; i + n < c->nmissing && c->missing[i + n].doc == c->missing[i].doc; n++)
+            ;
+        ok = bring(e, c->missing[i].doc, &c->missing[i], n);
+    }
+    if (ok)
+        return 0;
+    return fault_set(&c->fault, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
+}
+
+static bool first_everywhere(const struct task *t)
+{
+    for (unsigned i = 0; i < t->call.ndocs; i++) {
+        if (t->call.docs[i]->queue != &t->links[i] || t->call.docs[i]->loading)
+            return false;
+    }
+    return true;
+}
+
+static void enqueue(struct exec *e, struct task *t)
+{
+    t->links = must(calloc(t->call.ndocs, sizeof(*t->links)));
+    for (unsigned i = 0; i < t->call.ndocs; i++) {
+        struct doc *d = t->call.docs[i];
+        t->links[i] = (struct task_link){.task = t, .doc = d};
+        if (d->tail != NULL)
+            d->tail->next = &t->links[i];
+        else
+            d->queue = &t->links[i];
+        d->tail = &t->links[i];
+    }
+    t->queued = true;
+    t->deadline = now_ms() + (int64_t)e->config->queue_time;
+    DL_APPEND(e->waiting, t);
+}
+
+static void dequeue(struct exec *e, struct task *t)
+{
+    for (unsigned i = 0; i < t->call.ndocs; i++) {
+        struct doc *d = t->call.docs[i];
+        struct task_link **at = &d->queue, *before = NULL;
+        while (*at != &t->links[i]) {
+            before = *at;
+            at = &before->next;
+        }
+        *at = t->links[i].next;
+        if (d->tail == &t->links[i])
+            d->tail = before;
+        make_runnable(e, d);
+    }
+    DL_DELETE(e->waiting, t);
+    t->queued = false;
+}
+
+static void run_task(struct exec *e, struct task *t)
+{
+    struct fault f;
+    enum op_status st = run(e, &t->call);
+    if (st == OP_NEEDS && ++t->runs > RUNS_MAX) {
+        fault_set(&f, FAULT_BUSY, "%s changes too often to be read", t->call.docs[0]->key);
+        t->call.fault = f;
+        st = OP_REFUSED;
+    }
+    if (st == OP_NEEDS && fetch(e, &t->call) < 0)
+        st = OP_REFUSED;
+    if (st == OP_NEEDS)
+        return;
+    dequeue(e, t);
+    conclude(e, &t->call, t, t->session, t->id, st);
+}
+
+static void run_runnable(struct exec *e)
+{
+    if (e->running)
+        return;
+    e->running = true;
+    while (e->nrunnable > 0) {
+        struct doc *d = e->runnable[--e->nrunnable];
+        d->runnable = false;
+        struct task_link *head = d->queue;
+        while (head != NULL && !d->loading && first_everywhere(head->task)) {
+            run_task(e, head->task);
+            if (d->queue == head)
+                break; /* it waits */
+            head = d->queue;
+        }
+        if (d->queue == NULL)
+            cache_release(e->cache, d, lane_committed(e->lane));
+    }
+    e->running = false;
+}
+
+void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg)
+{
+    struct call c = {.exec = e, .method = m, .params = msg->params, .nparams = msg->nparams};
+    bool busy = false;
+    int rc = m->docs(&c, &c.fault);
+    c.params = msg->params;
+    for (unsigned i = 0; i < c.ndocs; i++)
+        busy = busy || c.docs[i]->queue != NULL || c.docs[i]->loading;
+    enum op_status st = OP_NEEDS;
+    if (rc < 0) {
+        session_fault(s, msg->id, &c.fault);
+        for (unsigned i = 0; i < c.ndocs; i++)
+            cache_release(e->cache, c.docs[i], lane_committed(e->lane));
+        call_clear(&c);
+        return;
+    }
+    if (!busy) {
+        st = run(e, &c);
+        if (st == OP_NEEDS && fetch(e, &c) < 0)
+            st = OP_REFUSED;
+    }
+    if (st != OP_NEEDS) {
+        if (st == OP_DONE)
+            cache_hit(e->cache);
+        conclude(e, &c, NULL, s, msg->id, st);
+        call_clear(&c);
+        return;
+    }
+    struct task *t = task_new(e, &c, s, msg->id);
+    t->params_len = (size_t)(msg->params.end - msg->params.at);
+    t->params = must(malloc(t->params_len + 1));
+    memcpy(t->params, msg->params.at, t->params_len);
+    t->call.params = cursor_of(t->params, t->params_len);
+    enqueue(e, t);
+}
+
+/* ---- what makes documents runnable ---- */
+
+static void on_batch(void *arg, struct batch *b, const struct fault *fault)
+{
+    struct exec *e = arg;
+    for (struct batch_doc *bd = batch_docs(b); bd != NULL; bd = bd->next) {
+        struct doc *d = bd->doc;
+        if (d->batch == batch_number(b))
+            d->staged = NULL;
+        if (fault != NULL || bd->failed || bd->version.by != 0) {
+            if (bd->version.by != 0)
+                log_debug("%s was changed by another writer", d->key);
+            doc_forget(d);
+        }
+        make_runnable(e, d);
+        cache_release(e->cache, d, lane_committed(e->lane));
+    }
+    run_runnable(e);
+    cache_trim(e->cache, lane_committed(e->lane));
+}
+
+static void on_loaded(void *arg, struct doc *d, const struct fault *fault)
+{
+    struct exec *e = arg;
+    if (fault != NULL && d->queue != NULL) {
+        struct task *t = d->queue->task;
+        t->call.fault = *fault;
+        dequeue(e, t);
+        conclude(e, &t->call, t, t->session, t->id, OP_REFUSED);
+    }
+    make_runnable(e, d);
+    cache_release(e->cache, d, lane_committed(e->lane));
+    run_runnable(e);
+    cache_trim(e->cache, lane_committed(e->lane));
+}
+
+static void wake_all(struct exec *e)
+{
+    for (struct task *t = e->waiting; t != NULL; t = t->next) {
+        for (unsigned i = 0; i < t->call.ndocs; i++)
+            make_runnable(e, t->call.docs[i]);
+    }
+    run_runnable(e);
+}
+
+static void on_lane_ready(void *arg)
+{
+    struct exec *e = arg;
+    wake_all(e);
+    e->on_ready(e->arg);
+}
+
+static void on_lane_down(void *arg)
+{
+    struct exec *e = arg;
+    e->on_down(e->arg);
+}
+
+/* Requests that wait for the link for too long are told so. */
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct exec *e = arg;
+    int64_t now = now_ms();
+    struct fault f;
+    if (lane_ready(e->lane))
+        return;
+    while (e->waiting != NULL && e->waiting->deadline <= now) {
+        struct task *t = e->waiting;
+        fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
+        dequeue(e, t);
+        session_fault(t->session, t->id, &f);
+        task_free(e, t);
+    }
+    run_runnable(e);
+}
+
+/* ---- */
+
+struct exec *exec_new(struct event_base *base, const struct config *config, struct schema *schema,
+                      const char *id)
+{
+    static const struct lane_callbacks lane_cb = {.on_settled = on_settled,
+                                                  .on_batch = on_batch,
+                                                  .on_ready = on_lane_ready,
+                                                  .on_down = on_lane_down};
+    struct exec *e = must(calloc(1, sizeof(*e)));
+    e->config = config;
+    e->schema = schema;
+    e->cache = cache_new(config->cache_memory);
+    e->lane = lane_new(base, config, id, &lane_cb, e);
+    e->loader = loader_new(lane_upstream(e->lane), config->key_prefix, on_loaded, e);
+    e->tick = event_new(base, -1, EV_PERSIST, on_tick, e);
+    struct timeval tick = {.tv_usec = 100000};
+    event_add(e->tick, &tick);
+    return e;
+}
+
+void exec_free(struct exec *e)
+{
+    e->running = true; /* nothing runs any more */
+    lane_free(e->lane);
+    while (e->waiting != NULL) {
+        struct task *t = e->waiting;
+        DL_DELETE(e->waiting, t);
+        task_free(e, t);
+    }
+    loader_free(e->loader);
+    cache_free(e->cache);
+    event_free(e->tick);
+    buf_free(&e->scratch);
+    buf_free(&raw);
+    free(e->runnable);
+    free(e);
+}
+
+void exec_start(struct exec *e, void (*on_ready)(void *arg), void (*on_down)(void *arg), void *arg)
+{
+    e->on_ready = on_ready;
+    e->on_down = on_down;
+    e->arg = arg;
+    lane_start(e->lane);
+}
+
+struct lane *exec_lane(const struct exec *e)
+{
+    return e->lane;
+}
+
+struct cache *exec_cache(const struct exec *e)
+{
+    return e->cache;
+}
+
+const struct config *exec_config(const struct exec *e)
+{
+    return e->config;
+}
+
+struct schema *exec_schema(const struct exec *e)
+{
+    return e->schema;
+}
+
+unsigned exec_waiting(const struct exec *e)
+{
+    return e->ntasks;
+}

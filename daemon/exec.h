@@ -1,0 +1,108 @@
+/* exec: carries out requests on documents, in order per document.
+ *
+ *   request ──► its documents' queues ──► run ──┬─ needs something ─► load, or wait, run again
+ *                (skipped when nobody waits)    ├─ saw only committed state ─► answer now
+ *                                               └─ saw staged changes ─► answer with that batch
+ *
+ * A request runs when it is first in the queue of each of its documents. It runs against the
+ * tree, which holds all staged changes; so one order is fixed here, and an answer is released
+ * when Redis has all that it is based upon. A request that needs something is run again from
+ * its beginning once that is there: until it succeeds it changes nothing.
+ */
+#ifndef RAPYERD_EXEC_H
+#define RAPYERD_EXEC_H
+
+#include "daemon/lane.h"
+#include "daemon/loader.h"
+#include "daemon/session.h"
+#include "protocol/op.h"
+
+struct exec;
+struct call;
+
+/* A method on documents. */
+struct method {
+    const char *name;
+    /* Names the documents: call_doc for each. Runs once. -1: refused. */
+    int (*docs)(struct call *c, struct fault *f);
+    /* Appends the result, one value. Runs each time something that was missing has come. */
+    enum op_status (*run)(struct call *c, struct buf *out);
+    const void *arg; /* for both, in call_arg */
+};
+
+/* A number in an answer that depends on what Redis says in the end. */
+struct fix {
+    const struct drift *drift;
+    uint32_t at, len; /* where in the answer it is packed */
+    int64_t value;
+};
+
+struct call {
+    struct exec *exec;
+    const struct method *method;
+    struct cursor params; /* behind the array head, at its beginning in each run */
+    uint32_t nparams;
+    struct doc **docs;
+    unsigned ndocs, docs_cap;
+    struct doc *one_doc;
+    struct fault fault;
+    bool checked; /* {fresh: true} has asked Redis */
+    /* Of one run: */
+    struct missing *missing; /* grouped by document */
+    unsigned nmissing, missing_cap;
+    struct doc *missing_doc; /* the one that reports */
+    struct batch_doc **touched;
+    unsigned ntouched, touched_cap;
+    struct batch_doc *one_touched;
+    struct fix *fixes;
+    unsigned nfixes, fixes_cap;
+};
+
+struct exec *exec_new(struct event_base *base, const struct config *config, struct schema *schema,
+                      const char *id);
+void exec_free(struct exec *e);
+void exec_start(struct exec *e, void (*on_ready)(void *arg), void (*on_down)(void *arg), void *arg);
+struct lane *exec_lane(const struct exec *e);
+struct cache *exec_cache(const struct exec *e);
+const struct config *exec_config(const struct exec *e);
+struct schema *exec_schema(const struct exec *e);
+unsigned exec_waiting(const struct exec *e); /* requests not answered yet */
+
+/* Takes a request; it is answered exactly once. */
+void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg);
+
+/* ---- for methods ---- */
+
+/* Adds the document of a key to the call and gives it back, or NULL: BAD_KEY, UNKNOWN_MODEL. The
+ * same key twice gives the same document, listed once. */
+struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *f);
+/* The i-th distinct document. */
+static inline struct doc *call_doc_at(struct call *c, unsigned i)
+{
+    return c->docs[i];
+}
+/* Knows whether the document is there, and it is fresh; OP_NEEDS otherwise. Expired documents
+ * are ABSENT. */
+enum op_status call_known(struct call *c, struct doc *d);
+/* As call_known, and OP_REFUSED with NOT_FOUND when there is none. */
+enum op_status call_present(struct call *c, struct doc *d);
+/* Where tree code reports what is not loaded of d. */
+struct needs call_needs(struct call *c, struct doc *d);
+/* The document's part of the gathering batch. The first time in a run its version goes up. */
+struct batch_doc *call_stage(struct call *c, struct doc *d);
+bool call_touches(const struct call *c, const struct doc *d);
+/* Packs a document's version as a result; when the call changes it, as of then. */
+void call_pack_version(struct call *c, struct doc *d, struct buf *out);
+/* A number of the answer, packed at out[at..], that `drift` may correct. */
+void call_fix(struct call *c, const struct drift *drift, size_t at, const struct buf *out);
+/* Effects of tree changes on d; arg is a struct call_effects. */
+struct call_effects {
+    struct call *call;
+    struct doc *doc;
+    const struct drift *drift; /* of the last number told */
+    char suffix[64];           /* of the pushes, when all were to one list */
+    bool told;
+};
+extern const struct effects call_effects;
+
+#endif

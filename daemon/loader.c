@@ -1,0 +1,601 @@
+/* loader: see loader.h. */
+#include "daemon/loader.h"
+#include "daemon/layout.h"
+#include "protocol/cursor.h"
+#include "protocol/path.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/time.h>
+
+#define ATTEMPTS_MAX 8 /* of reading a document that others keep changing */
+
+struct loader {
+    struct upstream *up;
+    const char *prefix;
+    loader_done_fn *done;
+    void *arg;
+};
+
+/* Elements of one container that wait for the second round. */
+struct target {
+    struct cell *cell;
+    const struct type *type;
+    char *suffix;
+    size_t suffix_len;
+    char **keys;             /* of a dict: the keys */
+    size_t *key_lens;
+    struct record **records; /* with their pks; taken over by the container at the end */
+    size_t nrecords;
+};
+
+struct load {
+    struct loader *loader;
+    struct doc *doc;
+    uint32_t epoch;
+    unsigned commands; /* sent in this round, MULTI and EXEC included */
+    unsigned attempts;
+    bool (*next)(struct load *l, redisReply *exec, struct fault *f); /* false: finished */
+    struct target *targets;
+    unsigned ntargets;
+    struct buf resp;
+};
+
+static void targets_free(struct load *l)
+{
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        struct target *t = &l->targets[i];
+        for (size_t j = 0; j < t->nrecords; j++) {
+            record_free(t->records[j]);
+            if (t->keys != NULL)
+                free(t->keys[j]);
+        }
+        free(t->records);
+        free(t->keys);
+        free(t->key_lens);
+        free(t->suffix);
+    }
+    free(l->targets);
+    l->targets = NULL;
+    l->ntargets = 0;
+}
+
+static void finish(struct load *l, const struct fault *fault)
+{
+    struct loader *loader = l->loader;
+    struct doc *d = l->doc;
+    if (fault != NULL)
+        doc_forget(d);
+    d->loading = false;
+    targets_free(l);
+    buf_free(&l->resp);
+    free(l);
+    loader->done(loader->arg, d, fault);
+}
+
+/* ---- a round ---- */
+
+static void round_begin(struct load *l)
+{
+    buf_clear(&l->resp);
+    l->commands = 1;
+    resp_words(&l->resp, "MULTI", NULL);
+}
+
+static void ask(struct load *l, const char *suffix, size_t suffix_len, const char *command,
+                const char *a, const char *b)
+{
+    struct buf key = BUF_INIT;
+    layout_key(&key, l->loader->prefix, l->doc->key, l->doc->key_len, suffix, suffix_len);
+    const char *argv[] = {command, (char *)key.data, a, b};
+    size_t len[] = {strlen(command), key.len, a ? strlen(a) : 0, b ? strlen(b) : 0};
+    resp_command(&l->resp, 2 + (a != NULL) + (b != NULL), argv, len);
+    buf_free(&key);
+    l->commands++;
+}
+
+static void on_round(void *arg, unsigned index, redisReply *reply)
+{
+    struct load *l = arg;
+    struct fault f;
+    if (reply == NULL) {
+        fault_set(&f, FAULT_UNAVAILABLE, "the connection to Redis was lost while %s was read",
+                  l->doc->key);
+        finish(l, &f);
+        return;
+    }
+    if (index + 1 < l->commands)
+        return;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != l->commands - 2) {
+        fault_set(&f, FAULT_UNAVAILABLE, "Redis would not let %s be read: %s", l->doc->key,
+                  reply->type == REDIS_REPLY_ERROR ? reply->str : "no EXEC reply");
+        finish(l, &f);
+        return;
+    }
+    f.code = FAULT_NONE;
+    if (!l->next(l, reply, &f))
+        finish(l, f.code == FAULT_NONE ? NULL : &f);
+}
+
+/* True when the round is on its way. */
+static bool round_send(struct load *l, bool (*next)(struct load *, redisReply *, struct fault *))
+{
+    resp_words(&l->resp, "EXEC", NULL);
+    l->commands++;
+    l->next = next;
+    return upstream_send(l->loader->up, l->resp.data, l->resp.len, l->commands, on_round, l);
+}
+
+static bool round_send_or(struct load *l, bool (*next)(struct load *, redisReply *, struct fault *),
+                          struct fault *f)
+{
+    if (round_send(l, next))
+        return true;
+    fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
+    return false;
+}
+
+/* ---- records ---- */
+
+/* Calls visit for each container of a record and of the inline records in it, with its suffix. */
+static void each_container(struct record *r, const char *suffix, const char *prefix,
+                           void (*visit)(void *arg, struct cell *c, const struct type *t,
+                                         const char *suffix, size_t len),
+                           void *arg)
+{
+    for (uint32_t i = 0; i < r->nslots; i++) {
+        const struct field *f = &r->model->fields[i];
+        char name[1024];
+        int n;
+        if (f->type->kind == TYPE_LIST || f->type->kind == TYPE_DICT) {
+            n = snprintf(name, sizeof(name), "%s/%s%s", suffix, prefix, f->name);
+            visit(arg, &r->slots[i], f->type, name, (size_t)n);
+        } else if (type_atomic(f->type)) {
+            snprintf(name, sizeof(name), "%s%s.", prefix, f->name);
+            each_container(r->slots[i].record, suffix, name, visit, arg);
+        }
+    }
+}
+
+static void ask_length(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                       size_t len)
+{
+    (void)c;
+    ask(arg, suffix, len, t->kind == TYPE_LIST ? "LLEN" : "HLEN", NULL, NULL);
+}
+
+struct lengths {
+    struct load *load;
+    redisReply **at;
+    struct fault *fault;
+    bool bad;
+};
+
+static const char *kind_of(const struct type *t)
+{
+    return t->kind == TYPE_LIST ? "list" : "hash";
+}
+
+static void take_length(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                        size_t len)
+{
+    struct lengths *w = arg;
+    const redisReply *r = *w->at++;
+    if (w->bad)
+        return;
+    if (r->type != REDIS_REPLY_INTEGER) {
+        w->bad = true;
+        fault_set(w->fault, FAULT_CORRUPT,
+                  "%s: the Redis key %s:{%s}%.*s should be a %s, but another program put something "
+                  "else there; remove that key", w->load->doc->key, w->load->loader->prefix,
+                  w->load->doc->key, (int)len, suffix, kind_of(t));
+        return;
+    }
+    if (r->integer == 0)
+        return;
+    if (t->kind == TYPE_LIST)
+        list_unload(c->list, (size_t)r->integer);
+    else
+        dict_unload(c->dict, (size_t)r->integer);
+}
+
+static int take_lengths(struct load *l, struct record *rec, const char *suffix, redisReply **at,
+                        struct fault *f)
+{
+    struct lengths w = {.load = l, .at = at, .fault = f};
+    each_container(rec, suffix, "", take_length, &w);
+    return w.bad ? -1 : 0;
+}
+
+/* Puts one hash field where it belongs; fields the model does not have are not ours to judge. */
+static int take_field(struct load *l, struct record *r, const char *name, size_t len,
+                      const redisReply *value, const char *suffix, struct fault *f)
+{
+    const char *whole = name;
+    size_t whole_len = len;
+    for (;;) {
+        const char *dot = memchr(name, '.', len);
+        size_t n = dot != NULL ? (size_t)(dot - name) : len;
+        int i = model_field(r->model, name, n);
+        struct cell *slot = i < 0 ? NULL : record_slot(r, (uint32_t)i);
+        if (slot == NULL)
+            return 0;
+        if (dot != NULL) {
+            if (slot->kind != CELL_RECORD)
+                return 0;
+            r = slot->record;
+            len -= n + 1;
+            name = dot + 1;
+            continue;
+        }
+        const struct type *t = r->model->fields[i].type;
+        if (type_atomic(t) || t->kind == TYPE_LIST || t->kind == TYPE_DICT)
+            return 0;
+        struct fault why;
+        struct cell c = {0};
+        if (value->type != REDIS_REPLY_STRING ||
+            layout_parse(t, value->str, value->len, &c, &why) < 0)
+            return fault_set(f, FAULT_CORRUPT, "%s%s%s: field %.*s: %s", l->doc->key,
+                             suffix[0] ? " at " : "", suffix, (int)whole_len, whole, why.text);
+        cell_free(slot);
+        *slot = c;
+        return 0;
+    }
+}
+
+static int take_hash(struct load *l, struct record *r, const redisReply *hash, const char *suffix,
+                     struct fault *f)
+{
+    if (hash->type != REDIS_REPLY_ARRAY)
+        return fault_set(f, FAULT_CORRUPT,
+                         "%s: the Redis key %s:{%s}%s should be a hash, but another program put "
+                         "something else there; remove that key", l->doc->key, l->loader->prefix,
+                         l->doc->key, suffix);
+    for (size_t i = 0; i + 1 < hash->elements; i += 2) {
+        const redisReply *name = hash->element[i];
+        if (name->len > 0 && name->str[0] == '@')
+            continue;
+        if (take_field(l, r, name->str, name->len, hash->element[i + 1], suffix, f) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- the root ---- */
+
+static bool find_version(const redisReply *hash, int64_t *version)
+{
+    for (size_t i = 0; i + 1 < hash->elements; i += 2) {
+        if (hash->element[i]->len == 2 && memcmp(hash->element[i]->str, "@v", 2) == 0) {
+            *version = strtoll(hash->element[i + 1]->str, NULL, 10);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool on_root(struct load *l, redisReply *exec, struct fault *f)
+{
+    struct doc *d = l->doc;
+    const redisReply *hash = exec->element[0], *ttl = exec->element[1];
+    struct record *root = record_new(d->model);
+    if (hash->type == REDIS_REPLY_ARRAY && hash->elements == 0) {
+        record_free(root);
+        d->state = DOC_ABSENT;
+        d->epoch = l->epoch;
+        return false;
+    }
+    if (take_hash(l, root, hash, "", f) < 0 ||
+        take_lengths(l, root, "", &exec->element[2], f) < 0) {
+        record_free(root);
+        return false;
+    }
+    if (!find_version(hash, &d->version)) {
+        record_free(root);
+        fault_set(f, FAULT_CORRUPT, "%s: its hash has no @v: it was not written by rapyerd",
+                  d->key);
+        return false;
+    }
+    struct timeval now;
+    gettimeofday(&now, NULL);
+    d->expires = ttl->type == REDIS_REPLY_INTEGER && ttl->integer > 0
+                     ? (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000 + ttl->integer
+                     : 0;
+    d->root = root;
+    d->state = DOC_PRESENT;
+    d->epoch = l->epoch;
+    return false;
+}
+
+static bool ask_root(struct load *l)
+{
+    /* The containers that there may be are known by the model alone. */
+    struct record *shape = record_new(l->doc->model);
+    doc_forget(l->doc);
+    round_begin(l);
+    ask(l, "", 0, "HGETALL", NULL, NULL);
+    ask(l, "", 0, "PTTL", NULL, NULL);
+    each_container(shape, "", "", ask_length, l);
+    record_free(shape);
+    return round_send(l, on_root);
+}
+
+/* The version as HGET told it; someone else's write means reading all of it again. */
+static bool same_version(struct load *l, const redisReply *v, bool *again, struct fault *f)
+{
+    *again = false;
+    bool same = l->doc->state == DOC_PRESENT
+                    ? v->type == REDIS_REPLY_STRING && strtoll(v->str, NULL, 10) == l->doc->version
+                    : v->type == REDIS_REPLY_NIL;
+    if (same)
+        return true;
+    targets_free(l);
+    if (++l->attempts >= ATTEMPTS_MAX) {
+        fault_set(f, FAULT_BUSY, "%s was changed by others each time it was read; try again",
+                  l->doc->key);
+        return false;
+    }
+    *again = ask_root(l);
+    if (!*again)
+        fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
+    return false;
+}
+
+static bool on_check(struct load *l, redisReply *exec, struct fault *f)
+{
+    bool again;
+    if (!same_version(l, exec->element[0], &again, f))
+        return again;
+    l->doc->epoch = l->epoch;
+    return false;
+}
+
+/* ---- containers ---- */
+
+static int corrupt_container(struct load *l, const struct target *t, const char *why,
+                             struct fault *f)
+{
+    return fault_set(f, FAULT_CORRUPT, "%s: the Redis key %s:{%s}%.*s: %s", l->doc->key,
+                     l->loader->prefix, l->doc->key, (int)t->suffix_len, t->suffix, why);
+}
+
+static int take_values(struct load *l, struct target *t, const redisReply *r, struct fault *f)
+{
+    bool list = t->type->kind == TYPE_LIST;
+    struct fault why;
+    if (list) {
+        list_set_loaded(t->cell->list);
+        list_reserve(t->cell->list, r->elements);
+    } else {
+        dict_set_loaded(t->cell->dict);
+        dict_reserve(t->cell->dict, r->elements / 2);
+    }
+    for (size_t i = 0; i < r->elements; i += list ? 1 : 2) {
+        const redisReply *v = r->element[list ? i : i + 1], *k = r->element[i];
+        struct cell c = {0};
+        if (v->type != REDIS_REPLY_STRING || layout_parse(t->type->of, v->str, v->len, &c, &why) < 0)
+            return corrupt_container(l, t, why.text, f);
+        if (list) {
+            list_insert(t->cell->list, i, c);
+        } else if (!utf8_valid(k->str, k->len)) {
+            cell_free(&c);
+            return corrupt_container(l, t, "a key in it is not UTF-8", f);
+        } else {
+            struct cell old = dict_put(t->cell->dict, k->str, k->len, c);
+            cell_free(&old);
+        }
+    }
+    return 0;
+}
+
+/* The pks of atomic elements; their content comes with the next round. */
+static int take_pks(struct load *l, struct target *t, const redisReply *r, struct fault *f)
+{
+    bool list = t->type->kind == TYPE_LIST;
+    size_t n = list ? r->elements : r->elements / 2;
+    t->records = calloc(n + 1, sizeof(*t->records));
+    t->keys = list ? NULL : calloc(n + 1, sizeof(*t->keys));
+    t->key_lens = list ? NULL : calloc(n + 1, sizeof(*t->key_lens));
+    if (t->records == NULL || (!list && (t->keys == NULL || t->key_lens == NULL)))
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        const redisReply *pk = r->element[list ? i : 2 * i + 1];
+        struct fault why;
+        if (pk->type != REDIS_REPLY_STRING || pk_check(pk->str, pk->len, &why) < 0)
+            return corrupt_container(l, t, "it should hold pks, and holds something else", f);
+        t->records[i] = record_new(t->type->of->model);
+        t->records[i]->pk = cell_str(pk->str, pk->len);
+        if (!list) {
+            const redisReply *k = r->element[2 * i];
+            t->keys[i] = malloc(k->len + 1);
+            if (t->keys[i] == NULL)
+                abort();
+            memcpy(t->keys[i], k->str, k->len);
+            t->key_lens[i] = k->len;
+        }
+        t->nrecords = i + 1;
+    }
+    return 0;
+}
+
+static const char *element_suffix(const struct target *t, size_t i, struct buf *out)
+{
+    const char *pk;
+    size_t len;
+    buf_clear(out);
+    buf_append(out, t->suffix, t->suffix_len);
+    buf_append(out, "/", 1);
+    if (cell_get_str(&t->records[i]->pk, &pk, &len) == 0)
+        buf_append(out, pk, len);
+    buf_append(out, "", 1);
+    return (const char *)out->data;
+}
+
+/* How many containers a record of this model has below it, inline ones included. */
+static unsigned containers_of(const struct model *m)
+{
+    unsigned n = 0;
+    for (uint32_t i = 0; i < m->nfields; i++) {
+        const struct type *t = m->fields[i].type;
+        if (t->kind == TYPE_LIST || t->kind == TYPE_DICT)
+            n++;
+        else if (type_atomic(t))
+            n += containers_of(t->model);
+    }
+    return n;
+}
+
+static void install_records(struct target *t)
+{
+    if (t->type->kind == TYPE_LIST) {
+        list_set_loaded(t->cell->list);
+        list_reserve(t->cell->list, t->nrecords);
+    } else {
+        dict_set_loaded(t->cell->dict);
+    }
+    for (size_t i = 0; i < t->nrecords; i++) {
+        struct cell c = {.record = t->records[i]};
+        c.kind = CELL_RECORD;
+        t->records[i] = NULL;
+        if (t->type->kind == TYPE_LIST) {
+            list_insert(t->cell->list, i, c);
+        } else {
+            struct cell old = dict_put(t->cell->dict, t->keys[i], t->key_lens[i], c);
+            cell_free(&old);
+        }
+    }
+}
+
+static bool on_elements(struct load *l, redisReply *exec, struct fault *f)
+{
+    bool again;
+    if (!same_version(l, exec->element[0], &again, f))
+        return again;
+    redisReply **at = &exec->element[1];
+    struct buf suffix = BUF_INIT;
+    int rc = 0;
+    for (unsigned i = 0; i < l->ntargets && rc == 0; i++) {
+        struct target *t = &l->targets[i];
+        for (size_t j = 0; j < t->nrecords && rc == 0; j++) {
+            const char *s = element_suffix(t, j, &suffix);
+            rc = take_hash(l, t->records[j], *at++, s, f);
+            if (rc == 0)
+                rc = take_lengths(l, t->records[j], s, at, f);
+            at += containers_of(t->records[j]->model);
+        }
+    }
+    for (unsigned i = 0; i < l->ntargets && rc == 0; i++) {
+        if (type_atomic(l->targets[i].type->of))
+            install_records(&l->targets[i]);
+    }
+    buf_free(&suffix);
+    return false;
+}
+
+static bool ask_elements(struct load *l, struct fault *f)
+{
+    struct buf suffix = BUF_INIT;
+    round_begin(l);
+    ask(l, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        struct target *t = &l->targets[i];
+        for (size_t j = 0; j < t->nrecords; j++) {
+            const char *s = element_suffix(t, j, &suffix);
+            ask(l, s, strlen(s), "HGETALL", NULL, NULL);
+            each_container(t->records[j], s, "", ask_length, l);
+        }
+    }
+    buf_free(&suffix);
+    return round_send_or(l, on_elements, f);
+}
+
+static bool on_containers(struct load *l, redisReply *exec, struct fault *f)
+{
+    bool again, more = false;
+    if (!same_version(l, exec->element[0], &again, f))
+        return again;
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        struct target *t = &l->targets[i];
+        const redisReply *r = exec->element[i + 1];
+        if (r->type != REDIS_REPLY_ARRAY) {
+            char why[96];
+            snprintf(why, sizeof(why), "it should be a %s, but another program put something "
+                     "else there; remove it", kind_of(t->type));
+            corrupt_container(l, t, why, f);
+            return false;
+        }
+        bool atomic = type_atomic(t->type->of);
+        if ((atomic ? take_pks(l, t, r, f) : take_values(l, t, r, f)) < 0)
+            return false;
+        more = more || atomic;
+    }
+    return more && ask_elements(l, f);
+}
+
+static bool ask_containers(struct load *l)
+{
+    round_begin(l);
+    ask(l, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        struct target *t = &l->targets[i];
+        if (t->type->kind == TYPE_LIST)
+            ask(l, t->suffix, t->suffix_len, "LRANGE", "0", "-1");
+        else
+            ask(l, t->suffix, t->suffix_len, "HGETALL", NULL, NULL);
+    }
+    return round_send(l, on_containers);
+}
+
+/* ---- */
+
+struct loader *loader_new(struct upstream *up, const char *prefix, loader_done_fn *done, void *arg)
+{
+    struct loader *l = tree_alloc(sizeof(*l));
+    *l = (struct loader){.up = up, .prefix = prefix, .done = done, .arg = arg};
+    return l;
+}
+
+void loader_free(struct loader *l)
+{
+    tree_free(l);
+}
+
+bool loader_load(struct loader *loader, struct doc *d, uint32_t epoch,
+                 const struct missing *missing, unsigned n)
+{
+    if (upstream_state(loader->up) != UPSTREAM_UP)
+        return false;
+    struct load *l = calloc(1, sizeof(*l));
+    if (l == NULL)
+        abort();
+    l->loader = loader;
+    l->doc = d;
+    l->epoch = epoch;
+    bool sent;
+    d->loading = true;
+    if (d->state == DOC_UNKNOWN) {
+        sent = ask_root(l);
+    } else if (d->epoch != epoch) {
+        round_begin(l);
+        ask(l, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
+        sent = round_send(l, on_check);
+    } else {
+        l->targets = calloc(n, sizeof(*l->targets));
+        if (l->targets == NULL)
+            abort();
+        for (unsigned i = 0; i < n; i++) {
+            l->targets[i].cell = missing[i].cell;
+            l->targets[i].type = missing[i].type;
+            l->targets[i].suffix = strndup(missing[i].suffix, missing[i].suffix_len);
+            l->targets[i].suffix_len = missing[i].suffix_len;
+        }
+        l->ntargets = n;
+        sent = ask_containers(l);
+    }
+    if (!sent) {
+        d->loading = false;
+        targets_free(l);
+        buf_free(&l->resp);
+        free(l);
+    }
+    return sent;
+}

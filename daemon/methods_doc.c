@@ -1,0 +1,558 @@
+/* methods_doc: whole documents: save, insert, get, delete, and what is known about them. */
+#include "daemon/layout.h"
+#include "daemon/methods.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <uuid/uuid.h>
+
+static int doc_param(struct call *c, struct fault *f)
+{
+    const char *key;
+    size_t len;
+    if (params_str(&c->params, "the key", &key, &len, f) < 0)
+        return -1;
+    return call_doc(c, key, len, f) != NULL ? 0 : -1;
+}
+
+/* The document of the key at the cursor; docs() has seen that it is good. */
+static struct doc *doc_of(struct call *c, struct cursor *in)
+{
+    const char *key = "";
+    size_t len = 0;
+    struct fault f;
+    if (cursor_str(in, &key, &len) < 0)
+        return NULL;
+    return call_doc(c, key, len, &f);
+}
+
+/* ---- writing whole documents ---- */
+
+static void drop_field(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                       size_t field_len)
+{
+    call_effects.hash_del(arg, suffix, suffix_len, field, field_len);
+}
+
+static void drop_key(void *arg, const char *suffix, size_t suffix_len)
+{
+    /* The root hash stays for its version; its fields go one by one. */
+    if (suffix_len > 0)
+        call_effects.drop(arg, suffix, suffix_len);
+}
+
+static void drop_fields(struct call_effects *e, const struct record *r, const char *prefix)
+{
+    for (uint32_t i = 0; i < r->nslots; i++) {
+        const struct field *f = &r->model->fields[i];
+        char name[1024];
+        int n = snprintf(name, sizeof(name), "%s%s", prefix, f->name);
+        if (cell_is_value(&r->slots[i])) {
+            drop_field(e, "", 0, name, (size_t)n);
+        } else if (type_atomic(f->type)) {
+            snprintf(name, sizeof(name), "%s%s.", prefix, f->name);
+            drop_fields(e, r->slots[i].record, name);
+        }
+    }
+}
+
+static const struct effects drop_content = {.drop = drop_key, .hash_del = drop_field};
+
+/* Puts a tree that was built into the document's place, new or not. */
+static void replace(struct call *c, struct doc *d, struct record *root)
+{
+    struct call_effects e = {.call = c, .doc = d};
+    struct batch *b = lane_batch(exec_lane(c->exec));
+    bool fresh = d->state == DOC_ABSENT;
+    int64_t now = unix_ms();
+    d->expires = d->model->ttl > 0 ? now + d->model->ttl * 1000 : 0;
+    if (fresh) {
+        /* Versions begin at the clock: a document that is deleted and made again never comes
+         * back to a version somebody may remember. */
+        d->version = now - 1;
+        struct batch_doc *bd = call_stage(c, d);
+        batch_bump(b, bd, now - 1);
+    } else {
+        struct needs none = call_needs(c, d);
+        record_drop(d->root, "", "", &none, &drop_content, &e);
+        drop_fields(&e, d->root, "");
+        record_free(d->root);
+    }
+    struct batch_doc *bd = call_stage(c, d);
+    char revision[16];
+    int n = snprintf(revision, sizeof(revision), "%u", d->model->revision);
+    batch_hash_set(b, bd, "", 0, LAYOUT_SCHEMA_FIELD, 2, revision, (size_t)n);
+    if (d->expires == 0 && !fresh)
+        batch_expire(b, bd, "", 0);
+    d->root = root;
+    d->state = DOC_PRESENT;
+    d->epoch = lane_epoch(exec_lane(c->exec));
+    record_emit(root, "", "", &call_effects, &e);
+}
+
+static int build(struct call *c, struct doc *d, struct cursor *in, struct record **root)
+{
+    size_t pk_len;
+    const char *pk = doc_pk(d, &pk_len);
+    return record_build(d->model, RECORD_ROOT, pk, pk_len, in, "", root, &c->fault);
+}
+
+static void pack_saved(struct call *c, struct doc *d, struct buf *out)
+{
+    pack_map(out, 2);
+    pack_cstr(out, "key");
+    pack_str(out, d->key, d->key_len);
+    pack_cstr(out, "version");
+    call_pack_version(c, d, out);
+}
+
+static int save_docs(struct call *c, struct fault *f)
+{
+    if (params_count(c, 2, 2, "[key, map]", f) < 0)
+        return -1;
+    return doc_param(c, f);
+}
+
+static enum op_status save_run(struct call *c, struct buf *out)
+{
+    struct doc *d = call_doc_at(c, 0);
+    struct record *root;
+    enum op_status st = call_known(c, d);
+    if (st == OP_DONE && d->state == DOC_PRESENT)
+        st = doc_keys_known(c, d);
+    if (st != OP_DONE)
+        return st;
+    if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
+        return OP_REFUSED;
+    cursor_skip(&c->params);
+    if (build(c, d, &c->params, &root) < 0)
+        return OP_REFUSED;
+    replace(c, d, root);
+    pack_saved(c, d, out);
+    return OP_DONE;
+}
+
+static int insert_docs(struct call *c, struct fault *f)
+{
+    uint32_t n, two;
+    if (params_count(c, 1, 1, "[[[key, map], ...]]", f) < 0)
+        return -1;
+    if (cursor_array(&c->params, &n) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST, "doc.insert takes a list of [key, map]");
+    for (uint32_t i = 0; i < n; i++) {
+        if (cursor_array(&c->params, &two) < 0 || two != 2)
+            return fault_set(f, FAULT_BAD_REQUEST, "document %u is not [key, map]", i);
+        unsigned before = c->ndocs;
+        if (doc_param(c, f) < 0)
+            return -1;
+        if (c->ndocs == before)
+            return fault_set(f, FAULT_BAD_REQUEST, "document %u has a key that is in the list "
+                             "already", i);
+        cursor_skip(&c->params);
+    }
+    return 0;
+}
+
+/* Builds all of them before anything is changed. */
+static enum op_status insert_run(struct call *c, struct buf *out)
+{
+    struct cursor in = c->params;
+    enum op_status st = OP_DONE;
+    uint32_t n = 0, two;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (call_known(c, c->docs[i]) != OP_DONE)
+            st = OP_NEEDS;
+    }
+    if (st != OP_DONE)
+        return st;
+    if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
+        return OP_REFUSED;
+    struct record **roots = calloc(c->ndocs + 1, sizeof(*roots));
+    if (roots == NULL)
+        abort();
+    cursor_array(&in, &n);
+    for (unsigned i = 0; i < c->ndocs && st == OP_DONE; i++) {
+        struct doc *d = c->docs[i];
+        cursor_array(&in, &two);
+        cursor_skip(&in);
+        if (d->state != DOC_ABSENT)
+            st = fault_set(&c->fault, FAULT_CONFLICT,
+                           "%s is there already, with version %" PRId64 "; doc.save replaces it",
+                           d->key, d->version);
+        else if (build(c, d, &in, &roots[i]) < 0)
+            st = OP_REFUSED;
+    }
+    if (st == OP_DONE) {
+        pack_array(out, c->ndocs);
+        for (unsigned i = 0; i < c->ndocs; i++)
+            replace(c, c->docs[i], roots[i]);
+        for (unsigned i = 0; i < c->ndocs; i++)
+            pack_saved(c, c->docs[i], out);
+    } else {
+        for (unsigned i = 0; i < c->ndocs; i++)
+            record_free(roots[i]);
+    }
+    free(roots);
+    return st;
+}
+
+static int duplicate_docs(struct call *c, struct fault *f)
+{
+    const char *pk;
+    size_t len;
+    char uuid[37];
+    if (params_count(c, 1, 2, "[key, new pk?]", f) < 0 || doc_param(c, f) < 0)
+        return -1;
+    if (c->nparams == 2 && !cursor_nil(&c->params)) {
+        if (params_str(&c->params, "the new pk", &pk, &len, f) < 0)
+            return -1;
+    } else {
+        uuid_t id;
+        uuid_generate_random(id);
+        uuid_unparse_lower(id, uuid);
+        pk = uuid;
+        len = 36;
+    }
+    struct buf key = BUF_INIT;
+    buf_printf(&key, "%s:%.*s", c->docs[0]->model->name, (int)len, pk);
+    struct doc *to = call_doc(c, (char *)key.data, key.len, f);
+    buf_free(&key);
+    if (to == NULL)
+        return -1;
+    if (c->ndocs < 2)
+        return fault_set(f, FAULT_CONFLICT, "%s cannot become its own copy", to->key);
+    return 0;
+}
+
+static enum op_status duplicate_run(struct call *c, struct buf *out)
+{
+    struct doc *from = c->docs[0], *to = c->docs[1];
+    enum op_status a = call_present(c, from), b = call_known(c, to);
+    if (a != OP_DONE)
+        return a;
+    if (b != OP_DONE)
+        return b;
+    if (to->state == DOC_PRESENT)
+        return fault_set(&c->fault, FAULT_CONFLICT, "%s is there already", to->key);
+    if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
+        return OP_REFUSED;
+    /* The wire form of the whole document says all, and reports what is not loaded. */
+    struct buf copy = BUF_INIT;
+    struct needs needs = call_needs(c, from);
+    record_pack(from->root, NULL, 0, false, "", 0, &needs, &copy);
+    enum op_status st = needs.count > 0 ? OP_NEEDS : OP_DONE;
+    if (st == OP_DONE) {
+        struct cursor in = cursor_of(copy.data, copy.len);
+        struct record *root;
+        size_t len;
+        const char *pk = doc_pk(to, &len);
+        struct record *moved = record_copy(from->root);
+        if (moved->model->key_field >= 0) {
+            /* the identity is a field: the copy has its own */
+            struct cell *k = record_slot(moved, (uint32_t)moved->model->key_field);
+            cell_free(k);
+            bool text = moved->model->fields[moved->model->key_field].type->kind == TYPE_STR;
+            *k = text ? cell_str(pk, len) : cell_int(strtoll(pk, NULL, 10));
+            buf_clear(&copy);
+            record_pack(moved, NULL, 0, false, "", 0, &needs, &copy);
+            in = cursor_of(copy.data, copy.len);
+        }
+        record_free(moved);
+        st = build(c, to, &in, &root) < 0 ? OP_REFUSED : OP_DONE;
+        if (st == OP_DONE) {
+            replace(c, to, root);
+            pack_saved(c, to, out);
+        }
+    }
+    buf_free(&copy);
+    return st;
+}
+
+/* ---- reading ---- */
+
+struct get_options {
+    bool fresh, version;
+    struct cursor paths;
+    uint32_t npaths;
+    bool has_paths;
+};
+
+static int get_options(struct cursor *in, bool present, struct get_options *o, struct fault *f)
+{
+    uint32_t n;
+    *o = (struct get_options){0};
+    if (!present || cursor_nil(in))
+        return 0;
+    if (cursor_map(in, &n) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "the options should be a map {paths?, fresh?, version?}");
+    for (uint32_t i = 0; i < n; i++) {
+        const char *name;
+        size_t len;
+        int rc = -1;
+        if (params_str(in, "an option's name", &name, &len, f) < 0)
+            return -1;
+        if (len == 5 && memcmp(name, "fresh", 5) == 0) {
+            rc = cursor_bool(in, &o->fresh);
+        } else if (len == 7 && memcmp(name, "version", 7) == 0) {
+            rc = cursor_bool(in, &o->version);
+        } else if (len == 5 && memcmp(name, "paths", 5) == 0) {
+            rc = cursor_array(in, &o->npaths);
+            o->has_paths = true;
+            o->paths = *in;
+            for (uint32_t j = 0; rc == 0 && j < o->npaths; j++) {
+                const char *path;
+                rc = cursor_str(in, &path, &len);
+            }
+        } else {
+            return fault_set(f, FAULT_BAD_REQUEST,
+                             "there is no option '%.*s'; there are paths, fresh and version",
+                             (int)len, name);
+        }
+        if (rc < 0)
+            return fault_set(f, FAULT_BAD_REQUEST,
+                             "option '%.*s' has the wrong type (fresh and version are bool, paths "
+                             "is a list of str)", (int)len, name);
+    }
+    return 0;
+}
+
+static enum op_status pack_paths(struct call *c, struct doc *d, const struct get_options *o,
+                                 struct buf *out)
+{
+    struct cursor paths = o->paths;
+    enum op_status all = OP_DONE;
+    pack_map(out, o->npaths + (o->version ? 1 : 0));
+    for (uint32_t i = 0; i < o->npaths; i++) {
+        struct cursor path = paths;
+        const char *s = "";
+        size_t len = 0;
+        cursor_str(&paths, &s, &len);
+        pack_str(out, s, len);
+        enum op_status st = run_op(c, d, OP_LOAD, &path, 1, out);
+        if (st == OP_REFUSED)
+            return st;
+        if (st == OP_NEEDS)
+            all = st;
+    }
+    return all;
+}
+
+static enum op_status pack_doc(struct call *c, struct doc *d, const struct get_options *o,
+                               struct buf *out)
+{
+    enum op_status st = OP_DONE;
+    if (o->has_paths) {
+        st = pack_paths(c, d, o, out);
+    } else {
+        struct needs needs = call_needs(c, d);
+        size_t pk_len, at = out->len;
+        const char *pk = doc_pk(d, &pk_len);
+        record_pack(d->root, pk, pk_len, true, "", 0, &needs, out);
+        if (needs.count > 0)
+            return OP_NEEDS;
+        if (o->version) {
+            struct cursor in = cursor_of(out->data + at, out->len - at);
+            struct buf body = BUF_INIT;
+            uint32_t n = 0;
+            cursor_map(&in, &n);
+            buf_append(&body, in.at, (size_t)(in.end - in.at));
+            out->len = at;
+            pack_map(out, n + 1);
+            buf_append(out, body.data, body.len);
+            buf_free(&body);
+        }
+    }
+    if (st == OP_DONE && o->version) {
+        pack_cstr(out, "@v");
+        pack_int(out, d->version);
+    }
+    return st;
+}
+
+/* {fresh: true}: Redis is asked for the version once, whatever is cached. */
+static void make_fresh(struct call *c, const struct get_options *o)
+{
+    if (!o->fresh || c->checked)
+        return;
+    c->checked = true;
+    for (unsigned i = 0; i < c->ndocs; i++)
+        c->docs[i]->epoch = 0;
+}
+
+static int get_docs(struct call *c, struct fault *f)
+{
+    struct get_options o;
+    if (params_count(c, 1, 2, "[key, {paths?, fresh?, version?}?]", f) < 0 || doc_param(c, f) < 0)
+        return -1;
+    return get_options(&c->params, c->nparams == 2, &o, f);
+}
+
+static enum op_status get_run(struct call *c, struct buf *out)
+{
+    struct doc *d = call_doc_at(c, 0);
+    struct get_options o;
+    cursor_skip(&c->params);
+    get_options(&c->params, c->nparams == 2, &o, &c->fault);
+    make_fresh(c, &o);
+    enum op_status st = call_present(c, d);
+    return st == OP_DONE ? pack_doc(c, d, &o, out) : st;
+}
+
+static int keys_docs(struct call *c, struct cursor *in, uint32_t n, struct fault *f)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const char *key;
+        size_t len;
+        if (params_str(in, "a key", &key, &len, f) < 0 || call_doc(c, key, len, f) == NULL)
+            return -1;
+    }
+    return 0;
+}
+
+static int get_many_docs(struct call *c, struct fault *f)
+{
+    struct get_options o;
+    uint32_t n;
+    if (params_count(c, 1, 2, "[[key, ...], {paths?, fresh?, version?}?]", f) < 0)
+        return -1;
+    if (cursor_array(&c->params, &n) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST, "doc.get_many takes a list of keys first");
+    if (keys_docs(c, &c->params, n, f) < 0)
+        return -1;
+    return get_options(&c->params, c->nparams == 2, &o, f);
+}
+
+static enum op_status get_many_run(struct call *c, struct buf *out)
+{
+    struct get_options o;
+    enum op_status all = OP_DONE;
+    uint32_t n = 0;
+    struct cursor keys = c->params;
+    cursor_skip(&c->params);
+    get_options(&c->params, c->nparams == 2, &o, &c->fault);
+    make_fresh(c, &o);
+    cursor_array(&keys, &n);
+    pack_array(out, n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct doc *d = doc_of(c, &keys);
+        enum op_status st = call_known(c, d);
+        if (st == OP_DONE && d->state == DOC_ABSENT)
+            pack_nil(out);
+        else if (st == OP_DONE)
+            st = pack_doc(c, d, &o, out);
+        if (st == OP_REFUSED)
+            return st;
+        if (st == OP_NEEDS)
+            all = st;
+    }
+    return all;
+}
+
+/* ---- existence ---- */
+
+static int many_docs(struct call *c, struct fault *f)
+{
+    if (params_count(c, 1, UINT32_MAX, "[key, ...]", f) < 0)
+        return -1;
+    return keys_docs(c, &c->params, c->nparams, f);
+}
+
+static enum op_status all_known(struct call *c)
+{
+    enum op_status all = OP_DONE;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (call_known(c, c->docs[i]) != OP_DONE)
+            all = OP_NEEDS;
+    }
+    return all;
+}
+
+static enum op_status exists_run(struct call *c, struct buf *out)
+{
+    int64_t count = 0;
+    if (all_known(c) != OP_DONE)
+        return OP_NEEDS;
+    for (unsigned i = 0; i < c->ndocs; i++)
+        count += c->docs[i]->state == DOC_PRESENT;
+    pack_int(out, count);
+    return OP_DONE;
+}
+
+static enum op_status delete_run(struct call *c, struct buf *out)
+{
+    int64_t count = 0;
+    enum op_status st = all_known(c);
+    for (unsigned i = 0; i < c->ndocs && st == OP_DONE; i++) {
+        if (c->docs[i]->state == DOC_PRESENT)
+            st = doc_keys_known(c, c->docs[i]);
+    }
+    if (st != OP_DONE)
+        return st;
+    if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
+        return OP_REFUSED;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        struct doc *d = c->docs[i];
+        struct call_effects e = {.call = c, .doc = d};
+        struct needs none = call_needs(c, d);
+        if (d->state != DOC_PRESENT)
+            continue;
+        call_stage(c, d);
+        record_drop(d->root, "", "", &none, &call_effects, &e);
+        record_free(d->root);
+        d->root = NULL;
+        d->state = DOC_ABSENT;
+        d->expires = 0;
+        count++;
+    }
+    pack_int(out, count);
+    return OP_DONE;
+}
+
+static int ttl_docs(struct call *c, struct fault *f)
+{
+    int64_t seconds;
+    if (params_count(c, 1, 2, "[key, seconds?]", f) < 0 || doc_param(c, f) < 0)
+        return -1;
+    if (c->nparams == 2 &&
+        (cursor_int(&c->params, &seconds) < 0 || seconds < 0 || seconds > INT32_MAX))
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "the time to live should be an int of seconds, 0 (for ever) to %d",
+                         INT32_MAX);
+    return 0;
+}
+
+static enum op_status ttl_run(struct call *c, struct buf *out)
+{
+    struct doc *d = call_doc_at(c, 0);
+    int64_t seconds;
+    enum op_status st = call_present(c, d);
+    if (st != OP_DONE)
+        return st;
+    cursor_skip(&c->params);
+    if (c->nparams == 1) {
+        int64_t left = d->expires - unix_ms();
+        pack_int(out, d->expires == 0 ? -1 : left <= 0 ? 0 : (left + 999) / 1000);
+        return OP_DONE;
+    }
+    st = doc_keys_known(c, d);
+    if (st != OP_DONE)
+        return st;
+    if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
+        return OP_REFUSED;
+    cursor_int(&c->params, &seconds);
+    doc_expire_at(c, d, seconds == 0 ? 0 : unix_ms() + seconds * 1000);
+    pack_int(out, seconds);
+    return OP_DONE;
+}
+
+const struct method methods_doc[] = {
+    {.name = "doc.save", .docs = save_docs, .run = save_run},
+    {.name = "doc.insert", .docs = insert_docs, .run = insert_run},
+    {.name = "doc.get", .docs = get_docs, .run = get_run},
+    {.name = "doc.get_many", .docs = get_many_docs, .run = get_many_run},
+    {.name = "doc.delete", .docs = many_docs, .run = delete_run},
+    {.name = "doc.exists", .docs = many_docs, .run = exists_run},
+    {.name = "doc.ttl", .docs = ttl_docs, .run = ttl_run},
+    {.name = "doc.duplicate", .docs = duplicate_docs, .run = duplicate_run},
+    {.name = NULL},
+};
