@@ -32,8 +32,8 @@ bool name_valid(const char *s, size_t len)
 
 void path_read(struct path_reader *r, const char *path, size_t len)
 {
-    r->begin = r->at = path;
-    r->end = path + len;
+    r->begin = r->at = len ? path : "";
+    r->end = r->begin + len;
     r->steps = 0;
 }
 

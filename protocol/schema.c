@@ -491,6 +491,37 @@ int schema_check(const struct schema *s, struct cursor *declaration, bool *chang
     return 0;
 }
 
+/* Tries those that are left until none of them finds what it needs. */
+int schema_restore(struct schema *s, const struct cursor *declarations, size_t n, bool *taken,
+                   struct fault *f)
+{
+    bool *done = alloc_zeroed(n, sizeof *done);
+    size_t left = n;
+    for (bool again = true; again && left;) {
+        bool first = true;
+        again = false;
+        for (size_t i = 0; i < n; i++) {
+            const struct model *m;
+            bool changed;
+            struct fault why;
+            struct cursor in = declarations[i];
+            if (done[i])
+                continue;
+            if (schema_define(s, &in, &m, &changed, &why) == 0) {
+                done[i] = again = true;
+                left--;
+            } else if (first) {
+                first = false;
+                *f = why;
+            }
+        }
+    }
+    if (taken)
+        memcpy(taken, done, n * sizeof *done);
+    free(done);
+    return left ? -1 : 0;
+}
+
 static void pack_field(const struct field *field, struct buf *out)
 {
     char type[TYPE_NAME_MAX];

@@ -95,6 +95,13 @@ int schema_define(struct schema *s, struct cursor *declaration, const struct mod
 int schema_check(const struct schema *s, struct cursor *declaration, bool *changed,
                  struct fault *f);
 
+/* Defines many models whose declarations come in whatever order, as those of a registry that is
+ * stored somewhere: one that contains another is taken after it. -1: some could not be taken, f
+ * says why of the first of them; all others are. Marks those that were taken (taken[i], n of
+ * them, may be NULL). */
+int schema_restore(struct schema *s, const struct cursor *declarations, size_t n, bool *taken,
+                   struct fault *f);
+
 /* The declaration of a model as the wire form, with `revision` added (ignored by define when
  * lower than or equal to the model's, else taken over, so that a registry can be restored). */
 void schema_pack(const struct model *m, struct buf *out);

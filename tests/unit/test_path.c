@@ -88,6 +88,8 @@ Test(path, empty_is_the_whole_document)
     struct path_reader r;
     path_read(&r, "", 0);
     is_end(&r);
+    path_read(&r, NULL, 0);
+    is_end(&r);
 }
 
 Test(path, indexes_of_64_bits)

@@ -802,6 +802,39 @@ Test(schema, revision_is_taken_over_when_higher)
             "model 'M': 'revision' is at most 2147483647");
 }
 
+Test(schema, restores_in_any_order)
+{
+    const char *texts[] = {
+        "{name: Out, kind: atomic, fields: [{name: m, type: 'list<Mid>'}], revision: 4}",
+        "{name: Lost, kind: atomic, fields: [{name: x, type: Gone}]}",
+        "{name: Mid, kind: atomic, fields: [{name: i, type: In}]}",
+        "{name: Bad, kind: atomic, fields: [{name: x, type: 'list<'}]}",
+        "{name: In, kind: atomic, fields: []}",
+    };
+    struct buf bytes[5] = {0};
+    struct cursor in[5];
+    bool taken[5];
+    for (int i = 0; i < 5; i++) {
+        wire_pack(&bytes[i], texts[i]);
+        in[i] = cursor_of(bytes[i].data, bytes[i].len);
+    }
+    cr_assert_eq(schema_restore(s, in, 5, taken, &fault), -1);
+    cr_assert_eq(fault.code, FAULT_UNKNOWN_MODEL);
+    cr_assert(strstr(fault.text, "'Gone'"), "%s", fault.text);
+    for (int i = 0; i < 5; i++)
+        cr_assert_eq(taken[i], i % 2 == 0, "%d", i);
+    cr_assert_eq(schema_model(s, "Out", 3)->depth, 4u);
+    cr_assert_eq(schema_model(s, "Out", 3)->revision, 4u);
+    cr_assert_null(schema_model(s, "Lost", 4));
+    in[1] = in[2];
+    in[3] = in[4];
+    cr_assert_eq(schema_restore(s, in, 5, NULL, &fault), 0);
+    cr_assert_eq(schema_model(s, "Out", 3)->revision, 4u, "the same again is no change");
+    cr_assert_eq(schema_restore(s, NULL, 0, NULL, &fault), 0);
+    for (int i = 0; i < 5; i++)
+        buf_free(&bytes[i]);
+}
+
 static void collect(const struct model *m, void *arg)
 {
     strcat(strcat(arg, m->name), " ");
