@@ -10,9 +10,10 @@
 
 #include "protocol/schema.h"
 
-#define VALUE_ANY_DEPTH 20 /* containers an `any` may nest; declared types count it whole */
-#define VALUE_MAX_BYTES (64u << 20) /* canonical: bounds what defaults can make of a small input \
-                                     */
+/* Containers an `any` may nest; in a declared type it counts as that many. */
+#define VALUE_ANY_DEPTH 20
+/* Bytes of a canonical value: bounds what defaults can make of a small input. */
+#define VALUE_MAX_BYTES (64u << 20)
 
 /* Reads one value from *in (moves it past the value) and appends its canonical form to *out.
  * `where` is the path so far, for messages ("items[0].price"); the message for a fault inside a
