@@ -101,14 +101,12 @@ static void bury_fields(struct batch *b, struct pend *p)
 static void free_dead(struct batch *b)
 {
     struct list_cmd *c, *next_cmd;
-    LL_FOREACH_SAFE(b->dead_cmds, c, next_cmd)
-    {
+    LL_FOREACH_SAFE (b->dead_cmds, c, next_cmd) {
         buf_free(&c->raws);
         free(c);
     }
     struct pend_field *f, *next_field;
-    LL_FOREACH_SAFE(b->dead_fields, f, next_field)
-    {
+    LL_FOREACH_SAFE (b->dead_fields, f, next_field) {
         free(f->raw);
         free(f);
     }

@@ -96,9 +96,10 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
         return NULL;
     const struct model *m = schema_model(c->exec->schema, model, model_len);
     if (m == NULL || !m->atomic) {
-        fault_set(f, FAULT_UNKNOWN_MODEL, m == NULL ? "no model %.*s is defined; define it first"
-                                                    : "%.*s is a plain model: it lives only inside "
-                                                      "documents of atomic models",
+        fault_set(f, FAULT_UNKNOWN_MODEL,
+                  m == NULL ? "no model %.*s is defined; define it first"
+                            : "%.*s is a plain model: it lives only inside "
+                              "documents of atomic models",
                   (int)model_len, model);
         return NULL;
     }
@@ -227,10 +228,8 @@ void call_fix(struct call *c, const struct drift *drift, size_t at, const struct
         c->fixes_cap = c->fixes_cap ? c->fixes_cap * 2 : 2;
         c->fixes = must(realloc(c->fixes, c->fixes_cap * sizeof(*c->fixes)));
     }
-    c->fixes[c->nfixes++] = (struct fix){.drift = drift,
-                                         .at = (uint32_t)at,
-                                         .len = (uint32_t)(out->len - at),
-                                         .value = value};
+    c->fixes[c->nfixes++] = (struct fix){
+        .drift = drift, .at = (uint32_t)at, .len = (uint32_t)(out->len - at), .value = value};
 }
 
 void call_pack_version(struct call *c, struct doc *d, struct buf *out)
@@ -290,8 +289,7 @@ static void on_list_push(void *arg, const char *suffix, size_t suffix_len, bool 
     struct batch *b;
     struct batch_doc *bd = stage(e, &b);
     raw_of(t, v);
-    const struct drift *d =
-        batch_list_push(b, bd, suffix, suffix_len, front, raw.data, raw.len);
+    const struct drift *d = batch_list_push(b, bd, suffix, suffix_len, front, raw.data, raw.len);
     /* A length in an answer is that of one list: when an operation pushes to several (elements
      * with lists of their own), the first is meant. */
     if (!e->told) {
@@ -450,7 +448,8 @@ static void on_settled(void *arg, struct waiter *w, const struct fault *fault, b
         if (bad)
             fault_set(&f, FAULT_CORRUPT,
                       "%s: a Redis key of it holds something that rapyerd did not write; not all "
-                      "of the change could be applied", t->call.touched[i]->doc->key);
+                      "of the change could be applied",
+                      t->call.touched[i]->doc->key);
     }
     if (!bad && !exact && t->call.nfixes > 0) {
         bad = true;
@@ -469,8 +468,8 @@ static void on_settled(void *arg, struct waiter *w, const struct fault *fault, b
 
 /* A run that ended with something to say: now, or with the batch it rides on. t is NULL for a
  * request that never had to wait. */
-static void conclude(struct exec *e, struct call *c, struct task *t, struct session *s,
-                     uint64_t id, enum op_status st)
+static void conclude(struct exec *e, struct call *c, struct task *t, struct session *s, uint64_t id,
+                     enum op_status st)
 {
     uint64_t batch = rides_on(c);
     bool refused = st == OP_REFUSED;

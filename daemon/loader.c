@@ -22,7 +22,7 @@ struct target {
     const struct type *type;
     char *suffix;
     size_t suffix_len;
-    char **keys;             /* of a dict: the keys */
+    char **keys; /* of a dict: the keys */
     size_t *key_lens;
     struct record **records; /* with their pks; taken over by the container at the end */
     size_t nrecords;
@@ -186,8 +186,9 @@ static void take_length(void *arg, struct cell *c, const struct type *t, const c
         w->bad = true;
         fault_set(w->fault, FAULT_CORRUPT,
                   "%s: the Redis key %s:{%s}%.*s should be a %s, but another program put something "
-                  "else there; remove that key", w->load->doc->key, w->load->loader->prefix,
-                  w->load->doc->key, (int)len, suffix, kind_of(t));
+                  "else there; remove that key",
+                  w->load->doc->key, w->load->loader->prefix, w->load->doc->key, (int)len, suffix,
+                  kind_of(t));
         return;
     }
     if (r->integer == 0)
@@ -248,8 +249,8 @@ static int take_hash(struct load *l, struct record *r, const redisReply *hash, c
     if (hash->type != REDIS_REPLY_ARRAY)
         return fault_set(f, FAULT_CORRUPT,
                          "%s: the Redis key %s:{%s}%s should be a hash, but another program put "
-                         "something else there; remove that key", l->doc->key, l->loader->prefix,
-                         l->doc->key, suffix);
+                         "something else there; remove that key",
+                         l->doc->key, l->loader->prefix, l->doc->key, suffix);
     for (size_t i = 0; i + 1 < hash->elements; i += 2) {
         const redisReply *name = hash->element[i];
         if (name->len > 0 && name->str[0] == '@')
@@ -372,7 +373,8 @@ static int take_values(struct load *l, struct target *t, const redisReply *r, st
     for (size_t i = 0; i < r->elements; i += list ? 1 : 2) {
         const redisReply *v = r->element[list ? i : i + 1], *k = r->element[i];
         struct cell c = {0};
-        if (v->type != REDIS_REPLY_STRING || layout_parse(t->type->of, v->str, v->len, &c, &why) < 0)
+        if (v->type != REDIS_REPLY_STRING ||
+            layout_parse(t->type->of, v->str, v->len, &c, &why) < 0)
             return corrupt_container(l, t, why.text, f);
         if (list) {
             list_insert(t->cell->list, i, c);
@@ -518,8 +520,10 @@ static bool on_containers(struct load *l, redisReply *exec, struct fault *f)
         const redisReply *r = exec->element[i + 1];
         if (r->type != REDIS_REPLY_ARRAY) {
             char why[96];
-            snprintf(why, sizeof(why), "it should be a %s, but another program put something "
-                     "else there; remove it", kind_of(t->type));
+            snprintf(why, sizeof(why),
+                     "it should be a %s, but another program put something "
+                     "else there; remove it",
+                     kind_of(t->type));
             corrupt_container(l, t, why, f);
             return false;
         }

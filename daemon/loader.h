@@ -20,8 +20,7 @@ struct loader;
  * (the link was lost), BUSY (it kept changing): the document is then UNKNOWN. */
 typedef void loader_done_fn(void *arg, struct doc *d, const struct fault *fault);
 
-struct loader *loader_new(struct upstream *up, const char *prefix, loader_done_fn *done,
-                          void *arg);
+struct loader *loader_new(struct upstream *up, const char *prefix, loader_done_fn *done, void *arg);
 void loader_free(struct loader *l);
 
 /* A container that an operation missed. */

@@ -13,8 +13,7 @@ extern const struct method methods_doc[];
 extern const struct method methods_op[OP_COUNT + 1];
 
 /* BAD_REQUEST unless lo <= nparams <= hi; `form` shows what the method takes. */
-int params_count(const struct call *c, unsigned lo, unsigned hi, const char *form,
-                 struct fault *f);
+int params_count(const struct call *c, unsigned lo, unsigned hi, const char *form, struct fault *f);
 /* The str at the cursor, or BAD_REQUEST naming `what`. */
 int params_str(struct cursor *c, const char *what, const char **s, size_t *len, struct fault *f);
 

@@ -1,6 +1,7 @@
 /* methods_doc: whole documents: save, insert, get, delete, and what is known about them. */
 #include "daemon/layout.h"
 #include "daemon/methods.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <uuid/uuid.h>
@@ -145,8 +146,10 @@ static int insert_docs(struct call *c, struct fault *f)
         if (doc_param(c, f) < 0)
             return -1;
         if (c->ndocs == before)
-            return fault_set(f, FAULT_BAD_REQUEST, "document %u has a key that is in the list "
-                             "already", i);
+            return fault_set(f, FAULT_BAD_REQUEST,
+                             "document %u has a key that is in the list "
+                             "already",
+                             i);
         cursor_skip(&c->params);
     }
     return 0;
@@ -223,6 +226,40 @@ static int duplicate_docs(struct call *c, struct fault *f)
     return 0;
 }
 
+/* A copy of the tree under another identity, which is its pk and, if the model has one, its key
+ * field. */
+static struct record *copy_as(struct call *c, const struct doc *from, const struct doc *to)
+{
+    size_t len;
+    const char *pk = doc_pk(to, &len);
+    const struct model *m = from->model;
+    struct cell key = {0};
+    if (m->key_field >= 0 && m->fields[m->key_field].type->kind == TYPE_INT) {
+        char *end;
+        errno = 0;
+        key = cell_int(strtoll(pk, &end, 10));
+        if (*end != '\0' || errno != 0) {
+            fault_set(&c->fault, FAULT_BAD_KEY,
+                      "%s: the key field '%s' is an int, and '%s' is none", to->key,
+                      m->fields[m->key_field].name, pk);
+            return NULL;
+        }
+    } else if (m->key_field >= 0) {
+        key = cell_str(pk, len);
+    }
+    struct record *copy = record_copy(from->root);
+    if (copy->pk.kind != CELL_UNSET) {
+        cell_free(&copy->pk);
+        copy->pk = cell_str(pk, len);
+    }
+    if (m->key_field >= 0) {
+        struct cell *slot = record_slot(copy, (uint32_t)m->key_field);
+        cell_free(slot);
+        *slot = key;
+    }
+    return copy;
+}
+
 static enum op_status duplicate_run(struct call *c, struct buf *out)
 {
     struct doc *from = c->docs[0], *to = c->docs[1];
@@ -235,36 +272,17 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
         return fault_set(&c->fault, FAULT_CONFLICT, "%s is there already", to->key);
     if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
         return OP_REFUSED;
-    /* The wire form of the whole document says all, and reports what is not loaded. */
-    struct buf copy = BUF_INIT;
     struct needs needs = call_needs(c, from);
-    record_pack(from->root, NULL, 0, false, "", 0, &needs, &copy);
-    enum op_status st = needs.count > 0 ? OP_NEEDS : OP_DONE;
-    if (st == OP_DONE) {
-        struct cursor in = cursor_of(copy.data, copy.len);
-        struct record *root;
-        size_t len;
-        const char *pk = doc_pk(to, &len);
-        struct record *moved = record_copy(from->root);
-        if (moved->model->key_field >= 0) {
-            /* the identity is a field: the copy has its own */
-            struct cell *k = record_slot(moved, (uint32_t)moved->model->key_field);
-            cell_free(k);
-            bool text = moved->model->fields[moved->model->key_field].type->kind == TYPE_STR;
-            *k = text ? cell_str(pk, len) : cell_int(strtoll(pk, NULL, 10));
-            buf_clear(&copy);
-            record_pack(moved, NULL, 0, false, "", 0, &needs, &copy);
-            in = cursor_of(copy.data, copy.len);
-        }
-        record_free(moved);
-        st = build(c, to, &in, &root) < 0 ? OP_REFUSED : OP_DONE;
-        if (st == OP_DONE) {
-            replace(c, to, root);
-            pack_saved(c, to, out);
-        }
-    }
-    buf_free(&copy);
-    return st;
+    record_pack(from->root, NULL, 0, false, "", 0, &needs, out); /* says what is not loaded */
+    buf_clear(out);
+    if (needs.count > 0)
+        return OP_NEEDS;
+    struct record *copy = copy_as(c, from, to);
+    if (copy == NULL)
+        return OP_REFUSED;
+    replace(c, to, copy);
+    pack_saved(c, to, out);
+    return OP_DONE;
 }
 
 /* ---- reading ---- */
@@ -311,62 +329,71 @@ static int get_options(struct cursor *in, bool present, struct get_options *o, s
         if (rc < 0)
             return fault_set(f, FAULT_BAD_REQUEST,
                              "option '%.*s' has the wrong type (fresh and version are bool, paths "
-                             "is a list of str)", (int)len, name);
+                             "is a list of str)",
+                             (int)len, name);
     }
     return 0;
 }
 
+/* path -> value; a path that leads to nothing (now) is left out, as an unset field is. */
 static enum op_status pack_paths(struct call *c, struct doc *d, const struct get_options *o,
                                  struct buf *out)
 {
     struct cursor paths = o->paths;
     enum op_status all = OP_DONE;
-    pack_map(out, o->npaths + (o->version ? 1 : 0));
+    uint32_t n = 0;
+    size_t map = pack_map_open(out);
     for (uint32_t i = 0; i < o->npaths; i++) {
         struct cursor path = paths;
         const char *s = "";
-        size_t len = 0;
+        size_t len = 0, before = out->len;
         cursor_str(&paths, &s, &len);
         pack_str(out, s, len);
         enum op_status st = run_op(c, d, OP_LOAD, &path, 1, out);
-        if (st == OP_REFUSED)
+        if (st == OP_REFUSED && c->fault.code != FAULT_NOT_FOUND)
             return st;
         if (st == OP_NEEDS)
             all = st;
+        if (st == OP_REFUSED)
+            out->len = before;
+        else
+            n++;
     }
+    if (all == OP_DONE && o->version) {
+        pack_cstr(out, "@v");
+        pack_int(out, d->version);
+        n++;
+    }
+    pack_map_close(out, map, n);
     return all;
 }
 
 static enum op_status pack_doc(struct call *c, struct doc *d, const struct get_options *o,
                                struct buf *out)
 {
-    enum op_status st = OP_DONE;
-    if (o->has_paths) {
-        st = pack_paths(c, d, o, out);
-    } else {
-        struct needs needs = call_needs(c, d);
-        size_t pk_len, at = out->len;
-        const char *pk = doc_pk(d, &pk_len);
-        record_pack(d->root, pk, pk_len, true, "", 0, &needs, out);
-        if (needs.count > 0)
-            return OP_NEEDS;
-        if (o->version) {
-            struct cursor in = cursor_of(out->data + at, out->len - at);
-            struct buf body = BUF_INIT;
-            uint32_t n = 0;
-            cursor_map(&in, &n);
-            buf_append(&body, in.at, (size_t)(in.end - in.at));
-            out->len = at;
-            pack_map(out, n + 1);
-            buf_append(out, body.data, body.len);
-            buf_free(&body);
-        }
-    }
-    if (st == OP_DONE && o->version) {
-        pack_cstr(out, "@v");
-        pack_int(out, d->version);
-    }
-    return st;
+    if (o->has_paths)
+        return pack_paths(c, d, o, out);
+    struct needs needs = call_needs(c, d);
+    size_t pk_len, at = out->len;
+    const char *pk = doc_pk(d, &pk_len);
+    record_pack(d->root, pk, pk_len, true, "", 0, &needs, out);
+    if (needs.count > 0)
+        return OP_NEEDS;
+    if (!o->version)
+        return OP_DONE;
+    /* One more pair than the tree has: the head may become longer. */
+    struct cursor in = cursor_of(out->data + at, out->len - at);
+    struct buf body = BUF_INIT;
+    uint32_t n = 0;
+    cursor_map(&in, &n);
+    buf_append(&body, in.at, (size_t)(in.end - in.at));
+    out->len = at;
+    pack_map(out, n + 1);
+    buf_append(out, body.data, body.len);
+    buf_free(&body);
+    pack_cstr(out, "@v");
+    pack_int(out, d->version);
+    return OP_DONE;
 }
 
 /* {fresh: true}: Redis is asked for the version once, whatever is cached. */

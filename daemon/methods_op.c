@@ -2,8 +2,7 @@
 #include "daemon/methods.h"
 #include <sys/time.h>
 
-int params_count(const struct call *c, unsigned lo, unsigned hi, const char *form,
-                 struct fault *f)
+int params_count(const struct call *c, unsigned lo, unsigned hi, const char *form, struct fault *f)
 {
     if (c->nparams >= lo && c->nparams <= hi)
         return 0;
@@ -140,7 +139,7 @@ static enum op_status op_method(struct call *c, struct buf *out)
 }
 
 const struct method methods_op[OP_COUNT + 1] = {
-#define OP_METHOD(id, wire, lo, hi, result, writes)                                                \
+#define OP_METHOD(id, wire, lo, hi, result, writes) \
     {.name = wire, .docs = op_docs, .run = op_method, .arg = &op_infos[OP_##id]},
     OP_TABLE(OP_METHOD)
 #undef OP_METHOD

@@ -1,0 +1,249 @@
+/* dispatch: see dispatch.h. */
+#include "daemon/dispatch.h"
+#include "daemon/keys.h"
+#include "daemon/methods.h"
+#include <stdlib.h>
+#include <utlist.h>
+
+#define METHODS_MAX 64
+
+typedef void plain_fn(struct dispatch *d, struct session *s, const struct rpc *msg);
+
+/* A name, and either a method on documents or a function that answers by itself. */
+struct entry {
+    const char *name;
+    const struct method *method;
+    plain_fn *plain;
+    bool early; /* is answered before Redis is known */
+};
+
+struct held {
+    struct held *prev, *next;
+    struct session *session;
+    struct rpc msg; /* method and params in bytes */
+    struct buf bytes;
+    int64_t deadline;
+};
+
+struct dispatch {
+    struct exec *exec;
+    struct registry *registry;
+    struct admin admin;
+    struct entry entries[METHODS_MAX]; /* sorted by name */
+    size_t nentries;
+    struct held *held;
+    struct event *tick;
+};
+
+/* ---- methods that answer by themselves ---- */
+
+static void do_hello(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    struct buf *out = session_result(s, msg->id);
+    uint32_t features = 0;
+    pack_map(out, 3);
+    pack_cstr(out, "server");
+    pack_cstr(out, "rapyerd " RAPYER_VERSION);
+    pack_cstr(out, "protocol");
+    pack_int(out, RPC_PROTOCOL_VERSION);
+    pack_cstr(out, "features");
+    size_t at = pack_array_open(out);
+    for (size_t i = 0; i < d->nentries; i++, features++)
+        pack_cstr(out, d->entries[i].name);
+    pack_array_close(out, at, features);
+    session_done(s);
+}
+
+static void do_define(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    registry_define(d->registry, s, msg);
+}
+
+static void do_keys(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    keys_request(lane_upstream(exec_lane(d->exec)), exec_schema(d->exec),
+                 exec_config(d->exec)->key_prefix, s, msg);
+}
+
+static void admin_answer(struct dispatch *d, struct session *s, const struct rpc *msg,
+                         void (*pack)(const struct admin *a, struct buf *out))
+{
+    struct fault f;
+    if (msg->nparams != 0) {
+        fault_set(&f, FAULT_BAD_REQUEST, "%.*s takes no parameters", (int)msg->method_len,
+                  msg->method);
+        session_fault(s, msg->id, &f);
+        return;
+    }
+    pack(&d->admin, session_result(s, msg->id));
+    session_done(s);
+}
+
+static void do_stats(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    admin_answer(d, s, msg, admin_stats);
+}
+
+static void do_clients(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    admin_answer(d, s, msg, admin_clients);
+}
+
+static void do_cache(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    admin_answer(d, s, msg, admin_cache);
+}
+
+static const struct entry plain_entries[] = {
+    {"hello", NULL, do_hello, true},           {"define", NULL, do_define, false},
+    {"doc.keys", NULL, do_keys, false},        {"admin.stats", NULL, do_stats, true},
+    {"admin.clients", NULL, do_clients, true}, {"admin.cache", NULL, do_cache, true},
+};
+
+/* ---- finding ---- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+}
+
+static void add(struct dispatch *d, struct entry e)
+{
+    if (d->nentries == METHODS_MAX)
+        abort(); /* a bigger table is needed; seen at the first start */
+    d->entries[d->nentries++] = e;
+}
+
+static const struct entry *find(const struct dispatch *d, const char *name, size_t len)
+{
+    size_t lo = 0, hi = d->nentries;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        const struct entry *e = &d->entries[mid];
+        size_t e_len = strlen(e->name);
+        int order = memcmp(name, e->name, len < e_len ? len : e_len);
+        if (order == 0 && len != e_len)
+            order = len < e_len ? -1 : 1;
+        if (order == 0)
+            return e;
+        if (order < 0)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return NULL;
+}
+
+/* ---- holding ---- */
+
+static int64_t now_ms(void)
+{
+    return unix_ms();
+}
+
+static void hold(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    struct held *h = calloc(1, sizeof(*h));
+    if (h == NULL)
+        abort();
+    size_t params_len = (size_t)(msg->params.end - msg->params.at);
+    buf_append(&h->bytes, msg->method, msg->method_len);
+    buf_append(&h->bytes, msg->params.at, params_len);
+    h->msg = *msg;
+    h->msg.method = (const char *)h->bytes.data;
+    h->msg.params = cursor_of(h->bytes.data + msg->method_len, params_len);
+    h->session = session_ref(s);
+    h->deadline = now_ms() + (int64_t)exec_config(d->exec)->queue_time;
+    session_defer(s);
+    DL_APPEND(d->held, h);
+}
+
+static void release(struct dispatch *d, struct held *h)
+{
+    DL_DELETE(d->held, h);
+    session_settle(h->session);
+    session_unref(h->session);
+    buf_free(&h->bytes);
+    free(h);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct dispatch *d = arg;
+    struct fault f;
+    (void)fd;
+    (void)what;
+    while (d->held != NULL && d->held->deadline <= now_ms()) {
+        fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(exec_lane(d->exec))));
+        session_fault(d->held->session, d->held->msg.id, &f);
+        release(d, d->held);
+    }
+}
+
+void dispatch_ready(struct dispatch *d)
+{
+    while (d->held != NULL) {
+        struct held *h = d->held;
+        dispatch_message(d, h->session, &h->msg);
+        release(d, h);
+    }
+}
+
+/* ---- */
+
+void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    struct fault f;
+    if (msg->kind == RPC_NOTIFY)
+        return; /* rapyerd has nothing that a client could notify it of */
+    const struct entry *e = find(d, msg->method, msg->method_len);
+    if (e == NULL) {
+        fault_set(&f, FAULT_UNKNOWN_METHOD,
+                  "there is no method '%.*s'; hello lists those there are",
+                  (int)(msg->method_len > 100 ? 100 : msg->method_len), msg->method);
+        session_fault(s, msg->id, &f);
+    } else if (!e->early && !registry_loaded(d->registry)) {
+        if (lane_admit(exec_lane(d->exec), &f) < 0)
+            session_fault(s, msg->id, &f);
+        else
+            hold(d, s, msg);
+    } else if (e->method != NULL) {
+        exec_request(d->exec, e->method, s, msg);
+    } else {
+        e->plain(d, s, msg);
+    }
+}
+
+struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct registry *registry)
+{
+    struct dispatch *d = calloc(1, sizeof(*d));
+    if (d == NULL)
+        abort();
+    d->exec = exec;
+    d->registry = registry;
+    d->admin = (struct admin){.exec = exec, .started = unix_ms()};
+    for (const struct method *m = methods_doc; m->name != NULL; m++)
+        add(d, (struct entry){.name = m->name, .method = m});
+    for (const struct method *m = methods_op; m->name != NULL; m++)
+        add(d, (struct entry){.name = m->name, .method = m});
+    for (size_t i = 0; i < sizeof(plain_entries) / sizeof(*plain_entries); i++)
+        add(d, plain_entries[i]);
+    qsort(d->entries, d->nentries, sizeof(d->entries[0]), by_name);
+    d->tick = event_new(base, -1, EV_PERSIST, on_tick, d);
+    struct timeval tick = {.tv_usec = 100000};
+    event_add(d->tick, &tick);
+    return d;
+}
+
+void dispatch_free(struct dispatch *d)
+{
+    while (d->held != NULL)
+        release(d, d->held);
+    event_free(d->tick);
+    free(d);
+}
+
+void dispatch_sessions(struct dispatch *d, struct sessions *all)
+{
+    d->admin.sessions = all;
+}

@@ -1,0 +1,349 @@
+/* rapyerd: puts the parts together, and takes them apart in order.
+ *
+ *   listener ─► sessions ─► dispatch ─► exec ─► lane ─► upstream ─► Redis
+ *                              └──► registry ───────────────┘         └─ embedded, if so configured
+ */
+#include "daemon/dispatch.h"
+#include "daemon/embedded.h"
+#include "daemon/listener.h"
+#include "daemon/methods.h"
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+#include <uuid/uuid.h>
+
+#define STOP_TIMEOUT_MS 5000 /* for commits that are under way */
+
+struct daemon {
+    struct event_base *base;
+    struct config config;
+    const char *config_file;
+    const char *overrides[64];
+    size_t noverrides;
+    struct schema *schema;
+    struct exec *exec;
+    struct registry *registry;
+    struct dispatch *dispatch;
+    struct sessions *sessions;
+    struct listener *listener;
+    struct embedded *embedded;
+    struct event *term, *intr, *hup, *stop_tick;
+    char id[40];
+    bool stopping, announced;
+    int64_t stop_deadline;
+};
+
+/* ---- what the parts report ---- */
+
+static void on_message(void *arg, struct session *s, const struct rpc *msg)
+{
+    struct daemon *d = arg;
+    dispatch_message(d->dispatch, s, msg);
+}
+
+static void on_close(void *arg, struct session *s)
+{
+    (void)arg;
+    (void)s;
+}
+
+static void on_accept(void *arg, int fd)
+{
+    struct daemon *d = arg;
+    sessions_accept(d->sessions, fd);
+}
+
+static void on_schema(void *arg)
+{
+    struct daemon *d = arg;
+    if (d->announced)
+        return;
+    d->announced = true;
+    log_notice("ready: serving %s from Redis %s", d->config.socket,
+               upstream_info(lane_upstream(exec_lane(d->exec)))->version);
+    sd_notify(0, "READY=1\nSTATUS=Redis answers");
+    dispatch_ready(d->dispatch);
+}
+
+static void on_link_ready(void *arg)
+{
+    struct daemon *d = arg;
+    registry_load(d->registry);
+    if (d->announced)
+        sd_notify(0, "STATUS=Redis answers");
+}
+
+static void on_link_down(void *arg)
+{
+    (void)arg;
+    sd_notify(0, "STATUS=Redis cannot be reached");
+}
+
+static void on_embedded_ready(void *arg, const char *address)
+{
+    struct daemon *d = arg;
+    upstream_set_address(lane_upstream(exec_lane(d->exec)), address);
+    if (upstream_state(lane_upstream(exec_lane(d->exec))) == UPSTREAM_DOWN)
+        exec_start(d->exec, on_link_ready, on_link_down, d);
+}
+
+static void on_embedded_stopped(void *arg)
+{
+    struct daemon *d = arg;
+    event_base_loopbreak(d->base);
+}
+
+/* ---- stopping ---- */
+
+static void end(struct daemon *d)
+{
+    event_del(d->stop_tick);
+    sessions_free(d->sessions);
+    d->sessions = NULL;
+    if (d->embedded != NULL)
+        embedded_stop(d->embedded);
+    else
+        event_base_loopbreak(d->base);
+}
+
+static void on_marker_gone(void *arg, unsigned index, redisReply *reply)
+{
+    (void)index;
+    (void)reply;
+    struct daemon *d = arg;
+    if (d->sessions != NULL)
+        end(d);
+}
+
+/* A marker of a daemon that ended in peace tells nobody anything. */
+static bool remove_marker(struct daemon *d)
+{
+    struct buf key = BUF_INIT, out = BUF_INIT;
+    batch_marker_key(d->config.key_prefix, d->id, &key);
+    buf_append(&key, "", 1);
+    resp_words(&out, "DEL", (char *)key.data, NULL);
+    bool sent =
+        upstream_send(lane_upstream(exec_lane(d->exec)), out.data, out.len, 1, on_marker_gone, d);
+    buf_free(&key);
+    buf_free(&out);
+    return sent;
+}
+
+static void on_stop_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct daemon *d = arg;
+    (void)fd;
+    (void)what;
+    bool late = unix_ms() > d->stop_deadline;
+    if (late)
+        log_warning("stopping with %u requests unanswered", exec_waiting(d->exec));
+    if (late || (lane_quiet(exec_lane(d->exec)) && exec_waiting(d->exec) == 0)) {
+        event_del(d->stop_tick);
+        if (!remove_marker(d))
+            end(d);
+    }
+}
+
+static void on_stop(evutil_socket_t sig, short what, void *arg)
+{
+    struct daemon *d = arg;
+    (void)what;
+    if (d->stopping) {
+        event_base_loopbreak(d->base); /* asked twice: at once */
+        return;
+    }
+    d->stopping = true;
+    log_notice("stopping on %s", strsignal((int)sig));
+    sd_notify(0, "STOPPING=1");
+    listener_close(d->listener);
+    d->listener = NULL;
+    d->stop_deadline = unix_ms() + STOP_TIMEOUT_MS;
+    struct timeval tick = {.tv_usec = 10000};
+    event_add(d->stop_tick, &tick);
+}
+
+static void on_reload(evutil_socket_t sig, short what, void *arg)
+{
+    struct daemon *d = arg;
+    struct config fresh;
+    char text[512];
+    (void)sig;
+    (void)what;
+    if (config_load(&fresh, d->config_file, d->overrides, d->noverrides, text, sizeof(text)) < 0) {
+        log_error("the configuration is not taken over: %s", text);
+        return;
+    }
+    config_reload(&d->config, &fresh, text, sizeof(text));
+    config_free(&fresh);
+    log_setup(d->config.log_level);
+    cache_set_memory(exec_cache(d->exec), d->config.cache_memory);
+    if (text[0] != '\0')
+        log_warning("these settings take a restart to change: %s", text);
+    log_notice("configuration taken over");
+}
+
+/* ---- starting ---- */
+
+static int start(struct daemon *d)
+{
+    static const struct session_handler handler = {.on_message = on_message, .on_close = on_close};
+    static const struct embedded_callbacks embedded_cb = {.on_ready = on_embedded_ready,
+                                                          .on_stopped = on_embedded_stopped};
+    char error[512];
+    bool embedded = strcmp(d->config.redis, "embedded") == 0;
+    d->schema = schema_new();
+    d->exec = exec_new(d->base, &d->config, d->schema, d->id);
+    d->registry = registry_new(d->schema, lane_upstream(exec_lane(d->exec)), d->config.key_prefix,
+                               on_schema, d);
+    d->dispatch = dispatch_new(d->base, d->exec, d->registry);
+    d->sessions = sessions_new(d->base, &d->config, &handler, d);
+    dispatch_sessions(d->dispatch, d->sessions);
+    d->listener = listener_open(d->base, &d->config, on_accept, d, error, sizeof(error));
+    if (d->listener == NULL) {
+        log_error("%s", error);
+        return -1;
+    }
+    if (!embedded) {
+        exec_start(d->exec, on_link_ready, on_link_down, d);
+        return 0;
+    }
+    d->embedded = embedded_new(d->base, &d->config, &embedded_cb, d);
+    if (embedded_start(d->embedded, error, sizeof(error)) < 0) {
+        log_error("%s", error);
+        return -1;
+    }
+    return 0;
+}
+
+static struct event *on_signal(struct daemon *d, int sig, event_callback_fn fn)
+{
+    struct event *e = evsignal_new(d->base, sig, fn, d);
+    event_add(e, NULL);
+    return e;
+}
+
+static void setup(struct daemon *d)
+{
+    uint64_t seeds[2];
+    uuid_t id;
+    struct rlimit files;
+    if (getrandom(seeds, sizeof(seeds), 0) != sizeof(seeds))
+        abort();
+    hash_seed = seeds[0];
+    dict_seed(seeds[1]);
+    uuid_generate_random(id);
+    uuid_unparse_lower(id, d->id);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    signal(SIGPIPE, SIG_IGN);
+    d->base = event_base_new();
+    if (d->base == NULL)
+        abort();
+    d->term = on_signal(d, SIGTERM, on_stop);
+    d->intr = on_signal(d, SIGINT, on_stop);
+    d->hup = on_signal(d, SIGHUP, on_reload);
+    d->stop_tick = event_new(d->base, -1, EV_PERSIST, on_stop_tick, d);
+}
+
+static void take_apart(struct daemon *d)
+{
+    if (d->listener != NULL)
+        listener_close(d->listener);
+    if (d->sessions != NULL)
+        sessions_free(d->sessions);
+    dispatch_free(d->dispatch);
+    exec_free(d->exec);
+    registry_free(d->registry);
+    if (d->embedded != NULL)
+        embedded_free(d->embedded);
+    schema_free(d->schema);
+    event_free(d->term);
+    event_free(d->intr);
+    event_free(d->hup);
+    event_free(d->stop_tick);
+    event_base_free(d->base);
+    config_free(&d->config);
+}
+
+static const char usage[] =
+    "usage: rapyerd [options]\n"
+    "Serves nested models in Redis to the processes of this host, over a unix socket.\n"
+    "\n"
+    "  -c, --config FILE              settings; /etc/rapyerd/rapyerd.conf if it is there\n"
+    "  -o, --option SECTION.NAME=VALUE  one setting, over the file; may be repeated\n"
+    "      --check                    reads the settings, says what is wrong, and ends\n"
+    "      --print-sample             prints a commented sample of the settings\n"
+    "  -V, --version\n"
+    "  -h, --help\n"
+    "\n"
+    "It runs in the foreground and logs to standard error. SIGTERM stops it, SIGHUP reads the\n"
+    "settings again.\n";
+
+/* What the command line asks for: -1 to go on, else the exit status. */
+static int arguments(struct daemon *d, int argc, char **argv, bool *check)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"option", required_argument, NULL, 'o'},
+        {"check", no_argument, NULL, 'k'},
+        {"print-sample", no_argument, NULL, 'p'},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int c;
+    while ((c = getopt_long(argc, argv, "c:o:Vh", options, NULL)) != -1) {
+        switch (c) {
+        case 'c': d->config_file = optarg; break;
+        case 'o':
+            if (d->noverrides == sizeof(d->overrides) / sizeof(*d->overrides)) {
+                fprintf(stderr, "rapyerd: too many options; use a file\n");
+                return 2;
+            }
+            d->overrides[d->noverrides++] = optarg;
+            break;
+        case 'k': *check = true; break;
+        case 'p': config_print_sample(); return 0;
+        case 'V': puts("rapyerd " RAPYER_VERSION); return 0;
+        case 'h': fputs(usage, stdout); return 0;
+        default: fputs(usage, stderr); return 2;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "rapyerd: unexpected argument '%s'\n%s", argv[optind], usage);
+        return 2;
+    }
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct daemon d = {0};
+    char error[512];
+    bool check = false;
+    int rc = arguments(&d, argc, argv, &check);
+    if (rc >= 0)
+        return rc;
+    log_setup(LOG_LEVEL_INFO);
+    if (config_load(&d.config, d.config_file, d.overrides, d.noverrides, error, sizeof(error)) <
+        0) {
+        fprintf(stderr, "rapyerd: %s\n", error);
+        return 2;
+    }
+    log_setup(d.config.log_level);
+    if (check) {
+        config_free(&d.config);
+        return 0;
+    }
+    setup(&d);
+    rc = start(&d) < 0 ? 1 : 0;
+    if (rc == 0)
+        event_base_dispatch(d.base);
+    take_apart(&d);
+    return rc;
+}

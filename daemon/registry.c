@@ -1,0 +1,274 @@
+/* registry: see registry.h. */
+#include "daemon/registry.h"
+#include "daemon/log.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define ATTEMPTS_MAX 5
+
+struct registry {
+    struct schema *schema;
+    struct upstream *up;
+    char *key; /* of the hash in Redis */
+    void (*on_loaded)(void *arg);
+    void *arg;
+    bool loaded;
+};
+
+/* One define on its way: read what is stored, merge, store if it is still what was read. */
+struct define {
+    struct registry *r;
+    struct session *session;
+    uint64_t id;
+    struct buf declaration;
+    struct buf stored; /* what was read; len 0: nothing */
+    char name[80];
+    unsigned attempts;
+};
+
+static void end(struct define *d)
+{
+    session_settle(d->session);
+    session_unref(d->session);
+    buf_free(&d->declaration);
+    buf_free(&d->stored);
+    free(d);
+}
+
+static void refuse(struct define *d, const struct fault *f)
+{
+    session_fault(d->session, d->id, f);
+    end(d);
+}
+
+static void answer(struct session *s, uint64_t id, const struct model *m)
+{
+    struct buf *out = session_result(s, id);
+    pack_map(out, 2);
+    pack_cstr(out, "model");
+    pack_cstr(out, m->name);
+    pack_cstr(out, "revision");
+    pack_uint(out, m->revision);
+    session_done(s);
+}
+
+static void unavailable(struct define *d)
+{
+    struct fault f;
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(d->r->up));
+    refuse(d, &f);
+}
+
+static void read_stored(struct define *d);
+
+static void on_stored(void *arg, unsigned index, redisReply *reply)
+{
+    struct define *d = arg;
+    (void)index;
+    if (reply == NULL) {
+        unavailable(d);
+    } else if (reply->type == REDIS_REPLY_ERROR) {
+        struct fault f;
+        fault_set(&f, FAULT_UNAVAILABLE, "Redis would not store the declaration: %s", reply->str);
+        refuse(d, &f);
+    } else if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0) {
+        read_stored(d); /* another daemon was faster: see what it wrote */
+    } else {
+        answer(d->session, d->id, schema_model(d->r->schema, d->name, strlen(d->name)));
+        end(d);
+    }
+}
+
+static void store(struct define *d, const struct model *m)
+{
+    static const char script[] = "local c=redis.call('HGET',KEYS[1],ARGV[1]) "
+                                 "if (c or '')~=ARGV[2] then return 0 end "
+                                 "redis.call('HSET',KEYS[1],ARGV[1],ARGV[3]) return 1";
+    struct buf packed = BUF_INIT, out = BUF_INIT;
+    schema_pack(m, &packed);
+    const char *argv[] = {
+        "EVAL", script, "1", d->r->key, d->name, (char *)d->stored.data, (char *)packed.data};
+    size_t len[] = {
+        4, sizeof(script) - 1, 1, strlen(d->r->key), strlen(d->name), d->stored.len, packed.len};
+    if (d->stored.len == 0)
+        argv[5] = "";
+    resp_command(&out, 7, argv, len);
+    bool sent = upstream_send(d->r->up, out.data, out.len, 1, on_stored, d);
+    buf_free(&packed);
+    buf_free(&out);
+    if (!sent)
+        unavailable(d);
+}
+
+static void on_read(void *arg, unsigned index, redisReply *reply)
+{
+    struct define *d = arg;
+    struct fault f;
+    const struct model *m;
+    bool changed;
+    (void)index;
+    if (reply == NULL) {
+        unavailable(d);
+        return;
+    }
+    buf_clear(&d->stored);
+    if (reply->type == REDIS_REPLY_STRING) {
+        buf_append(&d->stored, reply->str, reply->len);
+        struct cursor stored = cursor_of(d->stored.data, d->stored.len);
+        if (schema_define(d->r->schema, &stored, &m, &changed, &f) < 0)
+            log_error("the stored declaration of %s is not usable: %s", d->name, f.text);
+    }
+    struct cursor c = cursor_of(d->declaration.data, d->declaration.len);
+    if (schema_define(d->r->schema, &c, &m, &changed, &f) < 0) {
+        refuse(d, &f);
+        return;
+    }
+    /* What memory has may also be there because storing it failed before. */
+    struct buf packed = BUF_INIT;
+    schema_pack(m, &packed);
+    bool same = packed.len == d->stored.len && memcmp(packed.data, d->stored.data, packed.len) == 0;
+    buf_free(&packed);
+    if (same) {
+        answer(d->session, d->id, m);
+        end(d);
+    } else {
+        store(d, m);
+    }
+}
+
+static void read_stored(struct define *d)
+{
+    struct buf out = BUF_INIT;
+    struct fault f;
+    if (++d->attempts > ATTEMPTS_MAX) {
+        fault_set(&f, FAULT_BUSY, "other daemons keep changing %s; try again", d->name);
+        refuse(d, &f);
+        return;
+    }
+    resp_words(&out, "HGET", d->r->key, d->name, NULL);
+    bool sent = upstream_send(d->r->up, out.data, out.len, 1, on_read, d);
+    buf_free(&out);
+    if (!sent)
+        unavailable(d);
+}
+
+/* The name in a declaration that schema_check has passed. */
+static void name_of(struct cursor c, char *out, size_t size)
+{
+    uint32_t n = 0;
+    const char *key, *s;
+    size_t key_len, len;
+    cursor_map(&c, &n);
+    for (; n > 0; n--) {
+        if (cursor_str(&c, &key, &key_len) < 0)
+            return;
+        if (key_len == 4 && memcmp(key, "name", 4) == 0 && cursor_str(&c, &s, &len) == 0) {
+            snprintf(out, size, "%.*s", (int)len, s);
+            return;
+        }
+        cursor_skip(&c);
+    }
+}
+
+void registry_define(struct registry *r, struct session *s, const struct rpc *msg)
+{
+    struct fault f;
+    bool changed;
+    struct cursor c = msg->params;
+    if (msg->nparams != 1) {
+        fault_set(&f, FAULT_BAD_REQUEST, "define takes [declaration], and got %u parameters",
+                  msg->nparams);
+        session_fault(s, msg->id, &f);
+        return;
+    }
+    if (schema_check(r->schema, &c, &changed, &f) < 0) {
+        session_fault(s, msg->id, &f);
+        return;
+    }
+    struct define *d = calloc(1, sizeof(*d));
+    if (d == NULL)
+        abort();
+    d->r = r;
+    d->session = session_ref(s);
+    d->id = msg->id;
+    session_defer(s);
+    buf_append(&d->declaration, msg->params.at, (size_t)(msg->params.end - msg->params.at));
+    name_of(msg->params, d->name, sizeof(d->name));
+    read_stored(d);
+}
+
+/* ---- loading ---- */
+
+/* Declarations come in no order, and one may name another: rounds until nothing moves. */
+static void take_all(struct registry *r, redisReply *all)
+{
+    bool *done = calloc(all->elements + 1, sizeof(*done)), moved = true;
+    struct fault f;
+    if (done == NULL)
+        abort();
+    while (moved) {
+        moved = false;
+        for (size_t i = 1; i < all->elements; i += 2) {
+            const struct model *m;
+            bool changed;
+            struct cursor c = cursor_of(all->element[i]->str, all->element[i]->len);
+            if (!done[i] && schema_define(r->schema, &c, &m, &changed, &f) == 0)
+                done[i] = moved = true;
+        }
+    }
+    for (size_t i = 1; i < all->elements; i += 2) {
+        struct cursor c = cursor_of(all->element[i]->str, all->element[i]->len);
+        bool changed;
+        if (!done[i] && schema_check(r->schema, &c, &changed, &f) < 0)
+            log_error("the stored declaration of %s is not usable: %s", all->element[i - 1]->str,
+                      f.text);
+    }
+    free(done);
+}
+
+static void on_all(void *arg, unsigned index, redisReply *reply)
+{
+    struct registry *r = arg;
+    (void)index;
+    if (reply == NULL)
+        return; /* the link is lost; it is read again when it is back */
+    if (reply->type == REDIS_REPLY_ARRAY)
+        take_all(r, reply);
+    else
+        log_error("Redis key %s should be a hash of declarations: %s", r->key,
+                  reply->type == REDIS_REPLY_ERROR ? reply->str : "it is something else");
+    r->loaded = true;
+    r->on_loaded(r->arg);
+}
+
+void registry_load(struct registry *r)
+{
+    struct buf out = BUF_INIT;
+    resp_words(&out, "HGETALL", r->key, NULL);
+    upstream_send(r->up, out.data, out.len, 1, on_all, r);
+    buf_free(&out);
+}
+
+bool registry_loaded(const struct registry *r)
+{
+    return r->loaded;
+}
+
+struct registry *registry_new(struct schema *schema, struct upstream *up, const char *prefix,
+                              void (*on_loaded)(void *arg), void *arg)
+{
+    struct registry *r = calloc(1, sizeof(*r));
+    if (r == NULL || asprintf(&r->key, "%s:@schema", prefix) < 0)
+        abort();
+    r->schema = schema;
+    r->up = up;
+    r->on_loaded = on_loaded;
+    r->arg = arg;
+    return r;
+}
+
+void registry_free(struct registry *r)
+{
+    free(r->key);
+    free(r);
+}
