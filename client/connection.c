@@ -189,7 +189,7 @@ static rapyer_value *read_result(rapyer *db, const struct rpc *m, struct fault *
         return NULL;
     }
     /* A small item takes 16 bytes here and 1 there: the limit is a multiple of the frame's. */
-    rapyer_value *v = value_read(&result, 8 * db->max_answer, f);
+    rapyer_value *v = value_parse(&result, 8 * db->max_answer, f);
     if (!v && f->code == FAULT_NONE)
         fault_set(f, FAULT_TOO_LARGE, "no memory for an answer");
     return v;

@@ -114,7 +114,7 @@ static int fill(struct filler *fl, struct rapyer_value *v)
     return rc;
 }
 
-rapyer_value *value_read(struct cursor *in, size_t max_memory, struct fault *f)
+rapyer_value *value_parse(struct cursor *in, size_t max_memory, struct fault *f)
 {
     struct size size;
     f->code = FAULT_NONE;

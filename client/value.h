@@ -31,7 +31,7 @@ struct rapyer_value {
 
 /* Copies one value out of scanned bytes; moves *in. NULL: no memory, or f->code TOO_LARGE when
  * it would take more than max_memory bytes, BAD_FRAME when it is none. */
-rapyer_value *value_read(struct cursor *in, size_t max_memory, struct fault *f);
+rapyer_value *value_parse(struct cursor *in, size_t max_memory, struct fault *f);
 void value_pack(const rapyer_value *v, struct buf *out);
 /* What is at a path inside; NULL when there is nothing. */
 const rapyer_value *value_at(const rapyer_value *v, const char *path, size_t len);

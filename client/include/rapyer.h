@@ -175,7 +175,8 @@ typedef struct rapyer_model {
 /* More than that is written out: { .name = "User", .key = "email", .ttl = 3600,
  * .size = sizeof(struct user), .fields = RAPYER_FIELDS(...) }. */
 
-/* Declares models, inner ones first. They are kept by address: static ones. -1: BAD_SCHEMA or
+/* Declares models, inner ones first. They are kept by address: static ones, declared outside of
+ * functions. -1: BAD_SCHEMA or
  * UNKNOWN_MODEL (nothing sent), SCHEMA_CONFLICT, UNAVAILABLE (declared at the next call that
  * reaches the daemon). */
 #define rapyer_define(db, ...) \
