@@ -116,3 +116,22 @@ def test_rapyerd_answers_as_the_document_shows(daemon):
                 answer = client.read_message()
                 assert same(told.tell(request, answer),
                             shown.tell(request, decode(message.data))), (message, answer)
+
+
+def test_samples_have_the_form_that_is_shown(daemon):
+    with daemon.connect() as client:
+        for message in (m for exact, messages in BLOCKS if exact for m in messages if m.sent):
+            if '"define"' in (message.notation or ""):  # the models that samples ask for
+                client.send_raw(message.data)
+                client.read_message()
+        samples = [messages for exact, messages in BLOCKS if not exact]
+        assert samples
+        for messages in samples:
+            for request, answer in zip(messages[::2], messages[1::2]):
+                client.send_raw(request.data)
+                error, result = client.read_message()[2:]
+                shown = decode(answer.data)[3]
+                assert error is None, (request, error)
+                assert type(result) is dict and set(result) == set(shown), (request, result)
+                for key in shown:
+                    assert type(result[key]) is type(shown[key]), (request, key)
