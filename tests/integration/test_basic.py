@@ -349,34 +349,6 @@ def test_time_to_live(client, rdb):
     wait_until(lambda: not client.call("doc.exists", "Short:1"), 10, "the end of the document")
 
 
-def test_pipeline_gives_all_results(ada, rdb):
-    version = int(in_redis(rdb, "", "@v"))
-    assert ada.call("pipeline", [["num.incr", KEY, "age", 1], ["list.append", KEY, "tags", "d"],
-                                 ["num.incr", KEY, "age", 1], ["list.pop", KEY, "tags"]]) == [
-        37, 4, 38, "d"]
-    assert in_redis(rdb, "", "age") == b"38"
-    assert int(in_redis(rdb, "", "@v")) == version + 1
-
-
-def test_pipeline_is_all_or_nothing(ada, redis_server):
-    before, document = redis_server.snapshot(), ada.call("doc.get", KEY)
-    with pytest.raises(RpcError, match="^OUT_OF_RANGE: "):
-        ada.call("pipeline", [["num.incr", KEY, "age", 1], ["set", KEY, "counts", {}],
-                              ["list.remove_range", KEY, "sections", 0, 1],
-                              ["list.set", KEY, "tags", 99, "x"]])
-    assert redis_server.snapshot() == before
-    assert ada.call("doc.get", KEY) == document
-
-
-def test_pipeline_with_expected_version(ada, rdb):
-    version = int(in_redis(rdb, "", "@v"))
-    operations = [["num.incr", KEY, "age", 1]]
-    assert ada.call("pipeline", operations, {"if_version": {KEY: version}}) == [37]
-    with pytest.raises(RpcError, match="^CONFLICT: "):
-        ada.call("pipeline", operations, {"if_version": {KEY: version}})
-    assert in_redis(rdb, "", "age") == b"37"
-
-
 def test_a_write_is_seen_by_all_after_its_answer(ada, daemon):
     with daemon.connect() as other:
         for i in range(100):
