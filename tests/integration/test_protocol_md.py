@@ -6,7 +6,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from wire_examples import decode, read_blocks, read_notation, same
+from wire_examples import decode, read_block, read_blocks, read_notation, same, write_message
 
 PROTOCOL = Path(__file__).parents[2] / "protocol"
 TEXT = (PROTOCOL / "PROTOCOL.md").read_text(encoding="utf-8")
@@ -49,6 +49,13 @@ def test_each_request_has_its_answer(messages):
 ])
 def test_notation(text, value):
     assert same(read_notation(text), value)
+
+
+def test_written_examples_are_read_back():
+    lines = write_message('> [0, 1, "set", ["User:42", "name",\n  "' + "x" * 50 + '"]]')
+    message, = read_block(lines, 0)
+    assert message.sent and decode(message.data) == [0, 1, "set", ["User:42", "name", "x" * 50]]
+    assert same(decode(message.data), read_notation(message.notation))
 
 
 @pytest.mark.parametrize("text", ["", "[1", "1 2", "{1}", "[1 2]", "x", '"a', "]"])

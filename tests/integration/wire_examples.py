@@ -12,10 +12,13 @@ on in lines indented by two. Then the same in notation, behind "=", which goes o
 indented by four. The notation is JSON with nil for null, b"..." for bytes (\\xNN and the
 escapes of JSON), time"2024-01-31T12:00:00Z" for a timestamp; a number with a point is a float.
 Behind the word `wire` may stand `sample`: the answers look like this, with other content.
+
+To write one: python3 wire_examples.py '> [0, 1, "hello", []]' '< [1, 1, nil, 42]'
 """
 
 import json
 import re
+import sys
 from datetime import datetime, timezone
 
 import msgpack
@@ -165,3 +168,17 @@ def read_blocks(text):
         elif lines is not None:
             lines.append(line)
     return blocks
+
+
+def write_message(line):
+    """The lines of an example for "> notation" or "< notation"."""
+    direction, notation = line[0], line[2:].split("\n")
+    pairs = msgpack.packb(read_notation(line[2:]), use_bin_type=True).hex(" ").split()
+    rows = [" ".join(pairs[i:i + 32]) for i in range(0, len(pairs), 32)]
+    return ([f"{direction} {rows[0]}"] + [f"  {row}" for row in rows[1:]]
+            + [f"  = {notation[0]}"] + [f"    {more}" for more in notation[1:]])
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        print("\n".join(write_message(argument)))
