@@ -273,7 +273,7 @@ VALUES = [
     ("BAD_PATH", "set", "tags[", 1), ("BAD_PATH", "set", "tags[0", 1), ("BAD_PATH", "set", "tags[x]", 1),
     ("BAD_PATH", "set", "tags[99999999999999999999]", 1), ("BAD_PATH", "set", ".", 1),
     ("BAD_PATH", "set", "settings..theme", 1), ("BAD_PATH", "set", "counts[\"x]", 1),
-    ("BAD_PATH|UNKNOWN_FIELD", "set", "a" * 100000, 1), ("BAD_PATH", "set", "settings" + ".x" * 500, 1),
+    ("BAD_PATH|UNKNOWN_FIELD", "set", "a" * 100000, 1), ("BAD_PATH|UNKNOWN_FIELD", "set", "settings" + ".x" * 500, 1),
     ("BAD_TYPE", "list.append", "age", 1), ("BAD_TYPE", "num.incr", "tags", 1),
     ("BAD_TYPE", "dict.set", "tags", "k", 1), ("BAD_TYPE", "str.append", "age", "x"),
 ]
