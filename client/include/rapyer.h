@@ -363,7 +363,7 @@ RAPYER_API int rapyer_to_struct(rapyer *db, const rapyer_model *model, const rap
 RAPYER_API void rapyer_struct_free(rapyer *db, const rapyer_model *model, void *s);
 
 /* ---- Event loops ------------------------------------------------------------------------- */
-/* Requests that do not wait. The loop polls rapyer_fd for rapyer_events, at most rapyer_timeout
+/* Requests that do not wait. The loop polls rapyer_fd for rapyer_events, at most rapyer_timeout_ms
  * milliseconds, and calls rapyer_process, which never blocks. The descriptor can change at a
  * reconnect: ask for it after each call. */
 
