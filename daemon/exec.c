@@ -313,8 +313,11 @@ static void on_list_set(void *arg, const char *suffix, size_t suffix_len, size_t
 static void on_list_insert(void *arg, const char *suffix, size_t suffix_len, size_t index,
                            const struct type *t, const struct cell *v)
 {
+    struct call_effects *e = arg;
     struct batch *b;
-    struct batch_doc *bd = stage(arg, &b);
+    struct batch_doc *bd = stage(e, &b);
+    e->told = true; /* what is pushed next is to lists within the element */
+    snprintf(e->suffix, sizeof(e->suffix), "%.*s", (int)suffix_len, suffix);
     raw_of(t, v);
     batch_list_insert(b, bd, suffix, suffix_len, index, raw.data, raw.len);
 }
@@ -600,16 +603,15 @@ static void run_runnable(struct exec *e)
     e->running = true;
     while (e->nrunnable > 0) {
         struct doc *d = e->runnable[--e->nrunnable];
-        d->runnable = false;
-        struct task_link *head = d->queue;
+        struct task_link *head = d->queue; /* `runnable` keeps d alive meanwhile */
         while (head != NULL && !d->loading && first_everywhere(head->task)) {
             run_task(e, head->task);
             if (d->queue == head)
                 break; /* it waits */
             head = d->queue;
         }
-        if (d->queue == NULL)
-            cache_release(e->cache, d, lane_committed(e->lane));
+        d->runnable = false;
+        cache_release(e->cache, d, lane_committed(e->lane));
     }
     e->running = false;
 }
@@ -674,14 +676,13 @@ static void on_batch(void *arg, struct batch *b, const struct fault *fault)
 static void on_loaded(void *arg, struct doc *d, const struct fault *fault)
 {
     struct exec *e = arg;
+    make_runnable(e, d);
     if (fault != NULL && d->queue != NULL) {
         struct task *t = d->queue->task;
         t->call.fault = *fault;
         dequeue(e, t);
         conclude(e, &t->call, t, t->session, t->id, OP_REFUSED);
     }
-    make_runnable(e, d);
-    cache_release(e->cache, d, lane_committed(e->lane));
     run_runnable(e);
     cache_trim(e->cache, lane_committed(e->lane));
 }

@@ -42,6 +42,7 @@ struct lane {
     uint64_t number;    /* of the gathering batch */
     uint64_t committed; /* of the last settled batch */
     uint64_t applied;   /* of the last batch known to be in Redis */
+    uint64_t abandoned; /* one whose clients were told that its outcome is unknown; 0: none */
     uint32_t epoch;
     int64_t down_since; /* monotonic ms */
     struct retained retain[RETAIN_BATCHES];
@@ -377,8 +378,10 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
               "the connection to Redis was lost during the commit and did not come back for %u "
               "ms; the change may or may not be there",
               l->config->queue_time);
-    if (l->in_flight != NULL)
+    if (l->in_flight != NULL) {
+        l->abandoned = batch_number(l->in_flight->batch);
         l->stats.unknown++;
+    }
     refuse_all(l, &unknown, &gone);
 }
 

@@ -11,15 +11,26 @@
 /* NULL-ended by name; each file of methods has one. */
 extern const struct method methods_doc[];
 extern const struct method methods_op[OP_COUNT + 1];
+extern const struct method methods_pipeline[];
 
 /* BAD_REQUEST unless lo <= nparams <= hi; `form` shows what the method takes. */
 int params_count(const struct call *c, unsigned lo, unsigned hi, const char *form, struct fault *f);
 /* The str at the cursor, or BAD_REQUEST naming `what`. */
 int params_str(struct cursor *c, const char *what, const char **s, size_t *len, struct fault *f);
 
-/* Operations on one document, for methods_op and pipelines: call_present must hold. */
+/* Operations on one document, for methods_op and pipelines: call_present must hold. With an undo
+ * log it is a rehearsal: the tree changes, Redis is told nothing. */
 enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct cursor *args,
-                      uint32_t nargs, struct buf *out);
+                      uint32_t nargs, struct undo *rehearsal, struct buf *out);
+
+/* The parts of doc.save and doc.delete. doc_keys_known must hold for
+ * what is there. */
+int doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **root);
+void doc_replace(struct call *c, struct doc *d, struct record *root);
+void doc_remove(struct call *c, struct doc *d);
+void doc_pack_saved(struct call *c, struct doc *d, struct buf *out);
+/* Appends the whole document as doc.get does; OP_NEEDS when something is not loaded. */
+enum op_status doc_pack(struct call *c, struct doc *d, struct buf *out);
 
 /* OP_DONE when every Redis key of the document can be named (no list of atomic models on the way
  * is unloaded). */

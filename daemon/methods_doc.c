@@ -59,7 +59,7 @@ static void drop_fields(struct call_effects *e, const struct record *r, const ch
 static const struct effects drop_content = {.drop = drop_key, .hash_del = drop_field};
 
 /* Puts a tree that was built into the document's place, new or not. */
-static void replace(struct call *c, struct doc *d, struct record *root)
+void doc_replace(struct call *c, struct doc *d, struct record *root)
 {
     struct call_effects e = {.call = c, .doc = d};
     struct batch *b = lane_batch(exec_lane(c->exec));
@@ -69,9 +69,10 @@ static void replace(struct call *c, struct doc *d, struct record *root)
     if (fresh) {
         /* Versions begin at the clock: a document that is deleted and made again never comes
          * back to a version somebody may remember. */
-        d->version = now - 1;
+        int64_t first = now > d->version ? now : d->version + 1;
+        d->version = first - 1;
         struct batch_doc *bd = call_stage(c, d);
-        batch_bump(b, bd, now - 1);
+        batch_bump(b, bd, first - 1);
     } else {
         struct needs none = call_needs(c, d);
         record_drop(d->root, "", "", &none, &drop_content, &e);
@@ -90,14 +91,14 @@ static void replace(struct call *c, struct doc *d, struct record *root)
     record_emit(root, "", "", &call_effects, &e);
 }
 
-static int build(struct call *c, struct doc *d, struct cursor *in, struct record **root)
+int doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **root)
 {
     size_t pk_len;
     const char *pk = doc_pk(d, &pk_len);
     return record_build(d->model, RECORD_ROOT, pk, pk_len, in, "", root, &c->fault);
 }
 
-static void pack_saved(struct call *c, struct doc *d, struct buf *out)
+void doc_pack_saved(struct call *c, struct doc *d, struct buf *out)
 {
     pack_map(out, 2);
     pack_cstr(out, "key");
@@ -125,10 +126,10 @@ static enum op_status save_run(struct call *c, struct buf *out)
     if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
         return OP_REFUSED;
     cursor_skip(&c->params);
-    if (build(c, d, &c->params, &root) < 0)
+    if (doc_build(c, d, &c->params, &root) < 0)
         return OP_REFUSED;
-    replace(c, d, root);
-    pack_saved(c, d, out);
+    doc_replace(c, d, root);
+    doc_pack_saved(c, d, out);
     return OP_DONE;
 }
 
@@ -181,15 +182,15 @@ static enum op_status insert_run(struct call *c, struct buf *out)
             st = fault_set(&c->fault, FAULT_CONFLICT,
                            "%s is there already, with version %" PRId64 "; doc.save replaces it",
                            d->key, d->version);
-        else if (build(c, d, &in, &roots[i]) < 0)
+        else if (doc_build(c, d, &in, &roots[i]) < 0)
             st = OP_REFUSED;
     }
     if (st == OP_DONE) {
         pack_array(out, c->ndocs);
         for (unsigned i = 0; i < c->ndocs; i++)
-            replace(c, c->docs[i], roots[i]);
+            doc_replace(c, c->docs[i], roots[i]);
         for (unsigned i = 0; i < c->ndocs; i++)
-            pack_saved(c, c->docs[i], out);
+            doc_pack_saved(c, c->docs[i], out);
     } else {
         for (unsigned i = 0; i < c->ndocs; i++)
             record_free(roots[i]);
@@ -280,8 +281,8 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
     struct record *copy = copy_as(c, from, to);
     if (copy == NULL)
         return OP_REFUSED;
-    replace(c, to, copy);
-    pack_saved(c, to, out);
+    doc_replace(c, to, copy);
+    doc_pack_saved(c, to, out);
     return OP_DONE;
 }
 
@@ -349,7 +350,7 @@ static enum op_status pack_paths(struct call *c, struct doc *d, const struct get
         size_t len = 0, before = out->len;
         cursor_str(&paths, &s, &len);
         pack_str(out, s, len);
-        enum op_status st = run_op(c, d, OP_LOAD, &path, 1, out);
+        enum op_status st = run_op(c, d, OP_LOAD, &path, 1, NULL, out);
         if (st == OP_REFUSED && c->fault.code != FAULT_NOT_FOUND)
             return st;
         if (st == OP_NEEDS)
@@ -368,19 +369,24 @@ static enum op_status pack_paths(struct call *c, struct doc *d, const struct get
     return all;
 }
 
+enum op_status doc_pack(struct call *c, struct doc *d, struct buf *out)
+{
+    struct needs needs = call_needs(c, d);
+    size_t pk_len;
+    const char *pk = doc_pk(d, &pk_len);
+    record_pack(d->root, pk, pk_len, true, "", 0, &needs, out);
+    return needs.count > 0 ? OP_NEEDS : OP_DONE;
+}
+
 static enum op_status pack_doc(struct call *c, struct doc *d, const struct get_options *o,
                                struct buf *out)
 {
     if (o->has_paths)
         return pack_paths(c, d, o, out);
-    struct needs needs = call_needs(c, d);
-    size_t pk_len, at = out->len;
-    const char *pk = doc_pk(d, &pk_len);
-    record_pack(d->root, pk, pk_len, true, "", 0, &needs, out);
-    if (needs.count > 0)
-        return OP_NEEDS;
-    if (!o->version)
-        return OP_DONE;
+    size_t at = out->len;
+    enum op_status st = doc_pack(c, d, out);
+    if (st != OP_DONE || !o->version)
+        return st;
     /* One more pair than the tree has: the head may become longer. */
     struct cursor in = cursor_of(out->data + at, out->len - at);
     struct buf body = BUF_INIT;
@@ -505,6 +511,18 @@ static enum op_status exists_run(struct call *c, struct buf *out)
     return OP_DONE;
 }
 
+void doc_remove(struct call *c, struct doc *d)
+{
+    struct call_effects e = {.call = c, .doc = d};
+    struct needs none = call_needs(c, d);
+    call_stage(c, d);
+    record_drop(d->root, "", "", &none, &call_effects, &e);
+    record_free(d->root);
+    d->root = NULL;
+    d->state = DOC_ABSENT;
+    d->expires = 0;
+}
+
 static enum op_status delete_run(struct call *c, struct buf *out)
 {
     int64_t count = 0;
@@ -518,17 +536,9 @@ static enum op_status delete_run(struct call *c, struct buf *out)
     if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
         return OP_REFUSED;
     for (unsigned i = 0; i < c->ndocs; i++) {
-        struct doc *d = c->docs[i];
-        struct call_effects e = {.call = c, .doc = d};
-        struct needs none = call_needs(c, d);
-        if (d->state != DOC_PRESENT)
+        if (c->docs[i]->state != DOC_PRESENT)
             continue;
-        call_stage(c, d);
-        record_drop(d->root, "", "", &none, &call_effects, &e);
-        record_free(d->root);
-        d->root = NULL;
-        d->state = DOC_ABSENT;
-        d->expires = 0;
+        doc_remove(c, c->docs[i]);
         count++;
     }
     pack_int(out, count);

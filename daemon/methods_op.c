@@ -85,14 +85,15 @@ int64_t unix_ms(void)
 }
 
 enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct cursor *args,
-                      uint32_t nargs, struct buf *out)
+                      uint32_t nargs, struct undo *rehearsal, struct buf *out)
 {
     struct call_effects effects = {.call = c, .doc = d};
     struct needs needs = call_needs(c, d);
     struct op op;
     struct op_run env = {.root = d->root,
-                         .effects = &call_effects,
+                         .effects = rehearsal == NULL ? &call_effects : NULL,
                          .effects_arg = &effects,
+                         .undo = rehearsal,
                          .needs = &needs,
                          .max_value = exec_config(c->exec)->max_value,
                          .fault = &c->fault};
@@ -105,6 +106,11 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
     enum op_status st = op_run(&op, &env, out);
     if (st != OP_DONE)
         return st;
+    if (rehearsal != NULL) {
+        if (op_infos[kind].result == RESULT_VERSION)
+            pack_nil(out);
+        return OP_DONE;
+    }
     if (refresh && call_touches(c, d))
         doc_expire_at(c, d, unix_ms() + d->model->ttl * 1000);
     if (op_infos[kind].result == RESULT_VERSION) {
@@ -135,7 +141,7 @@ static enum op_status op_method(struct call *c, struct buf *out)
     cursor_skip(&c->params);
     if (info->writes && lane_admit(exec_lane(c->exec), &c->fault) < 0)
         return OP_REFUSED;
-    return run_op(c, d, (enum op_kind)(info - op_infos), &c->params, c->nparams - 1, out);
+    return run_op(c, d, (enum op_kind)(info - op_infos), &c->params, c->nparams - 1, NULL, out);
 }
 
 const struct method methods_op[OP_COUNT + 1] = {

@@ -199,31 +199,18 @@ void registry_define(struct registry *r, struct session *s, const struct rpc *ms
 
 /* ---- loading ---- */
 
-/* Declarations come in no order, and one may name another: rounds until nothing moves. */
 static void take_all(struct registry *r, redisReply *all)
 {
-    bool *done = calloc(all->elements + 1, sizeof(*done)), moved = true;
+    size_t n = all->elements / 2;
+    struct cursor *declarations = calloc(n + 1, sizeof(*declarations));
     struct fault f;
-    if (done == NULL)
+    if (declarations == NULL)
         abort();
-    while (moved) {
-        moved = false;
-        for (size_t i = 1; i < all->elements; i += 2) {
-            const struct model *m;
-            bool changed;
-            struct cursor c = cursor_of(all->element[i]->str, all->element[i]->len);
-            if (!done[i] && schema_define(r->schema, &c, &m, &changed, &f) == 0)
-                done[i] = moved = true;
-        }
-    }
-    for (size_t i = 1; i < all->elements; i += 2) {
-        struct cursor c = cursor_of(all->element[i]->str, all->element[i]->len);
-        bool changed;
-        if (!done[i] && schema_check(r->schema, &c, &changed, &f) < 0)
-            log_error("the stored declaration of %s is not usable: %s", all->element[i - 1]->str,
-                      f.text);
-    }
-    free(done);
+    for (size_t i = 0; i < n; i++)
+        declarations[i] = cursor_of(all->element[2 * i + 1]->str, all->element[2 * i + 1]->len);
+    if (schema_restore(r->schema, declarations, n, NULL, &f) < 0)
+        log_error("not all of the stored declarations are usable: %s", f.text);
+    free(declarations);
 }
 
 static void on_all(void *arg, unsigned index, redisReply *reply)

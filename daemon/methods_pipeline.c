@@ -1,0 +1,287 @@
+/* methods_pipeline: several operations as one: all of them, or none.
+ *
+ *   rehearse  every operation on the trees, with an undo log, Redis told nothing; then undone
+ *   perform   the same again, into one batch; nothing can be refused any more
+ *
+ * So an operation sees what those before it did, a refusal in the middle leaves no trace, and
+ * the commit never has to be taken back. A batch is never split, so neither is a pipeline.
+ */
+#include "daemon/methods.h"
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* A document as it was before the rehearsal put another tree into its place. */
+struct swapped {
+    struct doc *doc;
+    struct record *root;
+    uint8_t state;
+};
+
+struct rehearsal {
+    struct undo *undo;
+    struct swapped *swapped;
+    unsigned n, cap;
+};
+
+/* One operation: what of the pipeline's params it is. */
+struct step_op {
+    const char *name;
+    size_t name_len;
+    uint32_t nparams; /* behind the name */
+    struct cursor at; /* at the key */
+};
+
+enum whole { WHOLE_NONE, WHOLE_SAVE, WHOLE_DELETE, WHOLE_GET };
+
+static enum whole whole_by_name(const struct step_op *op)
+{
+    static const char *const names[] = {"doc.save", "doc.delete", "doc.get"};
+    for (unsigned i = 0; i < 3; i++) {
+        if (strlen(names[i]) == op->name_len && memcmp(names[i], op->name, op->name_len) == 0)
+            return (enum whole)(i + 1);
+    }
+    return WHOLE_NONE;
+}
+
+static int read_op(struct cursor *in, uint32_t i, struct step_op *op, struct fault *f)
+{
+    uint32_t n;
+    const uint8_t *p;
+    size_t len;
+    struct cursor one;
+    if (cursor_value(in, &p, &len) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST, "operation %u is missing", i);
+    one = cursor_of(p, len);
+    if (cursor_array(&one, &n) < 0 || n < 2 || cursor_str(&one, &op->name, &op->name_len) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "operation %u should be [method, key, ...], as in [\"list.append\", "
+                         "\"User:42\", \"tags\", \"x\"]",
+                         i);
+    op->nparams = n - 1;
+    op->at = one;
+    return 0;
+}
+
+static int check_op(const struct step_op *op, uint32_t i, struct fault *f)
+{
+    enum whole whole = whole_by_name(op);
+    int kind = op_by_name(op->name, op->name_len);
+    unsigned lo = 1, hi = 1;
+    if (kind >= 0) {
+        lo = 2u + op_infos[kind].min_args;
+        hi = 2u + op_infos[kind].max_args;
+    } else if (whole == WHOLE_SAVE) {
+        lo = hi = 2;
+    } else if (whole == WHOLE_NONE) {
+        return fault_set(f, FAULT_UNKNOWN_METHOD,
+                         "operation %u: '%.*s' cannot be in a pipeline; the operations on fields, "
+                         "lists and dicts can, and doc.save, doc.delete, doc.get, doc.load",
+                         i, (int)(op->name_len > 100 ? 100 : op->name_len), op->name);
+    }
+    if (op->nparams >= lo && op->nparams <= hi)
+        return 0;
+    return fault_set(f, FAULT_BAD_REQUEST,
+                     "operation %u: %.*s takes %u to %u parameters, and got %u", i,
+                     (int)op->name_len, op->name, lo, hi, op->nparams);
+}
+
+/* {if_version: N} when the pipeline is about one document, or {if_version: {key: N, ...}}. */
+static int check_versions(struct call *c, struct cursor in, bool run, struct fault *f)
+{
+    uint32_t n, m = 1;
+    if (cursor_nil(&in))
+        return 0;
+    if (cursor_map(&in, &n) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST, "the options should be a map {if_version?}");
+    for (; n > 0; n--) {
+        const char *name, *key = "";
+        size_t len;
+        int64_t version;
+        if (params_str(&in, "an option's name", &name, &len, f) < 0)
+            return -1;
+        if (len != 10 || memcmp(name, "if_version", 10) != 0)
+            return fault_set(f, FAULT_BAD_REQUEST, "there is no option '%.*s'; there is if_version",
+                             (int)len, name);
+        bool many = cursor_map(&in, &m) == 0;
+        for (; m > 0; m--) {
+            struct doc *d = c->ndocs > 0 ? c->docs[0] : NULL;
+            if (many && params_str(&in, "a key in if_version", &key, &len, f) < 0)
+                return -1;
+            if (many)
+                d = call_doc(c, key, len, f);
+            if (many && d == NULL)
+                return -1;
+            if ((!many && c->ndocs != 1) || cursor_int(&in, &version) < 0)
+                return fault_set(f, FAULT_BAD_REQUEST,
+                                 "if_version should be the expected version of the one document, "
+                                 "or a map of key to version (0: must not exist)");
+            if (!run)
+                continue;
+            int64_t now = d->state == DOC_PRESENT ? d->version : 0;
+            if (now != version)
+                return fault_set(f, FAULT_CONFLICT,
+                                 "%s has version %" PRId64 ", and %" PRId64 " was expected", d->key,
+                                 now, version);
+        }
+    }
+    return 0;
+}
+
+static int pipeline_docs(struct call *c, struct fault *f)
+{
+    struct cursor in = c->params;
+    struct step_op op;
+    uint32_t n;
+    if (params_count(c, 1, 2, "[[[method, key, ...], ...], {if_version?}?]", f) < 0)
+        return -1;
+    if (cursor_array(&in, &n) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST, "pipeline takes a list of operations first");
+    for (uint32_t i = 0; i < n; i++) {
+        const char *key;
+        size_t len;
+        if (read_op(&in, i, &op, f) < 0 || check_op(&op, i, f) < 0 ||
+            params_str(&op.at, "the key of an operation", &key, &len, f) < 0 ||
+            call_doc(c, key, len, f) == NULL)
+            return -1;
+    }
+    return c->nparams == 2 ? check_versions(c, in, false, f) : 0;
+}
+
+/* ---- one operation ---- */
+
+static void swap_root(struct rehearsal *r, struct doc *d, struct record *root)
+{
+    if (r->n == r->cap) {
+        r->cap = r->cap ? r->cap * 2 : 4;
+        r->swapped = realloc(r->swapped, r->cap * sizeof(*r->swapped));
+        if (r->swapped == NULL)
+            abort();
+    }
+    r->swapped[r->n++] = (struct swapped){d, d->root, d->state};
+    d->root = root;
+    d->state = root != NULL ? DOC_PRESENT : DOC_ABSENT;
+}
+
+static enum op_status run_save(struct call *c, struct doc *d, struct cursor *in,
+                               struct rehearsal *r, struct buf *out)
+{
+    struct record *root;
+    if (d->state == DOC_PRESENT && doc_keys_known(c, d) != OP_DONE)
+        return OP_NEEDS;
+    if (doc_build(c, d, in, &root) < 0)
+        return OP_REFUSED;
+    if (r != NULL) {
+        swap_root(r, d, root);
+        pack_nil(out);
+    } else {
+        doc_replace(c, d, root);
+        doc_pack_saved(c, d, out);
+    }
+    return OP_DONE;
+}
+
+static enum op_status run_delete(struct call *c, struct doc *d, struct rehearsal *r,
+                                 struct buf *out)
+{
+    bool there = d->state == DOC_PRESENT;
+    if (there && doc_keys_known(c, d) != OP_DONE)
+        return OP_NEEDS;
+    if (there && r != NULL)
+        swap_root(r, d, NULL);
+    else if (there)
+        doc_remove(c, d);
+    pack_int(out, there);
+    return OP_DONE;
+}
+
+static enum op_status run_step(struct call *c, const struct step_op *op, struct rehearsal *r,
+                               struct buf *out)
+{
+    struct cursor in = op->at;
+    const char *key = "";
+    size_t len = 0;
+    cursor_str(&in, &key, &len);
+    struct doc *d = call_doc(c, key, len, &c->fault);
+    enum whole whole = whole_by_name(op);
+    if (d == NULL)
+        return OP_REFUSED;
+    if (whole == WHOLE_SAVE)
+        return run_save(c, d, &in, r, out);
+    if (whole == WHOLE_DELETE)
+        return run_delete(c, d, r, out);
+    enum op_status st = call_present(c, d);
+    if (st != OP_DONE)
+        return st;
+    if (whole == WHOLE_GET)
+        return doc_pack(c, d, out);
+    return run_op(c, d, (enum op_kind)op_by_name(op->name, op->name_len), &in, op->nparams - 1,
+                  r != NULL ? r->undo : NULL, out);
+}
+
+/* All operations in order; a refusal says which one it was. What is missing is collected over
+ * all of them, as far as they can go on without it. */
+static enum op_status run_all(struct call *c, struct cursor in, uint32_t n, struct rehearsal *r,
+                              struct buf *out)
+{
+    enum op_status all = OP_DONE;
+    for (uint32_t i = 0; i < n; i++) {
+        struct step_op op;
+        if (read_op(&in, i, &op, &c->fault) < 0)
+            return OP_REFUSED;
+        enum op_status st = run_step(c, &op, r, out);
+        if (st == OP_REFUSED && all == OP_DONE) {
+            struct fault why = c->fault;
+            return fault_set(&c->fault, why.code, "operation %u (%.*s): %s", i, (int)op.name_len,
+                             op.name, why.text);
+        }
+        if (st != OP_DONE)
+            all = OP_NEEDS;
+    }
+    return all;
+}
+
+static void end_rehearsal(struct rehearsal *r)
+{
+    undo_rollback(r->undo);
+    while (r->n > 0) {
+        struct swapped *s = &r->swapped[--r->n];
+        record_free(s->doc->root);
+        s->doc->root = s->root;
+        s->doc->state = s->state;
+    }
+    free(r->swapped);
+    undo_free(r->undo);
+}
+
+static enum op_status pipeline_run(struct call *c, struct buf *out)
+{
+    struct cursor in = c->params, options;
+    uint32_t n = 0;
+    enum op_status st = OP_DONE;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (call_known(c, c->docs[i]) != OP_DONE)
+            st = OP_NEEDS;
+    }
+    if (st != OP_DONE)
+        return st;
+    if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
+        return OP_REFUSED;
+    options = in;
+    cursor_skip(&options);
+    if (c->nparams == 2 && check_versions(c, options, true, &c->fault) < 0)
+        return OP_REFUSED;
+    cursor_array(&in, &n);
+    struct rehearsal r = {.undo = undo_new()};
+    st = run_all(c, in, n, &r, out);
+    end_rehearsal(&r);
+    if (st != OP_DONE)
+        return st;
+    buf_clear(out);
+    pack_array(out, n);
+    return run_all(c, in, n, NULL, out);
+}
+
+const struct method methods_pipeline[] = {
+    {.name = "pipeline", .docs = pipeline_docs, .run = pipeline_run},
+    {.name = NULL},
+};
