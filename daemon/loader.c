@@ -136,24 +136,37 @@ static bool round_send_or(struct load *l, bool (*next)(struct load *, redisReply
 
 /* ---- records ---- */
 
-/* Calls visit for each container of a record and of the inline records in it, with its suffix. */
-static void each_container(struct record *r, const char *suffix, const char *prefix,
-                           void (*visit)(void *arg, struct cell *c, const struct type *t,
-                                         const char *suffix, size_t len),
-                           void *arg)
+typedef void visit_fn(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                      size_t len);
+
+/* name holds "<suffix>/<inline prefix>" and is as it was when this returns. */
+static void walk_containers(struct record *r, struct buf *name, visit_fn *visit, void *arg)
 {
+    size_t base = name->len;
     for (uint32_t i = 0; i < r->nslots; i++) {
         const struct field *f = &r->model->fields[i];
-        char name[1024];
-        int n;
-        if (f->type->kind == TYPE_LIST || f->type->kind == TYPE_DICT) {
-            n = snprintf(name, sizeof(name), "%s/%s%s", suffix, prefix, f->name);
-            visit(arg, &r->slots[i], f->type, name, (size_t)n);
-        } else if (type_atomic(f->type)) {
-            snprintf(name, sizeof(name), "%s%s.", prefix, f->name);
-            each_container(r->slots[i].record, suffix, name, visit, arg);
+        bool container = f->type->kind == TYPE_LIST || f->type->kind == TYPE_DICT;
+        if (!container && !type_atomic(f->type))
+            continue;
+        buf_append(name, f->name, f->name_len);
+        if (container) {
+            visit(arg, &r->slots[i], f->type, (const char *)name->data, name->len);
+        } else {
+            buf_append(name, ".", 1);
+            walk_containers(r->slots[i].record, name, visit, arg);
         }
+        name->len = base;
     }
+}
+
+/* Calls visit for each container of a record and of the inline records in it, with its suffix. */
+static void each_container(struct record *r, const char *suffix, visit_fn *visit, void *arg)
+{
+    struct buf name = BUF_INIT;
+    buf_append(&name, suffix, strlen(suffix));
+    buf_append(&name, "/", 1);
+    walk_containers(r, &name, visit, arg);
+    buf_free(&name);
 }
 
 static void ask_length(void *arg, struct cell *c, const struct type *t, const char *suffix,
@@ -203,7 +216,7 @@ static int take_lengths(struct load *l, struct record *rec, const char *suffix, 
                         struct fault *f)
 {
     struct lengths w = {.load = l, .at = at, .fault = f};
-    each_container(rec, suffix, "", take_length, &w);
+    each_container(rec, suffix, take_length, &w);
     return w.bad ? -1 : 0;
 }
 
@@ -315,7 +328,7 @@ static bool ask_root(struct load *l)
     round_begin(l);
     ask(l, "", 0, "HGETALL", NULL, NULL);
     ask(l, "", 0, "PTTL", NULL, NULL);
-    each_container(shape, "", "", ask_length, l);
+    each_container(shape, "", ask_length, l);
     record_free(shape);
     return round_send(l, on_root);
 }
@@ -503,7 +516,7 @@ static bool ask_elements(struct load *l, struct fault *f)
         for (size_t j = 0; j < t->nrecords; j++) {
             const char *s = element_suffix(t, j, &suffix);
             ask(l, s, strlen(s), "HGETALL", NULL, NULL);
-            each_container(t->records[j], s, "", ask_length, l);
+            each_container(t->records[j], s, ask_length, l);
         }
     }
     buf_free(&suffix);

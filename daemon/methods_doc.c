@@ -41,18 +41,20 @@ static void drop_key(void *arg, const char *suffix, size_t suffix_len)
         call_effects.drop(arg, suffix, suffix_len);
 }
 
-static void drop_fields(struct call_effects *e, const struct record *r, const char *prefix)
+/* prefix is as it was when this returns. */
+static void drop_fields(struct call_effects *e, const struct record *r, struct buf *prefix)
 {
+    size_t base = prefix->len;
     for (uint32_t i = 0; i < r->nslots; i++) {
         const struct field *f = &r->model->fields[i];
-        char name[1024];
-        int n = snprintf(name, sizeof(name), "%s%s", prefix, f->name);
+        buf_append(prefix, f->name, f->name_len);
         if (cell_is_value(&r->slots[i])) {
-            drop_field(e, "", 0, name, (size_t)n);
+            drop_field(e, "", 0, (const char *)prefix->data, prefix->len);
         } else if (type_atomic(f->type)) {
-            snprintf(name, sizeof(name), "%s%s.", prefix, f->name);
-            drop_fields(e, r->slots[i].record, name);
+            buf_append(prefix, ".", 1);
+            drop_fields(e, r->slots[i].record, prefix);
         }
+        prefix->len = base;
     }
 }
 
@@ -76,7 +78,9 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     } else {
         struct needs none = call_needs(c, d);
         record_drop(d->root, "", "", &none, &drop_content, &e);
-        drop_fields(&e, d->root, "");
+        struct buf prefix = BUF_INIT;
+        drop_fields(&e, d->root, &prefix);
+        buf_free(&prefix);
         record_free(d->root);
     }
     struct batch_doc *bd = call_stage(c, d);
