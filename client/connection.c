@@ -211,11 +211,24 @@ static int take_frame(rapyer *db, size_t len)
     return response ? slots_settle(db, m.id, result, &f) : 0;
 }
 
+/* Of a response that is not all there. */
+static bool response_id(const uint8_t *data, size_t len, uint64_t *id)
+{
+    struct cursor c = cursor_of(data, len);
+    uint32_t count;
+    int64_t type, n;
+    if (cursor_array(&c, &count) < 0 || count != 4 || cursor_int(&c, &type) < 0 || type != 1 ||
+        cursor_int(&c, &n) < 0)
+        return false;
+    *id = (uint64_t)n;
+    return true;
+}
+
 /* An answer over the limit: who waits for it learns why, before the connection goes. */
 static int refuse_frame(rapyer *db, const struct fault *f)
 {
     uint64_t id;
-    if (rpc_guess_id(db->in.data + db->in_at, db->in.len - db->in_at, &id))
+    if (response_id(db->in.data + db->in_at, db->in.len - db->in_at, &id))
         slots_settle(db, id, NULL, f);
     struct fault why = *f;
     if (why.code == FAULT_TOO_LARGE)
@@ -318,7 +331,7 @@ int rapyer_timeout_ms(const rapyer *db)
 
 size_t rapyer_pending(const rapyer *db)
 {
-    return db ? db->npending : 0;
+    return db ? db->npending + db->nready : 0;
 }
 
 rapyer *rapyer_connect(const char *socket)

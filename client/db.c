@@ -104,6 +104,8 @@ const char *rapyer_version(void)
 
 int db_fail(rapyer *db, const struct fault *f)
 {
+    if (!f)
+        return db_no_memory(db);
     if (!db || (f->code == FAULT_NONE && db->code))
         return -1;
     if (f->code == FAULT_NONE)

@@ -68,6 +68,9 @@ struct rapyer {
     struct request *oldest; /* the same, in order */
     uint64_t numbers;       /* how many there ever were */
     size_t npending;
+    unsigned depth;        /* callbacks being run */
+    struct request *ready; /* settled inside a callback: told when that is over, so that they */
+    size_t nready;         /* do not pile up on the stack */
 };
 
 /* Without opening a connection. NULL: no memory. */

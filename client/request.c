@@ -87,6 +87,7 @@ static int attempt(rapyer *db, struct waiter *w, const char *method, uint32_t np
         return db_no_memory(db);
     rq->done = wake;
     rq->arg = w;
+    rq->urgent = true;
     if (request_send(db, rq, method, nparams, params) < 0)
         return -1;
     wait_for(db, w);

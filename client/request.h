@@ -18,12 +18,16 @@ struct request {
     rapyer_callback *cb; /* of the caller, for requests that do not wait */
     void *user;
     void *arg;        /* of done */
+    bool urgent;      /* done runs no code of the caller: at once, even inside a callback */
     bool writes;      /* changes something: must not be sent twice */
     int64_t deadline; /* monotonic ms */
 
     uint64_t number;  /* counts up, in order of sending */
     uint64_t id, end; /* end: out_sent when its last byte is gone */
     uint32_t slot;
+    enum outcome how; /* ready: what to tell */
+    rapyer_value *result;
+    struct fault *fault;
     struct request *prev, *next;
 };
 

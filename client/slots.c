@@ -76,14 +76,48 @@ int slots_queue(rapyer *db, struct request *rq, const char *method, uint32_t npa
     return 0;
 }
 
+static void deliver(rapyer *db, struct request *rq, enum outcome how, rapyer_value *result,
+                    const struct fault *f)
+{
+    if (!rq->urgent)
+        db->depth++;
+    if (rq->done)
+        rq->done(db, rq, how, &result, f);
+    if (!rq->urgent)
+        db->depth--;
+    rapyer_value_free(result);
+    free(rq->fault);
+    free(rq);
+}
+
+static void deliver_ready(rapyer *db)
+{
+    while (db->ready) {
+        struct request *rq = db->ready;
+        DL_DELETE(db->ready, rq);
+        db->nready--;
+        deliver(db, rq, rq->how, rq->result, rq->fault);
+    }
+}
+
+/* Takes result. */
 static void settle(rapyer *db, struct request *rq, enum outcome how, rapyer_value *result,
                    const struct fault *f)
 {
     leave_slot(db, rq);
-    if (rq->done)
-        rq->done(db, rq, how, &result, f);
-    rapyer_value_free(result);
-    free(rq);
+    if (db->depth == 0 || rq->urgent) {
+        deliver(db, rq, how, result, f);
+        if (db->depth == 0)
+            deliver_ready(db);
+        return;
+    }
+    rq->how = how;
+    rq->result = result;
+    rq->fault = malloc(sizeof *f);
+    if (rq->fault)
+        *rq->fault = *f;
+    DL_APPEND(db->ready, rq);
+    db->nready++;
 }
 
 int slots_settle(rapyer *db, uint64_t id, rapyer_value *result, const struct fault *f)
@@ -101,7 +135,11 @@ int slots_settle(rapyer *db, uint64_t id, rapyer_value *result, const struct fau
 void slots_forget(rapyer *db)
 {
     struct fault f;
+    struct request *rq;
     fault_set(&f, FAULT_UNAVAILABLE, "the request is the parent process's");
+    DL_FOREACH (db->ready, rq) {
+        rq->cb = NULL;
+    }
     while (db->oldest) {
         db->oldest->cb = NULL;
         settle(db, db->oldest, OUTCOME_UNSENT, NULL, &f);
