@@ -7,6 +7,7 @@
 #include "daemon/embedded.h"
 #include "daemon/listener.h"
 #include "daemon/methods.h"
+#include "protocol/value.h"
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -180,6 +181,7 @@ static void on_reload(evutil_socket_t sig, short what, void *arg)
     config_free(&fresh);
     log_setup(d->config.log_level);
     cache_set_memory(exec_cache(d->exec), d->config.cache_memory);
+    value_set_limit(d->config.max_value);
     if (text[0] != '\0')
         log_warning("these settings take a restart to change: %s", text);
     log_notice("configuration taken over");
@@ -234,6 +236,7 @@ static void setup(struct daemon *d)
         abort();
     hash_seed = seeds[0];
     dict_seed(seeds[1]);
+    value_set_limit(d->config.max_value);
     uuid_generate_random(id);
     uuid_unparse_lower(id, d->id);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {

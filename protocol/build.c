@@ -116,7 +116,8 @@ static int build_value(struct building *b, const struct type *t, struct cursor *
                        struct cell *out)
 {
     buf_clear(&b->scratch);
-    if (value_check(t, in, &b->scratch, b->where, b->f) != 0)
+    if (value_check(t, in, &b->scratch, b->where, b->f) != 0 ||
+        value_check_limit(&b->scratch, b->where, b->f) != 0)
         return -1;
     *out = cell_value(b->scratch.data, b->scratch.len);
     return 0;

@@ -522,3 +522,25 @@ int value_check(const struct type *t, struct cursor *in, struct buf *out, const 
     out->len = c.start;
     return -1;
 }
+
+static size_t limit;
+
+void value_set_limit(size_t bytes)
+{
+    limit = bytes;
+}
+
+int value_check_limit(const struct buf *value, const char *where, struct fault *f)
+{
+    if (limit == 0 || value->len <= limit)
+        return 0;
+    struct cursor in = cursor_of(value->data, value->len);
+    struct item it;
+    size_t len = value->len;
+    if (cursor_next(&in, &it) == 0 && (it.kind == ITEM_STR || it.kind == ITEM_BIN))
+        len = it.bytes.len;
+    if (len <= limit)
+        return 0;
+    return fault_set(f, FAULT_TOO_LARGE, "%s: the value has %zu bytes, at most %zu are allowed",
+                     where[0] != '\0' ? where : "value", len, limit);
+}

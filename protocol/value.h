@@ -24,4 +24,11 @@
 int value_check(const struct type *t, struct cursor *in, struct buf *out, const char *where,
                 struct fault *f);
 
+/* Bytes that one str, bytes or composite value given by a client may have, for the whole process;
+ * 0, as at the start: no limit below VALUE_MAX_BYTES. What lies in Redis already is not held to
+ * it, so that it can be lowered. */
+void value_set_limit(size_t bytes);
+/* Whether a canonical value keeps to it; of a str or bytes the content counts. -1: TOO_LARGE. */
+int value_check_limit(const struct buf *value, const char *where, struct fault *f);
+
 #endif

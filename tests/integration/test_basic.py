@@ -342,7 +342,8 @@ def test_time_to_live(client, rdb):
     for key in rdb.keys("rapyer:{*"):
         assert 0 < rdb.ttl(key) <= 100, key
     assert client.call("doc.ttl", "Session:1", 1000) > 100
-    assert client.call("doc.ttl", "Session:1", 0) == -1
+    assert client.call("doc.ttl", "Session:1", 0) == 0
+    assert client.call("doc.ttl", "Session:1") == -1
     assert all(rdb.ttl(key) == -1 for key in rdb.keys("rapyer:{*"))
     client.call("define", atomic("Short", field("n", "int", default=0), ttl=1))
     client.call("doc.save", "Short:1", {})

@@ -134,6 +134,43 @@ def test_reload_takes_what_can_change(daemon, client):
     client.call("doc.save", "User:1", {"name": "x"})
 
 
+def test_a_value_may_have_so_many_bytes(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"limits.max_value": "1K"})
+    big, most = "x" * 1025, "x" * 1024
+    with daemon.connect() as client:
+        save_ada(client)
+        before = client.call("doc.get", KEY)
+        for path, request in [
+                ("bio", ("set", KEY, "bio", big)), ("blob", ("set", KEY, "blob", big.encode())),
+                ("extra", ("set", KEY, "extra", [most, 1])), ("tags", ("list.append", KEY, "tags", big)),
+                (r"tags\[1\]", ("list.extend", KEY, "tags", ["a", big])),
+                ("tags", ("list.insert", KEY, "tags", 0, big)),
+                (r"tags", ("list.set", KEY, "tags", 0, big)),
+                ("rows", ("list.append", KEY, "rows", list(range(1000)))),
+                ("address", ("set", KEY, "address", {"street": big, "city": ""})),
+                (r"tasks\[0\]\.title", ("list.append", KEY, "sections",
+                                        {"name": "n", "tasks": [{"title": big}]})),
+                ("bio", ("str.append", KEY, "bio", big)),
+                ("name", ("doc.save", "User:2", {"name": big})),
+                ("name", ("doc.insert", [["User:2", {"name": big}]])),
+                ("bio", ("pipeline", [["num.incr", KEY, "age", 1], ["set", KEY, "bio", big]]))]:
+            with pytest.raises(RpcError, match=f"^TOO_LARGE: .*{path}"):
+                client.call(*request)
+        assert client.call("doc.get", KEY) == before
+        client.call("set", KEY, "bio", most)
+        client.call("set", KEY, "blob", most.encode())
+        client.call("list.append", KEY, "tags", most)
+        # What is there stays readable when less is allowed.
+        daemon.settings["limits.max_value"] = "64"
+        daemon.write_config()
+        daemon.reload()
+        daemon.kill()
+        daemon.start()
+        with daemon.connect() as again:
+            assert again.call("doc.load", KEY, "bio") == most
+            assert again.call("doc.load", KEY, "tags")[-1] == most
+
+
 def test_stops_after_answering_what_it_took(daemon, client, redis_server):
     save_ada(client)
     redis_server.pause()
