@@ -61,7 +61,7 @@ static int try_connect(rapyer *db, struct fault *f)
     }
     buffers_clear(db);
     db->fd = fd;
-    db->pid = getpid();
+    db->forks = db_forks();
     db->was_connected = true;
     return 0;
 }
@@ -106,7 +106,7 @@ static int introduce(rapyer *db)
 
 static void check_fork(rapyer *db)
 {
-    if (db->fd < 0 || db->pid == getpid())
+    if (db->fd < 0 || db->forks == db_forks())
         return;
     close(db->fd); /* the parent's socket stays open, and so do its requests */
     db->fd = -1;

@@ -15,10 +15,22 @@
 FAULT_CODES(SAME_CODE)
 #undef SAME_CODE
 
-static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static unsigned forks; /* between this process and the first that loaded the library */
 
-static void seed(void)
+unsigned db_forks(void)
 {
+    return forks;
+}
+
+static void after_fork(void)
+{
+    forks++;
+}
+
+static void set_up(void)
+{
+    pthread_atfork(NULL, NULL, after_fork);
     uint64_t bits;
     if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) != (ssize_t)sizeof bits)
         bits = (uint64_t)clock_ms() * 0x9e3779b97f4a7c15u ^ (uint64_t)getpid();
@@ -34,7 +46,7 @@ static char *socket_path(const char *socket)
 
 rapyer *db_new(const char *socket)
 {
-    pthread_once(&seed_once, seed);
+    pthread_once(&once, set_up);
     rapyer *db = calloc(1, sizeof *db);
     if (!db)
         return NULL;

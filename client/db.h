@@ -18,7 +18,6 @@
 #include "protocol/fault.h"
 #include "protocol/scan.h"
 #include "protocol/schema.h"
-#include <sys/types.h>
 
 #define DEFAULT_SOCKET "/run/rapyerd/rapyerd.sock"
 #define DEFAULT_TIMEOUT_MS 30000
@@ -43,7 +42,7 @@ struct rapyer {
     unsigned refs; /* the caller's one, and one for each home */
     char *socket;
     int fd;             /* -1: not connected */
-    pid_t pid;          /* who opened fd; another one after a fork */
+    unsigned forks;     /* db_forks() when fd was opened; another number after a fork */
     bool closed;        /* by rapyer_close */
     bool was_connected; /* then a daemon that is gone is waited for a little */
     int timeout_ms;
@@ -73,6 +72,8 @@ struct rapyer {
     size_t nready;         /* do not pile up on the stack */
 };
 
+/* How often the process has forked on its way here: cheaper to ask than getpid. */
+unsigned db_forks(void);
 /* Without opening a connection. NULL: no memory. */
 rapyer *db_new(const char *socket);
 rapyer *db_ref(rapyer *db);

@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t memory_used;
+/* One count a thread: the client library may be used by many, each with trees of its own. */
+static _Thread_local size_t memory_used;
 
 size_t tree_memory(void)
 {

@@ -45,7 +45,7 @@ struct cell {
 _Static_assert(sizeof(struct cell) == 16, "a cell is 16 bytes");
 
 /* All memory of trees comes from here, so that the cache can bound it. Bytes now in use by all
- * trees of the process, as malloc_usable_size counts them. Not thread-safe (one loop). */
+ * trees of the calling thread, as malloc_usable_size counts them. A tree belongs to one thread. */
 size_t tree_memory(void);
 void *tree_alloc(size_t n); /* zeroed; aborts when there is none (the one out-of-memory seam) */
 void *tree_realloc(void *p, size_t n);

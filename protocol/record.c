@@ -11,7 +11,7 @@
 #include <string.h>
 
 const struct type type_str = {.kind = TYPE_STR};
-unsigned tree_moves;
+_Atomic unsigned tree_moves;
 
 /* ---- nodes ---- */
 

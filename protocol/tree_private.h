@@ -9,7 +9,7 @@ uint64_t tree_hash(const char *s, size_t len);
 
 /* Grows whenever a record is moved to another address by record_widen. A list's index of
  * records is good only for the number it was built at. */
-extern unsigned tree_moves;
+extern _Atomic unsigned tree_moves;
 
 /* What a field holds from the start: a record, a list, a dict, or CELL_UNSET for a value. */
 struct cell cell_blank(const struct type *t);
