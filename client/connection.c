@@ -55,7 +55,9 @@ static int try_connect(rapyer *db, struct fault *f)
     if (fd < 0)
         return fault_set(f, FAULT_UNAVAILABLE, "socket: %s", strerror(errno));
     if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0) {
-        fault_set(f, FAULT_UNAVAILABLE, "no rapyerd at %s: %s", db->socket, strerror(errno));
+        bool full = errno == EAGAIN; /* of connections that wait to be accepted */
+        fault_set(f, full ? FAULT_BUSY : FAULT_UNAVAILABLE, "no rapyerd at %s: %s", db->socket,
+                  strerror(errno));
         close(fd);
         return -1;
     }
@@ -123,7 +125,8 @@ int connection_open(rapyer *db, int wait_ms)
     if (db->closed)
         return db_failf(db, FAULT_UNAVAILABLE, "the connection was closed by rapyer_close");
     for (int64_t until = clock_ms() + wait_ms; try_connect(db, &f) < 0;) {
-        if (!db->was_connected || f.code != FAULT_UNAVAILABLE || clock_ms() >= until)
+        bool passing = f.code == FAULT_BUSY || (f.code == FAULT_UNAVAILABLE && db->was_connected);
+        if (!passing || clock_ms() >= until)
             return db_fail(db, &f);
         poll(NULL, 0, RESTART_PAUSE_MS);
     }
@@ -337,7 +340,7 @@ size_t rapyer_pending(const rapyer *db)
 rapyer *rapyer_connect(const char *socket)
 {
     rapyer *db = db_new(socket);
-    if (!db || connection_open(db, 0) < 0)
+    if (!db || connection_open(db, RESTART_WAIT_MS) < 0)
         return db;
     while (db->fd >= 0 && db->npending) { /* hello: is it a rapyerd that listens there? */
         struct pollfd p = {db->fd, rapyer_events(db), 0};

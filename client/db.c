@@ -104,7 +104,7 @@ void rapyer_set_timeout(rapyer *db, int milliseconds)
 void rapyer_set_max_answer(rapyer *db, size_t bytes)
 {
     if (db)
-        db->max_answer = bytes < 4096 ? 4096 : bytes;
+        db->max_answer = bytes < 4096 ? 4096 : bytes > UINT32_MAX ? UINT32_MAX : bytes;
 }
 
 const char *rapyer_version(void)

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RESTART_WAIT_MS 2000 /* a daemon that is being restarted is back by then */
-
 bool method_reads(const char *method)
 {
     static const char *const reads[] = {"hello",      "define",     "doc.get",  "doc.get_many",

@@ -4,6 +4,8 @@
 
 #include "client/db.h"
 
+#define RESTART_WAIT_MS 2000 /* a daemon that is being restarted is back by then */
+
 enum outcome {
     OUTCOME_ANSWER, /* the daemon has answered, with a result or an error */
     OUTCOME_UNSENT, /* the connection was lost before all of it was sent: not done */

@@ -363,9 +363,9 @@ RAPYER_API int rapyer_to_struct(rapyer *db, const rapyer_model *model, const rap
 RAPYER_API void rapyer_struct_free(rapyer *db, const rapyer_model *model, void *s);
 
 /* ---- Event loops ------------------------------------------------------------------------- */
-/* Requests that do not wait. The loop polls rapyer_fd for rapyer_events, at most rapyer_timeout_ms
- * milliseconds, and calls rapyer_process, which never blocks. The descriptor can change at a
- * reconnect: ask for it after each call. */
+/* Requests that do not wait: they are queued, and rapyer_process sends them. The loop polls
+ * rapyer_fd for rapyer_events, at most rapyer_timeout_ms milliseconds, and calls rapyer_process,
+ * which never blocks. All three can change with each call: ask for them anew. */
 
 /* result belongs to the library and is NULL for an error, which db then holds. May call
  * anything but rapyer_close. */
