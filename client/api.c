@@ -46,7 +46,7 @@ static int arithmetic(rapyer_doc *at, enum op_kind kind, const char *path, int64
         return 0;
     if (rapyer_kind_of(v) == RAPYER_INT)
         *now = v->integer;
-    else
+    else if (rapyer_kind_of(v) != RAPYER_NULL) /* in a pipeline: not known yet */
         rc = db_failf(at->home->db, FAULT_BAD_TYPE,
                       "it was done, but '%s' is a float: use the function that ends in f", path);
     rapyer_value_free(v);
@@ -63,7 +63,7 @@ static int arithmetic_f(rapyer_doc *at, enum op_kind kind, const char *path, dou
     if (operation_end(&o, now ? &v : NULL) < 0)
         return -1;
     if (now) {
-        *now = rapyer_float(v, "", 0);
+        *now = rapyer_float(v, "", *now);
         rapyer_value_free(v);
     }
     return 0;

@@ -1,5 +1,5 @@
 /* document: whole documents: made, saved, read, counted, deleted. */
-#include "client/embed.h"
+#include "client/pipeline.h"
 #include "client/request.h"
 #include "client/value.h"
 #include "protocol/path.h"
@@ -120,16 +120,31 @@ static void pack_draft(const struct home *h, const char *key, struct buf *out)
     record_pack(h->draft, h->pk, strlen(h->pk), false, "", 0, NULL, out);
 }
 
+/* Takes key. */
+static int gather_save(rapyer_doc *draft, char *key)
+{
+    struct buf params = BUF_INIT;
+    pack_draft(draft->home, key, &params);
+    int rc = pipeline_add(draft->pipeline, "doc.save", 2, &params, draft->home, true, NULL, NULL);
+    buf_free(&params);
+    free(key);
+    return rc;
+}
+
 int rapyer_save(rapyer_doc *draft)
 {
     struct buf params = BUF_INIT;
     if (need_whole_draft(draft) < 0)
-        return -1;
+        return draft && draft->pipeline ? pipeline_spoil(draft->pipeline, "doc.save") : -1;
     struct home *h = home_ref(draft->home);
     char *key = home_future_key(h);
     if (!key) {
         home_unref(h);
         return db_no_memory(draft->home->db);
+    }
+    if (draft->pipeline) {
+        home_unref(h);
+        return gather_save(draft, key);
     }
     pack_draft(h, key, &params);
     h->in_flight = true;
@@ -246,8 +261,22 @@ rapyer_value *rapyer_fetch(rapyer_doc *at)
     return rapyer_load(at, "");
 }
 
+static int gather_delete(rapyer_doc *doc)
+{
+    struct buf params = BUF_INIT;
+    const char *key = need_key(doc);
+    if (!key)
+        return pipeline_spoil(doc->pipeline, "doc.delete");
+    pack_cstr(&params, key);
+    int rc = pipeline_add(doc->pipeline, "doc.delete", 1, &params, doc->home, false, NULL, NULL);
+    buf_free(&params);
+    return rc;
+}
+
 int rapyer_delete(rapyer_doc *doc)
 {
+    if (doc && doc->pipeline)
+        return gather_delete(doc);
     return (int)number_of(with_key(doc, "doc.delete"));
 }
 

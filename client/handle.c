@@ -1,5 +1,6 @@
 /* handle: see handle.h. */
 #include "client/handle.h"
+#include "client/pipeline.h"
 #include "client/template.h"
 #include "client/value.h"
 #include "protocol/path.h"
@@ -95,6 +96,7 @@ void rapyer_free(rapyer_doc *at)
 {
     if (!at)
         return;
+    pipeline_leave(at->pipeline, &at->savepoint);
     home_unref(at->home);
     free(at->path);
     free(at->shown);
@@ -214,6 +216,10 @@ rapyer_doc *rapyer_at(rapyer_doc *at, const char *path_fmt, ...)
         db_no_memory(at->home->db);
     else
         inside = handle_new(home_ref(at->home), (const char *)path.data);
+    if (inside)
+        inside->pipeline = pipeline_ref(at->pipeline);
+    else if (at->pipeline)
+        pipeline_spoil(at->pipeline, "rapyer_at");
     buf_free(&path);
     return inside;
 }

@@ -11,6 +11,7 @@
 #define RAPYER_CLIENT_HANDLE_H
 
 #include "client/db.h"
+#include "client/savepoint.h"
 #include "protocol/tree.h"
 
 enum home_state { HOME_DRAFT, HOME_LIVE, HOME_MOVED };
@@ -30,8 +31,10 @@ struct home {
 struct rapyer_doc {
     uint32_t tag; /* TAG_DOC */
     struct home *home;
-    char *path;  /* from the home on */
-    char *shown; /* what rapyer_path gave last */
+    char *path;                /* from the home on */
+    char *shown;               /* what rapyer_path gave last */
+    struct pipeline *pipeline; /* a reference: where operations are gathered; NULL: done at once */
+    struct savepoint savepoint;
 };
 
 /* Where an operation goes: a home that is DRAFT or LIVE, and the whole path in it. */

@@ -13,6 +13,7 @@ static void fail(struct operation *o, const struct fault *f)
 void operation_begin(struct operation *o, rapyer_doc *at, enum op_kind kind, const char *path)
 {
     *o = (struct operation){.kind = kind};
+    o->pipeline = at ? at->pipeline : NULL;
     o->failed = handle_target(at, path, &o->target);
     if (o->failed == 0)
         o->db = at->home->db;
@@ -136,6 +137,16 @@ static int run_remote(struct operation *o, rapyer_value **out)
     return 0;
 }
 
+static int gather(struct operation *o, rapyer_value **out)
+{
+    struct buf params = BUF_INIT;
+    pack_params(o, &params);
+    int rc = pipeline_add(o->pipeline, op_infos[o->kind].name, 2 + o->nargs, &params,
+                          o->target.home, false, &o->moves, out);
+    buf_free(&params);
+    return rc;
+}
+
 static void operation_free(struct operation *o)
 {
     moves_free(&o->moves);
@@ -150,8 +161,14 @@ int operation_end(struct operation *o, rapyer_value **out)
         *out = NULL;
     if (rc == 0 && o->args.failed)
         rc = db_no_memory(o->db);
-    if (rc == 0)
-        rc = o->target.home->state == HOME_DRAFT ? run_local(o, out) : run_remote(o, out);
+    if (rc == 0 && o->target.home->state == HOME_DRAFT)
+        rc = run_local(o, out);
+    else if (rc == 0 && o->pipeline && op_infos[o->kind].writes)
+        rc = gather(o, out);
+    else if (rc == 0)
+        rc = run_remote(o, out);
+    if (rc < 0 && o->pipeline)
+        pipeline_spoil(o->pipeline, op_infos[o->kind].name);
     operation_free(o);
     return rc;
 }
@@ -209,12 +226,12 @@ int operation_end_async(struct operation *o, rapyer_callback *cb, void *user)
 {
     rapyer_value *v = NULL;
     rapyer *db = o->db;
-    if (o->failed || o->target.home->state == HOME_DRAFT) {
-        if (o->failed || operation_end(o, &v) < 0) {
-            if (o->failed)
-                operation_free(o);
+    if (!o->failed && cb && o->pipeline && o->target.home->state != HOME_DRAFT)
+        o->failed = db_failf(db, FAULT_BAD_REQUEST,
+                             "an operation in a pipeline has no callback; rapyer_send_commit has");
+    if (o->failed || o->pipeline || o->target.home->state == HOME_DRAFT) {
+        if (operation_end(o, &v) < 0)
             return -1;
-        }
         if (cb)
             cb(db, v, user);
         rapyer_value_free(v);

@@ -3,12 +3,13 @@
 #ifndef RAPYER_CLIENT_OPERATION_H
 #define RAPYER_CLIENT_OPERATION_H
 
-#include "client/embed.h"
+#include "client/pipeline.h"
 #include "protocol/op.h"
 
 struct operation {
     rapyer *db; /* NULL: begin failed */
     enum op_kind kind;
+    struct pipeline *pipeline; /* NULL: done at once */
     struct target target;
     struct buf args; /* behind [key, path] */
     uint32_t nargs;

@@ -62,29 +62,47 @@ static void settle(struct batch *b, bool done)
     b->n = 0;
 }
 
-/* Drops what was gathered from `mark` on. */
-static void cut_back(struct pipeline *p, size_t mark)
+static const struct savepoint beginning;
+
+/* Drops what was gathered since. */
+static void cut_back(struct pipeline *p, const struct savepoint *to)
 {
-    if (mark < p->batch.n) {
-        struct batch tail = {p->batch.all + mark, p->batch.n - mark};
+    if (to->n < p->batch.n) {
+        struct batch tail = {p->batch.all + to->n, p->batch.n - to->n};
         p->ops.len = tail.all[0].start;
         settle(&tail, false);
-        p->batch.n = mark;
+        p->batch.n = to->n;
     }
-    if (mark == 0) {
-        buf_clear(&p->ops);
-        buf_clear(&p->versions);
-        p->nversions = 0;
-    }
-    if (p->spoiled_at >= mark)
+    p->versions.len = to->versions_len;
+    p->nversions = to->nversions;
+    if (p->spoiled_at >= to->n)
         p->spoiled = false;
+}
+
+static struct savepoint savepoint_here(const struct pipeline *p, bool inner)
+{
+    return (struct savepoint){.begins = true,
+                              .inner = inner,
+                              .round = p->round,
+                              .n = p->batch.n,
+                              .nversions = p->nversions,
+                              .versions_len = p->versions.len};
+}
+
+/* Back to where a handle began, unless that was committed. */
+static void roll_back(struct pipeline *p, const struct savepoint *from)
+{
+    if (!from->inner)
+        cut_back(p, &beginning);
+    else if (from->round == p->round)
+        cut_back(p, from);
 }
 
 void pipeline_unref(struct pipeline *p)
 {
     if (!p || --p->refs)
         return;
-    cut_back(p, 0);
+    cut_back(p, &beginning);
     buf_free(&p->ops);
     buf_free(&p->versions);
     free(p->batch.all);
@@ -95,11 +113,9 @@ void pipeline_unref(struct pipeline *p)
 
 void pipeline_leave(struct pipeline *p, const struct savepoint *from)
 {
-    if (p && from->begins && !from->inner) {
-        cut_back(p, 0);
-        p->over = true;
-    } else if (p && from->begins && from->round == p->round) {
-        cut_back(p, from->mark);
+    if (p && from->begins) {
+        roll_back(p, from);
+        p->over |= !from->inner;
     }
     pipeline_unref(p);
 }
@@ -202,10 +218,7 @@ rapyer_doc *rapyer_begin(rapyer_doc *at)
         p = at->pipeline ? pipeline_ref(at->pipeline) : pipeline_new(at->home->db);
     rapyer_doc *handle = p ? gathering_handle(at, p) : NULL;
     if (handle)
-        handle->savepoint = (struct savepoint){.begins = true,
-                                               .inner = at->pipeline != NULL,
-                                               .mark = p->batch.n,
-                                               .round = p->round};
+        handle->savepoint = savepoint_here(p, at->pipeline != NULL);
     return handle;
 }
 
@@ -235,10 +248,8 @@ static struct pipeline *begun(rapyer_doc *at)
 void rapyer_abort(rapyer_doc *at)
 {
     struct pipeline *p = begun(at);
-    if (p && at->savepoint.inner && at->savepoint.round == p->round)
-        cut_back(p, at->savepoint.mark);
-    else if (p && !at->savepoint.inner)
-        cut_back(p, 0);
+    if (p)
+        roll_back(p, &at->savepoint);
 }
 
 const rapyer_value *rapyer_results(rapyer_doc *at)
@@ -285,7 +296,7 @@ static uint32_t take(struct pipeline *p, struct buf *params, struct batch *b)
     p->batch = (struct batch){0};
     p->cap = 0;
     p->round++;
-    cut_back(p, 0);
+    cut_back(p, &beginning);
     return nparams;
 }
 
@@ -308,13 +319,12 @@ static int settled_here(rapyer_doc *at, int *rc)
     if (p->spoiled) {
         refuse_spoiled(p);
         if (!at->savepoint.inner)
-            cut_back(p, 0);
+            cut_back(p, &beginning);
         return 1;
     }
     *rc = 0;
     if (at->savepoint.inner) {
-        at->savepoint.mark = p->batch.n;
-        at->savepoint.round = p->round;
+        at->savepoint = savepoint_here(p, true);
         return 1;
     }
     rapyer_value_free(p->results);
@@ -354,13 +364,15 @@ static void land(rapyer *db, struct request *rq, enum outcome how, rapyer_value 
     free(b);
 }
 
+static const rapyer_value nothing = {.tag = TAG_VALUE | RAPYER_NULL};
+
 int rapyer_send_commit(rapyer_doc *at, rapyer_callback *cb, void *user)
 {
     struct buf params = BUF_INIT;
     int rc;
     if (settled_here(at, &rc)) {
         if (rc == 0 && cb)
-            cb(at->home->db, NULL, user);
+            cb(at->home->db, &nothing, user);
         return rc;
     }
     struct pipeline *p = at->pipeline;

@@ -12,16 +12,6 @@
 
 #include "client/embed.h"
 
-struct pipeline;
-
-/* Where a handle of rapyer_begin may go back to. */
-struct savepoint {
-    bool begins;    /* the handle is one of rapyer_begin */
-    bool inner;     /* it joined a pipeline that was there */
-    size_t mark;    /* what was gathered before it */
-    unsigned round; /* which commit that was before */
-};
-
 struct pipeline *pipeline_ref(struct pipeline *p); /* NULL is fine */
 void pipeline_unref(struct pipeline *p);
 /* The handle is freed: what it has gathered and not committed is dropped. */

@@ -281,6 +281,36 @@ RAPYER_API int rapyer_dict_clear(rapyer_doc *at, const char *path);
 RAPYER_API rapyer_value *rapyer_call(rapyer *db, const char *method, const char *fmt, ...)
     RAPYER_PRINTF(3, 4);
 
+/* ---- Pipelines --------------------------------------------------------------------------- */
+/*   rapyer_auto_doc *p = rapyer_begin(order);
+ *   rapyer_append(p, "items", "%p", item);
+ *   rapyer_set(p, "status", "confirmed");
+ *   if (rapyer_commit(p) < 0) ...
+ *
+ * What changes something through such a handle, or through one that rapyer_at or rapyer_join makes
+ * of it, is gathered here, at the cost of no round trip, and returns 0 (a null value; numbers are
+ * not stored). The commit is one request: all of it is done, or nothing. A draft in it is
+ * held until then, and free again when it fails. Reading does not wait: it shows what is saved.
+ * Operations on drafts are not gathered, they change the draft at once. */
+
+/* A handle to gather with, on the same place. Of a handle that gathers already: an inner block,
+ * which joins: its commit leaves what it gathered to the outer one's, without a commit it is
+ * taken back. (Begun on the plain handle, a pipeline stands alone.) Freed without a commit, a
+ * pipeline is aborted. */
+RAPYER_API rapyer_doc *rapyer_begin(rapyer_doc *at);
+/* Another document, or a draft to be saved, as part of the pipeline. */
+RAPYER_API rapyer_doc *rapyer_join(rapyer_doc *pipeline, rapyer_doc *other);
+/* Done only when the document still has this version ("@v" of doc.get with {version: true}), 0:
+ * when there is none; else the commit fails with CONFLICT. */
+RAPYER_API int rapyer_if_version(rapyer_doc *pipeline, int64_t version);
+/* Sends, and waits. When an operation was refused, here or by the daemon, nothing was done, and
+ * the error names it and its position. Either way the pipeline is empty then, for further use. */
+RAPYER_API int rapyer_commit(rapyer_doc *pipeline);
+/* A list of what the operations of the latest commit answered, in their order; it belongs to the
+ * pipeline, until the next commit. NULL: that one failed, or there was none. */
+RAPYER_API const rapyer_value *rapyer_results(rapyer_doc *pipeline);
+RAPYER_API void rapyer_abort(rapyer_doc *pipeline); /* forgets what was gathered since the begin */
+
 /* ---- Values ------------------------------------------------------------------------------ */
 
 typedef enum rapyer_kind {
@@ -378,6 +408,9 @@ RAPYER_API int rapyer_send(rapyer *db, rapyer_callback *cb, void *user, const ch
  * "list.insert", "tags", "0, %s", tag). On a draft cb is called before this returns. */
 RAPYER_API int rapyer_send_op(rapyer_doc *at, rapyer_callback *cb, void *user, const char *op,
                               const char *path, const char *fmt, ...) RAPYER_PRINTF(6, 7);
+
+/* A rapyer_commit that does not wait: cb gets the results. */
+RAPYER_API int rapyer_send_commit(rapyer_doc *pipeline, rapyer_callback *cb, void *user);
 
 RAPYER_API int rapyer_fd(const rapyer *db);         /* -1: not connected now */
 RAPYER_API short rapyer_events(const rapyer *db);   /* POLLIN, POLLOUT */
