@@ -102,7 +102,7 @@ static const struct setting table[] = {
     {"redis", "key_prefix", TEXT, AT(key_prefix), "rapyer", 1, 64, false,
      "How all keys in Redis begin. Daemons that share documents need the same one."},
 
-    {"cache", "cache_memory", SIZE, AT(cache_memory), "256M", MIB, 1024 * GIB, true,
+    {"cache", "cache_memory", SIZE, AT(cache_memory), "256M", 64 * KIB, 1024 * GIB, true,
      "Memory for documents; past it those not used for longest are dropped."},
 
     {"commit", "batch_bytes", SIZE, AT(batch_bytes), "1M", KIB, GIB, true,

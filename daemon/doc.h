@@ -29,6 +29,7 @@ struct doc {
     int64_t version;          /* with all staged changes */
     struct batch_doc *staged; /* its part of the gathering batch, if `batch` is that one */
     uint64_t batch;           /* the last one that changes it; 0: none ever did */
+    uint64_t mark;            /* of the call that looked at it last */
     int64_t expires;          /* unix milliseconds, 0: never */
     uint32_t epoch;           /* of the link when it was last known to be fresh */
     uint8_t state;

@@ -20,6 +20,7 @@ struct exec {
     struct doc **runnable; /* documents whose queue is to be looked at */
     unsigned nrunnable, runnable_cap;
     bool running;
+    uint64_t marks;       /* given out */
     struct task *waiting; /* queued requests, oldest first (utlist) */
     unsigned ntasks;
     struct buf scratch; /* the answer of the request that runs */
@@ -104,10 +105,9 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
         return NULL;
     }
     struct doc *d = cache_doc(c->exec->cache, m, key, len);
-    for (unsigned i = 0; i < c->ndocs && c->ndocs <= 64; i++) {
-        if (c->docs[i] == d)
-            return d;
-    }
+    if (d->mark == c->mark)
+        return d;
+    d->mark = c->mark;
     if (c->ndocs == 0) {
         c->docs = &c->one_doc;
         c->docs_cap = 1;
@@ -498,6 +498,10 @@ static enum op_status run(struct exec *e, struct call *c)
 {
     struct cursor params = c->params;
     call_reset(c);
+    /* Others may have marked the documents meanwhile. */
+    c->mark = ++e->marks;
+    for (unsigned i = 0; i < c->ndocs; i++)
+        c->docs[i]->mark = c->mark;
     buf_clear(&e->scratch);
     if (e->scratch.cap > 1u << 20)
         buf_shrink(&e->scratch, 1u << 16);
@@ -618,7 +622,8 @@ static void run_runnable(struct exec *e)
 
 void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg)
 {
-    struct call c = {.exec = e, .method = m, .params = msg->params, .nparams = msg->nparams};
+    struct call c = {
+        .exec = e, .method = m, .params = msg->params, .nparams = msg->nparams, .mark = ++e->marks};
     bool busy = false;
     int rc = m->docs(&c, &c.fault);
     c.params = msg->params;

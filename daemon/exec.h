@@ -45,6 +45,7 @@ struct call {
     struct doc **docs;
     unsigned ndocs, docs_cap;
     struct doc *one_doc;
+    uint64_t mark; /* its documents have the same, so that each is listed once */
     struct fault fault;
     bool checked; /* {fresh: true} has asked Redis */
     /* Of one run: */
