@@ -84,17 +84,24 @@ struct batch *batch_new(uint64_t number, const char *prefix)
     return b;
 }
 
+/* In front of the dead ones, as their end is far. */
 static void bury_cmds(struct batch *b, struct pend *p)
 {
-    LL_CONCAT(b->dead_cmds, p->cmds);
+    if (p->cmds == NULL)
+        return;
+    p->last_cmd->next = b->dead_cmds;
+    b->dead_cmds = p->cmds;
     p->cmds = p->last_cmd = NULL;
 }
 
 static void bury_fields(struct batch *b, struct pend *p)
 {
+    if (p->fields == NULL)
+        return;
     for (struct pend_field *f = p->fields; f != NULL; f = f->next)
         HASH_DELETE(hh, b->fields, f);
-    LL_CONCAT(b->dead_fields, p->fields);
+    p->last_field->next = b->dead_fields;
+    b->dead_fields = p->fields;
     p->fields = p->last_field = NULL;
 }
 
@@ -187,12 +194,20 @@ void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n)
     bd->version.expected = bd->doc->version;
 }
 
+/* A tree that is forgotten before the batch goes out takes doc->expires with it. */
+static void keep_deadline(struct batch_doc *bd)
+{
+    if (bd->doc->state != DOC_UNKNOWN)
+        bd->expires = bd->doc->expires;
+}
+
 static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *suffix,
                             size_t suffix_len)
 {
     buf_clear(&b->key);
     layout_key(&b->key, b->prefix, bd->doc->key, bd->doc->key_len, suffix, suffix_len);
     struct pend *p;
+    keep_deadline(bd);
     HASH_FIND(hh, b->pends, b->key.data, b->key.len, p);
     if (p != NULL)
         return p;
@@ -200,10 +215,14 @@ static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *s
     p->bd = bd;
     p->key_len = b->key.len;
     p->suffix_at = b->key.len - suffix_len;
-    p->expire = bd->doc->expires != 0;
+    p->expire = bd->expires != 0;
     memcpy(p->key, b->key.data, b->key.len);
     HASH_ADD(hh, b->pends, key, p->key_len, p);
-    LL_APPEND(bd->pends, p);
+    if (bd->last_pend != NULL)
+        bd->last_pend->next = p;
+    else
+        bd->pends = p;
+    bd->last_pend = p;
     b->bytes += p->key_len + 32;
     return p;
 }
@@ -259,6 +278,8 @@ void batch_hash_set(struct batch *b, struct batch_doc *bd, const char *suffix, s
     bool fresh;
     struct pend *p = pend_of(b, bd, suffix, suffix_len);
     field_set(b, field_of(b, p, field, field_len, &fresh), raw, raw_len);
+    if (suffix_len == 0 && field_len == 2 && memcmp(field, LAYOUT_SCHEMA_FIELD, 2) == 0)
+        bd->whole = true;
 }
 
 const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const char *suffix,
@@ -324,6 +345,7 @@ const struct drift *batch_list_push(struct batch *b, struct batch_doc *bd, const
     if (c == NULL || c->kind != kind || c->nraws >= WORDS_MAX - 2)
         c = list_cmd(p, kind);
     list_raw(b, c, raw, raw_len);
+    c->drift.expected++; /* from what batch_list_expect said last */
     return &c->drift;
 }
 
@@ -366,6 +388,7 @@ void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_
     p->drop = true;
     if (suffix_len == 0) {
         bd->deleted = true;
+        bd->whole = false;
         bd->bump = 0;
     }
 }
@@ -565,11 +588,11 @@ static void format_doc(struct batch *b, struct batch_doc *bd, struct words *w, s
         if (!p->expire)
             continue;
         char at[24];
-        if (bd->doc->expires == 0) {
+        if (bd->expires == 0) {
             begin(w, "PERSIST", p);
         } else {
             begin(w, "PEXPIREAT", p);
-            word(w, at, (size_t)snprintf(at, sizeof(at), "%" PRId64, bd->doc->expires));
+            word(w, at, (size_t)snprintf(at, sizeof(at), "%" PRId64, bd->expires));
         }
         end(b, w, out, bd, p, NULL);
     }
@@ -678,5 +701,51 @@ int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
         else if (e->number != NULL && r->type == REDIS_REPLY_INTEGER)
             e->number->by = r->integer - e->number->expected;
     }
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        if (!bd->failed)
+            batch_version(bd, bd->version.expected + bd->version.by);
+    }
     return 0;
+}
+
+void batch_version(struct batch_doc *bd, int64_t version)
+{
+    if (bd->deleted || bd->bump == 0)
+        return;
+    bd->version.by = version - bd->version.expected;
+    bd->gone = version == bd->bump && bd->version.by != 0 && !bd->whole;
+}
+
+/* Only what this batch put there: as soon as anybody has written since, it is theirs. */
+unsigned batch_format_sweep(struct batch *b, struct buf *out)
+{
+    static const char script[] = "if redis.call('HGET',KEYS[1],'@v')~=ARGV[1] then return 0 end "
+                                 "for i=1,#KEYS do redis.call('DEL',KEYS[i]) end return 1";
+    struct words w = {0};
+    unsigned n = 0;
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        char keys[24], version[24];
+        uint32_t nkeys = 1;
+        if (!bd->gone)
+            continue;
+        struct pend *root = pend_of(b, bd, "", 0);
+        w.n = 0;
+        word(&w, "EVAL", 4);
+        word(&w, script, sizeof(script) - 1);
+        word(&w, keys, 0); /* put in below */
+        word(&w, root->key, root->key_len);
+        for (struct pend *p = bd->pends; p != NULL && w.n < WORDS_MAX; p = p->next) {
+            if (p == root)
+                continue;
+            word(&w, p->key, p->key_len);
+            nkeys++;
+        }
+        w.len[2] = (size_t)snprintf(keys, sizeof(keys), "%" PRIu32, nkeys);
+        word(&w, version, (size_t)snprintf(version, sizeof(version), "%" PRId64, bd->bump));
+        resp_command(out, w.n, w.argv, w.len);
+        n++;
+    }
+    free(w.argv);
+    free(w.len);
+    return n;
 }

@@ -33,11 +33,15 @@ struct drift {
 struct batch_doc {
     struct batch_doc *next;
     struct doc *doc;
-    struct pend *pends; /* its keys that change, in order of first use */
+    struct pend *pends, *last_pend; /* its keys that change, in order of first use */
     struct drift version;
-    int64_t bump; /* to add to @v */
-    bool deleted; /* has no @v at the end of the batch */
-    bool failed;  /* a command of it failed */
+    int64_t bump;    /* to add to @v */
+    int64_t expires; /* of doc->expires when it was last staged: the tree may be forgotten since */
+    bool deleted;    /* has no @v at the end of the batch */
+    bool whole;      /* the batch writes all of it, so that it may be missing before */
+    bool failed;     /* a command of it failed */
+    bool gone;       /* it was not in Redis any more: what the batch left there is a stump */
+    bool unseen;     /* the answer was lost: failed commands are not known */
 };
 
 struct batch *batch_new(uint64_t number, const char *prefix);
@@ -82,6 +86,12 @@ unsigned batch_format(struct batch *b, const char *daemon, struct buf *out);
 /* Takes EXEC's reply. 0: applied; drifts and `failed` are filled in (look at each document).
  * -1: not applied at all, *f says why. */
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f);
+/* The version that a document has in Redis after the batch: how far it is off, and whether the
+ * document was gone (removed behind our back: FLUSHALL, another daemon's delete). */
+void batch_version(struct batch_doc *bd, int64_t version);
+/* Appends commands that remove what the batch left of documents that were gone; each does
+ * nothing when somebody has written the document since. Returns their number. */
+unsigned batch_format_sweep(struct batch *b, struct buf *out);
 /* What the marker holds when this batch was applied. */
 void batch_marker_value(const struct batch *b, const char *daemon, struct buf *out);
 void batch_marker_key(const char *prefix, const char *daemon, struct buf *out);

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <time.h>
+#include <utlist.h>
 
 /* Committed batches that are kept for a Redis that lost the last of them in a restart. */
 #define RETAIN_BATCHES 1024
@@ -24,6 +25,7 @@ struct commit {
 
 struct retained {
     uint64_t number;
+    uint64_t after; /* what the marker said before it: numbers have gaps where Redis refused */
     struct buf resp;
     unsigned ncommands;
 };
@@ -38,10 +40,9 @@ struct lane {
     struct event *watch; /* while the link is down: gives up what waits too long */
     enum lane_state state;
     struct commit *gathering, *in_flight;
-    bool sent;          /* in_flight is on the way on this connection */
     uint64_t number;    /* of the gathering batch */
     uint64_t committed; /* of the last settled batch */
-    uint64_t applied;   /* of the last batch known to be in Redis */
+    uint64_t applied;   /* of the last batch known to be in Redis: what the marker should say */
     uint64_t abandoned; /* one whose clients were told that its outcome is unknown; 0: none */
     uint32_t epoch;
     int64_t down_since; /* monotonic ms */
@@ -49,6 +50,9 @@ struct lane {
     unsigned retain_first, retain_n;
     size_t retain_bytes;
     char run_id[48];
+    uint64_t *suspects; /* connections that may still hold a transaction of ours */
+    unsigned nsuspects, suspects_cap;
+    struct sweep *sweeps; /* on the way */
     struct lane_stats stats;
 };
 
@@ -114,9 +118,9 @@ static void retain(struct lane *l, struct commit *c)
         l->retain_n--;
     }
     if (c->resp.len > RETAIN_BYTES)
-        return;
+        return; /* nothing before it is of use either: there is a gap behind it */
     struct retained *r = &l->retain[(l->retain_first + l->retain_n++) % RETAIN_BATCHES];
-    *r = (struct retained){batch_number(c->batch), c->resp, c->ncommands};
+    *r = (struct retained){batch_number(c->batch), l->applied, c->resp, c->ncommands};
     l->retain_bytes += r->resp.len;
     c->resp = BUF_INIT;
 }
@@ -130,20 +134,64 @@ static void retain_clear(struct lane *l)
     l->retain_bytes = 0;
 }
 
+/* ---- stumps: what a commit leaves of documents that were removed behind our back ---- */
+
+struct sweep {
+    struct sweep *next;
+    struct lane *lane;
+    struct buf resp;
+    unsigned ncommands;
+};
+
+static void on_swept(void *arg, unsigned index, redisReply *reply)
+{
+    struct sweep *s = arg;
+    if (reply == NULL)
+        return; /* sent again when the link is back: it looks before it removes */
+    if (reply->type == REDIS_REPLY_ERROR)
+        log_error("what is left of a removed document stays in Redis: %s", reply->str);
+    if (index + 1 < s->ncommands)
+        return;
+    LL_DELETE(s->lane->sweeps, s);
+    buf_free(&s->resp);
+    free(s);
+}
+
+/* Goes out before the next commit, which may be built upon the removed documents too. */
+static void sweep(struct lane *l, struct commit *c)
+{
+    struct buf resp = BUF_INIT;
+    unsigned n = batch_format_sweep(c->batch, &resp);
+    if (n == 0)
+        return;
+    struct sweep *s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        abort();
+    *s = (struct sweep){.lane = l, .resp = resp, .ncommands = n};
+    LL_APPEND(l->sweeps, s);
+    upstream_send(l->up, resp.data, resp.len, n, on_swept, s);
+}
+
+static void sweep_again(struct lane *l)
+{
+    for (struct sweep *s = l->sweeps; s != NULL; s = s->next)
+        upstream_send(l->up, s->resp.data, s->resp.len, s->ncommands, on_swept, s);
+}
+
+/* ---- commits and their answers ---- */
+
 static void on_reply(void *arg, unsigned index, redisReply *reply)
 {
     struct lane *l = arg;
     struct commit *c = l->in_flight;
     if (c == NULL || reply == NULL) {
-        l->sent = false; /* the link is lost: on_up finds out what became of it */
-        return;
+        return; /* the link is lost: on_up finds out what became of it */
     }
     if (index + 1 < c->ncommands) {
         if (reply->type == REDIS_REPLY_ERROR && c->refusal[0] == '\0')
             snprintf(c->refusal, sizeof(c->refusal), "%s", reply->str);
         return;
     }
-    l->sent = false;
     struct fault f;
     if (batch_answer(c->batch, reply, &f) < 0) {
         if (c->refusal[0] != '\0' && f.code == FAULT_UNAVAILABLE)
@@ -154,10 +202,11 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
         return;
     }
     l->in_flight = NULL;
-    l->applied = batch_number(c->batch);
     l->stats.batches++;
     l->stats.commands += c->ncommands;
     retain(l, c);
+    l->applied = batch_number(c->batch);
+    sweep(l, c);
     settle(l, c, NULL, true);
     if (l->gathering != NULL && !batch_empty(l->gathering->batch))
         event_active(l->kick, 0, 0);
@@ -167,7 +216,7 @@ static void send_in_flight(struct lane *l)
 {
     struct commit *c = l->in_flight;
     c->refusal[0] = '\0';
-    l->sent = upstream_send(l->up, c->resp.data, c->resp.len, c->ncommands, on_reply, l);
+    upstream_send(l->up, c->resp.data, c->resp.len, c->ncommands, on_reply, l);
 }
 
 static void on_kick(evutil_socket_t fd, short what, void *arg)
@@ -230,13 +279,12 @@ static void on_replayed(void *arg, unsigned index, redisReply *reply)
 static bool replay_from(struct lane *l, uint64_t marker)
 {
     unsigned i = 0;
-    while (i < l->retain_n &&
-           l->retain[(l->retain_first + i) % RETAIN_BATCHES].number != marker + 1)
+    while (i < l->retain_n && l->retain[(l->retain_first + i) % RETAIN_BATCHES].after != marker)
         i++;
     if (i == l->retain_n)
         return false;
-    unsigned n = l->retain_n - i;
-    log_warning("Redis came back without the last %u commits; they are applied again", n);
+    log_warning("Redis came back without the last %u commits; they are applied again",
+                l->retain_n - i);
     for (; i < l->retain_n; i++) {
         struct retained *r = &l->retain[(l->retain_first + i) % RETAIN_BATCHES];
         upstream_send(l->up, r->resp.data, r->resp.len, r->ncommands, on_replayed, l);
@@ -245,52 +293,94 @@ static bool replay_from(struct lane *l, uint64_t marker)
     return true;
 }
 
-/* The marker says `marker` (0: there is none). Decides over the batch in flight. */
-static void recover(struct lane *l, uint64_t marker, bool exact)
+/* What the new connection has learned. */
+struct recovery {
+    struct lane *lane;
+    unsigned marker_at; /* index of the marker's reply; the documents' versions follow */
+    unsigned last;
+    bool found; /* a marker */
+    uint64_t marker;
+    char error[200];
+    unsigned ndocs;
+    int64_t versions[]; /* of the batch in flight, which may be given up meanwhile */
+};
+
+/* The batch in flight is in Redis, only its answer was lost: it is made up from the versions. */
+static void applied_unseen(struct lane *l, const struct recovery *r)
 {
     struct commit *c = l->in_flight;
-    struct fault f;
-    if (c != NULL && marker == batch_number(c->batch)) {
-        l->in_flight = NULL;
-        l->applied = marker;
-        l->stats.recovered_applied++;
-        retain(l, c);
-        settle(l, c, NULL, exact);
-        ready(l);
+    bool exact = true;
+    unsigned i = 0;
+    l->in_flight = NULL;
+    for (struct batch_doc *bd = batch_docs(c->batch); bd != NULL; bd = bd->next, i++) {
+        if (r->versions[i] != (bd->deleted ? 0 : bd->version.expected))
+            exact = false;
+        batch_version(bd, r->versions[i]);
+        bd->unseen = true;
+    }
+    l->stats.recovered_applied++;
+    retain(l, c);
+    l->applied = r->marker;
+    sweep(l, c);
+    settle(l, c, NULL, exact);
+}
+
+/* Redis has another state than it acknowledged, and it cannot be made good. */
+static void state_lost(struct lane *l, const struct recovery *r)
+{
+    l->stats.lost++;
+    log_error("Redis came back with marker %" PRIu64 " where %" PRIu64 " was expected: "
+              "acknowledged changes may be lost and cannot be applied again",
+              r->marker, l->applied);
+    retain_clear(l);
+    l->applied = r->marker;
+    if (l->in_flight == NULL)
+        return;
+    struct fault unknown, gone;
+    l->stats.unknown++;
+    fault_set(&unknown, FAULT_UNKNOWN_OUTCOME,
+              "the connection to Redis was lost during the commit, and Redis came back without "
+              "its state; the change may or may not be there");
+    fault_set(&gone, FAULT_UNAVAILABLE,
+              "Redis came back without its state; nothing of this was applied");
+    refuse_all(l, &unknown, &gone);
+}
+
+/* Decides over the batch in flight, and over acknowledged ones that Redis has lost. */
+static void recover(struct lane *l, const struct recovery *r)
+{
+    struct commit *c = l->in_flight;
+    bool applied = c != NULL && r->found && r->marker == batch_number(c->batch);
+    bool as_left = r->marker == l->applied && (r->found || l->applied == 0);
+    bool replica = strcmp(upstream_info(l->up)->role, "slave") == 0;
+    if (r->error[0] != '\0') {
+        upstream_reset(l->up, r->error);
         return;
     }
-    bool known =
-        marker == l->applied || (marker != 0 && marker < l->applied && replay_from(l, marker));
-    if (!known) {
-        l->stats.lost++;
-        log_error("Redis came back with marker %" PRIu64 " where %" PRIu64 " was expected: "
-                  "acknowledged changes may be lost and cannot be applied again",
-                  marker, l->applied);
-        retain_clear(l);
-        l->applied = 0;
-        if (c != NULL) {
-            l->stats.unknown++;
-            fault_set(&f, FAULT_UNKNOWN_OUTCOME,
-                      "the connection to Redis was lost during the commit, and Redis came back "
-                      "without its state; the change may or may not be there");
-            refuse_all(l, &f, &f);
-        }
+    /* What the master has may still be on its way here: only after the promotion is it final. */
+    if (replica && !applied && (c != NULL || !as_left)) {
+        upstream_reset(l->up, "it is a replica, and it is open whether the last commit gets there");
+        return;
     }
-    ready(l);
-    if (l->in_flight != NULL) {
+    l->nsuspects = 0;
+    if (applied) {
+        applied_unseen(l, r);
+    } else if (r->found && l->abandoned != 0 && r->marker == l->abandoned) {
+        /* Its clients know that it may have been applied; it was. */
+        retain_clear(l);
+        l->applied = r->marker;
+    } else if (!as_left && !(r->found && r->marker < l->applied && replay_from(l, r->marker))) {
+        state_lost(l, r);
+    }
+    l->abandoned = 0;
+    sweep_again(l);
+    bool resend = l->in_flight != NULL;
+    if (resend) {
         l->stats.recovered_resent++;
         send_in_flight(l);
     }
+    ready(l);
 }
-
-struct recovery {
-    struct lane *lane;
-    unsigned marker_at; /* index of the marker's reply; versions follow */
-    uint64_t marker;
-    struct batch_doc *next;
-    bool exact;
-    unsigned last;
-};
 
 static void on_recovery(void *arg, unsigned index, redisReply *reply)
 {
@@ -300,20 +390,90 @@ static void on_recovery(void *arg, unsigned index, redisReply *reply)
         free(r);
         return; /* lost again; the next connection asks again */
     }
+    bool string = reply->type == REDIS_REPLY_STRING;
+    if (index >= r->marker_at && reply->type == REDIS_REPLY_ERROR)
+        snprintf(r->error, sizeof(r->error), "%s", reply->str);
     if (index == r->marker_at) {
-        r->marker = reply->type == REDIS_REPLY_STRING ? strtoull(reply->str, NULL, 10) : 0;
-    } else if (index > r->marker_at && r->next != NULL) {
-        int64_t v = reply->type == REDIS_REPLY_STRING ? strtoll(reply->str, NULL, 10) : 0;
-        if (v != (r->next->deleted ? 0 : r->next->version.expected))
-            r->exact = false;
-        r->next = r->next->next;
+        r->found = string;
+        r->marker = string ? strtoull(reply->str, NULL, 10) : 0;
+    } else if (index > r->marker_at) {
+        r->versions[index - r->marker_at - 1] = string ? strtoll(reply->str, NULL, 10) : 0;
     }
     if (index != r->last)
         return;
-    uint64_t marker = r->marker;
-    bool exact = r->exact;
+    recover(l, r);
     free(r);
-    recover(l, marker, exact);
+}
+
+/* Without this the transaction that an old connection still has in its buffer could be applied
+ * after the marker was read. Client ids mean nothing to a restarted server. */
+static unsigned kill_suspects(struct lane *l, bool same_server, struct buf *out)
+{
+    const struct upstream_info *info = upstream_info(l->up);
+    if (!same_server)
+        l->nsuspects = 0;
+    if (!same_server || info->previous_client_id == 0)
+        return 0;
+    if (l->nsuspects == l->suspects_cap) {
+        l->suspects_cap = l->suspects_cap ? l->suspects_cap * 2 : 8;
+        l->suspects = realloc(l->suspects, l->suspects_cap * sizeof(*l->suspects));
+        if (l->suspects == NULL)
+            abort();
+    }
+    l->suspects[l->nsuspects++] = info->previous_client_id;
+    for (unsigned i = 0; i < l->nsuspects; i++) {
+        char id[24];
+        snprintf(id, sizeof(id), "%" PRIu64, l->suspects[i]);
+        resp_words(out, "CLIENT", "KILL", "ID", id, NULL);
+    }
+    return l->nsuspects;
+}
+
+/* Asks for the marker and for the versions of the documents of the batch in flight. */
+static void ask_state(struct lane *l, bool same_server)
+{
+    struct buf out = BUF_INIT, key = BUF_INIT;
+    struct batch_doc *docs = l->in_flight != NULL ? batch_docs(l->in_flight->batch) : NULL, *bd;
+    unsigned ndocs = 0;
+    LL_COUNT(docs, bd, ndocs);
+    struct recovery *r = calloc(1, sizeof(*r) + ndocs * sizeof(*r->versions));
+    if (r == NULL)
+        abort();
+    r->lane = l;
+    r->ndocs = ndocs;
+    r->marker_at = kill_suspects(l, same_server, &out);
+    r->last = r->marker_at + ndocs;
+    batch_marker_key(l->config->key_prefix, l->id, &key);
+    resp_command(&out, 2, (const char *[]){"GET", (char *)key.data}, (size_t[]){3, key.len});
+    for (bd = docs; bd != NULL; bd = bd->next) {
+        buf_clear(&key);
+        layout_key(&key, l->config->key_prefix, bd->doc->key, bd->doc->key_len, "", 0);
+        const char *hget[] = {"HGET", (char *)key.data, LAYOUT_VERSION_FIELD};
+        resp_command(&out, 3, hget, (size_t[]){4, key.len, 2});
+    }
+    if (!upstream_send(l->up, out.data, out.len, r->last + 1, on_recovery, r))
+        free(r);
+    buf_free(&out);
+    buf_free(&key);
+}
+
+static void on_marker_set(void *arg, unsigned index, redisReply *reply)
+{
+    (void)arg;
+    (void)index;
+    (void)reply; /* a replica or a full Redis refuses; then it is as if it had been lost */
+}
+
+/* So that a marker that is missing later always means that Redis has lost its state. */
+static void set_first_marker(struct lane *l)
+{
+    struct buf out = BUF_INIT, key = BUF_INIT;
+    batch_marker_key(l->config->key_prefix, l->id, &key);
+    const char *set[] = {"SET", (char *)key.data, "0"};
+    resp_command(&out, 3, set, (size_t[]){3, key.len, 1});
+    upstream_send(l->up, out.data, out.len, 1, on_marker_set, l);
+    buf_free(&out);
+    buf_free(&key);
 }
 
 static void on_up(void *arg)
@@ -324,43 +484,14 @@ static void on_up(void *arg)
     bool same = strcmp(l->run_id, info->run_id) == 0;
     snprintf(l->run_id, sizeof(l->run_id), "%s", info->run_id);
     if (first) {
+        set_first_marker(l);
         ready(l);
         return;
     }
+    if (!same)
+        l->epoch = (l->epoch | ((1u << LANE_SERVER_SHIFT) - 1)) + 1;
     l->state = LANE_RECOVERING;
-    struct recovery *r = calloc(1, sizeof(*r));
-    struct buf out = BUF_INIT, key = BUF_INIT;
-    if (r == NULL)
-        abort();
-    r->lane = l;
-    r->exact = true;
-    unsigned n = 0;
-    /* Without this the transaction that the old connection still has in its buffer could be
-     * applied after the marker was read. Client ids mean nothing to a restarted server. */
-    if (same && info->previous_client_id != 0) {
-        char id[24];
-        snprintf(id, sizeof(id), "%" PRIu64, info->previous_client_id);
-        resp_words(&out, "CLIENT", "KILL", "ID", id, NULL);
-        n++;
-    }
-    r->marker_at = n++;
-    batch_marker_key(l->config->key_prefix, l->id, &key);
-    const char *get[] = {"GET", (char *)key.data};
-    resp_command(&out, 2, get, (size_t[]){3, key.len});
-    if (l->in_flight != NULL) {
-        r->next = batch_docs(l->in_flight->batch);
-        for (struct batch_doc *bd = r->next; bd != NULL; bd = bd->next, n++) {
-            buf_clear(&key);
-            layout_key(&key, l->config->key_prefix, bd->doc->key, bd->doc->key_len, "", 0);
-            const char *hget[] = {"HGET", (char *)key.data, "@v"};
-            resp_command(&out, 3, hget, (size_t[]){4, key.len, 2});
-        }
-    }
-    r->last = n - 1;
-    if (!upstream_send(l->up, out.data, out.len, n, on_recovery, r))
-        free(r);
-    buf_free(&out);
-    buf_free(&key);
+    ask_state(l, same);
 }
 
 static void on_watch(evutil_socket_t fd, short what, void *arg)
@@ -391,12 +522,13 @@ static void on_down(void *arg, const char *why)
     (void)why;
     if (l->state == LANE_DOWN)
         return;
+    if (l->state == LANE_READY) { /* a link that comes up and goes again is still the same outage */
+        struct timeval tick = {.tv_usec = 100000};
+        l->down_since = now_ms();
+        event_add(l->watch, &tick);
+    }
     l->state = LANE_DOWN;
-    l->sent = false;
     l->epoch++;
-    l->down_since = now_ms();
-    struct timeval tick = {.tv_usec = 100000};
-    event_add(l->watch, &tick);
     l->cb->on_down(l->arg);
 }
 
@@ -428,6 +560,12 @@ void lane_free(struct lane *l)
     refuse_all(l, &f, &f);
     upstream_free(l->up);
     retain_clear(l);
+    struct sweep *s, *next;
+    LL_FOREACH_SAFE (l->sweeps, s, next) {
+        buf_free(&s->resp);
+        free(s);
+    }
+    free(l->suspects);
     event_free(l->kick);
     event_free(l->watch);
     tree_free(l);
@@ -445,7 +583,7 @@ struct upstream *lane_upstream(const struct lane *l)
 
 bool lane_ready(const struct lane *l)
 {
-    return l->state == LANE_READY;
+    return l->state == LANE_READY && upstream_state(l->up) == UPSTREAM_UP;
 }
 
 uint32_t lane_epoch(const struct lane *l)

@@ -1,5 +1,6 @@
 /* loader: see loader.h. */
 #include "daemon/loader.h"
+#include "daemon/lane.h"
 #include "daemon/layout.h"
 #include "protocol/cursor.h"
 #include "protocol/path.h"
@@ -589,7 +590,7 @@ bool loader_load(struct loader *loader, struct doc *d, uint32_t epoch,
     l->epoch = epoch;
     bool sent;
     d->loading = true;
-    if (d->state == DOC_UNKNOWN) {
+    if (d->state == DOC_UNKNOWN || d->epoch >> LANE_SERVER_SHIFT != epoch >> LANE_SERVER_SHIFT) {
         sent = ask_root(l);
     } else if (d->epoch != epoch) {
         round_begin(l);
