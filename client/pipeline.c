@@ -295,6 +295,7 @@ static uint32_t take(struct pipeline *p, struct buf *params, struct batch *b)
     *b = p->batch;
     p->batch = (struct batch){0};
     p->cap = 0;
+    buf_clear(&p->ops);
     p->round++;
     cut_back(p, &beginning);
     return nparams;
