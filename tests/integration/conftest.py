@@ -6,6 +6,7 @@ import tempfile
 import pytest
 
 from daemon_process import Daemon
+from fault_proxy import FaultProxy
 from redis_server import RedisServer
 
 
@@ -28,6 +29,19 @@ def new_redis(workdir):
     yield new
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def new_proxy(workdir):
+    proxies = []
+
+    def new(target, **options):
+        proxies.append(FaultProxy(workdir, target, **options))
+        return proxies[-1]
+
+    yield new
+    for proxy in proxies:
+        proxy.stop()
 
 
 @pytest.fixture

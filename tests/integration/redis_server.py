@@ -17,12 +17,13 @@ def free_port():
 
 
 class RedisServer:
-    def __init__(self, directory, tcp=False, aof=False):
+    def __init__(self, directory, tcp=False, aof=False, options=()):
         self.directory = directory
         os.makedirs(directory, exist_ok=True)
         self.socket = os.path.join(directory, "redis.sock")
         self.port = free_port() if tcp else 0
         self.aof = aof
+        self.options = list(options)  # more of them, such as "--maxmemory", "10mb"
         self.process = None
         self.start()
 
@@ -38,7 +39,8 @@ class RedisServer:
         self.process = subprocess.Popen(
             ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1",
              "--unixsocket", self.socket, "--dir", self.directory, "--save", "",
-             "--loglevel", "warning", "--logfile", os.path.join(self.directory, "log"), *aof])
+             "--loglevel", "warning", "--logfile", os.path.join(self.directory, "log"), *aof,
+             *self.options])
         wait_until(self.answers, what="redis-server")
 
     def answers(self):

@@ -1,0 +1,170 @@
+"""Stands between a daemon and Redis and breaks what passes: cuts after exactly so many bytes of a
+transaction, freezes, delays, switches to another server.
+
+    daemon ──requests──► proxy ──► Redis
+           ◄──replies───       ◄──
+"""
+
+import os
+import socket
+import threading
+import time
+
+REQUESTS, REPLIES = "requests", "replies"
+
+
+def dial(address):
+    if address.startswith("unix:"):
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link.connect(address[len("unix:"):])
+    else:
+        host, _, port = address.rpartition(":")
+        link = socket.create_connection((host, int(port)))
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return link
+
+
+def close(link):
+    for end in (lambda: link.shutdown(socket.SHUT_RDWR), link.close):
+        try:
+            end()
+        except OSError:
+            pass
+
+
+class Cut:
+    """Cut the connection that begins the next transaction, after `count` bytes of a direction
+    from that beginning on. late: Redis gets the rest of the request so many seconds after the
+    daemon has lost the connection, as from a slow network."""
+
+    def __init__(self, direction, count, late=None):
+        self.direction = direction
+        self.left = count
+        self.late = late
+        self.link = None
+        self.fired = threading.Event()
+
+
+class Link:
+    def __init__(self, proxy, daemon, redis):
+        self.proxy = proxy
+        self.daemon = daemon
+        self.redis = redis
+        for direction, source, sink in ((REQUESTS, daemon, redis), (REPLIES, redis, daemon)):
+            threading.Thread(target=self.pump, args=(direction, source, sink), daemon=True).start()
+
+    def pump(self, direction, source, sink):
+        try:
+            while True:
+                data = source.recv(1 << 16)
+                if not data:
+                    break
+                if not self.proxy.pass_on(self, direction, data, sink):
+                    return
+        except OSError:
+            pass
+        self.close()
+
+    def close(self):
+        close(self.daemon)
+        close(self.redis)
+        self.proxy.links.discard(self)
+
+
+class FaultProxy:
+    def __init__(self, directory, target, tcp=False):
+        self.target = target  # where new connections go
+        self.delay = 0  # seconds, for every piece that Redis answers
+        self.refusing = False  # new connections are closed at once
+        self.links = set()
+        self.cuts = 0
+        self.plan = None
+        self.lock = threading.Lock()
+        self.open = threading.Event()
+        self.open.set()
+        if tcp:
+            self.listener = socket.create_server(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        else:
+            path = os.path.join(directory, f"proxy{id(self):x}.sock")
+            self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.listener.bind(path)
+            self.listener.listen(64)
+            self.address = f"unix:{path}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                daemon, _ = self.listener.accept()
+            except OSError:
+                return
+            if self.refusing:
+                close(daemon)
+                continue
+            try:
+                redis = dial(self.target)
+            except OSError:
+                close(daemon)
+                continue
+            self.links.add(Link(self, daemon, redis))
+
+    def pass_on(self, link, direction, data, sink):
+        """False: the connection was cut."""
+        if direction == REPLIES and self.delay:
+            time.sleep(self.delay)
+        self.open.wait()
+        with self.lock:
+            plan = self.plan
+            if plan and plan.link is None and direction == REQUESTS and b"MULTI" in data:
+                plan.link = link
+            if not plan or plan.link is not link or plan.direction != direction:
+                plan = None
+            elif len(data) < plan.left:
+                plan.left -= len(data)
+                plan = None
+            else:
+                self.plan = None
+        if not plan:
+            sink.sendall(data)
+            return True
+        if plan.left:
+            sink.sendall(data[:plan.left])
+        self.cuts += 1
+        if plan.late is None:
+            link.close()
+            plan.fired.set()
+            return False
+        close(link.daemon)
+        plan.fired.set()
+        time.sleep(plan.late)
+        sink.sendall(data[plan.left:])
+        return True
+
+    def cut_after(self, direction, count, late=None):
+        with self.lock:
+            self.plan = Cut(direction, count, late)
+            return self.plan
+
+    def disarm(self):
+        with self.lock:
+            self.plan = None
+
+    def cut(self):
+        """All connections, now."""
+        for link in list(self.links):
+            link.close()
+        self.cuts += 1
+
+    def freeze(self):
+        self.open.clear()
+
+    def thaw(self):
+        self.open.set()
+
+    def stop(self):
+        self.refusing = True
+        close(self.listener)
+        self.thaw()
+        for link in list(self.links):
+            link.close()

@@ -1,0 +1,161 @@
+"""The connection to Redis is cut at every byte of a transaction and of its answer: the pipeline is
+applied exactly once, and its client gets its results; or it is refused and nothing is there."""
+
+import os
+import random
+
+import pytest
+
+from fault_proxy import REPLIES, REQUESTS
+from models import define_all
+from rpc_client import RpcError, wait_until
+
+FULL = bool(os.environ.get("RAPYER_FULL"))
+ADA, BOB = "User:ada", "User:bob"
+FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "10ms"}
+END = 10000  # more than any of these transactions has
+
+
+class Model:
+    """What should be in Redis, and the pipeline that changes it."""
+
+    def __init__(self):
+        self.age, self.tags, self.numbers, self.name, self.counts = 0, ["t0"], [], "b", {}
+        self.turn = 0
+
+    def save(self, client):
+        define_all(client)
+        client.call("doc.save", ADA, {"name": "Ada", "tags": self.tags, "settings": {}})
+        self.numbers = list(range(100))
+        client.call("doc.save", BOB, {"name": "b", "numbers": self.numbers, "settings": {}})
+
+    def operations(self):
+        self.turn += 1
+        return [["num.incr", ADA, "age", 3],
+                ["list.append", ADA, "tags", f"t{self.turn}"],
+                ["list.pop", BOB, "numbers", 0],
+                ["set", BOB, "name", f"bob{self.turn}"],
+                ["num.incr", BOB, "age", 1]]
+
+    def apply(self):
+        self.age += 3
+        self.tags.append(f"t{self.turn}")
+        popped = self.numbers.pop(0)
+        self.name = f"bob{self.turn}"
+        return [self.age, len(self.tags), popped]
+
+    def check(self, rdb):
+        ada, bob = "rapyer:{User:ada}", "rapyer:{User:bob}"
+        assert int(rdb.hget(ada, "age")) == self.age
+        assert [tag.decode() for tag in rdb.lrange(ada + "/tags", 0, -1)] == self.tags
+        assert [int(n) for n in rdb.lrange(bob + "/numbers", 0, -1)] == self.numbers
+        assert rdb.hget(bob, "name").decode() == self.name
+        assert int(rdb.hget(bob, "age")) == self.age // 3
+
+
+class Sweep:
+    def __init__(self, redis_server, new_daemon, new_proxy):
+        self.proxy = new_proxy(redis_server.address)
+        self.daemon = new_daemon(self.proxy.address, FAST)
+        self.client = self.daemon.connect()
+        self.rdb = redis_server.client()
+        self.model = Model()
+        self.model.save(self.client)
+        self.refused = 0
+
+    def turn(self, direction, count, late=None):
+        """False: the transaction has fewer bytes."""
+        if len(self.model.numbers) < 3:
+            self.refill()
+        # Both documents are loaded and fresh, so that the next transaction is the pipeline's.
+        self.client.call("doc.get_many", [ADA, BOB], {})
+        plan = self.proxy.cut_after(direction, count, late)
+        try:
+            results = self.client.call("pipeline", self.model.operations())
+        except RpcError as error:
+            assert error.code == "UNAVAILABLE", error.error
+            self.refused += 1
+        else:
+            assert results[:3] == self.model.apply()
+        self.proxy.disarm()
+        self.model.check(self.rdb)
+        return plan.fired.is_set()
+
+    def refill(self):
+        more = list(range(100))
+        self.client.call("list.extend", BOB, "numbers", more)
+        self.model.numbers += more
+        self.client.call("set", ADA, "tags", ["again"])
+        self.model.tags = ["again"]
+
+    def finish(self):
+        stats = self.client.call("admin.stats")
+        self.model.check(self.rdb)
+        self.client.close()
+        self.rdb.close()
+        assert stats["unknown_outcomes"] == 0 and stats["lost_states"] == 0
+        return stats
+
+
+@pytest.fixture
+def sweep(redis_server, new_daemon, new_proxy):
+    return Sweep(redis_server, new_daemon, new_proxy)
+
+
+def length(sweep, direction):
+    """Bytes of the transaction, or of its answer: the last place where it can be cut."""
+    low, high = 1, END
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sweep.turn(direction, middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def positions(total):
+    if FULL:
+        return range(total + 1)
+    return sorted({*range(0, total + 1, 7), *range(12), *range(total - 12, total + 1)})
+
+
+@pytest.mark.parametrize("direction", [REQUESTS, REPLIES])
+def test_a_cut_at_any_byte_applies_a_pipeline_once(sweep, direction):
+    total = length(sweep, direction)
+    cut = sum(sweep.turn(direction, count) for count in positions(total))
+    assert cut >= len(positions(total)) - 12
+    stats = sweep.finish()
+    if direction == REPLIES:
+        assert stats["recovered_applied"] > cut // 2
+    else:
+        assert stats["recovered_resent"] > cut // 2
+    assert sweep.refused == 0  # Redis is back in time each time
+
+
+def test_a_transaction_that_arrives_late_is_not_applied_twice(sweep):
+    """The rest of the transaction reaches Redis while the daemon is asking for its marker."""
+    total = length(sweep, REQUESTS)
+    chance = random.Random(1)
+    for _ in range(2000 if FULL else 100):
+        sweep.turn(REQUESTS, chance.choice([total, total - 1, chance.randrange(total)]),
+                   late=chance.random() * 0.02)
+    sweep.finish()
+
+
+def test_a_cut_while_recovering(sweep):
+    """The connection after the broken one breaks too, again and again."""
+    chance = random.Random(2)
+    for _ in range(300 if FULL else 40):
+        if len(sweep.model.numbers) < 3:
+            sweep.refill()
+        sweep.client.call("doc.get_many", [ADA, BOB], {})
+        plan = sweep.proxy.cut_after(REQUESTS, chance.randrange(300), late=0.01)
+        request = sweep.client.send("pipeline", sweep.model.operations())
+        wait_until(plan.fired.is_set, what="the cut")
+        for _ in range(chance.randrange(4)):
+            wait_until(lambda: sweep.proxy.links, what="a new connection")
+            sweep.proxy.cut()
+        assert sweep.client.wait(request)[:3] == sweep.model.apply()
+        sweep.model.check(sweep.rdb)
+    sweep.finish()
