@@ -264,7 +264,8 @@ static const char *field_name(const struct pend_field *f)
 static void field_set(struct batch *b, struct pend_field *f, const void *raw, size_t raw_len)
 {
     char *copy = must(malloc(raw_len + 1));
-    memcpy(copy, raw, raw_len);
+    if (raw_len > 0) /* an empty raw value may be at NULL */
+        memcpy(copy, raw, raw_len);
     free(f->raw);
     f->kind = FIELD_SET;
     f->raw = copy;

@@ -50,7 +50,8 @@ struct item {
 
 static inline struct cursor cursor_of(const void *p, size_t n)
 {
-    return (struct cursor){(const uint8_t *)p, (const uint8_t *)p + n};
+    const uint8_t *at = p;
+    return (struct cursor){at, n ? at + n : at}; /* nothing may be at NULL: an empty buf is */
 }
 static inline bool cursor_done(const struct cursor *c)
 {
