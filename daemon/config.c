@@ -104,6 +104,9 @@ static const struct setting table[] = {
 
     {"cache", "cache_memory", SIZE, AT(cache_memory), "256M", 64 * KIB, 1024 * GIB, true,
      "Memory for documents; past it those not used for longest are dropped."},
+    {"cache", "stale_reads", TIME, AT(stale_reads), "0", 0, 24 * HOUR, true,
+     "For how long documents in memory are still read while Redis cannot be reached. They say so:\n"
+     "doc.get with the option version has \"@stale\" then. 0: such reads are UNAVAILABLE."},
 
     {"commit", "batch_bytes", SIZE, AT(batch_bytes), "1M", KIB, GIB, true,
      "A batch is sent to Redis when it holds this much, even while others are in flight."},

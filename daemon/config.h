@@ -36,7 +36,8 @@ struct config {
     char *state_dir;          /* its data; default /var/lib/rapyerd, or below $XDG_STATE_HOME */
     char *key_prefix;         /* "rapyer" */
     /* [cache] */
-    size_t cache_memory; /* 256M */
+    size_t cache_memory;  /* 256M */
+    unsigned stale_reads; /* 0: for how long cached documents are read without a link */
     /* [commit] */
     size_t batch_bytes;  /* 1M: a batch is sent on when it holds this much */
     size_t queue_bytes;  /* 64M: requests waiting for Redis; past it UNAVAILABLE at once */

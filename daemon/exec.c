@@ -21,6 +21,8 @@ struct exec {
     unsigned nrunnable, runnable_cap;
     bool running;
     uint64_t marks;       /* given out */
+    uint32_t good_epoch;  /* of the link when it was last up */
+    int64_t lost_at;      /* when it was lost; 0: it is up, or never was */
     struct task *waiting; /* queued requests, oldest first (utlist) */
     unsigned ntasks;
     struct buf scratch; /* the answer of the request that runs */
@@ -76,6 +78,7 @@ static void call_reset(struct call *c)
         free(c->missing[i].suffix);
     c->nmissing = c->ntouched = c->nfixes = 0;
     c->missing_doc = NULL;
+    c->stale = -1;
 }
 
 static void call_clear(struct call *c)
@@ -138,11 +141,34 @@ static bool unfresh(const struct exec *e, const struct doc *d)
     return d->state == DOC_UNKNOWN || d->epoch != lane_epoch(e->lane);
 }
 
+/* How many ms ago the link was lost, where that is recent enough for stale reads; else -1. */
+static int64_t stale_for(const struct exec *e)
+{
+    if (e->lost_at == 0 || e->config->stale_reads == 0)
+        return -1;
+    int64_t ms = now_ms() - e->lost_at;
+    return ms <= (int64_t)e->config->stale_reads ? ms : -1;
+}
+
+/* Whether the call may be given the document as it was when the link was lost: fresh then, and
+ * with nothing of it on the way to Redis. */
+static bool may_be_stale(struct call *c, const struct doc *d)
+{
+    const struct exec *e = c->exec;
+    if (!c->method->reads || c->no_stale || d->state == DOC_UNKNOWN || d->loading ||
+        d->epoch != e->good_epoch || d->batch > lane_committed(e->lane))
+        return false;
+    int64_t ms = stale_for(e);
+    if (ms >= 0)
+        c->stale = ms;
+    return ms >= 0;
+}
+
 enum op_status call_known(struct call *c, struct doc *d)
 {
     if (expired(d) && d->batch <= lane_committed(c->exec->lane))
         doc_forget(d);
-    if (unfresh(c->exec, d))
+    if (unfresh(c->exec, d) && !may_be_stale(c, d))
         return OP_NEEDS;
     if (d->root != NULL && d->root->nslots < d->model->nfields)
         d->root = record_widen(d->root);
@@ -620,6 +646,18 @@ static void run_runnable(struct exec *e)
     e->running = false;
 }
 
+/* While the link is down writes wait for it; a stale read goes past those of other clients. */
+static bool overtakes(struct call *c, const struct doc *d, const struct session *s)
+{
+    if (!may_be_stale(c, d))
+        return false;
+    for (const struct task_link *l = d->queue; l != NULL; l = l->next) {
+        if (l->task->session == s)
+            return false;
+    }
+    return true;
+}
+
 void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg)
 {
     struct call c = {
@@ -628,7 +666,8 @@ void exec_request(struct exec *e, const struct method *m, struct session *s, con
     int rc = m->docs(&c, &c.fault);
     c.params = msg->params;
     for (unsigned i = 0; i < c.ndocs; i++)
-        busy = busy || c.docs[i]->queue != NULL || c.docs[i]->loading;
+        busy = busy || c.docs[i]->loading ||
+               (c.docs[i]->queue != NULL && !overtakes(&c, c.docs[i], s));
     enum op_status st = OP_NEEDS;
     if (rc < 0) {
         session_fault(s, msg->id, &c.fault);
@@ -704,6 +743,8 @@ static void wake_all(struct exec *e)
 static void on_lane_ready(void *arg)
 {
     struct exec *e = arg;
+    e->good_epoch = lane_epoch(e->lane);
+    e->lost_at = 0;
     wake_all(e);
     e->on_ready(e->arg);
 }
@@ -711,6 +752,8 @@ static void on_lane_ready(void *arg)
 static void on_lane_down(void *arg)
 {
     struct exec *e = arg;
+    if (e->lost_at == 0 && e->good_epoch != 0)
+        e->lost_at = now_ms();
     e->on_down(e->arg);
 }
 

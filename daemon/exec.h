@@ -28,6 +28,7 @@ struct method {
     /* Appends the result, one value. Runs each time something that was missing has come. */
     enum op_status (*run)(struct call *c, struct buf *out);
     const void *arg; /* for both, in call_arg */
+    bool reads;      /* changes nothing, and may be given what was true when the link was lost */
 };
 
 /* A number in an answer that depends on what Redis says in the end. */
@@ -47,8 +48,10 @@ struct call {
     struct doc *one_doc;
     uint64_t mark; /* its documents have the same, so that each is listed once */
     struct fault fault;
-    bool checked; /* {fresh: true} has asked Redis */
+    bool checked;  /* {fresh: true} has asked Redis */
+    bool no_stale; /* only what is fresh will do */
     /* Of one run: */
+    int64_t stale;           /* what it saw is so old, in ms since the link was lost; -1: fresh */
     struct missing *missing; /* grouped by document */
     unsigned nmissing, missing_cap;
     struct doc *missing_doc; /* the one that reports */
@@ -82,8 +85,9 @@ static inline struct doc *call_doc_at(struct call *c, unsigned i)
 {
     return c->docs[i];
 }
-/* Knows whether the document is there, and it is fresh; OP_NEEDS otherwise. Expired documents
- * are ABSENT. */
+/* Knows whether the document is there, and it is fresh, or a method that reads may do with it as
+ * it was when the link was lost (cache.stale_reads; call->stale tells). OP_NEEDS otherwise.
+ * Expired documents are ABSENT. */
 enum op_status call_known(struct call *c, struct doc *d);
 /* As call_known, and OP_REFUSED with NOT_FOUND when there is none. */
 enum op_status call_present(struct call *c, struct doc *d);

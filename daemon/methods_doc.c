@@ -340,6 +340,18 @@ static int get_options(struct cursor *in, bool present, struct get_options *o, s
     return 0;
 }
 
+/* What {version: true} adds to the map; how many pairs. */
+static uint32_t pack_about(const struct call *c, const struct doc *d, struct buf *out)
+{
+    pack_cstr(out, "@v");
+    pack_int(out, d->version);
+    if (c->stale < 0)
+        return 1;
+    pack_cstr(out, "@stale");
+    pack_int(out, c->stale);
+    return 2;
+}
+
 /* path -> value; a path that leads to nothing (now) is left out, as an unset field is. */
 static enum op_status pack_paths(struct call *c, struct doc *d, const struct get_options *o,
                                  struct buf *out)
@@ -364,11 +376,8 @@ static enum op_status pack_paths(struct call *c, struct doc *d, const struct get
         else
             n++;
     }
-    if (all == OP_DONE && o->version) {
-        pack_cstr(out, "@v");
-        pack_int(out, d->version);
-        n++;
-    }
+    if (all == OP_DONE && o->version)
+        n += pack_about(c, d, out);
     pack_map_close(out, map, n);
     return all;
 }
@@ -391,18 +400,17 @@ static enum op_status pack_doc(struct call *c, struct doc *d, const struct get_o
     enum op_status st = doc_pack(c, d, out);
     if (st != OP_DONE || !o->version)
         return st;
-    /* One more pair than the tree has: the head may become longer. */
+    /* More pairs than the tree has: the head may become longer. */
     struct cursor in = cursor_of(out->data + at, out->len - at);
     struct buf body = BUF_INIT;
     uint32_t n = 0;
     cursor_map(&in, &n);
     buf_append(&body, in.at, (size_t)(in.end - in.at));
     out->len = at;
-    pack_map(out, n + 1);
+    pack_map(out, n + (c->stale < 0 ? 1 : 2));
     buf_append(out, body.data, body.len);
     buf_free(&body);
-    pack_cstr(out, "@v");
-    pack_int(out, d->version);
+    pack_about(c, d, out);
     return OP_DONE;
 }
 
@@ -411,8 +419,9 @@ static void make_fresh(struct call *c, const struct get_options *o)
 {
     if (!o->fresh || c->checked)
         return;
-    c->checked = true;
-    for (unsigned i = 0; i < c->ndocs; i++)
+    c->checked = c->no_stale = true;
+    /* After a loss of the link all of them are checked anyway. */
+    for (unsigned i = 0; i < c->ndocs && lane_ready(exec_lane(c->exec)); i++)
         c->docs[i]->epoch = 0;
 }
 
@@ -566,6 +575,7 @@ static enum op_status ttl_run(struct call *c, struct buf *out)
 {
     struct doc *d = call_doc_at(c, 0);
     int64_t seconds;
+    c->no_stale = c->nparams == 2;
     enum op_status st = call_present(c, d);
     if (st != OP_DONE)
         return st;
@@ -589,11 +599,11 @@ static enum op_status ttl_run(struct call *c, struct buf *out)
 const struct method methods_doc[] = {
     {.name = "doc.save", .docs = save_docs, .run = save_run},
     {.name = "doc.insert", .docs = insert_docs, .run = insert_run},
-    {.name = "doc.get", .docs = get_docs, .run = get_run},
-    {.name = "doc.get_many", .docs = get_many_docs, .run = get_many_run},
+    {.name = "doc.get", .docs = get_docs, .run = get_run, .reads = true},
+    {.name = "doc.get_many", .docs = get_many_docs, .run = get_many_run, .reads = true},
     {.name = "doc.delete", .docs = many_docs, .run = delete_run},
-    {.name = "doc.exists", .docs = many_docs, .run = exists_run},
-    {.name = "doc.ttl", .docs = ttl_docs, .run = ttl_run},
+    {.name = "doc.exists", .docs = many_docs, .run = exists_run, .reads = true},
+    {.name = "doc.ttl", .docs = ttl_docs, .run = ttl_run, .reads = true},
     {.name = "doc.duplicate", .docs = duplicate_docs, .run = duplicate_run},
     {.name = NULL},
 };

@@ -146,7 +146,11 @@ static enum op_status op_method(struct call *c, struct buf *out)
 
 const struct method methods_op[OP_COUNT + 1] = {
 #define OP_METHOD(id, wire, lo, hi, result, writes) \
-    {.name = wire, .docs = op_docs, .run = op_method, .arg = &op_infos[OP_##id]},
+    {.name = wire,                                  \
+     .docs = op_docs,                               \
+     .run = op_method,                              \
+     .arg = &op_infos[OP_##id],                     \
+     .reads = OP_##id == OP_LOAD},
     OP_TABLE(OP_METHOD)
 #undef OP_METHOD
 };
