@@ -25,7 +25,8 @@ struct exec {
     int64_t lost_at;      /* when it was lost; 0: it is up, or never was */
     struct task *waiting; /* queued requests, oldest first (utlist) */
     unsigned ntasks;
-    struct buf scratch; /* the answer of the request that runs */
+    size_t waiting_bytes; /* parameters of the queued ones */
+    struct buf scratch;   /* the answer of the request that runs */
     void (*on_ready)(void *arg);
     void (*on_down)(void *arg);
     void *arg;
@@ -466,6 +467,12 @@ static void on_settled(void *arg, struct waiter *w, const struct fault *fault, b
     struct exec *e = arg;
     struct task *t = (struct task *)w;
     struct fault f;
+    if (fault != NULL && fault->code == FAULT_UNKNOWN_OUTCOME && t->call.ntouched == 0) {
+        fault_set(&f, FAULT_UNAVAILABLE,
+                  "this read saw a change of another request, and the connection to Redis was lost "
+                  "before that was committed; read again");
+        fault = &f;
+    }
     if (fault != NULL) {
         session_fault(t->session, t->id, fault);
         task_free(e, t);
@@ -473,12 +480,23 @@ static void on_settled(void *arg, struct waiter *w, const struct fault *fault, b
     }
     bool bad = false;
     for (unsigned i = 0; i < t->call.ntouched && !bad; i++) {
-        bad = t->call.touched[i]->failed;
-        if (bad)
+        const struct batch_doc *bd = t->call.touched[i];
+        bad = bd->failed || bd->gone;
+        if (bd->gone && t->call.ntouched == 1)
+            fault_set(&f, FAULT_NOT_FOUND,
+                      "there is no document %s any more: somebody else removed it from Redis; the "
+                      "change was not applied",
+                      bd->doc->key);
+        else if (bd->gone)
+            fault_set(&f, FAULT_CORRUPT,
+                      "%s: somebody else removed it from Redis; what was changed in other "
+                      "documents is applied",
+                      bd->doc->key);
+        else if (bad)
             fault_set(&f, FAULT_CORRUPT,
                       "%s: a Redis key of it holds something that rapyerd did not write; not all "
                       "of the change could be applied",
-                      t->call.touched[i]->doc->key);
+                      bd->doc->key);
     }
     if (!bad && !exact && t->call.nfixes > 0) {
         bad = true;
@@ -589,6 +607,7 @@ static void enqueue(struct exec *e, struct task *t)
     t->queued = true;
     t->deadline = now_ms() + (int64_t)e->config->queue_time;
     DL_APPEND(e->waiting, t);
+    e->waiting_bytes += t->params_len;
 }
 
 static void dequeue(struct exec *e, struct task *t)
@@ -606,6 +625,7 @@ static void dequeue(struct exec *e, struct task *t)
         make_runnable(e, d);
     }
     DL_DELETE(e->waiting, t);
+    e->waiting_bytes -= t->params_len;
     t->queued = false;
 }
 
@@ -681,6 +701,10 @@ void exec_request(struct exec *e, const struct method *m, struct session *s, con
         if (st == OP_NEEDS && fetch(e, &c) < 0)
             st = OP_REFUSED;
     }
+    if (st == OP_NEEDS && e->waiting_bytes > e->config->queue_bytes)
+        st = fault_set(&c.fault, FAULT_UNAVAILABLE,
+                       "%zu bytes of requests wait already (commit.queue_bytes); try again later",
+                       e->waiting_bytes);
     if (st != OP_NEEDS) {
         if (st == OP_DONE)
             cache_hit(e->cache);
@@ -705,7 +729,7 @@ static void on_batch(void *arg, struct batch *b, const struct fault *fault)
         struct doc *d = bd->doc;
         if (d->batch == batch_number(b))
             d->staged = NULL;
-        if (fault != NULL || bd->failed || bd->version.by != 0) {
+        if (fault != NULL || bd->failed || bd->unseen || bd->version.by != 0) {
             if (bd->version.by != 0)
                 log_debug("%s was changed by another writer", d->key);
             doc_forget(d);
@@ -721,7 +745,9 @@ static void on_loaded(void *arg, struct doc *d, const struct fault *fault)
 {
     struct exec *e = arg;
     make_runnable(e, d);
-    if (fault != NULL && d->queue != NULL) {
+    /* A link that was lost may come back in time: on_tick says when it is too late. */
+    bool lost = fault != NULL && fault->code == FAULT_UNAVAILABLE && !lane_ready(e->lane);
+    if (fault != NULL && !lost && d->queue != NULL) {
         struct task *t = d->queue->task;
         t->call.fault = *fault;
         dequeue(e, t);
