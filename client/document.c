@@ -273,6 +273,21 @@ static int gather_delete(rapyer_doc *doc)
     return rc;
 }
 
+rapyer_value *rapyer_fetch_version(rapyer_doc *doc)
+{
+    struct buf params = BUF_INIT;
+    const char *key = need_key(doc);
+    if (!key)
+        return NULL;
+    pack_cstr(&params, key);
+    pack_map(&params, 1);
+    pack_cstr(&params, "version");
+    pack_bool(&params, true);
+    rapyer_value *v = request_wait(doc->home->db, "doc.get", 2, &params);
+    buf_free(&params);
+    return v;
+}
+
 int rapyer_delete(rapyer_doc *doc)
 {
     if (doc && doc->pipeline)

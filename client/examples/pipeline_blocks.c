@@ -50,19 +50,15 @@ static void blocks_in_blocks(rapyer_doc *purse)
     REDIS_IS("63", "HGET rapyer:{Purse:mine} gold");
 }
 
-static int64_t version_of(rapyer *db, rapyer_doc *doc)
-{
-    rapyer_auto_value *v = rapyer_call(db, "doc.get", "%s, {version: true}", rapyer_key(doc));
-    return rapyer_int(v, "@v", -1);
-}
-
 static void only_if_unchanged(rapyer *db, rapyer_doc *purse)
 {
-    int64_t seen = version_of(db, purse);
+    rapyer_auto_value *read = rapyer_fetch_version(purse);
+    int64_t seen = rapyer_int(read, "@v", -1);
     rapyer_auto_doc *p = rapyer_begin(purse);
     rapyer_if_version(p, seen);
-    rapyer_set(p, "gold", "1000");
+    rapyer_set(p, "gold", "%lld", 2ll * rapyer_int(read, "gold", 0));
     EXPECT(rapyer_commit(p) == 0);
+    REDIS_IS("126", "HGET rapyer:{Purse:mine} gold");
 
     rapyer_auto_doc *coin = rapyer_new(db, "Coin", "{mint: Paris}");
     rapyer_if_version(p, seen); /* that was before */

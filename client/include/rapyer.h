@@ -212,6 +212,8 @@ RAPYER_API int rapyer_insert_many(rapyer *db, rapyer_doc *const *drafts, size_t 
 /* Reading: the caller frees what it gets. NULL: NOT_FOUND, or another error. */
 RAPYER_API rapyer_value *rapyer_fetch(rapyer_doc *at);                  /* without lazy fields */
 RAPYER_API rapyer_value *rapyer_load(rapyer_doc *at, const char *path); /* lazy or not */
+/* A whole document, with its version as "@v": for rapyer_if_version. */
+RAPYER_API rapyer_value *rapyer_fetch_version(rapyer_doc *doc);
 RAPYER_API rapyer_value *rapyer_get_many(rapyer *db, const char *const *keys, size_t n);
 RAPYER_API rapyer_value *rapyer_keys(rapyer *db, const char *model); /* a list of keys */
 
@@ -300,8 +302,8 @@ RAPYER_API rapyer_value *rapyer_call(rapyer *db, const char *method, const char 
 RAPYER_API rapyer_doc *rapyer_begin(rapyer_doc *at);
 /* Another document, or a draft to be saved, as part of the pipeline. */
 RAPYER_API rapyer_doc *rapyer_join(rapyer_doc *pipeline, rapyer_doc *other);
-/* Done only when the document still has this version ("@v" of doc.get with {version: true}), 0:
- * when there is none; else the commit fails with CONFLICT. */
+/* Done only when the document still has this version (see rapyer_fetch_version), 0: when there is
+ * none; else the commit fails with CONFLICT. */
 RAPYER_API int rapyer_if_version(rapyer_doc *pipeline, int64_t version);
 /* Sends, and waits. When an operation was refused, here or by the daemon, nothing was done, and
  * the error names it and its position. Either way the pipeline is empty then, for further use. */
