@@ -599,9 +599,14 @@ static void format_doc(struct batch *b, struct batch_doc *bd, struct words *w, s
     }
 }
 
+/* Of the command being put together; one loop, one thread. */
+static struct buf scratch;
+
 void batch_marker_key(const char *prefix, const char *daemon, struct buf *out)
 {
-    buf_printf(out, "%s:@seq:%s", prefix, daemon);
+    buf_append(out, prefix, strlen(prefix));
+    buf_append(out, ":@seq:", 6);
+    buf_append(out, daemon, strlen(daemon));
 }
 
 void batch_marker_value(const struct batch *b, const char *daemon, struct buf *out)
@@ -612,48 +617,47 @@ void batch_marker_value(const struct batch *b, const char *daemon, struct buf *o
 
 static void format_marker(struct batch *b, const char *daemon, struct words *w, struct buf *out)
 {
-    struct buf key = BUF_INIT, value = BUF_INIT;
-    batch_marker_key(b->prefix, daemon, &key);
-    batch_marker_value(b, daemon, &value);
+    buf_clear(&scratch);
+    batch_marker_key(b->prefix, daemon, &scratch);
+    size_t key_len = scratch.len;
+    batch_marker_value(b, daemon, &scratch);
     w->n = 0;
     word(w, "SET", 3);
-    word(w, key.data, key.len);
-    word(w, value.data, value.len);
+    word(w, scratch.data, key_len);
+    word(w, scratch.data + key_len, scratch.len - key_len);
     end(b, w, out, NULL, NULL, NULL);
-    buf_free(&key);
-    buf_free(&value);
 }
 
 /* [daemon, [[key, version or nil when deleted, [suffix, ...]], ...]] */
 static void format_publish(struct batch *b, const char *daemon, struct words *w, struct buf *out)
 {
-    struct buf msg = BUF_INIT, channel = BUF_INIT;
     uint32_t ndocs = 0;
-    pack_array(&msg, 2);
-    pack_cstr(&msg, daemon);
-    size_t docs = pack_array_open(&msg);
+    buf_clear(&scratch);
+    buf_append(&scratch, b->prefix, strlen(b->prefix));
+    buf_append(&scratch, ":@changes", 9);
+    size_t channel_len = scratch.len;
+    pack_array(&scratch, 2);
+    pack_cstr(&scratch, daemon);
+    size_t docs = pack_array_open(&scratch);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next, ndocs++) {
         uint32_t nkeys = 0;
-        pack_array(&msg, 3);
-        pack_str(&msg, bd->doc->key, bd->doc->key_len);
+        pack_array(&scratch, 3);
+        pack_str(&scratch, bd->doc->key, bd->doc->key_len);
         if (bd->deleted)
-            pack_nil(&msg);
+            pack_nil(&scratch);
         else
-            pack_int(&msg, bd->version.expected);
-        size_t keys = pack_array_open(&msg);
+            pack_int(&scratch, bd->version.expected);
+        size_t keys = pack_array_open(&scratch);
         for (struct pend *p = bd->pends; p != NULL; p = p->next, nkeys++)
-            pack_str(&msg, p->key + p->suffix_at, p->key_len - p->suffix_at);
-        pack_array_close(&msg, keys, nkeys);
+            pack_str(&scratch, p->key + p->suffix_at, p->key_len - p->suffix_at);
+        pack_array_close(&scratch, keys, nkeys);
     }
-    pack_array_close(&msg, docs, ndocs);
-    buf_printf(&channel, "%s:@changes", b->prefix);
+    pack_array_close(&scratch, docs, ndocs);
     w->n = 0;
     word(w, "PUBLISH", 7);
-    word(w, channel.data, channel.len);
-    word(w, msg.data, msg.len);
+    word(w, scratch.data, channel_len);
+    word(w, scratch.data + channel_len, scratch.len - channel_len);
     end(b, w, out, NULL, NULL, NULL);
-    buf_free(&msg);
-    buf_free(&channel);
 }
 
 unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)

@@ -13,6 +13,9 @@ extern uint64_t hash_seed;
     do {                                                                   \
         (hashv) = (unsigned)XXH3_64bits_withSeed((key), (len), hash_seed); \
     } while (0)
+/* Many tables are short-lived and small: those of a batch. */
+#define HASH_INITIAL_NUM_BUCKETS 8U
+#define HASH_INITIAL_NUM_BUCKETS_LOG2 3U
 #include <uthash.h>
 
 #endif

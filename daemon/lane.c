@@ -229,6 +229,7 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
     struct commit *c = l->gathering;
     l->gathering = NULL;
     l->in_flight = c;
+    buf_grow(&c->resp, batch_bytes(c->batch) + 512);
     c->ncommands = batch_format(c->batch, l->id, &c->resp);
     send_in_flight(l);
 }

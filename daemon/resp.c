@@ -1,18 +1,41 @@
 #include "daemon/resp.h"
-#include <hiredis/hiredis.h>
 #include <stdarg.h>
+
+/* '$' or '*', a number in decimal, CR LF. */
+static uint8_t *head(uint8_t *at, char sign, size_t n)
+{
+    char digits[20];
+    unsigned count = 0;
+    do
+        digits[count++] = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    *at++ = (uint8_t)sign;
+    while (count > 0)
+        *at++ = (uint8_t)digits[--count];
+    *at++ = '\r';
+    *at++ = '\n';
+    return at;
+}
 
 void resp_command(struct buf *out, int argc, const char *const *argv, const size_t *argvlen)
 {
-    sds command = NULL;
-    /* The formatter only reads the words; its type lacks the second const. */
-    long long len = redisFormatSdsCommandArgv(&command, argc, (const char **)argv, argvlen);
-    if (len < 0) {
-        out->failed = true;
+    enum { HEAD_MAX = 23, TAIL = 2 };
+    size_t size = HEAD_MAX;
+    for (int i = 0; i < argc; i++)
+        size += HEAD_MAX + TAIL + (argvlen != NULL ? argvlen[i] : strlen(argv[i]));
+    if (!buf_grow(out, size))
         return;
+    uint8_t *at = head(out->data + out->len, '*', (size_t)argc);
+    for (int i = 0; i < argc; i++) {
+        size_t len = argvlen != NULL ? argvlen[i] : strlen(argv[i]);
+        at = head(at, '$', len);
+        if (len > 0)
+            memcpy(at, argv[i], len);
+        at += len;
+        *at++ = '\r';
+        *at++ = '\n';
     }
-    buf_append(out, command, (size_t)len);
-    redisFreeSdsCommand(command);
+    out->len = (size_t)(at - out->data);
 }
 
 void resp_words(struct buf *out, ...)

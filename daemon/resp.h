@@ -1,4 +1,6 @@
-/* resp: commands in Redis' wire form, by hiredis' formatter. */
+/* resp: commands in Redis' wire form, written straight into the buffer that will be sent. (hiredis'
+ * formatter makes a string of its own for each command and copies it: a fifth of what a small
+ * commit cost the daemon.) */
 #ifndef RAPYERD_RESP_H
 #define RAPYERD_RESP_H
 
