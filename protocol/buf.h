@@ -22,11 +22,11 @@ struct buf {
 
 #define BUF_INIT ((struct buf){0})
 
-void buf_free(struct buf *b);                 /* frees the memory; *b is BUF_INIT afterwards */
-bool buf_grow(struct buf *b, size_t more);    /* makes room for `more` bytes past len */
+void buf_free(struct buf *b);              /* frees the memory; *b is BUF_INIT afterwards */
+bool buf_grow(struct buf *b, size_t more); /* makes room for `more` bytes past len */
 void buf_append(struct buf *b, const void *p, size_t n);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void buf_shrink(struct buf *b, size_t keep);  /* gives memory back when cap > keep and len <= keep */
+void buf_shrink(struct buf *b, size_t keep); /* gives memory back when cap > keep and len <= keep */
 static inline void buf_clear(struct buf *b)
 {
     b->len = 0;

@@ -11,29 +11,29 @@
 #include <stddef.h>
 
 /* X(name, text for PROTOCOL.md and rapyer_strerror). The wire word is the name itself. */
-#define FAULT_CODES(X)                                                                             \
-    X(BAD_FRAME, "the bytes are not a MessagePack-RPC message; the connection is closed")          \
-    X(TOO_LARGE, "a frame or value is over the configured limit")                                  \
-    X(BAD_REQUEST, "the parameters have the wrong number or shape")                                \
-    X(UNKNOWN_METHOD, "there is no such method")                                                   \
-    X(BAD_KEY, "the key is not Model:pk, or its pk holds a forbidden character")                   \
-    X(BAD_PATH, "the path does not lead to anything in this model")                                \
-    X(BAD_TYPE, "a value has another type than its place")                                         \
-    X(BAD_VALUE, "a value has the right type but cannot be taken")                                 \
-    X(OUT_OF_RANGE, "an index or number is outside its range")                                     \
-    X(UNKNOWN_FIELD, "the model has no such field")                                                \
-    X(UNKNOWN_MODEL, "no such model is defined")                                                   \
-    X(BAD_SCHEMA, "the model declaration is not valid")                                            \
-    X(SCHEMA_CONFLICT, "the declaration contradicts the stored one")                               \
-    X(NOT_FOUND, "no such document, element or key")                                               \
-    X(CORRUPT, "Redis holds something under the document that rapyerd did not write")              \
-    X(CONFLICT, "the document's version is not the expected one")                                  \
-    X(UNAVAILABLE, "Redis cannot be reached, or refuses writes")                                   \
-    X(UNKNOWN_OUTCOME, "it cannot be known whether the write was applied")                         \
-    X(BUSY, "a limit on requests or memory is reached; try again later")                           \
-    X(LOCK_LOST, "the lock's lease is gone")                                                       \
-    X(LOCK_TIMEOUT, "the lock was not free within the time given")                                 \
-    X(DEADLOCK, "waiting would close a cycle")                                                     \
+#define FAULT_CODES(X)                                                                    \
+    X(BAD_FRAME, "the bytes are not a MessagePack-RPC message; the connection is closed") \
+    X(TOO_LARGE, "a frame or value is over the configured limit")                         \
+    X(BAD_REQUEST, "the parameters have the wrong number or shape")                       \
+    X(UNKNOWN_METHOD, "there is no such method")                                          \
+    X(BAD_KEY, "the key is not Model:pk, or its pk holds a forbidden character")          \
+    X(BAD_PATH, "the path does not lead to anything in this model")                       \
+    X(BAD_TYPE, "a value has another type than its place")                                \
+    X(BAD_VALUE, "a value has the right type but cannot be taken")                        \
+    X(OUT_OF_RANGE, "an index or number is outside its range")                            \
+    X(UNKNOWN_FIELD, "the model has no such field")                                       \
+    X(UNKNOWN_MODEL, "no such model is defined")                                          \
+    X(BAD_SCHEMA, "the model declaration is not valid")                                   \
+    X(SCHEMA_CONFLICT, "the declaration contradicts the stored one")                      \
+    X(NOT_FOUND, "no such document, element or key")                                      \
+    X(CORRUPT, "Redis holds something under the document that rapyerd did not write")     \
+    X(CONFLICT, "the document's version is not the expected one")                         \
+    X(UNAVAILABLE, "Redis cannot be reached, or refuses writes")                          \
+    X(UNKNOWN_OUTCOME, "it cannot be known whether the write was applied")                \
+    X(BUSY, "a limit on requests or memory is reached; try again later")                  \
+    X(LOCK_LOST, "the lock's lease is gone")                                              \
+    X(LOCK_TIMEOUT, "the lock was not free within the time given")                        \
+    X(DEADLOCK, "waiting would close a cycle")                                            \
     X(INTERNAL, "a defect in rapyerd; its log says more")
 
 enum fault_code {

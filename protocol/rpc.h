@@ -1,5 +1,6 @@
 /* rpc: the MessagePack-RPC envelope.
- *   request [0, id, method, params]   response [1, id, error, result]   notification [2, method, params]
+ *   request [0, id, method, params]   response [1, id, error, result]   notification [2, method,
+ * params]
  */
 #ifndef RAPYER_PROTOCOL_RPC_H
 #define RAPYER_PROTOCOL_RPC_H
@@ -14,14 +15,14 @@ enum rpc_kind { RPC_REQUEST, RPC_RESPONSE, RPC_NOTIFY };
 
 struct rpc {
     enum rpc_kind kind;
-    uint64_t id;            /* of requests and responses; echoed by value */
-    bool has_id;            /* false in a broken frame whose id could not be read */
-    const char *method;     /* into the frame, not NUL-terminated */
+    uint64_t id;        /* of requests and responses; echoed by value */
+    bool has_id;        /* false in a broken frame whose id could not be read */
+    const char *method; /* into the frame, not NUL-terminated */
     size_t method_len;
-    struct cursor params;   /* behind the array head */
+    struct cursor params; /* behind the array head */
     uint32_t nparams;
-    struct cursor error;    /* response: one value, nil when there is none */
-    struct cursor result;   /* response: one value */
+    struct cursor error;  /* response: one value, nil when there is none */
+    struct cursor result; /* response: one value */
 };
 
 /* Reads one scanned frame. A method given as bin is taken like str (some clients do that).
