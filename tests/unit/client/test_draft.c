@@ -106,7 +106,7 @@ Test(draft, operations_change_it_without_a_daemon)
     cr_expect_eq(stars, 5);
     cr_expect_eq(rapyer_mulf(p, "rate", 3, &rate), 0);
     cr_expect_eq(rate, 1.5);
-    cr_expect_eq(rapyer_update(p, "settings.flags", "{mail: %hhd, sms: false}", true), 0);
+    cr_expect_eq(rapyer_update(p, "settings.flags", "{mail: %hhd, sms: false}", (bool)true), 0);
     cr_expect_eq(rapyer_set(p, "settings.theme", "dark"), 0);
     cr_expect_eq(rapyer_append(p, "sections[0].tasks", "{title: a}"), 1);
     cr_expect_eq(rapyer_extend(p, "sections[0].tasks[-1].tags", "[x, y]"), 2);

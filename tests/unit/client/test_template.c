@@ -86,7 +86,7 @@ Test(template, placeholders_are_values)
     GIVES("\"te\"", "%.*s", 2, "text");
     GIVES("[1,-2,-5,7,6]", "[%d, %lld, %ld, %u, %zu]", 1, -2LL, l, 7u, z);
     GIVES("[1.5,0.1]", "[%f, %g]", 1.5, 0.1);
-    GIVES("[true,false]", "[%hhd, %hhd]", true, false);
+    GIVES("[true,false]", "[%hhd, %hhd]", (bool)true, (bool)false);
     GIVES("{\"k\":3}", "{%s: %d}", "k", 3);
     GIVES("[\"a\",\"b\"]", "[%s,%s]", "a", "b");
 }
