@@ -246,6 +246,31 @@ static int run_clients(struct ctl *c, int argc, char **argv)
     return call(c, "admin.clients", 0, &none, false);
 }
 
+/* A table, with advice below what is not well; EXIT_ANSWER when there is any such. */
+static int run_doctor(struct ctl *c, int argc, char **argv)
+{
+    struct buf none = BUF_INIT;
+    rapyer_value *v = request_wait(c->db, "admin.doctor", 0, &none);
+    int rc = 0;
+    (void)argc;
+    (void)argv;
+    buf_free(&none);
+    if (!v)
+        return answer_error(c);
+    for (size_t i = 0; i < rapyer_len(v); i++) {
+        const rapyer_value *f = rapyer_item(v, i);
+        const char *state = rapyer_str(f, "state", "");
+        const char *advice = rapyer_str(f, "advice", "");
+        printf("%-4s  %-12s  %s\n", state, rapyer_str(f, "check", ""), rapyer_str(f, "found", ""));
+        if (advice[0])
+            printf("      %-12s  %s\n", "", advice);
+        if (strcmp(state, "ok") != 0)
+            rc = EXIT_ANSWER;
+    }
+    rapyer_value_free(v);
+    return rc;
+}
+
 static int run_call(struct ctl *c, int argc, char **argv)
 {
     struct buf params = BUF_INIT;
@@ -270,6 +295,7 @@ static const struct command commands[] = {
     {"define", "FILE", "declares the model, or array of models, in a JSON file", 1, 1, run_define},
     {"stats", "", "counters and states of the daemon", 0, 0, run_stats},
     {"clients", "", "who is connected", 0, 0, run_clients},
+    {"doctor", "", "whether the Redis behind the daemon weakens a guarantee", 0, 0, run_doctor},
     {"call", "METHOD [JSON]", "any method of the protocol, JSON: the array of parameters", 1, 2,
      run_call},
 };

@@ -1,5 +1,6 @@
 /* dispatch: see dispatch.h. */
 #include "daemon/dispatch.h"
+#include "daemon/doctor.h"
 #include "daemon/keys.h"
 #include "daemon/methods.h"
 #include <stdlib.h>
@@ -29,6 +30,7 @@ struct dispatch {
     struct exec *exec;
     struct registry *registry;
     struct admin admin;
+    struct doctor *doctor;
     struct entry entries[METHODS_MAX]; /* sorted by name */
     size_t nentries;
     struct held *held;
@@ -94,10 +96,16 @@ static void do_cache(struct dispatch *d, struct session *s, const struct rpc *ms
     admin_answer(d, s, msg, admin_cache);
 }
 
+static void do_doctor(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    doctor_request(d->doctor, s, msg);
+}
+
 static const struct entry plain_entries[] = {
     {"hello", NULL, do_hello, true},           {"define", NULL, do_define, false},
     {"doc.keys", NULL, do_keys, false},        {"admin.stats", NULL, do_stats, true},
     {"admin.clients", NULL, do_clients, true}, {"admin.cache", NULL, do_cache, true},
+    {"admin.doctor", NULL, do_doctor, true},
 };
 
 /* ---- finding ---- */
@@ -222,6 +230,7 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
     d->exec = exec;
     d->registry = registry;
     d->admin = (struct admin){.exec = exec, .started = unix_ms()};
+    d->doctor = doctor_new(lane_upstream(exec_lane(exec)));
     for (const struct method *m = methods_doc; m->name != NULL; m++)
         add(d, (struct entry){.name = m->name, .method = m});
     for (const struct method *m = methods_op; m->name != NULL; m++)
@@ -242,7 +251,13 @@ void dispatch_free(struct dispatch *d)
     while (d->held != NULL)
         release(d, d->held);
     event_free(d->tick);
+    doctor_free(d->doctor);
     free(d);
+}
+
+void dispatch_link_up(struct dispatch *d)
+{
+    doctor_link_up(d->doctor);
 }
 
 void dispatch_sessions(struct dispatch *d, struct sessions *all)

@@ -16,6 +16,8 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec,
 void dispatch_free(struct dispatch *d);
 void dispatch_sessions(struct dispatch *d, struct sessions *all); /* for admin.clients */
 void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *msg);
+/* The link is up, for the first time or again. */
+void dispatch_link_up(struct dispatch *d);
 /* The declarations are known: what was held goes on. */
 void dispatch_ready(struct dispatch *d);
 

@@ -73,6 +73,7 @@ static void on_link_ready(void *arg)
 {
     struct daemon *d = arg;
     registry_load(d->registry);
+    dispatch_link_up(d->dispatch);
     if (d->announced)
         sd_notify(0, "STATUS=Redis answers");
 }
