@@ -520,6 +520,9 @@ static void conclude(struct exec *e, struct call *c, struct task *t, struct sess
 {
     uint64_t batch = rides_on(c);
     bool refused = st == OP_REFUSED;
+    /* That nothing more is taken is no matter of what the documents hold. */
+    if (refused && c->fault.code == FAULT_UNAVAILABLE)
+        batch = 0;
     if (batch == 0) {
         answer(s, id, refused, &c->fault, &e->scratch);
         for (unsigned i = 0; i < c->ndocs; i++)

@@ -35,6 +35,7 @@ struct load {
     uint32_t epoch;
     unsigned commands; /* sent in this round, MULTI and EXEC included */
     unsigned attempts;
+    bool full; /* Redis has no memory for a MULTI */
     bool (*next)(struct load *l, redisReply *exec, struct fault *f); /* false: finished */
     struct target *targets;
     unsigned ntargets;
@@ -94,18 +95,10 @@ static void ask(struct load *l, const char *suffix, size_t suffix_len, const cha
     l->commands++;
 }
 
-static void on_round(void *arg, unsigned index, redisReply *reply)
+/* Takes EXEC's answer, or the script's, which has the same form. */
+static void take_round(struct load *l, redisReply *reply)
 {
-    struct load *l = arg;
     struct fault f;
-    if (reply == NULL) {
-        fault_set(&f, FAULT_UNAVAILABLE, "the connection to Redis was lost while %s was read",
-                  l->doc->key);
-        finish(l, &f);
-        return;
-    }
-    if (index + 1 < l->commands)
-        return;
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != l->commands - 2) {
         fault_set(&f, FAULT_UNAVAILABLE, "Redis would not let %s be read: %s", l->doc->key,
                   reply->type == REDIS_REPLY_ERROR ? reply->str : "no EXEC reply");
@@ -117,11 +110,86 @@ static void on_round(void *arg, unsigned index, redisReply *reply)
         finish(l, f.code == FAULT_NONE ? NULL : &f);
 }
 
+static void lost(struct load *l)
+{
+    struct fault f;
+    fault_set(&f, FAULT_UNAVAILABLE, "the connection to Redis was lost while %s was read",
+              l->doc->key);
+    finish(l, &f);
+}
+
+static void on_script(void *arg, unsigned index, redisReply *reply)
+{
+    (void)index;
+    if (reply == NULL)
+        lost(arg);
+    else
+        take_round(arg, reply);
+}
+
+/* The words of the commands between MULTI and EXEC, each with their number in front. */
+static unsigned script_words(const struct buf *resp, struct buf *out)
+{
+    const char *at = (const char *)resp->data, *end = at + resp->len;
+    unsigned all = 0;
+    while (at < end) {
+        char *next;
+        unsigned words = (unsigned)strtoul(at + 1, &next, 10);
+        at = next + 2;
+        if (words > 1) {
+            buf_printf(out, "$%d\r\n%u\r\n", snprintf(NULL, 0, "%u", words), words);
+            all += words + 1;
+        }
+        for (unsigned i = 0; i < words; i++) {
+            size_t len = strtoul(at + 1, &next, 10);
+            size_t whole = (size_t)(next - at) + 2 + len + 2;
+            if (words > 1) /* MULTI and EXEC are the only ones of one word */
+                buf_append(out, at, whole);
+            at += whole;
+        }
+    }
+    return all;
+}
+
+/* A Redis that is full takes no MULTI, not even for reading; a script it does. */
+static void send_as_script(struct load *l)
+{
+    static const char script[] = "local r,i={},1 while i<=#ARGV do local n=tonumber(ARGV[i]) "
+                                 "r[#r+1]=redis.pcall(unpack(ARGV,i+1,i+n)) i=i+n+1 end return r";
+    struct buf words = BUF_INIT, out = BUF_INIT;
+    unsigned n = script_words(&l->resp, &words);
+    buf_printf(&out, "*%u\r\n$4\r\nEVAL\r\n$%zu\r\n%s\r\n$1\r\n0\r\n", n + 3, sizeof(script) - 1,
+               script);
+    buf_append(&out, words.data, words.len);
+    if (!upstream_send(l->loader->up, out.data, out.len, 1, on_script, l))
+        lost(l);
+    buf_free(&words);
+    buf_free(&out);
+}
+
+static void on_round(void *arg, unsigned index, redisReply *reply)
+{
+    struct load *l = arg;
+    if (reply == NULL) {
+        lost(l);
+        return;
+    }
+    if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "OOM", 3) == 0)
+        l->full = true;
+    if (index + 1 < l->commands)
+        return;
+    if (reply->type == REDIS_REPLY_ERROR && l->full)
+        send_as_script(l);
+    else
+        take_round(l, reply);
+}
+
 /* True when the round is on its way. */
 static bool round_send(struct load *l, bool (*next)(struct load *, redisReply *, struct fault *))
 {
     resp_words(&l->resp, "EXEC", NULL);
     l->commands++;
+    l->full = false;
     l->next = next;
     return upstream_send(l->loader->up, l->resp.data, l->resp.len, l->commands, on_round, l);
 }
