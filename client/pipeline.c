@@ -4,6 +4,7 @@
 #include "client/value.h"
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 struct gathered {
     size_t start; /* in ops */
@@ -29,8 +30,8 @@ struct pipeline {
     uint32_t nversions;
     bool spoiled;
     size_t spoiled_at;
-    struct fault why; /* without a code: no memory */
-    unsigned round;   /* commits so far */
+    struct fault why;        /* without a code: no memory */
+    struct savepoint *begun; /* of the handles that rapyer_begin gave */
     rapyer_value *results;
 };
 
@@ -64,9 +65,17 @@ static void settle(struct batch *b, bool done)
 
 static const struct savepoint beginning;
 
-/* Drops what was gathered since. */
+static void mark_here(const struct pipeline *p, struct savepoint *s)
+{
+    s->n = p->batch.n;
+    s->nversions = p->nversions;
+    s->versions_len = p->versions.len;
+}
+
+/* Drops what was gathered since. Blocks that began later begin here now. */
 static void cut_back(struct pipeline *p, const struct savepoint *to)
 {
+    struct savepoint *s;
     if (to->n < p->batch.n) {
         struct batch tail = {p->batch.all + to->n, p->batch.n - to->n};
         p->ops.len = tail.all[0].start;
@@ -77,25 +86,10 @@ static void cut_back(struct pipeline *p, const struct savepoint *to)
     p->nversions = to->nversions;
     if (p->spoiled_at >= to->n)
         p->spoiled = false;
-}
-
-static struct savepoint savepoint_here(const struct pipeline *p, bool inner)
-{
-    return (struct savepoint){.begins = true,
-                              .inner = inner,
-                              .round = p->round,
-                              .n = p->batch.n,
-                              .nversions = p->nversions,
-                              .versions_len = p->versions.len};
-}
-
-/* Back to where a handle began, unless that was committed. */
-static void roll_back(struct pipeline *p, const struct savepoint *from)
-{
-    if (!from->inner)
-        cut_back(p, &beginning);
-    else if (from->round == p->round)
-        cut_back(p, from);
+    DL_FOREACH (p->begun, s) {
+        if (s->n > p->batch.n || s->nversions > p->nversions)
+            mark_here(p, s);
+    }
 }
 
 void pipeline_unref(struct pipeline *p)
@@ -111,11 +105,13 @@ void pipeline_unref(struct pipeline *p)
     free(p);
 }
 
-void pipeline_leave(struct pipeline *p, const struct savepoint *from)
+void pipeline_leave(struct pipeline *p, struct savepoint *from)
 {
     if (p && from->begins) {
-        roll_back(p, from);
+        if (!from->joined)
+            cut_back(p, from);
         p->over |= !from->inner;
+        DL_DELETE(p->begun, from);
     }
     pipeline_unref(p);
 }
@@ -217,8 +213,11 @@ rapyer_doc *rapyer_begin(rapyer_doc *at)
     if (at)
         p = at->pipeline ? pipeline_ref(at->pipeline) : pipeline_new(at->home->db);
     rapyer_doc *handle = p ? gathering_handle(at, p) : NULL;
-    if (handle)
-        handle->savepoint = savepoint_here(p, at->pipeline != NULL);
+    if (!handle)
+        return NULL;
+    handle->savepoint = (struct savepoint){.begins = true, .inner = at->pipeline != NULL};
+    mark_here(p, &handle->savepoint);
+    DL_APPEND(p->begun, &handle->savepoint);
     return handle;
 }
 
@@ -248,8 +247,8 @@ static struct pipeline *begun(rapyer_doc *at)
 void rapyer_abort(rapyer_doc *at)
 {
     struct pipeline *p = begun(at);
-    if (p)
-        roll_back(p, &at->savepoint);
+    if (p && !at->savepoint.joined)
+        cut_back(p, &at->savepoint);
 }
 
 const rapyer_value *rapyer_results(rapyer_doc *at)
@@ -269,10 +268,17 @@ int rapyer_if_version(rapyer_doc *at, int64_t version)
         return db_failf(at->home->db, FAULT_BAD_VALUE,
                         "rapyer_if_version takes a handle on a document in a pipeline");
     }
+    size_t before = p->versions.len;
     pack_cstr(&p->versions, key);
     pack_int(&p->versions, version);
-    p->nversions++;
     free(future);
+    if (p->versions.failed) {
+        p->versions.len = before;
+        p->versions.failed = false;
+        db_no_memory(p->db);
+        return pipeline_spoil(p, "rapyer_if_version");
+    }
+    p->nversions++;
     return 0;
 }
 
@@ -290,13 +296,11 @@ static uint32_t take(struct pipeline *p, struct buf *params, struct batch *b)
         pack_cstr(params, "if_version");
         pack_map(params, p->nversions);
         buf_append(params, p->versions.data, p->versions.len);
-        params->failed |= p->versions.failed;
     }
     *b = p->batch;
     p->batch = (struct batch){0};
     p->cap = 0;
     buf_clear(&p->ops);
-    p->round++;
     cut_back(p, &beginning);
     return nparams;
 }
@@ -325,7 +329,7 @@ static int settled_here(rapyer_doc *at, int *rc)
     }
     *rc = 0;
     if (at->savepoint.inner) {
-        at->savepoint = savepoint_here(p, true);
+        at->savepoint.joined = true;
         return 1;
     }
     rapyer_value_free(p->results);

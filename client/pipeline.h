@@ -15,7 +15,7 @@
 struct pipeline *pipeline_ref(struct pipeline *p); /* NULL is fine */
 void pipeline_unref(struct pipeline *p);
 /* The handle is freed: what it has gathered and not committed is dropped. */
-void pipeline_leave(struct pipeline *p, const struct savepoint *from);
+void pipeline_leave(struct pipeline *p, struct savepoint *from);
 
 /* Gathers a call; takes moves when it returns 0. home: where it goes. saves: home is a draft that
  * becomes a document. *out (may be NULL) gets a null, the answer is not there yet. */

@@ -10,12 +10,13 @@ struct pipeline;
 
 /* Where a handle of rapyer_begin may go back to. */
 struct savepoint {
-    bool begins;    /* the handle is one of rapyer_begin */
-    bool inner;     /* it joined a pipeline that was there */
-    unsigned round; /* which commit that was before */
-    size_t n;       /* what was gathered until then: operations, */
+    bool begins; /* the handle is one of rapyer_begin */
+    bool inner;  /* it joined a pipeline that was there */
+    bool joined; /* and was committed: what it gathers is the outer one's */
+    size_t n;    /* what was gathered until then: operations, */
     uint32_t nversions;
     size_t versions_len; /* and what they hang on */
+    struct savepoint *prev, *next;
 };
 
 #endif

@@ -296,9 +296,9 @@ RAPYER_API rapyer_value *rapyer_call(rapyer *db, const char *method, const char 
  * Operations on drafts are not gathered, they change the draft at once. */
 
 /* A handle to gather with, on the same place. Of a handle that gathers already: an inner block,
- * which joins: its commit leaves what it gathered to the outer one's, without a commit it is
- * taken back. (Begun on the plain handle, a pipeline stands alone.) Freed without a commit, a
- * pipeline is aborted. */
+ * which joins. Its commit leaves what it gathered, and will gather, to the outer one's; freed
+ * without a commit, all is forgotten that was gathered since it began. (Begun on the plain
+ * handle, a pipeline stands alone.) A pipeline that is freed without a commit is aborted. */
 RAPYER_API rapyer_doc *rapyer_begin(rapyer_doc *at);
 /* Another document, or a draft to be saved, as part of the pipeline. */
 RAPYER_API rapyer_doc *rapyer_join(rapyer_doc *pipeline, rapyer_doc *other);

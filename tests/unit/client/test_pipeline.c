@@ -92,7 +92,8 @@ Test(pipeline, inner_blocks_join_and_take_back_only_their_own)
     rapyer_doc *kept = rapyer_begin(p);
     rapyer_set(kept, "n", "2");
     cr_expect_eq(rapyer_commit(kept), 0);
-    rapyer_set(kept, "n", "3"); /* behind its commit */
+    rapyer_set(kept, "n", "3"); /* the outer one's */
+    rapyer_abort(kept);
     rapyer_free(kept);
     rapyer_doc *dropped = rapyer_begin(p);
     rapyer_if_version(dropped, 5);
@@ -102,7 +103,37 @@ Test(pipeline, inner_blocks_join_and_take_back_only_their_own)
     rapyer_clear_error(db);
     cr_expect_eq(rapyer_commit(p), 0, "%s", rapyer_errmsg(db));
     expect_json(rapyer_results(p), "[[\"set\",\"Shelf:1\",\"n\",1],[\"set\",\"Shelf:1\",\"n\",2],"
-                                   "[\"set\",\"Shelf:1\",\"n\",4]]");
+                                   "[\"set\",\"Shelf:1\",\"n\",3],[\"set\",\"Shelf:1\",\"n\",4]]");
+}
+
+Test(pipeline, blocks_may_end_in_any_order)
+{
+    rapyer_doc *p = rapyer_begin(shelf);
+    rapyer_set(p, "n", "1");
+    rapyer_if_version(p, 3);
+    rapyer_doc *early = rapyer_begin(p);
+    rapyer_set(early, "n", "2");
+    rapyer_doc *late = rapyer_begin(early);
+    rapyer_set(late, "n", "3");
+    rapyer_abort(early); /* and with it what late has gathered */
+    rapyer_set(p, "n", "4");
+    rapyer_set(late, "n", "5");
+    rapyer_abort(p);
+    rapyer_set(p, "n", "6");
+    rapyer_free(late); /* nothing is left from before it began: back to that */
+    rapyer_set(early, "n", "7");
+    cr_expect_eq(rapyer_commit(early), 0);
+    rapyer_set(p, "n", "8");
+    rapyer_free(early);
+    cr_expect_eq(rapyer_commit(p), 0, "%s", rapyer_errmsg(db));
+    expect_json(rapyer_results(p), "[[\"set\",\"Shelf:1\",\"n\",7],[\"set\",\"Shelf:1\",\"n\",8]]");
+    rapyer_set(p, "n", "9");
+    rapyer_doc *last = rapyer_begin(p);
+    rapyer_free(p);
+    cr_expect_lt(rapyer_set(last, "n", "10"), 0);
+    cr_expect_lt(rapyer_commit(last), 0);
+    expect_error(RAPYER_BAD_REQUEST, "is over");
+    rapyer_free(last);
 }
 
 Test(pipeline, a_refused_operation_spoils_the_whole)
