@@ -35,6 +35,8 @@ void caller_close(struct caller *c);
 int echo_main(int argc, char **argv);
 int call_main(int argc, char **argv);
 int hincrby_main(int argc, char **argv);
+int library_main(int argc, char **argv);
+int multi_main(int argc, char **argv);
 int crowd_main(int argc, char **argv);
 
 #endif

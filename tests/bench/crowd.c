@@ -47,25 +47,41 @@ static void wait_for_start(struct shared *s)
         usleep(1000);
 }
 
+/* Which of the hot documents is next; every process goes its own way through all of them. */
+static int next_hot(int number, unsigned long long n, int hot)
+{
+    return (int)((n * 37 + (unsigned long long)number * 11) % (unsigned long long)hot);
+}
+
+/* hot > 0: the frame's key ends in three zeros, which become the number of a hot document. */
 static unsigned long long through_daemon(struct shared *s, const char *socket, const char *frames,
-                                         int number)
+                                         int number, int hot)
 {
     char file[4096];
     struct caller c;
     unsigned long long n = 0;
 
-    snprintf(file, sizeof(file), "%s.%d", frames, number);
+    snprintf(file, sizeof(file), "%s.%d", frames, hot ? 0 : number);
     caller_open(&c, socket, file);
+    uint8_t *digits = hot ? memmem(c.request, c.request_len, ":000", 4) : NULL;
+    if (hot && !digits)
+        die("no :000 in the frame");
     caller_call(&c);
     wait_for_start(s);
-    for (; !atomic_load(&s->stop); n++)
+    for (; !atomic_load(&s->stop); n++) {
+        if (hot) {
+            char text[8];
+            snprintf(text, sizeof(text), "%03d", next_hot(number, n, hot) % 1000);
+            memcpy(digits + 1, text, 3);
+        }
         caller_call(&c);
+    }
     caller_close(&c);
     return n;
 }
 
 static unsigned long long straight(struct shared *s, const char *socket, const char *key,
-                                   int number)
+                                   int number, int hot)
 {
     redisContext *redis = redisConnectUnix(socket);
     unsigned long long n = 0;
@@ -74,7 +90,8 @@ static unsigned long long straight(struct shared *s, const char *socket, const c
         die("no Redis at %s", socket);
     wait_for_start(s);
     for (; !atomic_load(&s->stop); n++) {
-        redisReply *reply = redisCommand(redis, "HINCRBY %s:%d n 1", key, number);
+        redisReply *reply = redisCommand(redis, "HINCRBY %s:%03d n 1", key,
+                                         hot ? next_hot(number, n, hot) : number);
         if (!reply || reply->type != REDIS_REPLY_INTEGER)
             die("HINCRBY failed");
         freeReplyObject(reply);
@@ -83,12 +100,13 @@ static unsigned long long straight(struct shared *s, const char *socket, const c
     return n;
 }
 
-/* crowd daemon|redis <socket> <frame files|key> <processes> <ms> <pid of Redis>
+/* crowd daemon|redis <socket> <frame files|key> <processes> <ms> <pid of Redis> [hot documents]
  * Prints operations per second and microseconds of Redis' processor per operation. */
 int crowd_main(int argc, char **argv)
 {
-    if (argc != 7)
-        die("crowd daemon|redis <socket> <frame files|key> <processes> <ms> <pid of Redis>");
+    if (argc != 7 && argc != 8)
+        die("crowd daemon|redis <socket> <frame files|key> <processes> <ms> <pid of Redis> [hot]");
+    int hot = argc == 8 ? atoi(argv[7]) : 0;
     bool daemon = strcmp(argv[1], "daemon") == 0;
     int processes = atoi(argv[4]), ms = atoi(argv[5]), redis = atoi(argv[6]);
     struct shared *s =
@@ -98,8 +116,8 @@ int crowd_main(int argc, char **argv)
         die("no memory");
     for (int i = 0; i < processes; i++) {
         if (fork() == 0) {
-            unsigned long long n =
-                daemon ? through_daemon(s, argv[2], argv[3], i) : straight(s, argv[2], argv[3], i);
+            unsigned long long n = daemon ? through_daemon(s, argv[2], argv[3], i, hot)
+                                          : straight(s, argv[2], argv[3], i, hot);
             atomic_fetch_add(&s->done, n);
             _exit(0);
         }

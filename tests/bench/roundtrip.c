@@ -106,3 +106,46 @@ int hincrby_main(int argc, char **argv)
     redisFree(redis);
     return 0;
 }
+
+/* What the pipeline of tests/bench/run does, as commands: MULTI, 10 increments, 5 fields, 5
+ * pushes, EXEC, in one write. */
+static void multi_once(redisContext *redis, const char *key)
+{
+    redisReply *reply;
+
+    redisAppendCommand(redis, "MULTI");
+    for (int i = 0; i < 10; i++)
+        redisAppendCommand(redis, "HINCRBY %s n%d 1", key, i);
+    for (int i = 0; i < 5; i++)
+        redisAppendCommand(redis, "HSET %s s%d value", key, i);
+    for (int i = 0; i < 5; i++)
+        redisAppendCommand(redis, "RPUSH %s/tags%d tag", key, i);
+    redisAppendCommand(redis, "EXEC");
+    for (int i = 0; i < 22; i++) {
+        if (redisGetReply(redis, (void **)&reply) != REDIS_OK || reply->type == REDIS_REPLY_ERROR)
+            die("MULTI failed");
+        freeReplyObject(reply);
+    }
+}
+
+/* multi <redis socket> <key> <rounds>: median ns */
+int multi_main(int argc, char **argv)
+{
+    if (argc != 4)
+        die("multi <redis socket> <key> <rounds>");
+    size_t rounds = strtoul(argv[3], NULL, 10);
+    pin(0);
+    redisContext *redis = redisConnectUnix(argv[1]);
+    if (!redis || redis->err)
+        die("no Redis at %s", argv[1]);
+    uint64_t *samples = calloc(rounds, sizeof(*samples));
+    for (size_t i = 0; i < rounds; i++) {
+        uint64_t start = now_ns();
+        multi_once(redis, argv[2]);
+        samples[i] = now_ns() - start;
+    }
+    printf("%llu\n", (unsigned long long)median(samples, rounds));
+    free(samples);
+    redisFree(redis);
+    return 0;
+}
