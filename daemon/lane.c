@@ -198,7 +198,12 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
             fault_set(&f, FAULT_UNAVAILABLE, "Redis refused the commit, nothing was applied: %s",
                       c->refusal);
         log_warning("commit %" PRIu64 ": %s", batch_number(c->batch), f.text);
+        /* It was demoted: a name may lead to the new master by now. A socket's path will not. */
+        bool moved = strncmp(c->refusal, "READONLY", 8) == 0 && strchr(l->config->redis, ':') &&
+                     strncmp(l->config->redis, "unix:", 5) != 0;
         refuse_all(l, &f, &f);
+        if (moved)
+            upstream_reset(l->up, "it is a replica now, and refuses writes");
         return;
     }
     l->in_flight = NULL;
