@@ -668,7 +668,8 @@ unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)
     buf_append(out, multi, sizeof(multi) - 1);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next)
         format_doc(b, bd, &w, out);
-    format_marker(b, daemon, &w, out);
+    if (RAPYER_EXACTLY_ONCE)
+        format_marker(b, daemon, &w, out);
     format_publish(b, daemon, &w, out);
     buf_append(out, exec, sizeof(exec) - 1);
     free(w.argv);

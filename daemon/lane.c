@@ -109,6 +109,8 @@ static void refuse_all(struct lane *l, const struct fault *in_flight, const stru
 
 static void retain(struct lane *l, struct commit *c)
 {
+    if (!RAPYER_EXACTLY_ONCE)
+        return;
     while (l->retain_n > 0 &&
            (l->retain_n == RETAIN_BATCHES || l->retain_bytes + c->resp.len > RETAIN_BYTES)) {
         struct retained *r = &l->retain[l->retain_first];

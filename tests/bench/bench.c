@@ -93,11 +93,8 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"echo", echo_main},
-                    {"call", call_main},
-                    {"hincrby", hincrby_main},
-                    {"crowd", crowd_main},
-                    {"library", library_main}};
+    } commands[] = {{"echo", echo_main},   {"call", call_main},   {"hincrby", hincrby_main},
+                    {"multi", multi_main}, {"crowd", crowd_main}, {"library", library_main}};
 
     for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(argv[1], commands[i].name) == 0)

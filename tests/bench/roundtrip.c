@@ -123,7 +123,7 @@ static void multi_once(redisContext *redis, const char *key)
     redisAppendCommand(redis, "EXEC");
     for (int i = 0; i < 22; i++) {
         if (redisGetReply(redis, (void **)&reply) != REDIS_OK || reply->type == REDIS_REPLY_ERROR)
-            die("MULTI failed");
+            die("MULTI: %s", redis->err ? redis->errstr : reply->str);
         freeReplyObject(reply);
     }
 }
