@@ -34,6 +34,7 @@ struct doc {
     uint32_t epoch;           /* of the link when it was last known to be fresh */
     uint8_t state;
     bool loading;
+    bool unsteady;      /* somebody else wrote while it was read in slices: read it at once */
     bool runnable;      /* waits in the executor's list to be looked at */
     uint16_t model_len; /* key = Model ':' pk */
     uint16_t key_len;

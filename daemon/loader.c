@@ -2,6 +2,7 @@
 #include "daemon/loader.h"
 #include "daemon/lane.h"
 #include "daemon/layout.h"
+#include "protocol/alloc.h"
 #include "protocol/cursor.h"
 #include "protocol/path.h"
 #include <inttypes.h>
@@ -9,6 +10,14 @@
 #include <sys/time.h>
 
 #define ATTEMPTS_MAX 8 /* of reading a document that others keep changing */
+
+/* What one round asks for at most, so that Redis serves others in between. A hash has no ranges:
+ * up to HASH_WHOLE fields it is read at once, beyond with HSCAN, to which the version gives what
+ * it does not promise by itself: that nothing has changed between two pages. Where
+ * something has (another host keeps writing) slices might never end: then all is read at once. */
+#define SLICE 10000
+#define HASH_WHOLE 100000
+#define SLICE_RECORDS 2000
 
 struct loader {
     struct upstream *up;
@@ -27,6 +36,11 @@ struct target {
     size_t *key_lens;
     struct record **records; /* with their pks; taken over by the container at the end */
     size_t nrecords;
+    size_t total;  /* its length as it is known */
+    size_t next;   /* elements asked for so far */
+    char page[24]; /* of HSCAN; "": not begun, or not needed */
+    bool asked;    /* in this round */
+    bool last;     /* nothing is left to ask for */
 };
 
 struct load {
@@ -39,6 +53,8 @@ struct load {
     bool (*next)(struct load *l, redisReply *exec, struct fault *f); /* false: finished */
     struct target *targets;
     unsigned ntargets;
+    unsigned record_target; /* the first element that the second kind of round is about: */
+    size_t record_at;       /* in this target, this one */
     struct buf resp;
 };
 
@@ -67,6 +83,8 @@ static void finish(struct load *l, const struct fault *fault)
     struct doc *d = l->doc;
     if (fault != NULL)
         doc_forget(d);
+    else if (l->ntargets > 0)
+        d->unsteady = false;
     d->loading = false;
     targets_free(l);
     buf_free(&l->resp);
@@ -83,16 +101,30 @@ static void round_begin(struct load *l)
     resp_words(&l->resp, "MULTI", NULL);
 }
 
-static void ask(struct load *l, const char *suffix, size_t suffix_len, const char *command,
-                const char *a, const char *b)
+#define ASK_MAX 3 /* words behind the key */
+
+/* NULL-ended, when there are fewer. */
+static void ask_words(struct load *l, const char *suffix, size_t suffix_len, const char *command,
+                      const char *const words[ASK_MAX])
 {
     struct buf key = BUF_INIT;
     layout_key(&key, l->loader->prefix, l->doc->key, l->doc->key_len, suffix, suffix_len);
-    const char *argv[] = {command, (char *)key.data, a, b};
-    size_t len[] = {strlen(command), key.len, a ? strlen(a) : 0, b ? strlen(b) : 0};
-    resp_command(&l->resp, 2 + (a != NULL) + (b != NULL), argv, len);
+    const char *argv[2 + ASK_MAX] = {command, (char *)key.data};
+    size_t len[2 + ASK_MAX] = {strlen(command), key.len};
+    int n = 2;
+    for (; n < 2 + ASK_MAX && words[n - 2] != NULL; n++) {
+        argv[n] = words[n - 2];
+        len[n] = strlen(argv[n]);
+    }
+    resp_command(&l->resp, n, argv, len);
     buf_free(&key);
     l->commands++;
+}
+
+static void ask(struct load *l, const char *suffix, size_t suffix_len, const char *command,
+                const char *a, const char *b)
+{
+    ask_words(l, suffix, suffix_len, command, (const char *[ASK_MAX]){a, b});
 }
 
 /* Takes EXEC's answer, or the script's, which has the same form. */
@@ -411,6 +443,7 @@ static bool same_version(struct load *l, const redisReply *v, bool *again, struc
                     : v->type == REDIS_REPLY_NIL;
     if (same)
         return true;
+    l->doc->unsteady = l->ntargets > 0;
     targets_free(l);
     if (++l->attempts >= ATTEMPTS_MAX) {
         fault_set(f, FAULT_BUSY, "%s was changed by others each time it was read; try again",
@@ -447,10 +480,10 @@ static int take_values(struct load *l, struct target *t, const redisReply *r, st
     struct fault why;
     if (list) {
         list_set_loaded(t->cell->list);
-        list_reserve(t->cell->list, r->elements);
+        list_reserve(t->cell->list, t->total > r->elements ? t->total : r->elements);
     } else {
         dict_set_loaded(t->cell->dict);
-        dict_reserve(t->cell->dict, r->elements / 2);
+        dict_reserve(t->cell->dict, t->total > r->elements / 2 ? t->total : r->elements / 2);
     }
     for (size_t i = 0; i < r->elements; i += list ? 1 : 2) {
         const redisReply *v = r->element[list ? i : i + 1], *k = r->element[i];
@@ -459,7 +492,7 @@ static int take_values(struct load *l, struct target *t, const redisReply *r, st
             layout_parse(t->type->of, v->str, v->len, &c, &why) < 0)
             return corrupt_container(l, t, why.text, f);
         if (list) {
-            list_insert(t->cell->list, i, c);
+            list_insert(t->cell->list, list_len(t->cell->list), c);
         } else if (!utf8_valid(k->str, k->len)) {
             cell_free(&c);
             return corrupt_container(l, t, "a key in it is not UTF-8", f);
@@ -475,28 +508,25 @@ static int take_values(struct load *l, struct target *t, const redisReply *r, st
 static int take_pks(struct load *l, struct target *t, const redisReply *r, struct fault *f)
 {
     bool list = t->type->kind == TYPE_LIST;
-    size_t n = list ? r->elements : r->elements / 2;
-    t->records = calloc(n + 1, sizeof(*t->records));
-    t->keys = list ? NULL : calloc(n + 1, sizeof(*t->keys));
-    t->key_lens = list ? NULL : calloc(n + 1, sizeof(*t->key_lens));
-    if (t->records == NULL || (!list && (t->keys == NULL || t->key_lens == NULL)))
-        abort();
+    size_t n = list ? r->elements : r->elements / 2, had = t->nrecords;
+    t->records = alloc_resized(t->records, had + n, sizeof(*t->records));
+    if (!list) {
+        t->keys = alloc_resized(t->keys, had + n, sizeof(*t->keys));
+        t->key_lens = alloc_resized(t->key_lens, had + n, sizeof(*t->key_lens));
+    }
     for (size_t i = 0; i < n; i++) {
         const redisReply *pk = r->element[list ? i : 2 * i + 1];
         struct fault why;
         if (pk->type != REDIS_REPLY_STRING || pk_check(pk->str, pk->len, &why) < 0)
             return corrupt_container(l, t, "it should hold pks, and holds something else", f);
-        t->records[i] = record_new(t->type->of->model);
-        t->records[i]->pk = cell_str(pk->str, pk->len);
+        t->records[had + i] = record_new(t->type->of->model);
+        t->records[had + i]->pk = cell_str(pk->str, pk->len);
         if (!list) {
             const redisReply *k = r->element[2 * i];
-            t->keys[i] = malloc(k->len + 1);
-            if (t->keys[i] == NULL)
-                abort();
-            memcpy(t->keys[i], k->str, k->len);
-            t->key_lens[i] = k->len;
+            t->keys[had + i] = alloc_copy(k->str, k->len);
+            t->key_lens[had + i] = k->len;
         }
-        t->nrecords = i + 1;
+        t->nrecords = had + i + 1;
     }
     return 0;
 }
@@ -549,84 +579,157 @@ static void install_records(struct target *t)
     }
 }
 
+static bool ask_elements(struct load *l, struct fault *f);
+
+/* To the element at (i, j), or the first behind it. */
+static bool next_record(const struct load *l, unsigned *i, size_t *j)
+{
+    for (; *i < l->ntargets && *j >= l->targets[*i].nrecords; *j = 0)
+        ++*i;
+    return *i < l->ntargets;
+}
+
+static int take_element(struct load *l, struct target *t, size_t j, redisReply **at,
+                        struct fault *f)
+{
+    struct buf suffix = BUF_INIT;
+    const char *s = element_suffix(t, j, &suffix);
+    int rc = take_hash(l, t->records[j], at[0], s, f);
+    if (rc == 0)
+        rc = take_lengths(l, t->records[j], s, at + 1, f);
+    buf_free(&suffix);
+    return rc;
+}
+
 static bool on_elements(struct load *l, redisReply *exec, struct fault *f)
 {
     bool again;
     if (!same_version(l, exec->element[0], &again, f))
         return again;
-    redisReply **at = &exec->element[1];
-    struct buf suffix = BUF_INIT;
-    int rc = 0;
-    for (unsigned i = 0; i < l->ntargets && rc == 0; i++) {
+    redisReply **at = &exec->element[1], **end = exec->element + exec->elements;
+    unsigned i = l->record_target;
+    size_t j = l->record_at;
+    for (; at < end && next_record(l, &i, &j); j++) {
         struct target *t = &l->targets[i];
-        for (size_t j = 0; j < t->nrecords && rc == 0; j++) {
-            const char *s = element_suffix(t, j, &suffix);
-            rc = take_hash(l, t->records[j], *at++, s, f);
-            if (rc == 0)
-                rc = take_lengths(l, t->records[j], s, at, f);
-            at += containers_of(t->records[j]->model);
-        }
+        if (take_element(l, t, j, at, f) < 0)
+            return false;
+        at += 1 + containers_of(t->records[j]->model);
     }
-    for (unsigned i = 0; i < l->ntargets && rc == 0; i++) {
+    l->record_target = i;
+    l->record_at = j;
+    if (next_record(l, &i, &j))
+        return ask_elements(l, f);
+    for (i = 0; i < l->ntargets; i++) {
         if (type_atomic(l->targets[i].type->of))
             install_records(&l->targets[i]);
     }
-    buf_free(&suffix);
     return false;
 }
 
 static bool ask_elements(struct load *l, struct fault *f)
 {
     struct buf suffix = BUF_INIT;
+    unsigned i = l->record_target;
+    size_t j = l->record_at;
     round_begin(l);
     ask(l, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
-    for (unsigned i = 0; i < l->ntargets; i++) {
+    for (unsigned n = 0; next_record(l, &i, &j) && (n < SLICE_RECORDS || l->doc->unsteady);
+         n++, j++) {
         struct target *t = &l->targets[i];
-        for (size_t j = 0; j < t->nrecords; j++) {
-            const char *s = element_suffix(t, j, &suffix);
-            ask(l, s, strlen(s), "HGETALL", NULL, NULL);
-            each_container(t->records[j], s, ask_length, l);
-        }
+        const char *s = element_suffix(t, j, &suffix);
+        ask(l, s, strlen(s), "HGETALL", NULL, NULL);
+        each_container(t->records[j], s, ask_length, l);
     }
     buf_free(&suffix);
     return round_send_or(l, on_elements, f);
 }
 
+static bool ask_containers(struct load *l);
+
+/* One slice of a container. -1: it is none. */
+static int take_slice(struct load *l, struct target *t, const redisReply *r, struct fault *f)
+{
+    if (t->page[0] != '\0' && r->type == REDIS_REPLY_ARRAY && r->elements == 2) {
+        snprintf(t->page, sizeof(t->page), "%s", r->element[0]->str);
+        t->last = strcmp(t->page, "0") == 0;
+        r = r->element[1];
+    }
+    if (r->type != REDIS_REPLY_ARRAY) {
+        char why[96];
+        snprintf(why, sizeof(why),
+                 "it should be a %s, but another program put something "
+                 "else there; remove it",
+                 kind_of(t->type));
+        return corrupt_container(l, t, why, f);
+    }
+    return type_atomic(t->type->of) ? take_pks(l, t, r, f) : take_values(l, t, r, f);
+}
+
 static bool on_containers(struct load *l, redisReply *exec, struct fault *f)
 {
-    bool again, more = false;
+    bool again, all = true, atomic = false;
     if (!same_version(l, exec->element[0], &again, f))
         return again;
+    redisReply **at = &exec->element[1];
     for (unsigned i = 0; i < l->ntargets; i++) {
         struct target *t = &l->targets[i];
-        const redisReply *r = exec->element[i + 1];
-        if (r->type != REDIS_REPLY_ARRAY) {
-            char why[96];
-            snprintf(why, sizeof(why),
-                     "it should be a %s, but another program put something "
-                     "else there; remove it",
-                     kind_of(t->type));
-            corrupt_container(l, t, why, f);
+        if (t->asked && take_slice(l, t, *at++, f) < 0)
             return false;
-        }
-        bool atomic = type_atomic(t->type->of);
-        if ((atomic ? take_pks(l, t, r, f) : take_values(l, t, r, f)) < 0)
-            return false;
-        more = more || atomic;
+        all = all && t->last;
+        atomic = atomic || type_atomic(t->type->of);
     }
-    return more && ask_elements(l, f);
+    if (all)
+        return atomic && ask_elements(l, f);
+    if (ask_containers(l))
+        return true;
+    fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
+    return false;
+}
+
+/* The next elements of a list; at its end whatever there is. */
+static size_t ask_range(struct load *l, struct target *t, size_t room)
+{
+    char from[24], to[24] = "-1";
+    size_t left = t->total > t->next ? t->total - t->next : 0;
+    t->last = left <= room;
+    snprintf(from, sizeof(from), "%zu", t->next);
+    if (!t->last) {
+        left = room;
+        snprintf(to, sizeof(to), "%zu", t->next + room - 1);
+    }
+    t->next += left;
+    ask(l, t->suffix, t->suffix_len, "LRANGE", from, to);
+    return left;
+}
+
+static size_t ask_hash(struct load *l, struct target *t)
+{
+    char count[24];
+    if (t->total <= HASH_WHOLE || l->doc->unsteady) {
+        t->last = true;
+        ask(l, t->suffix, t->suffix_len, "HGETALL", NULL, NULL);
+        return t->total;
+    }
+    snprintf(count, sizeof(count), "%d", SLICE);
+    if (t->page[0] == '\0')
+        memcpy(t->page, "0", 2);
+    ask_words(l, t->suffix, t->suffix_len, "HSCAN",
+              (const char *[ASK_MAX]){t->page, "COUNT", count});
+    return SLICE;
 }
 
 static bool ask_containers(struct load *l)
 {
+    size_t room = l->doc->unsteady ? SIZE_MAX : SLICE;
     round_begin(l);
     ask(l, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
     for (unsigned i = 0; i < l->ntargets; i++) {
         struct target *t = &l->targets[i];
-        if (t->type->kind == TYPE_LIST)
-            ask(l, t->suffix, t->suffix_len, "LRANGE", "0", "-1");
-        else
-            ask(l, t->suffix, t->suffix_len, "HGETALL", NULL, NULL);
+        t->asked = !t->last && room > 0;
+        if (!t->asked)
+            continue;
+        size_t n = t->type->kind == TYPE_LIST ? ask_range(l, t, room) : ask_hash(l, t);
+        room -= n < room ? n : room;
     }
     return round_send(l, on_containers);
 }
@@ -671,6 +774,9 @@ bool loader_load(struct loader *loader, struct doc *d, uint32_t epoch,
         for (unsigned i = 0; i < n; i++) {
             l->targets[i].cell = missing[i].cell;
             l->targets[i].type = missing[i].type;
+            l->targets[i].total = missing[i].type->kind == TYPE_LIST
+                                      ? list_len(missing[i].cell->list)
+                                      : dict_len(missing[i].cell->dict);
             l->targets[i].suffix = strndup(missing[i].suffix, missing[i].suffix_len);
             l->targets[i].suffix_len = missing[i].suffix_len;
         }

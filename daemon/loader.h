@@ -4,6 +4,7 @@
  *   containers  the content of lists and dicts; of atomic elements the pks, then, in a second
  *               round, their hashes and the lengths of their containers
  *
+ * Big containers come in slices, one a round, so that neither side is held up for long.
  * Each round is one MULTI, so it sees one state, and reads @v: when that is not the tree's
  * version any more, somebody else has written, and the document is read again from its root.
  * While a document is loading nothing else touches its tree.
