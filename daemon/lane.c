@@ -399,6 +399,10 @@ static void on_recovery(void *arg, unsigned index, redisReply *reply)
         return; /* lost again; the next connection asks again */
     }
     bool string = reply->type == REDIS_REPLY_STRING;
+    if (index < r->marker_at && reply->type == REDIS_REPLY_ERROR)
+        log_error("CLIENT KILL is refused (%s): a commit may be applied twice after a break of the "
+                  "connection; let the user of rapyerd run it",
+                  reply->str);
     if (index >= r->marker_at && reply->type == REDIS_REPLY_ERROR)
         snprintf(r->error, sizeof(r->error), "%s", reply->str);
     if (index == r->marker_at) {

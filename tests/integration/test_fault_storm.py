@@ -1,15 +1,17 @@
 """Many clients write while Redis is killed and restarted and connections are cut. In the end there
 is exactly what the clients were told: acknowledged once, refused not at all."""
 
+import itertools
 import multiprocessing
 import os
 import random
+import threading
 import time
 
 import pytest
 
 from models import define_all
-from rpc_client import Client, RpcError, wait_until
+from rpc_client import Client, Closed, RpcError, wait_until
 
 FULL = bool(os.environ.get("RAPYER_FULL"))
 CLIENTS, KILLS, CUTS = (16, 50, 200) if FULL else (4, 5, 20)
@@ -186,3 +188,52 @@ def test_storm(faults, new_redis, new_proxy, new_daemon):
     with redis_server.client() as rdb:
         check(tallies, rdb)
     look_back(daemon, tallies)
+
+
+class Appender(threading.Thread):
+    """Appends to the shared list and counts until the daemon is gone."""
+
+    def __init__(self, daemon, name):
+        super().__init__(daemon=True)
+        self.client = daemon.connect()
+        self.label = name
+        self.told, self.open = [], []
+        self.start()
+
+    def run(self):
+        try:
+            for turn in itertools.count():
+                tag = f"{self.label}-{turn}"
+                request = self.client.send("pipeline", [["list.append", SHARED, "tags", tag],
+                                                        ["num.incr", SHARED, "age", 1]])
+                self.open.append((request, tag))
+                if len(self.open) > WINDOW:
+                    request, tag = self.open[0]
+                    self.client.wait(request)
+                    self.told.append(self.open.pop(0)[1])
+        except (Closed, OSError):
+            self.client.close()
+
+
+def test_kill_9_of_the_daemon(redis_server, new_daemon):
+    """What was acknowledged is there once; what was not, once or not at all, whole or not at all."""
+    daemon = new_daemon(redis_server.address)
+    prepare(daemon)
+    told, still_open = [], []
+    for life in range(20 if FULL else 4):
+        clients = [Appender(daemon, f"{life}/{n}") for n in range(4)]
+        wait_until(lambda: min(len(client.told) for client in clients) > 100, what="appends")
+        daemon.kill()
+        for client in clients:
+            client.join(10)
+            assert not client.is_alive()
+            told += client.told
+            still_open += [tag for _, tag in client.open]
+        daemon.start()
+    with redis_server.client() as rdb:
+        tags = [tag.decode() for tag in rdb.lrange("rapyer:{User:shared}/tags", 0, -1)]
+        assert len(tags) == len(set(tags))
+        assert set(told) <= set(tags) <= set(told) | set(still_open)
+        assert int(rdb.hget("rapyer:{User:shared}", "age")) == len(tags)
+    with daemon.connect() as client:
+        assert client.call("doc.load", SHARED, "tags") == tags
