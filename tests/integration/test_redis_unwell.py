@@ -128,13 +128,20 @@ def try_call(client, *request):
         return None
 
 
+def try_connect(daemon):
+    """The path is there a moment before it takes connections."""
+    try:
+        return daemon.connect()
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+
+
 def test_wrong_password(redis_server, rdb, new_daemon):
     rdb.config_set("requirepass", "right")
     daemon = new_daemon(redis_server.address, {"redis.redis_password": "open",
                                                "commit.queue_time": "300ms",
                                                "redis.reconnect_max": "100ms"}, wait=False)
-    wait_until(lambda: os.path.exists(daemon.socket), what="the socket")
-    with daemon.connect() as client:
+    with wait_until(lambda: try_connect(daemon), what="the socket") as client:
         begun = time.monotonic()
         text = refused(client, "UNAVAILABLE", "define", {"name": "M", "kind": "atomic",
                                                          "fields": []})
