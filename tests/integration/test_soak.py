@@ -1,7 +1,7 @@
 """Eight processes that do anything at all to the same documents, at once, for a while. Afterwards
 what the daemon has in memory, what a fresh one reads, and what lies in Redis must be one.
 
-RAPYER_SOAK_SECONDS says for how long (15; 60 with RAPYER_FULL=1)."""
+RAPYER_SOAK_SECONDS says for how long (15; 60 with RAPYER_FULL=1), RAPYER_SOAK_SEED what to try."""
 
 import collections
 import multiprocessing
@@ -18,6 +18,7 @@ from models import ADA, BORN, MODELS, atomic, define_all, field
 from rpc_client import Client, RpcError, wait_until
 
 SECONDS = float(os.environ.get("RAPYER_SOAK_SECONDS", 60 if os.environ.get("RAPYER_FULL") == "1" else 15))
+SEED = int(os.environ.get("RAPYER_SOAK_SEED", 1))
 CLIENTS = 8
 SESSION = atomic("Session", field("hits", "int", default=0), field("pages", "list<str>"),
                  field("parts", "list<Task>"), ttl=600, refresh_ttl=True)
@@ -244,7 +245,7 @@ def test_memory_and_redis_stay_one(redis_server, new_daemon, rdb, memory):
         define_all(client)
         client.call("define", SESSION)
         client.call("doc.save", TALLY, {"name": "tally"})
-        said = run_clients(daemon, seed=len(memory))
+        said = run_clients(daemon, seed=SEED)
         evictions = client.call("admin.cache")["evictions"]
         assert (evictions > 0) == (memory == "64K"), evictions
         answers = sum((answers for answers, _, _ in said), collections.Counter())

@@ -474,6 +474,40 @@ Test(value, what_defaults_add_is_bounded, .timeout = 60)
     buf_free(&out);
 }
 
+/* Of a str or bytes the content counts, of anything composite all of it. */
+Test(value, a_limit_that_can_change)
+{
+    struct buf b = BUF_INIT;
+    char text[101];
+    memset(text, 'x', sizeof(text));
+    pack_str(&b, text, 101);
+    cr_assert_eq(value_check_limit(&b, "name", &fault), 0, "no limit at first");
+    value_set_limit(100);
+    cr_assert_eq(value_check_limit(&b, "name", &fault), -1);
+    cr_assert_eq(fault.code, FAULT_TOO_LARGE);
+    cr_assert_str_eq(fault.text, "name: the value has 101 bytes, at most 100 are allowed");
+    buf_clear(&b);
+    pack_bin(&b, text, 101);
+    cr_assert_eq(value_check_limit(&b, "", &fault), -1);
+    cr_assert_str_eq(fault.text, "value: the value has 101 bytes, at most 100 are allowed");
+    buf_clear(&b);
+    pack_str(&b, text, 100);
+    cr_assert_eq(value_check_limit(&b, "name", &fault), 0);
+    buf_clear(&b);
+    pack_array(&b, 1);
+    pack_str(&b, text, 97);
+    cr_assert_eq(b.len, 100u);
+    cr_assert_eq(value_check_limit(&b, "rows[0]", &fault), 0);
+    buf_clear(&b);
+    pack_array(&b, 1);
+    pack_str(&b, text, 98);
+    cr_assert_eq(value_check_limit(&b, "rows[0]", &fault), -1);
+    value_set_limit(101);
+    cr_assert_eq(value_check_limit(&b, "rows[0]", &fault), 0);
+    value_set_limit(0);
+    buf_free(&b);
+}
+
 Test(value, an_atomic_model_is_no_value)
 {
     refused("Atom", "{}", FAULT_INTERNAL, "f: an atomic model stands where a value is checked");
