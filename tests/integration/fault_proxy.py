@@ -50,6 +50,7 @@ class Link:
         self.proxy = proxy
         self.daemon = daemon
         self.redis = redis
+        self.held = False  # the daemon has lost it, Redis has not yet
         for direction, source, sink in ((REQUESTS, daemon, redis), (REPLIES, redis, daemon)):
             threading.Thread(target=self.pump, args=(direction, source, sink), daemon=True).start()
 
@@ -57,13 +58,18 @@ class Link:
         try:
             while True:
                 data = source.recv(1 << 16)
-                if not data:
+                if not data or not self.forward(direction, data, sink):
                     break
-                if not self.proxy.pass_on(self, direction, data, sink):
-                    return
         except OSError:
             pass
         self.close()
+
+    def forward(self, direction, data, sink):
+        try:
+            return self.proxy.pass_on(self, direction, data, sink)
+        except OSError:
+            # Redis answers and nobody listens any more: it shall get the rest all the same.
+            return self.held and direction == REPLIES
 
     def close(self):
         close(self.daemon)
@@ -76,6 +82,7 @@ class FaultProxy:
         self.target = target  # where new connections go
         self.delay = 0  # seconds, for every piece that Redis answers
         self.refusing = False  # new connections are closed at once
+        self.swallow = None  # the next request with these bytes does not arrive, and is cut
         self.links = set()
         self.cuts = 0
         self.plan = None
@@ -115,6 +122,11 @@ class FaultProxy:
             time.sleep(self.delay)
         self.open.wait()
         with self.lock:
+            if self.swallow and direction == REQUESTS and self.swallow in data:
+                self.swallow = None
+                self.cuts += 1
+                link.close()
+                return False
             plan = self.plan
             if plan and plan.link is None and direction == REQUESTS and b"MULTI" in data:
                 plan.link = link
@@ -125,6 +137,8 @@ class FaultProxy:
                 plan = None
             else:
                 self.plan = None
+        if link.held and direction == REPLIES:
+            return True  # nobody listens any more
         if not plan:
             sink.sendall(data)
             return True
@@ -135,6 +149,7 @@ class FaultProxy:
             link.close()
             plan.fired.set()
             return False
+        link.held = True
         close(link.daemon)
         plan.fired.set()
         time.sleep(plan.late)

@@ -159,3 +159,17 @@ def test_a_cut_while_recovering(sweep):
         assert sweep.client.wait(request)[:3] == sweep.model.apply()
         sweep.model.check(sweep.rdb)
     sweep.finish()
+
+
+def test_a_recovery_that_breaks_forgets_no_old_connection(sweep):
+    """The second connection breaks before it could have the first one killed; then the rest of the
+    transaction arrives on the first one, after the third has looked."""
+    total = length(sweep, REQUESTS)
+    for _ in range(20 if FULL else 5):
+        sweep.proxy.swallow = b"KILL"
+        assert sweep.turn(REQUESTS, total - 1, late=0.1)
+        assert sweep.proxy.swallow is None
+        # Only what comes later can be wrong.
+        wait_until(lambda: len(sweep.proxy.links) == 1, what="the end of the old connections")
+        sweep.model.check(sweep.rdb)
+    sweep.finish()
