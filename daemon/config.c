@@ -50,8 +50,9 @@ static const struct setting table[] = {
     {"listen", "socket", TEXT, AT(socket), SOCKET_DEFAULT, 1,
      sizeof(((struct sockaddr_un *)0)->sun_path) - 1, false,
      "Where clients connect. Below $RUNTIME_DIRECTORY when systemd gives one; for users other\n"
-     "than root the default is $XDG_RUNTIME_DIR/rapyerd/rapyerd.sock. Not used when systemd\n"
-     "hands the socket over."},
+     "than root the default is $XDG_RUNTIME_DIR/rapyerd/rapyerd.sock, or ~/.rapyerd.sock where "
+     "that\n"
+     "is not set. Not used when systemd hands the socket over."},
     {"listen", "socket_owner", TEXT, AT(socket_owner), "", 0, 255, false,
      "User (name or number) the socket is given to. Empty: the one rapyerd runs as."},
     {"listen", "socket_group", TEXT, AT(socket_group), "", 0, 255, false,
@@ -108,8 +109,6 @@ static const struct setting table[] = {
      "For how long documents in memory are still read while Redis cannot be reached. They say so:\n"
      "doc.get with the option version has \"@stale\" then. 0: such reads are UNAVAILABLE."},
 
-    {"commit", "batch_bytes", SIZE, AT(batch_bytes), "1M", KIB, GIB, true,
-     "A batch is sent to Redis when it holds this much, even while others are in flight."},
     {"commit", "queue_bytes", SIZE, AT(queue_bytes), "64M", 64 * KIB, 64 * GIB, true,
      "Writes waiting for Redis; past it new ones are answered UNAVAILABLE at once."},
     {"commit", "queue_time", TIME, AT(queue_time), "5s", 1, HOUR, true,
@@ -453,6 +452,7 @@ static int place_socket(struct load *l)
 {
     const struct setting *s = setting_at(AT(socket));
     const char *runtime = variable("RUNTIME_DIRECTORY"), *xdg = variable("XDG_RUNTIME_DIR");
+    const char *home = variable("HOME");
     char path[PATH_MAX];
 
     if (was_set(l, s))
@@ -463,9 +463,11 @@ static int place_socket(struct load *l)
         return 0;
     else if (xdg)
         snprintf(path, sizeof path, "%s/rapyerd/rapyerd.sock", xdg);
+    else if (home)
+        snprintf(path, sizeof path, "%s/.rapyerd.sock", home);
     else
         return refuse(l, s,
-                      "neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set; say where the "
+                      "none of RUNTIME_DIRECTORY, XDG_RUNTIME_DIR and HOME is set; say where the "
                       "socket should be");
     return set_text(l, s, path);
 }

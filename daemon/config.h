@@ -39,7 +39,6 @@ struct config {
     size_t cache_memory;  /* 256M */
     unsigned stale_reads; /* 0: for how long cached documents are read without a link */
     /* [commit] */
-    size_t batch_bytes;  /* 1M: a batch is sent on when it holds this much */
     size_t queue_bytes;  /* 64M: requests waiting for Redis; past it UNAVAILABLE at once */
     unsigned queue_time; /* 5000: a request waits this long for Redis at most */
     /* [log] */
