@@ -209,8 +209,10 @@ static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *s
     struct pend *p;
     keep_deadline(bd);
     HASH_FIND(hh, b->pends, b->key.data, b->key.len, p);
-    if (p != NULL)
+    if (p != NULL) {
+        p->expire = p->expire || bd->expires != 0;
         return p;
+    }
     p = must(calloc(1, sizeof(*p) + b->key.len + 1));
     p->bd = bd;
     p->key_len = b->key.len;

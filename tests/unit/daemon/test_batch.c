@@ -440,6 +440,23 @@ Test(batch, a_deadline_is_set_and_taken_away)
                 "PEXPIREAT K/tags 1800000000000\n");
 }
 
+Test(batch, a_save_gives_its_deadline_to_keys_that_were_changed_before)
+{
+    struct doc *d = doc_new("User:a", 4);
+    struct batch_doc *bd = stage(d);
+    set(bd, "", "name", "x");
+    push(bd, false, "a", 1);
+    d->expires = 1700000000000;
+    stage(d);
+    batch_drop(b, bd, "/tags", 5);
+    set(bd, "", "name", "y");
+    assert_said("HSET K name y\n"
+                "DEL K/tags\n"
+                "HINCRBY K @v 2\n"
+                "PEXPIREAT K 1700000000000\n"
+                "PEXPIREAT K/tags 1700000000000\n");
+}
+
 Test(batch, a_batch_knows_its_size)
 {
     cr_assert(batch_empty(b));
