@@ -32,6 +32,7 @@ struct doc {
     uint64_t mark;            /* of the call that looked at it last */
     int64_t expires;          /* unix milliseconds, 0: never */
     uint32_t epoch;           /* of the link when it was last known to be fresh */
+    uint32_t growths;         /* schema_growths when the tree was begun */
     uint8_t state;
     bool loading;
     bool unsteady;      /* somebody else wrote while it was read in slices: read it at once */

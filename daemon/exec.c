@@ -80,6 +80,7 @@ static void call_reset(struct call *c)
     c->nmissing = c->ntouched = c->nfixes = 0;
     c->missing_doc = NULL;
     c->stale = -1;
+    c->now = 0;
 }
 
 static void call_clear(struct call *c)
@@ -127,19 +128,29 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
     return d;
 }
 
-static bool expired(const struct doc *d)
+/* One clock per run: a document that is there at its beginning is there to its end. */
+static bool expired(struct call *c, const struct doc *d)
 {
     if (d->expires == 0)
         return false;
-    struct timeval now;
-    gettimeofday(&now, NULL);
-    return d->expires <= (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
+    if (c->now == 0) {
+        struct timeval now;
+        gettimeofday(&now, NULL);
+        c->now = (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
+    }
+    return d->expires <= c->now;
+}
+
+/* Its tree was begun before a model got more fields, whatever Redis holds of them. */
+static bool outgrown(const struct exec *e, const struct doc *d)
+{
+    return d->root != NULL && d->growths != schema_growths(e->schema);
 }
 
 /* Nothing may be said of it before Redis was asked. */
 static bool unfresh(const struct exec *e, const struct doc *d)
 {
-    return d->state == DOC_UNKNOWN || d->epoch != lane_epoch(e->lane);
+    return d->state == DOC_UNKNOWN || d->epoch != lane_epoch(e->lane) || outgrown(e, d);
 }
 
 /* How many ms ago the link was lost, where that is recent enough for stale reads; else -1. */
@@ -167,12 +178,11 @@ static bool may_be_stale(struct call *c, const struct doc *d)
 
 enum op_status call_known(struct call *c, struct doc *d)
 {
-    if (expired(d) && d->batch <= lane_committed(c->exec->lane))
+    bool clean = d->batch <= lane_committed(c->exec->lane);
+    if ((expired(c, d) || outgrown(c->exec, d)) && clean)
         doc_forget(d);
     if (unfresh(c->exec, d) && !may_be_stale(c, d))
         return OP_NEEDS;
-    if (d->root != NULL && d->root->nslots < d->model->nfields)
-        d->root = record_widen(d->root);
     return OP_DONE;
 }
 
@@ -562,7 +572,32 @@ static bool bring(struct exec *e, struct doc *d, const struct missing *missing, 
     if (d->loading || d->batch > lane_committed(e->lane))
         return true; /* it becomes runnable when that is over */
     cache_miss(e->cache);
+    if (d->root == NULL)
+        d->growths = schema_growths(e->schema);
     return loader_load(e->loader, d, lane_epoch(e->lane), missing, n);
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct missing *x = a, *y = b;
+    uintptr_t left = (uintptr_t)(x->doc != y->doc ? (void *)x->doc : (void *)x->cell);
+    uintptr_t right = (uintptr_t)(x->doc != y->doc ? (void *)y->doc : (void *)y->cell);
+    return (left > right) - (left < right);
+}
+
+/* What is missing of each document in one piece, and each container once. */
+static void group_missing(struct call *c)
+{
+    unsigned n = 0;
+    if (c->nmissing > 1)
+        qsort(c->missing, c->nmissing, sizeof(*c->missing), by_place);
+    for (unsigned i = 0; i < c->nmissing; i++) {
+        if (n > 0 && c->missing[n - 1].cell == c->missing[i].cell)
+            free(c->missing[i].suffix);
+        else
+            c->missing[n++] = c->missing[i];
+    }
+    c->nmissing = n;
 }
 
 /* Has what is missing brought, or leaves the call waiting for what will make it runnable again
@@ -576,6 +611,7 @@ static int fetch(struct exec *e, struct call *c)
         if (unfresh(e, c->docs[i]))
             ok = bring(e, c->docs[i], NULL, 0);
     }
+    group_missing(c);
     for (unsigned i = 0, n; i < c->nmissing && ok; i += n) {
         for (n = 1; i + n < c->nmissing && c->missing[i + n].doc == c->missing[i].doc; n++)
             ;

@@ -51,8 +51,9 @@ struct call {
     bool checked;  /* {fresh: true} has asked Redis */
     bool no_stale; /* only what is fresh will do */
     /* Of one run: */
+    int64_t now;             /* unix milliseconds, once somebody has asked; 0 before */
     int64_t stale;           /* what it saw is so old, in ms since the link was lost; -1: fresh */
-    struct missing *missing; /* grouped by document */
+    struct missing *missing; /* what was met that is not loaded */
     unsigned nmissing, missing_cap;
     struct doc *missing_doc; /* the one that reports */
     struct batch_doc **touched;

@@ -51,6 +51,7 @@ struct load {
     unsigned attempts;
     bool full; /* Redis has no memory for a MULTI */
     bool (*next)(struct load *l, redisReply *exec, struct fault *f); /* false: finished */
+    struct record *root; /* has the containers that were asked for: the model may grow meanwhile */
     struct target *targets;
     unsigned ntargets;
     unsigned record_target; /* the first element that the second kind of round is about: */
@@ -77,6 +78,15 @@ static void targets_free(struct load *l)
     l->ntargets = 0;
 }
 
+static void load_free(struct load *l)
+{
+    l->doc->loading = false;
+    record_free(l->root);
+    targets_free(l);
+    buf_free(&l->resp);
+    free(l);
+}
+
 static void finish(struct load *l, const struct fault *fault)
 {
     struct loader *loader = l->loader;
@@ -85,10 +95,7 @@ static void finish(struct load *l, const struct fault *fault)
         doc_forget(d);
     else if (l->ntargets > 0)
         d->unsteady = false;
-    d->loading = false;
-    targets_free(l);
-    buf_free(&l->resp);
-    free(l);
+    load_free(l);
     loader->done(loader->arg, d, fault);
 }
 
@@ -313,11 +320,13 @@ static void take_length(void *arg, struct cell *c, const struct type *t, const c
         dict_unload(c->dict, (size_t)r->integer);
 }
 
-static int take_lengths(struct load *l, struct record *rec, const char *suffix, redisReply **at,
+/* Moves *at behind the answers of this record. */
+static int take_lengths(struct load *l, struct record *rec, const char *suffix, redisReply ***at,
                         struct fault *f)
 {
-    struct lengths w = {.load = l, .at = at, .fault = f};
+    struct lengths w = {.load = l, .at = *at, .fault = f};
     each_container(rec, suffix, take_length, &w);
+    *at = w.at;
     return w.bad ? -1 : 0;
 }
 
@@ -392,30 +401,26 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
 {
     struct doc *d = l->doc;
     const redisReply *hash = exec->element[0], *ttl = exec->element[1];
-    struct record *root = record_new(d->model);
+    redisReply **lengths = &exec->element[2];
     if (hash->type == REDIS_REPLY_ARRAY && hash->elements == 0) {
-        record_free(root);
         d->state = DOC_ABSENT;
         d->epoch = l->epoch;
         return false;
     }
-    if (take_hash(l, root, hash, "", f) < 0 ||
-        take_lengths(l, root, "", &exec->element[2], f) < 0) {
-        record_free(root);
+    if (take_hash(l, l->root, hash, "", f) < 0 || take_lengths(l, l->root, "", &lengths, f) < 0)
         return false;
-    }
     if (!find_version(hash, &d->version)) {
-        record_free(root);
         fault_set(f, FAULT_CORRUPT, "%s: its hash has no @v: it was not written by rapyerd",
                   d->key);
         return false;
     }
     struct timeval now;
     gettimeofday(&now, NULL);
-    d->expires = ttl->type == REDIS_REPLY_INTEGER && ttl->integer > 0
+    d->expires = ttl->type == REDIS_REPLY_INTEGER && ttl->integer >= 0
                      ? (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000 + ttl->integer
                      : 0;
-    d->root = root;
+    d->root = l->root;
+    l->root = NULL;
     d->state = DOC_PRESENT;
     d->epoch = l->epoch;
     return false;
@@ -424,13 +429,13 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
 static bool ask_root(struct load *l)
 {
     /* The containers that there may be are known by the model alone. */
-    struct record *shape = record_new(l->doc->model);
+    record_free(l->root);
+    l->root = record_new(l->doc->model);
     doc_forget(l->doc);
     round_begin(l);
     ask(l, "", 0, "HGETALL", NULL, NULL);
     ask(l, "", 0, "PTTL", NULL, NULL);
-    each_container(shape, "", ask_length, l);
-    record_free(shape);
+    each_container(l->root, "", ask_length, l);
     return round_send(l, on_root);
 }
 
@@ -544,20 +549,6 @@ static const char *element_suffix(const struct target *t, size_t i, struct buf *
     return (const char *)out->data;
 }
 
-/* How many containers a record of this model has below it, inline ones included. */
-static unsigned containers_of(const struct model *m)
-{
-    unsigned n = 0;
-    for (uint32_t i = 0; i < m->nfields; i++) {
-        const struct type *t = m->fields[i].type;
-        if (t->kind == TYPE_LIST || t->kind == TYPE_DICT)
-            n++;
-        else if (type_atomic(t))
-            n += containers_of(t->model);
-    }
-    return n;
-}
-
 static void install_records(struct target *t)
 {
     if (t->type->kind == TYPE_LIST) {
@@ -589,14 +580,15 @@ static bool next_record(const struct load *l, unsigned *i, size_t *j)
     return *i < l->ntargets;
 }
 
-static int take_element(struct load *l, struct target *t, size_t j, redisReply **at,
+/* Moves *at behind its answers. */
+static int take_element(struct load *l, struct target *t, size_t j, redisReply ***at,
                         struct fault *f)
 {
     struct buf suffix = BUF_INIT;
     const char *s = element_suffix(t, j, &suffix);
-    int rc = take_hash(l, t->records[j], at[0], s, f);
+    int rc = take_hash(l, t->records[j], *(*at)++, s, f);
     if (rc == 0)
-        rc = take_lengths(l, t->records[j], s, at + 1, f);
+        rc = take_lengths(l, t->records[j], s, at, f);
     buf_free(&suffix);
     return rc;
 }
@@ -610,10 +602,8 @@ static bool on_elements(struct load *l, redisReply *exec, struct fault *f)
     unsigned i = l->record_target;
     size_t j = l->record_at;
     for (; at < end && next_record(l, &i, &j); j++) {
-        struct target *t = &l->targets[i];
-        if (take_element(l, t, j, at, f) < 0)
+        if (take_element(l, &l->targets[i], j, &at, f) < 0)
             return false;
-        at += 1 + containers_of(t->records[j]->model);
     }
     l->record_target = i;
     l->record_at = j;
@@ -783,11 +773,7 @@ bool loader_load(struct loader *loader, struct doc *d, uint32_t epoch,
         l->ntargets = n;
         sent = ask_containers(l);
     }
-    if (!sent) {
-        d->loading = false;
-        targets_free(l);
-        buf_free(&l->resp);
-        free(l);
-    }
+    if (!sent)
+        load_free(l);
     return sent;
 }

@@ -90,6 +90,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     if (d->expires == 0 && !fresh)
         batch_expire(b, bd, "", 0);
     d->root = root;
+    d->growths = schema_growths(exec_schema(c->exec));
     d->state = DOC_PRESENT;
     d->epoch = lane_epoch(exec_lane(c->exec));
     record_emit(root, "", "", &call_effects, &e);

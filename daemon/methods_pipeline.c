@@ -149,7 +149,7 @@ static int pipeline_docs(struct call *c, struct fault *f)
 
 /* ---- one operation ---- */
 
-static void swap_root(struct rehearsal *r, struct doc *d, struct record *root)
+static void swap_root(struct call *c, struct rehearsal *r, struct doc *d, struct record *root)
 {
     if (r->n == r->cap) {
         r->cap = r->cap ? r->cap * 2 : 4;
@@ -159,6 +159,7 @@ static void swap_root(struct rehearsal *r, struct doc *d, struct record *root)
     }
     r->swapped[r->n++] = (struct swapped){d, d->root, d->state};
     d->root = root;
+    d->growths = schema_growths(exec_schema(c->exec));
     d->state = root != NULL ? DOC_PRESENT : DOC_ABSENT;
 }
 
@@ -171,7 +172,7 @@ static enum op_status run_save(struct call *c, struct doc *d, struct cursor *in,
     if (doc_build(c, d, in, &root) < 0)
         return OP_REFUSED;
     if (r != NULL) {
-        swap_root(r, d, root);
+        swap_root(c, r, d, root);
         pack_nil(out);
     } else {
         doc_replace(c, d, root);
@@ -187,7 +188,7 @@ static enum op_status run_delete(struct call *c, struct doc *d, struct rehearsal
     if (there && doc_keys_known(c, d) != OP_DONE)
         return OP_NEEDS;
     if (there && r != NULL)
-        swap_root(r, d, NULL);
+        swap_root(c, r, d, NULL);
     else if (there)
         doc_remove(c, d);
     pack_int(out, there);

@@ -26,7 +26,7 @@ struct entry {
 
 struct schema {
     struct entry *by_name; /* in order of definition */
-    uint32_t models, fields;
+    uint32_t models, fields, growths;
 };
 
 struct measure {
@@ -98,6 +98,11 @@ const struct model *schema_model(const struct schema *s, const char *name, size_
 uint32_t schema_count(const struct schema *s)
 {
     return s->models;
+}
+
+uint32_t schema_growths(const struct schema *s)
+{
+    return s->growths;
 }
 
 void schema_each(const struct schema *s, void (*visit)(const struct model *m, void *arg), void *arg)
@@ -468,6 +473,7 @@ int schema_define(struct schema *s, struct cursor *declaration, const struct mod
     else if (p.changed)
         take_change(&p);
     s->fields += p.added;
+    s->growths += p.stored && p.added;
     e->model.depth = p.own.depth;
     e->model.slots = p.own.slots;
     e->model.revision = p.revision;

@@ -79,6 +79,8 @@ void schema_free(struct schema *s);
 
 /* NULL when there is none of that name. */
 const struct model *schema_model(const struct schema *s, const char *name, size_t len);
+/* How often a model got fields after its first definition: trees built before lack them. */
+uint32_t schema_growths(const struct schema *s);
 /* Calls visit for every model, in order of definition. */
 void schema_each(const struct schema *s, void (*visit)(const struct model *m, void *arg),
                  void *arg);

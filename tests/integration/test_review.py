@@ -1,0 +1,132 @@
+"""What goes wrong only when two things meet: a redefinition and a cached document, a container that
+is missed twice, a deadline in the middle of a pipeline, an end in the middle of everything."""
+
+from models import ADA, KEY, TASK, USER, atomic, field, save_ada
+from rpc_client import RpcError
+
+
+def with_fields(model, *fields):
+    return {**model, "fields": model["fields"] + list(fields)}
+
+
+MORE = (field("extra1", "list<str>"), field("extra2", "dict<int>"), field("extra3", "str", default="new"))
+
+
+def test_redefinition_while_a_document_is_read(redis_server, new_daemon):
+    first = new_daemon(redis_server.address)
+    with first.connect() as client:
+        save_ada(client)
+    first.stop()
+    with new_daemon(redis_server.address).connect() as client:
+        define = client.pack([0, 1, "define", [with_fields(USER, *MORE)]])
+        get = client.pack([0, 2, "doc.get", [KEY]])
+        client.send_raw(define + get)
+        assert client.wait(1)["revision"] == 2
+        ada = client.wait(2)
+        assert ada["tags"] == ADA["tags"] and ada["extra1"] == [] and ada["extra3"] == "new"
+        assert client.call("list.append", KEY, "extra1", "x") == 1
+        assert client.call("doc.get", KEY)["extra1"] == ["x"]
+
+
+def test_redefinition_while_elements_are_read(redis_server, new_daemon):
+    first = new_daemon(redis_server.address)
+    with first.connect() as client:
+        save_ada(client)
+    first.stop()
+    with new_daemon(redis_server.address).connect() as client:
+        assert client.call("doc.load", KEY, "name") == "Ada"  # the containers are not read yet
+        for i in range(20):  # answers of the two meet in every order
+            task = with_fields(TASK, *(field(f"more{j}", "list<str>") for j in range(i + 1)))
+            client.send_raw(client.pack([0, 100 + 2 * i, "define", [task]]) +
+                            client.pack([0, 101 + 2 * i, "doc.load", [KEY, "sections"]]))
+            client.wait(100 + 2 * i)
+            tasks = client.wait(101 + 2 * i)[0]["tasks"]
+            assert [t["tags"] for t in tasks] == [["red"], []]
+            assert [t["metadata"] for t in tasks] == [{"due": "today"}, {}]
+
+
+def test_redefinition_of_what_lies_deep_in_a_cached_document(client):
+    save_ada(client)
+    client.call("doc.get", KEY)
+    client.call("define", with_fields(TASK, *MORE))
+    task = 'sections["s1"].tasks["t1"]'
+    assert client.call("list.append", KEY, task + ".extra1", "x") == 1
+    client.call("dict.set", KEY, task + ".extra2", "k", 7)
+    assert client.call("str.append", KEY, task + ".extra3", "er") == "newer"
+    found = client.call("doc.load", KEY, task)
+    assert (found["extra1"], found["extra2"], found["extra3"]) == (["x"], {"k": 7}, "newer")
+
+
+def test_redefinition_while_a_document_is_dirty(client):
+    save_ada(client)
+    for i in range(20):
+        grown = with_fields(USER, *(field(f"more{j}", "list<int>") for j in range(i + 1)))
+        ids = [client.send("num.incr", KEY, "age", 1), client.send("define", grown),
+               client.send("num.incr", KEY, "age", 1), client.send("list.append", KEY, "tags", "x")]
+        results = [client.wait(i) for i in ids]
+        assert results[2] == 36 + 2 * (i + 1) and results[3] == 4 + i
+        assert client.call("list.append", KEY, f"more{i}", i) == 1
+
+
+def test_redefinition_and_a_new_document_in_one_pipeline(client):
+    save_ada(client)
+    assert client.call("doc.exists", "User:eve") == 0
+    client.call("define", with_fields(USER, *MORE))
+    results = client.call("pipeline", [["doc.save", "User:eve", {**ADA, "extra1": ["x"]}],
+                                       ["list.append", "User:eve", "extra1", "y"],
+                                       ["doc.get", "User:eve"]])
+    assert results[1] == 2 and results[2]["extra1"] == ["x", "y"]
+
+
+ITEM = atomic("Item", field("values", "list<int>"))
+BOX = atomic("Box", field("items", "dict<Item>"), field("n", "int", default=0))
+
+
+def save_box(client, key, n):
+    client.call("define", ITEM)
+    client.call("define", BOX)
+    client.call("doc.save", key, {"items": {f"k{i}": {"@pk": f"p{i}", "values": [i]}
+                                            for i in range(n)}})
+
+
+def test_a_container_that_is_missed_twice_is_read_once(redis_server, new_daemon):
+    first = new_daemon(redis_server.address)
+    with first.connect() as client:
+        save_box(client, "Box:a", 100)
+    first.stop()
+    with new_daemon(redis_server.address).connect() as client:
+        paths = [f'items["k{i}"].values' for i in range(100)]
+        loads = [["doc.load", "Box:a", path] for path in paths]
+        assert client.call("pipeline", loads + loads) == [[i] for i in range(100)] * 2
+
+
+def test_containers_of_two_documents_in_turn_are_read_at_once(redis_server, new_daemon):
+    first = new_daemon(redis_server.address)
+    with first.connect() as client:
+        save_box(client, "Box:a", 200)
+        save_box(client, "Box:b", 200)
+    first.stop()
+    with new_daemon(redis_server.address).connect() as client, redis_server.client() as rdb:
+        client.call("pipeline", [["doc.load", f"Box:{name}", 'items["k0"].values'] for name in "ab"])
+        before = rdb.info("stats")["total_commands_processed"]
+        loads = [["doc.load", f"Box:{name}", f'items["k{i}"].values']
+                 for i in range(1, 200) for name in "ab"]
+        assert client.call("pipeline", loads) == [[i] for i in range(1, 200) for _ in "ab"]
+        assert rdb.info("stats")["total_commands_processed"] - before < 500
+
+
+def test_a_deadline_that_passes_within_a_pipeline(client):
+    client.call("define", atomic("Fly", field("n", "int", default=0), field("tags", "list<str>")))
+    operations = [["num.incr", "Fly:a", "n", 1], ["list.append", "Fly:a", "tags", "x"]] * 20000
+    for _ in range(3):
+        client.call("doc.save", "Fly:a", {})
+        client.call("doc.ttl", "Fly:a", 1)
+        for _ in range(40):  # one of them is under way when the second is over
+            try:
+                results = client.call("pipeline", operations)
+            except RpcError as error:
+                assert error.code == "NOT_FOUND", error
+                assert client.call("doc.exists", "Fly:a") == 0
+                break
+            assert results[2] - results[0] == 1 and len(results) == 40000
+        assert client.call("doc.exists", "Fly:a") == 0
