@@ -5,6 +5,7 @@
 #include "daemon/upstream.h"
 #include "daemon/dial.h"
 #include "daemon/log.h"
+#include "daemon/reply.h"
 #include "daemon/stream.h"
 #include <errno.h>
 #include <event2/util.h>
@@ -14,9 +15,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* A reader's buffer larger than this is given back once it is empty. hiredis' own limit of 16
- * KiB is below one read of the stream: it would allocate anew at every answer. */
-#define READER_KEEP (256 * 1024)
 #define WHY_MAX 320
 #define CLIENT_NAME "rapyerd"
 #define OLDEST_MAJOR 6
@@ -55,7 +53,9 @@ struct upstream {
     bool started;
     struct dial *dial;
     struct stream *stream;
-    redisReader *reader;
+    struct reply_reader *reader;
+    struct reply_reader *spent; /* of a link that was lost while its reply is being looked at */
+    bool delivering;
     struct ring ring;
     enum greeting steps[GREET_COUNT];
     struct upstream_info info, next;       /* next: what the greeting has learned so far */
@@ -131,8 +131,10 @@ static void close_link(struct upstream *u)
     if (u->stream)
         stream_close(u->stream);
     u->stream = NULL;
-    if (u->reader)
-        redisReaderFree(u->reader);
+    if (u->delivering && !u->spent)
+        u->spent = u->reader;
+    else
+        reply_reader_free(u->reader);
     u->reader = NULL;
     event_del(u->timer);
     event_del(u->overdue);
@@ -371,7 +373,6 @@ static bool take_reply(struct upstream *u, redisReply *reply)
         char why[WHY_MAX / 2];
         snprintf(why, sizeof(why), "an answer that nothing was asked for%s%s", said ? ": " : "",
                  said ? reply->str : "");
-        freeReplyObject(reply);
         lose(u, why);
         return false;
     }
@@ -379,8 +380,11 @@ static bool take_reply(struct upstream *u, redisReply *reply)
     struct request request = *first;
     if (++first->index == first->nreplies)
         ring_pop(&u->ring);
+    u->delivering = true;
     request.fn(request.arg, request.index, reply);
-    freeReplyObject(reply);
+    u->delivering = false;
+    reply_reader_free(u->spent);
+    u->spent = NULL;
     return link == u->links;
 }
 
@@ -388,17 +392,18 @@ static size_t on_input(void *arg, const uint8_t *data, size_t len)
 {
     struct upstream *u = arg;
     u->last_input = now_ms();
-    if (redisReaderFeed(u->reader, (const char *)data, len) != REDIS_OK) {
-        lose(u, u->reader->errstr);
+    if (reply_feed(u->reader, data, len) < 0) {
+        lose(u, reply_error(u->reader));
         return 0;
     }
     for (;;) {
-        void *reply = NULL;
-        if (redisReaderGetReply(u->reader, &reply) != REDIS_OK) {
-            lose(u, u->reader->errstr);
+        redisReply *reply;
+        int status = reply_next(u->reader, &reply);
+        if (status < 0) {
+            lose(u, reply_error(u->reader));
             return 0;
         }
-        if (!reply)
+        if (status == 0)
             return len;
         if (!take_reply(u, reply))
             return 0;
@@ -422,12 +427,11 @@ static void on_dialed(void *arg, int fd, const char *why)
         return;
     }
     u->stream = stream_new(u->base, fd, &stream_callbacks, u);
-    u->reader = redisReaderCreate();
+    u->reader = reply_reader_new();
     if (!u->stream || !u->reader) {
         lose(u, "out of memory");
         return;
     }
-    u->reader->maxbuf = READER_KEEP;
     u->state = UPSTREAM_GREETING;
     u->next = (struct upstream_info){.previous_client_id = u->info.client_id};
     memcpy(u->next.previous_run_id, u->info.run_id, sizeof(u->info.run_id));

@@ -1,0 +1,25 @@
+/* reply: hiredis' reader with replies in one arena.
+ *
+ * A commit of one increment is answered with eleven reply objects; as single allocations, as
+ * hiredis makes them, they cost as much as everything else the daemon does for it. Here they are
+ * pushed onto an arena that is emptied when the reply has been handed over.
+ *
+ * Valid until the next reply_next: do not free them, and do not keep them.
+ */
+#ifndef RAPYERD_REPLY_H
+#define RAPYERD_REPLY_H
+
+#include <hiredis/hiredis.h>
+#include <stddef.h>
+
+struct reply_reader;
+
+struct reply_reader *reply_reader_new(void);
+void reply_reader_free(struct reply_reader *r);
+/* 0, or -1 when the bytes are no RESP or memory is short. */
+int reply_feed(struct reply_reader *r, const void *bytes, size_t len);
+/* 1: *reply is the next one, 0: more bytes are needed, -1: these are no RESP (reply_error). */
+int reply_next(struct reply_reader *r, redisReply **reply);
+const char *reply_error(const struct reply_reader *r);
+
+#endif
