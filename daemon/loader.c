@@ -59,19 +59,25 @@ struct load {
     struct buf resp;
 };
 
+/* Forgets what was read of it so far. */
+static void target_clear(struct target *t)
+{
+    for (size_t j = 0; j < t->nrecords; j++) {
+        record_free(t->records[j]);
+        if (t->keys != NULL)
+            free(t->keys[j]);
+    }
+    free(t->records);
+    free(t->keys);
+    free(t->key_lens);
+    *t = (struct target){.type = t->type, .suffix = t->suffix, .suffix_len = t->suffix_len};
+}
+
 static void targets_free(struct load *l)
 {
     for (unsigned i = 0; i < l->ntargets; i++) {
-        struct target *t = &l->targets[i];
-        for (size_t j = 0; j < t->nrecords; j++) {
-            record_free(t->records[j]);
-            if (t->keys != NULL)
-                free(t->keys[j]);
-        }
-        free(t->records);
-        free(t->keys);
-        free(t->key_lens);
-        free(t->suffix);
+        target_clear(&l->targets[i]);
+        free(l->targets[i].suffix);
     }
     free(l->targets);
     l->targets = NULL;
@@ -426,7 +432,8 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
     return false;
 }
 
-static bool ask_root(struct load *l)
+/* Begins a round with all that on_root looks at. */
+static void begin_root(struct load *l)
 {
     /* The containers that there may be are known by the model alone. */
     record_free(l->root);
@@ -436,8 +443,15 @@ static bool ask_root(struct load *l)
     ask(l, "", 0, "HGETALL", NULL, NULL);
     ask(l, "", 0, "PTTL", NULL, NULL);
     each_container(l->root, "", ask_length, l);
+}
+
+static bool ask_root(struct load *l)
+{
+    begin_root(l);
     return round_send(l, on_root);
 }
+
+static bool ask_whole(struct load *l);
 
 /* The version as HGET told it; someone else's write means reading all of it again. */
 static bool same_version(struct load *l, const redisReply *v, bool *again, struct fault *f)
@@ -448,14 +462,16 @@ static bool same_version(struct load *l, const redisReply *v, bool *again, struc
                     : v->type == REDIS_REPLY_NIL;
     if (same)
         return true;
+    bool whole = l->ntargets > 0 && l->doc->unsteady && l->attempts + 2 < ATTEMPTS_MAX;
     l->doc->unsteady = l->ntargets > 0;
-    targets_free(l);
+    if (!whole)
+        targets_free(l);
     if (++l->attempts >= ATTEMPTS_MAX) {
         fault_set(f, FAULT_BUSY, "%s was changed by others each time it was read; try again",
                   l->doc->key);
         return false;
     }
-    *again = ask_root(l);
+    *again = whole ? ask_whole(l) : ask_root(l);
     if (!*again)
         fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
     return false;
@@ -708,6 +724,12 @@ static size_t ask_hash(struct load *l, struct target *t)
     return SLICE;
 }
 
+/* At most `room` elements where that can be chosen; how many. */
+static size_t ask_slice(struct load *l, struct target *t, size_t room)
+{
+    return t->type->kind == TYPE_LIST ? ask_range(l, t, room) : ask_hash(l, t);
+}
+
 static bool ask_containers(struct load *l)
 {
     size_t room = l->doc->unsteady ? SIZE_MAX : SLICE;
@@ -718,10 +740,64 @@ static bool ask_containers(struct load *l)
         t->asked = !t->last && room > 0;
         if (!t->asked)
             continue;
-        size_t n = t->type->kind == TYPE_LIST ? ask_range(l, t, room) : ask_hash(l, t);
+        size_t n = ask_slice(l, t, room);
         room -= n < room ? n : room;
     }
     return round_send(l, on_containers);
+}
+
+/* ---- all in one round ---- */
+
+static void find_target(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                        size_t len)
+{
+    struct load *l = arg;
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        struct target *at = &l->targets[i];
+        if (at->suffix_len == len && memcmp(at->suffix, suffix, len) == 0) {
+            at->cell = c;
+            at->type = t;
+        }
+    }
+}
+
+static bool on_whole(struct load *l, redisReply *exec, struct fault *f)
+{
+    bool atomic = false;
+    redisReply **at = &exec->element[exec->elements - l->ntargets];
+    f->code = FAULT_NONE;
+    (void)on_root(l, exec, f);
+    if (f->code != FAULT_NONE || l->doc->state != DOC_PRESENT)
+        return false;
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        if (take_slice(l, &l->targets[i], at[i], f) < 0)
+            return false;
+        atomic = atomic || type_atomic(l->targets[i].type->of);
+    }
+    return atomic && ask_elements(l, f);
+}
+
+/* Reads the root and the containers again, as of one moment. Those within elements have no place
+ * in the new tree yet: who needs them asks again. */
+static bool ask_whole(struct load *l)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < l->ntargets; i++)
+        target_clear(&l->targets[i]);
+    begin_root(l);
+    each_container(l->root, "", find_target, l); /* the root stays where it is */
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        if (l->targets[i].cell != NULL)
+            l->targets[n++] = l->targets[i];
+        else
+            free(l->targets[i].suffix);
+    }
+    l->ntargets = n;
+    l->record_target = 0;
+    l->record_at = 0;
+    for (unsigned i = 0; i < n; i++)
+        (void)ask_slice(l, &l->targets[i], SIZE_MAX);
+    return round_send(l, on_whole);
 }
 
 /* ---- */

@@ -85,3 +85,25 @@ def test_one_moment_while_another_daemon_writes(redis_server, new_daemon):
         finally:
             stop.set()
             thread.join()
+
+
+def test_models_may_grow_while_it_is_read(redis_server, new_daemon):
+    """Elements are asked for by what their model was, and taken by what it is."""
+    tasks = [{"@pk": f"p{i}", "title": str(i), "status": "pending", "tags": ["t"], "metadata": {"k": "v"}}
+             for i in range(9_000)]
+    with new_daemon(redis_server.address).connect() as client:
+        define(client)
+        client.call("doc.save", BIG, {"tasks": tasks})
+    fresh = new_daemon(redis_server.address)
+    with fresh.connect() as client, fresh.connect() as other:
+        load = client.send("doc.load", BIG, "tasks")
+        for i in range(10):
+            more = [field(f"list{j}", "list<str>") for j in range(i + 1)]
+            other.call("define", {**TASK, "fields": TASK["fields"] + more})
+            other.call("define", {**BAG, "fields": BAG["fields"] + more})
+        read = client.wait(load)
+        for was, now in zip(tasks, read, strict=True):
+            assert {name: now[name] for name in was} == was
+            assert all(now[name] == [] for name in set(now) - set(was))
+        assert client.call("list.append", BIG, "tasks[-1].list9", "x") == 1
+        assert client.call("doc.load", BIG, "tasks[-1]")["list9"] == ["x"]

@@ -1,5 +1,6 @@
 """admin.doctor and rapyerctl doctor: what of Redis weakens a guarantee, and only that."""
 
+import signal
 import subprocess
 
 import pytest
@@ -149,3 +150,15 @@ def test_dangers_are_logged_once(redis_server, new_daemon, rdb):
 def test_parameters_are_refused(client, params):
     with pytest.raises(Exception, match="^BAD_REQUEST: "):
         client.call("admin.doctor", *params)
+
+
+def test_nobody_waits_for_the_answer_any_more(redis_server, daemon, client):
+    save_ada(client)
+    redis_server.pause()
+    with daemon.connect() as impatient:
+        impatient.send("admin.doctor")
+        client.call("hello")
+    daemon.process.send_signal(signal.SIGTERM)  # with one more question open
+    client.send("admin.doctor")
+    redis_server.resume()
+    daemon.stop()
