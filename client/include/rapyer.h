@@ -26,11 +26,13 @@
  *   b%.*s b'text'  bytes                       @%lld @'2024-01-31T12:00:00Z' @%s   datetime
  *   {%s: %d}       a key may be a placeholder  %p     a draft (rapyer_doc *), which moves in,
  *                                                     or a rapyer_value *, which is copied
- * There are no conversions: 1 is not true, and 'a' is not a number; the daemon checks types.
+ * There are no conversions: 1 is not true, and '1' is not a number; the daemon checks types. Only
+ * an int is taken where a float belongs.
  *
  * Errors. A call that fails returns -1 or NULL and leaves its reason with the connection, where
  * it stays until the next failure or rapyer_clear_error: one may check every call, or run a few
- * and check once. Calls on a NULL handle fail and keep the first reason.
+ * and check once. Calls on a NULL handle fail and change no reason: that of the call which
+ * returned the NULL remains.
  *
  * Threads. A connection, and every handle made from it, belongs to one thread at a time; use
  * one connection per thread. After fork() the child gets a connection of its own at its next
@@ -81,11 +83,11 @@ typedef enum rapyer_error {
     RAPYER_BAD_SCHEMA = 12,
     RAPYER_SCHEMA_CONFLICT = 13,
     RAPYER_NOT_FOUND = 14,
-    RAPYER_CORRUPT = 15,
-    RAPYER_CONFLICT = 16,
-    RAPYER_UNAVAILABLE = 17,     /* not done: rapyerd or its Redis cannot be reached */
-    RAPYER_UNKNOWN_OUTCOME = 18, /* a write whose answer was lost: done or not done */
-    RAPYER_BUSY = 19,
+    RAPYER_CORRUPT = 15,         /* another program wrote to the document's keys in Redis */
+    RAPYER_CONFLICT = 16,        /* not the expected version, or the document is there already */
+    RAPYER_UNAVAILABLE = 17,     /* not done: rapyerd or its Redis cannot be reached; try later */
+    RAPYER_UNKNOWN_OUTCOME = 18, /* a write whose answer was lost: done or not done; read again */
+    RAPYER_BUSY = 19,            /* not done: a limit is reached; try later */
     RAPYER_LOCK_LOST = 20,
     RAPYER_LOCK_TIMEOUT = 21,
     RAPYER_DEADLOCK = 22,
@@ -104,11 +106,12 @@ RAPYER_API const char *rapyer_strerror(rapyer_error code); /* what a code means,
  * rapyerd cannot be reached, rapyer_errcode says so; every later call tries again, and so
  * does a call after a restart of the daemon. What was defined is declared again by itself. */
 RAPYER_API rapyer *rapyer_connect(const char *socket);
-/* Handles may outlive it: their calls then fail with UNAVAILABLE. Pending callbacks are told
- * so too. */
+/* Handles may outlive it, and are freed as ever: their calls then fail with UNAVAILABLE. Callbacks
+ * that still wait are called from here: with UNKNOWN_OUTCOME for writes that were sent, else with
+ * UNAVAILABLE. */
 RAPYER_API void rapyer_close(rapyer *db);
-/* How long a call may take, 30000 at first. A read without an answer in that time fails as
- * UNAVAILABLE, a write as UNKNOWN_OUTCOME. */
+/* How long a call may take; 30000 at first, and for 0. A read that is not answered in that time
+ * fails with UNAVAILABLE, a write with UNKNOWN_OUTCOME. */
 RAPYER_API void rapyer_set_timeout(rapyer *db, int milliseconds);
 /* The longest answer taken, in bytes; 64 MiB at first. */
 RAPYER_API void rapyer_set_max_answer(rapyer *db, size_t bytes);
@@ -175,10 +178,10 @@ typedef struct rapyer_model {
 /* More than that is written out: { .name = "User", .key = "email", .ttl = 3600,
  * .size = sizeof(struct user), .fields = RAPYER_FIELDS(...) }. */
 
-/* Declares models, inner ones first. They are kept by address: static ones, declared outside of
- * functions. -1: BAD_SCHEMA or
- * UNKNOWN_MODEL (nothing sent), SCHEMA_CONFLICT, UNAVAILABLE (declared at the next call that
- * reaches the daemon). */
+/* Declares models, inner ones first. The tables are not copied: they must stay where they are
+ * while the connection lives, as static ones outside of functions do. -1: BAD_SCHEMA or
+ * UNKNOWN_MODEL (nothing was sent), SCHEMA_CONFLICT, or UNAVAILABLE (they are declared again by the
+ * next call that reaches the daemon). */
 #define rapyer_define(db, ...) \
     rapyer_define_models((db), (const rapyer_model *const[]){__VA_ARGS__, NULL})
 RAPYER_API int rapyer_define_models(rapyer *db, const rapyer_model *const *models);
@@ -189,7 +192,8 @@ RAPYER_API int rapyer_define_models(rapyer *db, const rapyer_model *const *model
  * round trip. model: "User" (a pk is generated, or taken from the key field), or "User:pk". */
 RAPYER_API rapyer_doc *rapyer_new(rapyer *db, const char *model, const char *fmt, ...)
     RAPYER_PRINTF(3, 4);
-/* A saved document by its key, "User:42". Says nothing to the daemon. */
+/* A saved document by its key, "User:42". The daemon is not asked: that the document is not there
+ * is said by the first call that needs it. */
 RAPYER_API rapyer_doc *rapyer_open(rapyer *db, const char *key);
 /* A place inside, as a handle: rapyer_at(project, "sections[%d].tasks[0]", i). Each handle is
  * freed by itself, in any order. */
@@ -204,16 +208,20 @@ RAPYER_API const char *rapyer_key(rapyer_doc *at);
 RAPYER_API const char *rapyer_path(rapyer_doc *at);
 RAPYER_API bool rapyer_is_draft(rapyer_doc *at);
 
-/* A draft becomes a document; a document of the same key is replaced. */
+/* The draft becomes a document, and its handles go on working there. A document of the same key
+ * is replaced. */
 RAPYER_API int rapyer_save(rapyer_doc *draft);
-/* Several drafts, all or none. */
+/* Several drafts as new documents, all or none; CONFLICT when one of them is there already. */
 RAPYER_API int rapyer_insert_many(rapyer *db, rapyer_doc *const *drafts, size_t n);
 
 /* Reading: the caller frees what it gets. NULL: NOT_FOUND, or another error. */
-RAPYER_API rapyer_value *rapyer_fetch(rapyer_doc *at);                  /* without lazy fields */
-RAPYER_API rapyer_value *rapyer_load(rapyer_doc *at, const char *path); /* lazy or not */
-/* A whole document, with its version as "@v": for rapyer_if_version. */
+/* The handle's own place; a document without its lazy fields. */
+RAPYER_API rapyer_value *rapyer_fetch(rapyer_doc *at);
+/* What is at a path from there, lazy or not; "": the handle's own place with all there is. */
+RAPYER_API rapyer_value *rapyer_load(rapyer_doc *at, const char *path);
+/* A document as by rapyer_fetch, with its version as "@v": for rapyer_if_version. */
 RAPYER_API rapyer_value *rapyer_fetch_version(rapyer_doc *doc);
+/* A list of documents in the order of the keys, null for each that is not there. */
 RAPYER_API rapyer_value *rapyer_get_many(rapyer *db, const char *const *keys, size_t n);
 RAPYER_API rapyer_value *rapyer_keys(rapyer *db, const char *model); /* a list of keys */
 
@@ -226,12 +234,14 @@ RAPYER_API rapyer_doc *rapyer_duplicate(rapyer_doc *doc, const char *pk);
 
 /* ---- Operations -------------------------------------------------------------------------- */
 /* Each takes a handle and a path from there: "" or NULL for the handle's own place. They return
- * 0 or what is said, and -1 for an error. On a draft they change the draft alone. */
+ * 0, where nothing else is said, and -1 or NULL for an error. On a draft they change the draft
+ * alone. What each may refuse is in PROTOCOL.md. */
 
 RAPYER_API int rapyer_set(rapyer_doc *at, const char *path, const char *fmt, ...)
     RAPYER_PRINTF(3, 4);
 
-/* The new number goes to *now, unless now is NULL. The ...f functions are for float fields. */
+/* The new number goes to *now, unless now is NULL. The ...f functions are for float fields. div of
+ * an int must come out even; floordiv and mod round as in Python. */
 RAPYER_API int rapyer_incr(rapyer_doc *at, const char *path, int64_t by, int64_t *now);
 RAPYER_API int rapyer_mul(rapyer_doc *at, const char *path, int64_t by, int64_t *now);
 RAPYER_API int rapyer_div(rapyer_doc *at, const char *path, int64_t by, int64_t *now);
@@ -250,7 +260,8 @@ RAPYER_API int rapyer_str_repeat(rapyer_doc *at, const char *path, int64_t times
 RAPYER_API int rapyer_bytes_append(rapyer_doc *at, const char *path, const void *p, size_t len);
 RAPYER_API int rapyer_time_add(rapyer_doc *at, const char *path, double seconds);
 
-/* Lists. The first three return the new length. Negative indexes count from the end. */
+/* Lists. append, extend, insert and extend_strs return the new length. Negative indexes count from
+ * the end. */
 RAPYER_API int64_t rapyer_append(rapyer_doc *at, const char *path, const char *fmt, ...)
     RAPYER_PRINTF(3, 4);
 RAPYER_API int64_t rapyer_extend(rapyer_doc *at, const char *path, const char *fmt, ...)
@@ -263,7 +274,7 @@ RAPYER_API int rapyer_list_set(rapyer_doc *at, const char *path, int64_t index, 
                                ...) RAPYER_PRINTF(4, 5);
 RAPYER_API rapyer_value *rapyer_pop(rapyer_doc *at, const char *path, int64_t index); /* -1: last */
 RAPYER_API int64_t rapyer_remove_range(rapyer_doc *at, const char *path, int64_t from,
-                                       int64_t to); /* as a Python slice; how many went */
+                                       int64_t to); /* [from, to); how many went */
 RAPYER_API int rapyer_list_clear(rapyer_doc *at, const char *path);
 
 /* Dicts. */
@@ -290,10 +301,10 @@ RAPYER_API rapyer_value *rapyer_call(rapyer *db, const char *method, const char 
  *   if (rapyer_commit(p) < 0) ...
  *
  * What changes something through such a handle, or through one that rapyer_at or rapyer_join makes
- * of it, is gathered here, at the cost of no round trip, and returns 0 (a null value; numbers are
- * not stored). The commit is one request: all of it is done, or nothing. A draft in it is
- * held until then, and free again when it fails. Reading does not wait: it shows what is saved.
- * Operations on drafts are not gathered, they change the draft at once. */
+ * of it, is gathered here, at the cost of no round trip. It has no result yet: it returns 0, or a
+ * null value, and leaves *now alone; see rapyer_results. The commit is one request: all of it is
+ * done, or nothing. A draft in it is held until then, and free again when it fails. Reading is not
+ * gathered: it shows what is saved. Neither are operations on drafts: they change the draft. */
 
 /* A handle to gather with, on the same place. Of a handle that gathers already: an inner block,
  * which joins. Its commit leaves what it gathered, and will gather, to the outer one's; freed
@@ -302,11 +313,12 @@ RAPYER_API rapyer_value *rapyer_call(rapyer *db, const char *method, const char 
 RAPYER_API rapyer_doc *rapyer_begin(rapyer_doc *at);
 /* Another document, or a draft to be saved, as part of the pipeline. */
 RAPYER_API rapyer_doc *rapyer_join(rapyer_doc *pipeline, rapyer_doc *other);
-/* Done only when the document still has this version (see rapyer_fetch_version), 0: when there is
- * none; else the commit fails with CONFLICT. */
+/* The commit is done only if the handle's document still has this version (see
+ * rapyer_fetch_version), or for 0 if there is none; else it fails with CONFLICT. */
 RAPYER_API int rapyer_if_version(rapyer_doc *pipeline, int64_t version);
 /* Sends, and waits. When an operation was refused, here or by the daemon, nothing was done, and
- * the error names it and its position. Either way the pipeline is empty then, for further use. */
+ * the error names it and its position, counted from 0. Either way the pipeline is empty then, for
+ * further use. */
 RAPYER_API int rapyer_commit(rapyer_doc *pipeline);
 /* A list of what the operations of the latest commit answered, in their order; it belongs to the
  * pipeline, until the next commit. NULL: that one failed, or there was none. */
@@ -347,13 +359,13 @@ RAPYER_API rapyer_kind rapyer_kind_of(const rapyer_value *v);            /* RAPY
 RAPYER_API const char *rapyer_data(const rapyer_value *v, size_t *len);  /* of a str or bytes */
 RAPYER_API int rapyer_time(const rapyer_value *v, struct timespec *out); /* -1: no datetime */
 RAPYER_API size_t rapyer_len(const rapyer_value *v);                     /* items, pairs, bytes */
-RAPYER_API const rapyer_value *rapyer_item(const rapyer_value *v, size_t i); /* of a list or dict */
-RAPYER_API const char *rapyer_item_key(const rapyer_value *v, size_t i);     /* of a dict */
+/* The i-th element of a list, or value of a dict; NULL past the end. */
+RAPYER_API const rapyer_value *rapyer_item(const rapyer_value *v, size_t i);
+RAPYER_API const char *rapyer_item_key(const rapyer_value *v, size_t i); /* of a dict */
 
 /* Reads several at once: rapyer_unpack(v, "{name: %ms, balance: %lld, tags: [%ms]}", ...).
  *   %d %ld %lld int    %lf float    %ms a str to free()    %p a const rapyer_value * inside v
- * How many were stored; fewer than asked when one is missing or of another kind: reading stops
- * there. */
+ * Returns how many were stored: reading stops at the first that is missing or of another kind. */
 RAPYER_API int rapyer_unpack(const rapyer_value *v, const char *fmt, ...) RAPYER_SCANF(2, 3);
 
 /* JSON text, to free(). bytes are {"$bytes": base64}, datetimes {"$time": ISO 8601}. */
@@ -388,7 +400,8 @@ RAPYER_API rapyer_doc *rapyer_new_struct(rapyer *db, const rapyer_model *model, 
 /* Saves it under pk (NULL: the RAPYER_PK member, the key field, or a generated one). */
 RAPYER_API int rapyer_save_struct(rapyer *db, const rapyer_model *model, const char *pk,
                                   const void *s);
-/* Fills *s; free its insides with rapyer_struct_free. On -1 there is nothing to free. */
+/* Fills *s from a document, or from a value that was read; free what is inside of *s with
+ * rapyer_struct_free. On -1 there is nothing to free. */
 RAPYER_API int rapyer_get_struct(rapyer *db, const rapyer_model *model, const char *key, void *s);
 RAPYER_API int rapyer_to_struct(rapyer *db, const rapyer_model *model, const rapyer_value *v,
                                 void *s);
@@ -399,8 +412,8 @@ RAPYER_API void rapyer_struct_free(rapyer *db, const rapyer_model *model, void *
  * rapyer_fd for rapyer_events, at most rapyer_timeout_ms milliseconds, and calls rapyer_process,
  * which never blocks. All three can change with each call: ask for them anew. */
 
-/* result belongs to the library and is NULL for an error, which db then holds. May call
- * anything but rapyer_close. */
+/* result belongs to the library, and is NULL for an error: rapyer_errcode(db) says which. A
+ * callback may call anything but rapyer_close. */
 typedef void rapyer_callback(rapyer *db, const rapyer_value *result, void *user);
 
 /* cb is called exactly once when 0 is returned, and never for -1. cb may be NULL. */
@@ -418,8 +431,9 @@ RAPYER_API int rapyer_fd(const rapyer *db);         /* -1: not connected now */
 RAPYER_API short rapyer_events(const rapyer *db);   /* POLLIN, POLLOUT */
 RAPYER_API int rapyer_timeout_ms(const rapyer *db); /* to the next deadline, -1: none */
 RAPYER_API size_t rapyer_pending(const rapyer *db); /* requests without an answer */
-/* revents as poll() gave them, 0 for a timeout. Reads, writes, calls callbacks. How many
- * requests were settled; -1 when the connection was lost (all of them were, with an error). */
+/* revents as poll() gave them, 0 for a timeout. Reads, writes, calls callbacks. Returns how many
+ * requests were settled, or -1 when the connection was lost: all were settled then, with an
+ * error. */
 RAPYER_API int rapyer_process(rapyer *db, short revents);
 
 /* ---- Cleanup ----------------------------------------------------------------------------- */
