@@ -277,11 +277,17 @@ static void ready(struct lane *l)
 /* Sends again what Redis lost behind `marker`. Their answers were given long ago. */
 static void on_replayed(void *arg, unsigned index, redisReply *reply)
 {
-    struct lane *l = arg;
+    (void)arg;
     (void)index;
-    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
-        log_error("a commit that Redis had lost could not be applied again: %s", reply->str);
-    (void)l;
+    if (reply == NULL)
+        return; /* the next connection goes on from the marker */
+    const redisReply *bad = reply->type == REDIS_REPLY_ERROR ? reply : NULL;
+    for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++) {
+        if (reply->element[i]->type == REDIS_REPLY_ERROR)
+            bad = reply->element[i];
+    }
+    if (bad != NULL)
+        log_error("a commit that Redis had lost could not be applied again: %s", bad->str);
 }
 
 static bool replay_from(struct lane *l, uint64_t marker)
@@ -567,9 +573,13 @@ struct lane *lane_new(struct event_base *base, const struct config *config, cons
 
 void lane_free(struct lane *l)
 {
-    struct fault f;
-    fault_set(&f, FAULT_UNAVAILABLE, "rapyerd is stopping");
-    refuse_all(l, &f, &f);
+    struct fault gone, unknown;
+    fault_set(&gone, FAULT_UNAVAILABLE, "rapyerd is stopping; nothing was applied");
+    fault_set(
+        &unknown, FAULT_UNKNOWN_OUTCOME,
+        "rapyerd is stopping and Redis has not answered the commit; the change may or may not "
+        "be there");
+    refuse_all(l, &unknown, &gone);
     upstream_free(l->up);
     retain_clear(l);
     struct sweep *s, *next;

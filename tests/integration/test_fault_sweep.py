@@ -55,7 +55,7 @@ class Model:
 
 class Sweep:
     def __init__(self, redis_server, new_daemon, new_proxy):
-        self.proxy = new_proxy(redis_server.address)
+        self.proxy = new_proxy(redis_server.address, tcp=bool(redis_server.port))
         self.daemon = new_daemon(self.proxy.address, FAST)
         self.client = self.daemon.connect()
         self.rdb = redis_server.client()
@@ -97,9 +97,9 @@ class Sweep:
         return stats
 
 
-@pytest.fixture
-def sweep(redis_server, new_daemon, new_proxy):
-    return Sweep(redis_server, new_daemon, new_proxy)
+@pytest.fixture(params=["unix", "tcp"])
+def sweep(request, new_redis, new_daemon, new_proxy):
+    return Sweep(new_redis(tcp=request.param == "tcp"), new_daemon, new_proxy)
 
 
 def length(sweep, direction):
@@ -172,4 +172,20 @@ def test_a_recovery_that_breaks_forgets_no_old_connection(sweep):
         # Only what comes later can be wrong.
         wait_until(lambda: len(sweep.proxy.links) == 1, what="the end of the old connections")
         sweep.model.check(sweep.rdb)
+    sweep.finish()
+
+
+@pytest.mark.parametrize("direction", [REQUESTS, REPLIES])
+def test_a_cut_at_any_byte_only_delays_a_read(sweep, direction):
+    """A document that has to be read anew, in two rounds: never half of it, and no refusal."""
+    expected = sweep.client.call("doc.get", BOB, {})
+    cut = 0
+    for count in range(0, 800, 1 if FULL else 16):
+        sweep.rdb.hincrby("rapyer:{User:bob}", "@v", 1)
+        sweep.proxy.cut()
+        plan = sweep.proxy.cut_after(direction, count)
+        assert sweep.client.call("doc.get", BOB, {}) == expected
+        cut += plan.fired.is_set()
+        sweep.proxy.disarm()
+    assert cut > 5
     sweep.finish()
