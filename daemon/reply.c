@@ -113,7 +113,10 @@ static void *make_integer(const redisReadTask *task, long long value)
 
 static void *make_nil(const redisReadTask *task)
 {
-    return make(task);
+    redisReply *reply = make(task); /* the task says what a nil stands for: a string, an array */
+    if (reply != NULL)
+        reply->type = REDIS_REPLY_NIL;
+    return reply;
 }
 
 static void leave(void *reply)
