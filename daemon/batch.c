@@ -1,6 +1,7 @@
 /* batch: see batch.h. Commands are kept as structures until batch_format, so that a field that
  * is changed a hundred times is sent once. */
 #include "daemon/batch.h"
+#include "daemon/arena.h"
 #include "daemon/hash.h"
 #include "daemon/layout.h"
 #include "daemon/resp.h"
@@ -24,7 +25,7 @@ struct pend_field {
     int64_t by;
     struct drift drift;
     char *raw;
-    size_t raw_len;
+    size_t raw_len, raw_cap;
     size_t name_len; /* the key is the pend's address and the name */
     char key[];
 };
@@ -33,7 +34,7 @@ enum list_kind { LIST_RPUSH, LIST_LPUSH, LIST_SET, LIST_INSERT, LIST_REMOVE };
 
 /* One list command, or several neighbours of one kind. */
 struct list_cmd {
-    struct list_cmd *next;
+    struct list_cmd *next, *next_of_all;
     enum list_kind kind;
     unsigned nraws;
     struct buf raws; /* u32 length + bytes, each */
@@ -70,76 +71,47 @@ struct batch {
     struct pend_field *fields;
     struct expectation *expect;
     unsigned nexpect, expect_cap;
-    struct pend_field *dead_fields; /* dropped, but answers may still refer to their drift */
-    struct list_cmd *dead_cmds;
+    struct list_cmd *all_cmds; /* also those of dropped keys: answers may refer to their drift */
     size_t bytes;
-    struct buf key; /* scratch */
+    struct arena arena; /* all parts of the batch */
+    struct buf key;     /* scratch */
 };
+
+/* Of the batch before, for the next one; one loop, one thread. */
+static struct arena spare;
 
 struct batch *batch_new(uint64_t number, const char *prefix)
 {
-    struct batch *b = tree_alloc(sizeof(*b));
+    struct arena arena = spare;
+    spare = (struct arena){0};
+    struct batch *b = arena_zero(&arena, sizeof(*b));
+    b->arena = arena;
     b->number = number;
     b->prefix = prefix;
     return b;
 }
 
-/* In front of the dead ones, as their end is far. */
-static void bury_cmds(struct batch *b, struct pend *p)
+/* What a dropped key had gathered; answers may still refer to its numbers. */
+static void forget_changes(struct batch *b, struct pend *p)
 {
-    if (p->cmds == NULL)
-        return;
-    p->last_cmd->next = b->dead_cmds;
-    b->dead_cmds = p->cmds;
-    p->cmds = p->last_cmd = NULL;
-}
-
-static void bury_fields(struct batch *b, struct pend *p)
-{
-    if (p->fields == NULL)
-        return;
     for (struct pend_field *f = p->fields; f != NULL; f = f->next)
         HASH_DELETE(hh, b->fields, f);
-    p->last_field->next = b->dead_fields;
-    b->dead_fields = p->fields;
     p->fields = p->last_field = NULL;
-}
-
-static void free_dead(struct batch *b)
-{
-    struct list_cmd *c, *next_cmd;
-    LL_FOREACH_SAFE (b->dead_cmds, c, next_cmd) {
-        buf_free(&c->raws);
-        free(c);
-    }
-    struct pend_field *f, *next_field;
-    LL_FOREACH_SAFE (b->dead_fields, f, next_field) {
-        free(f->raw);
-        free(f);
-    }
+    p->cmds = p->last_cmd = NULL;
 }
 
 void batch_free(struct batch *b)
 {
-    struct batch_doc *bd = b->docs;
-    while (bd != NULL) {
-        struct batch_doc *next_doc = bd->next;
-        struct pend *p = bd->pends;
-        while (p != NULL) {
-            struct pend *next = p->next;
-            bury_cmds(b, p);
-            bury_fields(b, p);
-            HASH_DELETE(hh, b->pends, p);
-            free(p);
-            p = next;
-        }
-        free(bd);
-        bd = next_doc;
-    }
-    free_dead(b);
+    for (struct list_cmd *c = b->all_cmds; c != NULL; c = c->next_of_all)
+        buf_free(&c->raws);
+    HASH_CLEAR(hh, b->pends);
+    HASH_CLEAR(hh, b->fields);
     buf_free(&b->key);
     free(b->expect);
-    tree_free(b);
+    struct arena arena = b->arena; /* b itself is in it */
+    arena_empty(&arena);
+    arena_free(&spare);
+    spare = arena;
 }
 
 uint64_t batch_number(const struct batch *b)
@@ -168,7 +140,7 @@ struct batch_doc *batch_doc(struct batch *b, struct doc *d)
 {
     if (d->staged != NULL && d->batch == b->number)
         return d->staged;
-    struct batch_doc *bd = must(calloc(1, sizeof(*bd)));
+    struct batch_doc *bd = arena_zero(&b->arena, sizeof(*bd));
     bd->doc = d;
     if (b->last_doc != NULL)
         b->last_doc->next = bd;
@@ -213,7 +185,7 @@ static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *s
         p->expire = p->expire || bd->expires != 0;
         return p;
     }
-    p = must(calloc(1, sizeof(*p) + b->key.len + 1));
+    p = arena_zero(&b->arena, sizeof(*p) + b->key.len + 1);
     p->bd = bd;
     p->key_len = b->key.len;
     p->suffix_at = b->key.len - suffix_len;
@@ -241,7 +213,7 @@ static struct pend_field *field_of(struct batch *b, struct pend *p, const char *
     HASH_FIND(hh, b->fields, k, key_len, f);
     *fresh = f == NULL;
     if (f == NULL) {
-        f = must(calloc(1, sizeof(*f) + key_len));
+        f = arena_zero(&b->arena, sizeof(*f) + key_len);
         f->pend = p;
         f->name_len = len;
         memcpy(f->key, k, key_len);
@@ -265,14 +237,15 @@ static const char *field_name(const struct pend_field *f)
 
 static void field_set(struct batch *b, struct pend_field *f, const void *raw, size_t raw_len)
 {
-    char *copy = must(malloc(raw_len + 1));
+    if (f->raw_cap < raw_len) {
+        f->raw = arena_take(&b->arena, raw_len);
+        f->raw_cap = raw_len;
+        b->bytes += raw_len;
+    }
     if (raw_len > 0) /* an empty raw value may be at NULL */
-        memcpy(copy, raw, raw_len);
-    free(f->raw);
+        memcpy(f->raw, raw, raw_len);
     f->kind = FIELD_SET;
-    f->raw = copy;
     f->raw_len = raw_len;
-    b->bytes += raw_len;
 }
 
 void batch_hash_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
@@ -318,10 +291,12 @@ void batch_hash_del(struct batch *b, struct batch_doc *bd, const char *suffix, s
     field_of(b, p, field, field_len, &fresh)->kind = FIELD_DEL;
 }
 
-static struct list_cmd *list_cmd(struct pend *p, enum list_kind kind)
+static struct list_cmd *list_cmd(struct batch *b, struct pend *p, enum list_kind kind)
 {
-    struct list_cmd *c = must(calloc(1, sizeof(*c)));
+    struct list_cmd *c = arena_zero(&b->arena, sizeof(*c));
     c->kind = kind;
+    c->next_of_all = b->all_cmds;
+    b->all_cmds = c;
     if (p->last_cmd != NULL)
         p->last_cmd->next = c;
     else
@@ -346,7 +321,7 @@ const struct drift *batch_list_push(struct batch *b, struct batch_doc *bd, const
     enum list_kind kind = front ? LIST_LPUSH : LIST_RPUSH;
     struct list_cmd *c = p->last_cmd;
     if (c == NULL || c->kind != kind || c->nraws >= WORDS_MAX - 2)
-        c = list_cmd(p, kind);
+        c = list_cmd(b, p, kind);
     list_raw(b, c, raw, raw_len);
     c->drift.expected++; /* from what batch_list_expect said last */
     return &c->drift;
@@ -360,7 +335,7 @@ void batch_list_expect(const struct drift *d, int64_t len)
 void batch_list_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
                     size_t index, const void *raw, size_t raw_len)
 {
-    struct list_cmd *c = list_cmd(pend_of(b, bd, suffix, suffix_len), LIST_SET);
+    struct list_cmd *c = list_cmd(b, pend_of(b, bd, suffix, suffix_len), LIST_SET);
     c->index = index;
     list_raw(b, c, raw, raw_len);
 }
@@ -368,7 +343,7 @@ void batch_list_set(struct batch *b, struct batch_doc *bd, const char *suffix, s
 void batch_list_insert(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
                        size_t index, const void *raw, size_t raw_len)
 {
-    struct list_cmd *c = list_cmd(pend_of(b, bd, suffix, suffix_len), LIST_INSERT);
+    struct list_cmd *c = list_cmd(b, pend_of(b, bd, suffix, suffix_len), LIST_INSERT);
     c->index = index;
     list_raw(b, c, raw, raw_len);
 }
@@ -376,7 +351,7 @@ void batch_list_insert(struct batch *b, struct batch_doc *bd, const char *suffix
 void batch_list_remove(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
                        size_t from, size_t count, size_t len_before)
 {
-    struct list_cmd *c = list_cmd(pend_of(b, bd, suffix, suffix_len), LIST_REMOVE);
+    struct list_cmd *c = list_cmd(b, pend_of(b, bd, suffix, suffix_len), LIST_REMOVE);
     c->index = from;
     c->count = count;
     c->len_before = len_before;
@@ -386,8 +361,7 @@ void batch_list_remove(struct batch *b, struct batch_doc *bd, const char *suffix
 void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
 {
     struct pend *p = pend_of(b, bd, suffix, suffix_len);
-    bury_cmds(b, p);
-    bury_fields(b, p);
+    forget_changes(b, p);
     p->drop = true;
     if (suffix_len == 0) {
         bd->deleted = true;
@@ -409,6 +383,9 @@ struct words {
     size_t *len;
     int n, cap;
 };
+
+/* Kept from batch to batch. */
+static struct words words;
 
 static void word(struct words *w, const void *s, size_t len)
 {
@@ -665,7 +642,7 @@ static void format_publish(struct batch *b, const char *daemon, struct words *w,
 unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)
 {
     static const char multi[] = "*1\r\n$5\r\nMULTI\r\n", exec[] = "*1\r\n$4\r\nEXEC\r\n";
-    struct words w = {0};
+    struct words w = words;
     b->nexpect = 0;
     buf_append(out, multi, sizeof(multi) - 1);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next)
@@ -674,8 +651,7 @@ unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)
         format_marker(b, daemon, &w, out);
     format_publish(b, daemon, &w, out);
     buf_append(out, exec, sizeof(exec) - 1);
-    free(w.argv);
-    free(w.len);
+    words = w; /* it may have grown */
     return b->nexpect + 2;
 }
 
@@ -729,7 +705,7 @@ unsigned batch_format_sweep(struct batch *b, struct buf *out)
 {
     static const char script[] = "if redis.call('HGET',KEYS[1],'@v')~=ARGV[1] then return 0 end "
                                  "for i=1,#KEYS do redis.call('DEL',KEYS[i]) end return 1";
-    struct words w = {0};
+    struct words w = words;
     unsigned n = 0;
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         char keys[24], version[24];
@@ -753,7 +729,15 @@ unsigned batch_format_sweep(struct batch *b, struct buf *out)
         resp_command(out, w.n, w.argv, w.len);
         n++;
     }
-    free(w.argv);
-    free(w.len);
+    words = w; /* it may have grown */
     return n;
+}
+
+void batch_cleanup(void)
+{
+    arena_free(&spare);
+    free(words.argv);
+    free(words.len);
+    buf_free(&scratch);
+    words = (struct words){0};
 }

@@ -46,6 +46,7 @@ struct batch_doc {
 
 struct batch *batch_new(uint64_t number, const char *prefix);
 void batch_free(struct batch *b);
+void batch_cleanup(void); /* gives back what is kept from batch to batch */
 uint64_t batch_number(const struct batch *b);
 bool batch_empty(const struct batch *b);
 size_t batch_bytes(const struct batch *b); /* roughly what it will send */

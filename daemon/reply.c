@@ -1,66 +1,30 @@
-/* reply: see reply.h. The arena is a list of blocks; the first stays, the others are given back
- * when it is emptied. */
+/* reply: see reply.h. */
 #include "daemon/reply.h"
+#include "daemon/arena.h"
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK 16384
 /* A reader's buffer larger than this is given back once it is empty. hiredis' own limit of 16
  * KiB is below one read of the socket. */
 #define READER_KEEP (256u << 10)
 
-struct block {
-    struct block *next;
-    size_t size, used;
-    max_align_t data[];
-};
-
 struct reply_reader {
     redisReader *reader;
-    struct block *blocks; /* the one in use first; the last one stays */
-    bool handed;          /* the arena holds a reply that was handed over */
+    struct arena arena;
+    bool handed; /* the arena holds a reply that was handed over */
 };
 
-static void *take(struct reply_reader *r, size_t n)
+static struct arena *arena_of(const redisReadTask *task)
 {
-    n = (n + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
-    struct block *b = r->blocks;
-    if (b == NULL || b->size - b->used < n) {
-        size_t size = n > BLOCK ? n : BLOCK;
-        b = malloc(sizeof(*b) + size);
-        if (b == NULL)
-            return NULL;
-        b->size = size;
-        b->used = 0;
-        b->next = r->blocks;
-        r->blocks = b;
-    }
-    void *p = (char *)b->data + b->used;
-    b->used += n;
-    return p;
-}
-
-static void empty(struct reply_reader *r, bool all)
-{
-    while (r->blocks != NULL && (all || r->blocks->next != NULL || r->blocks->size > BLOCK)) {
-        struct block *next = r->blocks->next;
-        free(r->blocks);
-        r->blocks = next;
-    }
-    if (r->blocks != NULL)
-        r->blocks->used = 0;
+    return &((struct reply_reader *)task->privdata)->arena;
 }
 
 /* ---- what hiredis' reader calls ---- */
 
 static redisReply *make(const redisReadTask *task)
 {
-    redisReply *reply = take(task->privdata, sizeof(*reply));
-    if (reply == NULL)
-        return NULL;
-    memset(reply, 0, sizeof(*reply));
+    redisReply *reply = arena_zero(arena_of(task), sizeof(*reply));
     reply->type = task->type;
     if (task->parent != NULL)
         ((redisReply *)task->parent->obj)->element[task->idx] = reply;
@@ -69,10 +33,8 @@ static redisReply *make(const redisReadTask *task)
 
 static void *make_string(const redisReadTask *task, char *text, size_t len)
 {
-    char *copy = take(task->privdata, len + 1);
-    redisReply *reply = copy != NULL ? make(task) : NULL;
-    if (reply == NULL)
-        return NULL;
+    char *copy = arena_take(arena_of(task), len + 1);
+    redisReply *reply = make(task);
     memcpy(copy, text, len);
     copy[len] = '\0';
     reply->str = copy;
@@ -88,34 +50,24 @@ typedef int elements_t;
 
 static void *make_array(const redisReadTask *task, elements_t n)
 {
-    redisReply **elements = NULL;
-    if (n > 0) {
-        elements = take(task->privdata, (size_t)n * sizeof(*elements));
-        if (elements == NULL)
-            return NULL;
-        memset(elements, 0, (size_t)n * sizeof(*elements));
-    }
     redisReply *reply = make(task);
-    if (reply == NULL)
-        return NULL;
     reply->elements = (size_t)n;
-    reply->element = elements;
+    if (n > 0)
+        reply->element = arena_zero(arena_of(task), (size_t)n * sizeof(*reply->element));
     return reply;
 }
 
 static void *make_integer(const redisReadTask *task, long long value)
 {
     redisReply *reply = make(task);
-    if (reply != NULL)
-        reply->integer = value;
+    reply->integer = value;
     return reply;
 }
 
 static void *make_nil(const redisReadTask *task)
 {
     redisReply *reply = make(task); /* the task says what a nil stands for: a string, an array */
-    if (reply != NULL)
-        reply->type = REDIS_REPLY_NIL;
+    reply->type = REDIS_REPLY_NIL;
     return reply;
 }
 
@@ -151,7 +103,7 @@ void reply_reader_free(struct reply_reader *r)
     if (r == NULL)
         return;
     redisReaderFree(r->reader);
-    empty(r, true);
+    arena_free(&r->arena);
     free(r);
 }
 
@@ -164,7 +116,7 @@ int reply_next(struct reply_reader *r, redisReply **reply)
 {
     void *next = NULL;
     if (r->handed) {
-        empty(r, false);
+        arena_empty(&r->arena);
         r->handed = false;
     }
     if (redisReaderGetReply(r->reader, &next) != REDIS_OK)
