@@ -1,0 +1,75 @@
+"""What the documents name is there: settings, options, commands, functions, files, headings."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from daemon_process import REPOSITORY, binary
+
+TEXTS = ["README.md", "docs/design.md", "protocol/PROTOCOL.md", "tests/README.md",
+         "docs/man/rapyerd.8", "docs/man/rapyerctl.1", "docs/man/librapyer.3"]
+CTL = Path(binary()).parents[1] / "client" / "rapyerctl"
+
+
+def read(name):
+    return Path(REPOSITORY, name).read_text(encoding="utf-8").replace("\\-", "-")
+
+
+def output(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def settings():
+    section, names = "", set()
+    for line in output(binary(), "--print-sample").splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif match := re.match(r"#(\w+) =", line):
+            names.add(f"{section}.{match[1]}")
+    return names
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_settings_exist(name):
+    known = settings()
+    assert len(known) > 20
+    sections = "|".join({setting.split(".")[0] for setting in known})
+    named = set(re.findall(rf"(?<![/\w])(?:{sections})\.[a-z]+_[a-z_]+|redis\.redis", read(name)))
+    assert named <= known, named - known
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_functions_exist(name):
+    header = read("client/include/rapyer.h")
+    named = set(re.findall(r"\brapyer_[a-z_]+\b(?! *=)", read(name)))
+    missing = {word for word in named if not re.search(rf"\b{word}\b", header)}
+    assert not missing
+
+
+@pytest.mark.parametrize("program,page", [(binary(), "rapyerd.8"), (CTL, "rapyerctl.1")],
+                         ids=["rapyerd", "rapyerctl"])
+def test_manual_has_all_options(program, page):
+    text = read(f"docs/man/{page}")
+    options = re.findall(r"--[a-z-]+", output(program, "--help"))
+    assert len(options) >= 5
+    assert [option for option in options if option not in text] == []
+
+
+def test_manual_has_all_commands():
+    text = read("docs/man/rapyerctl.1")
+    commands = re.findall(r"^  ([a-z]+) ", output(CTL, "--help"), re.MULTILINE)
+    assert len(commands) >= 14
+    assert [c for c in commands if not re.search(rf'^\.BI? "?{c}\b', text, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize("name", TEXTS[:4])
+def test_files_and_headings_exist(name):
+    text = read(name)
+    headings = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+                for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= headings
+    paths = re.findall(r"`((?:client|conf|daemon|docs|protocol|systemd|tests)/[\w./-]*)`", text)
+    assert [path for path in paths if not os.path.exists(os.path.join(REPOSITORY, path))] == []
