@@ -51,6 +51,7 @@ class Link:
         self.daemon = daemon
         self.redis = redis
         self.held = False  # the daemon has lost it, Redis has not yet
+        proxy.links.add(self)
         for direction, source, sink in ((REQUESTS, daemon, redis), (REPLIES, redis, daemon)):
             threading.Thread(target=self.pump, args=(direction, source, sink), daemon=True).start()
 
@@ -114,7 +115,7 @@ class FaultProxy:
             except OSError:
                 close(daemon)
                 continue
-            self.links.add(Link(self, daemon, redis))
+            Link(self, daemon, redis)
 
     def pass_on(self, link, direction, data, sink):
         """False: the connection was cut."""
