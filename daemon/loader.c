@@ -2,6 +2,7 @@
 #include "daemon/loader.h"
 #include "daemon/lane.h"
 #include "daemon/layout.h"
+#include "daemon/round.h"
 #include "protocol/alloc.h"
 #include "protocol/cursor.h"
 #include "protocol/path.h"
@@ -47,16 +48,14 @@ struct load {
     struct loader *loader;
     struct doc *doc;
     uint32_t epoch;
-    unsigned commands; /* sent in this round, MULTI and EXEC included */
     unsigned attempts;
-    bool full; /* Redis has no memory for a MULTI */
     bool (*next)(struct load *l, redisReply *exec, struct fault *f); /* false: finished */
     struct record *root; /* has the containers that were asked for: the model may grow meanwhile */
     struct target *targets;
     unsigned ntargets;
     unsigned record_target; /* the first element that the second kind of round is about: */
     size_t record_at;       /* in this target, this one */
-    struct buf resp;
+    struct round round;
 };
 
 /* Forgets what was read of it so far. */
@@ -89,7 +88,7 @@ static void load_free(struct load *l)
     l->doc->loading = false;
     record_free(l->root);
     targets_free(l);
-    buf_free(&l->resp);
+    round_clear(&l->round);
     free(l);
 }
 
@@ -107,142 +106,27 @@ static void finish(struct load *l, const struct fault *fault)
 
 /* ---- a round ---- */
 
-static void round_begin(struct load *l)
+static void on_answers(void *arg, redisReply *answers, const struct fault *fault)
 {
-    buf_clear(&l->resp);
-    l->commands = 1;
-    resp_words(&l->resp, "MULTI", NULL);
-}
-
-#define ASK_MAX 3 /* words behind the key */
-
-/* NULL-ended, when there are fewer. */
-static void ask_words(struct load *l, const char *suffix, size_t suffix_len, const char *command,
-                      const char *const words[ASK_MAX])
-{
-    struct buf key = BUF_INIT;
-    layout_key(&key, l->loader->prefix, l->doc->key, l->doc->key_len, suffix, suffix_len);
-    const char *argv[2 + ASK_MAX] = {command, (char *)key.data};
-    size_t len[2 + ASK_MAX] = {strlen(command), key.len};
-    int n = 2;
-    for (; n < 2 + ASK_MAX && words[n - 2] != NULL; n++) {
-        argv[n] = words[n - 2];
-        len[n] = strlen(argv[n]);
-    }
-    resp_command(&l->resp, n, argv, len);
-    buf_free(&key);
-    l->commands++;
-}
-
-static void ask(struct load *l, const char *suffix, size_t suffix_len, const char *command,
-                const char *a, const char *b)
-{
-    ask_words(l, suffix, suffix_len, command, (const char *[ASK_MAX]){a, b});
-}
-
-/* Takes EXEC's answer, or the script's, which has the same form. */
-static void take_round(struct load *l, redisReply *reply)
-{
-    struct fault f;
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != l->commands - 2) {
-        fault_set(&f, FAULT_UNAVAILABLE, "Redis would not let %s be read: %s", l->doc->key,
-                  reply->type == REDIS_REPLY_ERROR ? reply->str : "no EXEC reply");
-        finish(l, &f);
-        return;
-    }
-    f.code = FAULT_NONE;
-    if (!l->next(l, reply, &f))
+    struct load *l = arg;
+    struct fault f = {.code = FAULT_NONE};
+    if (answers == NULL)
+        finish(l, fault);
+    else if (!l->next(l, answers, &f))
         finish(l, f.code == FAULT_NONE ? NULL : &f);
 }
 
-static void lost(struct load *l)
-{
-    struct fault f;
-    fault_set(&f, FAULT_UNAVAILABLE, "the connection to Redis was lost while %s was read",
-              l->doc->key);
-    finish(l, &f);
-}
-
-static void on_script(void *arg, unsigned index, redisReply *reply)
-{
-    (void)index;
-    if (reply == NULL)
-        lost(arg);
-    else
-        take_round(arg, reply);
-}
-
-/* The words of the commands between MULTI and EXEC, each with their number in front. */
-static unsigned script_words(const struct buf *resp, struct buf *out)
-{
-    const char *at = (const char *)resp->data, *end = at + resp->len;
-    unsigned all = 0;
-    while (at < end) {
-        char *next;
-        unsigned words = (unsigned)strtoul(at + 1, &next, 10);
-        at = next + 2;
-        if (words > 1) {
-            buf_printf(out, "$%d\r\n%u\r\n", snprintf(NULL, 0, "%u", words), words);
-            all += words + 1;
-        }
-        for (unsigned i = 0; i < words; i++) {
-            size_t len = strtoul(at + 1, &next, 10);
-            size_t whole = (size_t)(next - at) + 2 + len + 2;
-            if (words > 1) /* MULTI and EXEC are the only ones of one word */
-                buf_append(out, at, whole);
-            at += whole;
-        }
-    }
-    return all;
-}
-
-/* A Redis that is full takes no MULTI, not even for reading; a script it does. */
-static void send_as_script(struct load *l)
-{
-    static const char script[] = "local r,i={},1 while i<=#ARGV do local n=tonumber(ARGV[i]) "
-                                 "r[#r+1]=redis.pcall(unpack(ARGV,i+1,i+n)) i=i+n+1 end return r";
-    struct buf words = BUF_INIT, out = BUF_INIT;
-    unsigned n = script_words(&l->resp, &words);
-    buf_printf(&out, "*%u\r\n$4\r\nEVAL\r\n$%zu\r\n%s\r\n$1\r\n0\r\n", n + 3, sizeof(script) - 1,
-               script);
-    buf_append(&out, words.data, words.len);
-    if (!upstream_send(l->loader->up, out.data, out.len, 1, on_script, l))
-        lost(l);
-    buf_free(&words);
-    buf_free(&out);
-}
-
-static void on_round(void *arg, unsigned index, redisReply *reply)
-{
-    struct load *l = arg;
-    if (reply == NULL) {
-        lost(l);
-        return;
-    }
-    if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "OOM", 3) == 0)
-        l->full = true;
-    if (index + 1 < l->commands)
-        return;
-    if (reply->type == REDIS_REPLY_ERROR && l->full)
-        send_as_script(l);
-    else
-        take_round(l, reply);
-}
-
 /* True when the round is on its way. */
-static bool round_send(struct load *l, bool (*next)(struct load *, redisReply *, struct fault *))
+static bool send_round(struct load *l, bool (*next)(struct load *, redisReply *, struct fault *))
 {
-    resp_words(&l->resp, "EXEC", NULL);
-    l->commands++;
-    l->full = false;
     l->next = next;
-    return upstream_send(l->loader->up, l->resp.data, l->resp.len, l->commands, on_round, l);
+    return round_send(&l->round);
 }
 
-static bool round_send_or(struct load *l, bool (*next)(struct load *, redisReply *, struct fault *),
+static bool send_round_or(struct load *l, bool (*next)(struct load *, redisReply *, struct fault *),
                           struct fault *f)
 {
-    if (round_send(l, next))
+    if (send_round(l, next))
         return true;
     fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
     return false;
@@ -287,7 +171,8 @@ static void ask_length(void *arg, struct cell *c, const struct type *t, const ch
                        size_t len)
 {
     (void)c;
-    ask(arg, suffix, len, t->kind == TYPE_LIST ? "LLEN" : "HLEN", NULL, NULL);
+    struct load *l = arg;
+    round_ask(&l->round, suffix, len, t->kind == TYPE_LIST ? "LLEN" : "HLEN", NULL, NULL);
 }
 
 struct lengths {
@@ -439,16 +324,16 @@ static void begin_root(struct load *l)
     record_free(l->root);
     l->root = record_new(l->doc->model);
     doc_forget(l->doc);
-    round_begin(l);
-    ask(l, "", 0, "HGETALL", NULL, NULL);
-    ask(l, "", 0, "PTTL", NULL, NULL);
+    round_begin(&l->round);
+    round_ask(&l->round, "", 0, "HGETALL", NULL, NULL);
+    round_ask(&l->round, "", 0, "PTTL", NULL, NULL);
     each_container(l->root, "", ask_length, l);
 }
 
 static bool ask_root(struct load *l)
 {
     begin_root(l);
-    return round_send(l, on_root);
+    return send_round(l, on_root);
 }
 
 static bool ask_whole(struct load *l);
@@ -637,17 +522,17 @@ static bool ask_elements(struct load *l, struct fault *f)
     struct buf suffix = BUF_INIT;
     unsigned i = l->record_target;
     size_t j = l->record_at;
-    round_begin(l);
-    ask(l, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
+    round_begin(&l->round);
+    round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
     for (unsigned n = 0; next_record(l, &i, &j) && (n < SLICE_RECORDS || l->doc->unsteady);
          n++, j++) {
         struct target *t = &l->targets[i];
         const char *s = element_suffix(t, j, &suffix);
-        ask(l, s, strlen(s), "HGETALL", NULL, NULL);
+        round_ask(&l->round, s, strlen(s), "HGETALL", NULL, NULL);
         each_container(t->records[j], s, ask_length, l);
     }
     buf_free(&suffix);
-    return round_send_or(l, on_elements, f);
+    return send_round_or(l, on_elements, f);
 }
 
 static bool ask_containers(struct load *l);
@@ -704,7 +589,7 @@ static size_t ask_range(struct load *l, struct target *t, size_t room)
         snprintf(to, sizeof(to), "%zu", t->next + room - 1);
     }
     t->next += left;
-    ask(l, t->suffix, t->suffix_len, "LRANGE", from, to);
+    round_ask(&l->round, t->suffix, t->suffix_len, "LRANGE", from, to);
     return left;
 }
 
@@ -713,14 +598,14 @@ static size_t ask_hash(struct load *l, struct target *t)
     char count[24];
     if (t->total <= HASH_WHOLE || l->doc->unsteady) {
         t->last = true;
-        ask(l, t->suffix, t->suffix_len, "HGETALL", NULL, NULL);
+        round_ask(&l->round, t->suffix, t->suffix_len, "HGETALL", NULL, NULL);
         return t->total;
     }
     snprintf(count, sizeof(count), "%d", SLICE);
     if (t->page[0] == '\0')
         memcpy(t->page, "0", 2);
-    ask_words(l, t->suffix, t->suffix_len, "HSCAN",
-              (const char *[ASK_MAX]){t->page, "COUNT", count});
+    round_words(&l->round, t->suffix, t->suffix_len, "HSCAN",
+                (const char *[ROUND_WORDS_MAX]){t->page, "COUNT", count});
     return SLICE;
 }
 
@@ -733,8 +618,8 @@ static size_t ask_slice(struct load *l, struct target *t, size_t room)
 static bool ask_containers(struct load *l)
 {
     size_t room = l->doc->unsteady ? SIZE_MAX : SLICE;
-    round_begin(l);
-    ask(l, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
+    round_begin(&l->round);
+    round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
     for (unsigned i = 0; i < l->ntargets; i++) {
         struct target *t = &l->targets[i];
         t->asked = !t->last && room > 0;
@@ -743,7 +628,7 @@ static bool ask_containers(struct load *l)
         size_t n = ask_slice(l, t, room);
         room -= n < room ? n : room;
     }
-    return round_send(l, on_containers);
+    return send_round(l, on_containers);
 }
 
 /* ---- all in one round ---- */
@@ -797,7 +682,7 @@ static bool ask_whole(struct load *l)
     l->record_at = 0;
     for (unsigned i = 0; i < n; i++)
         (void)ask_slice(l, &l->targets[i], SIZE_MAX);
-    return round_send(l, on_whole);
+    return send_round(l, on_whole);
 }
 
 /* ---- */
@@ -825,14 +710,16 @@ bool loader_load(struct loader *loader, struct doc *d, uint32_t epoch,
     l->loader = loader;
     l->doc = d;
     l->epoch = epoch;
+    l->round = (struct round){
+        .up = loader->up, .prefix = loader->prefix, .doc = d, .done = on_answers, .arg = l};
     bool sent;
     d->loading = true;
     if (d->state == DOC_UNKNOWN || d->epoch >> LANE_SERVER_SHIFT != epoch >> LANE_SERVER_SHIFT) {
         sent = ask_root(l);
     } else if (d->epoch != epoch) {
-        round_begin(l);
-        ask(l, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
-        sent = round_send(l, on_check);
+        round_begin(&l->round);
+        round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
+        sent = send_round(l, on_check);
     } else {
         l->targets = calloc(n, sizeof(*l->targets));
         if (l->targets == NULL)
