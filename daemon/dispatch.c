@@ -35,6 +35,7 @@ struct dispatch {
     size_t nentries;
     struct held *held;
     struct event *tick;
+    bool stopping;
 };
 
 /* ---- methods that answer by themselves ---- */
@@ -144,6 +145,8 @@ static const struct entry *find(const struct dispatch *d, const char *name, size
 
 /* ---- holding ---- */
 
+static const char stopping_text[] = "rapyerd is stopping; nothing was applied";
+
 static int64_t now_ms(void)
 {
     return unix_ms();
@@ -175,17 +178,30 @@ static void release(struct dispatch *d, struct held *h)
     free(h);
 }
 
+static void refuse_held(struct dispatch *d, const struct fault *f)
+{
+    session_fault(d->held->session, d->held->msg.id, f);
+    release(d, d->held);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct dispatch *d = arg;
     struct fault f;
     (void)fd;
     (void)what;
-    while (d->held != NULL && d->held->deadline <= now_ms()) {
-        fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(exec_lane(d->exec))));
-        session_fault(d->held->session, d->held->msg.id, &f);
-        release(d, d->held);
-    }
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(exec_lane(d->exec))));
+    while (d->held != NULL && d->held->deadline <= now_ms())
+        refuse_held(d, &f);
+}
+
+void dispatch_stop(struct dispatch *d)
+{
+    struct fault f;
+    d->stopping = true;
+    fault_set(&f, FAULT_UNAVAILABLE, stopping_text);
+    while (d->held != NULL)
+        refuse_held(d, &f);
 }
 
 void dispatch_ready(struct dispatch *d)
@@ -209,6 +225,9 @@ void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *m
         fault_set(&f, FAULT_UNKNOWN_METHOD,
                   "there is no method '%.*s'; hello lists those there are",
                   (int)(msg->method_len > 100 ? 100 : msg->method_len), msg->method);
+        session_fault(s, msg->id, &f);
+    } else if (!e->early && d->stopping) {
+        fault_set(&f, FAULT_UNAVAILABLE, stopping_text);
         session_fault(s, msg->id, &f);
     } else if (!e->early && !registry_loaded(d->registry)) {
         if (lane_admit(exec_lane(d->exec), &f) < 0)

@@ -15,6 +15,8 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec,
                               struct registry *registry);
 void dispatch_free(struct dispatch *d);
 void dispatch_sessions(struct dispatch *d, struct sessions *all); /* for admin.clients */
+/* From here on requests are refused; those that were held are answered. */
+void dispatch_stop(struct dispatch *d);
 void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *msg);
 /* The link is up, for the first time or again. */
 void dispatch_link_up(struct dispatch *d);

@@ -822,6 +822,15 @@ static void on_lane_down(void *arg)
     e->on_down(e->arg);
 }
 
+static void give_up(struct exec *e, struct task *t)
+{
+    struct fault f;
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
+    dequeue(e, t);
+    session_fault(t->session, t->id, &f);
+    task_free(e, t);
+}
+
 /* Requests that wait for the link for too long are told so. */
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
@@ -829,16 +838,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct exec *e = arg;
     int64_t now = now_ms();
-    struct fault f;
     if (lane_ready(e->lane))
         return;
-    while (e->waiting != NULL && e->waiting->deadline <= now) {
-        struct task *t = e->waiting;
-        fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
-        dequeue(e, t);
-        session_fault(t->session, t->id, &f);
-        task_free(e, t);
-    }
+    while (e->waiting != NULL && e->waiting->deadline <= now)
+        give_up(e, e->waiting);
     run_runnable(e);
 }
 
@@ -863,15 +866,18 @@ struct exec *exec_new(struct event_base *base, const struct config *config, stru
     return e;
 }
 
-void exec_free(struct exec *e)
+void exec_stop(struct exec *e)
 {
     e->running = true; /* nothing runs any more */
+    lane_stop(e->lane);
+    while (e->waiting != NULL)
+        give_up(e, e->waiting);
+}
+
+void exec_free(struct exec *e)
+{
+    exec_stop(e);
     lane_free(e->lane);
-    while (e->waiting != NULL) {
-        struct task *t = e->waiting;
-        DL_DELETE(e->waiting, t);
-        task_free(e, t);
-    }
     loader_free(e->loader);
     cache_free(e->cache);
     event_free(e->tick);

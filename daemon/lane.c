@@ -571,7 +571,7 @@ struct lane *lane_new(struct event_base *base, const struct config *config, cons
     return l;
 }
 
-void lane_free(struct lane *l)
+void lane_stop(struct lane *l)
 {
     struct fault gone, unknown;
     fault_set(&gone, FAULT_UNAVAILABLE, "rapyerd is stopping; nothing was applied");
@@ -579,7 +579,14 @@ void lane_free(struct lane *l)
         &unknown, FAULT_UNKNOWN_OUTCOME,
         "rapyerd is stopping and Redis has not answered the commit; the change may or may not "
         "be there");
+    l->state = LANE_DOWN;
+    upstream_stop(l->up, "rapyerd is stopping");
     refuse_all(l, &unknown, &gone);
+}
+
+void lane_free(struct lane *l)
+{
+    lane_stop(l);
     upstream_free(l->up);
     retain_clear(l);
     struct sweep *s, *next;
@@ -590,6 +597,7 @@ void lane_free(struct lane *l)
     free(l->suspects);
     event_free(l->kick);
     event_free(l->watch);
+    batch_cleanup();
     tree_free(l);
 }
 

@@ -39,6 +39,8 @@ struct lane *lane_new(struct event_base *base, const struct config *config, cons
                       const struct lane_callbacks *cb, void *arg);
 void lane_free(struct lane *l);
 void lane_start(struct lane *l);
+/* The end: nothing more is sent, and whoever waits is told. */
+void lane_stop(struct lane *l);
 struct upstream *lane_upstream(const struct lane *l);
 
 bool lane_ready(const struct lane *l);

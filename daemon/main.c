@@ -33,7 +33,7 @@ struct daemon {
     struct embedded *embedded;
     struct event *term, *intr, *hup, *stop_tick;
     char id[40];
-    bool stopping, announced;
+    bool stopping, announced, leaving; /* leaving: the marker is being removed */
     int64_t stop_deadline;
 };
 
@@ -100,11 +100,22 @@ static void on_embedded_stopped(void *arg)
 
 /* ---- stopping ---- */
 
+/* Answers whoever still waits, and closes the sessions. */
+static void dismiss(struct daemon *d)
+{
+    struct sessions *all = d->sessions;
+    d->sessions = NULL; /* on_marker_gone may come from here */
+    if (all == NULL)
+        return;
+    dispatch_stop(d->dispatch);
+    exec_stop(d->exec);
+    sessions_free(all);
+}
+
 static void end(struct daemon *d)
 {
     event_del(d->stop_tick);
-    sessions_free(d->sessions);
-    d->sessions = NULL;
+    dismiss(d);
     if (d->embedded != NULL)
         embedded_stop(d->embedded);
     else
@@ -139,14 +150,17 @@ static void on_stop_tick(evutil_socket_t fd, short what, void *arg)
     struct daemon *d = arg;
     (void)fd;
     (void)what;
-    bool late = unix_ms() > d->stop_deadline;
-    if (late)
-        log_warning("stopping with %u requests unanswered", exec_waiting(d->exec));
-    if (late || (lane_quiet(exec_lane(d->exec)) && exec_waiting(d->exec) == 0)) {
-        event_del(d->stop_tick);
-        if (!remove_marker(d))
-            end(d);
+    if (unix_ms() > d->stop_deadline) {
+        if (exec_waiting(d->exec) > 0)
+            log_warning("stopping; %u requests could not be carried out", exec_waiting(d->exec));
+        end(d);
+        return;
     }
+    if (d->leaving || !lane_quiet(exec_lane(d->exec)) || exec_waiting(d->exec) > 0)
+        return;
+    d->leaving = true;
+    if (!remove_marker(d))
+        end(d);
 }
 
 static void on_stop(evutil_socket_t sig, short what, void *arg)
@@ -162,6 +176,7 @@ static void on_stop(evutil_socket_t sig, short what, void *arg)
     sd_notify(0, "STOPPING=1");
     listener_close(d->listener);
     d->listener = NULL;
+    dispatch_stop(d->dispatch);
     d->stop_deadline = unix_ms() + STOP_TIMEOUT_MS;
     struct timeval tick = {.tv_usec = 10000};
     event_add(d->stop_tick, &tick);
@@ -223,6 +238,8 @@ static int start(struct daemon *d)
 
 static struct event *on_signal(struct daemon *d, int sig, event_callback_fn fn)
 {
+    signal(sig,
+           SIG_IGN); /* what holds again when the event is freed: one more does not matter then */
     struct event *e = evsignal_new(d->base, sig, fn, d);
     event_add(e, NULL);
     return e;
@@ -258,8 +275,7 @@ static void take_apart(struct daemon *d)
 {
     if (d->listener != NULL)
         listener_close(d->listener);
-    if (d->sessions != NULL)
-        sessions_free(d->sessions);
+    dismiss(d);
     dispatch_free(d->dispatch);
     exec_free(d->exec);
     registry_free(d->registry);

@@ -538,6 +538,14 @@ void upstream_start(struct upstream *u)
         arm(u->timer, 0);
 }
 
+void upstream_stop(struct upstream *u, const char *why)
+{
+    u->started = false;
+    close_link(u);
+    set_why(u, "%s", why);
+    ring_tell_lost(&u->ring);
+}
+
 void upstream_set_address(struct upstream *u, const char *address)
 {
     bool same = u->address && strcmp(u->address, address) == 0;

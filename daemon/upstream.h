@@ -44,6 +44,8 @@ struct upstream *upstream_new(struct event_base *base, const struct config *conf
 /* Outstanding requests are told (reply NULL) before it returns, so what they point to must still
  * be there. Not from within a callback of this upstream. */
 void upstream_free(struct upstream *u);
+/* Drops the connection for good; outstanding requests are told. */
+void upstream_stop(struct upstream *u, const char *why);
 void upstream_start(struct upstream *u); /* begins connecting; again for ever, with backoff */
 /* The address changes (the embedded server was given its socket): "unix:/path". */
 void upstream_set_address(struct upstream *u, const char *address);

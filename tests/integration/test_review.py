@@ -1,8 +1,14 @@
 """What goes wrong only when two things meet: a redefinition and a cached document, a container that
 is missed twice, a deadline in the middle of a pipeline, an end in the middle of everything."""
 
+import signal
+import threading
+import time
+
+import pytest
+
 from models import ADA, KEY, TASK, USER, atomic, field, save_ada
-from rpc_client import RpcError
+from rpc_client import Closed, RpcError, wait_until
 
 
 def with_fields(model, *fields):
@@ -115,6 +121,18 @@ def test_containers_of_two_documents_in_turn_are_read_at_once(redis_server, new_
         assert rdb.info("stats")["total_commands_processed"] - before < 500
 
 
+def test_a_save_behind_a_change_gives_the_deadline_to_all_keys(client, rdb):
+    client.call("define", atomic("Mortal", field("name", "str"), field("tags", "list<str>"), ttl=100))
+    client.call("doc.save", "Mortal:a", {"name": "a", "tags": ["x"]})
+    client.call("doc.ttl", "Mortal:a", 0)
+    assert rdb.ttl("rapyer:{Mortal:a}") == -1
+    client.call("pipeline", [["set", "Mortal:a", "name", "b"], ["list.append", "Mortal:a", "tags", "y"],
+                             ["doc.save", "Mortal:a", {"name": "c", "tags": ["z"]}]])
+    assert 0 < rdb.ttl("rapyer:{Mortal:a}") <= 100
+    assert 0 < rdb.ttl("rapyer:{Mortal:a}/tags") <= 100
+    assert 0 < client.call("doc.ttl", "Mortal:a") <= 100
+
+
 def test_a_deadline_that_passes_within_a_pipeline(client):
     client.call("define", atomic("Fly", field("n", "int", default=0), field("tags", "list<str>")))
     operations = [["num.incr", "Fly:a", "n", 1], ["list.append", "Fly:a", "tags", "x"]] * 20000
@@ -130,3 +148,76 @@ def test_a_deadline_that_passes_within_a_pipeline(client):
                 break
             assert results[2] - results[0] == 1 and len(results) == 40000
         assert client.call("doc.exists", "Fly:a") == 0
+
+
+def test_second_sigterm_while_redis_does_not_answer(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address)
+    with daemon.connect() as client:
+        save_ada(client)
+    redis_server.pause()
+    daemon.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "stopping on" in daemon.log(), what="the first signal")
+    time.sleep(0.1)  # it has asked Redis to remove its marker
+    started = time.monotonic()
+    daemon.stop()
+    assert time.monotonic() - started < 2
+
+
+def test_the_end_answers_what_it_cannot_do_any_more(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"commit.queue_time": "60s"})
+    with daemon.connect() as client, daemon.connect() as other:
+        save_ada(client)
+        redis_server.pause()
+        ids = [client.send("num.incr", KEY, "age", 1), client.send("doc.get", "User:nobody"),
+               client.send("doc.get", KEY), client.send("define", with_fields(USER, *MORE)),
+               client.send("doc.keys", "User")]
+        other.call("hello")
+        daemon.process.send_signal(signal.SIGTERM)
+        for i in ids:
+            with pytest.raises(RpcError, match="^(UNAVAILABLE|UNKNOWN_OUTCOME): "):
+                client.wait(i)
+        daemon.stop()
+
+
+def test_the_end_answers_what_waits_for_redis_at_the_start(new_daemon, workdir):
+    daemon = new_daemon(f"unix:{workdir}/nobody.sock", {"commit.queue_time": "60s"})
+    with daemon.connect() as client:
+        request = client.send("doc.get", KEY)
+        client.call("hello")
+        daemon.process.send_signal(signal.SIGTERM)
+        with pytest.raises(RpcError, match="^UNAVAILABLE: "):
+            client.wait(request)
+        daemon.stop()
+
+
+def test_the_end_comes_under_load_too(redis_server, new_daemon):
+    """Every request is answered or refused, and a busy client cannot put the end off."""
+    daemon = new_daemon(redis_server.address)
+    with daemon.connect() as client:
+        save_ada(client)
+    done, failed = [], []
+
+    def work():
+        try:
+            with daemon.connect() as client:
+                while True:
+                    ids = [client.send("num.incr", KEY, "age", 1) for _ in range(20)]
+                    for i in ids:
+                        done.append(client.wait(i))
+        except (Closed, BrokenPipeError, ConnectionError):
+            pass
+        except RpcError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(done) > 500, what="load")
+    started = time.monotonic()
+    daemon.stop()
+    assert time.monotonic() - started < 3
+    for thread in threads:
+        thread.join()
+    assert all(error.code == "UNAVAILABLE" for error in failed), failed
+    with redis_server.client() as rdb:
+        assert int(rdb.hget("rapyer:{User:ada}", "age")) >= 36 + len(done)
