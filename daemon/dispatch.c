@@ -34,6 +34,7 @@ struct dispatch {
     struct entry entries[METHODS_MAX]; /* sorted by name */
     size_t nentries;
     struct held *held;
+    size_t held_bytes;
     struct event *tick;
     bool stopping;
 };
@@ -152,6 +153,15 @@ static int64_t now_ms(void)
     return unix_ms();
 }
 
+static int may_hold(const struct dispatch *d, struct fault *f)
+{
+    if (d->held_bytes > exec_config(d->exec)->queue_bytes)
+        return fault_set(f, FAULT_UNAVAILABLE,
+                         "%zu bytes of requests wait already (commit.queue_bytes); try again later",
+                         d->held_bytes);
+    return lane_admit(exec_lane(d->exec), f);
+}
+
 static void hold(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
     struct held *h = calloc(1, sizeof(*h));
@@ -167,11 +177,13 @@ static void hold(struct dispatch *d, struct session *s, const struct rpc *msg)
     h->deadline = now_ms() + (int64_t)exec_config(d->exec)->queue_time;
     session_defer(s);
     DL_APPEND(d->held, h);
+    d->held_bytes += sizeof(*h) + h->bytes.len;
 }
 
 static void release(struct dispatch *d, struct held *h)
 {
     DL_DELETE(d->held, h);
+    d->held_bytes -= sizeof(*h) + h->bytes.len;
     session_settle(h->session);
     session_unref(h->session);
     buf_free(&h->bytes);
@@ -230,7 +242,7 @@ void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *m
         fault_set(&f, FAULT_UNAVAILABLE, stopping_text);
         session_fault(s, msg->id, &f);
     } else if (!e->early && !registry_loaded(d->registry)) {
-        if (lane_admit(exec_lane(d->exec), &f) < 0)
+        if (may_hold(d, &f) < 0)
             session_fault(s, msg->id, &f);
         else
             hold(d, s, msg);

@@ -30,6 +30,7 @@ struct doc {
     struct batch_doc *staged; /* its part of the gathering batch, if `batch` is that one */
     uint64_t batch;           /* the last one that changes it; 0: none ever did */
     uint64_t mark;            /* of the call that looked at it last */
+    uint64_t touched;         /* mark of the run that changed it last */
     int64_t expires;          /* unix milliseconds, 0: never */
     uint32_t epoch;           /* of the link when it was last known to be fresh */
     uint32_t growths;         /* schema_growths when the tree was begun */

@@ -8,7 +8,9 @@
 #include <time.h>
 #include <utlist.h>
 
-#define RUNS_MAX 1000 /* of one request, before its document is said to change too often */
+#define RUNS_MAX 1000   /* of one request, before its document is said to change too often */
+#define DOCS_MAX 100000 /* of one request */
+#define DOC_COST 256    /* bytes: what a document that is waited for takes, roughly */
 
 struct exec {
     const struct config *config;
@@ -25,7 +27,8 @@ struct exec {
     int64_t lost_at;      /* when it was lost; 0: it is up, or never was */
     struct task *waiting; /* queued requests, oldest first (utlist) */
     unsigned ntasks;
-    size_t waiting_bytes; /* parameters of the queued ones */
+    size_t waiting_bytes; /* that the queued ones take */
+    size_t kept_bytes;    /* answers that wait for a commit */
     struct buf scratch;   /* the answer of the request that runs */
     void (*on_ready)(void *arg);
     void (*on_down)(void *arg);
@@ -52,6 +55,9 @@ struct task {
     struct task_link *links; /* one per document */
     bool queued;
     unsigned runs;
+    unsigned clear; /* documents before this one are known not to be in the way */
+    size_t cost;    /* counted in waiting_bytes */
+    size_t kept;    /* counted in kept_bytes */
     int64_t deadline;
     struct buf answer;
     bool refused;
@@ -112,6 +118,11 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
     struct doc *d = cache_doc(c->exec->cache, m, key, len);
     if (d->mark == c->mark)
         return d;
+    if (c->ndocs == DOCS_MAX) {
+        fault_set(f, FAULT_TOO_LARGE, "a request may name %d documents", DOCS_MAX);
+        cache_release(c->exec->cache, d, lane_committed(c->exec->lane));
+        return NULL;
+    }
     d->mark = c->mark;
     if (c->ndocs == 0) {
         c->docs = &c->one_doc;
@@ -223,21 +234,43 @@ struct needs call_needs(struct call *c, struct doc *d)
 
 bool call_touches(const struct call *c, const struct doc *d)
 {
-    for (unsigned i = 0; i < c->ntouched; i++) {
-        if (c->touched[i] == d->staged)
-            return d->staged != NULL;
-    }
-    return false;
+    return d->touched == c->mark && d->staged != NULL;
+}
+
+static int full(struct call *c, size_t bytes)
+{
+    return fault_set(&c->fault, FAULT_UNAVAILABLE,
+                     "%zu bytes of answers wait for Redis already (commit.queue_bytes); try again "
+                     "later",
+                     bytes);
+}
+
+int call_admit(struct call *c)
+{
+    const struct exec *e = c->exec;
+    if (e->kept_bytes > e->config->queue_bytes)
+        return full(c, e->kept_bytes);
+    return lane_admit(e->lane, &c->fault);
+}
+
+int call_room(struct call *c, const struct buf *out)
+{
+    size_t most = c->exec->config->client_output;
+    if (out->len <= most)
+        return 0;
+    return fault_set(&c->fault, FAULT_TOO_LARGE,
+                     "the answer would have more than %zu bytes (limits.client_output); ask for "
+                     "less at a time",
+                     most);
 }
 
 struct batch_doc *call_stage(struct call *c, struct doc *d)
 {
     struct batch *b = lane_batch(c->exec->lane);
     struct batch_doc *bd = batch_doc(b, d);
-    if (c->ntouched > 0 && c->touched[c->ntouched - 1] == bd)
+    if (d->touched == c->mark)
         return bd;
-    if (c->ndocs > 1 && call_touches(c, d))
-        return bd;
+    d->touched = c->mark;
     if (c->ntouched == 0 && c->touched == NULL) {
         c->touched = &c->one_touched;
         c->touched_cap = 1;
@@ -401,6 +434,7 @@ static void make_runnable(struct exec *e, struct doc *d)
 
 static void task_free(struct exec *e, struct task *t)
 {
+    size_t kept = t->kept;
     call_clear(&t->call);
     session_settle(t->session);
     session_unref(t->session);
@@ -409,6 +443,7 @@ static void task_free(struct exec *e, struct task *t)
     free(t->links);
     free(t);
     e->ntasks--;
+    e->kept_bytes -= kept;
 }
 
 /* The last of the batches whose changes the call saw or made; 0: all of it is committed. */
@@ -533,6 +568,13 @@ static void conclude(struct exec *e, struct call *c, struct task *t, struct sess
     /* That nothing more is taken is no matter of what the documents hold. */
     if (refused && c->fault.code == FAULT_UNAVAILABLE)
         batch = 0;
+    /* A change that was staged goes out in any case; call_admit bounds those. */
+    if (batch != 0 && !refused && c->ntouched == 0 &&
+        e->kept_bytes + e->scratch.len > e->config->queue_bytes) {
+        full(c, e->kept_bytes);
+        refused = true;
+        batch = 0;
+    }
     if (batch == 0) {
         answer(s, id, refused, &c->fault, &e->scratch);
         for (unsigned i = 0; i < c->ndocs; i++)
@@ -546,6 +588,8 @@ static void conclude(struct exec *e, struct call *c, struct task *t, struct sess
     t->refused = refused;
     if (!refused)
         buf_append(&t->answer, e->scratch.data, e->scratch.len);
+    t->kept = sizeof(*t) + t->answer.len;
+    e->kept_bytes += t->kept;
     lane_attach(e->lane, batch, &t->waiter);
 }
 
@@ -622,12 +666,16 @@ static int fetch(struct exec *e, struct call *c)
     return fault_set(&c->fault, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
 }
 
-static bool first_everywhere(const struct task *t)
+/* Goes on where it stopped the last time: a document that this task is first at, and that is not
+ * loading, stays so until the task runs. */
+static bool first_everywhere(struct task *t)
 {
-    for (unsigned i = 0; i < t->call.ndocs; i++) {
-        if (t->call.docs[i]->queue != &t->links[i] || t->call.docs[i]->loading)
+    for (; t->clear < t->call.ndocs; t->clear++) {
+        const struct doc *d = t->call.docs[t->clear];
+        if (d->queue != &t->links[t->clear] || d->loading)
             return false;
     }
+    t->clear = 0;
     return true;
 }
 
@@ -646,7 +694,8 @@ static void enqueue(struct exec *e, struct task *t)
     t->queued = true;
     t->deadline = now_ms() + (int64_t)e->config->queue_time;
     DL_APPEND(e->waiting, t);
-    e->waiting_bytes += t->params_len;
+    t->cost = sizeof(*t) + t->params_len + (size_t)t->call.ndocs * DOC_COST;
+    e->waiting_bytes += t->cost;
 }
 
 static void dequeue(struct exec *e, struct task *t)
@@ -664,7 +713,7 @@ static void dequeue(struct exec *e, struct task *t)
         make_runnable(e, d);
     }
     DL_DELETE(e->waiting, t);
-    e->waiting_bytes -= t->params_len;
+    e->waiting_bytes -= t->cost;
     t->queued = false;
 }
 

@@ -99,6 +99,12 @@ struct needs call_needs(struct call *c, struct doc *d);
 /* The document's part of the gathering batch. The first time in a run its version goes up. */
 struct batch_doc *call_stage(struct call *c, struct doc *d);
 bool call_touches(const struct call *c, const struct doc *d);
+/* Before a change: -1 when no more can be taken, UNAVAILABLE (lane_admit; or the answers that wait
+ * for their commit are too many already). */
+int call_admit(struct call *c);
+/* -1 when the answer grows beyond what a client could be given: TOO_LARGE. For answers whose size
+ * a short request can multiply. */
+int call_room(struct call *c, const struct buf *out);
 /* Packs a document's version as a result; when the call changes it, as of then. */
 void call_pack_version(struct call *c, struct doc *d, struct buf *out);
 /* A number of the answer, packed at out[at..], that `drift` may correct. */

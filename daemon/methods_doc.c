@@ -128,7 +128,7 @@ static enum op_status save_run(struct call *c, struct buf *out)
         st = doc_keys_known(c, d);
     if (st != OP_DONE)
         return st;
-    if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
+    if (call_admit(c) < 0)
         return OP_REFUSED;
     cursor_skip(&c->params);
     if (doc_build(c, d, &c->params, &root) < 0)
@@ -173,7 +173,7 @@ static enum op_status insert_run(struct call *c, struct buf *out)
     }
     if (st != OP_DONE)
         return st;
-    if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
+    if (call_admit(c) < 0)
         return OP_REFUSED;
     struct record **roots = calloc(c->ndocs + 1, sizeof(*roots));
     if (roots == NULL)
@@ -276,7 +276,7 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
         return b;
     if (to->state == DOC_PRESENT)
         return fault_set(&c->fault, FAULT_CONFLICT, "%s is there already", to->key);
-    if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
+    if (call_admit(c) < 0)
         return OP_REFUSED;
     struct needs needs = call_needs(c, from);
     record_pack(from->root, NULL, 0, false, "", 0, &needs, out); /* says what is not loaded */
@@ -368,8 +368,8 @@ static enum op_status pack_paths(struct call *c, struct doc *d, const struct get
         cursor_str(&paths, &s, &len);
         pack_str(out, s, len);
         enum op_status st = run_op(c, d, OP_LOAD, &path, 1, NULL, out);
-        if (st == OP_REFUSED && c->fault.code != FAULT_NOT_FOUND)
-            return st;
+        if ((st == OP_REFUSED && c->fault.code != FAULT_NOT_FOUND) || call_room(c, out) < 0)
+            return OP_REFUSED;
         if (st == OP_NEEDS)
             all = st;
         if (st == OP_REFUSED)
@@ -487,8 +487,8 @@ static enum op_status get_many_run(struct call *c, struct buf *out)
             pack_nil(out);
         else if (st == OP_DONE)
             st = pack_doc(c, d, &o, out);
-        if (st == OP_REFUSED)
-            return st;
+        if (st == OP_REFUSED || call_room(c, out) < 0)
+            return OP_REFUSED;
         if (st == OP_NEEDS)
             all = st;
     }
@@ -547,7 +547,7 @@ static enum op_status delete_run(struct call *c, struct buf *out)
     }
     if (st != OP_DONE)
         return st;
-    if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
+    if (call_admit(c) < 0)
         return OP_REFUSED;
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (c->docs[i]->state != DOC_PRESENT)
@@ -589,7 +589,7 @@ static enum op_status ttl_run(struct call *c, struct buf *out)
     st = doc_keys_known(c, d);
     if (st != OP_DONE)
         return st;
-    if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
+    if (call_admit(c) < 0)
         return OP_REFUSED;
     cursor_int(&c->params, &seconds);
     doc_expire_at(c, d, seconds == 0 ? 0 : unix_ms() + seconds * 1000);

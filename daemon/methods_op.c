@@ -139,7 +139,7 @@ static enum op_status op_method(struct call *c, struct buf *out)
     if (st != OP_DONE)
         return st;
     cursor_skip(&c->params);
-    if (info->writes && lane_admit(exec_lane(c->exec), &c->fault) < 0)
+    if (info->writes && call_admit(c) < 0)
         return OP_REFUSED;
     return run_op(c, d, (enum op_kind)(info - op_infos), &c->params, c->nparams - 1, NULL, out);
 }

@@ -230,6 +230,8 @@ static enum op_status run_all(struct call *c, struct cursor in, uint32_t n, stru
         if (read_op(&in, i, &op, &c->fault) < 0)
             return OP_REFUSED;
         enum op_status st = run_step(c, &op, r, out);
+        if (r != NULL && st != OP_REFUSED && call_room(c, out) < 0)
+            return OP_REFUSED;
         if (st == OP_REFUSED && all == OP_DONE) {
             struct fault why = c->fault;
             return fault_set(&c->fault, why.code, "operation %u (%.*s): %s", i, (int)op.name_len,
@@ -265,7 +267,7 @@ static enum op_status pipeline_run(struct call *c, struct buf *out)
     }
     if (st != OP_DONE)
         return st;
-    if (lane_admit(exec_lane(c->exec), &c->fault) < 0)
+    if (call_admit(c) < 0)
         return OP_REFUSED;
     options = in;
     cursor_skip(&options);

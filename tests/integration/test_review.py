@@ -221,3 +221,63 @@ def test_the_end_comes_under_load_too(redis_server, new_daemon):
     assert all(error.code == "UNAVAILABLE" for error in failed), failed
     with redis_server.client() as rdb:
         assert int(rdb.hget("rapyer:{User:ada}", "age")) >= 36 + len(done)
+
+
+def test_an_answer_is_bounded_however_short_the_request(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"limits.client_output": "4M"})
+    with daemon.connect() as client:
+        save_ada(client)
+        client.call("set", KEY, "bio", "x" * (1 << 20))
+        before = daemon.memory()
+        for request in (("doc.get_many", [KEY] * 3000), ("doc.get", KEY, {"paths": ["bio"] * 3000}),
+                        ("pipeline", [["doc.get", KEY]] * 3000)):
+            with pytest.raises(RpcError, match="^TOO_LARGE: "):
+                client.call(*request)
+        assert daemon.memory() - before < 100 << 20
+        assert len(client.call("doc.get_many", [KEY] * 3)) == 3
+
+
+def test_documents_of_one_request_are_bounded(client):
+    save_ada(client)
+    with pytest.raises(RpcError, match="^TOO_LARGE: "):
+        client.call("doc.exists", *(f"User:{i}" for i in range(100001)))
+    assert client.call("doc.exists", KEY) == 1
+
+
+def test_reads_that_wait_for_a_commit_are_bounded(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"commit.queue_bytes": "4M"})
+    with daemon.connect() as client, daemon.connect() as other:
+        save_ada(client)
+        client.call("set", KEY, "bio", "x" * 100000)
+        client.call("doc.get", KEY)
+        redis_server.pause()
+        write = client.send("num.incr", KEY, "age", 1)
+        reads = [client.send("doc.get", KEY) for _ in range(300)]
+        other.call("hello")
+        refused = 0
+        for read in reads[100:]:
+            with pytest.raises(RpcError, match="^UNAVAILABLE: .*queue_bytes"):
+                client.wait(read)
+            refused += 1
+        assert refused == 200
+        redis_server.resume()
+        assert client.wait(write) == 37 and client.wait(reads[0])["age"] == 37
+
+
+def test_requests_held_for_the_first_contact_are_bounded(new_daemon, workdir):
+    daemon = new_daemon(f"unix:{workdir}/nobody.sock", {"commit.queue_bytes": "1M",
+                                                        "commit.queue_time": "60s"})
+    with daemon.connect() as client:
+        ids = [client.send("doc.save", KEY, {"bio": "x" * 100000}) for _ in range(30)]
+        with pytest.raises(RpcError, match="^UNAVAILABLE: .*queue_bytes"):
+            client.wait(ids[-1])
+
+
+def test_a_request_about_many_documents_does_not_stall_the_others(daemon, client):
+    save_box(client, "Box:first", 1)
+    before = daemon.cpu()
+    client.call("doc.insert", [[f"Box:{i}", {"items": {}}] for i in range(20000)])
+    small = daemon.cpu() - before
+    before = daemon.cpu()
+    client.call("doc.insert", [[f"Box:a{i}", {"items": {}}] for i in range(80000)])
+    assert daemon.cpu() - before < 8 * small
