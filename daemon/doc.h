@@ -25,7 +25,7 @@ struct doc {
     struct doc *prev, *next;        /* most recently used first */
     struct task_link *queue, *tail; /* requests waiting for this document */
     const struct model *model;
-    struct record *root;      /* PRESENT only */
+    struct record *root;      /* PRESENT; ABSENT: what is left of it without its root hash */
     int64_t version;          /* with all staged changes */
     struct batch_doc *staged; /* its part of the gathering batch, if `batch` is that one */
     uint64_t batch;           /* the last one that changes it; 0: none ever did */

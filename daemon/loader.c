@@ -288,12 +288,30 @@ static bool find_version(const redisReply *hash, int64_t *version)
     return false;
 }
 
+static void note_remains(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                         size_t len)
+{
+    bool *remains = arg;
+    (void)suffix;
+    (void)len;
+    if ((t->kind == TYPE_LIST ? list_len(c->list) : dict_len(c->dict)) > 0)
+        *remains = true;
+}
+
 static bool on_root(struct load *l, redisReply *exec, struct fault *f)
 {
     struct doc *d = l->doc;
     const redisReply *hash = exec->element[0], *ttl = exec->element[1];
     redisReply **lengths = &exec->element[2];
     if (hash->type == REDIS_REPLY_ARRAY && hash->elements == 0) {
+        bool remains = false;
+        if (take_lengths(l, l->root, "", &lengths, f) < 0)
+            return false;
+        each_container(l->root, "", note_remains, &remains);
+        if (remains) {
+            d->root = l->root;
+            l->root = NULL;
+        }
         d->state = DOC_ABSENT;
         d->epoch = l->epoch;
         return false;
