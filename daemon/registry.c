@@ -213,17 +213,58 @@ static void take_all(struct registry *r, redisReply *all)
     free(declarations);
 }
 
+struct restoring {
+    struct registry *registry;
+    const redisReply *stored;
+};
+
+static void on_restored(void *arg, unsigned index, redisReply *reply)
+{
+    (void)arg;
+    (void)index;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        log_warning("a declaration that Redis had lost is not stored again: %s", reply->str);
+}
+
+static void restore(const struct model *m, void *arg)
+{
+    const struct restoring *w = arg;
+    for (size_t i = 0; i + 1 < w->stored->elements; i += 2) {
+        const redisReply *name = w->stored->element[i];
+        if (name->len == strlen(m->name) && memcmp(name->str, m->name, name->len) == 0)
+            return;
+    }
+    struct buf packed = BUF_INIT, out = BUF_INIT;
+    schema_pack(m, &packed);
+    const char *argv[] = {"HSETNX", w->registry->key, m->name, (char *)packed.data};
+    size_t len[] = {6, strlen(w->registry->key), strlen(m->name), packed.len};
+    resp_command(&out, 4, argv, len);
+    upstream_send(w->registry->up, out.data, out.len, 1, on_restored, NULL);
+    buf_free(&packed);
+    buf_free(&out);
+}
+
+/* A Redis that came back empty: the clients have defined their models and will not do so again,
+ * but a daemon that starts later knows only what is stored. */
+static void restore_missing(struct registry *r, const redisReply *stored)
+{
+    struct restoring w = {.registry = r, .stored = stored};
+    schema_each(r->schema, restore, &w);
+}
+
 static void on_all(void *arg, unsigned index, redisReply *reply)
 {
     struct registry *r = arg;
     (void)index;
     if (reply == NULL)
         return; /* the link is lost; it is read again when it is back */
-    if (reply->type == REDIS_REPLY_ARRAY)
+    if (reply->type == REDIS_REPLY_ARRAY) {
         take_all(r, reply);
-    else
+        restore_missing(r, reply);
+    } else {
         log_error("Redis key %s should be a hash of declarations: %s", r->key,
                   reply->type == REDIS_REPLY_ERROR ? reply->str : "it is something else");
+    }
     r->loaded = true;
     r->on_loaded(r->arg);
 }

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from models import ADA, KEY, TASK, USER, atomic, field, save_ada
+from models import ADA, KEY, MODELS, TASK, USER, atomic, field, save_ada
 from rpc_client import Closed, RpcError, wait_until
 
 
@@ -281,3 +281,13 @@ def test_a_request_about_many_documents_does_not_stall_the_others(daemon, client
     before = daemon.cpu()
     client.call("doc.insert", [[f"Box:a{i}", {"items": {}}] for i in range(80000)])
     assert daemon.cpu() - before < 8 * small
+
+
+def test_declarations_are_stored_again_when_redis_has_lost_them(daemon, redis_server, rdb, new_daemon):
+    with daemon.connect() as client:
+        save_ada(client)
+        redis_server.restart()  # without any data
+        wait_until(lambda: rdb.hlen("rapyer:@schema") == len(MODELS), what="the declarations")
+        client.call("doc.save", KEY, ADA)
+    with new_daemon(redis_server.address).connect() as client:
+        assert client.call("doc.get", KEY)["name"] == "Ada"
