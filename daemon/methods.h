@@ -32,7 +32,8 @@ void doc_pack_saved(struct call *c, struct doc *d, struct buf *out);
 /* Appends the whole document as doc.get does; OP_NEEDS when something is not loaded. */
 enum op_status doc_pack(struct call *c, struct doc *d, struct buf *out);
 
-/* OP_DONE when every Redis key of the document can be named (no list of atomic models on the way
+/* OP_DONE when every Redis key of the document, or of what is left of one whose root hash
+ * somebody removed, can be named (no list of atomic models on the way
  * is unloaded). */
 enum op_status doc_keys_known(struct call *c, struct doc *d);
 /* Gives all of them this deadline (unix milliseconds, 0: none); doc_keys_known must hold. */

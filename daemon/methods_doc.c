@@ -75,7 +75,8 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
         d->version = first - 1;
         struct batch_doc *bd = call_stage(c, d);
         batch_bump(b, bd, first - 1);
-    } else {
+    }
+    if (d->root != NULL) {
         struct needs none = call_needs(c, d);
         record_drop(d->root, "", "", &none, &drop_content, &e);
         struct buf prefix = BUF_INIT;
@@ -124,7 +125,7 @@ static enum op_status save_run(struct call *c, struct buf *out)
     struct doc *d = call_doc_at(c, 0);
     struct record *root;
     enum op_status st = call_known(c, d);
-    if (st == OP_DONE && d->state == DOC_PRESENT)
+    if (st == OP_DONE)
         st = doc_keys_known(c, d);
     if (st != OP_DONE)
         return st;
@@ -168,7 +169,7 @@ static enum op_status insert_run(struct call *c, struct buf *out)
     enum op_status st = OP_DONE;
     uint32_t n = 0, two;
     for (unsigned i = 0; i < c->ndocs; i++) {
-        if (call_known(c, c->docs[i]) != OP_DONE)
+        if (call_known(c, c->docs[i]) != OP_DONE || doc_keys_known(c, c->docs[i]) != OP_DONE)
             st = OP_NEEDS;
     }
     if (st != OP_DONE)
@@ -281,7 +282,7 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
     struct needs needs = call_needs(c, from);
     record_pack(from->root, NULL, 0, false, "", 0, &needs, out); /* says what is not loaded */
     buf_clear(out);
-    if (needs.count > 0)
+    if (needs.count > 0 || doc_keys_known(c, to) != OP_DONE)
         return OP_NEEDS;
     struct record *copy = copy_as(c, from, to);
     if (copy == NULL)

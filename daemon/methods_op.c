@@ -65,6 +65,8 @@ static const struct effects expire_all = {.drop = tell_expire, .hash_del = tell_
 
 enum op_status doc_keys_known(struct call *c, struct doc *d)
 {
+    if (d->root == NULL)
+        return OP_DONE;
     struct needs needs = call_needs(c, d);
     return record_drop(d->root, "", "", &needs, &look, NULL);
 }

@@ -167,7 +167,7 @@ static enum op_status run_save(struct call *c, struct doc *d, struct cursor *in,
                                struct rehearsal *r, struct buf *out)
 {
     struct record *root;
-    if (d->state == DOC_PRESENT && doc_keys_known(c, d) != OP_DONE)
+    if (doc_keys_known(c, d) != OP_DONE)
         return OP_NEEDS;
     if (doc_build(c, d, in, &root) < 0)
         return OP_REFUSED;
