@@ -118,5 +118,6 @@ struct call_effects {
     bool told;
 };
 extern const struct effects call_effects;
+void call_effects_cleanup(void); /* gives back their scratch memory */
 
 #endif
