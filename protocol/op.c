@@ -12,10 +12,17 @@ const struct op_info op_infos[OP_COUNT] = {
 #undef OP_INFO
 };
 
+/* Asked several times for each operation of a pipeline: the lengths tell most names apart. */
+static const uint8_t name_lens[OP_COUNT] = {
+#define OP_NAME_LEN(id, name, lo, hi, result, writes) sizeof(name) - 1,
+    OP_TABLE(OP_NAME_LEN)
+#undef OP_NAME_LEN
+};
+
 int op_by_name(const char *name, size_t len)
 {
     for (int i = 0; i < OP_COUNT; i++)
-        if (strlen(op_infos[i].name) == len && memcmp(op_infos[i].name, name, len) == 0)
+        if (name_lens[i] == len && memcmp(op_infos[i].name, name, len) == 0)
             return i;
     return -1;
 }
