@@ -441,8 +441,10 @@ static int read_list(struct reader *r)
         return -1;
     r->at++;
     skip_space(r);
-    if (*r->at == ']')
-        closed = r->at++ != NULL;
+    if (*r->at == ']') {
+        r->at++;
+        closed = 1;
+    }
     while (!closed) {
         r->steps[r->depth - 1] = (struct template_step){.index = n};
         if (read_any(r) < 0)
@@ -500,8 +502,10 @@ static int read_dict(struct reader *r)
         return -1;
     r->at++;
     skip_space(r);
-    if (*r->at == '}')
-        closed = r->at++ != NULL;
+    if (*r->at == '}') {
+        r->at++;
+        closed = 1;
+    }
     while (!closed) {
         if (read_key(r) < 0 || read_any(r) < 0)
             return -1;

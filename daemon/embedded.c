@@ -1,3 +1,4 @@
+/* embedded: see embedded.h. */
 #include "daemon/embedded.h"
 #include "daemon/log.h"
 #include "protocol/buf.h"

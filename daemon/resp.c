@@ -1,3 +1,4 @@
+/* resp: see resp.h. */
 #include "daemon/resp.h"
 #include <stdarg.h>
 
