@@ -114,6 +114,20 @@ static const struct setting table[] = {
     {"commit", "queue_time", TIME, AT(queue_time), "5s", 1, HOUR, true,
      "How long a write waits for Redis to come back before it is answered UNAVAILABLE."},
 
+    {"locks", "lock_ttl", TIME, AT(lock_ttl), "30s", 100, 24 * HOUR, true,
+     "How long a client holds a lock, unless it says otherwise or renews it: a client that hangs\n"
+     "loses its locks then. At most lock_max_ttl."},
+    {"locks", "lock_max_ttl", TIME, AT(lock_max_ttl), "1h", 100, 24 * HOUR, true,
+     "The longest ttl that a client may ask for."},
+    {"locks", "lock_lease", TIME, AT(lock_lease), "10s", 500, HOUR, true,
+     "How long Redis keeps the locks of a rapyerd that it does not hear of. They are renewed three\n"
+     "times as often. When rapyerd dies other hosts wait so long; when Redis cannot be reached for\n"
+     "so long, locks are lost."},
+    {"locks", "lock_turns", COUNT, AT(lock_turns), "16", 1, 1000000, true,
+     "How often in a row a lock may change hands on this host while another host waits for it."},
+    {"locks", "client_locks", COUNT, AT(client_locks), "20000", 1, 10000000, true,
+     "Locks that one connection holds and waits for; past it BUSY."},
+
     {"log", "log_level", LEVEL, AT(log_level), "notice", 0, 0, true,
      "What is logged: error, warning, notice, info or debug."},
 };
@@ -602,6 +616,8 @@ static int check_together(struct load *l)
         return -1;
     if (check_order(l, AT(client_output_pause), c->client_output_pause, AT(client_output),
                     c->client_output, false) < 0)
+        return -1;
+    if (check_order(l, AT(lock_ttl), c->lock_ttl, AT(lock_max_ttl), c->lock_max_ttl, true) < 0)
         return -1;
     return check_order(l, AT(reconnect_min), c->reconnect_min, AT(reconnect_max), c->reconnect_max,
                        true);

@@ -41,6 +41,12 @@ struct config {
     /* [commit] */
     size_t queue_bytes;  /* 64M: requests waiting for Redis; past it UNAVAILABLE at once */
     unsigned queue_time; /* 5000: a request waits this long for Redis at most */
+    /* [locks] */
+    unsigned lock_ttl;     /* 30000: of a hold whose client does not say */
+    unsigned lock_max_ttl; /* 3600000 */
+    unsigned lock_lease;   /* 10000: in Redis; after a crash of rapyerd its locks are free then */
+    unsigned lock_turns;   /* 16: grants in a row while another host waits */
+    unsigned client_locks; /* 20000: held and waited for by one client */
     /* [log] */
     enum log_level log_level;
 };

@@ -1,0 +1,218 @@
+/* locks: who holds and who waits, on this host.
+ *
+ *   acquire ──► may it be granted? ──yes──► hold ──release, ttl, client gone, break──► next wait
+ *                     │ no                   ▲
+ *                     └──► wait, in the lock's queue, first come first served
+ *
+ * A lock is named by (document, path, action); locks of other names never exclude each other.
+ * Between hosts it is a lease in Redis (lease.h): a lock grants only what its lease covers, and
+ * nothing while it is closing. All else happens here, without Redis, and in no time: a release
+ * grants the next wait before it returns.
+ *
+ * Knows neither Redis, nor sessions, nor documents. One loop, one thread. Times are milliseconds.
+ */
+#ifndef RAPYERD_LOCKS_H
+#define RAPYERD_LOCKS_H
+
+#include "daemon/hash.h"
+#include "protocol/fault.h"
+#include <event2/event.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum lock_mode { LOCK_NONE, LOCK_SHARED, LOCK_EXCLUSIVE };
+
+struct locks;
+struct lock_client;
+
+/* The bytes hold no NUL. */
+struct lock_name {
+    const char *key, *path, *action;
+    size_t key_len, path_len, action_len;
+};
+
+/* A client as others are told of it. */
+struct lock_who {
+    uint64_t client; /* the session's number */
+    pid_t pid;
+    uid_t uid;
+    char program[32];
+};
+
+/* The structs below are read by lease.c, probe.c and the methods; locks.c alone writes them,
+ * except where it says otherwise. */
+
+/* A line of execution of a client: it waits for one thing at a time, and may take a lock that it
+ * holds again. */
+struct lock_owner {
+    struct lock_owner *next; /* of the client */
+    struct lock_client *client;
+    struct hold *holds; /* not the lost ones; by next_of_owner */
+    struct wait *waits; /* by next_of_owner */
+    uint64_t mark;      /* of the search that saw it last */
+    size_t name_len;
+    char name[];
+};
+
+struct lock {
+    UT_hash_handle hh;
+    struct locks *table;
+    struct hold *holds; /* oldest first (utlist DL) */
+    struct wait *waits; /* in order (utlist DL) */
+    unsigned nholds, nwaits;
+    unsigned pins; /* writes under it that are on their way to Redis: lock_pin */
+    void *lease;   /* lease.c's; NULL at first */
+    /* What lease.c says by the functions below: */
+    uint8_t covers; /* enum lock_mode: what may be granted */
+    bool wanted;    /* another host waits */
+    bool closing;   /* nothing more is granted until lock_cover */
+    unsigned turns; /* grants since it is wanted */
+    int64_t fence;  /* of the last grant; the next one has at least 1 more */
+    uint16_t key_len, path_len, action_len;
+    char name[]; /* key NUL path NUL action NUL */
+};
+
+static inline const char *lock_key(const struct lock *l)
+{
+    return l->name;
+}
+static inline const char *lock_path(const struct lock *l)
+{
+    return l->name + l->key_len + 1;
+}
+static inline const char *lock_action(const struct lock *l)
+{
+    return l->name + l->key_len + l->path_len + 2;
+}
+
+struct hold {
+    struct hold *prev, *next;   /* of the lock; of the client's lost ones */
+    struct hold *next_of_owner; /* (utlist LL) */
+    UT_hash_handle hh;          /* by token */
+    struct lock *lock;          /* NULL when lost */
+    struct lock_owner *owner;
+    enum lock_mode mode;
+    uint64_t token;
+    int64_t fence;
+    unsigned depth; /* how often its owner took it */
+    int64_t since, deadline, ttl;
+    struct event *timer;
+    bool notify; /* the methods': its client wants to be told when it is lost */
+    bool lost;
+    struct fault why; /* LOCK_LOST, when lost */
+};
+
+/* Told once: h when granted, else NULL and f: LOCK_TIMEOUT, DEADLOCK, or what lock_refuse said. */
+typedef void lock_done_fn(void *arg, struct hold *h, const struct fault *f);
+
+struct wait {
+    struct wait *prev, *next;   /* of the lock */
+    struct wait *next_of_owner; /* (utlist LL) */
+    struct lock *lock;
+    struct lock_owner *owner;
+    enum lock_mode mode;
+    int64_t since, ttl;
+    bool try; /* does not wait for what another host holds */
+    struct event *timer;
+    uint64_t number; /* rises with each wait of this table */
+    void *probe;     /* probe.c's */
+    lock_done_fn *done;
+    void *arg;
+};
+
+struct locks_callbacks {
+    /* The first of the queue needs more than the lease covers. Said again each time that may have
+     * changed; the lock is not closing. */
+    void (*want)(void *arg, struct lock *l, enum lock_mode mode);
+    /* Nobody holds it any more and nothing is pinned; waits there may be, when it is closing or
+     * not covered. It may be freed in here: by lock_free. */
+    void (*eased)(void *arg, struct lock *l);
+    /* A hold was lost; h->why says how. lock NULL already; h lives on until its client lets go of
+     * the token or is gone. */
+    void (*lost)(void *arg, struct hold *h);
+    /* A wait begins, in the queue of a lock that another host holds or may hold (covers does not
+     * reach), or ends: for probe.c. */
+    void (*waiting)(void *arg, struct wait *w);
+    void (*ended)(void *arg, struct wait *w);
+};
+
+struct locks_limits {
+    unsigned per_client; /* holds, waits and lost holds of one client together */
+    unsigned turns;      /* grants in a row when another host waits */
+};
+
+/* `limits` is read at each use. */
+struct locks *locks_new(struct event_base *base, const struct locks_limits *limits,
+                        const struct locks_callbacks *cb, void *arg);
+void locks_free(struct locks *t); /* of everything in it; nobody is told */
+
+/* The owner of this name of a client, made when there is none; it goes when it has nothing. */
+struct lock_owner *locks_owner(struct locks *t, const struct lock_who *who, const char *name,
+                               size_t len);
+const struct lock_who *lock_who(const struct lock_owner *o);
+/* Its waits end untold, its holds are released. */
+void locks_client_gone(struct locks *t, uint64_t client);
+
+enum lock_answer { LOCK_GRANTED, LOCK_WAITS, LOCK_REFUSED };
+
+/* Takes a lock, or queues. wait: -1 for ever, 0 not at all. An owner that holds it in this mode,
+ * or exclusively, holds it once more: the same token, fence and hold, its ttl begun anew if that
+ * ends later.
+ * LOCK_GRANTED: *h. LOCK_WAITS: *w, and done is called later, never from in here. LOCK_REFUSED: *f
+ * is LOCK_TIMEOUT (wait 0 and somebody of this host is in the way), DEADLOCK (waiting would close
+ * a cycle on this host, which is named: keys, actions, pids; or the owner has it shared and asks
+ * for it exclusively), BUSY (per_client). */
+enum lock_answer locks_acquire(struct locks *t, struct lock_owner *o, const struct lock_name *name,
+                               enum lock_mode mode, int64_t wait, int64_t ttl, lock_done_fn *done,
+                               void *arg, struct hold **h, struct wait **w, struct fault *f);
+/* Ends a wait untold. */
+void lock_cancel(struct wait *w);
+/* Ends a wait: done is told f. */
+void lock_refuse(struct wait *w, const struct fault *f);
+
+/* The hold of a token, lost ones too; NULL when this client has none such. */
+struct hold *locks_hold(struct locks *t, uint64_t client, uint64_t token);
+/* 0, or LOCK_LOST: it was lost, or its ttl or lease is over though no timer said so yet (then it
+ * is lost from here on). */
+int hold_check(struct hold *h, struct fault *f);
+/* One time less; the last one frees the hold and grants the next wait. A lost one is freed. True
+ * when it is gone. */
+bool hold_release(struct hold *h);
+void hold_renew(struct hold *h, int64_t ttl);
+/* All holds of it are lost (lock.break). The number. */
+unsigned lock_break(struct lock *l, const struct fault *why);
+
+/* ---- for lease.c ---- */
+
+/* The lease covers this much from now on, and no less than before unless nobody holds more;
+ * closing and wanted end. fence is the first that may be given: grants count up from there (or
+ * go on from the last one, where that is higher). Grants what may be granted. */
+void lock_cover(struct lock *l, enum lock_mode covers, int64_t fence);
+/* The lease is gone: all holds are lost. Waits stay; want is said for them at the next
+ * lock_advance. */
+void lock_uncover(struct lock *l, const struct fault *why);
+/* Another host waits: after `turns` more grants, or when nobody waits here, the lock is closing;
+ * eased is called as soon as (possibly from in here) nobody holds it. */
+void lock_wanted(struct lock *l);
+void lock_unwanted(struct lock *l);
+/* Looks at the queue again: grants, or says want. */
+void lock_advance(struct lock *l);
+/* Waits that were only to try end with LOCK_TIMEOUT; `where` says who has it ("another host"). */
+void lock_elsewhere(struct lock *l, const char *where);
+/* Frees a lock that nobody holds, waits for or pins (a no-op otherwise: false). */
+bool lock_free(struct lock *l);
+struct lock *locks_find(struct locks *t, const struct lock_name *name);
+struct lock *locks_first(struct locks *t); /* then by hh.next */
+size_t locks_count(const struct locks *t);
+
+/* ---- writes under a lock ---- */
+
+/* While pinned the lock is not freed and `eased` waits. */
+void lock_pin(struct lock *l);
+void lock_unpin(struct lock *l);
+
+/* Milliseconds of the clock that all times here are on: CLOCK_BOOTTIME, which a suspended machine
+ * does not stop. */
+int64_t lock_now(void);
+
+#endif
