@@ -2,8 +2,8 @@
  *
  *   NONE ──want──► ASKING ──granted──► HELD ──given up (wanted, idle)──► NONE
  *                    │  ▲                │
- *                 queued │               └── not renewed in time, taken, broken ──► NONE, holds lost
- *                    └───┘ offered by who gives it up (bus), or asked again when it must have run out
+ *                 queued │               └── not renewed in time, taken, broken ──► NONE, holds
+ * lost └───┘ offered by who gives it up (bus), or asked again when it must have run out
  *
  * One Redis hash per lock: who has the lease, in which mode, with which fence, until when by
  * Redis' clock; beside it a sorted set of the daemons that wait. All that happens to them is one
@@ -44,6 +44,8 @@ void leases_eased(struct leases *ls, struct lock *l);
  * again where Redis has lost them and nobody else has them) or down (they run on, to their end). */
 void leases_link_up(struct leases *ls);
 void leases_link_down(struct leases *ls);
+/* The bus listens (again): messages may have been missed. */
+void leases_listening(struct leases *ls);
 /* A message of another daemon; false when it is not about leases. */
 bool leases_message(struct leases *ls, const void *payload, size_t len);
 
@@ -53,6 +55,8 @@ int64_t lease_fence(const struct lock *l); /* of the lease: 0 when there is none
 int64_t lease_left(const struct lock *l);  /* ms that it counts on; <= 0: none, or over */
 /* Who has it, as far as known: "" or the daemon's id. For DEADLOCK and admin. */
 const char *lease_elsewhere(const struct lock *l);
+/* A shared lease can be at several: the i-th from 0, NULL past the last one known. */
+const char *lease_elsewhere_at(const struct lock *l, size_t i);
 /* A commit was refused because Redis has another lease, or none: if it is still this one it is
  * lost, and its holds with it. */
 void leases_refused(struct leases *ls, struct lock *l, int64_t fence);

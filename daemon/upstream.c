@@ -156,7 +156,7 @@ static void log_trouble(struct upstream *u)
 {
     if (strcmp(u->why, u->logged) == 0)
         return;
-    log_warning("%s", u->why);
+    log_line(u->cb.quiet ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "%s", u->why);
     memcpy(u->logged, u->why, sizeof(u->logged));
 }
 
@@ -273,8 +273,9 @@ static void greeted(struct upstream *u)
     u->up_since = now_ms();
     u->why[0] = '\0';
     event_del(u->timer);
-    log_notice("%s to Redis %s at %s (%s)", u->logged[0] ? "connected again" : "connected",
-               u->info.version, u->address, u->info.role);
+    log_line(u->cb.quiet ? LOG_LEVEL_DEBUG : LOG_LEVEL_NOTICE, "%s to Redis %s at %s (%s)",
+             u->logged[0] ? "connected again" : "connected", u->info.version, u->address,
+             u->info.role);
     u->logged[0] = '\0';
     u->cb.on_up(u->arg);
 }
@@ -364,9 +365,32 @@ static void send_greeting(struct upstream *u)
 
 /* stream */
 
+static void settle_delivery(struct upstream *u)
+{
+    u->delivering = false;
+    reply_reader_free(u->spent);
+    u->spent = NULL;
+}
+
+static bool is_push(const struct upstream *u, const redisReply *reply)
+{
+    if (!u->cb.on_push || reply->type != REDIS_REPLY_ARRAY || reply->elements == 0)
+        return false;
+    const redisReply *kind = reply->element[0];
+    return kind->type == REDIS_REPLY_STRING && kind->len == 7 &&
+           memcmp(kind->str, "message", 7) == 0;
+}
+
 /* False: the link the reply came from is gone. */
 static bool take_reply(struct upstream *u, redisReply *reply)
 {
+    if (is_push(u, reply)) {
+        uint64_t link = u->links;
+        u->delivering = true;
+        u->cb.on_push(u->arg, reply);
+        settle_delivery(u);
+        return link == u->links;
+    }
     struct request *first = ring_first(&u->ring);
     if (!first) {
         bool said = reply->type == REDIS_REPLY_ERROR;
@@ -382,9 +406,7 @@ static bool take_reply(struct upstream *u, redisReply *reply)
         ring_pop(&u->ring);
     u->delivering = true;
     request.fn(request.arg, request.index, reply);
-    u->delivering = false;
-    reply_reader_free(u->spent);
-    u->spent = NULL;
+    settle_delivery(u);
     return link == u->links;
 }
 

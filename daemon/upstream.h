@@ -33,6 +33,11 @@ struct upstream_info { /* of the Redis behind it, valid in UP */
 struct upstream_callbacks {
     void (*on_up)(void *arg);                    /* requests may be sent from here on */
     void (*on_down)(void *arg, const char *why); /* after outstanding requests were told */
+    /* A message of a channel this connection listens to; the reply as in upstream_reply_fn. NULL:
+     * there are none. */
+    void (*on_push)(void *arg, redisReply *reply);
+    /* A second link to a Redis that another one speaks of: its log lines are level debug. */
+    bool quiet;
 };
 
 /* Called once per reply (`index` from 0) with a reply it may read until it returns; or once with
