@@ -30,6 +30,12 @@ uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+void spin(uint64_t ns)
+{
+    for (uint64_t start = now_ns(); now_ns() - start < ns;)
+        ;
+}
+
 void pin(int cpu)
 {
     cpu_set_t set;
@@ -93,12 +99,13 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"echo", echo_main},   {"call", call_main},   {"hincrby", hincrby_main},
-                    {"multi", multi_main}, {"crowd", crowd_main}, {"library", library_main}};
+    } commands[] = {{"echo", echo_main},   {"call", call_main},        {"hincrby", hincrby_main},
+                    {"multi", multi_main}, {"crowd", crowd_main},      {"library", library_main},
+                    {"lock", lock_main},   {"handover", handover_main}};
 
     for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
     }
-    die("usage: rapyer_bench echo|call|hincrby|multi|crowd|library ...");
+    die("usage: rapyer_bench echo|call|hincrby|multi|crowd|library|lock|handover ...");
 }

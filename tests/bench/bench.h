@@ -10,7 +10,8 @@
 noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 uint64_t now_ns(void);
-void pin(int cpu); /* this process, from here on; -1: leave it to the scheduler */
+void spin(uint64_t ns); /* keeps the processor busy for so long */
+void pin(int cpu);      /* this process, from here on; -1: leave it to the scheduler */
 /* Sorts. */
 uint64_t median(uint64_t *samples, size_t n);
 int connect_unix(const char *path);
@@ -38,5 +39,7 @@ int hincrby_main(int argc, char **argv);
 int library_main(int argc, char **argv);
 int multi_main(int argc, char **argv);
 int crowd_main(int argc, char **argv);
+int lock_main(int argc, char **argv);
+int handover_main(int argc, char **argv);
 
 #endif

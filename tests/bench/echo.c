@@ -21,13 +21,14 @@ static void serve(int fd, size_t request, size_t answer)
     }
 }
 
-/* echo <request bytes> <answer bytes> <rounds> */
+/* echo <request bytes> <answer bytes> <rounds> [pause ns]: median ns; pause: between the rounds */
 int echo_main(int argc, char **argv)
 {
-    if (argc != 4)
-        die("echo <request bytes> <answer bytes> <rounds>");
+    if (argc != 4 && argc != 5)
+        die("echo <request bytes> <answer bytes> <rounds> [pause ns]");
     size_t request = strtoul(argv[1], NULL, 10), answer = strtoul(argv[2], NULL, 10);
     size_t rounds = strtoul(argv[3], NULL, 10);
+    uint64_t pause = argc == 5 ? strtoul(argv[4], NULL, 10) : 0;
     int ends[2];
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
@@ -40,6 +41,7 @@ int echo_main(int argc, char **argv)
     uint64_t *samples = calloc(rounds, sizeof(*samples));
     char *buffer = calloc(1, request + answer);
     for (size_t i = 0; i < rounds; i++) {
+        spin(pause);
         uint64_t start = now_ns();
         write_all(ends[0], buffer, request);
         /* As the clients of the daemon are measured: see caller_call. */
