@@ -68,6 +68,7 @@ struct lock {
     bool closing;   /* nothing more is granted until lock_cover */
     unsigned turns; /* grants since it is wanted */
     int64_t fence;  /* of the last grant; the next one has at least 1 more */
+    uint64_t seen;  /* the methods': exec's stamp when the lease came */
     uint16_t key_len, path_len, action_len;
     char name[]; /* key NUL path NUL action NUL */
 };
