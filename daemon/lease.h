@@ -1,9 +1,9 @@
 /* lease: what makes a lock of this host one of all hosts.
  *
  *   NONE ──want──► ASKING ──granted──► HELD ──given up (wanted, idle)──► NONE
- *                    │  ▲                │
- *                 queued │               └── not renewed in time, taken, broken ──► NONE, holds
- * lost └───┘ offered by who gives it up (bus), or asked again when it must have run out
+ *                   │  ▲                └── ended, taken, broken ──► NONE, holds lost
+ *                queued │
+ *                   └───┘ offered by who gives it up, or asked again when it must have run out
  *
  * One Redis hash per lock: who has the lease, in which mode, with which fence, until when by
  * Redis' clock; beside it a sorted set of the daemons that wait. All that happens to them is one
@@ -30,7 +30,7 @@ struct leases_callbacks {
     void (*taken)(void *arg, struct lock *l);
 };
 
-/* `up` is the link that commits use as well. id: this daemon's. */
+/* `up` is the link that commits use as well. id: this daemon's. May be freed before `up` is. */
 struct leases *leases_new(struct event_base *base, const struct config *config, const char *id,
                           struct upstream *up, struct bus *bus, struct locks *locks,
                           const struct leases_callbacks *cb, void *arg);

@@ -1,0 +1,1167 @@
+/* lease: see lease.h; what happens in Redis is lease.lua.
+ *
+ *             take, try                          want ──► take (x instead of s)
+ *   NONE ────────────────► asked ──held──► HELD ─────────────────────────────────┐
+ *    ▲  ◄──────────────────┤    ▲            │ ◄──held, or queued and still s────┘
+ *    │     nobody waits    │    │ granted,   │ keep: each third of the lease
+ *    │     any more: leave │    │ moved,     │ share: only readers are here, another host
+ *    │                  queued ─┘ run out    │        wants to read
+ *    │                                       │
+ *    └──free or queued── drop ◄──wanted, idle┘      ended, taken, broken ──► NONE, holds lost
+ *
+ * At most one request per lock is in flight. Whatever happens meanwhile only changes what is known
+ * (the lock's queue, `have`, `queued`, ...) and marks the lease as `due`; decide() looks at it as
+ * it is then, once the answer is here, and says which request comes next. It is called from the
+ * loop alone, never from inside locks.c, so that it may change locks as it likes. Requests that
+ * fall due in the same turn go out together. */
+#include "daemon/lease.h"
+#include "daemon/lease_script.h"
+#include "daemon/log.h"
+#include "daemon/resp.h"
+#include "protocol/alloc.h"
+#include "protocol/cursor.h"
+#include <event2/util.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <utlist.h>
+
+#define CHUNK 100 /* locks in one request: Redis serves others in between */
+#define ID_MAX 40
+#define ELSEWHERE_MAX 8
+#define RETRY_SLACK_MS 5   /* after a lease must have run out */
+#define RETRY_JITTER_MS 8  /* several daemons wait for the same moment */
+#define DEAF_RETRY_MS 1000 /* nobody can tell us that it is free */
+
+enum op { NOTHING, TAKE, TRY, KEEP, DROP, SHARE, LEAVE, BREAK };
+
+static const char *const op_words[] = {
+    [TAKE] = "take",   [TRY] = "try",     [KEEP] = "keep",   [DROP] = "drop",
+    [SHARE] = "share", [LEAVE] = "leave", [BREAK] = "break",
+};
+
+struct lease {
+    struct lease *prev, *next;           /* of all */
+    struct lease *prev_held, *next_held; /* of those held, by `until` */
+    struct lease *prev_due, *next_due;
+    struct leases *all;
+    struct lock *lock;
+    enum op op; /* in flight */
+    bool due;
+    enum lock_mode have;     /* counts here, until `until` */
+    int64_t fence;           /* of the lease, while `have` */
+    int64_t sent, until;     /* when its last good request was sent; when it ends here */
+    int64_t tried;           /* when it was last to be renewed */
+    int64_t seen;            /* the last fence given when it was renewed: has it been used since? */
+    bool renew, unused;      /* to be renewed, given up */
+    enum lock_mode queued;   /* asked for; we are told, or ask again, when it is free */
+    bool in_queue, in_redis; /* Redis may have a place in the queue, a lease of ours */
+    enum lock_mode wanted;   /* by another host, as last heard */
+    bool heard;              /* of that while a request was in flight */
+    struct event *retry;
+    size_t nelsewhere;
+    char (*elsewhere)[ID_MAX];
+};
+
+struct task {
+    struct lease *lease; /* NULL: nobody here knows the lock */
+    enum op op;
+    enum lock_mode mode;
+};
+
+/* One request: operations on up to CHUNK locks. */
+struct call {
+    struct call *prev, *next;
+    struct leases *all; /* NULL: nobody is interested any more */
+    struct buf keys, args;
+    int64_t sent, length; /* of the leases it asks for */
+    lease_broken_fn *done;
+    void *arg;
+    unsigned count;
+    struct task tasks[CHUNK];
+};
+
+struct leases {
+    const struct config *config;
+    char id[ID_MAX];
+    struct upstream *up;
+    struct bus *bus;
+    struct locks *locks;
+    struct leases_callbacks cb;
+    void *arg;
+    struct event_base *base;
+    struct lease *leases, *held, *due;
+    struct call *calls;
+    struct call *gathering; /* filled by flush() */
+    struct event *flush, *tick;
+    char sha[41]; /* of the script, once Redis has said it on this link */
+    int64_t floor;
+    unsigned lost; /* holds were, since this was last logged */
+    char lost_why[FAULT_TEXT_MAX];
+    bool stopping;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+};
+
+static void send_call(struct leases *ls, struct call *c);
+
+/* ---- small things ---- */
+
+static int64_t lease_length(const struct leases *ls)
+{
+    return ls->config->lock_lease;
+}
+
+/* Both clocks run on; neither is steered by more than this. */
+static int64_t margin(int64_t length)
+{
+    return length / 50 + 2;
+}
+
+static void see_fence(struct leases *ls, int64_t fence)
+{
+    if (fence > ls->floor)
+        ls->floor = fence;
+}
+
+static void arm(struct event *e, int64_t ms)
+{
+    if (ms < 0)
+        ms = 0;
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    event_add(e, &tv);
+}
+
+static bool unused_here(const struct lock *l)
+{
+    return l->nholds == 0 && l->pins == 0;
+}
+
+/* decide() will look at it in this turn of the loop, or when its answer is here. */
+static void set_due(struct lease *le)
+{
+    struct leases *ls = le->all;
+    if (le->due)
+        return;
+    le->due = true;
+    DL_APPEND2(ls->due, le, prev_due, next_due);
+    event_active(ls->flush, EV_TIMEOUT, 0);
+}
+
+static void forget_elsewhere(struct lease *le)
+{
+    le->nelsewhere = 0;
+}
+
+static void add_elsewhere(struct lease *le, const char *id, size_t len)
+{
+    if (le->nelsewhere == ELSEWHERE_MAX || len == 0 || len >= ID_MAX)
+        return;
+    if (le->elsewhere == NULL)
+        le->elsewhere = alloc_zeroed(ELSEWHERE_MAX, ID_MAX);
+    char *to = le->elsewhere[le->nelsewhere++];
+    memcpy(to, id, len);
+    to[len] = '\0';
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+    struct lease *le = arg;
+    (void)fd;
+    (void)what;
+    le->queued = LOCK_NONE;
+    set_due(le);
+}
+
+static void retry_in(struct lease *le, int64_t ms)
+{
+    uint8_t jitter;
+    evutil_secure_rng_get_bytes(&jitter, sizeof(jitter));
+    if (le->retry == NULL && (le->retry = evtimer_new(le->all->base, on_retry, le)) == NULL)
+        abort();
+    if (!bus_listening(le->all->bus) && ms > DEAF_RETRY_MS)
+        ms = DEAF_RETRY_MS;
+    arm(le->retry, ms + RETRY_SLACK_MS + jitter % RETRY_JITTER_MS);
+}
+
+static void no_retry(struct lease *le)
+{
+    if (le->retry != NULL)
+        event_del(le->retry);
+}
+
+static struct lease *lease_new(struct leases *ls, struct lock *l)
+{
+    struct lease *le = alloc_zeroed(1, sizeof(*le));
+    le->all = ls;
+    le->lock = l;
+    l->lease = le;
+    DL_APPEND(ls->leases, le);
+    return le;
+}
+
+static void lease_free(struct lease *le)
+{
+    struct leases *ls = le->all;
+    DL_DELETE(ls->leases, le);
+    if (le->have != LOCK_NONE)
+        DL_DELETE2(ls->held, le, prev_held, next_held);
+    if (le->due)
+        DL_DELETE2(ls->due, le, prev_due, next_due);
+    if (le->retry != NULL)
+        event_free(le->retry);
+    free(le->elsewhere);
+    free(le);
+}
+
+/* ---- having and losing ---- */
+
+/* A request sent at `sent` was granted: it counts from then on. False: that is over already. */
+static bool extend(struct lease *le, const struct call *c)
+{
+    struct leases *ls = le->all;
+    int64_t until = c->sent + c->length - margin(c->length);
+    if (until <= lock_now())
+        return false;
+    if (le->have != LOCK_NONE)
+        DL_DELETE2(ls->held, le, prev_held, next_held);
+    DL_APPEND2(ls->held, le, prev_held, next_held);
+    le->sent = le->tried = c->sent;
+    le->until = le->lock->until = until;
+    return true;
+}
+
+/* From here on nothing is granted on it. */
+static void end_lease(struct lease *le, const struct fault *why)
+{
+    struct leases *ls = le->all;
+    if (le->have == LOCK_NONE)
+        return;
+    le->have = LOCK_NONE;
+    le->renew = le->unused = false;
+    le->wanted = LOCK_NONE;
+    DL_DELETE2(ls->held, le, prev_held, next_held);
+    see_fence(ls, le->lock->fence);
+    lock_uncover(le->lock, why);
+}
+
+static void lose(struct lease *le, const struct fault *why)
+{
+    struct leases *ls = le->all;
+    if (le->have == LOCK_NONE)
+        return;
+    if (le->lock->nholds > 0) {
+        ls->lost++;
+        memcpy(ls->lost_why, why->text, sizeof(ls->lost_why));
+    }
+    end_lease(le, why);
+    set_due(le);
+}
+
+/* One line for all that one event has cost. */
+static void log_lost(struct leases *ls)
+{
+    if (ls->lost == 1)
+        log_warning("a lock is lost: %s", ls->lost_why);
+    else if (ls->lost > 1)
+        log_warning("%u locks are lost; the last one: %s", ls->lost, ls->lost_why);
+    ls->lost = 0;
+}
+
+static void describe(const struct lock *l, char *out, size_t size)
+{
+    snprintf(out, size, "lock \"%.60s\" of %.80s%s%.80s", lock_action(l), lock_key(l),
+             l->path_len > 0 ? "." : "", lock_path(l));
+}
+
+static void lose_over(struct lease *le)
+{
+    const struct leases *ls = le->all;
+    struct fault f;
+    char name[240];
+    int64_t ago = lock_now() - le->sent;
+    describe(le->lock, name, sizeof(name));
+    if (upstream_state(ls->up) != UPSTREAM_UP)
+        fault_set(&f, FAULT_LOCK_LOST,
+                  "the lease of %s ran out: Redis could not be reached for %.1f s", name,
+                  (double)ago / 1000);
+    else
+        fault_set(&f, FAULT_LOCK_LOST,
+                  "the lease of %s ran out: it was not renewed for %.1f s, as rapyerd or Redis "
+                  "stood still or Redis refused it",
+                  name, (double)ago / 1000);
+    lose(le, &f);
+}
+
+static void lose_taken(struct lease *le, const redisReply *by)
+{
+    struct fault f;
+    char name[240];
+    describe(le->lock, name, sizeof(name));
+    if (by != NULL && by->type == REDIS_REPLY_STRING && by->len > 0)
+        fault_set(&f, FAULT_LOCK_LOST,
+                  "another daemon (%.8s) has %s by now: Redis has lost our "
+                  "lease, or it was broken",
+                  by->str, name);
+    else
+        fault_set(&f, FAULT_LOCK_LOST,
+                  "Redis has no lease of %s for us any more: it was lost or "
+                  "broken, and others may have had it since",
+                  name);
+    lose(le, &f);
+}
+
+/* ---- another host waits ---- */
+
+/* Only readers are here, nothing they or others before them wrote is on its way, and a reader
+ * elsewhere wants to join them. */
+static bool can_share(const struct lease *le)
+{
+    const struct lock *l = le->lock;
+    if (le->have != LOCK_EXCLUSIVE || le->wanted != LOCK_SHARED || l->nholds == 0 || l->pins > 0)
+        return false;
+    for (const struct hold *h = l->holds; h != NULL; h = h->next)
+        if (h->mode == LOCK_EXCLUSIVE)
+            return false;
+    for (const struct wait *w = l->waits; w != NULL; w = w->next)
+        if (w->mode == LOCK_EXCLUSIVE)
+            return false;
+    return true;
+}
+
+static void set_wanted(struct lease *le, enum lock_mode mode)
+{
+    le->wanted = mode;
+    if (le->have == LOCK_NONE)
+        return;
+    if (mode == LOCK_NONE) {
+        if (le->lock->wanted)
+            lock_unwanted(le->lock);
+    } else if (can_share(le)) {
+        set_due(le);
+    } else {
+        lock_wanted(le->lock);
+    }
+}
+
+/* ---- what comes next ---- */
+
+/* What the first of the queue needs beyond the lease. */
+static enum lock_mode need_of(const struct lease *le)
+{
+    const struct wait *first = le->lock->waits;
+    return first != NULL && first->mode > le->have ? first->mode : LOCK_NONE;
+}
+
+static bool only_tries(const struct lock *l)
+{
+    for (const struct wait *w = l->waits; w != NULL; w = w->next)
+        if (!w->try)
+            return false;
+    return true;
+}
+
+static enum lock_mode first_mode(const struct lock *l)
+{
+    return l->waits != NULL ? l->waits->mode : LOCK_NONE;
+}
+
+static bool gives_up(const struct lease *le, enum lock_mode need)
+{
+    const struct lock *l = le->lock;
+    if (le->have == LOCK_NONE || !unused_here(l))
+        return false;
+    /* Needing more than it is: it would only be in the way of others. */
+    return l->closing || need != LOCK_NONE || (le->unused && l->nwaits == 0);
+}
+
+static enum op decide_stopping(const struct lease *le)
+{
+    return le->have != LOCK_NONE || le->in_redis || le->in_queue ? DROP : NOTHING;
+}
+
+/* The next request, and the mode it is for. */
+static enum op decide(const struct lease *le, enum lock_mode *mode)
+{
+    enum lock_mode need = need_of(le);
+    *mode = LOCK_NONE;
+    if (le->all->stopping)
+        return decide_stopping(le);
+    if (gives_up(le, need)) {
+        *mode = first_mode(le->lock);
+        return DROP;
+    }
+    if (le->renew)
+        return KEEP;
+    if (can_share(le))
+        return SHARE;
+    *mode = need;
+    if (need != LOCK_NONE)
+        return le->queued == need ? NOTHING : only_tries(le->lock) ? TRY : TAKE;
+    if (le->have != LOCK_NONE)
+        return le->in_queue ? LEAVE : NOTHING;
+    return le->in_queue || le->in_redis ? DROP : NOTHING;
+}
+
+/* ---- requests ---- */
+
+static void word(struct buf *b, const void *p, size_t n)
+{
+    buf_printf(b, "$%zu\r\n", n);
+    buf_append(b, p, n);
+    buf_append(b, "\r\n", 2);
+}
+
+static void text(struct buf *b, const char *s)
+{
+    word(b, s, strlen(s));
+}
+
+static void number(struct buf *b, int64_t n)
+{
+    char digits[24];
+    word(b, digits, (size_t)snprintf(digits, sizeof(digits), "%" PRId64, n));
+}
+
+static const char *mode_word(enum lock_mode mode)
+{
+    return mode == LOCK_EXCLUSIVE ? "x" : mode == LOCK_SHARED ? "s" : "-";
+}
+
+static struct lock_name name_of(const struct lock *l)
+{
+    return (struct lock_name){.key = lock_key(l),
+                              .path = lock_path(l),
+                              .action = lock_action(l),
+                              .key_len = l->key_len,
+                              .path_len = l->path_len,
+                              .action_len = l->action_len};
+}
+
+static void redis_key(const struct leases *ls, const char *kind, const struct lock_name *n,
+                      struct buf *out)
+{
+    buf_printf(out, "%s:@%s:{", ls->config->key_prefix, kind);
+    buf_append(out, n->key, n->key_len);
+    buf_append(out, "}/", 2);
+    buf_append(out, n->path, n->path_len);
+    buf_append(out, "!", 1);
+    buf_append(out, n->action, n->action_len);
+}
+
+static void add_key(const struct leases *ls, struct call *c, const char *kind,
+                    const struct lock_name *n)
+{
+    struct buf key = BUF_INIT;
+    redis_key(ls, kind, n, &key);
+    word(&c->keys, key.data, key.len);
+    buf_free(&key);
+}
+
+static struct call *call_new(struct leases *ls)
+{
+    struct call *c = alloc_zeroed(1, sizeof(*c));
+    c->all = ls;
+    DL_APPEND(ls->calls, c);
+    return c;
+}
+
+static void call_free(struct call *c)
+{
+    if (c->all != NULL)
+        DL_DELETE(c->all->calls, c);
+    buf_free(&c->keys);
+    buf_free(&c->args);
+    free(c);
+}
+
+/* le NULL: of a lock that nobody here knows. */
+static void add_task(struct leases *ls, struct call *c, enum op op, enum lock_mode mode,
+                     const struct lock_name *name, struct lease *le)
+{
+    c->tasks[c->count++] = (struct task){.lease = le, .op = op, .mode = mode};
+    add_key(ls, c, "lock", name);
+    add_key(ls, c, "lockq", name);
+    text(&c->args, op_words[op]);
+    text(&c->args, mode_word(mode));
+    text(&c->args, mode_word(le != NULL ? le->have : LOCK_NONE));
+    number(&c->args, le != NULL && le->have != LOCK_NONE ? le->fence : 0);
+    number(&c->args, le != NULL ? le->lock->fence : 0);
+    word(&c->args, name->key, name->key_len);
+    word(&c->args, name->path, name->path_len);
+    word(&c->args, name->action, name->action_len);
+}
+
+/* What changes here as the request is sent, not when it is answered: what is given up must not be
+ * used while the request is on its way. */
+static void before_sending(struct lease *le, enum op op)
+{
+    if (op == KEEP) {
+        le->renew = false;
+        le->seen = le->lock->fence;
+        le->tried = lock_now();
+    } else if (op == DROP) {
+        struct fault f;
+        fault_set(&f, FAULT_LOCK_LOST, "rapyerd is stopping");
+        end_lease(le, &f); /* its holds are gone, unless we are stopping */
+        le->in_redis = true;
+    } else if (op == SHARE) {
+        le->have = LOCK_SHARED;
+        lock_cover(le->lock, LOCK_SHARED, 0);
+    } else {
+        le->in_redis = le->in_redis || op == TAKE || op == TRY;
+    }
+    le->in_queue = le->in_queue || op == TAKE || op == TRY || op == DROP;
+    le->heard = false;
+    le->op = op;
+}
+
+static void look_at(struct lease *le)
+{
+    struct leases *ls = le->all;
+    enum lock_mode mode;
+    enum op op = decide(le, &mode);
+    if (op == NOTHING) {
+        if (le->have == LOCK_NONE && le->lock->nwaits == 0 && unused_here(le->lock)) {
+            struct lock *l = le->lock;
+            see_fence(ls, l->fence);
+            l->lease = NULL;
+            lease_free(le);
+            if (!lock_free(l))
+                log_error("a lock that nobody has was not to be freed");
+        }
+        return;
+    }
+    struct lock_name name = name_of(le->lock);
+    if (ls->gathering == NULL)
+        ls->gathering = call_new(ls);
+    struct call *c = ls->gathering;
+    add_task(ls, c, op, mode, &name, le);
+    before_sending(le, op);
+    if (c->count == CHUNK) {
+        ls->gathering = NULL;
+        send_call(ls, c);
+    }
+}
+
+/* Redis cannot be asked: who only tries is told so. */
+static void refuse_waits(struct lease *le, bool tries_only, const struct fault *f)
+{
+    struct lock *l = le->lock;
+    uint64_t last = 0;
+    for (const struct wait *w = l->waits; w != NULL; w = w->next)
+        last = w->number > last ? w->number : last;
+    for (;;) {
+        struct wait *w = l->waits;
+        while (w != NULL && (w->mode <= le->have || w->number > last || (tries_only && !w->try)))
+            w = w->next;
+        if (w == NULL)
+            return;
+        lock_refuse(w, f);
+    }
+}
+
+static void refuse_tries(struct lease *le)
+{
+    struct fault f;
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(le->all->up));
+    refuse_waits(le, true, &f);
+}
+
+static void end_stop(struct leases *ls)
+{
+    if (!ls->stopping || ls->calls != NULL || ls->stopped == NULL)
+        return;
+    void (*stopped)(void *arg) = ls->stopped;
+    ls->stopped = NULL;
+    stopped(ls->stopped_arg);
+}
+
+static void flush(struct leases *ls)
+{
+    bool up = upstream_state(ls->up) == UPSTREAM_UP;
+    for (struct lease *le; (le = ls->due) != NULL;) {
+        DL_DELETE2(ls->due, le, prev_due, next_due);
+        le->due = false;
+        if (!up)
+            refuse_tries(le);
+        else if (le->op == NOTHING)
+            look_at(le);
+    }
+    struct call *c = ls->gathering;
+    ls->gathering = NULL;
+    if (c != NULL)
+        send_call(ls, c);
+}
+
+static void on_flush(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    flush(arg);
+    end_stop(arg);
+}
+
+/* ---- renewal, and the end ---- */
+
+static void plan_tick(struct leases *ls)
+{
+    const struct lease *first = ls->held;
+    if (first == NULL) {
+        event_del(ls->tick);
+        return;
+    }
+    int64_t now = lock_now(), length = lease_length(ls);
+    int64_t at = first->until;
+    if (upstream_state(ls->up) == UPSTREAM_UP) {
+        int64_t renewal = first->sent + length / 3, soonest = now + length / 20;
+        renewal = renewal < soonest ? soonest : renewal; /* it is on its way, or was refused */
+        at = renewal < at ? renewal : at;
+    }
+    arm(ls->tick, at - now + 1);
+}
+
+/* It was not used since it was renewed before: then it goes. */
+static void renew(struct lease *le)
+{
+    const struct lock *l = le->lock;
+    if (unused_here(l) && l->nwaits == 0 && l->fence == le->seen)
+        le->unused = true;
+    else
+        le->renew = true;
+    set_due(le);
+}
+
+static void end_those_over(struct leases *ls)
+{
+    while (ls->held != NULL && ls->held->until <= lock_now())
+        lose_over(ls->held);
+    log_lost(ls);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct leases *ls = arg;
+    (void)fd;
+    (void)what;
+    end_those_over(ls);
+    int64_t now = lock_now(), length = lease_length(ls);
+    if (upstream_state(ls->up) == UPSTREAM_UP)
+        for (struct lease *le = ls->held; le != NULL; le = le->next_held) {
+            /* Those that would soon be due go along. */
+            if (le->sent + length / 4 > now)
+                break;
+            if (le->op == NOTHING && le->tried + length / 20 <= now)
+                renew(le);
+        }
+    flush(ls);
+    plan_tick(ls);
+}
+
+/* ---- answers ---- */
+
+static const redisReply *element(const redisReply *r, size_t i)
+{
+    return r->type == REDIS_REPLY_ARRAY && i < r->elements ? r->element[i] : NULL;
+}
+
+static int64_t integer_at(const redisReply *r, size_t i)
+{
+    const redisReply *e = element(r, i);
+    return e != NULL && e->type == REDIS_REPLY_INTEGER ? e->integer : 0;
+}
+
+static const char *text_at(const redisReply *r, size_t i)
+{
+    const redisReply *e = element(r, i);
+    return e != NULL && e->type == REDIS_REPLY_STRING ? e->str : "";
+}
+
+static enum lock_mode mode_of(const char *word)
+{
+    return *word == 'x' ? LOCK_EXCLUSIVE : *word == 's' ? LOCK_SHARED : LOCK_NONE;
+}
+
+/* What is wanted comes by two ways that have no order: a message that came while the request was
+ * on its way may be newer than its answer. */
+static void answer_wanted(struct lease *le, enum lock_mode wanted)
+{
+    if (wanted != LOCK_NONE || !le->heard)
+        le->wanted = wanted;
+    set_wanted(le, le->wanted);
+}
+
+static void cover(struct lease *le, enum lock_mode mode, int64_t first)
+{
+    struct leases *ls = le->all;
+    le->have = mode;
+    le->queued = LOCK_NONE;
+    le->in_queue = false;
+    le->in_redis = true;
+    le->unused = false;
+    le->seen = le->lock->fence;
+    no_retry(le);
+    if (mode == LOCK_EXCLUSIVE)
+        forget_elsewhere(le);
+    see_fence(ls, first);
+    if (ls->cb.taken != NULL)
+        ls->cb.taken(ls->arg, le->lock);
+    lock_cover(le->lock, mode, first);
+}
+
+static void on_held(struct lease *le, enum op op, const struct call *c, const redisReply *r)
+{
+    enum lock_mode mode = mode_of(text_at(r, 1)), wanted = mode_of(text_at(r, 4));
+    int64_t fence = integer_at(r, 2), first = integer_at(r, 3);
+    bool fresh = op == TAKE || op == TRY || op == DROP;
+    le->in_redis = true;
+    if (op == SHARE) {
+        answer_wanted(le, wanted);
+        return;
+    }
+    if (!fresh && (le->have == LOCK_NONE || le->fence != fence))
+        return; /* it has ended while it was renewed: decide() gives back what Redis has */
+    if (!extend(le, c))
+        return;
+    le->fence = fence;
+    if (first > 0)
+        cover(le, mode, first);
+    answer_wanted(le, wanted);
+}
+
+static void on_queued(struct lease *le, const struct task *t, const redisReply *r)
+{
+    char where[64];
+    le->in_redis = le->have != LOCK_NONE;
+    le->in_queue = t->op != TRY;
+    forget_elsewhere(le);
+    for (size_t i = 2; i < r->elements; i++)
+        add_elsewhere(le, text_at(r, i), strlen(text_at(r, i)));
+    if (t->op != TRY) {
+        le->queued = t->mode;
+        retry_in(le, integer_at(r, 1));
+    }
+    snprintf(where, sizeof(where), "another host (daemon %.8s)",
+             le->nelsewhere > 0 ? le->elsewhere[0] : "?");
+    lock_elsewhere(le->lock, where);
+}
+
+static void on_error(struct lease *le, const struct task *t, const char *why)
+{
+    struct fault f;
+    if (t->op == KEEP || t->op == SHARE) {
+        log_debug("a lease was not renewed: %s", why);
+        return; /* it counts until it ends; it is tried again before */
+    }
+    if (t->op == DROP || t->op == LEAVE) {
+        le->in_redis = le->have != LOCK_NONE; /* it runs out by itself */
+        le->in_queue = false;
+        return;
+    }
+    fault_set(&f, FAULT_UNAVAILABLE, "Redis would not give the lock: %s", why);
+    le->queued = LOCK_NONE;
+    refuse_waits(le, false, &f);
+}
+
+static void on_task(const struct call *c, const struct task *t, const redisReply *r)
+{
+    struct lease *le = t->lease;
+    const char *what = text_at(r, 0);
+    if (le == NULL)
+        return;
+    if (r->type == REDIS_REPLY_ERROR) {
+        on_error(le, t, r->str);
+    } else if (strcmp(what, "held") == 0) {
+        on_held(le, t->op, c, r);
+    } else if (strcmp(what, "queued") == 0) {
+        on_queued(le, t, r);
+    } else if (strcmp(what, "lost") == 0) {
+        le->in_redis = false;
+        lose_taken(le, element(r, 1));
+    } else if (strcmp(what, "free") == 0) {
+        le->in_redis = le->have != LOCK_NONE;
+        le->in_queue = false;
+        le->queued = LOCK_NONE;
+    } else {
+        on_error(le, t, strcmp(what, "error") == 0 ? text_at(r, 1) : "an answer of a strange form");
+    }
+    le->op = NOTHING;
+    set_due(le);
+}
+
+/* Whether Redis has done it is not known: all is asked anew when the link is up. */
+static void on_lost_task(const struct task *t)
+{
+    struct lease *le = t->lease;
+    if (le == NULL)
+        return;
+    le->op = NOTHING;
+    le->queued = LOCK_NONE;
+    set_due(le);
+}
+
+static void answer_break(const struct call *c, const redisReply *r)
+{
+    struct fault f;
+    const redisReply *first = r != NULL ? element(r, 0) : NULL;
+    if (c->done == NULL)
+        return;
+    if (r == NULL)
+        fault_set(&f, FAULT_UNAVAILABLE, "the link to Redis was lost; the lock may be broken");
+    else if (r->type == REDIS_REPLY_ERROR)
+        fault_set(&f, FAULT_UNAVAILABLE, "Redis would not break the lock: %s", r->str);
+    else if (first == NULL || strcmp(text_at(first, 0), "broke") != 0)
+        fault_set(&f, FAULT_UNAVAILABLE, "Redis would not break the lock: %s",
+                  first != NULL ? text_at(first, 1) : "an answer of a strange form");
+    else {
+        c->done(c->arg, integer_at(first, 1), NULL);
+        return;
+    }
+    c->done(c->arg, 0, &f);
+}
+
+static void load_script(struct leases *ls);
+
+static void on_call(void *arg, unsigned index, redisReply *reply)
+{
+    struct call *c = arg;
+    struct leases *ls = c->all;
+    (void)index;
+    if (ls == NULL) {
+        call_free(c);
+        return;
+    }
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR &&
+        strncmp(reply->str, "NOSCRIPT", 8) == 0 && ls->sha[0] != '\0') {
+        ls->sha[0] = '\0';
+        load_script(ls);
+        send_call(ls, c);
+        return;
+    }
+    for (unsigned i = 0; i < c->count; i++) {
+        const redisReply *r = reply;
+        if (reply == NULL)
+            on_lost_task(&c->tasks[i]);
+        else
+            on_task(c, &c->tasks[i], (r = element(reply, i)) != NULL ? r : reply);
+    }
+    answer_break(c, reply);
+    call_free(c);
+    log_lost(ls);
+    plan_tick(ls);
+}
+
+/* ---- sending ---- */
+
+static void send_call(struct leases *ls, struct call *c)
+{
+    struct buf out = BUF_INIT;
+    c->sent = lock_now();
+    c->length = lease_length(ls);
+    unsigned nkeys = 1 + 2 * c->count, nargs = 4 + 8 * c->count;
+    buf_printf(&out, "*%u\r\n", 3 + nkeys + nargs);
+    text(&out, ls->sha[0] != '\0' ? "EVALSHA" : "EVAL");
+    if (ls->sha[0] != '\0')
+        text(&out, ls->sha);
+    else
+        word(&out, lease_script, sizeof(lease_script));
+    number(&out, nkeys);
+    struct buf key = BUF_INIT;
+    buf_printf(&key, "%s:@fence", ls->config->key_prefix);
+    word(&out, key.data, key.len);
+    buf_append(&out, c->keys.data, c->keys.len);
+    text(&out, ls->id);
+    number(&out, c->length);
+    number(&out, ls->floor);
+    buf_clear(&key);
+    bus_channel(ls->config, "", &key);
+    word(&out, key.data, key.len);
+    buf_append(&out, c->args.data, c->args.len);
+    bool sent = upstream_send(ls->up, out.data, out.len, 1, on_call, c);
+    buf_free(&key);
+    buf_free(&out);
+    if (!sent)
+        on_call(c, 0, NULL);
+}
+
+static void on_loaded(void *arg, unsigned index, redisReply *reply)
+{
+    struct call *c = arg;
+    (void)index;
+    /* Refused: then its text is sent each time. */
+    if (c->all != NULL && reply != NULL && reply->type == REDIS_REPLY_STRING &&
+        reply->len == sizeof(c->all->sha) - 1)
+        memcpy(c->all->sha, reply->str, sizeof(c->all->sha));
+    struct leases *ls = c->all;
+    call_free(c);
+    if (ls != NULL)
+        end_stop(ls);
+}
+
+static void load_script(struct leases *ls)
+{
+    struct buf out = BUF_INIT;
+    struct call *c = call_new(ls);
+    const char *argv[] = {"SCRIPT", "LOAD", lease_script};
+    size_t len[] = {6, 4, sizeof(lease_script)};
+    resp_command(&out, 3, argv, len);
+    if (!upstream_send(ls->up, out.data, out.len, 1, on_loaded, c))
+        call_free(c);
+    buf_free(&out);
+}
+
+/* ---- messages ---- */
+
+struct message {
+    char what[16];
+    struct lock_name name;
+    struct cursor rest;
+};
+
+static int read_message(const void *payload, size_t len, struct message *m)
+{
+    uint32_t n;
+    const char *what;
+    size_t what_len;
+    m->rest = cursor_of(payload, len);
+    if (cursor_array(&m->rest, &n) < 0 || n < 4 || cursor_str(&m->rest, &what, &what_len) < 0 ||
+        what_len >= sizeof(m->what) || cursor_str(&m->rest, &m->name.key, &m->name.key_len) < 0 ||
+        cursor_str(&m->rest, &m->name.path, &m->name.path_len) < 0 ||
+        cursor_str(&m->rest, &m->name.action, &m->name.action_len) < 0)
+        return -1;
+    memcpy(m->what, what, what_len);
+    m->what[what_len] = '\0';
+    return 0;
+}
+
+static struct lease *find(struct leases *ls, const struct lock_name *name)
+{
+    struct lock *l = locks_find(ls->locks, name);
+    return l != NULL ? l->lease : NULL;
+}
+
+/* An offer. It counts only once it was taken: asking for it again does that. */
+static void on_granted(struct leases *ls, struct message *m)
+{
+    struct lease *le = find(ls, &m->name);
+    if (le != NULL) {
+        le->in_redis = true;
+        le->queued = LOCK_NONE;
+        set_due(le);
+    } else if (upstream_state(ls->up) == UPSTREAM_UP) {
+        struct call *c = call_new(ls);
+        add_task(ls, c, DROP, LOCK_NONE, &m->name, NULL);
+        send_call(ls, c);
+    }
+}
+
+static void on_wanted(struct leases *ls, struct message *m)
+{
+    struct lease *le = find(ls, &m->name);
+    const char *mode;
+    size_t len;
+    if (le == NULL || cursor_str(&m->rest, &mode, &len) < 0 || len != 1)
+        return;
+    le->heard = true; /* an answer that is on its way may not know it yet */
+    set_wanted(le, *mode == 'x' ? LOCK_EXCLUSIVE : LOCK_SHARED);
+}
+
+static void on_broken(struct leases *ls, struct message *m)
+{
+    struct lease *le = find(ls, &m->name);
+    struct fault f;
+    int64_t fence;
+    char name[240];
+    if (le == NULL || le->have == LOCK_NONE || cursor_int(&m->rest, &fence) < 0 ||
+        fence != le->fence)
+        return;
+    le->in_redis = false;
+    describe(le->lock, name, sizeof(name));
+    fault_set(&f, FAULT_LOCK_LOST, "%s was broken by lock.break on another host", name);
+    lose(le, &f);
+    log_lost(ls);
+}
+
+static void on_moved(struct leases *ls, struct message *m)
+{
+    struct lease *le = find(ls, &m->name);
+    int64_t ms;
+    const char *id;
+    size_t len;
+    if (le == NULL || le->queued == LOCK_NONE || cursor_int(&m->rest, &ms) < 0)
+        return;
+    forget_elsewhere(le);
+    while (cursor_str(&m->rest, &id, &len) == 0)
+        add_elsewhere(le, id, len);
+    retry_in(le, ms);
+}
+
+bool leases_message(struct leases *ls, const void *payload, size_t len)
+{
+    static const struct {
+        const char *what;
+        void (*fn)(struct leases *ls, struct message *m);
+    } table[] = {
+        {"granted", on_granted}, {"wanted", on_wanted}, {"broken", on_broken}, {"moved", on_moved}};
+    struct message m;
+    if (ls->stopping || read_message(payload, len, &m) < 0)
+        return false;
+    for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
+        if (strcmp(m.what, table[i].what) == 0) {
+            table[i].fn(ls, &m);
+            return true;
+        }
+    return false;
+}
+
+/* ---- what others say ---- */
+
+void leases_want(struct leases *ls, struct lock *l, enum lock_mode mode)
+{
+    (void)mode; /* the queue's head says it, at the moment it is asked for */
+    set_due(l->lease != NULL ? l->lease : lease_new(ls, l));
+}
+
+void leases_eased(struct leases *ls, struct lock *l)
+{
+    set_due(l->lease != NULL ? l->lease : lease_new(ls, l));
+}
+
+void leases_link_up(struct leases *ls)
+{
+    struct lease *le;
+    ls->sha[0] = '\0';
+    end_those_over(ls);
+    DL_FOREACH (ls->leases, le) {
+        le->queued = LOCK_NONE;
+        le->renew = le->have != LOCK_NONE;
+        set_due(le);
+    }
+    flush(ls);
+    load_script(ls);
+    plan_tick(ls);
+}
+
+void leases_link_down(struct leases *ls)
+{
+    struct lease *le;
+    DL_FOREACH (ls->leases, le)
+        set_due(le); /* for those who only try */
+    plan_tick(ls);
+}
+
+void leases_listening(struct leases *ls)
+{
+    struct lease *le;
+    DL_FOREACH (ls->leases, le)
+        if (le->queued != LOCK_NONE) {
+            le->queued = LOCK_NONE;
+            set_due(le);
+        }
+}
+
+void leases_refused(struct leases *ls, struct lock *l, int64_t fence)
+{
+    struct lease *le = l->lease;
+    if (le == NULL || le->have == LOCK_NONE || le->fence != fence)
+        return;
+    lose_taken(le, NULL);
+    log_lost(ls);
+}
+
+void leases_break(struct leases *ls, const struct lock_name *name, lease_broken_fn *done, void *arg)
+{
+    struct fault f;
+    if (upstream_state(ls->up) != UPSTREAM_UP) {
+        fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(ls->up));
+        done(arg, 0, &f);
+        return;
+    }
+    struct call *c = call_new(ls);
+    c->done = done;
+    c->arg = arg;
+    add_task(ls, c, BREAK, LOCK_NONE, name, NULL);
+    send_call(ls, c);
+}
+
+void leases_stop(struct leases *ls, void (*done)(void *arg), void *arg)
+{
+    struct lease *le;
+    ls->stopping = true;
+    ls->stopped = done;
+    ls->stopped_arg = arg;
+    event_del(ls->tick);
+    DL_FOREACH (ls->leases, le) {
+        no_retry(le);
+        set_due(le);
+    }
+    flush(ls);
+    end_stop(ls);
+}
+
+/* ---- what others ask ---- */
+
+void lease_redis_key(const struct leases *ls, const struct lock *l, struct buf *key)
+{
+    struct lock_name name = name_of(l);
+    redis_key(ls, "lock", &name, key);
+}
+
+int64_t lease_fence(const struct lock *l)
+{
+    const struct lease *le = l->lease;
+    return le != NULL && le->have != LOCK_NONE ? le->fence : 0;
+}
+
+int64_t lease_left(const struct lock *l)
+{
+    const struct lease *le = l->lease;
+    return le != NULL && le->have != LOCK_NONE ? le->until - lock_now() : 0;
+}
+
+const char *lease_elsewhere_at(const struct lock *l, size_t i)
+{
+    const struct lease *le = l->lease;
+    return le != NULL && i < le->nelsewhere ? le->elsewhere[i] : NULL;
+}
+
+const char *lease_elsewhere(const struct lock *l)
+{
+    const char *id = lease_elsewhere_at(l, 0);
+    return id != NULL ? id : "";
+}
+
+/* ---- the whole ---- */
+
+struct leases *leases_new(struct event_base *base, const struct config *config, const char *id,
+                          struct upstream *up, struct bus *bus, struct locks *locks,
+                          const struct leases_callbacks *cb, void *arg)
+{
+    struct leases *ls = alloc_zeroed(1, sizeof(*ls));
+    ls->config = config;
+    snprintf(ls->id, sizeof(ls->id), "%s", id);
+    ls->up = up;
+    ls->bus = bus;
+    ls->locks = locks;
+    ls->cb = *cb;
+    ls->arg = arg;
+    ls->base = base;
+    ls->flush = evtimer_new(base, on_flush, ls);
+    ls->tick = evtimer_new(base, on_tick, ls);
+    if (ls->flush == NULL || ls->tick == NULL)
+        abort();
+    return ls;
+}
+
+void leases_free(struct leases *ls)
+{
+    struct call *c;
+    if (ls == NULL)
+        return;
+    DL_FOREACH (ls->calls, c)
+        c->all = NULL; /* freed when the link tells it */
+    while (ls->leases != NULL)
+        lease_free(ls->leases);
+    event_free(ls->flush);
+    event_free(ls->tick);
+    free(ls);
+}
