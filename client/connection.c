@@ -63,6 +63,7 @@ static int try_connect(rapyer *db, struct fault *f)
     }
     buffers_clear(db);
     db->fd = fd;
+    db->connection++;
     db->forks = db_forks();
     db->was_connected = true;
     return 0;
@@ -133,6 +134,11 @@ int connection_open(rapyer *db, int wait_ms)
     return introduce(db);
 }
 
+bool connection_is(const rapyer *db, uint64_t number)
+{
+    return db->fd >= 0 && db->connection == number && db->forks == db_forks();
+}
+
 void connection_lose(rapyer *db, const struct fault *why)
 {
     uint64_t sent = db->out_sent;
@@ -155,16 +161,15 @@ static int lost(rapyer *db, const char *what)
     return -1;
 }
 
-static int write_some(rapyer *db)
+/* What the socket takes; 0, or an errno. */
+static int send_some(rapyer *db)
 {
     while (db->out_at < db->out.len) {
         ssize_t n = send(db->fd, db->out.data + db->out_at, db->out.len - db->out_at, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return 0;
         if (n < 0)
-            return lost(db, strerror(errno));
+            return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : errno;
         db->out_at += (size_t)n;
         db->out_sent += (uint64_t)n;
     }
@@ -172,6 +177,18 @@ static int write_some(rapyer *db)
     buf_clear(&db->out);
     buf_shrink(&db->out, KEEP_SIZE);
     return 0;
+}
+
+static int write_some(rapyer *db)
+{
+    int error = send_some(db);
+    return error ? lost(db, strerror(error)) : 0;
+}
+
+void connection_push(rapyer *db)
+{
+    if (connection_is(db, db->connection))
+        send_some(db);
 }
 
 /* ---- read ---- */
@@ -326,15 +343,16 @@ short rapyer_events(const rapyer *db)
 
 int rapyer_timeout_ms(const rapyer *db)
 {
-    if (!db || !db->oldest)
+    const struct request *first = db ? slots_due(db) : NULL;
+    if (!first || first->deadline == INT64_MAX)
         return -1;
-    int64_t left = db->oldest->deadline - clock_ms();
+    int64_t left = first->deadline - clock_ms();
     return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
 size_t rapyer_pending(const rapyer *db)
 {
-    return db ? db->npending + db->nready : 0;
+    return db ? db->npending - db->nheirs + db->nready : 0;
 }
 
 rapyer *rapyer_connect(const char *socket)

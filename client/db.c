@@ -148,6 +148,13 @@ int db_no_memory(rapyer *db)
     return -1;
 }
 
+void db_fault(const rapyer *db, struct fault *f)
+{
+    const char *text = strchr(db->message, ':');
+    f->code = (enum fault_code)db->code;
+    snprintf(f->text, sizeof f->text, "%s", text ? text + 2 : "");
+}
+
 rapyer_error rapyer_errcode(const rapyer *db)
 {
     return db ? db->code : RAPYER_NO_MEMORY;

@@ -41,10 +41,11 @@ struct slot {
 struct rapyer {
     unsigned refs; /* the caller's one, and one for each home */
     char *socket;
-    int fd;             /* -1: not connected */
-    unsigned forks;     /* db_forks() when fd was opened; another number after a fork */
-    bool closed;        /* by rapyer_close */
-    bool was_connected; /* then a daemon that is gone is waited for a little */
+    int fd;              /* -1: not connected */
+    uint64_t connection; /* the number of the one that is or was open, from 1 */
+    unsigned forks;      /* db_forks() when fd was opened; another number after a fork */
+    bool closed;         /* by rapyer_close */
+    bool was_connected;  /* then a daemon that is gone is waited for a little */
     int timeout_ms;
     size_t max_answer;
 
@@ -64,9 +65,11 @@ struct rapyer {
 
     struct slot *slots; /* requests without an answer, by the low bits of their id */
     uint32_t nslots, first_free;
-    struct request *oldest; /* the same, in order */
-    uint64_t numbers;       /* how many there ever were */
+    struct request *oldest;  /* the same, in order, */
+    struct request *patient; /* and those that wait for locks, by their deadlines */
+    uint64_t numbers;        /* how many there ever were */
     size_t npending;
+    size_t nheirs;         /* of those, kept for a late answer alone */
     unsigned depth;        /* callbacks being run */
     struct request *ready; /* settled inside a callback: told when that is over, so that they */
     size_t nready;         /* do not pile up on the stack */
@@ -85,6 +88,8 @@ int db_fail(rapyer *db, const struct fault *f);
 int db_failf(rapyer *db, enum fault_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 int db_no_memory(rapyer *db);
+/* The latest error, for a caller that looks into it. */
+void db_fault(const rapyer *db, struct fault *f);
 
 /* The declaration of this name, or NULL. */
 const struct declaration *db_declaration(const rapyer *db, const char *name, size_t len);

@@ -125,7 +125,8 @@ static int gather_save(rapyer_doc *draft, char *key)
 {
     struct buf params = BUF_INIT;
     pack_draft(draft->home, key, &params);
-    int rc = pipeline_add(draft->pipeline, "doc.save", 2, &params, draft->home, true, NULL, NULL);
+    int rc = pipeline_add(draft->pipeline, "doc.save", 2, &params, draft->home, true, draft->lock,
+                          NULL, NULL);
     buf_free(&params);
     free(key);
     return rc;
@@ -218,14 +219,14 @@ static const char *need_key(rapyer_doc *at)
     return NULL;
 }
 
-static rapyer_value *with_key(rapyer_doc *at, const char *method)
+static rapyer_value *with_key(rapyer_doc *at, const char *method, bool writes)
 {
     struct buf params = BUF_INIT;
     const char *key = need_key(at);
     if (!key)
         return NULL;
     pack_cstr(&params, key);
-    rapyer_value *v = request_wait(at->home->db, method, 1, &params);
+    rapyer_value *v = hold_request(at->lock, at->home->db, method, writes, 1, &params);
     buf_free(&params);
     return v;
 }
@@ -257,7 +258,7 @@ rapyer_value *rapyer_fetch(rapyer_doc *at)
     if (handle_is_whole(at))
         return read_draft(at->home);
     if (at->home->state == HOME_LIVE && !at->path[0])
-        return with_key(at, "doc.get");
+        return with_key(at, "doc.get", false);
     return rapyer_load(at, "");
 }
 
@@ -268,7 +269,8 @@ static int gather_delete(rapyer_doc *doc)
     if (!key)
         return pipeline_spoil(doc->pipeline, "doc.delete");
     pack_cstr(&params, key);
-    int rc = pipeline_add(doc->pipeline, "doc.delete", 1, &params, doc->home, false, NULL, NULL);
+    int rc = pipeline_add(doc->pipeline, "doc.delete", 1, &params, doc->home, false, doc->lock,
+                          NULL, NULL);
     buf_free(&params);
     return rc;
 }
@@ -283,7 +285,7 @@ rapyer_value *rapyer_fetch_version(rapyer_doc *doc)
     pack_map(&params, 1);
     pack_cstr(&params, "version");
     pack_bool(&params, true);
-    rapyer_value *v = request_wait(doc->home->db, "doc.get", 2, &params);
+    rapyer_value *v = hold_request(doc->lock, doc->home->db, "doc.get", false, 2, &params);
     buf_free(&params);
     return v;
 }
@@ -292,19 +294,19 @@ int rapyer_delete(rapyer_doc *doc)
 {
     if (doc && doc->pipeline)
         return gather_delete(doc);
-    return (int)number_of(with_key(doc, "doc.delete"));
+    return (int)number_of(with_key(doc, "doc.delete", true));
 }
 
 int rapyer_exists(rapyer_doc *doc)
 {
     if (doc && rapyer_is_draft(doc))
         return 0;
-    return (int)number_of(with_key(doc, "doc.exists"));
+    return (int)number_of(with_key(doc, "doc.exists", false));
 }
 
 int64_t rapyer_ttl(rapyer_doc *doc)
 {
-    rapyer_value *v = with_key(doc, "doc.ttl");
+    rapyer_value *v = with_key(doc, "doc.ttl", false);
     if (!v)
         return -1;
     int64_t left = number_of(v);
@@ -319,7 +321,7 @@ int rapyer_set_ttl(rapyer_doc *doc, int64_t seconds)
         return -1;
     pack_cstr(&params, key);
     pack_int(&params, seconds);
-    rapyer_value *v = request_wait(doc->home->db, "doc.ttl", 2, &params);
+    rapyer_value *v = hold_request(doc->lock, doc->home->db, "doc.ttl", true, 2, &params);
     buf_free(&params);
     return done(v);
 }
@@ -333,7 +335,8 @@ rapyer_doc *rapyer_duplicate(rapyer_doc *doc, const char *pk)
     pack_cstr(&params, key);
     if (pk)
         pack_cstr(&params, pk);
-    rapyer_value *v = request_wait(doc->home->db, "doc.duplicate", pk ? 2 : 1, &params);
+    rapyer_value *v =
+        hold_request(doc->lock, doc->home->db, "doc.duplicate", true, pk ? 2 : 1, &params);
     buf_free(&params);
     rapyer_doc *copy = v ? rapyer_open(doc->home->db, rapyer_str(v, "key", NULL)) : NULL;
     rapyer_value_free(v);

@@ -97,6 +97,7 @@ void rapyer_free(rapyer_doc *at)
     if (!at)
         return;
     pipeline_leave(at->pipeline, &at->savepoint);
+    hold_unref(at->lock);
     home_unref(at->home);
     free(at->path);
     free(at->shown);
@@ -216,9 +217,10 @@ rapyer_doc *rapyer_at(rapyer_doc *at, const char *path_fmt, ...)
         db_no_memory(at->home->db);
     else
         inside = handle_new(home_ref(at->home), (const char *)path.data);
-    if (inside)
+    if (inside) {
         inside->pipeline = pipeline_ref(at->pipeline);
-    else if (at->pipeline)
+        inside->lock = hold_ref(at->lock);
+    } else if (at->pipeline)
         pipeline_spoil(at->pipeline, "rapyer_at");
     buf_free(&path);
     return inside;

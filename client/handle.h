@@ -10,7 +10,7 @@
 #ifndef RAPYER_CLIENT_HANDLE_H
 #define RAPYER_CLIENT_HANDLE_H
 
-#include "client/db.h"
+#include "client/hold.h"
 #include "client/savepoint.h"
 #include "protocol/tree.h"
 
@@ -35,6 +35,7 @@ struct rapyer_doc {
     char *shown;               /* what rapyer_path gave last */
     struct pipeline *pipeline; /* a reference: where operations are gathered; NULL: done at once */
     struct savepoint savepoint;
+    struct hold *lock; /* a reference: what is done through it is done under this; or NULL */
 };
 
 /* Where an operation goes: a home that is DRAFT or LIVE, and the whole path in it. */

@@ -15,8 +15,10 @@ void operation_begin(struct operation *o, rapyer_doc *at, enum op_kind kind, con
     *o = (struct operation){.kind = kind};
     o->pipeline = at ? at->pipeline : NULL;
     o->failed = handle_target(at, path, &o->target);
-    if (o->failed == 0)
+    if (o->failed == 0) {
         o->db = at->home->db;
+        o->lock = hold_ref(at->lock);
+    }
 }
 
 static struct embedding embedding_of(struct operation *o)
@@ -124,7 +126,8 @@ static int run_remote(struct operation *o, rapyer_value **out)
     struct buf params = BUF_INIT;
     pack_params(o, &params);
     moves_hold(&o->moves, true);
-    rapyer_value *v = request_wait(o->db, op_infos[o->kind].name, 2 + o->nargs, &params);
+    rapyer_value *v = hold_request(o->lock, o->db, op_infos[o->kind].name, op_infos[o->kind].writes,
+                                   2 + o->nargs, &params);
     moves_hold(&o->moves, false);
     buf_free(&params);
     if (!v)
@@ -142,7 +145,7 @@ static int gather(struct operation *o, rapyer_value **out)
     struct buf params = BUF_INIT;
     pack_params(o, &params);
     int rc = pipeline_add(o->pipeline, op_infos[o->kind].name, 2 + o->nargs, &params,
-                          o->target.home, false, &o->moves, out);
+                          o->target.home, false, o->lock, &o->moves, out);
     buf_free(&params);
     return rc;
 }
@@ -152,6 +155,7 @@ static void operation_free(struct operation *o)
     moves_free(&o->moves);
     buf_free(&o->args);
     target_free(&o->target);
+    hold_unref(o->lock);
 }
 
 int operation_end(struct operation *o, rapyer_value **out)
@@ -178,7 +182,23 @@ int operation_end(struct operation *o, rapyer_value **out)
 struct flight {
     struct moves moves;
     struct home *to;
+    struct hold *lock; /* a reference, or NULL */
+    bool wrapped;      /* in a pipeline of one */
 };
+
+/* The error, as of the operation alone. */
+static void refused(rapyer *db, struct flight *flight, const struct fault *f)
+{
+    if (!f) {
+        db_no_memory(db);
+        return;
+    }
+    struct fault own = *f;
+    hold_failed(flight->lock, f);
+    if (flight->wrapped)
+        hold_unwrap_fault(&own);
+    db_fail(db, &own);
+}
 
 static void land(rapyer *db, struct request *rq, enum outcome how, rapyer_value **result,
                  const struct fault *f)
@@ -189,17 +209,36 @@ static void land(rapyer *db, struct request *rq, enum outcome how, rapyer_value 
     if (*result)
         moves_done(&flight->moves, flight->to);
     else
-        db_fail(db, f);
+        refused(db, flight, f);
+    if (flight->wrapped)
+        hold_unwrap(*result);
     if (rq->cb)
         rq->cb(db, *result, rq->user);
     moves_free(&flight->moves);
+    hold_unref(flight->lock);
     home_unref(flight->to);
     free(flight);
 }
 
+/* Queues rq, which it takes; under the lock if there is one. */
+static int send_operation(struct operation *o, struct request *rq, bool wrapped)
+{
+    struct buf params = BUF_INIT, packed = BUF_INIT;
+    const char *method = op_infos[o->kind].name;
+    pack_params(o, &params);
+    if (wrapped)
+        hold_wrap(o->lock, method, 2 + o->nargs, &params, &packed);
+    int rc = request_send(o->db, rq, wrapped ? "pipeline" : method, wrapped ? 2 : 2 + o->nargs,
+                          wrapped ? &packed : &params);
+    buf_free(&params);
+    buf_free(&packed);
+    return rc;
+}
+
 static int send_remote(struct operation *o, rapyer_callback *cb, void *user)
 {
-    struct buf params = BUF_INIT;
+    if (hold_check(o->lock) < 0)
+        return -1;
     struct flight *flight = calloc(1, sizeof *flight);
     struct request *rq = calloc(1, sizeof *rq);
     if (!flight || !rq) {
@@ -207,12 +246,16 @@ static int send_remote(struct operation *o, rapyer_callback *cb, void *user)
         free(rq);
         return db_no_memory(o->db);
     }
-    *flight = (struct flight){o->moves, home_ref(o->target.home)};
+    *flight = (struct flight){
+        .moves = o->moves,
+        .to = home_ref(o->target.home),
+        .lock = hold_ref(o->lock),
+        .wrapped = hold_wraps(o->lock, op_infos[o->kind].name, op_infos[o->kind].writes)};
     *rq = (struct request){.done = land, .cb = cb, .user = user, .arg = flight};
-    pack_params(o, &params);
-    int rc = request_send(o->db, rq, op_infos[o->kind].name, 2 + o->nargs, &params);
-    buf_free(&params);
-    if (rc < 0) {
+    if (o->lock)
+        rq->terms.connection = o->lock->connection;
+    if (send_operation(o, rq, flight->wrapped) < 0) {
+        hold_unref(flight->lock);
         home_unref(flight->to);
         free(flight);
         return -1;

@@ -10,6 +10,7 @@ struct operation {
     rapyer *db; /* NULL: begin failed */
     enum op_kind kind;
     struct pipeline *pipeline; /* NULL: done at once */
+    struct hold *lock;         /* a reference, or NULL */
     struct target target;
     struct buf args; /* behind [key, path] */
     uint32_t nargs;

@@ -10,6 +10,7 @@ struct gathered {
     size_t start; /* in ops */
     struct home *home;
     bool saves;
+    struct hold *lock; /* a reference, or NULL */
     struct moves moves;
 };
 
@@ -17,12 +18,16 @@ struct gathered {
 struct batch {
     struct gathered *all;
     size_t n;
+    struct hold **locks; /* references: under which it is done; each token once */
+    size_t nlocks;
+    bool unlocks; /* and which it releases */
 };
 
 struct pipeline {
     unsigned refs;
     rapyer *db;
-    bool over; /* the handle that began it is gone */
+    bool over;         /* the handle that began it is gone */
+    struct hold *lock; /* a reference: the one it was begun under, or NULL */
     struct buf ops;
     struct batch batch;
     size_t cap;
@@ -58,9 +63,26 @@ static void settle(struct batch *b, bool done)
             moves_done(&g->moves, g->home);
         else
             moves_free(&g->moves);
+        hold_unref(g->lock);
         home_unref(g->home);
     }
     b->n = 0;
+}
+
+/* The end of a batch that was to be sent. f: NULL when it was done. */
+static void finish(struct batch *b, const struct fault *f)
+{
+    for (size_t i = 0; i < b->nlocks; i++) {
+        if (b->unlocks)
+            hold_settle(b->locks[i], f, b->nlocks == 1);
+        else if (f && b->nlocks == 1)
+            hold_failed(b->locks[i], f);
+    }
+    settle(b, f == NULL);
+    for (size_t i = 0; i < b->nlocks; i++)
+        hold_unref(b->locks[i]);
+    free(b->locks);
+    free(b->all);
 }
 
 static const struct savepoint beginning;
@@ -77,7 +99,7 @@ static void cut_back(struct pipeline *p, const struct savepoint *to)
 {
     struct savepoint *s;
     if (to->n < p->batch.n) {
-        struct batch tail = {p->batch.all + to->n, p->batch.n - to->n};
+        struct batch tail = {.all = p->batch.all + to->n, .n = p->batch.n - to->n};
         p->ops.len = tail.all[0].start;
         settle(&tail, false);
         p->batch.n = to->n;
@@ -101,6 +123,7 @@ void pipeline_unref(struct pipeline *p)
     buf_free(&p->versions);
     free(p->batch.all);
     rapyer_value_free(p->results);
+    hold_unref(p->lock);
     db_unref(p->db);
     free(p);
 }
@@ -166,7 +189,8 @@ static rapyer_value *null_value(void)
 }
 
 int pipeline_add(struct pipeline *p, const char *method, uint32_t nparams, const struct buf *params,
-                 struct home *home, bool saves, struct moves *moves, rapyer_value **out)
+                 struct home *home, bool saves, struct hold *lock, struct moves *moves,
+                 rapyer_value **out)
 {
     struct gathered *g = next_place(p);
     size_t start = p->ops.len;
@@ -184,7 +208,8 @@ int pipeline_add(struct pipeline *p, const char *method, uint32_t nparams, const
         db_no_memory(p->db);
         return pipeline_spoil(p, method);
     }
-    *g = (struct gathered){.start = start, .home = home_ref(home), .saves = saves};
+    *g = (struct gathered){
+        .start = start, .home = home_ref(home), .saves = saves, .lock = hold_ref(lock)};
     if (moves) {
         g->moves = *moves;
         *moves = (struct moves){0};
@@ -197,13 +222,15 @@ int pipeline_add(struct pipeline *p, const char *method, uint32_t nparams, const
 
 /* ---- handles ---- */
 
-static rapyer_doc *gathering_handle(rapyer_doc *at, struct pipeline *p)
+static rapyer_doc *gathering_handle(rapyer_doc *at, struct pipeline *p, struct hold *lock)
 {
     rapyer_doc *handle = handle_new(home_ref(at->home), at->path);
-    if (handle)
-        handle->pipeline = p;
-    else
+    if (!handle) {
         pipeline_unref(p);
+        return NULL;
+    }
+    handle->pipeline = p;
+    handle->lock = hold_ref(lock);
     return handle;
 }
 
@@ -212,7 +239,9 @@ rapyer_doc *rapyer_begin(rapyer_doc *at)
     struct pipeline *p = NULL;
     if (at)
         p = at->pipeline ? pipeline_ref(at->pipeline) : pipeline_new(at->home->db);
-    rapyer_doc *handle = p ? gathering_handle(at, p) : NULL;
+    if (p && !at->pipeline)
+        p->lock = hold_ref(at->lock);
+    rapyer_doc *handle = p ? gathering_handle(at, p, at->lock) : NULL;
     if (!handle)
         return NULL;
     handle->savepoint = (struct savepoint){.begins = true, .inner = at->pipeline != NULL};
@@ -231,7 +260,7 @@ rapyer_doc *rapyer_join(rapyer_doc *at, rapyer_doc *doc)
                               : "rapyer_join takes the handle that rapyer_begin gave first");
         return NULL;
     }
-    return gathering_handle(doc, pipeline_ref(at->pipeline));
+    return gathering_handle(doc, pipeline_ref(at->pipeline), doc->lock ? doc->lock : at->lock);
 }
 
 /* NULL with an error when it is not a handle of rapyer_begin. */
@@ -284,25 +313,93 @@ int rapyer_if_version(rapyer_doc *at, int64_t version)
 
 /* ---- commit ---- */
 
-/* Packs the request, and takes what it is about off the pipeline. */
-static uint32_t take(struct pipeline *p, struct buf *params, struct batch *b)
+static int add_lock(struct batch *b, struct hold *lock)
 {
-    uint32_t nparams = 1;
-    pack_array(params, (uint32_t)p->batch.n);
+    for (size_t i = b->nlocks; lock && i > 0; i--) {
+        if (b->locks[i - 1]->token == lock->token &&
+            b->locks[i - 1]->connection == lock->connection)
+            return 0;
+    }
+    if (!lock)
+        return 0;
+    struct hold **more = reallocarray(b->locks, b->nlocks + 1, sizeof *more);
+    if (!more)
+        return db_no_memory(lock->db);
+    b->locks = more;
+    b->locks[b->nlocks++] = hold_ref(lock);
+    return 0;
+}
+
+/* The locks that the pipeline and its operations are under, each of which must be held. */
+static int add_locks(struct batch *b, struct hold *first)
+{
+    int rc = add_lock(b, first);
+    for (size_t i = 0; rc == 0 && i < b->n; i++)
+        rc = add_lock(b, b->all[i].lock);
+    for (size_t i = 0; rc == 0 && i < b->nlocks; i++)
+        rc = hold_check(b->locks[i]);
+    for (size_t i = 0; rc == 0 && b->unlocks && i < b->nlocks; i++)
+        b->locks[i]->state = HOLD_RELEASING;
+    if (rc < 0)
+        b->unlocks = false;
+    return rc;
+}
+
+static void pack_tokens(const struct batch *b, struct buf *params)
+{
+    pack_array(params, (uint32_t)b->nlocks);
+    for (size_t i = 0; i < b->nlocks; i++)
+        pack_int(params, b->locks[i]->token);
+}
+
+/* pipeline [ops, {if_version?, lock?}?], or lock.release [tokens, ops, {if_version?}?] */
+static uint32_t pack_commit(const struct pipeline *p, const struct batch *b, struct buf *params)
+{
+    bool guarded = b->nlocks && !b->unlocks;
+    uint32_t options = (p->nversions > 0) + guarded;
+    if (b->unlocks)
+        pack_tokens(b, params);
+    pack_array(params, (uint32_t)b->n);
     buf_append(params, p->ops.data, p->ops.len);
+    if (options)
+        pack_map(params, options);
     if (p->nversions) {
-        nparams = 2;
-        pack_map(params, 1);
         pack_cstr(params, "if_version");
         pack_map(params, p->nversions);
         buf_append(params, p->versions.data, p->versions.len);
     }
+    if (guarded) {
+        pack_cstr(params, "lock");
+        pack_tokens(b, params);
+    }
+    return 1u + b->unlocks + (options > 0);
+}
+
+/* Packs the request, and takes what it is about off the pipeline. -1: it cannot be sent; finish
+ * the batch in any case. */
+static int take(struct pipeline *p, bool unlock, struct buf *params, uint32_t *nparams,
+                struct batch *b)
+{
     *b = p->batch;
+    b->unlocks = unlock;
+    int rc = add_locks(b, p->lock);
+    if (rc == 0)
+        *nparams = pack_commit(p, b, params);
     p->batch = (struct batch){0};
     p->cap = 0;
     buf_clear(&p->ops);
     cut_back(p, &beginning);
-    return nparams;
+    return rc;
+}
+
+static struct terms terms_of(const struct batch *b)
+{
+    return (struct terms){.connection = b->nlocks ? b->locks[0]->connection : 0};
+}
+
+static const char *method_of(const struct batch *b)
+{
+    return b->unlocks ? "lock.release" : "pipeline";
 }
 
 static int refuse_spoiled(struct pipeline *p)
@@ -314,12 +411,24 @@ static int refuse_spoiled(struct pipeline *p)
     return -1;
 }
 
+/* What an unlock cannot be done with. */
+static int refuse_unlock(const rapyer_doc *at, const struct pipeline *p)
+{
+    if (at->savepoint.inner)
+        return db_failf(p->db, FAULT_BAD_VALUE,
+                        "an inner block cannot be unlocked: rapyer_commit it, and unlock the "
+                        "handle that began the pipeline");
+    if (!p->lock)
+        return db_failf(p->db, FAULT_BAD_VALUE, "the pipeline was not begun under a lock");
+    return 0;
+}
+
 /* 1: the commit is over, with 0 or -1 in *rc; 0: there is something to send. */
-static int settled_here(rapyer_doc *at, int *rc)
+static int settled_here(rapyer_doc *at, bool unlock, int *rc)
 {
     struct pipeline *p = begun(at);
     *rc = -1;
-    if (!p)
+    if (!p || (unlock && refuse_unlock(at, p) < 0))
         return 1;
     if (p->spoiled) {
         refuse_spoiled(p);
@@ -334,48 +443,60 @@ static int settled_here(rapyer_doc *at, int *rc)
     }
     rapyer_value_free(p->results);
     p->results = NULL;
-    return p->batch.n == 0 && p->nversions == 0;
+    return !unlock && p->batch.n == 0 && p->nversions == 0;
 }
 
-int rapyer_commit(rapyer_doc *at)
+int pipeline_commit(rapyer_doc *at, bool unlock)
 {
     struct buf params = BUF_INIT;
     struct batch b;
+    struct fault f;
+    uint32_t nparams;
     int rc;
-    if (settled_here(at, &rc))
+    if (settled_here(at, unlock, &rc))
         return rc;
     struct pipeline *p = pipeline_ref(at->pipeline);
-    uint32_t nparams = take(p, &params, &b);
-    p->results = request_wait(p->db, "pipeline", nparams, &params);
+    if (take(p, unlock, &params, &nparams, &b) == 0) {
+        struct terms terms = terms_of(&b);
+        p->results = request_wait_on(p->db, &terms, method_of(&b), nparams, &params, NULL);
+    }
     rc = p->results ? 0 : -1;
-    settle(&b, rc == 0);
-    free(b.all);
+    if (rc < 0)
+        db_fault(p->db, &f);
+    finish(&b, rc < 0 ? &f : NULL);
     buf_free(&params);
     pipeline_unref(p);
     return rc;
 }
 
+int rapyer_commit(rapyer_doc *at)
+{
+    return pipeline_commit(at, false);
+}
+
 static void land(rapyer *db, struct request *rq, enum outcome how, rapyer_value **result,
                  const struct fault *f)
 {
+    static const struct fault none;
     struct batch *b = rq->arg;
     (void)how;
-    settle(b, *result != NULL);
+    finish(b, *result ? NULL : f ? f : &none);
     if (!*result)
         db_fail(db, f);
     if (rq->cb)
         rq->cb(db, *result, rq->user);
-    free(b->all);
     free(b);
 }
 
 static const rapyer_value nothing = {.tag = TAG_VALUE | RAPYER_NULL};
 
-int rapyer_send_commit(rapyer_doc *at, rapyer_callback *cb, void *user)
+int pipeline_send_commit(rapyer_doc *at, bool unlock, rapyer_callback *cb, void *user)
 {
     struct buf params = BUF_INIT;
+    struct fault f;
+    uint32_t nparams;
     int rc;
-    if (settled_here(at, &rc)) {
+    if (settled_here(at, unlock, &rc)) {
         if (rc == 0 && cb)
             cb(at->home->db, &nothing, user);
         return rc;
@@ -389,13 +510,22 @@ int rapyer_send_commit(rapyer_doc *at, rapyer_callback *cb, void *user)
         return db_no_memory(p->db);
     }
     *rq = (struct request){.done = land, .cb = cb, .user = user, .arg = b};
-    uint32_t nparams = take(p, &params, b);
-    rc = request_send(p->db, rq, "pipeline", nparams, &params);
+    rc = take(p, unlock, &params, &nparams, b);
+    rq->terms = terms_of(b);
+    if (rc == 0)
+        rc = request_send(p->db, rq, method_of(b), nparams, &params);
+    else
+        free(rq);
     if (rc < 0) {
-        settle(b, false);
-        free(b->all);
+        db_fault(p->db, &f);
+        finish(b, &f);
         free(b);
     }
     buf_free(&params);
     return rc;
+}
+
+int rapyer_send_commit(rapyer_doc *at, rapyer_callback *cb, void *user)
+{
+    return pipeline_send_commit(at, false, cb, user);
 }

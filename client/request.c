@@ -10,9 +10,10 @@
 
 bool method_reads(const char *method)
 {
-    static const char *const reads[] = {"hello",      "define",     "doc.get",  "doc.get_many",
-                                        "doc.load",   "doc.exists", "doc.keys", "doc.ttl",
-                                        "lock.renew", "watch",      "unwatch"};
+    static const char *const reads[] = {
+        "hello",      "define",       "doc.get",          "doc.get_many", "doc.load",
+        "doc.exists", "doc.keys",     "doc.ttl",          "lock.renew",   "watch",
+        "unwatch",    "lock.acquire", "lock.acquire_many"};
     for (size_t i = 0; i < sizeof reads / sizeof *reads; i++) {
         if (strcmp(method, reads[i]) == 0)
             return true;
@@ -20,12 +21,21 @@ bool method_reads(const char *method)
     return strncmp(method, "admin.", 6) == 0;
 }
 
+static int may_go(rapyer *db, const struct request *rq)
+{
+    if (!rq || !rq->terms.connection || db->closed)
+        return connection_open(db, 0);
+    if (connection_is(db, rq->terms.connection))
+        return 0;
+    return db_failf(db, FAULT_LOCK_LOST, "the lock was lost with the connection that it was of");
+}
+
 int request_send(rapyer *db, struct request *rq, const char *method, uint32_t nparams,
                  const struct buf *params)
 {
     if (rq)
         rq->writes = !method_reads(method);
-    if (connection_open(db, 0) < 0) {
+    if (may_go(db, rq) < 0) {
         free(rq);
         return -1;
     }
@@ -39,6 +49,7 @@ struct waiter {
     bool over;
     enum outcome how;
     rapyer_value *result;
+    uint64_t sent_on;
     struct fault fault;
 };
 
@@ -49,6 +60,7 @@ static void wake(rapyer *db, struct request *rq, enum outcome how, rapyer_value 
     (void)db;
     w->over = true;
     w->how = how;
+    w->sent_on = rq->sent_on;
     w->result = *result;
     if (!*result)
         w->fault = *f;
@@ -73,12 +85,12 @@ static void wait_for(rapyer *db, struct waiter *w)
     }
 }
 
-static int attempt(rapyer *db, struct waiter *w, const char *method, uint32_t nparams,
-                   const struct buf *params)
+static int attempt(rapyer *db, struct waiter *w, const struct terms *terms, const char *method,
+                   uint32_t nparams, const struct buf *params)
 {
+    int restart = db->timeout_ms < RESTART_WAIT_MS ? db->timeout_ms : RESTART_WAIT_MS;
     *w = (struct waiter){0};
-    if (connection_open(db, db->timeout_ms < RESTART_WAIT_MS ? db->timeout_ms : RESTART_WAIT_MS) <
-        0)
+    if (!terms->connection && connection_open(db, restart) < 0)
         return -1;
     struct request *rq = calloc(1, sizeof *rq);
     if (!rq)
@@ -86,33 +98,44 @@ static int attempt(rapyer *db, struct waiter *w, const char *method, uint32_t np
     rq->done = wake;
     rq->arg = w;
     rq->urgent = true;
+    rq->terms = *terms;
     if (request_send(db, rq, method, nparams, params) < 0)
         return -1;
     wait_for(db, w);
     return 0;
 }
 
-rapyer_value *request_wait(rapyer *db, const char *method, uint32_t nparams,
-                           const struct buf *params)
+rapyer_value *request_wait_on(rapyer *db, const struct terms *terms, const char *method,
+                              uint32_t nparams, const struct buf *params, uint64_t *sent_on)
 {
+    static const struct terms none;
     struct waiter w;
     int64_t begin = clock_ms();
+    terms = terms ? terms : &none;
     if (params->failed) {
         db_no_memory(db);
         return NULL;
     }
     for (int tries = 1;; tries++) {
-        if (attempt(db, &w, method, nparams, params) < 0)
+        if (attempt(db, &w, terms, method, nparams, params) < 0)
             return NULL;
+        if (sent_on)
+            *sent_on = w.sent_on;
         if (w.result)
             return w.result;
         /* Nothing is sent again that may have changed something, or that took all the time. */
         bool lost = w.how == OUTCOME_UNSENT || (w.how == OUTCOME_LOST && method_reads(method));
-        if (!lost || tries == 2 || clock_ms() - begin >= db->timeout_ms)
+        if (!lost || tries == 2 || clock_ms() - begin - db->timeout_ms >= terms->patience)
             break;
     }
     db_fail(db, &w.fault);
     return NULL;
+}
+
+rapyer_value *request_wait(rapyer *db, const char *method, uint32_t nparams,
+                           const struct buf *params)
+{
+    return request_wait_on(db, NULL, method, nparams, params, NULL);
 }
 
 rapyer_value *rapyer_call(rapyer *db, const char *method, const char *fmt, ...)

@@ -26,6 +26,39 @@ static int grow(rapyer *db)
     return 0;
 }
 
+/* ---- in order of their deadlines ---- */
+
+static struct request **list_of(rapyer *db, const struct request *rq)
+{
+    return rq->terms.patience ? &db->patient : &db->oldest;
+}
+
+/* Those without patience have the same timeout: the latest is the last. */
+static void enlist(rapyer *db, struct request *rq)
+{
+    struct request **list = list_of(db, rq), *before = *list ? (*list)->prev : NULL;
+    while (rq->terms.patience && before && before->deadline > rq->deadline)
+        before = before == *list ? NULL : before->prev;
+    if (before)
+        DL_APPEND_ELEM(*list, before, rq);
+    else
+        DL_PREPEND(*list, rq);
+}
+
+static void set_deadline(rapyer *db, struct request *rq)
+{
+    int64_t now = clock_ms();
+    bool endless = rq->terms.patience >= INT64_MAX - now - db->timeout_ms;
+    rq->allowed = endless ? INT64_MAX : db->timeout_ms + rq->terms.patience;
+    rq->deadline = endless ? INT64_MAX : now + rq->allowed;
+}
+
+struct request *slots_due(const rapyer *db)
+{
+    bool patient = db->patient && (!db->oldest || db->patient->deadline < db->oldest->deadline);
+    return patient ? db->patient : db->oldest;
+}
+
 static int take_slot(rapyer *db, struct request *rq)
 {
     if (db->npending == db->nslots && grow(db) < 0)
@@ -37,14 +70,19 @@ static int take_slot(rapyer *db, struct request *rq)
     slot->request = rq;
     rq->number = ++db->numbers;
     db->npending++;
-    DL_APPEND(db->oldest, rq);
+    set_deadline(db, rq);
+    enlist(db, rq);
     return 0;
 }
 
 static void leave_slot(rapyer *db, struct request *rq)
 {
+    if (rq->slot == NO_SLOT) /* its heir has it */
+        return;
     struct slot *slot = &db->slots[rq->slot];
-    DL_DELETE(db->oldest, rq);
+    struct request **list = list_of(db, rq);
+    DL_DELETE(*list, rq);
+    db->nheirs -= rq->heir;
     slot->request = NULL;
     slot->next_free = db->first_free;
     db->first_free = rq->slot;
@@ -71,7 +109,7 @@ int slots_queue(rapyer *db, struct request *rq, const char *method, uint32_t npa
         free(rq);
         return db_no_memory(db);
     }
-    rq->deadline = clock_ms() + db->timeout_ms;
+    rq->sent_on = db->connection;
     rq->end = db->out_sent + (db->out.len - db->out_at);
     return 0;
 }
@@ -140,9 +178,9 @@ void slots_forget(rapyer *db)
     DL_FOREACH (db->ready, rq) {
         rq->cb = NULL;
     }
-    while (db->oldest) {
-        db->oldest->cb = NULL;
-        settle(db, db->oldest, OUTCOME_UNSENT, NULL, &f);
+    while ((rq = slots_due(db))) {
+        rq->cb = NULL;
+        settle(db, rq, OUTCOME_UNSENT, NULL, &f);
     }
 }
 
@@ -156,21 +194,62 @@ static void give_up(rapyer *db, struct request *rq, uint64_t sent, const struct 
     settle(db, rq, unsent ? OUTCOME_UNSENT : OUTCOME_LOST, NULL, &f);
 }
 
+/* One that was sent before the one of this number, or NULL. */
+static struct request *until(const rapyer *db, uint64_t last)
+{
+    struct request *rq;
+    if (db->oldest && db->oldest->number <= last)
+        return db->oldest;
+    DL_FOREACH (db->patient, rq) {
+        if (rq->number <= last)
+            return rq;
+    }
+    return NULL;
+}
+
 void slots_settle_all(rapyer *db, uint64_t sent, const struct fault *why)
 {
     /* A callback may send anew: only those that are here now. */
     uint64_t last = db->numbers;
-    while (db->oldest && db->oldest->number <= last)
-        give_up(db, db->oldest, sent, why);
+    struct request *rq;
+    while ((rq = until(db, last)))
+        give_up(db, rq, sent, why);
+}
+
+/* The request is given up, but its answer has to be looked at when it comes. */
+static void leave_heir(rapyer *db, struct request *rq)
+{
+    struct request **list = list_of(db, rq), *heir = malloc(sizeof *heir);
+    if (!heir)
+        return;
+    *heir = (struct request){.done = rq->terms.late,
+                             .urgent = true,
+                             .heir = true,
+                             .terms.patience = PATIENCE_ENDLESS,
+                             .deadline = INT64_MAX,
+                             .number = rq->number,
+                             .id = rq->id,
+                             .end = rq->end,
+                             .sent_on = rq->sent_on,
+                             .slot = rq->slot};
+    DL_DELETE(*list, rq);
+    rq->slot = NO_SLOT;
+    db->slots[heir->slot].request = heir;
+    db->nheirs++;
+    enlist(db, heir);
 }
 
 int slots_expire(rapyer *db, int64_t now)
 {
     int n = 0;
     struct fault f;
-    while (db->oldest && db->oldest->deadline <= now) {
-        fault_set(&f, FAULT_UNAVAILABLE, "no answer from rapyerd within %d ms", db->timeout_ms);
-        give_up(db, db->oldest, UINT64_MAX, &f); /* what is not sent yet will still be */
+    struct request *rq;
+    while ((rq = slots_due(db)) && rq->deadline <= now) {
+        fault_set(&f, FAULT_UNAVAILABLE, "no answer from rapyerd within %lld ms",
+                  (long long)rq->allowed);
+        if (rq->terms.late)
+            leave_heir(db, rq);
+        give_up(db, rq, UINT64_MAX, &f); /* what is not sent yet will still be */
         n++;
     }
     return n;

@@ -16,6 +16,8 @@ int slots_queue(rapyer *db, struct request *rq, const char *method, uint32_t npa
 int slots_settle(rapyer *db, uint64_t id, rapyer_value *result, const struct fault *f);
 /* The connection is lost, `sent` bytes of it had been sent. */
 void slots_settle_all(rapyer *db, uint64_t sent, const struct fault *why);
+/* The one whose time is up next, or NULL. */
+struct request *slots_due(const rapyer *db);
 /* Gives up those whose time is up. How many. */
 int slots_expire(rapyer *db, int64_t now);
 /* Ends them all without telling the caller: they are those of the parent process. */

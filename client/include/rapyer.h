@@ -36,7 +36,7 @@
  *
  * Threads. A connection, and every handle made from it, belongs to one thread at a time; use
  * one connection per thread. After fork() the child gets a connection of its own at its next
- * call. No call raises SIGPIPE.
+ * call; the parent's locks are not the child's. No call raises SIGPIPE.
  */
 #ifndef RAPYER_H
 #define RAPYER_H
@@ -111,7 +111,7 @@ RAPYER_API rapyer *rapyer_connect(const char *socket);
  * UNAVAILABLE. */
 RAPYER_API void rapyer_close(rapyer *db);
 /* How long a call may take; 30000 at first, and for 0. A read that is not answered in that time
- * fails with UNAVAILABLE, a write with UNKNOWN_OUTCOME. */
+ * fails with UNAVAILABLE, a write with UNKNOWN_OUTCOME. Waiting for a lock is not counted. */
 RAPYER_API void rapyer_set_timeout(rapyer *db, int milliseconds);
 /* The longest answer taken, in bytes; 64 MiB at first. */
 RAPYER_API void rapyer_set_max_answer(rapyer *db, size_t bytes);
@@ -325,6 +325,80 @@ RAPYER_API int rapyer_commit(rapyer_doc *pipeline);
 RAPYER_API const rapyer_value *rapyer_results(rapyer_doc *pipeline);
 RAPYER_API void rapyer_abort(rapyer_doc *pipeline); /* forgets what was gathered since the begin */
 
+/* ---- Locks ------------------------------------------------------------------------------- */
+/*   rapyer_auto_doc *user = rapyer_lock_from_key(db, "User:1", "shopping", NULL);
+ *   if (rapyer_int(rapyer_locked(user), "balance", 0) < price)
+ *       return false;                           (freed, and so released)
+ *   rapyer_auto_doc *p = rapyer_begin(user);
+ *   rapyer_incr(p, "balance", -price, NULL);
+ *   rapyer_append(p, "cart", "%s", item);
+ *   return rapyer_unlock(p) == 0;               (saved and released, in one commit)
+ *
+ * A lock is named by a place and an action: a word of the programs that agree on it. It keeps out
+ * those who ask for the same place and action, in any process on any host, and nobody else: other
+ * actions, places inside, and those who write without asking. Who waits longest is next.
+ *
+ * rapyer_lock gives a handle for the same place under the lock. What is written through it, or
+ * through handles that rapyer_at, rapyer_begin and rapyer_join make of it, is written only while
+ * the lock is held, which is checked where the write is, in Redis. Otherwise, be it too late by a
+ * moment, it fails with LOCK_LOST and changes nothing. (rapyer_set_ttl and rapyer_duplicate, which
+ * change nothing inside the document, and reads ask only what this library knows of the lock.)
+ *
+ * A lock ends with rapyer_unlock; when the last handle under it is freed; with the process or its
+ * connection, so also when rapyerd restarts; when its ttl is over; when an administrator breaks
+ * it. Once a call has found out, all that follow fail with LOCK_LOST by themselves. Free the handle
+ * then, and lock anew.
+ *
+ * A lock belongs to the connection and the owner that took it. The same owner may take it again (a
+ * function that locks, called under the lock): each taking is released for itself, the last one
+ * lets others in. Threads have connections of their own, so they exclude each other; tasks that
+ * share a connection in an event loop do so only under different owners. A fork()ed child has none
+ * of its parent's locks. */
+
+typedef struct rapyer_lock_options {
+    double wait;       /* seconds to wait for it at most, then LOCK_TIMEOUT; 0: for ever */
+    bool nowait;       /* LOCK_TIMEOUT at once when it is not free; also when wait is negative */
+    double ttl;        /* seconds that it is held at most, unless renewed; 0: the daemon's, 30 */
+    bool shared;       /* others may have it at the same time, if they share it too */
+    const char *owner; /* who it is within this connection; NULL: "" */
+    bool no_document;  /* what is there is not read along: rapyer_locked gives NULL */
+} rapyer_lock_options; /* rapyer_lock(user, "transfer", &(rapyer_lock_options){.wait = 2.5}) */
+
+/* how NULL: exclusive, waits for ever. The document need not exist; another place must. An element
+ * of a list stays locked wherever it moves in the list. NULL: LOCK_TIMEOUT (the text says who holds
+ * it), DEADLOCK (who waits for whom; release what you hold and begin again), or another error. */
+RAPYER_API rapyer_doc *rapyer_lock(rapyer_doc *at, const char *action,
+                                   const rapyer_lock_options *how);
+RAPYER_API rapyer_doc *rapyer_lock_from_key(rapyer *db, const char *key, const char *action,
+                                            const rapyer_lock_options *how);
+
+/* Several, all or none, into locks[0 .. n): they are taken in an order of the daemon's, so that
+ * two such calls never wait for each other in a circle. how->wait is for all of them together. */
+typedef struct rapyer_lock_item {
+    rapyer_doc *at;
+    const char *action;
+    bool shared;
+} rapyer_lock_item;
+RAPYER_API int rapyer_lock_all(rapyer *db, const rapyer_lock_item *items, size_t n,
+                               const rapyer_lock_options *how, rapyer_doc **locks);
+
+/* Releases. Of a handle that rapyer_begin made of a handle under the lock: commits what was
+ * gathered, and with that commit releases the lock and those of the handles that were joined and
+ * wrote. If the commit is refused nothing was changed and all of them stay held. rapyer_results
+ * has the answers, as after rapyer_commit. LOCK_LOST: it was not held to the end. */
+RAPYER_API int rapyer_unlock(rapyer_doc *lock);
+/* The ttl begins anew, with so many seconds; 0: as many as before. */
+RAPYER_API int rapyer_renew(rapyer_doc *lock, double ttl);
+
+/* Of the moment when the lock was taken, for each handle under it: */
+/* What was at the locked place, all that others wrote under the lock included; NULL if there was
+ * nothing. It belongs to the lock, and does not follow what is written later. */
+RAPYER_API const rapyer_value *rapyer_locked(rapyer_doc *lock);
+/* The version of the document, 0 if there was none; a number that is higher than that of whoever
+ * had the lock before, on any host. -1: the handle is under no lock. */
+RAPYER_API int64_t rapyer_lock_version(rapyer_doc *lock);
+RAPYER_API int64_t rapyer_fence(rapyer_doc *lock);
+
 /* ---- Values ------------------------------------------------------------------------------ */
 
 typedef enum rapyer_kind {
@@ -426,6 +500,13 @@ RAPYER_API int rapyer_send_op(rapyer_doc *at, rapyer_callback *cb, void *user, c
 
 /* A rapyer_commit that does not wait: cb gets the results. */
 RAPYER_API int rapyer_send_commit(rapyer_doc *pipeline, rapyer_callback *cb, void *user);
+
+/* A rapyer_lock that does not wait. lock is for the callback to keep or free; NULL for an error. */
+typedef void rapyer_lock_callback(rapyer *db, rapyer_doc *lock, void *user);
+RAPYER_API int rapyer_send_lock(rapyer_doc *at, const char *action, const rapyer_lock_options *how,
+                                rapyer_lock_callback *cb, void *user);
+/* A rapyer_unlock that does not wait: cb gets the results of what was gathered, in a list. */
+RAPYER_API int rapyer_send_unlock(rapyer_doc *lock, rapyer_callback *cb, void *user);
 
 RAPYER_API int rapyer_fd(const rapyer *db);         /* -1: not connected now */
 RAPYER_API short rapyer_events(const rapyer *db);   /* POLLIN, POLLOUT */

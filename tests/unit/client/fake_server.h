@@ -5,10 +5,15 @@
  *   silent    nothing                     garbage   the byte 0xc1
  *   huge      100000 nils                 number    which connection this is, from 1
  *   hold      answers with the next request, after it
+ *   lock.*    as a daemon would, with tokens from 1; action "late": like hold
+ *
+ * fake_log is what came in on locks and pipelines, and fail_next the error that the next of those
+ * is answered with.
  */
 #ifndef TESTS_CLIENT_FAKE_SERVER_H
 #define TESTS_CLIENT_FAKE_SERVER_H
 
+#include "client/value.h"
 #include "protocol/rpc.h"
 #include "protocol/scan.h"
 #include <criterion/criterion.h>
@@ -27,12 +32,17 @@ struct fake_server {
     pthread_t thread;
     atomic_int connections, defines, writes, reads;
     atomic_bool drop_next; /* the next request but hello and define closes the connection */
+    _Atomic(const char *) fail_next; /* "CODE: text" */
+    atomic_int tokens;               /* given so far */
+    pthread_mutex_t log_mutex;
+    char log[8192]; /* a line for each: method and parameters */
 };
 
 struct fake_peer {
     struct fake_server *server;
     int fd, number;
     uint64_t held; /* an id, 0: none */
+    bool held_lock;
 };
 
 static void fake_send(int fd, const struct buf *b)
@@ -46,6 +56,65 @@ static void fake_send(int fd, const struct buf *b)
     }
 }
 
+/* {token, fence, version, depth, document} */
+static void fake_grant(struct fake_peer *p, struct buf *out)
+{
+    int token = ++p->server->tokens;
+    pack_map(out, 5);
+    pack_cstr(out, "token");
+    pack_int(out, token);
+    pack_cstr(out, "fence");
+    pack_int(out, 100 + token);
+    pack_cstr(out, "version");
+    pack_int(out, 3);
+    pack_cstr(out, "depth");
+    pack_int(out, 1);
+    pack_cstr(out, "document");
+    pack_map(out, 1);
+    pack_cstr(out, "n");
+    pack_int(out, 5);
+}
+
+/* acquire, acquire_many, release, renew */
+static void fake_lock(struct fake_peer *p, const char *method, struct cursor params,
+                      struct buf *out)
+{
+    uint32_t n = 0;
+    const uint8_t *ops;
+    size_t len;
+    if (strcmp(method, "lock.acquire") == 0) {
+        fake_grant(p, out);
+    } else if (strcmp(method, "lock.acquire_many") == 0) {
+        cursor_array(&params, &n);
+        pack_array(out, n);
+        for (; n > 0; n--)
+            fake_grant(p, out);
+    } else if (cursor_skip(&params) == 0 && cursor_value(&params, &ops, &len) == 0) {
+        buf_append(out, ops, len); /* the operations, as a pipeline has them */
+    } else {
+        pack_array(out, 0);
+    }
+}
+
+static void fake_note(struct fake_server *s, const char *method, const struct rpc *m)
+{
+    struct fault f;
+    struct cursor params = m->params;
+    pthread_mutex_lock(&s->log_mutex);
+    size_t used = strlen(s->log);
+    used += (size_t)snprintf(s->log + used, sizeof s->log - used, "%s", method);
+    for (uint32_t i = 0; i < m->nparams && used < sizeof s->log; i++) {
+        rapyer_value *v = value_parse(&params, 1 << 20, &f);
+        char *json = rapyer_to_json(v);
+        used += (size_t)snprintf(s->log + used, sizeof s->log - used, " %s", json);
+        free(json);
+        rapyer_value_free(v);
+    }
+    if (used < sizeof s->log)
+        snprintf(s->log + used, sizeof s->log - used, "\n");
+    pthread_mutex_unlock(&s->log_mutex);
+}
+
 static void fake_answer(struct fake_peer *p, const struct rpc *m, const char *method)
 {
     struct buf out = BUF_INIT;
@@ -53,7 +122,15 @@ static void fake_answer(struct fake_peer *p, const struct rpc *m, const char *me
     const uint8_t *value;
     size_t len;
     struct cursor params = m->params;
-    if (strcmp(method, "error") == 0) {
+    bool locks = strncmp(method, "lock.", 5) == 0;
+    const char *error = NULL, *text;
+    if (locks || strcmp(method, "pipeline") == 0)
+        error = atomic_exchange(&p->server->fail_next, NULL);
+    if (error) {
+        enum fault_code code = fault_parse(error, strlen(error), &text, &len);
+        fault_set(&f, code, "%s", text);
+        rpc_pack_error(&out, &m->id, &f);
+    } else if (strcmp(method, "error") == 0) {
         fault_set(&f, FAULT_NOT_FOUND, "no such thing");
         rpc_pack_error(&out, &m->id, &f);
     } else if (strcmp(method, "garbage") == 0) {
@@ -64,6 +141,8 @@ static void fake_answer(struct fake_peer *p, const struct rpc *m, const char *me
             pack_array(&out, 100000);
             for (int i = 0; i < 100000; i++)
                 pack_nil(&out);
+        } else if (locks) {
+            fake_lock(p, method, params, &out);
         } else if (strcmp(method, "number") == 0) {
             pack_int(&out, p->number);
         } else if (strcmp(method, "hello") != 0 && m->nparams &&
@@ -75,11 +154,24 @@ static void fake_answer(struct fake_peer *p, const struct rpc *m, const char *me
     }
     if (p->held) {
         rpc_open_result(&out, p->held);
-        pack_cstr(&out, "held");
+        if (p->held_lock)
+            fake_grant(p, &out);
+        else
+            pack_cstr(&out, "held");
         p->held = 0;
     }
     fake_send(p->fd, &out);
     buf_free(&out);
+}
+
+/* lock.acquire of the action "late". */
+static bool fake_is_late(const struct rpc *m)
+{
+    struct cursor params = m->params;
+    const char *action;
+    size_t len;
+    return m->nparams == 3 && cursor_skip(&params) == 0 &&
+           cursor_str(&params, &action, &len) == 0 && len == 4 && memcmp(action, "late", 4) == 0;
 }
 
 /* false: the connection is to be closed. */
@@ -92,9 +184,12 @@ static bool fake_act(struct fake_peer *p, const struct rpc *m)
     s->defines += strcmp(method, "define") == 0;
     s->reads += strcmp(method, "doc.get") == 0;
     s->writes += strcmp(method, "doc.save") == 0;
+    if (strncmp(method, "lock.", 5) == 0 || strcmp(method, "pipeline") == 0)
+        fake_note(s, method, m);
     if (strcmp(method, "drop") == 0 || (!first && atomic_exchange(&s->drop_next, false)))
         return false;
-    if (strcmp(method, "hold") == 0)
+    p->held_lock = p->held ? p->held_lock : fake_is_late(m);
+    if (strcmp(method, "hold") == 0 || (!p->held && p->held_lock))
         p->held = m->id;
     else if (strcmp(method, "silent") != 0)
         fake_answer(p, m, method);
@@ -158,6 +253,7 @@ static void fake_open(struct fake_server *s)
 static struct fake_server *fake_start(void)
 {
     struct fake_server *s = calloc(1, sizeof *s);
+    pthread_mutex_init(&s->log_mutex, NULL);
     strcpy(s->dir, "/tmp/rapyer-test-XXXXXX");
     cr_assert_not_null(mkdtemp(s->dir));
     snprintf(s->path, sizeof s->path, "%s/sock", s->dir);
@@ -178,6 +274,17 @@ static void fake_stop(struct fake_server *s)
     unlink(s->path);
     rmdir(s->dir);
     free(s);
+}
+
+/* What was noted since the last call; call a method that waits first. */
+static inline const char *fake_log(struct fake_server *s)
+{
+    static char copy[sizeof s->log];
+    pthread_mutex_lock(&s->log_mutex);
+    memcpy(copy, s->log, sizeof copy);
+    s->log[0] = '\0';
+    pthread_mutex_unlock(&s->log_mutex);
+    return copy;
 }
 
 #endif
