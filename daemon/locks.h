@@ -149,7 +149,7 @@ struct wait {
 
 struct locks_callbacks {
     /* The first of the queue needs more than the lease covers. Said again each time that may have
-     * changed; the lock is not closing. */
+     * changed, so not lock_advance in here; the lock is not closing. */
     void (*want)(void *arg, struct lock *l, enum lock_mode mode);
     /* Nobody holds it any more and nothing is pinned; waits there may be, when it is closing or
      * the first needs more than is covered. Said when the last hold, wait or pin went, and after
@@ -164,6 +164,9 @@ struct locks_callbacks {
      * and call no function that changes anything. */
     void (*waiting)(void *arg, struct wait *w);
     void (*ended)(void *arg, struct wait *w);
+    /* Who else has it, for the text of LOCK_TIMEOUT: "another host". NULL when that is not known;
+     * may be NULL itself. */
+    const char *(*where)(void *arg, const struct lock *l);
 };
 
 struct locks_limits {
@@ -199,7 +202,8 @@ enum lock_answer locks_acquire(struct locks *t, struct lock_owner *o, const stru
                                void *arg, struct hold **h, struct wait **w, struct fault *f);
 /* Ends a wait untold, also one that is over and not told yet: what it was granted is released. */
 void lock_cancel(struct wait *w);
-/* Ends a wait: done is told f. Nothing when it is over already. */
+/* Ends a wait: done is told f. Nothing when it is over already. As with each function that ends
+ * one, others of the queue may be granted by it: do not go on along w->next. */
 void lock_refuse(struct wait *w, const struct fault *f);
 
 /* The hold of a token, lost ones too; NULL when this client has none such (or was not told of it
