@@ -14,9 +14,9 @@
  * search for a cycle, which follows those who wait.
  */
 #include "daemon/locks.h"
+#include "daemon/deadlock.h"
+#include "daemon/lock_text.h"
 #include "protocol/buf.h"
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -68,101 +68,6 @@ int64_t lock_now(void)
     struct timespec t;
     clock_gettime(CLOCK_BOOTTIME, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* ---- texts ---- */
-
-/* At most `max` bytes of s, cut at a character's border. */
-static int shown(const char *s, size_t len, size_t max)
-{
-    if (len <= max)
-        return (int)len;
-    while (max > 0 && ((unsigned char)s[max] & 0xc0) == 0x80)
-        max--;
-    return (int)max;
-}
-
-/* `"edit" of User:a, path address`, each of the three up to `max` bytes. */
-static const char *lock_text(const struct lock *l, size_t max, char *text, size_t size)
-{
-    int key = shown(lock_key(l), l->key_len, max), path = shown(lock_path(l), l->path_len, max),
-        action = shown(lock_action(l), l->action_len, max);
-    snprintf(text, size, "\"%.*s%s\" of %.*s%s%s%.*s%s", action, lock_action(l),
-             (size_t)action < l->action_len ? "..." : "", key, lock_key(l),
-             (size_t)key < l->key_len ? "..." : "", path > 0 ? ", path " : "", path, lock_path(l),
-             (size_t)path < l->path_len ? "..." : "");
-    return text;
-}
-
-struct words {
-    char text[260];
-};
-#define LOCK_TEXT(l) lock_text(l, 64, (struct words){""}.text, sizeof(struct words))
-
-static const char *span_text(int64_t ms, char *text, size_t size)
-{
-    if (ms < 1000)
-        snprintf(text, size, "%" PRId64 " ms", ms);
-    else
-        snprintf(text, size, "%.1f s", (double)ms / 1000);
-    return text;
-}
-#define SPAN_TEXT(ms) span_text(ms, (struct words){""}.text, sizeof(struct words))
-
-/* `pid 11 (python3)` */
-static const char *who_text(const struct lock_owner *o, char *text, size_t size)
-{
-    const struct lock_who *who = lock_who(o);
-    const char *name = who->program;
-    snprintf(text, size, *name != '\0' ? "pid %ld (%.*s)" : "pid %ld", (long)who->pid,
-             (int)strnlen(name, sizeof(who->program)), name);
-    return text;
-}
-#define WHO_TEXT(o) who_text(o, (struct words){""}.text, sizeof(struct words))
-
-/* Who is in the way: `pid 11 (python3) has held it for 3.2 s, and 2 others`. */
-static const char *blocker_text(const struct lock *l, char *text, size_t size)
-{
-    const struct locks *t = l->table;
-    const struct hold *h = l->holds;
-    const char *where = t->cb.where != NULL ? t->cb.where(t->arg, l) : NULL;
-    if (h != NULL && l->nholds > 1)
-        snprintf(text, size, "%s has held it for %s, and %u more hold it", WHO_TEXT(h->owner),
-                 SPAN_TEXT(lock_now() - h->since), l->nholds - 1);
-    else if (h != NULL)
-        snprintf(text, size, "%s has held it for %s", WHO_TEXT(h->owner),
-                 SPAN_TEXT(lock_now() - h->since));
-    else if (where != NULL)
-        snprintf(text, size, "%s has it", where);
-    else if (l->closing)
-        snprintf(text, size, "another host has its turn");
-    else
-        snprintf(text, size, "Redis has not given it to this host");
-    return text;
-}
-#define BLOCKER_TEXT(l) blocker_text(l, (struct words){""}.text, sizeof(struct words))
-
-/* Longer queues are not counted to the end, so that many timeouts at once stay cheap. */
-#define COUNTED 1000
-
-static int timeout_fault(struct fault *f, const struct lock *l, int64_t waited, unsigned before)
-{
-    char within[64] = "", queue[64] = "";
-    if (waited > 0)
-        snprintf(within, sizeof(within), " within %s", SPAN_TEXT(waited));
-    if (before > 0)
-        snprintf(queue, sizeof(queue), "; %u%s wait%s before this one", before,
-                 before == COUNTED ? " or more" : "", before == 1 ? "s" : "");
-    return fault_set(f, FAULT_LOCK_TIMEOUT, "%s was not free%s: %s%s", LOCK_TEXT(l), within,
-                     BLOCKER_TEXT(l), queue);
-}
-
-static int upgrade_fault(struct fault *f, const struct lock *l)
-{
-    return fault_set(f, FAULT_DEADLOCK,
-                     "this owner has %s shared and would wait for itself; it should release that "
-                     "first, or ask for it exclusively from the beginning",
-                     LOCK_TEXT(l));
 }
 
 /* ---- telling ---- */
@@ -547,7 +452,7 @@ static bool hold_over(struct hold *h, int64_t now)
         fault_set(&why, FAULT_LOCK_LOST,
                   "%s was held for longer than its ttl of %s; it should be renewed in time, or "
                   "taken with a longer ttl",
-                  LOCK_TEXT(l), SPAN_TEXT(h->ttl));
+                  LOCK_TEXT(l), LOCK_SPAN_TEXT(h->ttl));
     else if (lease_over(l, now))
         fault_set(&why, FAULT_LOCK_LOST,
                   "%s: its lease in Redis ran out before it could be renewed", LOCK_TEXT(l));
@@ -674,7 +579,7 @@ static void grant_again(struct hold *h, int64_t now)
             hold_again(h, w->ttl, now);
             wait_over(w, h, NULL);
         } else {
-            upgrade_fault(&f, h->lock);
+            lock_upgrade(&f, h->lock);
             wait_over(w, NULL, &f);
         }
     }
@@ -731,11 +636,17 @@ void lock_cancel(struct wait *w)
         hold_free(h);
 }
 
+static const char *where(const struct lock *l)
+{
+    const struct locks *t = l->table;
+    return t->cb.where != NULL ? t->cb.where(t->arg, l) : NULL;
+}
+
 /* Those before it in the queue. */
 static unsigned place(const struct wait *w)
 {
     unsigned n = 0;
-    for (const struct wait *first = w->lock->waits; w != first && n < COUNTED; w = w->prev)
+    for (const struct wait *first = w->lock->waits; w != first && n < LOCK_COUNTED; w = w->prev)
         n++;
     return n;
 }
@@ -751,7 +662,7 @@ static void wait_timer(evutil_socket_t fd, short what, void *arg)
         timer_set(w->timer, w->deadline - now);
         return;
     }
-    timeout_fault(&f, w->lock, w->deadline - w->since, place(w));
+    lock_timeout(&f, w->lock, w->deadline - w->since, place(w), where(w->lock));
     lock_refuse(w, &f);
 }
 
@@ -780,108 +691,6 @@ static struct wait *wait_new(struct lock *l, struct lock_owner *o, enum lock_mod
     if (w == l->waits)
         stir(l, STIR_WANT);
     return w;
-}
-
-/* ---- the search for a cycle ---- */
-
-/* A link of the cycle: an owner, and the lock it waits for, which the next one holds. */
-struct link {
-    const struct lock_owner *owner;
-    const struct lock *lock;
-};
-
-/* At most so many are named: half of them from the beginning, the others from the end. */
-#define LINKS_NAMED 8
-
-/* Names `keep` of n links; `links` are the first and last of them. */
-static void cycle_format(struct buf *b, const struct link *links, size_t n, size_t keep, size_t max)
-{
-    buf_clear(b);
-    buf_printf(
-        b, "waiting would close a cycle of %zu, where each waits for what the next one has: ", n);
-    for (size_t i = 0; i < keep; i++) {
-        const struct link *k = &links[i];
-        if (i == (keep + 1) / 2 && keep < n)
-            buf_printf(b, "... %zu more ...; ", n - keep);
-        buf_printf(b, "%s for %s%s", WHO_TEXT(k->owner),
-                   lock_text(k->lock, max, (struct words){""}.text, sizeof(struct words)),
-                   i + 1 < keep ? "; " : "");
-    }
-}
-
-/* The cycle ends with `last`, who waits for `by`, which `o` has. */
-static int cycle_fault(struct fault *f, const struct lock_owner *o, const struct lock_owner *last,
-                       const struct lock *by)
-{
-    struct link links[LINKS_NAMED];
-    struct buf text = BUF_INIT;
-    const struct lock_owner *p;
-    const struct lock *l;
-    size_t n = 1, at;
-
-    for (p = last; p != o; p = p->seen_from)
-        n++;
-    size_t keep = n < LINKS_NAMED ? n : LINKS_NAMED, max = 64;
-    for (;;) {
-        size_t tail = keep / 2, head = keep - tail;
-        for (p = last, l = by, at = n; at-- > 0; l = p->seen_by, p = p->seen_from) {
-            if (at < head)
-                links[at] = (struct link){p, l};
-            else if (at >= n - tail)
-                links[at - (n - keep)] = (struct link){p, l};
-        }
-        cycle_format(&text, links, n, keep, max);
-        if (text.len < FAULT_TEXT_MAX || max < 64)
-            break;
-        if (keep > 2)
-            keep--;
-        else
-            max = 24; /* this always fits */
-    }
-    fault_set(f, FAULT_DEADLOCK, "%.*s", (int)text.len, (char *)text.data);
-    buf_free(&text);
-    return -1;
-}
-
-/* Whether somebody who holds `wanted` waits, over however many others, for `o`: then -1 and
- * DEADLOCK. A wait waits for all who hold its lock: also a shared one, as it is in the queue only
- * because of an exclusive one before it, or because the lock is closing, until nobody has it. So
- * each lock is looked at once, and breadth first finds the shortest cycle. */
-static int cycle_search(struct lock_owner *o, struct lock *wanted, struct fault *f)
-{
-    uint64_t mark = ++wanted->table->last_mark;
-    struct lock_owner *from = o, *last = o;
-    struct lock *l = wanted;
-    struct wait *w = NULL; /* of `from`, for l */
-
-    o->mark = mark;
-    o->seen_from = o->seen_next = NULL;
-    o->seen_by = NULL;
-    for (;;) {
-        if (l->mark != mark) {
-            l->mark = mark;
-            for (struct hold *h = l->holds; h != NULL; h = h->next) {
-                struct lock_owner *p = h->owner;
-                if (p == o)
-                    return cycle_fault(f, o, from, l);
-                if (p->mark == mark)
-                    continue;
-                p->mark = mark;
-                p->seen_from = from;
-                p->seen_by = l;
-                p->seen_next = NULL;
-                last = last->seen_next = p;
-            }
-        }
-        w = w != NULL ? w->next_of_owner : NULL;
-        while (w == NULL) {
-            from = from->seen_next;
-            if (from == NULL)
-                return 0;
-            w = from->waits;
-        }
-        l = w->lock;
-    }
 }
 
 /* ---- acquire ---- */
@@ -913,7 +722,7 @@ enum lock_answer locks_acquire(struct locks *t, struct lock_owner *o, const stru
 
     if (held != NULL && !hold_over(held, now)) {
         if (held->mode < mode) {
-            upgrade_fault(f, l);
+            lock_upgrade(f, l);
             return LOCK_REFUSED;
         }
         hold_again(held, ttl, now);
@@ -934,10 +743,10 @@ enum lock_answer locks_acquire(struct locks *t, struct lock_owner *o, const stru
         return LOCK_GRANTED;
     }
     if (wait == 0 && in_the_way(l, mode)) {
-        timeout_fault(f, l, 0, l->nwaits < COUNTED ? l->nwaits : COUNTED);
+        lock_timeout(f, l, 0, l->nwaits < LOCK_COUNTED ? l->nwaits : LOCK_COUNTED, where(l));
         return refused(o);
     }
-    if (o->holds != NULL && cycle_search(o, l, f) < 0)
+    if (o->holds != NULL && deadlock_search(o, l, ++t->last_mark, f) < 0)
         return LOCK_REFUSED;
     *w = wait_new(l, o, mode, wait, ttl, now);
     (*w)->done = done;
@@ -1002,7 +811,7 @@ void lock_advance(struct lock *l)
     advance(l);
 }
 
-void lock_elsewhere(struct lock *l, const char *where)
+void lock_elsewhere(struct lock *l, const char *who)
 {
     struct wait *w, *next;
     struct fault f;
@@ -1010,7 +819,7 @@ void lock_elsewhere(struct lock *l, const char *where)
         next = w->next; /* nothing is granted in between */
         if (!w->try)
             continue;
-        fault_set(&f, FAULT_LOCK_TIMEOUT, "%s was not free: %s has it", LOCK_TEXT(l), where);
+        fault_set(&f, FAULT_LOCK_TIMEOUT, "%s was not free: %s has it", LOCK_TEXT(l), who);
         wait_over(w, NULL, &f);
     }
     advance(l);

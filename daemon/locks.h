@@ -235,8 +235,8 @@ void lock_wanted(struct lock *l);
 void lock_unwanted(struct lock *l);
 /* Looks at the queue again: grants, or says want. */
 void lock_advance(struct lock *l);
-/* Waits that were only to try end with LOCK_TIMEOUT; `where` says who has it ("another host"). */
-void lock_elsewhere(struct lock *l, const char *where);
+/* Waits that were only to try end with LOCK_TIMEOUT; `who` has it ("another host"). */
+void lock_elsewhere(struct lock *l, const char *who);
 /* Frees a lock that nobody holds, waits for or pins (a no-op otherwise: false). What `lease` points
  * to is lease.c's to free. */
 bool lock_free(struct lock *l);
