@@ -11,8 +11,12 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-/* Words of one command; Redis takes about a million. */
+/* Words of one command; Redis takes about a million. In a unit they pass through Lua's unpack,
+ * which takes less than 8000. */
 #define WORDS_MAX 65536
+#define UNIT_WORDS_MAX 4096
+/* Words of all commands of one script call: a unit that has more goes as several calls. */
+#define PART_WORDS_MAX 262144
 
 enum field_kind { FIELD_SET, FIELD_INCR, FIELD_DEL };
 
@@ -63,14 +67,24 @@ struct expectation {
     struct drift *number; /* NULL: any reply that is no error */
 };
 
+/* One reply in EXEC's array: what it is about. A part of a unit answers for several commands. */
+struct part {
+    struct unit *unit; /* NULL: a command by itself */
+    unsigned first, n; /* expectations */
+};
+
 struct batch {
     uint64_t number;
     const char *prefix;
+    const char *daemon; /* while it is formatted */
     struct batch_doc *docs, *last_doc;
+    struct unit *units, *last_unit;
     struct pend *pends;
     struct pend_field *fields;
     struct expectation *expect;
     unsigned nexpect, expect_cap;
+    struct part *parts;
+    unsigned nparts, parts_cap;
     struct list_cmd *all_cmds; /* also those of dropped keys: answers may refer to their drift */
     size_t bytes;
     struct arena arena; /* all parts of the batch */
@@ -106,8 +120,11 @@ void batch_free(struct batch *b)
         buf_free(&c->raws);
     HASH_CLEAR(hh, b->pends);
     HASH_CLEAR(hh, b->fields);
+    for (struct unit *u = b->units; u != NULL; u = u->next)
+        guard_unref(u->guard);
     buf_free(&b->key);
     free(b->expect);
+    free(b->parts);
     struct arena arena = b->arena; /* b itself is in it */
     arena_empty(&arena);
     arena_free(&spare);
@@ -136,12 +153,37 @@ static void *must(void *p)
     return p;
 }
 
-struct batch_doc *batch_doc(struct batch *b, struct doc *d)
+struct unit *batch_unit(struct batch *b, struct guard *g)
+{
+    for (struct unit *u = b->units; u != NULL; u = u->next) {
+        if (guard_same(u->guard, g))
+            return u;
+    }
+    struct unit *u = arena_zero(&b->arena, sizeof(*u));
+    u->guard = guard_ref(g);
+    if (b->last_unit != NULL) {
+        u->number = b->last_unit->number + 1;
+        b->last_unit->next = u;
+    } else {
+        b->units = u;
+    }
+    b->last_unit = u;
+    b->bytes += 1000;
+    return u;
+}
+
+struct unit *batch_units(const struct batch *b)
+{
+    return b->units;
+}
+
+struct batch_doc *batch_doc(struct batch *b, struct doc *d, struct unit *u)
 {
     if (d->staged != NULL && d->batch == b->number)
         return d->staged;
     struct batch_doc *bd = arena_zero(&b->arena, sizeof(*bd));
     bd->doc = d;
+    bd->unit = u;
     if (b->last_doc != NULL)
         b->last_doc->next = bd;
     else
@@ -305,6 +347,11 @@ static struct list_cmd *list_cmd(struct batch *b, struct pend *p, enum list_kind
     return c;
 }
 
+static unsigned words_max(const struct batch_doc *bd)
+{
+    return bd->unit != NULL ? UNIT_WORDS_MAX : WORDS_MAX;
+}
+
 static void list_raw(struct batch *b, struct list_cmd *c, const void *raw, size_t len)
 {
     uint32_t n = (uint32_t)len;
@@ -320,7 +367,7 @@ const struct drift *batch_list_push(struct batch *b, struct batch_doc *bd, const
     struct pend *p = pend_of(b, bd, suffix, suffix_len);
     enum list_kind kind = front ? LIST_LPUSH : LIST_RPUSH;
     struct list_cmd *c = p->last_cmd;
-    if (c == NULL || c->kind != kind || c->nraws >= WORDS_MAX - 2)
+    if (c == NULL || c->kind != kind || c->nraws >= words_max(bd) - 2)
         c = list_cmd(b, p, kind);
     list_raw(b, c, raw, raw_len);
     c->drift.expected++; /* from what batch_list_expect said last */
@@ -384,8 +431,9 @@ struct words {
     int n, cap;
 };
 
-/* Kept from batch to batch. */
+/* Kept from batch to batch, as the scratch memory below; one loop, one thread. */
 static struct words words;
+static struct buf scratch;
 
 static void word(struct words *w, const void *s, size_t len)
 {
@@ -405,15 +453,49 @@ static void begin(struct words *w, const char *name, const struct pend *p)
     word(w, p->key, p->key_len);
 }
 
+static void *room(void *at, unsigned n, unsigned *cap, size_t size)
+{
+    if (n < *cap)
+        return at;
+    *cap = *cap ? *cap * 2 : 16;
+    return must(realloc(at, *cap * size));
+}
+
+static void expect(struct batch *b, struct batch_doc *bd, struct pend *p, struct drift *number)
+{
+    b->expect = room(b->expect, b->nexpect, &b->expect_cap, sizeof(*b->expect));
+    b->expect[b->nexpect++] = (struct expectation){bd, p, number};
+}
+
+static void add_part(struct batch *b, struct unit *u, unsigned first)
+{
+    b->parts = room(b->parts, b->nparts, &b->parts_cap, sizeof(*b->parts));
+    b->parts[b->nparts++] = (struct part){u, first, b->nexpect - first};
+}
+
+/* What is gathered of a unit's next call; one loop, one thread. */
+static struct unit_call call;
+static unsigned call_first; /* expectation */
+
+static void flush_call(struct batch *b, struct unit *u, struct buf *out)
+{
+    unit_call_flush(&call, u->guard, u->number, b->prefix, b->daemon, out);
+    add_part(b, u, call_first);
+    call_first = b->nexpect;
+}
+
 static void end(struct batch *b, struct words *w, struct buf *out, struct batch_doc *bd,
                 struct pend *p, struct drift *number)
 {
-    resp_command(out, w->n, w->argv, w->len);
-    if (b->nexpect == b->expect_cap) {
-        b->expect_cap = b->expect_cap ? b->expect_cap * 2 : 16;
-        b->expect = must(realloc(b->expect, b->expect_cap * sizeof(*b->expect)));
+    expect(b, bd, p, number);
+    if (bd != NULL && bd->unit != NULL) {
+        unit_call_command(&call, w->n, w->argv, w->len);
+        if (call.nwords >= PART_WORDS_MAX)
+            flush_call(b, bd->unit, out);
+        return;
     }
-    b->expect[b->nexpect++] = (struct expectation){bd, p, number};
+    resp_command(out, w->n, w->argv, w->len);
+    add_part(b, NULL, b->nexpect - 1);
 }
 
 static void format_fields(struct batch *b, struct pend *p, struct words *w, struct buf *out)
@@ -424,7 +506,7 @@ static void format_fields(struct batch *b, struct pend *p, struct words *w, stru
             continue;
         word(w, field_name(f), f->name_len);
         word(w, f->raw, f->raw_len);
-        if (w->n >= WORDS_MAX) {
+        if (w->n >= (int)words_max(p->bd) - 1) {
             end(b, w, out, p->bd, p, NULL);
             begin(w, "HSET", p);
         }
@@ -436,7 +518,7 @@ static void format_fields(struct batch *b, struct pend *p, struct words *w, stru
         if (f->kind != FIELD_DEL || p->drop)
             continue;
         word(w, field_name(f), f->name_len);
-        if (w->n >= WORDS_MAX) {
+        if (w->n >= (int)words_max(p->bd) - 1) {
             end(b, w, out, p->bd, p, NULL);
             begin(w, "HDEL", p);
         }
@@ -454,27 +536,20 @@ static void format_fields(struct batch *b, struct pend *p, struct words *w, stru
     }
 }
 
-/* Lists have no native insertion or removal by index. Both are done by value on a copy of the
- * tail, in one script call within the transaction. */
-static const char insert_script[] =
-    "local t=redis.call('LRANGE',KEYS[1],ARGV[1],-1) "
-    "redis.call('LTRIM',KEYS[1],0,ARGV[1]-1) "
-    "redis.call('RPUSH',KEYS[1],ARGV[2]) "
-    "for i=1,#t,1000 do redis.call('RPUSH',KEYS[1],unpack(t,i,math.min(i+999,#t))) end "
-    "return redis.call('LLEN',KEYS[1])";
-static const char remove_script[] =
-    "local t=redis.call('LRANGE',KEYS[1],ARGV[1]+ARGV[2],-1) "
-    "redis.call('LTRIM',KEYS[1],0,ARGV[1]-1) "
-    "for i=1,#t,1000 do redis.call('RPUSH',KEYS[1],unpack(t,i,math.min(i+999,#t))) end "
-    "return redis.call('LLEN',KEYS[1])";
-
-static void begin_script(struct words *w, const char *script, const struct pend *p)
+/* The words up to the count; a unit's script has the function, and no script calls another. */
+static void begin_splice(struct words *w, const struct pend *p, const char *from, const char *count)
 {
     w->n = 0;
-    word(w, "EVAL", 4);
-    word(w, script, strlen(script));
-    word(w, "1", 1);
+    if (p->bd->unit == NULL) {
+        word(w, "EVAL", 4);
+        word(w, unit_splice_script, strlen(unit_splice_script));
+        word(w, "1", 1);
+    } else {
+        word(w, "splice", 6);
+    }
     word(w, p->key, p->key_len);
+    word(w, from, strlen(from));
+    word(w, count, strlen(count));
 }
 
 static void format_remove(struct batch *b, struct pend *p, struct list_cmd *c, struct words *w,
@@ -496,9 +571,9 @@ static void format_remove(struct batch *b, struct pend *p, struct list_cmd *c, s
         word(w, "0", 1);
         word(w, from, (size_t)snprintf(from, sizeof(from), "%zu", c->index - 1));
     } else {
-        begin_script(w, remove_script, p);
-        word(w, from, (size_t)snprintf(from, sizeof(from), "%zu", c->index));
-        word(w, count, (size_t)snprintf(count, sizeof(count), "%zu", c->count));
+        snprintf(from, sizeof(from), "%zu", c->index);
+        snprintf(count, sizeof(count), "%zu", c->count);
+        begin_splice(w, p, from, count);
     }
     end(b, w, out, p->bd, p, NULL);
 }
@@ -525,8 +600,8 @@ static void format_list_cmd(struct batch *b, struct pend *p, struct list_cmd *c,
         if (c->index == 0) {
             begin(w, "LPUSH", p);
         } else {
-            begin_script(w, insert_script, p);
-            word(w, index, (size_t)snprintf(index, sizeof(index), "%zu", c->index));
+            snprintf(index, sizeof(index), "%zu", c->index);
+            begin_splice(w, p, index, "0");
         }
         break;
     case LIST_REMOVE: format_remove(b, p, c, w, out); return;
@@ -578,28 +653,12 @@ static void format_doc(struct batch *b, struct batch_doc *bd, struct words *w, s
     }
 }
 
-/* Of the command being put together; one loop, one thread. */
-static struct buf scratch;
-
-void batch_marker_key(const char *prefix, const char *daemon, struct buf *out)
-{
-    buf_append(out, prefix, strlen(prefix));
-    buf_append(out, ":@seq:", 6);
-    buf_append(out, daemon, strlen(daemon));
-}
-
-void batch_marker_value(const struct batch *b, const char *daemon, struct buf *out)
-{
-    (void)daemon;
-    buf_printf(out, "%" PRIu64, b->number);
-}
-
 static void format_marker(struct batch *b, const char *daemon, struct words *w, struct buf *out)
 {
     buf_clear(&scratch);
-    batch_marker_key(b->prefix, daemon, &scratch);
+    unit_marker_key(b->prefix, daemon, &scratch);
     size_t key_len = scratch.len;
-    batch_marker_value(b, daemon, &scratch);
+    buf_printf(&scratch, "%" PRIu64, b->number);
     w->n = 0;
     word(w, "SET", 3);
     word(w, scratch.data, key_len);
@@ -639,20 +698,37 @@ static void format_publish(struct batch *b, const char *daemon, struct words *w,
     end(b, w, out, NULL, NULL, NULL);
 }
 
+static void format_unit(struct batch *b, struct unit *u, struct words *w, struct buf *out)
+{
+    unit_call_begin(&call);
+    call_first = b->nexpect;
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        if (bd->unit == u)
+            format_doc(b, bd, w, out);
+    }
+    if (call.nwords > 0)
+        flush_call(b, u, out);
+}
+
 unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)
 {
     static const char multi[] = "*1\r\n$5\r\nMULTI\r\n", exec[] = "*1\r\n$4\r\nEXEC\r\n";
     struct words w = words;
-    b->nexpect = 0;
+    b->nexpect = b->nparts = 0;
+    b->daemon = daemon;
     buf_append(out, multi, sizeof(multi) - 1);
-    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next)
-        format_doc(b, bd, &w, out);
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        if (bd->unit == NULL)
+            format_doc(b, bd, &w, out);
+    }
     if (RAPYER_EXACTLY_ONCE)
         format_marker(b, daemon, &w, out);
+    for (struct unit *u = b->units; u != NULL; u = u->next)
+        format_unit(b, u, &w, out);
     format_publish(b, daemon, &w, out);
     buf_append(out, exec, sizeof(exec) - 1);
     words = w; /* it may have grown */
-    return b->nexpect + 2;
+    return b->nparts + 2;
 }
 
 /* ---- from EXEC ---- */
@@ -669,21 +745,40 @@ static void fail(struct expectation *e)
         c->drift.failed = true;
 }
 
+static void take(struct expectation *e, const redisReply *r)
+{
+    if (r->type == REDIS_REPLY_ERROR)
+        fail(e);
+    else if (e->number != NULL && r->type == REDIS_REPLY_INTEGER)
+        e->number->by = r->integer - e->number->expected;
+}
+
+static void take_unit(struct batch *b, const struct part *p, const redisReply *r)
+{
+    bool lost = unit_refused(r, p->unit);
+    for (unsigned i = 0; i < p->n && !lost; i++) {
+        struct expectation *e = &b->expect[p->first + i];
+        if (r->type == REDIS_REPLY_ARRAY && r->elements == p->n)
+            take(e, r->element[i]);
+        else
+            fail(e); /* the script itself was refused */
+    }
+}
+
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
 {
     if (exec->type == REDIS_REPLY_ERROR)
         return fault_set(f, FAULT_UNAVAILABLE, "Redis refused the commit, nothing was applied: %s",
                          exec->str);
-    if (exec->type != REDIS_REPLY_ARRAY || exec->elements != b->nexpect)
+    if (exec->type != REDIS_REPLY_ARRAY || exec->elements != b->nparts)
         return fault_set(f, FAULT_UNKNOWN_OUTCOME,
                          "Redis answered the commit with something that is no EXEC reply");
-    for (unsigned i = 0; i < b->nexpect; i++) {
-        struct expectation *e = &b->expect[i];
-        const redisReply *r = exec->element[i];
-        if (r->type == REDIS_REPLY_ERROR)
-            fail(e);
-        else if (e->number != NULL && r->type == REDIS_REPLY_INTEGER)
-            e->number->by = r->integer - e->number->expected;
+    for (unsigned i = 0; i < b->nparts; i++) {
+        const struct part *p = &b->parts[i];
+        if (p->unit != NULL)
+            take_unit(b, p, exec->element[i]);
+        else
+            take(&b->expect[p->first], exec->element[i]);
     }
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         if (!bd->failed)
@@ -692,9 +787,23 @@ int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
     return 0;
 }
 
+void batch_take_marker(struct batch *b, const char *marker)
+{
+    for (struct unit *u = b->units; u != NULL; u = u->next)
+        unit_take_marker(u, marker);
+}
+
+unsigned batch_format_leases(struct batch *b, const char *daemon, struct buf *out)
+{
+    unsigned n = 0;
+    for (struct unit *u = b->units; u != NULL; u = u->next)
+        n += unit_format_leases(u->guard, daemon, out);
+    return n;
+}
+
 void batch_version(struct batch_doc *bd, int64_t version)
 {
-    if (bd->deleted || bd->bump == 0)
+    if (bd->deleted || bd->bump == 0 || (bd->unit != NULL && bd->unit->lost != 0))
         return;
     bd->version.by = version - bd->version.expected;
     bd->gone = version == bd->bump && bd->version.by != 0 && !bd->whole;
@@ -739,5 +848,6 @@ void batch_cleanup(void)
     free(words.argv);
     free(words.len);
     buf_free(&scratch);
+    unit_call_free(&call);
     words = (struct words){0};
 }

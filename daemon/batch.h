@@ -10,12 +10,17 @@
  * same number. What Redis answers is compared with what the tree said: `drift` is by how much
  * a number, length or version was off because somebody else wrote in between.
  *
+ * Changes with a guard (guard.h) stand apart, as a unit: a script in the same MULTI that looks if
+ * the guard holds and then runs the unit's commands. A unit whose guard does not hold leaves its
+ * number in the marker, so that this is known also when EXEC's answer is lost.
+ *
  * A leaf: knows documents only by the handle it is given, and no sockets.
  */
 #ifndef RAPYERD_BATCH_H
 #define RAPYERD_BATCH_H
 
 #include "daemon/doc.h"
+#include "daemon/unit.h"
 #include "protocol/buf.h"
 #include "protocol/fault.h"
 #include <hiredis/hiredis.h>
@@ -33,6 +38,7 @@ struct drift {
 struct batch_doc {
     struct batch_doc *next;
     struct doc *doc;
+    struct unit *unit;              /* NULL: without a guard */
     struct pend *pends, *last_pend; /* its keys that change, in order of first use */
     struct drift version;
     int64_t bump;    /* to add to @v */
@@ -51,8 +57,12 @@ uint64_t batch_number(const struct batch *b);
 bool batch_empty(const struct batch *b);
 size_t batch_bytes(const struct batch *b); /* roughly what it will send */
 
-/* The document's part, made on first use. `staged` is what doc->staged says. */
-struct batch_doc *batch_doc(struct batch *b, struct doc *d);
+/* The unit of a guard (or one that is the same), made on first use. */
+struct unit *batch_unit(struct batch *b, struct guard *g);
+struct unit *batch_units(const struct batch *b); /* the first of the list */
+/* The document's part, made on first use; of this unit, or NULL. A document is of one unit, or
+ * none, in a batch: sealing (exec) sees to it. */
+struct batch_doc *batch_doc(struct batch *b, struct doc *d, struct unit *u);
 struct batch_doc *batch_docs(const struct batch *b); /* the first of the list */
 /* One more change of the document: its version goes up by n. */
 void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n);
@@ -93,8 +103,10 @@ void batch_version(struct batch_doc *bd, int64_t version);
 /* Appends commands that remove what the batch left of documents that were gone; each does
  * nothing when somebody has written the document since. Returns their number. */
 unsigned batch_format_sweep(struct batch *b, struct buf *out);
-/* What the marker holds when this batch was applied. */
-void batch_marker_value(const struct batch *b, const char *daemon, struct buf *out);
-void batch_marker_key(const char *prefix, const char *daemon, struct buf *out);
+/* Takes the marker as Redis has it after this batch: which units were not applied. */
+void batch_take_marker(struct batch *b, const char *marker);
+/* Appends commands that take back the leases of its units, as far as nobody else has them: for
+ * a Redis that came back without them, before the batch is sent again. Returns their number. */
+unsigned batch_format_leases(struct batch *b, const char *daemon, struct buf *out);
 
 #endif

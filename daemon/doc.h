@@ -15,6 +15,7 @@
 #include "protocol/tree.h"
 
 struct task;
+struct guard;
 struct batch_doc;
 struct task_link;
 
@@ -31,6 +32,8 @@ struct doc {
     uint64_t batch;           /* the last one that changes it; 0: none ever did */
     uint64_t mark;            /* of the call that looked at it last */
     uint64_t touched;         /* mark of the run that changed it last */
+    struct guard *seal;       /* while `batch` is not committed: of whom changed it; or NULL */
+    uint64_t checked, asked;  /* exec's stamp when Redis was last asked for its version; is asked */
     int64_t expires;          /* unix milliseconds, 0: never */
     uint32_t epoch;           /* of the link when it was last known to be fresh */
     uint32_t growths;         /* schema_growths when the tree was begun */

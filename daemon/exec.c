@@ -29,9 +29,12 @@ struct exec {
     size_t waiting_bytes; /* that the queued ones take */
     size_t kept_bytes;    /* answers that wait for a commit */
     struct buf scratch;   /* the answer of the request that runs */
-    void (*on_ready)(void *arg);
-    void (*on_down)(void *arg);
+    struct exec_callbacks cb;
     void *arg;
+    uint64_t stamp; /* leases that came to this daemon, and 1 */
+    void (*on_lost_lease)(void *arg, struct lock *l, int64_t fence);
+    void *lost_arg;
+    struct desk *desk;
 };
 
 /* A place in a document's queue. */
@@ -46,9 +49,7 @@ struct task_link {
 struct task {
     struct waiter waiter; /* first: the lane gives this back */
     struct task *prev, *next;
-    struct call call;
-    struct session *session;
-    uint64_t id;
+    struct call call; /* keeps its session */
     uint8_t *params;
     size_t params_len;
     struct task_link *links; /* one per document */
@@ -84,6 +85,7 @@ static void call_reset(struct call *c)
         free(c->missing[i].suffix);
     c->nmissing = c->ntouched = c->nfixes = 0;
     c->missing_doc = NULL;
+    c->unit = NULL;
     c->stale = -1;
     c->now = 0;
 }
@@ -97,6 +99,31 @@ static void call_clear(struct call *c)
         free(c->touched);
     if (c->docs != &c->one_doc)
         free(c->docs);
+    guard_unref(c->guard);
+}
+
+/* The model of a key, NULL: refused. */
+static const struct model *model_of(const struct exec *e, const char *key, size_t len,
+                                    struct fault *f)
+{
+    const char *model, *pk;
+    size_t model_len, pk_len;
+    if (key_parse(key, len, &model, &model_len, &pk, &pk_len, f) < 0)
+        return NULL;
+    const struct model *m = schema_model(e->schema, model, model_len);
+    if (m != NULL && m->atomic)
+        return m;
+    fault_set(f, FAULT_UNKNOWN_MODEL,
+              m == NULL ? "no model %.*s is defined; define it first"
+                        : "%.*s is a plain model: it lives only inside "
+                          "documents of atomic models",
+              (int)model_len, model);
+    return NULL;
+}
+
+int exec_check_key(const struct exec *e, const char *key, size_t len, struct fault *f)
+{
+    return model_of(e, key, len, f) != NULL ? 0 : -1;
 }
 
 struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *f)
@@ -105,19 +132,9 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
     struct doc *last = c->ndocs > 0 ? c->docs[c->ndocs - 1] : NULL;
     if (last != NULL && last->key_len == len && memcmp(last->key, key, len) == 0)
         return last;
-    const char *model, *pk;
-    size_t model_len, pk_len;
-    if (key_parse(key, len, &model, &model_len, &pk, &pk_len, f) < 0)
+    const struct model *m = model_of(c->exec, key, len, f);
+    if (m == NULL)
         return NULL;
-    const struct model *m = schema_model(c->exec->schema, model, model_len);
-    if (m == NULL || !m->atomic) {
-        fault_set(f, FAULT_UNKNOWN_MODEL,
-                  m == NULL ? "no model %.*s is defined; define it first"
-                            : "%.*s is a plain model: it lives only inside "
-                              "documents of atomic models",
-                  (int)model_len, model);
-        return NULL;
-    }
     struct doc *d = cache_doc(c->exec->cache, m, key, len);
     if (d->mark == c->mark)
         return d;
@@ -162,9 +179,18 @@ static bool outgrown(const struct exec *e, const struct doc *d)
 }
 
 /* Nothing may be said of it before Redis was asked. */
-static bool unfresh(const struct exec *e, const struct doc *d)
+static bool unfresh(const struct call *c, const struct doc *d)
 {
-    return d->state == DOC_UNKNOWN || d->epoch != lane_epoch(e->lane) || outgrown(e, d);
+    const struct exec *e = c->exec;
+    return d->state == DOC_UNKNOWN || d->epoch != lane_epoch(e->lane) || d->checked < c->since ||
+           outgrown(e, d);
+}
+
+/* It holds changes that may still be refused as a whole, with a guard that is not the call's (or
+ * such as were made without one, and the call has one). */
+static bool sealed(const struct call *c, const struct doc *d)
+{
+    return d->batch > lane_committed(c->exec->lane) && !guard_same(d->seal, c->guard);
 }
 
 /* How many ms ago the link was lost, where that is recent enough for stale reads; else -1. */
@@ -195,7 +221,7 @@ enum op_status call_known(struct call *c, struct doc *d)
     bool clean = d->batch <= lane_committed(c->exec->lane);
     if ((expired(c, d) || outgrown(c->exec, d)) && clean)
         doc_forget(d);
-    if (unfresh(c->exec, d) && !may_be_stale(c, d))
+    if ((unfresh(c, d) && !may_be_stale(c, d)) || sealed(c, d))
         return OP_NEEDS;
     return OP_DONE;
 }
@@ -270,10 +296,14 @@ int call_room(struct call *c, const struct buf *out)
 struct batch_doc *call_stage(struct call *c, struct doc *d)
 {
     struct batch *b = lane_batch(c->exec->lane);
-    struct batch_doc *bd = batch_doc(b, d);
+    if (c->guard != NULL && c->unit == NULL)
+        c->unit = batch_unit(b, c->guard);
+    struct batch_doc *bd = batch_doc(b, d, c->unit);
     if (d->touched == c->mark)
         return bd;
     d->touched = c->mark;
+    if (c->guard != NULL && d->seal == NULL)
+        d->seal = guard_ref(c->guard);
     if (c->ntouched == 0 && c->touched == NULL) {
         c->touched = &c->one_touched;
         c->touched_cap = 1;
@@ -330,9 +360,10 @@ static void make_runnable(struct exec *e, struct doc *d)
 static void task_free(struct exec *e, struct task *t)
 {
     size_t kept = t->kept;
+    struct session *session = t->call.session;
     call_clear(&t->call);
-    session_settle(t->session);
-    session_unref(t->session);
+    session_settle(session);
+    session_unref(session);
     buf_free(&t->answer);
     free(t->params);
     free(t->links);
@@ -352,7 +383,7 @@ static uint64_t rides_on(const struct call *c)
     return last > lane_committed(c->exec->lane) ? last : 0;
 }
 
-static struct task *task_new(struct exec *e, struct call *c, struct session *s, uint64_t id)
+static struct task *task_new(struct exec *e, struct call *c)
 {
     struct task *t = must(calloc(1, sizeof(*t)));
     t->call = *c;
@@ -364,21 +395,23 @@ static struct task *task_new(struct exec *e, struct call *c, struct session *s, 
     c->touched = NULL;
     c->missing = NULL;
     c->fixes = NULL;
+    c->guard = NULL;
     c->nmissing = c->ntouched = c->nfixes = c->ndocs = 0;
-    t->session = session_ref(s);
-    t->id = id;
-    session_defer(s);
+    session_ref(c->session);
+    session_defer(c->session);
     e->ntasks++;
     return t;
 }
 
-static void answer(struct session *s, uint64_t id, bool refused, const struct fault *f,
-                   const struct buf *out)
+/* The one way out: f NULL for a result. */
+static void answer(struct call *c, const struct fault *f, const struct buf *out)
 {
-    if (refused)
-        session_fault(s, id, f);
+    if (c->method->finish != NULL)
+        c->method->finish(c, f, out);
+    else if (f != NULL)
+        session_fault(c->session, c->id, f);
     else
-        session_answer(s, id, out->data, out->len);
+        session_answer(c->session, c->id, out->data, out->len);
 }
 
 /* Corrects the numbers that turned out otherwise because somebody else wrote in between. */
@@ -413,8 +446,12 @@ static void on_settled(void *arg, struct waiter *w, const struct fault *fault, b
                   "before that was committed; read again");
         fault = &f;
     }
+    if (fault == NULL && t->call.unit != NULL && t->call.unit->lost != 0) {
+        unit_refusal(t->call.unit, &f);
+        fault = &f;
+    }
     if (fault != NULL) {
-        session_fault(t->session, t->id, fault);
+        answer(&t->call, fault, NULL);
         task_free(e, t);
         return;
     }
@@ -444,21 +481,28 @@ static void on_settled(void *arg, struct waiter *w, const struct fault *fault, b
                   "the change is applied, but its answer was lost with the connection to Redis and "
                   "another writer has changed the document since");
     }
-    if (bad) {
-        session_fault(t->session, t->id, &f);
-    } else {
+    if (!bad)
         apply_fixes(t);
-        answer(t->session, t->id, t->refused, &t->call.fault, &t->answer);
-    }
+    answer(&t->call, bad ? &f : t->refused ? &t->call.fault : NULL, &t->answer);
     task_free(e, t);
+}
+
+/* What it saw of changes under its own guard happens, or not, as they do. */
+static void ride_unit(struct call *c)
+{
+    for (unsigned i = 0; c->guard != NULL && c->unit == NULL && i < c->ndocs; i++) {
+        const struct doc *d = c->docs[i];
+        if (d->batch > lane_committed(c->exec->lane) && d->staged != NULL)
+            c->unit = d->staged->unit;
+    }
 }
 
 /* A run that ended with something to say: now, or with the batch it rides on. t is NULL for a
  * request that never had to wait. */
-static void conclude(struct exec *e, struct call *c, struct task *t, struct session *s, uint64_t id,
-                     enum op_status st)
+static void conclude(struct exec *e, struct call *c, struct task *t, enum op_status st)
 {
     uint64_t batch = rides_on(c);
+    ride_unit(c);
     bool refused = st == OP_REFUSED;
     /* That nothing more is taken is no matter of what the documents hold. */
     if (refused && c->fault.code == FAULT_UNAVAILABLE)
@@ -471,7 +515,7 @@ static void conclude(struct exec *e, struct call *c, struct task *t, struct sess
         batch = 0;
     }
     if (batch == 0) {
-        answer(s, id, refused, &c->fault, &e->scratch);
+        answer(c, refused ? &c->fault : NULL, &e->scratch);
         for (unsigned i = 0; i < c->ndocs; i++)
             cache_release(e->cache, c->docs[i], lane_committed(e->lane));
         if (t != NULL)
@@ -479,7 +523,7 @@ static void conclude(struct exec *e, struct call *c, struct task *t, struct sess
         return;
     }
     if (t == NULL)
-        t = task_new(e, c, s, id);
+        t = task_new(e, c);
     t->refused = refused;
     if (!refused)
         buf_append(&t->answer, e->scratch.data, e->scratch.len);
@@ -513,7 +557,9 @@ static bool bring(struct exec *e, struct doc *d, const struct missing *missing, 
     cache_miss(e->cache);
     if (d->root == NULL)
         d->growths = schema_growths(e->schema);
-    return loader_load(e->loader, d, lane_epoch(e->lane), missing, n);
+    if (missing == NULL)
+        d->asked = e->stamp;
+    return loader_load(e->loader, d, lane_epoch(e->lane), missing == NULL, missing, n);
 }
 
 static int by_place(const void *a, const void *b)
@@ -547,7 +593,7 @@ static int fetch(struct exec *e, struct call *c)
         return lane_admit(e->lane, &c->fault);
     bool ok = true;
     for (unsigned i = 0; i < c->ndocs && ok; i++) {
-        if (unfresh(e, c->docs[i]))
+        if (unfresh(c, c->docs[i]))
             ok = bring(e, c->docs[i], NULL, 0);
     }
     group_missing(c);
@@ -626,7 +672,7 @@ static void run_task(struct exec *e, struct task *t)
     if (st == OP_NEEDS)
         return;
     dequeue(e, t);
-    conclude(e, &t->call, t, t->session, t->id, st);
+    conclude(e, &t->call, t, st);
 }
 
 static void run_runnable(struct exec *e)
@@ -655,7 +701,7 @@ static bool overtakes(struct call *c, const struct doc *d, const struct session 
     if (!may_be_stale(c, d))
         return false;
     for (const struct task_link *l = d->queue; l != NULL; l = l->next) {
-        if (l->task->session == s)
+        if (l->task->call.session == s)
             return false;
     }
     return true;
@@ -663,17 +709,30 @@ static bool overtakes(struct call *c, const struct doc *d, const struct session 
 
 void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg)
 {
-    struct call c = {
-        .exec = e, .method = m, .params = msg->params, .nparams = msg->nparams, .mark = ++e->marks};
+    exec_call(e, m, s, msg->id, msg->params, msg->nparams, NULL);
+}
+
+void exec_call(struct exec *e, const struct method *m, struct session *s, uint64_t id,
+               struct cursor params, uint32_t nparams, void *context)
+{
+    struct call c = {.exec = e,
+                     .method = m,
+                     .session = s,
+                     .id = id,
+                     .context = context,
+                     .params = params,
+                     .nparams = nparams,
+                     .since = session_since(s),
+                     .mark = ++e->marks};
     bool busy = false;
     int rc = m->docs(&c, &c.fault);
-    c.params = msg->params;
+    c.params = params;
     for (unsigned i = 0; i < c.ndocs; i++)
         busy = busy || c.docs[i]->loading ||
                (c.docs[i]->queue != NULL && !overtakes(&c, c.docs[i], s));
     enum op_status st = OP_NEEDS;
     if (rc < 0) {
-        session_fault(s, msg->id, &c.fault);
+        answer(&c, &c.fault, NULL);
         for (unsigned i = 0; i < c.ndocs; i++)
             cache_release(e->cache, c.docs[i], lane_committed(e->lane));
         call_clear(&c);
@@ -691,28 +750,44 @@ void exec_request(struct exec *e, const struct method *m, struct session *s, con
     if (st != OP_NEEDS) {
         if (st == OP_DONE)
             cache_hit(e->cache);
-        conclude(e, &c, NULL, s, msg->id, st);
+        conclude(e, &c, NULL, st);
         call_clear(&c);
         return;
     }
-    struct task *t = task_new(e, &c, s, msg->id);
-    t->params_len = (size_t)(msg->params.end - msg->params.at);
+    struct task *t = task_new(e, &c);
+    t->params_len = (size_t)(params.end - params.at);
     t->params = must(malloc(t->params_len + 1));
-    memcpy(t->params, msg->params.at, t->params_len);
+    if (t->params_len > 0)
+        memcpy(t->params, params.at, t->params_len);
     t->call.params = cursor_of(t->params, t->params_len);
     enqueue(e, t);
 }
 
 /* ---- what makes documents runnable ---- */
 
+/* Who holds it is to know at once. */
+static void tell_lost_leases(struct exec *e, struct batch *b)
+{
+    for (const struct unit *u = batch_units(b); u != NULL; u = u->next) {
+        const struct guard_check *c = u->lost != 0 ? &u->guard->checks[u->lost - 1] : NULL;
+        if (c != NULL && c->kind == GUARD_LEASE && e->on_lost_lease != NULL)
+            e->on_lost_lease(e->lost_arg, c->lock, c->number);
+    }
+}
+
 static void on_batch(void *arg, struct batch *b, const struct fault *fault)
 {
     struct exec *e = arg;
+    tell_lost_leases(e, b);
     for (struct batch_doc *bd = batch_docs(b); bd != NULL; bd = bd->next) {
         struct doc *d = bd->doc;
-        if (d->batch == batch_number(b))
+        bool lost = bd->unit != NULL && bd->unit->lost != 0;
+        if (d->batch == batch_number(b)) {
             d->staged = NULL;
-        if (fault != NULL || bd->failed || bd->unseen || bd->version.by != 0) {
+            guard_unref(d->seal);
+            d->seal = NULL;
+        }
+        if (fault != NULL || lost || bd->failed || bd->unseen || bd->version.by != 0) {
             if (bd->version.by != 0)
                 log_debug("%s was changed by another writer", d->key);
             doc_forget(d);
@@ -728,13 +803,15 @@ static void on_loaded(void *arg, struct doc *d, const struct fault *fault)
 {
     struct exec *e = arg;
     make_runnable(e, d);
+    if (fault == NULL)
+        d->checked = d->asked;
     /* A link that was lost may come back in time: on_tick says when it is too late. */
     bool lost = fault != NULL && fault->code == FAULT_UNAVAILABLE && !lane_ready(e->lane);
     if (fault != NULL && !lost && d->queue != NULL) {
         struct task *t = d->queue->task;
         t->call.fault = *fault;
         dequeue(e, t);
-        conclude(e, &t->call, t, t->session, t->id, OP_REFUSED);
+        conclude(e, &t->call, t, OP_REFUSED);
     }
     run_runnable(e);
     cache_trim(e->cache, lane_committed(e->lane));
@@ -749,13 +826,19 @@ static void wake_all(struct exec *e)
     run_runnable(e);
 }
 
+static void on_lane_link(void *arg)
+{
+    struct exec *e = arg;
+    e->cb.on_link(e->arg);
+}
+
 static void on_lane_ready(void *arg)
 {
     struct exec *e = arg;
     e->good_epoch = lane_epoch(e->lane);
     e->lost_at = 0;
     wake_all(e);
-    e->on_ready(e->arg);
+    e->cb.on_ready(e->arg);
 }
 
 static void on_lane_down(void *arg)
@@ -763,7 +846,7 @@ static void on_lane_down(void *arg)
     struct exec *e = arg;
     if (e->lost_at == 0 && e->good_epoch != 0)
         e->lost_at = now_ms();
-    e->on_down(e->arg);
+    e->cb.on_down(e->arg);
 }
 
 static void give_up(struct exec *e, struct task *t)
@@ -771,7 +854,7 @@ static void give_up(struct exec *e, struct task *t)
     struct fault f;
     fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
     dequeue(e, t);
-    session_fault(t->session, t->id, &f);
+    answer(&t->call, &f, NULL);
     task_free(e, t);
 }
 
@@ -796,10 +879,12 @@ struct exec *exec_new(struct event_base *base, const struct config *config, stru
 {
     static const struct lane_callbacks lane_cb = {.on_settled = on_settled,
                                                   .on_batch = on_batch,
+                                                  .on_link = on_lane_link,
                                                   .on_ready = on_lane_ready,
                                                   .on_down = on_lane_down};
     struct exec *e = must(calloc(1, sizeof(*e)));
     e->config = config;
+    e->stamp = 1;
     e->schema = schema;
     e->cache = cache_new(config->cache_memory);
     e->lane = lane_new(base, config, id, &lane_cb, e);
@@ -831,10 +916,9 @@ void exec_free(struct exec *e)
     free(e);
 }
 
-void exec_start(struct exec *e, void (*on_ready)(void *arg), void (*on_down)(void *arg), void *arg)
+void exec_start(struct exec *e, const struct exec_callbacks *cb, void *arg)
 {
-    e->on_ready = on_ready;
-    e->on_down = on_down;
+    e->cb = *cb;
     e->arg = arg;
     lane_start(e->lane);
 }
@@ -862,4 +946,26 @@ struct schema *exec_schema(const struct exec *e)
 unsigned exec_waiting(const struct exec *e)
 {
     return e->ntasks;
+}
+
+uint64_t exec_taken(struct exec *e)
+{
+    return ++e->stamp;
+}
+
+void exec_on_lost_lease(struct exec *e, void (*fn)(void *arg, struct lock *l, int64_t fence),
+                        void *arg)
+{
+    e->on_lost_lease = fn;
+    e->lost_arg = arg;
+}
+
+void exec_set_desk(struct exec *e, struct desk *desk)
+{
+    e->desk = desk;
+}
+
+struct desk *exec_desk(const struct exec *e)
+{
+    return e->desk;
 }

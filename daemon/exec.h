@@ -27,8 +27,12 @@ struct method {
     int (*docs)(struct call *c, struct fault *f);
     /* Appends the result, one value. Runs each time something that was missing has come. */
     enum op_status (*run)(struct call *c, struct buf *out);
-    const void *arg; /* for both, in call_arg */
+    const void *arg; /* for both, in call->method */
     bool reads;      /* changes nothing, and may be given what was true when the link was lost */
+    /* NULL: the client gets the result or the fault. Else this is called in place of that, once,
+     * when all that the run saw and did is committed; f NULL: it went well. `out` is gone when it
+     * returns or when it makes another request. */
+    void (*finish)(struct call *c, const struct fault *f, const struct buf *out);
 };
 
 /* A number in an answer that depends on what Redis says in the end. */
@@ -41,6 +45,9 @@ struct fix {
 struct call {
     struct exec *exec;
     const struct method *method;
+    struct session *session;
+    uint64_t id;
+    void *context;        /* of exec_call */
     struct cursor params; /* behind the array head, at its beginning in each run */
     uint32_t nparams;
     struct doc **docs;
@@ -48,8 +55,11 @@ struct call {
     struct doc *one_doc;
     uint64_t mark; /* its documents have the same, so that each is listed once */
     struct fault fault;
-    bool checked;  /* {fresh: true} has asked Redis */
-    bool no_stale; /* only what is fresh will do */
+    struct guard *guard; /* its changes are made only if that holds; set by docs(); owned */
+    struct unit *unit;   /* what it changed under the guard, or saw of such changes */
+    uint64_t since;      /* session_since */
+    bool checked;        /* {fresh: true} has asked Redis */
+    bool no_stale;       /* only what is fresh will do */
     /* Of one run: */
     int64_t now;             /* unix milliseconds, once somebody has asked; 0 before */
     int64_t stale;           /* what it saw is so old, in ms since the link was lost; -1: fresh */
@@ -66,7 +76,12 @@ struct call {
 struct exec *exec_new(struct event_base *base, const struct config *config, struct schema *schema,
                       const char *id);
 void exec_free(struct exec *e);
-void exec_start(struct exec *e, void (*on_ready)(void *arg), void (*on_down)(void *arg), void *arg);
+struct exec_callbacks {
+    void (*on_link)(void *arg);  /* the link is up; before anything is sent again over it */
+    void (*on_ready)(void *arg); /* requests are carried out */
+    void (*on_down)(void *arg);
+};
+void exec_start(struct exec *e, const struct exec_callbacks *cb, void *arg);
 struct lane *exec_lane(const struct exec *e);
 struct cache *exec_cache(const struct exec *e);
 const struct config *exec_config(const struct exec *e);
@@ -77,12 +92,29 @@ unsigned exec_waiting(const struct exec *e); /* requests not answered yet */
 
 /* Takes a request; it is answered exactly once. */
 void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg);
+/* The same for other methods of this daemon, with a context for the call; params stand behind the
+ * array head, as in a request. May finish before it returns. */
+void exec_call(struct exec *e, const struct method *m, struct session *s, uint64_t id,
+               struct cursor params, uint32_t nparams, void *context);
+
+/* A lease came to this daemon: who reads under it has to see what was written elsewhere before.
+ * Returns the stamp for session_see. */
+uint64_t exec_taken(struct exec *e);
+/* Whom to tell that Redis has refused a change because a lease was gone. */
+void exec_on_lost_lease(struct exec *e, void (*fn)(void *arg, struct lock *l, int64_t fence),
+                        void *arg);
+/* What the methods on locks need (methods_lock.h); exec only keeps it. */
+struct desk;
+void exec_set_desk(struct exec *e, struct desk *desk);
+struct desk *exec_desk(const struct exec *e);
 
 /* ---- for methods ---- */
 
 /* Adds the document of a key to the call and gives it back, or NULL: BAD_KEY, UNKNOWN_MODEL. The
  * same key twice gives the same document, listed once. */
 struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *f);
+/* Whether a key may name a document: BAD_KEY, UNKNOWN_MODEL. */
+int exec_check_key(const struct exec *e, const char *key, size_t len, struct fault *f);
 /* The i-th distinct document. */
 static inline struct doc *call_doc_at(struct call *c, unsigned i)
 {

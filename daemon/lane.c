@@ -28,7 +28,20 @@ struct retained {
     uint64_t after; /* what the marker said before it: numbers have gaps where Redis refused */
     struct buf resp;
     unsigned ncommands;
+    struct buf leases; /* commands that take back what its units need */
+    unsigned nleases;
 };
+
+static size_t retained_bytes(const struct retained *r)
+{
+    return r->resp.len + r->leases.len;
+}
+
+static void retained_free(struct retained *r)
+{
+    buf_free(&r->resp);
+    buf_free(&r->leases);
+}
 
 struct lane {
     const struct config *config;
@@ -114,23 +127,24 @@ static void retain(struct lane *l, struct commit *c)
     while (l->retain_n > 0 &&
            (l->retain_n == RETAIN_BATCHES || l->retain_bytes + c->resp.len > RETAIN_BYTES)) {
         struct retained *r = &l->retain[l->retain_first];
-        l->retain_bytes -= r->resp.len;
-        buf_free(&r->resp);
+        l->retain_bytes -= retained_bytes(r);
+        retained_free(r);
         l->retain_first = (l->retain_first + 1) % RETAIN_BATCHES;
         l->retain_n--;
     }
     if (c->resp.len > RETAIN_BYTES)
         return; /* nothing before it is of use either: there is a gap behind it */
     struct retained *r = &l->retain[(l->retain_first + l->retain_n++) % RETAIN_BATCHES];
-    *r = (struct retained){batch_number(c->batch), l->applied, c->resp, c->ncommands};
-    l->retain_bytes += r->resp.len;
+    *r = (struct retained){batch_number(c->batch), l->applied, c->resp, c->ncommands, BUF_INIT, 0};
+    r->nleases = batch_format_leases(c->batch, l->id, &r->leases);
+    l->retain_bytes += retained_bytes(r);
     c->resp = BUF_INIT;
 }
 
 static void retain_clear(struct lane *l)
 {
     for (; l->retain_n > 0; l->retain_n--) {
-        buf_free(&l->retain[l->retain_first].resp);
+        retained_free(&l->retain[l->retain_first]);
         l->retain_first = (l->retain_first + 1) % RETAIN_BATCHES;
     }
     l->retain_bytes = 0;
@@ -277,7 +291,7 @@ static void ready(struct lane *l)
 /* Sends again what Redis lost behind `marker`. Their answers were given long ago. */
 static void on_replayed(void *arg, unsigned index, redisReply *reply)
 {
-    (void)arg;
+    struct lane *l = arg;
     (void)index;
     if (reply == NULL)
         return; /* the next connection goes on from the marker */
@@ -285,9 +299,21 @@ static void on_replayed(void *arg, unsigned index, redisReply *reply)
     for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++) {
         if (reply->element[i]->type == REDIS_REPLY_ERROR)
             bad = reply->element[i];
+        if (unit_refused(reply->element[i], NULL)) {
+            l->stats.lost++;
+            log_error("a commit under a lock that Redis had lost could not be applied again: "
+                      "somebody else has the lock by now");
+        }
     }
     if (bad != NULL)
         log_error("a commit that Redis had lost could not be applied again: %s", bad->str);
+}
+
+static void on_lease_again(void *arg, unsigned index, redisReply *reply)
+{
+    (void)arg;
+    (void)index;
+    (void)reply; /* where somebody else has it the commit says so */
 }
 
 static bool replay_from(struct lane *l, uint64_t marker)
@@ -301,6 +327,8 @@ static bool replay_from(struct lane *l, uint64_t marker)
                 l->retain_n - i);
     for (; i < l->retain_n; i++) {
         struct retained *r = &l->retain[(l->retain_first + i) % RETAIN_BATCHES];
+        if (r->nleases > 0)
+            upstream_send(l->up, r->leases.data, r->leases.len, r->nleases, on_lease_again, l);
         upstream_send(l->up, r->resp.data, r->resp.len, r->ncommands, on_replayed, l);
         l->stats.recovered_resent++;
     }
@@ -327,6 +355,8 @@ static void applied_unseen(struct lane *l, const struct recovery *r)
     unsigned i = 0;
     l->in_flight = NULL;
     for (struct batch_doc *bd = batch_docs(c->batch); bd != NULL; bd = bd->next, i++) {
+        if (bd->unit != NULL && bd->unit->lost != 0)
+            continue;
         if (r->versions[i] != (bd->deleted ? 0 : bd->version.expected))
             exact = false;
         batch_version(bd, r->versions[i]);
@@ -414,6 +444,8 @@ static void on_recovery(void *arg, unsigned index, redisReply *reply)
     if (index == r->marker_at) {
         r->found = string;
         r->marker = string ? strtoull(reply->str, NULL, 10) : 0;
+        if (string && l->in_flight != NULL && r->marker == batch_number(l->in_flight->batch))
+            batch_take_marker(l->in_flight->batch, reply->str);
     } else if (index > r->marker_at) {
         r->versions[index - r->marker_at - 1] = string ? strtoll(reply->str, NULL, 10) : 0;
     }
@@ -461,7 +493,7 @@ static void ask_state(struct lane *l, bool same_server)
     r->ndocs = ndocs;
     r->marker_at = kill_suspects(l, same_server, &out);
     r->last = r->marker_at + ndocs;
-    batch_marker_key(l->config->key_prefix, l->id, &key);
+    unit_marker_key(l->config->key_prefix, l->id, &key);
     resp_command(&out, 2, (const char *[]){"GET", (char *)key.data}, (size_t[]){3, key.len});
     for (bd = docs; bd != NULL; bd = bd->next) {
         buf_clear(&key);
@@ -486,7 +518,7 @@ static void on_marker_set(void *arg, unsigned index, redisReply *reply)
 static void set_first_marker(struct lane *l)
 {
     struct buf out = BUF_INIT, key = BUF_INIT;
-    batch_marker_key(l->config->key_prefix, l->id, &key);
+    unit_marker_key(l->config->key_prefix, l->id, &key);
     const char *set[] = {"SET", (char *)key.data, "0"};
     resp_command(&out, 3, set, (size_t[]){3, key.len, 1});
     upstream_send(l->up, out.data, out.len, 1, on_marker_set, l);
@@ -503,6 +535,7 @@ static void on_up(void *arg)
     snprintf(l->run_id, sizeof(l->run_id), "%s", info->run_id);
     if (first) {
         set_first_marker(l);
+        l->cb->on_link(l->arg);
         ready(l);
         return;
     }
@@ -510,6 +543,7 @@ static void on_up(void *arg)
         l->epoch = (l->epoch | ((1u << LANE_SERVER_SHIFT) - 1)) + 1;
     l->state = LANE_RECOVERING;
     ask_state(l, same);
+    l->cb->on_link(l->arg);
 }
 
 static void on_watch(evutil_socket_t fd, short what, void *arg)

@@ -29,6 +29,9 @@ struct lane_callbacks {
     void (*on_settled)(void *arg, struct waiter *w, const struct fault *fault, bool exact);
     /* After its waiters were told; the batch is freed afterwards. */
     void (*on_batch)(void *arg, struct batch *b, const struct fault *fault);
+    /* The link is up, and old connections are gone. What is sent now is before any commit that is
+     * sent again. */
+    void (*on_link)(void *arg);
     /* Requests may be sent: first time, and each time after the link was down and the state of
      * the last commit is known. */
     void (*on_ready)(void *arg);

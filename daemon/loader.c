@@ -717,7 +717,7 @@ void loader_free(struct loader *l)
     tree_free(l);
 }
 
-bool loader_load(struct loader *loader, struct doc *d, uint32_t epoch,
+bool loader_load(struct loader *loader, struct doc *d, uint32_t epoch, bool check,
                  const struct missing *missing, unsigned n)
 {
     if (upstream_state(loader->up) != UPSTREAM_UP)
@@ -734,7 +734,7 @@ bool loader_load(struct loader *loader, struct doc *d, uint32_t epoch,
     d->loading = true;
     if (d->state == DOC_UNKNOWN || d->epoch >> LANE_SERVER_SHIFT != epoch >> LANE_SERVER_SHIFT) {
         sent = ask_root(l);
-    } else if (d->epoch != epoch) {
+    } else if (d->epoch != epoch || check) {
         round_begin(&l->round);
         round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
         sent = send_round(l, on_check);

@@ -6,7 +6,9 @@
  * So an operation sees what those before it did, a refusal in the middle leaves no trace, and
  * the commit never has to be taken back. A batch is never split, so neither is a pipeline.
  */
+#include "daemon/layout.h"
 #include "daemon/methods.h"
+#include "daemon/methods_lock.h"
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -85,57 +87,99 @@ static int check_op(const struct step_op *op, uint32_t i, struct fault *f)
                      (int)op->name_len, op->name, lo, hi, op->nparams);
 }
 
-/* {if_version: N} when the pipeline is about one document, or {if_version: {key: N, ...}}. */
-static int check_versions(struct call *c, struct cursor in, bool run, struct fault *f)
+static void add_version(struct call *c, struct doc *d, int64_t version)
 {
-    uint32_t n, m = 1;
-    if (cursor_nil(&in))
-        return 0;
-    if (cursor_map(&in, &n) < 0)
-        return fault_set(f, FAULT_BAD_REQUEST, "the options should be a map {if_version?}");
-    for (; n > 0; n--) {
-        const char *name, *key = "";
+    struct buf key = BUF_INIT;
+    layout_key(&key, exec_config(c->exec)->key_prefix, d->key, d->key_len, "", 0);
+    struct guard_check check = {.kind = GUARD_VERSION,
+                                .key = (char *)key.data,
+                                .key_len = key.len,
+                                .number = version,
+                                .name = d->key,
+                                .doc = d};
+    guard_add(c->guard, &check);
+    buf_free(&key);
+}
+
+/* N when the pipeline is about one document, or {key: N, ...}. */
+static int read_versions(struct call *c, struct cursor *in, struct fault *f)
+{
+    uint32_t m = 1;
+    bool many = cursor_map(in, &m) == 0;
+    for (; m > 0; m--) {
+        const char *key = "";
         size_t len;
         int64_t version;
-        if (params_str(&in, "an option's name", &name, &len, f) < 0)
+        struct doc *d = c->ndocs > 0 ? c->docs[0] : NULL;
+        if (many && params_str(in, "a key in if_version", &key, &len, f) < 0)
             return -1;
-        if (len != 10 || memcmp(name, "if_version", 10) != 0)
-            return fault_set(f, FAULT_BAD_REQUEST, "there is no option '%.*s'; there is if_version",
-                             (int)len, name);
-        bool many = cursor_map(&in, &m) == 0;
-        for (; m > 0; m--) {
-            struct doc *d = c->ndocs > 0 ? c->docs[0] : NULL;
-            if (many && params_str(&in, "a key in if_version", &key, &len, f) < 0)
-                return -1;
-            if (many)
-                d = call_doc(c, key, len, f);
-            if (many && d == NULL)
-                return -1;
-            if ((!many && c->ndocs != 1) || cursor_int(&in, &version) < 0)
-                return fault_set(f, FAULT_BAD_REQUEST,
-                                 "if_version should be the expected version of the one document, "
-                                 "or a map of key to version (0: must not exist)");
-            if (!run)
-                continue;
-            int64_t now = d->state == DOC_PRESENT ? d->version : 0;
-            if (now != version)
-                return fault_set(f, FAULT_CONFLICT,
-                                 "%s has version %" PRId64 ", and %" PRId64 " was expected", d->key,
-                                 now, version);
-        }
+        if (many)
+            d = call_doc(c, key, len, f);
+        if (many && d == NULL)
+            return -1;
+        if ((!many && c->ndocs != 1) || cursor_int(in, &version) < 0)
+            return fault_set(f, FAULT_BAD_REQUEST,
+                             "if_version should be the expected version of the one document, "
+                             "or a map of key to version (0: must not exist)");
+        add_version(c, d, version);
     }
     return 0;
 }
 
-static int pipeline_docs(struct call *c, struct fault *f)
+/* A map {if_version?, lock?}, each at most once. */
+static int read_options(struct call *c, struct cursor in, bool lock, struct fault *f)
 {
-    struct cursor in = c->params;
+    uint32_t n;
+    bool seen[2] = {false, false};
+    if (cursor_nil(&in))
+        return 0;
+    if (cursor_map(&in, &n) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST, "the options should be a map {if_version?%s}",
+                         lock ? ", lock?" : "");
+    for (; n > 0; n--) {
+        const char *name;
+        size_t len;
+        if (params_str(&in, "an option's name", &name, &len, f) < 0)
+            return -1;
+        bool version = len == 10 && memcmp(name, "if_version", 10) == 0;
+        if (!version && !(lock && len == 4 && memcmp(name, "lock", 4) == 0))
+            return fault_set(f, FAULT_BAD_REQUEST,
+                             "there is no option '%.*s'; there is if_version%s",
+                             (int)(len > 100 ? 100 : len), name, lock ? ", and lock" : "");
+        if (seen[version])
+            return fault_set(f, FAULT_BAD_REQUEST, "the option %.*s is given twice", (int)len,
+                             name);
+        seen[version] = true;
+        if (c->guard == NULL)
+            c->guard = guard_new();
+        if ((version ? read_versions(c, &in, f) : desk_read_tokens(c, &in, f)) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int check_versions(struct call *c, struct fault *f)
+{
+    for (unsigned i = 0; c->guard != NULL && i < c->guard->n; i++) {
+        const struct guard_check *check = &c->guard->checks[i];
+        if (check->kind != GUARD_VERSION)
+            continue;
+        int64_t now = check->doc->state == DOC_PRESENT ? check->doc->version : 0;
+        if (now != check->number)
+            return fault_set(f, FAULT_CONFLICT,
+                             "%s has version %" PRId64 ", and %" PRId64 " was expected",
+                             check->doc->key, now, check->number);
+    }
+    return 0;
+}
+
+int pipeline_admit(struct call *c, struct cursor in, bool options, bool lock, struct fault *f)
+{
     struct step_op op;
     uint32_t n;
-    if (params_count(c, 1, 2, "[[[method, key, ...], ...], {if_version?}?]", f) < 0)
-        return -1;
     if (cursor_array(&in, &n) < 0)
-        return fault_set(f, FAULT_BAD_REQUEST, "pipeline takes a list of operations first");
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "the operations should be a list [[method, key, ...], ...]");
     for (uint32_t i = 0; i < n; i++) {
         const char *key;
         size_t len;
@@ -144,7 +188,14 @@ static int pipeline_docs(struct call *c, struct fault *f)
             call_doc(c, key, len, f) == NULL)
             return -1;
     }
-    return c->nparams == 2 ? check_versions(c, in, false, f) : 0;
+    return options ? read_options(c, in, lock, f) : 0;
+}
+
+static int pipeline_docs(struct call *c, struct fault *f)
+{
+    if (params_count(c, 1, 2, "[[[method, key, ...], ...], {if_version?, lock?}?]", f) < 0)
+        return -1;
+    return pipeline_admit(c, c->params, c->nparams == 2, true, f);
 }
 
 /* ---- one operation ---- */
@@ -256,9 +307,8 @@ static void end_rehearsal(struct rehearsal *r)
     undo_free(r->undo);
 }
 
-static enum op_status pipeline_run(struct call *c, struct buf *out)
+enum op_status pipeline_perform(struct call *c, struct cursor in, struct buf *out)
 {
-    struct cursor in = c->params, options;
     uint32_t n = 0;
     enum op_status st = OP_DONE;
     for (unsigned i = 0; i < c->ndocs; i++) {
@@ -267,11 +317,7 @@ static enum op_status pipeline_run(struct call *c, struct buf *out)
     }
     if (st != OP_DONE)
         return st;
-    if (call_admit(c) < 0)
-        return OP_REFUSED;
-    options = in;
-    cursor_skip(&options);
-    if (c->nparams == 2 && check_versions(c, options, true, &c->fault) < 0)
+    if (call_admit(c) < 0 || desk_check(c, &c->fault) < 0 || check_versions(c, &c->fault) < 0)
         return OP_REFUSED;
     cursor_array(&in, &n);
     struct rehearsal r = {.undo = undo_new()};
@@ -282,6 +328,11 @@ static enum op_status pipeline_run(struct call *c, struct buf *out)
     buf_clear(out);
     pack_array(out, n);
     return run_all(c, in, n, NULL, out);
+}
+
+static enum op_status pipeline_run(struct call *c, struct buf *out)
+{
+    return pipeline_perform(c, c->params, out);
 }
 
 const struct method methods_pipeline[] = {

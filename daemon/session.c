@@ -37,6 +37,7 @@ struct session {
     unsigned deferred;
     size_t partial; /* unused bytes, counted in all->partial */
     uint64_t requests, bytes_in;
+    uint64_t since;
     struct event *check; /* while ENDING */
     struct session *prev, *next;
 };
@@ -513,6 +514,17 @@ bool session_open(const struct session *s)
 uint64_t session_number(const struct session *s)
 {
     return s->number;
+}
+
+uint64_t session_since(const struct session *s)
+{
+    return s->since;
+}
+
+void session_see(struct session *s, uint64_t stamp)
+{
+    if (stamp > s->since)
+        s->since = stamp;
 }
 
 const struct session_peer *session_peer(const struct session *s)
