@@ -3,6 +3,7 @@
 #include "daemon/doctor.h"
 #include "daemon/keys.h"
 #include "daemon/methods.h"
+#include "daemon/methods_lock.h"
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -103,7 +104,22 @@ static void do_doctor(struct dispatch *d, struct session *s, const struct rpc *m
     doctor_request(d->doctor, s, msg);
 }
 
+#define DESK_METHOD(fn)                                                               \
+    static void do_##fn(struct dispatch *d, struct session *s, const struct rpc *msg) \
+    {                                                                                 \
+        desk_##fn(exec_desk(d->exec), s, msg);                                        \
+    }
+DESK_METHOD(acquire)
+DESK_METHOD(acquire_many)
+DESK_METHOD(release)
+DESK_METHOD(renew)
+DESK_METHOD(break)
+DESK_METHOD(list)
+
 static const struct entry plain_entries[] = {
+    {"lock.acquire", NULL, do_acquire, false}, {"lock.acquire_many", NULL, do_acquire_many, false},
+    {"lock.release", NULL, do_release, false}, {"lock.renew", NULL, do_renew, false},
+    {"lock.break", NULL, do_break, false},     {"admin.locks", NULL, do_list, true},
     {"hello", NULL, do_hello, true},           {"define", NULL, do_define, false},
     {"doc.keys", NULL, do_keys, false},        {"admin.stats", NULL, do_stats, true},
     {"admin.clients", NULL, do_clients, true}, {"admin.cache", NULL, do_cache, true},

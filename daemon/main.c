@@ -7,6 +7,8 @@
 #include "daemon/embedded.h"
 #include "daemon/listener.h"
 #include "daemon/methods.h"
+#include "daemon/methods_lock.h"
+#include "daemon/probe.h"
 #include "protocol/value.h"
 #include <getopt.h>
 #include <signal.h>
@@ -26,6 +28,12 @@ struct daemon {
     size_t noverrides;
     struct schema *schema;
     struct exec *exec;
+    struct locks_limits lock_limits;
+    struct locks *locks;
+    struct bus *bus;
+    struct leases *leases;
+    struct probes *probes;
+    struct desk *desk;
     struct registry *registry;
     struct dispatch *dispatch;
     struct sessions *sessions;
@@ -47,8 +55,68 @@ static void on_message(void *arg, struct session *s, const struct rpc *msg)
 
 static void on_close(void *arg, struct session *s)
 {
+    struct daemon *d = arg;
+    desk_client_gone(d->desk, s);
+}
+
+static void on_want(void *arg, struct lock *l, enum lock_mode mode)
+{
+    struct daemon *d = arg;
+    leases_want(d->leases, l, mode);
+}
+
+static void on_eased(void *arg, struct lock *l)
+{
+    struct daemon *d = arg;
+    leases_eased(d->leases, l);
+}
+
+static void on_lost(void *arg, struct hold *h)
+{
+    struct daemon *d = arg;
+    desk_lost(d->desk, h);
+}
+
+static void on_waiting(void *arg, struct wait *w)
+{
+    struct daemon *d = arg;
+    probes_waiting(d->probes, w);
+}
+
+static void on_ended(void *arg, struct wait *w)
+{
+    struct daemon *d = arg;
+    probes_ended(d->probes, w);
+}
+
+static void on_taken(void *arg, struct lock *l)
+{
+    struct daemon *d = arg;
+    l->seen = exec_taken(d->exec);
+}
+
+static void on_lost_lease(void *arg, struct lock *l, int64_t fence)
+{
+    struct daemon *d = arg;
+    leases_refused(d->leases, l, fence);
+}
+
+static void on_bus_message(void *arg, const void *payload, size_t len)
+{
+    struct daemon *d = arg;
+    if (!leases_message(d->leases, payload, len))
+        (void)probes_message(d->probes, payload, len);
+}
+
+static void on_bus_listening(void *arg)
+{
+    struct daemon *d = arg;
+    leases_listening(d->leases);
+}
+
+static void on_bus_deaf(void *arg)
+{
     (void)arg;
-    (void)s;
 }
 
 static void on_accept(void *arg, int fd)
@@ -69,6 +137,12 @@ static void on_schema(void *arg)
     dispatch_ready(d->dispatch);
 }
 
+static void on_link(void *arg)
+{
+    struct daemon *d = arg;
+    leases_link_up(d->leases);
+}
+
 static void on_link_ready(void *arg)
 {
     struct daemon *d = arg;
@@ -80,22 +154,38 @@ static void on_link_ready(void *arg)
 
 static void on_link_down(void *arg)
 {
-    (void)arg;
+    struct daemon *d = arg;
+    leases_link_down(d->leases);
     sd_notify(0, "STATUS=Redis cannot be reached");
+}
+
+static void connect_redis(struct daemon *d)
+{
+    static const struct exec_callbacks cb = {
+        .on_link = on_link, .on_ready = on_link_ready, .on_down = on_link_down};
+    exec_start(d->exec, &cb, d);
+    bus_start(d->bus);
 }
 
 static void on_embedded_ready(void *arg, const char *address)
 {
     struct daemon *d = arg;
     upstream_set_address(lane_upstream(exec_lane(d->exec)), address);
+    bus_set_address(d->bus, address);
     if (upstream_state(lane_upstream(exec_lane(d->exec))) == UPSTREAM_DOWN)
-        exec_start(d->exec, on_link_ready, on_link_down, d);
+        connect_redis(d);
 }
 
 static void on_embedded_stopped(void *arg)
 {
     struct daemon *d = arg;
     event_base_loopbreak(d->base);
+}
+
+static void limit_locks(struct daemon *d)
+{
+    d->lock_limits =
+        (struct locks_limits){.per_client = d->config.client_locks, .turns = d->config.lock_turns};
 }
 
 /* ---- stopping ---- */
@@ -135,7 +225,7 @@ static void on_marker_gone(void *arg, unsigned index, redisReply *reply)
 static bool remove_marker(struct daemon *d)
 {
     struct buf key = BUF_INIT, out = BUF_INIT;
-    batch_marker_key(d->config.key_prefix, d->id, &key);
+    unit_marker_key(d->config.key_prefix, d->id, &key);
     buf_append(&key, "", 1);
     resp_words(&out, "DEL", (char *)key.data, NULL);
     bool sent =
@@ -143,6 +233,13 @@ static bool remove_marker(struct daemon *d)
     buf_free(&key);
     buf_free(&out);
     return sent;
+}
+
+static void on_leases_gone(void *arg)
+{
+    struct daemon *d = arg;
+    if (!remove_marker(d))
+        end(d);
 }
 
 static void on_stop_tick(evutil_socket_t fd, short what, void *arg)
@@ -159,8 +256,7 @@ static void on_stop_tick(evutil_socket_t fd, short what, void *arg)
     if (d->leaving || !lane_quiet(exec_lane(d->exec)) || exec_waiting(d->exec) > 0)
         return;
     d->leaving = true;
-    if (!remove_marker(d))
-        end(d);
+    leases_stop(d->leases, on_leases_gone, d);
 }
 
 static void on_stop(evutil_socket_t sig, short what, void *arg)
@@ -198,12 +294,34 @@ static void on_reload(evutil_socket_t sig, short what, void *arg)
     log_setup(d->config.log_level);
     cache_set_memory(exec_cache(d->exec), d->config.cache_memory);
     value_set_limit(d->config.max_value);
+    limit_locks(d);
     if (text[0] != '\0')
         log_warning("these settings take a restart to change: %s", text);
     log_notice("configuration taken over");
 }
 
 /* ---- starting ---- */
+
+static void start_locks(struct daemon *d)
+{
+    static const struct locks_callbacks locks_cb = {.want = on_want,
+                                                    .eased = on_eased,
+                                                    .lost = on_lost,
+                                                    .waiting = on_waiting,
+                                                    .ended = on_ended};
+    static const struct leases_callbacks leases_cb = {.taken = on_taken};
+    static const struct bus_callbacks bus_cb = {
+        .message = on_bus_message, .listening = on_bus_listening, .deaf = on_bus_deaf};
+    struct upstream *up = lane_upstream(exec_lane(d->exec));
+    limit_locks(d);
+    d->locks = locks_new(d->base, &d->lock_limits, &locks_cb, d);
+    d->bus = bus_new(d->base, &d->config, d->id, up, &bus_cb, d);
+    d->leases = leases_new(d->base, &d->config, d->id, up, d->bus, d->locks, &leases_cb, d);
+    d->probes = probes_new(d->base, &d->config, d->id, d->bus, d->locks);
+    d->desk = desk_new(d->exec, d->locks, d->leases);
+    exec_set_desk(d->exec, d->desk);
+    exec_on_lost_lease(d->exec, on_lost_lease, d);
+}
 
 static int start(struct daemon *d)
 {
@@ -214,6 +332,7 @@ static int start(struct daemon *d)
     bool embedded = strcmp(d->config.redis, "embedded") == 0;
     d->schema = schema_new();
     d->exec = exec_new(d->base, &d->config, d->schema, d->id);
+    start_locks(d);
     d->registry = registry_new(d->schema, lane_upstream(exec_lane(d->exec)), d->config.key_prefix,
                                on_schema, d);
     d->dispatch = dispatch_new(d->base, d->exec, d->registry);
@@ -225,7 +344,7 @@ static int start(struct daemon *d)
         return -1;
     }
     if (!embedded) {
-        exec_start(d->exec, on_link_ready, on_link_down, d);
+        connect_redis(d);
         return 0;
     }
     d->embedded = embedded_new(d->base, &d->config, &embedded_cb, d);
@@ -277,7 +396,12 @@ static void take_apart(struct daemon *d)
         listener_close(d->listener);
     dismiss(d);
     dispatch_free(d->dispatch);
-    exec_free(d->exec);
+    exec_free(d->exec); /* tells the leases about requests on the way */
+    desk_free(d->desk);
+    probes_free(d->probes);
+    leases_free(d->leases);
+    bus_free(d->bus);
+    locks_free(d->locks);
     registry_free(d->registry);
     if (d->embedded != NULL)
         embedded_free(d->embedded);

@@ -1,0 +1,420 @@
+/* probe: see probe.h.
+ *
+ * A message is ["probe", origin's daemon, number of its wait, round, youngest wait seen so far
+ * (unix ms, daemon, number), hops, key, path, action, text]: the lock that somebody on the way to
+ * here waits for, and the way in words. Whoever gets it follows it here from each holder of that
+ * lock over their waits, in all branches, and sends it on where the lease is elsewhere.
+ *
+ * The youngest wait is looked for among those that are probed for themselves: a wait for a lock of
+ * its own host is not, so it could wait for its own probe for ever.
+ *
+ * A circle is found PROBE_FIRST_MS after the youngest of these waits began, and some PUBLISHes;
+ * within PROBE_AGAIN_MS more where it was closed by another of its waits, a message was lost, or a
+ * lease had just moved. Waits that end by themselves while a probe is on its way can make it see a
+ * circle that has just been broken. */
+#include "daemon/probe.h"
+#include "daemon/log.h"
+#include "protocol/alloc.h"
+#include "protocol/cursor.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <utlist.h>
+
+#define PROBE_FIRST_MS 50
+#define PROBE_AGAIN_MS 1000
+#define HOPS_MAX 64
+#define OWNERS_MAX 256    /* followed for one message */
+#define SENT_MAX 2000     /* messages in a second */
+#define PAYLOAD_MAX 16384 /* bytes */
+#define WAY_MAX 512       /* bytes of the way in words */
+#define SEEN_MAX 1024     /* power of two */
+#define ID_MAX 40
+
+/* A wait as all daemons know it; the younger one is greater. */
+struct stamp {
+    int64_t ms; /* unix, of its daemon's clock: taken once, so that all compare the same */
+    char daemon[ID_MAX];
+    uint64_t number;
+};
+
+struct probe { /* of a wait: its `probe` */
+    struct probe *prev, *next;
+    struct wait *wait;
+    struct stamp stamp;
+    int64_t due;
+    uint64_t round;
+    bool again; /* in the second line */
+};
+
+/* Those of a line are due in its order. */
+struct line {
+    struct probe *first;
+    struct event *timer;
+    int64_t after;
+};
+
+struct probes {
+    char id[ID_MAX];
+    struct bus *bus;
+    struct locks *locks;
+    struct line lines[2];
+    int64_t second; /* whose messages are counted */
+    unsigned sent;
+    uint64_t seen[SEEN_MAX]; /* what was followed already, by hash */
+};
+
+/* One message, or one beginning, as it is followed. */
+struct search {
+    struct probes *p;
+    char origin[ID_MAX];
+    uint64_t number, round;
+    struct stamp youngest;
+    int64_t hops;
+    size_t way_len;
+    char way[WAY_MAX];
+    size_t nowners;
+    const struct lock_owner *owners[OWNERS_MAX];
+    bool closed;
+};
+
+static void follow_wait(struct search *s, const struct wait *w, unsigned depth);
+
+/* ---- stamps ---- */
+
+static int64_t unix_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int compare(const struct stamp *a, const struct stamp *b)
+{
+    if (a->ms != b->ms)
+        return a->ms < b->ms ? -1 : 1;
+    int order = strcmp(a->daemon, b->daemon);
+    if (order != 0)
+        return order;
+    return a->number < b->number ? -1 : a->number > b->number;
+}
+
+/* ---- the way in words ---- */
+
+static void describe(const struct lock *l, char *out, size_t size)
+{
+    snprintf(out, size, "\"%.40s\" of %.60s%s%.40s", lock_action(l), lock_key(l),
+             l->path_len > 0 ? "." : "", lock_path(l));
+}
+
+static void add_way(struct search *s, const struct lock_owner *o, const struct lock *holds,
+                    const struct lock *wants)
+{
+    char held[180], wanted[180];
+    describe(holds, held, sizeof(held));
+    describe(wants, wanted, sizeof(wanted));
+    int n = snprintf(s->way + s->way_len, sizeof(s->way) - s->way_len,
+                     "pid %d (daemon %.8s) holds %s and waits for %s; ", (int)lock_who(o)->pid,
+                     s->p->id, held, wanted);
+    s->way_len += (size_t)n;
+    if (s->way_len >= sizeof(s->way))
+        s->way_len = sizeof(s->way) - 1;
+}
+
+/* ---- messages ---- */
+
+static bool may_send(struct probes *p)
+{
+    int64_t second = lock_now() / 1000;
+    if (second != p->second) {
+        p->second = second;
+        p->sent = 0;
+    }
+    return ++p->sent <= SENT_MAX;
+}
+
+static void send_on(struct search *s, const struct lock *l, const char *to)
+{
+    struct buf b = BUF_INIT;
+    if (s->hops >= HOPS_MAX || strcmp(to, s->p->id) == 0 || !may_send(s->p))
+        return;
+    pack_array(&b, 12);
+    pack_cstr(&b, "probe");
+    pack_cstr(&b, s->origin);
+    pack_uint(&b, s->number);
+    pack_uint(&b, s->round);
+    pack_int(&b, s->youngest.ms);
+    pack_cstr(&b, s->youngest.daemon);
+    pack_uint(&b, s->youngest.number);
+    pack_int(&b, s->hops + 1);
+    pack_str(&b, lock_key(l), l->key_len);
+    pack_str(&b, lock_path(l), l->path_len);
+    pack_str(&b, lock_action(l), l->action_len);
+    pack_str(&b, s->way, s->way_len);
+    if (b.len <= PAYLOAD_MAX)
+        (void)bus_send(s->p->bus, to, b.data, b.len);
+    buf_free(&b);
+}
+
+static int read_id(struct cursor *c, char *out)
+{
+    const char *id;
+    size_t len;
+    if (cursor_str(c, &id, &len) < 0 || len >= ID_MAX)
+        return -1;
+    memcpy(out, id, len);
+    out[len] = '\0';
+    return 0;
+}
+
+static int read_count(struct cursor *c, uint64_t *out)
+{
+    int64_t n;
+    if (cursor_int(c, &n) < 0 || n < 0)
+        return -1;
+    *out = (uint64_t)n;
+    return 0;
+}
+
+static int read_probe(struct cursor *c, struct search *s, struct lock_name *name)
+{
+    const char *way;
+    if (read_id(c, s->origin) < 0 || read_count(c, &s->number) < 0 ||
+        read_count(c, &s->round) < 0 || cursor_int(c, &s->youngest.ms) < 0 ||
+        read_id(c, s->youngest.daemon) < 0 || read_count(c, &s->youngest.number) < 0 ||
+        cursor_int(c, &s->hops) < 0 || s->hops < 0 || s->hops > HOPS_MAX ||
+        cursor_str(c, &name->key, &name->key_len) < 0 ||
+        cursor_str(c, &name->path, &name->path_len) < 0 ||
+        cursor_str(c, &name->action, &name->action_len) < 0 ||
+        cursor_str(c, &way, &s->way_len) < 0 || s->way_len >= sizeof(s->way))
+        return -1;
+    memcpy(s->way, way, s->way_len);
+    return 0;
+}
+
+/* ---- following ---- */
+
+static void refuse(struct search *s, struct wait *w, const struct lock *last)
+{
+    struct fault f;
+    char wanted[180], held[180];
+    describe(w->lock, wanted, sizeof(wanted));
+    describe(last, held, sizeof(held));
+    s->closed = true;
+    fault_set(&f, FAULT_DEADLOCK,
+              "waiting for %s would never end: %.*spid %d, which asks, holds %s", wanted,
+              (int)s->way_len, s->way, (int)lock_who(w->owner)->pid, held);
+    log_info("a deadlock over several hosts is ended: %s", f.text);
+    lock_refuse(w, &f);
+}
+
+/* The origin's wait, if this is its owner. */
+static struct wait *origin_of(const struct search *s, const struct lock_owner *o)
+{
+    if (strcmp(s->origin, s->p->id) != 0)
+        return NULL;
+    struct wait *w = o->waits;
+    while (w != NULL && w->number != s->number)
+        w = w->next_of_owner;
+    return w;
+}
+
+static bool followed(struct search *s, const struct lock_owner *o)
+{
+    for (size_t i = 0; i < s->nowners; i++)
+        if (s->owners[i] == o)
+            return true;
+    if (s->nowners == OWNERS_MAX)
+        return true;
+    s->owners[s->nowners++] = o;
+    return false;
+}
+
+static void follow_owner(struct search *s, const struct lock_owner *o, const struct lock *held,
+                         unsigned depth)
+{
+    struct wait *origin = origin_of(s, o);
+    if (origin != NULL) {
+        const struct probe *own = origin->probe;
+        if (own != NULL && compare(&s->youngest, &own->stamp) == 0)
+            refuse(s, origin, held);
+        return; /* else a younger one is in the circle, and finds it itself */
+    }
+    if (followed(s, o) || depth == HOPS_MAX)
+        return;
+    for (const struct wait *w = o->waits; w != NULL && !s->closed; w = w->next_of_owner) {
+        const struct probe *own = w->probe;
+        struct stamp before = s->youngest;
+        size_t way_len = s->way_len;
+        if (own != NULL && compare(&own->stamp, &s->youngest) > 0)
+            s->youngest = own->stamp;
+        add_way(s, o, held, w->lock);
+        follow_wait(s, w, depth + 1);
+        s->youngest = before;
+        s->way_len = way_len;
+    }
+}
+
+static void follow_holders(struct search *s, const struct lock *l, unsigned depth)
+{
+    for (const struct hold *h = l->holds; h != NULL && !s->closed; h = h->next)
+        follow_owner(s, h->owner, l, depth);
+}
+
+static void follow_wait(struct search *s, const struct wait *w, unsigned depth)
+{
+    const struct lock *l = w->lock;
+    const char *id;
+    follow_holders(s, l, depth);
+    if (s->closed || l->covers >= w->mode)
+        return;
+    for (size_t i = 0; (id = lease_elsewhere_at(l, i)) != NULL; i++)
+        send_on(s, l, id);
+}
+
+/* The same round of the same wait may come to a lock by several ways, or run in a circle that its
+ * origin is no part of. */
+static bool seen(struct probes *p, const struct search *s, const struct lock *l)
+{
+    uint64_t parts[4] = {XXH3_64bits(s->origin, strlen(s->origin)), s->number, s->round,
+                         (uintptr_t)l};
+    uint64_t hash = XXH3_64bits_withSeed(parts, sizeof(parts), hash_seed) | 1;
+    uint64_t *slot = &p->seen[hash >> 1 & (SEEN_MAX - 1)];
+    if (*slot == hash)
+        return true;
+    *slot = hash;
+    return false;
+}
+
+bool probes_message(struct probes *p, const void *payload, size_t len)
+{
+    struct cursor c = cursor_of(payload, len);
+    uint32_t n;
+    const char *what;
+    size_t what_len;
+    struct lock_name name;
+    struct search s = {.p = p};
+    if (cursor_array(&c, &n) < 0 || cursor_str(&c, &what, &what_len) < 0 || what_len != 5 ||
+        memcmp(what, "probe", 5) != 0)
+        return false;
+    if (read_probe(&c, &s, &name) < 0) {
+        log_debug("a probe that is none of ours is ignored");
+        return true;
+    }
+    const struct lock *l = locks_find(p->locks, &name);
+    if (l != NULL && !seen(p, &s, l))
+        follow_holders(&s, l, 0);
+    return true;
+}
+
+/* ---- beginning ---- */
+
+static void begin(struct probes *p, struct probe *own)
+{
+    const struct wait *w = own->wait;
+    if (w->owner->holds == NULL)
+        return; /* nobody can wait for it */
+    struct search s = {.p = p, .number = w->number, .round = ++own->round, .youngest = own->stamp};
+    memcpy(s.origin, p->id, sizeof(s.origin));
+    follow_wait(&s, w, 0);
+}
+
+static void plan(struct line *line)
+{
+    if (line->first == NULL) {
+        event_del(line->timer);
+        return;
+    }
+    int64_t ms = line->first->due - lock_now();
+    ms = ms < 0 ? 0 : ms;
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    event_add(line->timer, &tv);
+}
+
+static void join(struct line *line, struct probe *own)
+{
+    own->due = lock_now() + line->after;
+    DL_APPEND(line->first, own);
+    if (line->first == own)
+        plan(line);
+}
+
+static void on_line(struct probes *p, struct line *line)
+{
+    int64_t now = lock_now();
+    for (struct probe *own; (own = line->first) != NULL && own->due <= now;) {
+        DL_DELETE(line->first, own);
+        own->again = true;
+        join(&p->lines[1], own);
+        begin(p, own); /* may end it */
+    }
+    plan(line);
+}
+
+static void on_first(evutil_socket_t fd, short what, void *arg)
+{
+    struct probes *p = arg;
+    (void)fd;
+    (void)what;
+    on_line(p, &p->lines[0]);
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+    struct probes *p = arg;
+    (void)fd;
+    (void)what;
+    on_line(p, &p->lines[1]);
+}
+
+void probes_waiting(struct probes *p, struct wait *w)
+{
+    if (w->probe != NULL)
+        return;
+    struct probe *own = alloc_zeroed(1, sizeof(*own));
+    own->wait = w;
+    own->stamp.ms = unix_now() - (lock_now() - w->since);
+    own->stamp.number = w->number;
+    memcpy(own->stamp.daemon, p->id, sizeof(own->stamp.daemon));
+    w->probe = own;
+    join(&p->lines[0], own);
+}
+
+void probes_ended(struct probes *p, struct wait *w)
+{
+    struct probe *own = w->probe;
+    if (own == NULL)
+        return;
+    w->probe = NULL;
+    DL_DELETE(p->lines[own->again].first, own);
+    free(own);
+}
+
+struct probes *probes_new(struct event_base *base, const struct config *config, const char *id,
+                          struct bus *bus, struct locks *locks)
+{
+    struct probes *p = alloc_zeroed(1, sizeof(*p));
+    (void)config;
+    snprintf(p->id, sizeof(p->id), "%s", id);
+    p->bus = bus;
+    p->locks = locks;
+    p->lines[0] = (struct line){.timer = evtimer_new(base, on_first, p), .after = PROBE_FIRST_MS};
+    p->lines[1] = (struct line){.timer = evtimer_new(base, on_again, p), .after = PROBE_AGAIN_MS};
+    if (p->lines[0].timer == NULL || p->lines[1].timer == NULL)
+        abort();
+    return p;
+}
+
+void probes_free(struct probes *p)
+{
+    if (p == NULL)
+        return;
+    for (size_t i = 0; i < 2; i++) {
+        for (struct probe *own; (own = p->lines[i].first) != NULL;) {
+            DL_DELETE(p->lines[i].first, own);
+            free(own);
+        }
+        event_free(p->lines[i].timer);
+    }
+    free(p);
+}
