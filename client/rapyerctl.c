@@ -3,6 +3,7 @@
  * A command packs the parameters of one method; what they are is the daemon's to check.
  */
 #include "client/ctl_json.h"
+#include "client/ctl_locks.h"
 #include "client/request.h"
 #include "protocol/cursor.h"
 #include <errno.h>
@@ -15,7 +16,8 @@ enum { EXIT_ANSWER = 1, EXIT_USAGE = 2, EXIT_CONNECT = 3 };
 
 struct ctl {
     rapyer *db;
-    bool raw; /* a str without quotes */
+    bool raw;  /* a str without quotes */
+    bool json; /* no tables */
 };
 
 struct command {
@@ -257,18 +259,59 @@ static int run_doctor(struct ctl *c, int argc, char **argv)
     buf_free(&none);
     if (!v)
         return answer_error(c);
+    if (c->json)
+        print_value(c, v);
     for (size_t i = 0; i < rapyer_len(v); i++) {
         const rapyer_value *f = rapyer_item(v, i);
         const char *state = rapyer_str(f, "state", "");
         const char *advice = rapyer_str(f, "advice", "");
+        if (strcmp(state, "ok") != 0)
+            rc = EXIT_ANSWER;
+        if (c->json)
+            continue;
         printf("%-4s  %-12s  %s\n", state, rapyer_str(f, "check", ""), rapyer_str(f, "found", ""));
         if (advice[0])
             printf("      %-12s  %s\n", "", advice);
-        if (strcmp(state, "ok") != 0)
-            rc = EXIT_ANSWER;
     }
     rapyer_value_free(v);
     return rc;
+}
+
+/* A table, or JSON. */
+static int run_locks(struct ctl *c, int argc, char **argv)
+{
+    struct buf params = BUF_INIT;
+    if (argc == 1) {
+        pack_map(&params, 1);
+        pack_cstr(&params, "key");
+        pack_cstr(&params, argv[0]);
+    }
+    rapyer_value *v = request_wait(c->db, "admin.locks", (uint32_t)argc, &params);
+    int rc = 0;
+    buf_free(&params);
+    if (!v)
+        return answer_error(c);
+    if (c->json)
+        print_value(c, v);
+    else if (ctl_locks_print(v) < 0)
+        rc = EXIT_ANSWER;
+    rapyer_value_free(v);
+    return rc;
+}
+
+/* break KEY ACTION [PATH] */
+static int run_lock(struct ctl *c, int argc, char **argv)
+{
+    struct buf params = BUF_INIT;
+    if (strcmp(argv[0], "break") != 0)
+        return usage_error("lock takes break", argv[0]);
+    pack_args(&params, 2, argv + 1);
+    if (argc == 4) {
+        pack_map(&params, 1);
+        pack_cstr(&params, "path");
+        pack_cstr(&params, argv[3]);
+    }
+    return call(c, "lock.break", (uint32_t)argc - 1, &params, false);
 }
 
 static int run_call(struct ctl *c, int argc, char **argv)
@@ -293,6 +336,9 @@ static const struct command commands[] = {
     {"incr", "KEY PATH [N]", "adds N, or 1, to a number; the new one", 2, 3, run_incr},
     {"append", "KEY PATH JSON", "appends to a list; its new length", 3, 3, run_append},
     {"define", "FILE", "declares the model, or array of models, in a JSON file", 1, 1, run_define},
+    {"locks", "[KEY]", "who holds locks, and who waits for them", 0, 1, run_locks},
+    {"lock", "break KEY ACTION [PATH]", "takes a lock from who holds it; from how many", 3, 4,
+     run_lock},
     {"stats", "", "counters and states of the daemon", 0, 0, run_stats},
     {"clients", "", "who is connected", 0, 0, run_clients},
     {"doctor", "", "whether the Redis behind the daemon weakens a guarantee", 0, 0, run_doctor},
@@ -307,12 +353,13 @@ static void help(void)
     printf("Usage: rapyerctl [OPTION...] COMMAND [ARGUMENT...]\n"
            "Reads and changes the documents of rapyerd. JSON may be -, for standard input.\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        printf("  %-7s %-15s %s\n", commands[i].name, commands[i].args, commands[i].help);
+        printf("  %-7s %-24s%s\n", commands[i].name, commands[i].args, commands[i].help);
     printf("\n"
            "  -s, --socket PATH      where rapyerd listens ($RAPYER_SOCKET, or\n"
            "                         " DEFAULT_SOCKET ")\n"
            "  -t, --timeout SECONDS  how long to wait for an answer, 30 at first\n"
            "  -r, --raw              prints a str as it is, not as JSON\n"
+           "  -j, --json             prints JSON, not a table (locks, doctor)\n"
            "  -V, --version\n"
            "  -h, --help\n\n"
            "Exit status: 0, 1 the daemon answered with an error, 2 wrong usage, 3 no daemon.\n");
@@ -330,18 +377,21 @@ static const struct command *find_command(const char *name)
 struct options {
     const char *socket;
     int timeout_ms;
-    bool raw, done;
+    bool raw, json, done;
 };
 
 /* 0, or the exit status; done: nothing is left to do. */
 static int read_options(struct options *o, int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"socket", required_argument, NULL, 's'}, {"timeout", required_argument, NULL, 't'},
-        {"raw", no_argument, NULL, 'r'},          {"version", no_argument, NULL, 'V'},
-        {"help", no_argument, NULL, 'h'},         {0}};
+    static const struct option known[] = {{"socket", required_argument, NULL, 's'},
+                                          {"timeout", required_argument, NULL, 't'},
+                                          {"raw", no_argument, NULL, 'r'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
     int option;
-    while ((option = getopt_long(argc, argv, "+s:t:rVh", known, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "+s:t:rjVh", known, NULL)) != -1) {
         char *end = NULL;
         switch (option) {
         case 's': o->socket = optarg; break;
@@ -353,6 +403,7 @@ static int read_options(struct options *o, int argc, char **argv)
             break;
         }
         case 'r': o->raw = true; break;
+        case 'j': o->json = true; break;
         case 'V':
             printf("rapyerctl %s\n", rapyer_version());
             o->done = true;
@@ -383,7 +434,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "Usage: rapyerctl %s %s\n", command->name, command->args);
         return EXIT_USAGE;
     }
-    struct ctl c = {.db = rapyer_connect(o.socket), .raw = o.raw};
+    struct ctl c = {.db = rapyer_connect(o.socket), .raw = o.raw, .json = o.json};
     if (rapyer_errcode(c.db)) {
         fprintf(stderr, "rapyerctl: %s\n", rapyer_errmsg(c.db));
         rapyer_close(c.db);

@@ -16,7 +16,8 @@ PYTHON_LINES = {
     "basic_nested": 32, "redis_enabled": 33, "deep_hierarchy": 38, "list_operations": 27,
     "dict_operations": 32, "pipeline_order": 40, "mixed_types": 32, "efficiency": 12,
     "memory_lazy": 9, "error_handling": 26, "best_practices_nesting": 13,
-    "best_practices_pipeline": 7, "social_media": 37}
+    "best_practices_pipeline": 7, "social_media": 37, "transfer_funds": 32, "like_post": 17,
+    "best_practices_locks": 6}
 NO_LISTING = {"async_libevent", "async_poll", "pipeline_blocks", "structs"}
 
 
