@@ -16,6 +16,7 @@
  * fall due in the same turn go out together. */
 #include "daemon/lease.h"
 #include "daemon/lease_script.h"
+#include "daemon/lock_text.h"
 #include "daemon/log.h"
 #include "daemon/resp.h"
 #include "protocol/alloc.h"
@@ -65,7 +66,7 @@ struct lease {
 struct task {
     struct lease *lease; /* NULL: nobody here knows the lock */
     enum op op;
-    enum lock_mode mode;
+    enum lock_mode mode, had; /* had: the lease that it counted on */
 };
 
 /* One request: operations on up to CHUNK locks. */
@@ -267,46 +268,37 @@ static void log_lost(struct leases *ls)
     ls->lost = 0;
 }
 
-static void describe(const struct lock *l, char *out, size_t size)
-{
-    snprintf(out, size, "lock \"%.60s\" of %.80s%s%.80s", lock_action(l), lock_key(l),
-             l->path_len > 0 ? "." : "", lock_path(l));
-}
-
 static void lose_over(struct lease *le)
 {
-    const struct leases *ls = le->all;
     struct fault f;
-    char name[240];
     int64_t ago = lock_now() - le->sent;
-    describe(le->lock, name, sizeof(name));
-    if (upstream_state(ls->up) != UPSTREAM_UP)
+    if (upstream_state(le->all->up) != UPSTREAM_UP)
         fault_set(&f, FAULT_LOCK_LOST,
-                  "the lease of %s ran out: Redis could not be reached for %.1f s", name,
-                  (double)ago / 1000);
+                  "%s: its lease in Redis ran out; Redis could not be reached for %s",
+                  LOCK_TEXT(le->lock), LOCK_SPAN_TEXT(ago));
     else
         fault_set(&f, FAULT_LOCK_LOST,
-                  "the lease of %s ran out: it was not renewed for %.1f s, as rapyerd or Redis "
-                  "stood still or Redis refused it",
-                  name, (double)ago / 1000);
+                  "%s: its lease in Redis ran out; it was last renewed %s ago, as rapyerd or "
+                  "Redis stood still, or Redis refused",
+                  LOCK_TEXT(le->lock), LOCK_SPAN_TEXT(ago));
     lose(le, &f);
 }
 
-static void lose_taken(struct lease *le, const redisReply *by)
+/* by: the daemon that has it now, or "". */
+static void lose_taken(struct lease *le, const char *by)
 {
     struct fault f;
-    char name[240];
-    describe(le->lock, name, sizeof(name));
-    if (by != NULL && by->type == REDIS_REPLY_STRING && by->len > 0)
+    int64_t ago = lock_now() - le->sent;
+    if (*by != '\0')
         fault_set(&f, FAULT_LOCK_LOST,
-                  "another daemon (%.8s) has %s by now: Redis has lost our "
-                  "lease, or it was broken",
-                  by->str, name);
+                  "%s: another host (daemon %.8s) has it; Redis had lost its lease here, which was "
+                  "renewed %s ago, or it was broken",
+                  LOCK_TEXT(le->lock), by, LOCK_SPAN_TEXT(ago));
     else
         fault_set(&f, FAULT_LOCK_LOST,
-                  "Redis has no lease of %s for us any more: it was lost or "
-                  "broken, and others may have had it since",
-                  name);
+                  "%s: its lease, which was renewed %s ago, is not in Redis any more; others may "
+                  "have had it since",
+                  LOCK_TEXT(le->lock), LOCK_SPAN_TEXT(ago));
     lose(le, &f);
 }
 
@@ -478,7 +470,8 @@ static void call_free(struct call *c)
 static void add_task(struct leases *ls, struct call *c, enum op op, enum lock_mode mode,
                      const struct lock_name *name, struct lease *le)
 {
-    c->tasks[c->count++] = (struct task){.lease = le, .op = op, .mode = mode};
+    c->tasks[c->count++] = (struct task){
+        .lease = le, .op = op, .mode = mode, .had = le != NULL ? le->have : LOCK_NONE};
     add_key(ls, c, "lock", name);
     add_key(ls, c, "lockq", name);
     text(&c->args, op_words[op]);
@@ -569,7 +562,7 @@ static void refuse_tries(struct lease *le)
 
 static void end_stop(struct leases *ls)
 {
-    if (!ls->stopping || ls->calls != NULL || ls->stopped == NULL)
+    if (!ls->stopping || ls->calls != NULL || ls->due != NULL || ls->stopped == NULL)
         return;
     void (*stopped)(void *arg) = ls->stopped;
     ls->stopped = NULL;
@@ -624,10 +617,8 @@ static void plan_tick(struct leases *ls)
 static void renew(struct lease *le)
 {
     const struct lock *l = le->lock;
-    if (unused_here(l) && l->nwaits == 0 && l->fence == le->seen)
-        le->unused = true;
-    else
-        le->renew = true;
+    le->unused = unused_here(l) && l->nwaits == 0 && l->fence == le->seen;
+    le->renew = !le->unused;
     set_due(le);
 }
 
@@ -698,7 +689,7 @@ static void cover(struct lease *le, enum lock_mode mode, int64_t first)
     le->in_queue = false;
     le->in_redis = true;
     le->unused = false;
-    le->seen = le->lock->fence;
+    le->seen = first - 1;
     no_retry(le);
     if (mode == LOCK_EXCLUSIVE)
         forget_elsewhere(le);
@@ -708,18 +699,18 @@ static void cover(struct lease *le, enum lock_mode mode, int64_t first)
     lock_cover(le->lock, mode, first);
 }
 
-static void on_held(struct lease *le, enum op op, const struct call *c, const redisReply *r)
+static void on_held(struct lease *le, const struct task *t, const struct call *c,
+                    const redisReply *r)
 {
     enum lock_mode mode = mode_of(text_at(r, 1)), wanted = mode_of(text_at(r, 4));
     int64_t fence = integer_at(r, 2), first = integer_at(r, 3);
-    bool fresh = op == TAKE || op == TRY || op == DROP;
     le->in_redis = true;
-    if (op == SHARE) {
+    if (t->had != LOCK_NONE && t->op != DROP && le->have == LOCK_NONE)
+        return; /* it has ended meanwhile: decide() gives it back, or takes one of a new fence */
+    if (t->op == SHARE) {
         answer_wanted(le, wanted);
         return;
     }
-    if (!fresh && (le->have == LOCK_NONE || le->fence != fence))
-        return; /* it has ended while it was renewed: decide() gives back what Redis has */
     if (!extend(le, c))
         return;
     le->fence = fence;
@@ -730,7 +721,6 @@ static void on_held(struct lease *le, enum op op, const struct call *c, const re
 
 static void on_queued(struct lease *le, const struct task *t, const redisReply *r)
 {
-    char where[64];
     le->in_redis = le->have != LOCK_NONE;
     le->in_queue = t->op != TRY;
     forget_elsewhere(le);
@@ -740,9 +730,8 @@ static void on_queued(struct lease *le, const struct task *t, const redisReply *
         le->queued = t->mode;
         retry_in(le, integer_at(r, 1));
     }
-    snprintf(where, sizeof(where), "another host (daemon %.8s)",
-             le->nelsewhere > 0 ? le->elsewhere[0] : "?");
-    lock_elsewhere(le->lock, where);
+    const char *where = lease_where(le->lock);
+    lock_elsewhere(le->lock, where != NULL ? where : "another host");
 }
 
 static void on_error(struct lease *le, const struct task *t, const char *why)
@@ -771,12 +760,12 @@ static void on_task(const struct call *c, const struct task *t, const redisReply
     if (r->type == REDIS_REPLY_ERROR) {
         on_error(le, t, r->str);
     } else if (strcmp(what, "held") == 0) {
-        on_held(le, t->op, c, r);
+        on_held(le, t, c, r);
     } else if (strcmp(what, "queued") == 0) {
         on_queued(le, t, r);
     } else if (strcmp(what, "lost") == 0) {
         le->in_redis = false;
-        lose_taken(le, element(r, 1));
+        lose_taken(le, text_at(r, 1));
     } else if (strcmp(what, "free") == 0) {
         le->in_redis = le->have != LOCK_NONE;
         le->in_queue = false;
@@ -848,6 +837,8 @@ static void on_call(void *arg, unsigned index, redisReply *reply)
     call_free(c);
     log_lost(ls);
     plan_tick(ls);
+    if (ls->stopping)
+        event_active(ls->flush, EV_TIMEOUT, 0);
 }
 
 /* ---- sending ---- */
@@ -893,8 +884,8 @@ static void on_loaded(void *arg, unsigned index, redisReply *reply)
         memcpy(c->all->sha, reply->str, sizeof(c->all->sha));
     struct leases *ls = c->all;
     call_free(c);
-    if (ls != NULL)
-        end_stop(ls);
+    if (ls != NULL && ls->stopping)
+        event_active(ls->flush, EV_TIMEOUT, 0);
 }
 
 static void load_script(struct leases *ls)
@@ -970,13 +961,12 @@ static void on_broken(struct leases *ls, struct message *m)
     struct lease *le = find(ls, &m->name);
     struct fault f;
     int64_t fence;
-    char name[240];
     if (le == NULL || le->have == LOCK_NONE || cursor_int(&m->rest, &fence) < 0 ||
         fence != le->fence)
         return;
     le->in_redis = false;
-    describe(le->lock, name, sizeof(name));
-    fault_set(&f, FAULT_LOCK_LOST, "%s was broken by lock.break on another host", name);
+    fault_set(&f, FAULT_LOCK_LOST, "%s was broken by lock.break on another host",
+              LOCK_TEXT(le->lock));
     lose(le, &f);
     log_lost(ls);
 }
@@ -1064,7 +1054,7 @@ void leases_refused(struct leases *ls, struct lock *l, int64_t fence)
     struct lease *le = l->lease;
     if (le == NULL || le->have == LOCK_NONE || le->fence != fence)
         return;
-    lose_taken(le, NULL);
+    lose_taken(le, "");
     log_lost(ls);
 }
 
@@ -1128,6 +1118,16 @@ const char *lease_elsewhere(const struct lock *l)
 {
     const char *id = lease_elsewhere_at(l, 0);
     return id != NULL ? id : "";
+}
+
+const char *lease_where(const struct lock *l)
+{
+    static char text[32 + ID_MAX];
+    const char *id = lease_elsewhere_at(l, 0);
+    if (id == NULL)
+        return NULL;
+    snprintf(text, sizeof(text), "another host (daemon %.8s)", id);
+    return text;
 }
 
 /* ---- the whole ---- */

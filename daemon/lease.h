@@ -57,6 +57,9 @@ int64_t lease_left(const struct lock *l);  /* ms that it counts on; <= 0: none, 
 const char *lease_elsewhere(const struct lock *l);
 /* A shared lease can be at several: the i-th from 0, NULL past the last one known. */
 const char *lease_elsewhere_at(const struct lock *l, size_t i);
+/* "another host (daemon 1a2b3c4d)", or NULL when nobody is known to have it; until the next call.
+ * For locks_callbacks' where. */
+const char *lease_where(const struct lock *l);
 /* A commit was refused because Redis has another lease, or none: if it is still this one it is
  * lost, and its holds with it. */
 void leases_refused(struct leases *ls, struct lock *l, int64_t fence);

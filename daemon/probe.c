@@ -13,6 +13,7 @@
  * lease had just moved. Waits that end by themselves while a probe is on its way can make it see a
  * circle that has just been broken. */
 #include "daemon/probe.h"
+#include "daemon/lock_text.h"
 #include "daemon/log.h"
 #include "protocol/alloc.h"
 #include "protocol/cursor.h"
@@ -101,24 +102,12 @@ static int compare(const struct stamp *a, const struct stamp *b)
 
 /* ---- the way in words ---- */
 
-static void describe(const struct lock *l, char *out, size_t size)
+static void add_way(struct search *s, const struct wait *w)
 {
-    snprintf(out, size, "\"%.40s\" of %.60s%s%.40s", lock_action(l), lock_key(l),
-             l->path_len > 0 ? "." : "", lock_path(l));
-}
-
-static void add_way(struct search *s, const struct lock_owner *o, const struct lock *holds,
-                    const struct lock *wants)
-{
-    char held[180], wanted[180];
-    describe(holds, held, sizeof(held));
-    describe(wants, wanted, sizeof(wanted));
-    int n = snprintf(s->way + s->way_len, sizeof(s->way) - s->way_len,
-                     "pid %d (daemon %.8s) holds %s and waits for %s; ", (int)lock_who(o)->pid,
-                     s->p->id, held, wanted);
-    s->way_len += (size_t)n;
-    if (s->way_len >= sizeof(s->way))
-        s->way_len = sizeof(s->way) - 1;
+    size_t room = sizeof(s->way) - s->way_len;
+    int n = snprintf(s->way + s->way_len, room, "; %s of daemon %.8s for %s",
+                     LOCK_WHO_TEXT(w->owner), s->p->id, LOCK_TEXT(w->lock));
+    s->way_len += (size_t)n < room ? (size_t)n : room - 1;
 }
 
 /* ---- messages ---- */
@@ -194,17 +183,14 @@ static int read_probe(struct cursor *c, struct search *s, struct lock_name *name
 
 /* ---- following ---- */
 
-static void refuse(struct search *s, struct wait *w, const struct lock *last)
+static void refuse(struct search *s, struct wait *w)
 {
     struct fault f;
-    char wanted[180], held[180];
-    describe(w->lock, wanted, sizeof(wanted));
-    describe(last, held, sizeof(held));
     s->closed = true;
     fault_set(&f, FAULT_DEADLOCK,
-              "waiting for %s would never end: %.*spid %d, which asks, holds %s", wanted,
-              (int)s->way_len, s->way, (int)lock_who(w->owner)->pid, held);
-    log_info("a deadlock over several hosts is ended: %s", f.text);
+              "waiting would close a cycle over several hosts, where each waits for what the next "
+              "one has: %s for %s%.*s",
+              LOCK_WHO_TEXT(w->owner), LOCK_TEXT(w->lock), (int)s->way_len, s->way);
     lock_refuse(w, &f);
 }
 
@@ -230,14 +216,13 @@ static bool followed(struct search *s, const struct lock_owner *o)
     return false;
 }
 
-static void follow_owner(struct search *s, const struct lock_owner *o, const struct lock *held,
-                         unsigned depth)
+static void follow_owner(struct search *s, const struct lock_owner *o, unsigned depth)
 {
     struct wait *origin = origin_of(s, o);
     if (origin != NULL) {
         const struct probe *own = origin->probe;
         if (own != NULL && compare(&s->youngest, &own->stamp) == 0)
-            refuse(s, origin, held);
+            refuse(s, origin);
         return; /* else a younger one is in the circle, and finds it itself */
     }
     if (followed(s, o) || depth == HOPS_MAX)
@@ -248,7 +233,7 @@ static void follow_owner(struct search *s, const struct lock_owner *o, const str
         size_t way_len = s->way_len;
         if (own != NULL && compare(&own->stamp, &s->youngest) > 0)
             s->youngest = own->stamp;
-        add_way(s, o, held, w->lock);
+        add_way(s, w);
         follow_wait(s, w, depth + 1);
         s->youngest = before;
         s->way_len = way_len;
@@ -258,7 +243,7 @@ static void follow_owner(struct search *s, const struct lock_owner *o, const str
 static void follow_holders(struct search *s, const struct lock *l, unsigned depth)
 {
     for (const struct hold *h = l->holds; h != NULL && !s->closed; h = h->next)
-        follow_owner(s, h->owner, l, depth);
+        follow_owner(s, h->owner, depth);
 }
 
 static void follow_wait(struct search *s, const struct wait *w, unsigned depth)
