@@ -366,7 +366,8 @@ typedef struct rapyer_lock_options {
 
 /* how NULL: exclusive, waits for ever. The document need not exist; another place must. An element
  * of a list stays locked wherever it moves in the list. NULL: LOCK_TIMEOUT (the text says who holds
- * it), DEADLOCK (who waits for whom; release what you hold and begin again), or another error. */
+ * it), DEADLOCK (who waits for whom; free what you hold and begin again, after a moment of random
+ * length), or another error. */
 RAPYER_API rapyer_doc *rapyer_lock(rapyer_doc *at, const char *action,
                                    const rapyer_lock_options *how);
 RAPYER_API rapyer_doc *rapyer_lock_from_key(rapyer *db, const char *key, const char *action,
