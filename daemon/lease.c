@@ -50,6 +50,7 @@ struct lease {
     bool due;
     enum lock_mode have;     /* counts here, until `until` */
     int64_t fence;           /* of the lease, while `have` */
+    int64_t expiry;          /* of the lease, by Redis' clock: past it a late renewal is void */
     int64_t sent, until;     /* when its last good request was sent; when it ends here */
     int64_t tried;           /* when it was last to be renewed */
     int64_t seen;            /* the last fence given when it was renewed: has it been used since? */
@@ -478,6 +479,7 @@ static void add_task(struct leases *ls, struct call *c, enum op op, enum lock_mo
     text(&c->args, mode_word(mode));
     text(&c->args, mode_word(le != NULL ? le->have : LOCK_NONE));
     number(&c->args, le != NULL && le->have != LOCK_NONE ? le->fence : 0);
+    number(&c->args, le != NULL && le->have != LOCK_NONE ? le->expiry : 0);
     number(&c->args, le != NULL ? le->lock->fence : 0);
     word(&c->args, name->key, name->key_len);
     word(&c->args, name->path, name->path_len);
@@ -702,8 +704,8 @@ static void cover(struct lease *le, enum lock_mode mode, int64_t first)
 static void on_held(struct lease *le, const struct task *t, const struct call *c,
                     const redisReply *r)
 {
-    enum lock_mode mode = mode_of(text_at(r, 1)), wanted = mode_of(text_at(r, 4));
-    int64_t fence = integer_at(r, 2), first = integer_at(r, 3);
+    enum lock_mode mode = mode_of(text_at(r, 1)), wanted = mode_of(text_at(r, 5));
+    int64_t fence = integer_at(r, 2), first = integer_at(r, 4);
     le->in_redis = true;
     if (t->had != LOCK_NONE && t->op != DROP && le->have == LOCK_NONE)
         return; /* it has ended meanwhile: decide() gives it back, or takes one of a new fence */
@@ -714,6 +716,7 @@ static void on_held(struct lease *le, const struct task *t, const struct call *c
     if (!extend(le, c))
         return;
     le->fence = fence;
+    le->expiry = integer_at(r, 3);
     if (first > 0)
         cover(le, mode, first);
     answer_wanted(le, wanted);
@@ -848,7 +851,7 @@ static void send_call(struct leases *ls, struct call *c)
     struct buf out = BUF_INIT;
     c->sent = lock_now();
     c->length = lease_length(ls);
-    unsigned nkeys = 1 + 2 * c->count, nargs = 4 + 8 * c->count;
+    unsigned nkeys = 1 + 2 * c->count, nargs = 4 + 9 * c->count;
     buf_printf(&out, "*%u\r\n", 3 + nkeys + nargs);
     text(&out, ls->sha[0] != '\0' ? "EVALSHA" : "EVAL");
     if (ls->sha[0] != '\0')

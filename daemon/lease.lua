@@ -3,28 +3,30 @@
 --
 --   KEYS  1: highest fence ever given     then for each lock: its leases (hash), its queue (zset)
 --   ARGV  1: this daemon   2: length of a lease in ms   3: highest fence this daemon has seen
---         4: how channels begin           then for each lock 8 words: operation, mode, have, fence,
---         last, key, path, action
+--         4: how channels begin           then for each lock 9 words: operation, mode, have, fence,
+--         expiry, last, key, path, action
 --
 --   leases  daemon -> "mode fence expiry"; mode x or s, expiry in ms of this Redis' clock
 --           "@last" -> "- fence expiry": the highest fence of leases that have ended
 --   queue   "mode daemon", by order of arrival
 --
--- mode: what is wanted, "-": nothing. have, fence: the lease that the daemon counts on, "-" and 0:
--- none. last: the highest fence it has given on that lease.
+-- mode: what is wanted, "-": nothing. have, fence, expiry: the lease that the daemon counts on, "-",
+-- 0 and 0: none. last: the highest fence it has given on that lease.
 --
 --   take   a lease of this mode, or a place in the queue      try    the same, without a place
---   keep   prolongs the lease; takes it again where Redis has forgotten it and nobody else has it
+--   keep   prolongs the lease; takes it again where Redis has forgotten it before its time and
+--          nobody else has had it
 --   drop   gives the lease up, and queues when a mode is wanted
 --   share  turns x into s             leave  leaves the queue            break  ends all others'
 --
 -- Each is answered by one of:
---   held, mode, fence, first, wanted   fence: of the lease; first: the first to be given on it, 0:
---                                      go on as before; wanted: mode of the first in the queue, ""
---   queued, ms, daemon...              who has it, and when that must have run out
---   lost, daemon or ""                 the lease is not this daemon's any more
---   free                               neither lease nor place in the queue (of leave: no place)
---   broke, count                       so many daemons have lost it
+--   held, mode, fence, expiry, first, wanted
+--                        fence: of the lease; first: the first to be given on it, 0: go on as
+--                        before; wanted: mode of the first in the queue, "": nobody waits
+--   queued, ms, daemon...   who has it, and when that must have run out
+--   lost, daemon or ""      the lease is not this daemon's any more
+--   free                    neither lease nor place in the queue (of leave: no place)
+--   broke, count            so many daemons have lost it
 --   error, text
 --
 -- Messages: granted [mode], wanted [mode], broken [fence], moved [ms, daemon...], each behind key,
@@ -199,7 +201,7 @@ end
 
 local function held(lock)
   local mine = lock.held[me]
-  return {'held', mine.mode, mine.fence, lock.first, first_wanted(lock)}
+  return {'held', mine.mode, mine.fence, mine.expiry, lock.first, first_wanted(lock)}
 end
 
 local function queued(lock)
@@ -245,8 +247,8 @@ local function keep(lock)
   if mine and mine.fence == lock.fence then
     if mine.mode ~= lock.have then lock.first = next_fence() end
     put(lock, me, mine.mode, lock.fence, now + lease_ms)
-  elseif (not mine or mine.fence < lock.fence) and lock.ended <= lock.fence
-      and compatible(lock, me, lock.have) then
+  elseif (not mine or mine.fence < lock.fence) and now < lock.expiry
+      and lock.ended <= lock.fence and compatible(lock, me, lock.have) then
     put(lock, me, lock.have, lock.fence, now + lease_ms)
   else
     return lost(lock)
@@ -312,12 +314,13 @@ end
 -- What one lock's keys hold wrongly is no concern of the others.
 local answers = {}
 for i = 2, #KEYS, 2 do
-  local at = 4 + (i - 2) * 4
+  local at = 4 + (i - 2) / 2 * 9
   local lock = {
     leases = KEYS[i], queue = KEYS[i + 1], held = {}, ended = 0, latest = 0, first = 0,
     op = ARGV[at + 1], mode = ARGV[at + 2], have = ARGV[at + 3],
-    fence = tonumber(ARGV[at + 4]), last = tonumber(ARGV[at + 5]),
-    key = ARGV[at + 6], path = ARGV[at + 7], action = ARGV[at + 8],
+    fence = tonumber(ARGV[at + 4]), expiry = tonumber(ARGV[at + 5]),
+    last = tonumber(ARGV[at + 6]),
+    key = ARGV[at + 7], path = ARGV[at + 8], action = ARGV[at + 9],
   }
   local ok, answer = pcall(carry_out, lock)
   if not ok then

@@ -30,7 +30,7 @@ class Host:
         self.name = name
         self.lease = lease
         self.floor = 0
-        self.have = {}  # lock -> (mode, fence)
+        self.have = {}  # lock -> (mode, fence, expiry)
         self.channel = rdb.pubsub()
         if listens:
             self.listen()
@@ -43,15 +43,15 @@ class Host:
         """operations: (word, mode, lock, last fence given). The answers."""
         keys, words = ["rapyer:@fence"], [self.name, self.lease, self.floor, "rapyer:@bus:"]
         for word, mode, lock, last in operations:
-            have, fence = self.have.get(lock, ("-", 0))
+            have, fence, expiry = self.have.get(lock, ("-", 0, 0))
             keys += [lock_name("lock", lock), lock_name("lockq", lock)]
-            words += [word, mode, have, fence, last, *lock]
+            words += [word, mode, have, fence, expiry, last, *lock]
         answers = [[part.decode() if isinstance(part, bytes) else part for part in answer]
                    for answer in self.rdb.eval(SCRIPT, len(keys), *keys, *words)]
         for (word, _, lock, _), answer in zip(operations, answers):
             if answer[0] == "held":
-                self.floor = max(self.floor, answer[2], answer[3])
-                self.have[lock] = (answer[1], answer[2])
+                self.floor = max(self.floor, answer[2], answer[4])
+                self.have[lock] = tuple(answer[1:4])
             elif answer[0] == "lost" or word == "drop":
                 self.have.pop(lock, None)
         return answers
@@ -301,7 +301,7 @@ def test_many_locks_in_one_request(pair):
     b.do("break", lock=names[9])
     answers = a.ask(*(("keep", "-", lock, 0) for lock in names))
     assert [answer[0] for answer in answers] == ["held"] * 9 + ["lost"] + ["held"] * 90
-    assert [answer[4] for answer in answers if answer[0] == "held"] == [""] * 7 + ["s"] + [""] * 91
+    assert [answer[5] for answer in answers if answer[0] == "held"] == [""] * 7 + ["s"] + [""] * 91
     assert [a.have[lock][1] for lock in names if lock in a.have] == fences[:9] + fences[10:]
 
 
@@ -329,6 +329,16 @@ def test_what_another_had_and_gave_up_is_not_taken_again(pair, rdb):
     rdb.flushall()
     b.holds(b.take())
     b.do("drop")
+    assert a.do("keep") == ["lost", ""]
+
+
+def test_a_renewal_that_comes_too_late_is_void(pair, rdb):
+    a, b = pair
+    a.lease = b.lease = 200
+    a.holds(a.take())
+    wait_until(lambda: b.take()[0] == "held", what="the end of the lease")
+    b.do("drop")
+    wait_until(lambda: not rdb.exists(lock_name("lock", LOCK)), what="an empty Redis")
     assert a.do("keep") == ["lost", ""]
 
 
@@ -365,7 +375,7 @@ def test_a_reader_that_wants_to_write_keeps_its_fence_and_grants_higher_ones(pai
     assert b.told() == [["wanted", "x"]]
     b.do("drop", last=other + 5)
     assert a.told() == [["granted", "x"]]
-    held, mode, same, first, _ = a.take("x")
+    held, mode, same, _, first, _ = a.take("x")
     assert (held, mode, same) == ("held", "x", fence) and first > other + 5
 
 
@@ -375,7 +385,7 @@ def test_a_renewal_finds_what_was_granted_meanwhile(pair):
     b.holds(b.take("s"), "s")
     a.take("x")
     b.do("drop")
-    held, mode, same, first, _ = a.do("keep")
+    held, mode, same, _, first, _ = a.do("keep")
     assert (held, mode, same) == ("held", "x", fence) and first > fence
 
 
