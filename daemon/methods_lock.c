@@ -155,7 +155,7 @@ static enum op_status pack_grant(struct call *c, const struct ask *a, const stru
     enum op_status st = call_known(c, d);
     if (st != OP_DONE)
         return st;
-    pack_map(out, a->document ? 5 : 4);
+    pack_map(out, a->document ? 6 : 5);
     pack_cstr(out, "token");
     pack_uint(out, w->hold->token);
     pack_cstr(out, "fence");
@@ -164,6 +164,8 @@ static enum op_status pack_grant(struct call *c, const struct ask *a, const stru
     pack_int(out, d->state == DOC_PRESENT ? d->version : 0);
     pack_cstr(out, "depth");
     pack_uint(out, w->depth);
+    pack_cstr(out, "path");
+    pack_str(out, w->name.path, w->name.path_len);
     if (!a->document)
         return OP_DONE;
     pack_cstr(out, "document");

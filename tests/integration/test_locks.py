@@ -37,7 +37,7 @@ def third(ada, daemon):
 def test_the_answer(ada):
     version = ada.call("doc.get", KEY, {"version": True})["@v"]
     lock = ada.call("lock.acquire", KEY, "edit")
-    assert set(lock) == {"token", "fence", "version", "depth"}
+    assert set(lock) == {"token", "fence", "version", "depth", "path"}
     assert isinstance(lock["token"], int) and isinstance(lock["fence"], int)
     assert 0 < lock["fence"] < 1 << 53
     assert lock["version"] == version and lock["depth"] == 1
