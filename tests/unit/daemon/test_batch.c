@@ -42,7 +42,7 @@ TestSuite(batch, .init = setup, .fini = teardown);
 /* One more change of a document, as the executor stages it. */
 static struct batch_doc *stage(struct doc *d)
 {
-    struct batch_doc *bd = batch_doc(b, d);
+    struct batch_doc *bd = batch_doc(b, d, NULL);
     d->version++;
     batch_bump(b, bd, 1);
     return bd;
@@ -468,7 +468,7 @@ Test(batch, a_batch_knows_its_size)
     memset(big, 'x', sizeof(big));
     batch_list_push(b, bd, "/tags", 5, false, big, sizeof(big));
     cr_assert_geq(batch_bytes(b), before + 1000);
-    cr_assert_eq(batch_doc(b, docs[0]), bd, "one part per document");
+    cr_assert_eq(batch_doc(b, docs[0], NULL), bd, "one part per document");
     docs[0]->batch = 8;
     docs[0]->staged = NULL;
 }
