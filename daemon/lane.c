@@ -316,6 +316,7 @@ static void on_lease_again(void *arg, unsigned index, redisReply *reply)
     (void)reply; /* where somebody else has it the commit says so */
 }
 
+/* Changes under a lock only as long as Redis would remember who else has had the lock since. */
 static bool replay_from(struct lane *l, uint64_t marker)
 {
     unsigned i = 0;
@@ -327,7 +328,7 @@ static bool replay_from(struct lane *l, uint64_t marker)
                 l->retain_n - i);
     for (; i < l->retain_n; i++) {
         struct retained *r = &l->retain[(l->retain_first + i) % RETAIN_BATCHES];
-        if (r->nleases > 0)
+        if (r->nleases > 0 && now_ms() - l->down_since < (int64_t)l->config->lock_lease)
             upstream_send(l->up, r->leases.data, r->leases.len, r->nleases, on_lease_again, l);
         upstream_send(l->up, r->resp.data, r->resp.len, r->ncommands, on_replayed, l);
         l->stats.recovered_resent++;

@@ -609,7 +609,7 @@ void desk_acquire_many(struct desk *d, struct session *s, const struct rpc *msg)
 
 /* ---- tokens ---- */
 
-/* The hold of a token, or NULL and LOCK_LOST. One that was lost is forgotten with that. */
+/* The hold of a token, or NULL and LOCK_LOST. */
 static struct hold *find_hold(struct desk *d, uint64_t client, int64_t token, struct fault *f)
 {
     struct hold *h = locks_hold(d->locks, client, (uint64_t)token);
@@ -684,12 +684,33 @@ int desk_check(struct call *c, struct fault *f)
 
 /* ---- release ---- */
 
+/* Tokens that are of no use any more: their client has been told, or is about to be. */
+static void forget_lost(struct call *c)
+{
+    struct locks *locks = exec_desk(c->exec)->locks;
+    struct cursor in = c->params;
+    uint32_t n;
+    int64_t *tokens;
+    struct fault ignored;
+    uint64_t client = session_number(c->session);
+    if (read_tokens(&in, &tokens, &n, &ignored) < 0)
+        n = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct hold *h = locks_hold(locks, client, (uint64_t)tokens[i]);
+        if (h != NULL && h->lost)
+            hold_release(h);
+    }
+    free(tokens);
+}
+
 static int release_docs(struct call *c, struct fault *f)
 {
     struct cursor in = c->params;
     c->guard = guard_new();
-    if (desk_read_tokens(c, &in, f) < 0)
+    if (desk_read_tokens(c, &in, f) < 0) {
+        forget_lost(c);
         return -1;
+    }
     return pipeline_admit(c, in, c->nparams == 3, false, f);
 }
 

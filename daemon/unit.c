@@ -48,14 +48,18 @@ static const char unit_script[] =
            "at=at+k+1 end "
            "return out";
 
-/* For as long as sending the batch again may take. */
+/* ARGV: this daemon, the fence. As daemon/lease.lua has it: "mode fence expiry" for each daemon,
+ * and "@last" for leases that have ended. Not where somebody has had the lock since. The lease is
+ * for as long as sending the batch again may take. */
 static const char lease_script[] =
     "local t=redis.call('TIME') "
     "local now=t[1]*1000+math.floor(t[2]/1000) "
-    "local all=redis.call('HGETALL',KEYS[1]) "
+    "local all,mine=redis.call('HGETALL',KEYS[1]),tonumber(ARGV[2]) "
     "for i=1,#all,2 do "
-    "local expiry=tonumber(string.match(all[i+1],' (%d+)$') or 0) "
-    "if expiry>now then return 0 end end "
+    "local fence,expiry=string.match(all[i+1],'^%S+ (%d+) (%d+)$') "
+    "if expiry and tonumber(expiry)>now then "
+    "if all[i]==ARGV[1] and tonumber(fence)==mine then return 0 end "
+    "if all[i]~='@last' or tonumber(fence)>mine then return 0 end end end "
     "redis.call('HSET',KEYS[1],ARGV[1],string.format('x %s %.0f',ARGV[2],now+5000)) "
     "redis.call('PEXPIREAT',KEYS[1],string.format('%.0f',now+5000)) "
     "return 1";
