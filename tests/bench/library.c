@@ -5,12 +5,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* library read|increment <socket> <key> <int field> <rounds>: median ns */
+static void read_once(rapyer_doc *doc, const char *field)
+{
+    (void)field;
+    rapyer_value_free(rapyer_fetch(doc));
+}
+
+static void increment_once(rapyer_doc *doc, const char *field)
+{
+    rapyer_incr(doc, field, 1, NULL);
+}
+
+static void lock_once(rapyer_doc *doc, const char *action)
+{
+    rapyer_doc *lock = rapyer_lock(doc, action, &(rapyer_lock_options){.no_document = true});
+
+    rapyer_unlock(lock);
+    rapyer_free(lock);
+}
+
+/* library read|increment|lock <socket> <key> <int field|action> <rounds>: median ns */
 int library_main(int argc, char **argv)
 {
-    if (argc != 6)
-        die("library read|increment <socket> <key> <int field> <rounds>");
-    bool reading = strcmp(argv[1], "read") == 0;
+    static const struct {
+        const char *name;
+        void (*once)(rapyer_doc *doc, const char *arg);
+    } trips[] = {{"read", read_once}, {"increment", increment_once}, {"lock", lock_once}};
+    unsigned trip = 0;
+
+    while (argc == 6 && trip < 3 && strcmp(argv[1], trips[trip].name) != 0)
+        trip++;
+    if (argc != 6 || trip == 3)
+        die("library read|increment|lock <socket> <key> <int field|action> <rounds>");
     size_t rounds = strtoul(argv[5], NULL, 10);
     pin(0);
     rapyer *db = rapyer_connect(argv[2]);
@@ -18,10 +44,7 @@ int library_main(int argc, char **argv)
     uint64_t *samples = calloc(rounds, sizeof(*samples));
     for (size_t i = 0; i < rounds; i++) {
         uint64_t start = now_ns();
-        if (reading)
-            rapyer_value_free(rapyer_fetch(doc));
-        else
-            rapyer_incr(doc, argv[4], 1, NULL);
+        trips[trip].once(doc, argv[4]);
         samples[i] = now_ns() - start;
     }
     if (rapyer_errcode(db))
