@@ -57,6 +57,11 @@ def await_lost(client):
     return params
 
 
+def await_link(client, up=True):
+    wait_until(lambda: (client.call("admin.stats")["redis"] == "up") == up,
+               what="the link" if up else "the loss of the link")
+
+
 def holds_no_locks(client):
     return all(not lock["holders"] and not lock["waiters"] for lock in client.call("admin.locks"))
 
@@ -117,7 +122,7 @@ def dance(socket):
                 answer = [None, client.call(*json.loads(line))]
             except RpcError as error:
                 answer = [error.error, None]
-            os.write(1, json.dumps(answer).encode() + b"\n")
+            os.write(1, json.dumps(answer, default=repr).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def test_several_waits_of_one_connection(ada, other):
 
 def test_release_of_what_is_not_held(ada, other):
     lock = acquire(ada)
-    assert "not" in refused(other, "LOCK_LOST", "lock.release", lock["token"])
+    assert str(lock["token"]) in refused(other, "LOCK_LOST", "lock.release", lock["token"])
     assert not is_free(other)
     release(ada, lock)
     refused(ada, "LOCK_LOST", "lock.release", lock["token"])
@@ -547,7 +547,7 @@ def test_admin_locks(ada, other, third):
         program = comm.read().strip()
     for one in (holder, *shown["waiters"]):
         assert (one["pid"], one["uid"]) == (os.getpid(), os.getuid())
-        assert program in one["program"] or one["program"]
+        assert one["program"].startswith(program[:15])
         assert isinstance(one["age"], float) and 0 <= one["age"] < 20
     assert set(holder) == {"client", "pid", "uid", "program", "owner", "mode", "depth", "fence", "age",
                            "ttl_left"}
@@ -561,8 +561,6 @@ def test_admin_locks(ada, other, third):
     assert {lock["key"] for lock in ada.call("admin.locks")} == {KEY, "User:else"}
     assert {lock["key"] for lock in ada.call("admin.locks", {})} == {KEY, "User:else"}
     assert ada.call("admin.locks", {"key": "User:none"}) == []
-    clients = {client.get("id", client.get("client")) for client in ada.call("admin.clients")}
-    assert numbers <= clients
     release(ada, lock)
     release(ada, lock)
     release(other, other.wait(requests[0]))

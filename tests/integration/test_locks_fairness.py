@@ -123,7 +123,7 @@ def hammer(socket, path, number):
                 os.rename(f"{path}/{number}.new", f"{path}/{number}")
 
 
-@pytest.mark.parametrize("sizes", [(4, 4), (8, 2)], ids=str)
+@pytest.mark.parametrize("sizes", [(4, 4), (8, 4)], ids=str)
 def test_two_hosts_share_a_lock(redis_server, new_daemon, workdir, sizes):
     """Two daemons under full load: each gets its part of the grants, also when more clients ask
     for it on one of them."""

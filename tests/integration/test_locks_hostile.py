@@ -62,7 +62,7 @@ def test_every_parameter_of_every_type(ada, daemon, redis_server, value):
     """One parameter of a good request is replaced at a time."""
     good = {
         "lock.acquire": [KEY, "edit", {"wait": 0}], "lock.release": [1, [], {}], "lock.renew": [1, 1],
-        "lock.break": [KEY, "edit", {}], "pipeline": [[["num.incr", KEY, "age", 1]], {"lock": 1}],
+        "lock.break": [KEY, "edit", {}], "pipeline": [[["doc.load", KEY, "age"]], {"lock": 1}],
         "lock.acquire_many": [[[KEY, "edit", {}]], {"wait": 0}], "admin.locks": [{"key": KEY}]}
     for method, params in good.items():
         for i in range(len(params)):
@@ -91,7 +91,7 @@ def test_long_paths_and_many_of_them(ada, daemon):
         with pytest.raises(RpcError) as caught:
             acquire(ada, path=path)
         assert caught.value.code in ("BAD_PATH", "NOT_FOUND", "OUT_OF_RANGE", "UNKNOWN_FIELD", "TOO_LARGE",
-                                     "BAD_REQUEST"), caught.value.error
+                                     "BAD_VALUE"), caught.value.error
         assert len(caught.value.text) < 2000
     # A key as long as they may be.
     key = "k" * 60_000
@@ -101,7 +101,7 @@ def test_long_paths_and_many_of_them(ada, daemon):
         assert ada.call("pipeline", [["num.incr", KEY, "age", 1]], {"lock": lock["token"]}) == [37]
         release(ada, lock)
     except RpcError as error:
-        assert error.code in ("TOO_LARGE", "BAD_PATH", "BAD_REQUEST"), error
+        assert error.code in ("TOO_LARGE", "BAD_PATH", "BAD_VALUE"), error
     assert daemon.memory() - memory < 16 * MIB
     assert is_free(ada)
 
@@ -111,10 +111,8 @@ def test_guessed_tokens(ada, other, redis_server):
     lock = acquire(ada, ttl=60)
     before = redis_server.snapshot()
     token = lock["token"]
-    guesses = {token, *range(token - 200, token + 200), 0, 1, (1 << 64) - 1, 1 << 63, token | 1 << 32}
+    guesses = {token, *range(token - 200, token + 200), 0, 1, (1 << 63) - 1, token ^ 1 << 32}
     for guess in guesses:
-        if guess < 0:
-            continue
         for request in [("lock.release", guess), ("lock.release", [guess], [["num.incr", KEY, "age", 1]]),
                         ("lock.renew", guess), ("lock.renew", guess, 0.001),
                         ("pipeline", [["num.incr", KEY, "age", 1]], {"lock": guess})]:
@@ -231,6 +229,50 @@ def test_one_answer_for_each_request(ada, daemon):
         client.call("hello")
 
 
+def test_a_hold_that_ends_while_it_is_taken_again(redis_server, new_daemon):
+    """A reentrant acquire waits for its document (a write is on the way to it), and meanwhile the
+    hold is released, lost, broken."""
+    daemon = new_daemon(redis_server.address, {"locks.lock_lease": "1h"})
+    with daemon.connect() as client, daemon.connect() as other:
+        save_ada(client)
+        for turn in range(12):
+            key = f"User:n{turn}"
+            options = {"ttl": 0.05 if turn % 4 == 0 else 10, "document": True}
+            release(client, acquire(client, key))
+            lock = acquire(client, KEY, ttl=options["ttl"])
+            redis_server.pause()
+            other.send("doc.save", key, {"name": "n", "settings": {}})
+            other.send("num.incr", KEY, "age", 1)
+            other.call("hello")
+            names = [[KEY, "edit"], [KEY, "edit", {"mode": "shared"}], [key, "edit"]]
+            requests = [client.send("lock.acquire_many", names, options), ask(client, KEY, **options),
+                        ask(client, KEY, mode="shared", **options)]
+            client.call("hello")
+            if turn % 4 == 0:
+                wait_until(lambda: not look(client)["holders"], what="the ttl")
+            elif turn % 4 == 1:
+                requests += [client.send("lock.release", lock["token"]) for _ in range(6)]
+            elif turn % 4 == 2:
+                requests.append(other.send("lock.break", KEY, "edit"))
+                other.call("hello")
+                requests.pop()
+            else:
+                client.close()
+                client = daemon.connect()
+                requests = []
+            client.call("hello")
+            redis_server.resume()
+            for request in requests:
+                try:
+                    client.wait(request)
+                except RpcError as error:
+                    assert error.code == "LOCK_LOST", error
+            client.close()
+            client = daemon.connect()
+            wait_until(lambda: holds_no_locks(other), what="the end of all locks")
+        client.close()
+
+
 def test_noise(ada, daemon, redis_server):
     """Many connections ask for everything in no order and leave when they like; in the end nothing
     is held, and the daemon is well."""
@@ -270,8 +312,9 @@ def test_noise(ada, daemon, redis_server):
             try:
                 while client.socket.recv(1 << 16):
                     pass
-            except (TimeoutError, ConnectionResetError):
+            except TimeoutError:
                 pass
+            client.socket.settimeout(30)
     for client in clients:
         client.close()
     wait_until(lambda: holds_no_locks(ada), what="the end of all locks")
