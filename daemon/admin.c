@@ -1,5 +1,6 @@
 /* admin: see admin.h. */
 #include "daemon/admin.h"
+#include "daemon/lease.h"
 #include "daemon/methods.h"
 
 static void put(struct buf *out, const char *name, uint64_t value)
@@ -87,4 +88,90 @@ void admin_cache(const struct admin *a, struct buf *out)
     put(out, "hits", c.hits);
     put(out, "misses", c.misses);
     put(out, "evictions", c.evictions);
+}
+
+static void put_who(struct buf *out, const struct lock_owner *o)
+{
+    const struct lock_who *who = lock_who(o);
+    pack_cstr(out, "client");
+    pack_uint(out, who->client);
+    pack_cstr(out, "pid");
+    pack_int(out, who->pid);
+    pack_cstr(out, "uid");
+    pack_uint(out, who->uid);
+    pack_cstr(out, "program");
+    pack_cstr(out, who->program);
+    pack_cstr(out, "owner");
+    pack_str(out, o->name, o->name_len);
+}
+
+static const char *mode_name(unsigned mode)
+{
+    static const char *const names[] = {"none", "shared", "exclusive"};
+    return names[mode];
+}
+
+static void put_seconds(struct buf *out, const char *name, int64_t ms)
+{
+    pack_cstr(out, name);
+    pack_float(out, (double)ms / 1000);
+}
+
+static void put_lock(struct buf *out, const struct lock *l, int64_t now)
+{
+    const char *elsewhere = lease_elsewhere(l);
+    pack_map(out, 9);
+    pack_cstr(out, "key");
+    pack_str(out, lock_key(l), l->key_len);
+    pack_cstr(out, "path");
+    pack_str(out, lock_path(l), l->path_len);
+    pack_cstr(out, "action");
+    pack_str(out, lock_action(l), l->action_len);
+    pack_cstr(out, "lease");
+    pack_cstr(out, mode_name(l->covers));
+    put_seconds(out, "lease_left", l->covers != LOCK_NONE ? lease_left(l) : 0);
+    pack_cstr(out, "wanted");
+    pack_bool(out, l->wanted);
+    pack_cstr(out, "elsewhere");
+    if (*elsewhere != '\0')
+        pack_cstr(out, elsewhere);
+    else
+        pack_nil(out);
+    pack_cstr(out, "holders");
+    pack_array(out, l->nholds);
+    for (const struct hold *h = l->holds; h != NULL; h = h->next) {
+        pack_map(out, 10);
+        put_who(out, h->owner);
+        pack_cstr(out, "mode");
+        pack_cstr(out, mode_name(h->mode));
+        pack_cstr(out, "depth");
+        pack_uint(out, h->depth);
+        pack_cstr(out, "fence");
+        pack_int(out, h->fence);
+        put_seconds(out, "age", now - h->since);
+        put_seconds(out, "ttl_left", h->deadline - now);
+    }
+    pack_cstr(out, "waiters");
+    pack_array(out, l->nwaits);
+    for (const struct wait *w = l->waits; w != NULL; w = w->next) {
+        pack_map(out, 7);
+        put_who(out, w->owner);
+        pack_cstr(out, "mode");
+        pack_cstr(out, mode_name(w->mode));
+        put_seconds(out, "age", now - w->since);
+    }
+}
+
+void admin_locks(struct locks *locks, const char *key, size_t len, struct buf *out)
+{
+    uint32_t n = 0;
+    int64_t now = lock_now();
+    size_t at = pack_array_open(out);
+    for (struct lock *l = locks_first(locks); l != NULL; l = l->hh.next) {
+        if (key != NULL && (len != l->key_len || memcmp(key, lock_key(l), len) != 0))
+            continue;
+        put_lock(out, l, now);
+        n++;
+    }
+    pack_array_close(out, at, n);
 }

@@ -3,6 +3,7 @@
 #define RAPYERD_ADMIN_H
 
 #include "daemon/exec.h"
+#include "daemon/locks.h"
 
 struct admin {
     struct exec *exec;
@@ -14,5 +15,8 @@ struct admin {
 void admin_stats(const struct admin *a, struct buf *out);
 void admin_clients(const struct admin *a, struct buf *out);
 void admin_cache(const struct admin *a, struct buf *out);
+
+/* The locks of this document, or of all (key NULL). */
+void admin_locks(struct locks *locks, const char *key, size_t len, struct buf *out);
 
 #endif

@@ -3,11 +3,11 @@
  *   listener ─► sessions ─► dispatch ─► exec ─► lane ─► upstream ─► Redis
  *                              └──► registry ───────────────┘         └─ embedded, if so configured
  */
+#include "daemon/ask.h"
 #include "daemon/dispatch.h"
 #include "daemon/embedded.h"
 #include "daemon/listener.h"
 #include "daemon/methods.h"
-#include "daemon/methods_lock.h"
 #include "daemon/probe.h"
 #include "protocol/value.h"
 #include <getopt.h>

@@ -1,374 +1,16 @@
 /* methods_lock: see methods_lock.h. */
 #include "daemon/methods_lock.h"
+#include "daemon/admin.h"
+#include "daemon/ask.h"
 #include "daemon/methods.h"
+#include "protocol/alloc.h"
 #include "protocol/place.h"
 #include <math.h>
 #include <stdlib.h>
-#include <utlist.h>
 
 #define ACTION_MAX 200
-#define OWNER_MAX 64
 #define WANTS_MAX 10000  /* locks of one acquire_many */
 #define TOKENS_MAX 10000 /* of one request */
-
-/* One lock of an ask. */
-struct want {
-    char *text; /* key, path, action; owned */
-    struct lock_name name;
-    enum lock_mode mode;
-    unsigned asked; /* where it stands in the request */
-    struct hold *hold;
-    unsigned depth; /* of the hold, when it was granted */
-};
-
-struct ask {
-    struct ask *prev, *next; /* of the client */
-    struct desk *desk;
-    struct desk_client *client; /* NULL: gone */
-    struct session *session;    /* a reference */
-    uint64_t id;
-    char owner[OWNER_MAX];
-    size_t owner_len;
-    bool many, document, notify;
-    int64_t deadline; /* of all waits together, on lock_now; -1: for ever */
-    int64_t ttl;
-    struct wait *wait; /* while it waits */
-    unsigned n, taken; /* wants; the first `taken` are held */
-    struct want *wants;
-};
-
-/* A session that has asked for a lock. */
-struct desk_client {
-    UT_hash_handle hh; /* by number */
-    uint64_t number;
-    struct session *session;
-    struct ask *asks; /* (utlist DL) */
-};
-
-struct desk {
-    struct exec *exec;
-    struct locks *locks;
-    struct leases *leases;
-    struct desk_client *clients;
-};
-
-static void *must(void *p)
-{
-    if (p == NULL)
-        abort();
-    return p;
-}
-
-struct desk *desk_new(struct exec *e, struct locks *locks, struct leases *leases)
-{
-    struct desk *d = must(calloc(1, sizeof(*d)));
-    *d = (struct desk){.exec = e, .locks = locks, .leases = leases};
-    return d;
-}
-
-static struct desk_client *client_of(struct desk *d, struct session *s)
-{
-    struct desk_client *c;
-    uint64_t number = session_number(s);
-    HASH_FIND(hh, d->clients, &number, sizeof(number), c);
-    if (c != NULL || !session_open(s))
-        return c;
-    c = must(calloc(1, sizeof(*c)));
-    c->number = number;
-    c->session = s;
-    HASH_ADD(hh, d->clients, number, sizeof(c->number), c);
-    return c;
-}
-
-static struct lock_who who_of(struct session *s)
-{
-    const struct session_peer *peer = session_peer(s);
-    struct lock_who who = {.client = session_number(s), .pid = peer->pid, .uid = peer->uid};
-    snprintf(who.program, sizeof(who.program), "%s", peer->program);
-    return who;
-}
-
-/* ---- asks ---- */
-
-static void ask_free(struct ask *a)
-{
-    if (a->client != NULL)
-        DL_DELETE(a->client->asks, a);
-    for (unsigned i = 0; i < a->n; i++)
-        free(a->wants[i].text);
-    free(a->wants);
-    session_unref(a->session);
-    free(a);
-}
-
-/* Gives back what it has taken so far. (When its client is gone that has happened.) */
-static void ask_undo(struct ask *a)
-{
-    for (; a->taken > 0 && a->client != NULL; a->taken--)
-        hold_release(a->wants[a->taken - 1].hold);
-}
-
-static void ask_fail(struct ask *a, const struct fault *f)
-{
-    struct fault copy = *f;
-    ask_undo(a);
-    session_fault(a->session, a->id, &copy);
-    ask_free(a);
-}
-
-/* ---- READING: what the answer says of the documents ---- */
-
-static int reading_docs(struct call *c, struct fault *f)
-{
-    const struct ask *a = c->context;
-    for (unsigned i = 0; i < a->n; i++) {
-        const struct lock_name *name = &a->wants[i].name;
-        if (call_doc(c, name->key, name->key_len, f) == NULL)
-            return -1;
-    }
-    return 0;
-}
-
-static enum op_status pack_place(struct call *c, struct doc *d, const struct lock_name *name,
-                                 struct buf *out)
-{
-    if (d->state != DOC_PRESENT) {
-        pack_nil(out);
-        return OP_DONE;
-    }
-    if (name->path_len == 0)
-        return doc_pack(c, d, out);
-    struct buf path = BUF_INIT;
-    pack_str(&path, name->path, name->path_len);
-    struct cursor args = cursor_of(path.data, path.len);
-    enum op_status st = run_op(c, d, OP_LOAD, &args, 1, NULL, out);
-    buf_free(&path);
-    return st;
-}
-
-static enum op_status pack_grant(struct call *c, const struct ask *a, const struct want *w,
-                                 struct buf *out)
-{
-    struct doc *d = call_doc(c, w->name.key, w->name.key_len, &c->fault);
-    if (d == NULL)
-        return OP_REFUSED;
-    enum op_status st = call_known(c, d);
-    if (st != OP_DONE)
-        return st;
-    pack_map(out, a->document ? 6 : 5);
-    pack_cstr(out, "token");
-    pack_uint(out, w->hold->token);
-    pack_cstr(out, "fence");
-    pack_int(out, w->hold->fence);
-    pack_cstr(out, "version");
-    pack_int(out, d->state == DOC_PRESENT ? d->version : 0);
-    pack_cstr(out, "depth");
-    pack_uint(out, w->depth);
-    pack_cstr(out, "path");
-    pack_str(out, w->name.path, w->name.path_len);
-    if (!a->document)
-        return OP_DONE;
-    pack_cstr(out, "document");
-    return pack_place(c, d, &w->name, out);
-}
-
-static enum op_status reading_run(struct call *c, struct buf *out)
-{
-    const struct ask *a = c->context;
-    enum op_status all = OP_DONE;
-    if (a->client == NULL)
-        return fault_set(&c->fault, FAULT_LOCK_LOST, "its client is gone");
-    for (unsigned i = 0; i < a->n; i++) {
-        if (hold_check(a->wants[i].hold, &c->fault) < 0)
-            return OP_REFUSED;
-    }
-    if (a->many)
-        pack_array(out, a->n);
-    for (unsigned i = 0; i < a->n; i++) {
-        enum op_status st = pack_grant(c, a, &a->wants[i], out);
-        if (st == OP_REFUSED || call_room(c, out) < 0)
-            return OP_REFUSED;
-        if (st == OP_NEEDS)
-            all = OP_NEEDS;
-    }
-    return all;
-}
-
-static void reading_finish(struct call *c, const struct fault *f, const struct buf *out)
-{
-    struct ask *a = c->context;
-    if (f != NULL) {
-        ask_fail(a, f);
-        return;
-    }
-    session_answer(a->session, a->id, out->data, out->len);
-    ask_free(a);
-}
-
-static const struct method reading = {
-    .name = "lock.acquire", .docs = reading_docs, .run = reading_run, .finish = reading_finish};
-
-static int as_asked(const void *left, const void *right)
-{
-    const struct want *x = left, *y = right;
-    return (x->asked > y->asked) - (x->asked < y->asked);
-}
-
-static void ask_read(struct ask *a)
-{
-    if (a->n > 1)
-        qsort(a->wants, a->n, sizeof(*a->wants), as_asked);
-    for (unsigned i = 0; i < a->n; i++) {
-        if (a->wants[i].hold->lock != NULL)
-            session_see(a->session, a->wants[i].hold->lock->seen);
-    }
-    exec_call(a->desk->exec, &reading, a->session, a->id, cursor_of(NULL, 0), 0, a);
-}
-
-/* ---- TAKING ---- */
-
-static void take(struct ask *a);
-
-static void has_taken(struct ask *a, struct hold *h)
-{
-    struct want *w = &a->wants[a->taken++];
-    w->hold = h;
-    w->depth = h->depth;
-    h->notify = h->notify || a->notify;
-}
-
-static void on_done(void *arg, struct hold *h, const struct fault *f)
-{
-    struct ask *a = arg;
-    a->wait = NULL;
-    if (h == NULL) {
-        ask_fail(a, f);
-        return;
-    }
-    has_taken(a, h);
-    take(a);
-}
-
-static void take(struct ask *a)
-{
-    struct desk *d = a->desk;
-    struct lock_who who = who_of(a->session);
-    while (a->taken < a->n) {
-        struct want *w = &a->wants[a->taken];
-        struct lock_owner *owner = locks_owner(d->locks, &who, a->owner, a->owner_len);
-        int64_t wait = a->deadline < 0 ? -1 : a->deadline - lock_now();
-        struct hold *h;
-        struct fault f;
-        if (a->deadline >= 0 && wait < 0)
-            wait = 0;
-        switch (locks_acquire(d->locks, owner, &w->name, w->mode, wait, a->ttl, on_done, a, &h,
-                              &a->wait, &f)) {
-        case LOCK_GRANTED: has_taken(a, h); break;
-        case LOCK_WAITS: return;
-        case LOCK_REFUSED: ask_fail(a, &f); return;
-        }
-    }
-    ask_read(a);
-}
-
-/* A fixed order for all who take several locks at once. */
-static int by_name(const void *left, const void *right)
-{
-    const struct want *x = left, *y = right;
-    int order = strcmp(x->name.key, y->name.key);
-    order = order != 0 ? order : strcmp(x->name.path, y->name.path);
-    order = order != 0 ? order : strcmp(x->name.action, y->name.action);
-    return order != 0 ? order : (int)y->mode - (int)x->mode;
-}
-
-static void ask_take(struct ask *a)
-{
-    if (a->n > 1)
-        qsort(a->wants, a->n, sizeof(*a->wants), by_name);
-    take(a);
-}
-
-/* ---- PLACING: indexes become pks ---- */
-
-static int placing_docs(struct call *c, struct fault *f)
-{
-    const struct ask *a = c->context;
-    for (unsigned i = 0; i < a->n; i++) {
-        const struct lock_name *name = &a->wants[i].name;
-        if (name->path_len > 0 && call_doc(c, name->key, name->key_len, f) == NULL)
-            return -1;
-    }
-    return 0;
-}
-
-static void set_name(struct want *w, const void *key, size_t key_len, const void *path,
-                     size_t path_len, const void *action, size_t action_len)
-{
-    char *text = must(malloc(key_len + path_len + action_len + 3));
-    char *at = text;
-    w->name =
-        (struct lock_name){.key_len = key_len, .path_len = path_len, .action_len = action_len};
-    w->name.key = at;
-    at = (char *)mempcpy(at, key, key_len);
-    *at++ = '\0';
-    w->name.path = at;
-    at = (char *)mempcpy(at, path, path_len);
-    *at++ = '\0';
-    w->name.action = at;
-    at = (char *)mempcpy(at, action, action_len);
-    *at = '\0';
-    free(w->text);
-    w->text = text;
-}
-
-static enum op_status find_place(struct call *c, struct want *w)
-{
-    struct doc *d = call_doc(c, w->name.key, w->name.key_len, &c->fault);
-    enum op_status st = d != NULL ? call_present(c, d) : OP_REFUSED;
-    if (st != OP_DONE)
-        return st;
-    struct place p;
-    struct buf canonical = BUF_INIT;
-    struct needs needs = call_needs(c, d);
-    st = place_find(&p, d->root, w->name.path, w->name.path_len, &needs, &canonical, &c->fault);
-    if (st == OP_DONE)
-        set_name(w, w->name.key, w->name.key_len, canonical.data, canonical.len, w->name.action,
-                 w->name.action_len);
-    buf_free(&canonical);
-    return st;
-}
-
-static enum op_status placing_run(struct call *c, struct buf *out)
-{
-    struct ask *a = c->context;
-    enum op_status all = OP_DONE;
-    (void)out;
-    for (unsigned i = 0; i < a->n; i++) {
-        if (a->wants[i].name.path_len == 0)
-            continue;
-        enum op_status st = find_place(c, &a->wants[i]);
-        if (st == OP_REFUSED)
-            return st;
-        if (st == OP_NEEDS)
-            all = OP_NEEDS;
-    }
-    return all;
-}
-
-static void placing_finish(struct call *c, const struct fault *f, const struct buf *out)
-{
-    struct ask *a = c->context;
-    (void)out;
-    if (a->client == NULL)
-        ask_free(a);
-    else if (f != NULL)
-        ask_fail(a, f);
-    else
-        ask_take(a);
-}
-
-static const struct method placing = {
-    .name = "lock.acquire", .docs = placing_docs, .run = placing_run, .finish = placing_finish};
 
 /* ---- what a request says ---- */
 
@@ -525,40 +167,14 @@ static int read_want(struct ask *a, struct cursor *in, uint32_t n, unsigned kind
     struct want *w = &a->wants[a->n];
     w->mode = o.mode;
     w->asked = a->n++;
-    set_name(w, key, key_len, o.path, o.path_len, action, action_len);
+    want_name(w, key, key_len, o.path, o.path_len, action, action_len);
     return 0;
-}
-
-static struct ask *ask_new(struct desk *d, struct session *s, const struct rpc *msg, unsigned wants)
-{
-    struct ask *a = must(calloc(1, sizeof(*a)));
-    a->desk = d;
-    a->session = session_ref(s);
-    a->id = msg->id;
-    a->deadline = -1;
-    a->ttl = exec_config(d->exec)->lock_ttl;
-    a->wants = must(calloc(wants, sizeof(*a->wants)));
-    a->client = client_of(d, s);
-    if (a->client != NULL)
-        DL_APPEND(a->client->asks, a);
-    return a;
-}
-
-static void ask_begin(struct ask *a)
-{
-    bool places = false;
-    for (unsigned i = 0; i < a->n; i++)
-        places = places || a->wants[i].name.path_len > 0;
-    if (places)
-        exec_call(a->desk->exec, &placing, a->session, a->id, cursor_of(NULL, 0), 0, a);
-    else
-        ask_take(a);
 }
 
 void desk_acquire(struct desk *d, struct session *s, const struct rpc *msg)
 {
     struct fault f;
-    struct ask *a = ask_new(d, s, msg, 1);
+    struct ask *a = ask_new(d, s, msg->id, 1);
     struct cursor in = msg->params;
     if (read_want(a, &in, msg->nparams, OPTIONS_LOCK | OPTIONS_ASK, &f) < 0)
         ask_fail(a, &f);
@@ -598,7 +214,7 @@ void desk_acquire_many(struct desk *d, struct session *s, const struct rpc *msg)
         session_fault(s, msg->id, &f);
         return;
     }
-    struct ask *a = ask_new(d, s, msg, n);
+    struct ask *a = ask_new(d, s, msg->id, n);
     a->many = true;
     if (read_wants(a, &in, n, &f) < 0 ||
         (msg->nparams == 2 && read_options(a, NULL, OPTIONS_ASK, &in, &f) < 0))
@@ -651,7 +267,7 @@ static int read_tokens(struct cursor *in, int64_t **tokens, uint32_t *n, struct 
     *tokens = NULL;
     if (cursor_array(in, n) == 0 && *n > TOKENS_MAX)
         return fault_set(f, FAULT_TOO_LARGE, "one request may name %d locks", TOKENS_MAX);
-    *tokens = must(calloc(*n + 1, sizeof(**tokens)));
+    *tokens = alloc_zeroed(*n, sizeof(**tokens));
     for (uint32_t i = 0; i < *n; i++) {
         if (cursor_int(in, &(*tokens)[i]) < 0)
             return fault_set(f, FAULT_BAD_REQUEST,
@@ -850,12 +466,12 @@ void desk_break(struct desk *d, struct session *s, const struct rpc *msg)
 {
     struct fault f, why;
     struct cursor in = msg->params;
-    struct ask *a = ask_new(d, s, msg, 1);
+    struct ask *a = ask_new(d, s, msg->id, 1);
     if (read_want(a, &in, msg->nparams, OPTIONS_LOCK, &f) < 0) {
         ask_fail(a, &f);
         return;
     }
-    struct breaking *b = must(calloc(1, sizeof(*b)));
+    struct breaking *b = alloc_zeroed(1, sizeof(*b));
     struct lock *l = locks_find(d->locks, &a->wants[0].name);
     const struct session_peer *peer = session_peer(s);
     *b = (struct breaking){.session = session_ref(s), .id = msg->id};
@@ -869,78 +485,6 @@ void desk_break(struct desk *d, struct session *s, const struct rpc *msg)
 }
 
 /* ---- admin.locks ---- */
-
-static void put_who(struct buf *out, const struct lock_owner *o)
-{
-    const struct lock_who *who = lock_who(o);
-    pack_cstr(out, "client");
-    pack_uint(out, who->client);
-    pack_cstr(out, "pid");
-    pack_int(out, who->pid);
-    pack_cstr(out, "uid");
-    pack_uint(out, who->uid);
-    pack_cstr(out, "program");
-    pack_cstr(out, who->program);
-    pack_cstr(out, "owner");
-    pack_str(out, o->name, o->name_len);
-}
-
-static const char *mode_name(unsigned mode)
-{
-    static const char *const names[] = {"none", "shared", "exclusive"};
-    return names[mode];
-}
-
-static void put_seconds(struct buf *out, const char *name, int64_t ms)
-{
-    pack_cstr(out, name);
-    pack_float(out, (double)ms / 1000);
-}
-
-static void put_lock(struct buf *out, const struct lock *l, int64_t now)
-{
-    const char *elsewhere = lease_elsewhere(l);
-    pack_map(out, 9);
-    pack_cstr(out, "key");
-    pack_str(out, lock_key(l), l->key_len);
-    pack_cstr(out, "path");
-    pack_str(out, lock_path(l), l->path_len);
-    pack_cstr(out, "action");
-    pack_str(out, lock_action(l), l->action_len);
-    pack_cstr(out, "lease");
-    pack_cstr(out, mode_name(l->covers));
-    put_seconds(out, "lease_left", l->covers != LOCK_NONE ? lease_left(l) : 0);
-    pack_cstr(out, "wanted");
-    pack_bool(out, l->wanted);
-    pack_cstr(out, "elsewhere");
-    if (*elsewhere != '\0')
-        pack_cstr(out, elsewhere);
-    else
-        pack_nil(out);
-    pack_cstr(out, "holders");
-    pack_array(out, l->nholds);
-    for (const struct hold *h = l->holds; h != NULL; h = h->next) {
-        pack_map(out, 10);
-        put_who(out, h->owner);
-        pack_cstr(out, "mode");
-        pack_cstr(out, mode_name(h->mode));
-        pack_cstr(out, "depth");
-        pack_uint(out, h->depth);
-        pack_cstr(out, "fence");
-        pack_int(out, h->fence);
-        put_seconds(out, "age", now - h->since);
-        put_seconds(out, "ttl_left", h->deadline - now);
-    }
-    pack_cstr(out, "waiters");
-    pack_array(out, l->nwaits);
-    for (const struct wait *w = l->waits; w != NULL; w = w->next) {
-        pack_map(out, 7);
-        put_who(out, w->owner);
-        pack_cstr(out, "mode");
-        pack_cstr(out, mode_name(w->mode));
-        put_seconds(out, "age", now - w->since);
-    }
-}
 
 /* [{key?}?] */
 static int read_filter(const struct rpc *msg, const char **key, size_t *len, struct fault *f)
@@ -975,65 +519,6 @@ void desk_list(struct desk *d, struct session *s, const struct rpc *msg)
         session_fault(s, msg->id, &f);
         return;
     }
-    struct buf *out = session_result(s, msg->id);
-    uint32_t n = 0;
-    int64_t now = lock_now();
-    size_t at = pack_array_open(out);
-    for (struct lock *l = locks_first(d->locks); l != NULL; l = l->hh.next) {
-        if (key != NULL && !is(key, len, lock_key(l)))
-            continue;
-        put_lock(out, l, now);
-        n++;
-    }
-    pack_array_close(out, at, n);
+    admin_locks(d->locks, key, len, session_result(s, msg->id));
     session_done(s);
-}
-
-/* ---- clients ---- */
-
-void desk_lost(struct desk *d, struct hold *h)
-{
-    struct desk_client *c;
-    uint64_t number = lock_who(h->owner)->client;
-    HASH_FIND(hh, d->clients, &number, sizeof(number), c);
-    if (c == NULL || !h->notify)
-        return;
-    struct buf params = BUF_INIT;
-    pack_array(&params, 5);
-    pack_uint(&params, h->token);
-    pack_str(&params, h->name.key, h->name.key_len);
-    pack_str(&params, h->name.path, h->name.path_len);
-    pack_str(&params, h->name.action, h->name.action_len);
-    pack_cstr(&params, h->why.text);
-    session_notify(c->session, "lock.lost", params.data, params.len);
-    buf_free(&params);
-}
-
-void desk_client_gone(struct desk *d, struct session *s)
-{
-    struct desk_client *c;
-    struct ask *a, *next;
-    uint64_t number = session_number(s);
-    HASH_FIND(hh, d->clients, &number, sizeof(number), c);
-    if (c == NULL)
-        return;
-    HASH_DELETE(hh, d->clients, c);
-    DL_FOREACH_SAFE (c->asks, a, next) {
-        DL_DELETE(c->asks, a);
-        a->client = NULL;
-        if (a->wait != NULL)
-            ask_free(a); /* the wait itself goes below */
-    }
-    free(c);
-    locks_client_gone(d->locks, number);
-}
-
-void desk_free(struct desk *d)
-{
-    struct desk_client *c, *next;
-    HASH_ITER (hh, d->clients, c, next) {
-        HASH_DELETE(hh, d->clients, c);
-        free(c);
-    }
-    free(d);
 }
