@@ -95,7 +95,9 @@ struct leases {
     struct call *calls;
     struct call *gathering; /* filled by flush() */
     struct event *flush, *tick;
-    char sha[41]; /* of the script, once Redis has said it on this link */
+    struct event *away; /* ends the patience with a Redis that cannot be reached */
+    bool given_up;      /* it has ended */
+    char sha[41];       /* of the script, once Redis has said it on this link */
     int64_t floor;
     unsigned lost; /* holds were, since this was last logged */
     char lost_why[FAULT_TEXT_MAX];
@@ -555,11 +557,24 @@ static void refuse_waits(struct lease *le, bool tries_only, const struct fault *
     }
 }
 
-static void refuse_tries(struct lease *le)
+/* While Redis cannot be asked: who only tries is told so at once, the others when it has been away
+ * for as long as writes wait for it. */
+static void refuse_away(struct lease *le)
 {
     struct fault f;
     fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(le->all->up));
-    refuse_waits(le, true, &f);
+    refuse_waits(le, !le->all->given_up, &f);
+}
+
+static void on_away(evutil_socket_t fd, short what, void *arg)
+{
+    struct leases *ls = arg;
+    struct lease *le;
+    (void)fd;
+    (void)what;
+    ls->given_up = true;
+    DL_FOREACH (ls->leases, le)
+        set_due(le);
 }
 
 static void end_stop(struct leases *ls)
@@ -578,7 +593,7 @@ static void flush(struct leases *ls)
         DL_DELETE2(ls->due, le, prev_due, next_due);
         le->due = false;
         if (!up)
-            refuse_tries(le);
+            refuse_away(le);
         else if (le->op == NOTHING)
             look_at(le);
     }
@@ -1023,6 +1038,8 @@ void leases_link_up(struct leases *ls)
 {
     struct lease *le;
     ls->sha[0] = '\0';
+    ls->given_up = false;
+    event_del(ls->away);
     end_those_over(ls);
     DL_FOREACH (ls->leases, le) {
         le->queued = LOCK_NONE;
@@ -1037,6 +1054,7 @@ void leases_link_up(struct leases *ls)
 void leases_link_down(struct leases *ls)
 {
     struct lease *le;
+    arm(ls->away, ls->config->queue_time);
     DL_FOREACH (ls->leases, le)
         set_due(le); /* for those who only try */
     plan_tick(ls);
@@ -1150,8 +1168,10 @@ struct leases *leases_new(struct event_base *base, const struct config *config, 
     ls->base = base;
     ls->flush = evtimer_new(base, on_flush, ls);
     ls->tick = evtimer_new(base, on_tick, ls);
-    if (ls->flush == NULL || ls->tick == NULL)
+    ls->away = evtimer_new(base, on_away, ls);
+    if (ls->flush == NULL || ls->tick == NULL || ls->away == NULL)
         abort();
+    arm(ls->away, config->queue_time); /* Redis may not be there from the beginning */
     return ls;
 }
 
@@ -1166,5 +1186,6 @@ void leases_free(struct leases *ls)
         lease_free(ls->leases);
     event_free(ls->flush);
     event_free(ls->tick);
+    event_free(ls->away);
     free(ls);
 }
