@@ -58,7 +58,7 @@ struct lease {
     enum lock_mode queued;   /* asked for; we are told, or ask again, when it is free */
     bool in_queue, in_redis; /* Redis may have a place in the queue, a lease of ours */
     enum lock_mode wanted;   /* by another host, as last heard */
-    bool heard;              /* of that while a request was in flight */
+    bool heard;              /* a message while a request was in flight: its answer may be older */
     struct event *retry;
     size_t nelsewhere;
     char (*elsewhere)[ID_MAX];
@@ -689,8 +689,8 @@ static enum lock_mode mode_of(const char *word)
     return *word == 'x' ? LOCK_EXCLUSIVE : *word == 's' ? LOCK_SHARED : LOCK_NONE;
 }
 
-/* What is wanted comes by two ways that have no order: a message that came while the request was
- * on its way may be newer than its answer. */
+/* Messages and answers come by two ways that have no order: a message that came while the request
+ * was on its way may be newer than its answer. */
 static void answer_wanted(struct lease *le, enum lock_mode wanted)
 {
     if (wanted != LOCK_NONE || !le->heard)
@@ -744,7 +744,7 @@ static void on_queued(struct lease *le, const struct task *t, const redisReply *
     forget_elsewhere(le);
     for (size_t i = 2; i < r->elements; i++)
         add_elsewhere(le, text_at(r, i), strlen(text_at(r, i)));
-    if (t->op != TRY) {
+    if (t->op != TRY && !le->heard) {
         le->queued = t->mode;
         retry_in(le, integer_at(r, 1));
     }
@@ -953,7 +953,7 @@ static void on_granted(struct leases *ls, struct message *m)
 {
     struct lease *le = find(ls, &m->name);
     if (le != NULL) {
-        le->in_redis = true;
+        le->heard = le->in_redis = true;
         le->queued = LOCK_NONE;
         set_due(le);
     } else if (upstream_state(ls->up) == UPSTREAM_UP) {
@@ -970,7 +970,7 @@ static void on_wanted(struct leases *ls, struct message *m)
     size_t len;
     if (le == NULL || cursor_str(&m->rest, &mode, &len) < 0 || len != 1)
         return;
-    le->heard = true; /* an answer that is on its way may not know it yet */
+    le->heard = true;
     set_wanted(le, *mode == 'x' ? LOCK_EXCLUSIVE : LOCK_SHARED);
 }
 
@@ -995,7 +995,10 @@ static void on_moved(struct leases *ls, struct message *m)
     int64_t ms;
     const char *id;
     size_t len;
-    if (le == NULL || le->queued == LOCK_NONE || cursor_int(&m->rest, &ms) < 0)
+    if (le == NULL || cursor_int(&m->rest, &ms) < 0)
+        return;
+    le->heard = true;
+    if (le->queued == LOCK_NONE)
         return;
     forget_elsewhere(le);
     while (cursor_str(&m->rest, &id, &len) == 0)

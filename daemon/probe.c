@@ -8,10 +8,11 @@
  * The youngest wait is looked for among those that are probed for themselves: a wait for a lock of
  * its own host is not, so it could wait for its own probe for ever.
  *
- * A circle is found PROBE_FIRST_MS after the youngest of these waits began, and some PUBLISHes;
- * within PROBE_AGAIN_MS more where it was closed by another of its waits, a message was lost, or a
- * lease had just moved. Waits that end by themselves while a probe is on its way can make it see a
- * circle that has just been broken. */
+ * A circle is found some PUBLISHes after the next probe of its youngest wait: `delays` says when
+ * those are. Usually that is the first one, 50 ms after the wait began. It takes longer, as long
+ * again as the wait has lasted but no more than a second, where the circle was closed by another of
+ * its waits, a message was lost, or a lease had just moved. Waits that end by themselves while a
+ * probe is on its way can make it see a circle that has just been broken. */
 #include "daemon/probe.h"
 #include "daemon/lock_text.h"
 #include "daemon/log.h"
@@ -22,8 +23,6 @@
 #include <time.h>
 #include <utlist.h>
 
-#define PROBE_FIRST_MS 50
-#define PROBE_AGAIN_MS 1000
 #define HOPS_MAX 64
 #define OWNERS_MAX 256    /* followed for one message */
 #define SENT_MAX 2000     /* messages in a second */
@@ -31,6 +30,10 @@
 #define WAY_MAX 512       /* bytes of the way in words */
 #define SEEN_MAX 1024     /* power of two */
 #define ID_MAX 40
+#define LINES 5
+
+/* ms from one probe of a wait to the next; the last one again and again. */
+static const int64_t delays[LINES] = {50, 100, 200, 400, 1000};
 
 /* A wait as all daemons know it; the younger one is greater. */
 struct stamp {
@@ -45,21 +48,21 @@ struct probe { /* of a wait: its `probe` */
     struct stamp stamp;
     int64_t due;
     uint64_t round;
-    bool again; /* in the second line */
+    unsigned line;
 };
 
-/* Those of a line are due in its order. */
+/* Those that wait equally long for their next probe: due in the line's order. */
 struct line {
+    struct probes *all;
     struct probe *first;
     struct event *timer;
-    int64_t after;
 };
 
 struct probes {
     char id[ID_MAX];
     struct bus *bus;
     struct locks *locks;
-    struct line lines[2];
+    struct line lines[LINES];
     int64_t second; /* whose messages are counted */
     unsigned sent;
     uint64_t seen[SEEN_MAX]; /* what was followed already, by hash */
@@ -316,40 +319,29 @@ static void plan(struct line *line)
     event_add(line->timer, &tv);
 }
 
-static void join(struct line *line, struct probe *own)
+static void join(struct probes *p, struct probe *own, unsigned number)
 {
-    own->due = lock_now() + line->after;
+    struct line *line = &p->lines[number];
+    own->line = number;
+    own->due = lock_now() + delays[number];
     DL_APPEND(line->first, own);
     if (line->first == own)
         plan(line);
 }
 
-static void on_line(struct probes *p, struct line *line)
+static void on_line(evutil_socket_t fd, short what, void *arg)
 {
+    struct line *line = arg;
+    struct probes *p = line->all;
     int64_t now = lock_now();
+    (void)fd;
+    (void)what;
     for (struct probe *own; (own = line->first) != NULL && own->due <= now;) {
         DL_DELETE(line->first, own);
-        own->again = true;
-        join(&p->lines[1], own);
+        join(p, own, own->line + 1 < LINES ? own->line + 1 : own->line);
         begin(p, own); /* may end it */
     }
     plan(line);
-}
-
-static void on_first(evutil_socket_t fd, short what, void *arg)
-{
-    struct probes *p = arg;
-    (void)fd;
-    (void)what;
-    on_line(p, &p->lines[0]);
-}
-
-static void on_again(evutil_socket_t fd, short what, void *arg)
-{
-    struct probes *p = arg;
-    (void)fd;
-    (void)what;
-    on_line(p, &p->lines[1]);
 }
 
 void probes_waiting(struct probes *p, struct wait *w)
@@ -362,7 +354,7 @@ void probes_waiting(struct probes *p, struct wait *w)
     own->stamp.number = w->number;
     memcpy(own->stamp.daemon, p->id, sizeof(own->stamp.daemon));
     w->probe = own;
-    join(&p->lines[0], own);
+    join(p, own, 0);
 }
 
 void probes_ended(struct probes *p, struct wait *w)
@@ -371,7 +363,7 @@ void probes_ended(struct probes *p, struct wait *w)
     if (own == NULL)
         return;
     w->probe = NULL;
-    DL_DELETE(p->lines[own->again].first, own);
+    DL_DELETE(p->lines[own->line].first, own);
     free(own);
 }
 
@@ -383,10 +375,12 @@ struct probes *probes_new(struct event_base *base, const struct config *config, 
     snprintf(p->id, sizeof(p->id), "%s", id);
     p->bus = bus;
     p->locks = locks;
-    p->lines[0] = (struct line){.timer = evtimer_new(base, on_first, p), .after = PROBE_FIRST_MS};
-    p->lines[1] = (struct line){.timer = evtimer_new(base, on_again, p), .after = PROBE_AGAIN_MS};
-    if (p->lines[0].timer == NULL || p->lines[1].timer == NULL)
-        abort();
+    for (size_t i = 0; i < LINES; i++) {
+        p->lines[i].all = p;
+        p->lines[i].timer = evtimer_new(base, on_line, &p->lines[i]);
+        if (p->lines[i].timer == NULL)
+            abort();
+    }
     return p;
 }
 
@@ -394,7 +388,7 @@ void probes_free(struct probes *p)
 {
     if (p == NULL)
         return;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < LINES; i++) {
         for (struct probe *own; (own = p->lines[i].first) != NULL;) {
             DL_DELETE(p->lines[i].first, own);
             free(own);
