@@ -22,8 +22,9 @@
 #include <time.h>
 #include <utlist.h>
 
-/* What the loop is to look at: struct lock's stirred. */
-enum { STIR_WANT = 1, STIR_EASED = 2 };
+/* What is to be looked at: struct lock's stirred. The first two from the loop, the queue at the
+ * end of locks_client_gone. */
+enum { STIR_WANT = 1, STIR_EASED = 2, STIR_QUEUE = 4 };
 
 struct lock_client {
     UT_hash_handle hh;
@@ -48,6 +49,7 @@ struct locks {
     struct lock *stirred;
     struct event *kick; /* runs tell() */
     bool kicked;
+    bool leaving;    /* a client: queues are looked at when all it had is gone */
     struct buf name; /* scratch */
 };
 
@@ -399,7 +401,7 @@ static void hold_leave(struct hold *h)
         stir(l, STIR_EASED);
 }
 
-static void advance(struct lock *l);
+static void look_at_queue(struct lock *l);
 
 /* The end of a hold, lost or not. */
 static void hold_free(struct hold *h)
@@ -419,7 +421,7 @@ static void hold_free(struct hold *h)
     free(h);
     owner_settle(o);
     if (l != NULL)
-        advance(l);
+        look_at_queue(l);
 }
 
 /* The queue is not looked at. */
@@ -459,7 +461,7 @@ static bool hold_over(struct hold *h, int64_t now)
     else
         return false;
     hold_lose(h, &why);
-    advance(l);
+    look_at_queue(l);
     return true;
 }
 
@@ -517,7 +519,7 @@ unsigned lock_break(struct lock *l, const struct fault *why)
 {
     unsigned n = l->nholds;
     lose_all(l, why);
-    advance(l);
+    look_at_queue(l);
     return n;
 }
 
@@ -602,6 +604,14 @@ static void advance(struct lock *l)
         stir(l, STIR_WANT);
 }
 
+static void look_at_queue(struct lock *l)
+{
+    if (l->table->leaving)
+        stir(l, STIR_QUEUE);
+    else
+        advance(l);
+}
+
 void lock_refuse(struct wait *w, const struct fault *f)
 {
     struct lock *l = w->lock;
@@ -624,7 +634,7 @@ void lock_cancel(struct wait *w)
         free(w);
         owner_settle(o);
         if (first)
-            advance(l);
+            look_at_queue(l);
         return;
     }
     free(w->why);
@@ -847,17 +857,15 @@ void locks_client_gone(struct locks *t, uint64_t client)
 {
     struct lock_client *c = client_find(t, client);
     struct lock_owner *o, *next;
+    struct lock *l;
     if (c == NULL)
         return;
-    c->leaving = true;
-    /* The waits of all owners first, so that no hold goes from one to the other. */
+    c->leaving = t->leaving = true; /* no hold goes from one of its owners to the other */
     HASH_ITER (hh, c->owners, o, next) {
         while (o->waits != NULL)
             lock_cancel(o->waits);
         while (o->told != NULL)
             lock_cancel(o->told);
-    }
-    HASH_ITER (hh, c->owners, o, next) {
         while (o->holds != NULL)
             hold_free(o->holds);
         while (o->lost != NULL)
@@ -866,6 +874,14 @@ void locks_client_gone(struct locks *t, uint64_t client)
     }
     HASH_DELETE(hh, t->clients, c);
     free(c);
+    t->leaving = false;
+    DL_FOREACH2(t->stirred, l, stirred_next)
+    {
+        if (l->stirred & STIR_QUEUE) {
+            l->stirred = STIR_WANT | STIR_EASED; /* not nothing, as it is in the list */
+            advance(l);
+        }
+    }
 }
 
 static void ended_untold(void *arg, struct wait *w)
