@@ -9,7 +9,7 @@
  * its own host is not, so it could wait for its own probe for ever.
  *
  * A circle is found some PUBLISHes after the next probe of its youngest wait: `delays` says when
- * those are. Usually that is the first one, 50 ms after the wait began. It takes longer, as long
+ * those are. Usually that is the first one, 10 ms after the wait began. It takes longer, as long
  * again as the wait has lasted but no more than a second, where the circle was closed by another of
  * its waits, a message was lost, or a lease had just moved. Waits that end by themselves while a
  * probe is on its way can make it see a circle that has just been broken. */
@@ -30,10 +30,10 @@
 #define WAY_MAX 512       /* bytes of the way in words */
 #define SEEN_MAX 1024     /* power of two */
 #define ID_MAX 40
-#define LINES 5
+#define LINES 7
 
 /* ms from one probe of a wait to the next; the last one again and again. */
-static const int64_t delays[LINES] = {50, 100, 200, 400, 1000};
+static const int64_t delays[LINES] = {10, 20, 50, 100, 200, 500, 1000};
 
 /* A wait as all daemons know it; the younger one is greater. */
 struct stamp {
