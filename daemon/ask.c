@@ -54,11 +54,20 @@ void ask_free(struct ask *a)
     free(a);
 }
 
+/* NULL: it is gone; its client has released it, by a token that it knew from before. */
+static struct hold *hold_of(const struct ask *a, const struct want *w)
+{
+    return locks_hold(a->desk->locks, a->client->number, w->token);
+}
+
 /* Gives back what it has taken so far. (When its client is gone that has happened.) */
 static void ask_undo(struct ask *a)
 {
-    for (; a->taken > 0 && a->client != NULL; a->taken--)
-        hold_release(a->wants[a->taken - 1].hold);
+    for (; a->taken > 0 && a->client != NULL; a->taken--) {
+        struct hold *h = hold_of(a, &a->wants[a->taken - 1]);
+        if (h != NULL)
+            hold_release(h);
+    }
 }
 
 void ask_fail(struct ask *a, const struct fault *f)
@@ -96,7 +105,10 @@ static enum op_status pack_place(struct call *c, struct doc *d, const struct loc
     struct cursor args = cursor_of(path.data, path.len);
     enum op_status st = run_op(c, d, OP_LOAD, &args, 1, NULL, out);
     buf_free(&path);
-    return st;
+    if (st != OP_REFUSED || c->fault.code != FAULT_NOT_FOUND)
+        return st;
+    pack_nil(out); /* an entry of a dict that is yet to come, or one that was removed */
+    return OP_DONE;
 }
 
 static enum op_status pack_grant(struct call *c, const struct ask *a, const struct want *w,
@@ -110,9 +122,9 @@ static enum op_status pack_grant(struct call *c, const struct ask *a, const stru
         return st;
     pack_map(out, a->document ? 6 : 5);
     pack_cstr(out, "token");
-    pack_uint(out, w->hold->token);
+    pack_uint(out, w->token);
     pack_cstr(out, "fence");
-    pack_int(out, w->hold->fence);
+    pack_int(out, w->fence);
     pack_cstr(out, "version");
     pack_int(out, d->state == DOC_PRESENT ? d->version : 0);
     pack_cstr(out, "depth");
@@ -132,7 +144,11 @@ static enum op_status reading_run(struct call *c, struct buf *out)
     if (a->client == NULL)
         return fault_set(&c->fault, FAULT_LOCK_LOST, "its client is gone");
     for (unsigned i = 0; i < a->n; i++) {
-        if (hold_check(a->wants[i].hold, &c->fault) < 0)
+        struct hold *h = hold_of(a, &a->wants[i]);
+        if (h == NULL)
+            return fault_set(&c->fault, FAULT_LOCK_LOST,
+                             "it was released before this was answered");
+        if (hold_check(h, &c->fault) < 0)
             return OP_REFUSED;
     }
     if (a->many)
@@ -172,8 +188,9 @@ static void ask_read(struct ask *a)
     if (a->n > 1)
         qsort(a->wants, a->n, sizeof(*a->wants), as_asked);
     for (unsigned i = 0; i < a->n; i++) {
-        if (a->wants[i].hold->lock != NULL)
-            session_see(a->session, a->wants[i].hold->lock->seen);
+        const struct hold *h = hold_of(a, &a->wants[i]);
+        if (h != NULL && h->lock != NULL)
+            session_see(a->session, h->lock->seen);
     }
     exec_call(a->desk->exec, &reading, a->session, a->id, cursor_of(NULL, 0), 0, a);
 }
@@ -185,7 +202,8 @@ static void take(struct ask *a);
 static void has_taken(struct ask *a, struct hold *h)
 {
     struct want *w = &a->wants[a->taken++];
-    w->hold = h;
+    w->token = h->token;
+    w->fence = h->fence;
     w->depth = h->depth;
     h->notify = h->notify || a->notify;
 }

@@ -24,8 +24,10 @@ struct want {
     struct lock_name name;
     enum lock_mode mode;
     unsigned asked; /* where it stands in the request */
-    struct hold *hold;
-    unsigned depth; /* of the hold, when it was granted */
+    /* Of the hold, when it was granted: it may be gone since. */
+    uint64_t token;
+    int64_t fence;
+    unsigned depth;
 };
 
 struct ask {

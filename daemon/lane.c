@@ -663,7 +663,7 @@ uint64_t lane_committed(const struct lane *l)
 
 int lane_admit(const struct lane *l, struct fault *f)
 {
-    if (l->state != LANE_READY && now_ms() - l->down_since >= (int64_t)l->config->queue_time)
+    if (l->state == LANE_DOWN && now_ms() - l->down_since >= (int64_t)l->config->queue_time)
         return fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->up));
     if (l->gathering != NULL && batch_bytes(l->gathering->batch) > l->config->queue_bytes)
         return fault_set(f, FAULT_UNAVAILABLE,

@@ -40,6 +40,8 @@ static int read_text(struct cursor *in, const char *what, size_t most, const cha
     if (*len > most)
         return fault_set(f, FAULT_BAD_VALUE, "%s may have %zu bytes, and has %zu", what, most,
                          *len);
+    if (!utf8_valid(*s, *len))
+        return fault_set(f, FAULT_BAD_VALUE, "%s is not UTF-8", what);
     for (size_t i = 0; i < *len; i++) {
         if ((unsigned char)(*s)[i] < 0x20 || (*s)[i] == 0x7f)
             return fault_set(f, FAULT_BAD_VALUE, "%s has a control character at byte %zu", what, i);
