@@ -344,10 +344,10 @@ RAPYER_API void rapyer_abort(rapyer_doc *pipeline); /* forgets what was gathered
  * moment, it fails with LOCK_LOST and changes nothing. (rapyer_set_ttl and rapyer_duplicate, which
  * change nothing inside the document, and reads ask only what this library knows of the lock.)
  *
- * A lock ends with rapyer_unlock; when the last handle under it is freed; with the process or its
- * connection, so also when rapyerd restarts; when its ttl is over; when an administrator breaks
- * it. Once a call has found out, all that follow fail with LOCK_LOST by themselves. Free the handle
- * then, and lock anew.
+ * A lock ends with rapyer_unlock; when the last handle under it is freed (nobody waits for that, or
+ * hears whether it was held to the end); with the process or its connection, so also when rapyerd
+ * restarts; when its ttl is over; when an administrator breaks it. Once a call has found out, all
+ * that follow fail with LOCK_LOST by themselves. Free the handle then, and lock anew.
  *
  * A lock belongs to the connection and the owner that took it. The same owner may take it again (a
  * function that locks, called under the lock): each taking is released for itself, the last one
@@ -365,9 +365,9 @@ typedef struct rapyer_lock_options {
 } rapyer_lock_options; /* rapyer_lock(user, "transfer", &(rapyer_lock_options){.wait = 2.5}) */
 
 /* how NULL: exclusive, waits for ever. The document need not exist; another place must. An element
- * of a list stays locked wherever it moves in the list. NULL: LOCK_TIMEOUT (the text says who holds
- * it), DEADLOCK (who waits for whom; free what you hold and begin again, after a moment of random
- * length), or another error. */
+ * of a list stays locked wherever it moves in the list. The new handle is under this lock alone,
+ * and in no pipeline. NULL: LOCK_TIMEOUT (the text says who holds it), DEADLOCK (who waits for
+ * whom; free what you hold and begin again, after a moment of random length), or another error. */
 RAPYER_API rapyer_doc *rapyer_lock(rapyer_doc *at, const char *action,
                                    const rapyer_lock_options *how);
 RAPYER_API rapyer_doc *rapyer_lock_from_key(rapyer *db, const char *key, const char *action,
@@ -392,8 +392,8 @@ RAPYER_API int rapyer_unlock(rapyer_doc *lock);
 RAPYER_API int rapyer_renew(rapyer_doc *lock, double ttl);
 
 /* Of the moment when the lock was taken, for each handle under it: */
-/* What was at the locked place, all that others wrote under the lock included; NULL if there was
- * nothing. It belongs to the lock, and does not follow what is written later. */
+/* What was at the locked place, as by rapyer_fetch, all that others wrote under the lock included;
+ * NULL if there was nothing. It belongs to the lock, and does not follow what is written later. */
 RAPYER_API const rapyer_value *rapyer_locked(rapyer_doc *lock);
 /* The version of the document, 0 if there was none; a number that is higher than that of whoever
  * had the lock before, on any host. -1: the handle is under no lock. */
