@@ -188,7 +188,8 @@ def test_twenty_thousand_locks_of_one_client(ada, other, daemon):
         for _ in range(100):
             assert is_free(other)
         assert time.monotonic() - quick < 5
-        assert daemon.memory() - memory < 150 * MIB  # with the sanitizer's own part
+        # Without the sanitizer, which keeps 256 MiB of what was freed, it is a tenth of that.
+        assert daemon.memory() - memory < 450 * MIB
     assert time.monotonic() - began < 60
     wait_until(lambda: is_free(other, "User:7", "x" * 50), what="the end of the locks")
     wait_until(lambda: holds_no_locks(ada), what="the end of all locks")

@@ -154,6 +154,46 @@ def test_a_write_that_was_sent_in_time_and_read_too_late(ada, daemon, redis_serv
     assert release(ada, mine, CHANGE) == [37]
 
 
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("how", ["ttl", "break", "gone"])
+def test_a_write_on_its_way_when_its_lock_is_lost(redis_server, new_daemon, how, busy):
+    """Who gets the lock next sees it, or it is refused: it does not come after that. busy: another
+    write to the document is on its way, so that this one still waits for its turn."""
+    daemon = new_daemon(redis_server.address, {"locks.lock_lease": "1h"})
+    with daemon.connect() as client, daemon.connect() as other:
+        save_ada(client)
+        for _ in range(5):
+            with daemon.connect() as holder:
+                lock = acquire(holder, ttl=0.1 if how == "ttl" else 10, document=True)
+                age = lock["document"]["age"]
+                redis_server.pause()
+                if busy:
+                    client.send("str.append", KEY, "bio", "x")
+                    client.call("hello")
+                write = holder.send("pipeline", CHANGE, {"lock": lock["token"]})
+                holder.call("hello")
+                if how == "break":
+                    breaking = client.send("lock.break", KEY, "edit")
+                elif how == "gone":
+                    holder.close()
+                request = ask(other, document=True)
+                wait_until(lambda: look(client)["holders"] and
+                           look(client)["holders"][0]["fence"] > lock["fence"], what="the next holder")
+                redis_server.resume()
+                mine = other.wait(request)
+                if how == "break":
+                    assert client.wait(breaking) == 1
+                seen = mine["document"]["age"]
+                if how != "gone":
+                    try:
+                        assert holder.wait(write) == [age + 1]
+                        assert seen == age + 1
+                    except RpcError as error:
+                        assert error.code == "LOCK_LOST" and seen == age
+                assert release(other, mine, CHANGE) == [seen + 1]
+                assert client.call("doc.get", KEY, {"fresh": True})["age"] == seen + 1
+
+
 # --- the lease -----------------------------------------------------------------------------
 
 

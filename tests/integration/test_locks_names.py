@@ -57,6 +57,7 @@ def test_the_same_place_by_other_words(ada, other):
 
 def test_an_elements_lock_stays_with_the_element(ada, other):
     lock = acquire(ada, path="sections[0]")
+    assert lock["path"] == 'sections["s1"]'  # what to write to under the lock
     other.call("list.insert", KEY, "sections", 0, {"@pk": "s0", "name": "zero"})
     assert not is_free(other, path="sections[1]")
     assert not is_free(other, path='sections["s1"]')
@@ -64,7 +65,7 @@ def test_an_elements_lock_stays_with_the_element(ada, other):
     assert first["document"]["@pk"] == "s0"
     assert {shown["path"] for shown in other.call("admin.locks", {"key": KEY}) if shown["holders"]} == {
         'sections["s0"]', 'sections["s1"]'}
-    release(ada, lock, [["set", KEY, 'sections["s1"].name', "still one"]])
+    release(ada, lock, [["set", KEY, lock["path"] + ".name", "still one"]])
     assert ada.call("doc.load", KEY, "sections[1].name") == "still one"
 
 

@@ -1,10 +1,13 @@
 """Writes under locks: in a pipeline, or with the release. Who has lost the lock does not write;
 who gets it sees all that was written before; and what need not ask Redis does not."""
 
+import random
+
 import pytest
 
 from lock_clients import acquire, ask, await_lost, await_waiters, commands, is_free, look, release
-from models import ADA, KEY, ROOT, save_ada
+from models import ADA, KEY, ROOT, define_all, save_ada
+from rpc_client import RpcError
 from test_bad_input import refused
 
 
@@ -144,6 +147,56 @@ def test_pipeline_without_its_lock(ada, other, redis_server):
     assert ada.call("pipeline", change, {"lock": held}) == [37]
 
 
+def test_writes_under_many_locks_to_the_same_documents(redis_server, new_daemon):
+    """All in flight at once, with locks that Redis forgets now and then: each is carried out whole
+    or refused whole, and what was answered adds up."""
+    daemon = new_daemon(redis_server.address)
+    chance = random.Random("many")
+    keys = [f"User:{n}" for n in range(4)]
+    clients = [daemon.connect() for _ in range(6)]
+    totals, marks = dict.fromkeys(keys, 0), dict.fromkeys(keys, 0)
+    lost = 0
+    define_all(clients[0])
+    for key in keys:
+        clients[0].call("doc.save", key, {"name": "x", "settings": {}})
+    for _ in range(40):
+        locks = [acquire(client, f"User:lock{n}") for n, client in enumerate(clients)]
+        waiting = []
+        for turn in range(12):
+            for client, lock in zip(clients, locks):
+                some = chance.sample(keys, chance.randrange(1, 4))
+                operations = [["num.incr", key, "age", 1] for key in some]
+                operations += [["list.append", some[0], "numbers", turn], ["num.mul", some[-1], "score", 1]]
+                how = chance.randrange(4)
+                options = {"lock": lock["token"]} if how else {}
+                waiting.append((client, client.send("pipeline", operations, options), some))
+            if turn == 6 and chance.random() < 0.5:
+                with redis_server.client() as rdb:
+                    rdb.delete("rapyer:@lock:{User:lock%d}/!edit" % chance.randrange(6))
+        for client, request, some in waiting:
+            try:
+                client.wait(request)
+            except RpcError as error:
+                assert error.code == "LOCK_LOST", error
+                lost += 1
+                continue
+            marks[some[0]] += 1
+            for key in some:
+                totals[key] += 1
+        for client, lock in zip(clients, locks):
+            try:
+                release(client, lock)
+            except RpcError as error:
+                assert error.code == "LOCK_LOST", error
+    assert lost > 0
+    for key in keys:
+        for options in ({}, {"fresh": True}):
+            document = clients[0].call("doc.get", key, options)
+            assert (document["age"], len(document["numbers"])) == (totals[key], marks[key])
+    for client in clients:
+        client.close()
+
+
 def test_locks_do_not_stop_who_does_not_ask_for_them(ada, other):
     acquire(ada)
     assert other.call("num.incr", KEY, "age", 1) == 37
@@ -161,7 +214,7 @@ def test_the_document_in_the_answer(ada, other):
                  'teams["core"]', "name", "age", "blob", "rows", "addresses", "address"):
         lock = acquire(ada, path=path, document=True)
         assert lock["document"] == ada.call("doc.load", KEY, path), path
-        assert set(lock) == {"token", "fence", "version", "depth", "document"}
+        assert set(lock) == {"token", "fence", "version", "depth", "path", "document"}
     assert "document" not in acquire(ada, document=False)
 
 
