@@ -535,7 +535,8 @@ static inline void rapyer_cleanup_value(rapyer_value **p)
     rapyer_value_free(*p);
 }
 #define rapyer_auto __attribute__((cleanup(rapyer_cleanup_db))) rapyer
-#define rapyer_auto_doc __attribute__((cleanup(rapyer_cleanup_doc))) rapyer_doc
+/* unused: a lock may be held for its own sake. */
+#define rapyer_auto_doc __attribute__((cleanup(rapyer_cleanup_doc), unused)) rapyer_doc
 #define rapyer_auto_value __attribute__((cleanup(rapyer_cleanup_value))) rapyer_value
 #endif
 

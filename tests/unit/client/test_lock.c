@@ -412,6 +412,7 @@ Test(lock, several_at_once)
     cr_expect_eq(rapyer_int(rapyer_locked(locks[1]), "n", 0), 5);
     rapyer_free(locks[0]);
     rapyer_free(locks[1]);
+    expect_asked("lock.release 1\nlock.release 2\n");
     server->fail_next = "LOCK_TIMEOUT: 'b' of Shelf:2 is held by pid 7";
     cr_expect_lt(rapyer_lock_all(db, (rapyer_lock_item[]){{shelf, "a", false}, {other, "b", true}},
                                  2, NULL, locks),
