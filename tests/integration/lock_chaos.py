@@ -209,7 +209,7 @@ class Scribe:
 
     def section(self, keys, chance):
         what = chance.choices(["counting", "burst", "oversleep", "renewed", "shared"], [50, 25, 2, 5, 18])[0]
-        options = {"ttl": 0.1 if what == "oversleep" else 1, "wait": chance.choice([0, 0.05, 2, 2])}
+        options = {"ttl": 0.1 if what == "oversleep" else 0.5, "wait": chance.choice([0, 0.05, 2, 2])}
         lock = self.acquire(chance.choice(keys), "shared" if what == "shared" else "exclusive", **options)
         if lock:
             getattr(self, what)(lock, chance)
@@ -280,7 +280,8 @@ def check_list(key, entries, document):
         if after.fence < before.fence:
             complaints.append(f"{key}: the fence goes down: {after.client} wrote under {after.fence} after "
                               f"{before.client} under {before.fence}")
-        elif (after.fence, after.client) == (before.fence, before.client) and after.sequence <= before.sequence:
+        elif (after.fence, after.client) == (before.fence, before.client) and (
+                after.sequence <= before.sequence):
             complaints.append(f"{key}: {after.client} wrote {before.sequence} before {after.sequence}")
     for entry in entries:
         if owner.setdefault(entry.fence, entry.client) != entry.client:

@@ -146,6 +146,8 @@ def test_bank(redis_server, new_daemon, workdir, rdb, hosts):
     for number in range(PROCESSES):
         with open(f"{workdir}/{number}.json", encoding="utf-8") as file:
             tallies.append(json.load(file))
+    print({what: sum(tally[what] for tally in tallies) for what in ("transfers", "many", "deadlocks")},
+          f"longest wait {max(tally['longest'] for tally in tallies):.2f} s")
     assert max(tally["longest"] for tally in tallies) < PATIENCE
     assert sum(tally["deadlocks"] for tally in tallies) > 0, "there was no deadlock"
     assert sum(tally["transfers"] for tally in tallies) > TRANSFERS / 2
