@@ -96,13 +96,24 @@ def test_an_element_that_is_removed_while_it_is_locked(ada, other):
 @pytest.mark.parametrize("path,codes", [
     ("nothing", ("BAD_PATH", "UNKNOWN_FIELD")), ("name.first", ("BAD_PATH",)), ("[", ("BAD_PATH",)),
     ("sections[9]", ("OUT_OF_RANGE", "NOT_FOUND")), ('sections["s9"]', ("NOT_FOUND",)),
-    ('teams["none"]', ("NOT_FOUND",)), ('counts["none"]', ("NOT_FOUND",)),
-    ('sections["s9"].tasks', ("NOT_FOUND",))])
+    ('teams["none"].tasks', ("NOT_FOUND",)), ('sections["s9"].tasks', ("NOT_FOUND",)),
+    ('tags[3]', ("OUT_OF_RANGE", "NOT_FOUND"))])
 def test_a_path_that_leads_nowhere(ada, path, codes):
     with pytest.raises(RpcError) as caught:
         acquire(ada, path=path)
     assert caught.value.code in codes, caught.value.error
     assert not [lock for lock in ada.call("admin.locks") if lock["holders"]]
+
+
+def test_entries_of_a_dict_that_are_not_there(ada, other):
+    """A key can be locked before somebody puts something there."""
+    for path, write in (('counts["new"]', ["dict.set", KEY, "counts", "new", 1]),
+                        ('teams["new"]', ["dict.set", KEY, "teams", "new", {"@pk": "n", "name": "new"}])):
+        lock = acquire(ada, path=path, document=True)
+        assert lock["document"] is None and lock["path"] == path and lock["version"] > 0
+        assert not is_free(other, path=path)
+        release(ada, lock, [write])
+        assert acquire(other, path=path, document=True)["document"] == ada.call("doc.load", KEY, path)
 
 
 def test_documents_that_are_not_there(ada, other):

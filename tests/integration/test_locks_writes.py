@@ -218,14 +218,34 @@ def test_the_document_in_the_answer(ada, other):
     assert "document" not in acquire(ada, document=False)
 
 
-def test_the_document_is_fresh(ada, rdb):
-    """Also where a program without rapyerd has written."""
-    lock = acquire(ada, document=True)
-    release(ada, lock)
-    rdb.hset(ROOT, "age", 99)
-    rdb.hincrby(ROOT, "@v", 1)
-    lock = acquire(ada, document=True)
-    assert lock["document"]["age"] == 99 and lock["version"] == int(rdb.hget(ROOT, "@v"))
+def test_acquire_sees_what_another_host_wrote(redis_server, new_daemon):
+    """In the document of the answer, and in every other document that was written under the lock,
+    though both daemons had them all in memory."""
+    daemons = [new_daemon(redis_server.address) for _ in range(2)]
+    keys = [KEY, "User:one", "User:two"]
+    with daemons[0].connect() as one, daemons[1].connect() as two:
+        define_all(one)
+        define_all(two)
+        for key in keys:
+            one.call("doc.save", key, {"name": "x", "settings": {}})
+        for client in (one, two):
+            client.call("doc.get_many", keys)
+        for turn in range(10):
+            for client in (one, two):
+                age = 2 * turn + (client is two)
+                lock = acquire(client, document=True)
+                assert lock["document"]["age"] == age
+                assert [document["age"] for document in client.call("doc.get_many", keys)] == [age] * 3
+                assert client.call("doc.load", "User:two", "counts") == ({"x": age} if age else {})
+                changes = [["num.incr", key, "age", 1] for key in keys]
+                changes.append(["dict.set", "User:two", "counts", "x", age + 1])
+                if turn % 2:
+                    release(client, lock, changes)
+                else:
+                    # Not under the lock, but by who has it.
+                    for change in changes:
+                        client.call(*change)
+                    release(client, lock)
 
 
 def test_acquire_sees_what_is_still_on_its_way(redis_server, new_daemon):
@@ -279,7 +299,7 @@ def test_acquire_and_release_ask_redis_nothing(leased, rdb):
     with leased.connect() as client:
         before = commands(rdb)
         for turn in range(200):
-            lock = acquire(client, mode="shared" if turn % 5 == 0 else "exclusive")
+            lock = acquire(client, mode="shared" if turn % 5 == 0 else "exclusive", document=turn % 2 == 0)
             acquire(client, mode="shared")
             release(client, lock)
             client.call("lock.renew", lock["token"], 5)
