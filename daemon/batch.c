@@ -17,6 +17,8 @@
 #define UNIT_WORDS_MAX 4096
 /* Words of all commands of one script call: a unit that has more goes as several calls. */
 #define PART_WORDS_MAX 262144
+#define UNIT_BYTES 2500 /* of a script call, roughly */
+#define CALL_KEPT (1u << 20)
 
 enum field_kind { FIELD_SET, FIELD_INCR, FIELD_DEL };
 
@@ -155,7 +157,7 @@ static void *must(void *p)
 
 struct unit *batch_unit(struct batch *b, struct guard *g)
 {
-    for (struct unit *u = b->units; u != NULL; u = u->next) {
+    for (struct unit *u = g->versions ? NULL : b->units; u != NULL; u = u->next) {
         if (guard_same(u->guard, g))
             return u;
     }
@@ -168,7 +170,7 @@ struct unit *batch_unit(struct batch *b, struct guard *g)
         b->units = u;
     }
     b->last_unit = u;
-    b->bytes += 1000;
+    b->bytes += UNIT_BYTES;
     return u;
 }
 
@@ -189,6 +191,12 @@ struct batch_doc *batch_doc(struct batch *b, struct doc *d, struct unit *u)
     else
         b->docs = bd;
     b->last_doc = bd;
+    if (u != NULL && u->last_doc != NULL)
+        u->last_doc->next_of_unit = bd;
+    else if (u != NULL)
+        u->docs = bd;
+    if (u != NULL)
+        u->last_doc = bd;
     d->staged = bd;
     d->batch = b->number;
     b->bytes += 100;
@@ -420,6 +428,12 @@ void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_
 void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
 {
     pend_of(b, bd, suffix, suffix_len)->expire = true;
+}
+
+/* Its unit was not applied. */
+static bool lost(const struct batch_doc *bd)
+{
+    return bd->unit != NULL && bd->unit->lost != 0;
 }
 
 /* ---- to RESP ---- */
@@ -677,8 +691,11 @@ static void format_publish(struct batch *b, const char *daemon, struct words *w,
     pack_array(&scratch, 2);
     pack_cstr(&scratch, daemon);
     size_t docs = pack_array_open(&scratch);
-    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next, ndocs++) {
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         uint32_t nkeys = 0;
+        if (lost(bd) || (bd->bump == 0 && !bd->deleted))
+            continue;
+        ndocs++;
         pack_array(&scratch, 3);
         pack_str(&scratch, bd->doc->key, bd->doc->key_len);
         if (bd->deleted)
@@ -702,10 +719,8 @@ static void format_unit(struct batch *b, struct unit *u, struct words *w, struct
 {
     unit_call_begin(&call);
     call_first = b->nexpect;
-    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
-        if (bd->unit == u)
-            format_doc(b, bd, w, out);
-    }
+    for (struct batch_doc *bd = u->docs; bd != NULL; bd = bd->next_of_unit)
+        format_doc(b, bd, w, out);
     if (call.nwords > 0)
         flush_call(b, u, out);
 }
@@ -723,8 +738,12 @@ unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)
     }
     if (RAPYER_EXACTLY_ONCE)
         format_marker(b, daemon, &w, out);
-    for (struct unit *u = b->units; u != NULL; u = u->next)
-        format_unit(b, u, &w, out);
+    for (struct unit *u = b->units; u != NULL; u = u->next) {
+        if (u->lost == 0)
+            format_unit(b, u, &w, out);
+    }
+    if (call.words.cap > CALL_KEPT)
+        unit_call_free(&call);
     format_publish(b, daemon, &w, out);
     buf_append(out, exec, sizeof(exec) - 1);
     words = w; /* it may have grown */
@@ -755,8 +774,8 @@ static void take(struct expectation *e, const redisReply *r)
 
 static void take_unit(struct batch *b, const struct part *p, const redisReply *r)
 {
-    bool lost = unit_refused(r, p->unit);
-    for (unsigned i = 0; i < p->n && !lost; i++) {
+    bool refused = unit_refused(r, p->unit);
+    for (unsigned i = 0; i < p->n && !refused; i++) {
         struct expectation *e = &b->expect[p->first + i];
         if (r->type == REDIS_REPLY_ARRAY && r->elements == p->n)
             take(e, r->element[i]);
@@ -793,17 +812,37 @@ void batch_take_marker(struct batch *b, const char *marker)
         unit_take_marker(u, marker);
 }
 
+bool batch_lost_any(const struct batch *b)
+{
+    const struct unit *u = b->units;
+    while (u != NULL && u->lost == 0)
+        u = u->next;
+    return u != NULL;
+}
+
+void batch_follow(struct batch *b, const struct batch *before)
+{
+    for (const struct unit *was = before->units; was != NULL; was = was->next) {
+        for (struct unit *u = b->units; u != NULL && was->lost != 0; u = u->next) {
+            if (u->lost != 0 || !guard_same(u->guard, was->guard))
+                continue;
+            u->lost = was->lost;
+            u->found = was->found;
+        }
+    }
+}
+
 unsigned batch_format_leases(struct batch *b, const char *daemon, struct buf *out)
 {
     unsigned n = 0;
     for (struct unit *u = b->units; u != NULL; u = u->next)
-        n += unit_format_leases(u->guard, daemon, out);
+        n += u->lost == 0 ? unit_format_leases(u->guard, daemon, out) : 0;
     return n;
 }
 
 void batch_version(struct batch_doc *bd, int64_t version)
 {
-    if (bd->deleted || bd->bump == 0 || (bd->unit != NULL && bd->unit->lost != 0))
+    if (bd->deleted || bd->bump == 0 || lost(bd))
         return;
     bd->version.by = version - bd->version.expected;
     bd->gone = version == bd->bump && bd->version.by != 0 && !bd->whole;

@@ -36,12 +36,12 @@ struct drift {
 
 /* One document's part of a batch. */
 struct batch_doc {
-    struct batch_doc *next;
+    struct batch_doc *next, *next_of_unit;
     struct doc *doc;
     struct unit *unit;              /* NULL: without a guard */
     struct pend *pends, *last_pend; /* its keys that change, in order of first use */
     struct drift version;
-    int64_t bump;    /* to add to @v */
+    int64_t bump;    /* to add to @v; 0: deleted, or only looked at by a guard */
     int64_t expires; /* of doc->expires when it was last staged: the tree may be forgotten since */
     bool deleted;    /* has no @v at the end of the batch */
     bool whole;      /* the batch writes all of it, so that it may be missing before */
@@ -92,7 +92,8 @@ void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_
 void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len);
 
 /* Appends the transaction; returns the number of commands, MULTI and EXEC included. `daemon` is
- * this daemon's id, for marker and PUBLISH. */
+ * this daemon's id, for marker and PUBLISH. Without the units that are lost already: once more
+ * after the answer, it is what is to be applied if Redis loses its state. */
 unsigned batch_format(struct batch *b, const char *daemon, struct buf *out);
 /* Takes EXEC's reply. 0: applied; drifts and `failed` are filled in (look at each document).
  * -1: not applied at all, *f says why. */
@@ -105,6 +106,10 @@ void batch_version(struct batch_doc *bd, int64_t version);
 unsigned batch_format_sweep(struct batch *b, struct buf *out);
 /* Takes the marker as Redis has it after this batch: which units were not applied. */
 void batch_take_marker(struct batch *b, const char *marker);
+bool batch_lost_any(const struct batch *b); /* some unit was not applied */
+/* The units of b with the guard of one that was not applied `before` are not applied either: they
+ * were built upon it, and their guard may hold again by then. */
+void batch_follow(struct batch *b, const struct batch *before);
 /* Appends commands that take back the leases of its units, as far as nobody else has them: for
  * a Redis that came back without them, before the batch is sent again. Returns their number. */
 unsigned batch_format_leases(struct batch *b, const char *daemon, struct buf *out);

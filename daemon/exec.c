@@ -293,17 +293,37 @@ int call_room(struct call *c, const struct buf *out)
                      most);
 }
 
+static void seal(struct call *c, struct doc *d)
+{
+    if (d->seal == NULL)
+        d->seal = guard_ref(c->guard);
+}
+
+/* Documents whose version is looked at are sealed as well: nobody changes them in the same batch
+ * before that, and they are read anew when it was another one. */
+static void begin_unit(struct call *c, struct batch *b)
+{
+    c->unit = batch_unit(b, c->guard);
+    for (unsigned i = 0; i < c->guard->n; i++) {
+        struct doc *d = c->guard->checks[i].doc;
+        if (d == NULL)
+            continue;
+        batch_doc(b, d, c->unit);
+        seal(c, d);
+    }
+}
+
 struct batch_doc *call_stage(struct call *c, struct doc *d)
 {
     struct batch *b = lane_batch(c->exec->lane);
     if (c->guard != NULL && c->unit == NULL)
-        c->unit = batch_unit(b, c->guard);
+        begin_unit(c, b);
     struct batch_doc *bd = batch_doc(b, d, c->unit);
     if (d->touched == c->mark)
         return bd;
     d->touched = c->mark;
-    if (c->guard != NULL && d->seal == NULL)
-        d->seal = guard_ref(c->guard);
+    if (c->guard != NULL)
+        seal(c, d);
     if (c->ntouched == 0 && c->touched == NULL) {
         c->touched = &c->one_touched;
         c->touched_cap = 1;
@@ -487,12 +507,13 @@ static void on_settled(void *arg, struct waiter *w, const struct fault *fault, b
     task_free(e, t);
 }
 
-/* What it saw of changes under its own guard happens, or not, as they do. */
-static void ride_unit(struct call *c)
+/* What it saw of changes under its own guard happens, or not, as they do: those in the batch that
+ * it rides on, which follow those of the batch before. */
+static void ride_unit(struct call *c, uint64_t batch)
 {
     for (unsigned i = 0; c->guard != NULL && c->unit == NULL && i < c->ndocs; i++) {
         const struct doc *d = c->docs[i];
-        if (d->batch > lane_committed(c->exec->lane) && d->staged != NULL)
+        if (d->batch == batch && d->staged != NULL)
             c->unit = d->staged->unit;
     }
 }
@@ -502,7 +523,8 @@ static void ride_unit(struct call *c)
 static void conclude(struct exec *e, struct call *c, struct task *t, enum op_status st)
 {
     uint64_t batch = rides_on(c);
-    ride_unit(c);
+    if (batch != 0)
+        ride_unit(c, batch);
     bool refused = st == OP_REFUSED;
     /* That nothing more is taken is no matter of what the documents hold. */
     if (refused && c->fault.code == FAULT_UNAVAILABLE)
@@ -775,23 +797,33 @@ static void tell_lost_leases(struct exec *e, struct batch *b)
     }
 }
 
-static void on_batch(void *arg, struct batch *b, const struct fault *fault)
+/* Before anybody hears of it, as who is told may ask for the same documents at once. */
+static void on_decided(void *arg, struct batch *b, const struct fault *fault)
 {
-    struct exec *e = arg;
-    tell_lost_leases(e, b);
+    (void)arg;
     for (struct batch_doc *bd = batch_docs(b); bd != NULL; bd = bd->next) {
         struct doc *d = bd->doc;
         bool lost = bd->unit != NULL && bd->unit->lost != 0;
         if (d->batch == batch_number(b)) {
-            d->staged = NULL;
             guard_unref(d->seal);
             d->seal = NULL;
         }
-        if (fault != NULL || lost || bd->failed || bd->unseen || bd->version.by != 0) {
-            if (bd->version.by != 0)
-                log_debug("%s was changed by another writer", d->key);
+        if (bd->version.by != 0)
+            log_debug("%s was changed by another writer", d->key);
+        if (fault != NULL || lost || bd->failed || bd->unseen || bd->version.by != 0)
             doc_forget(d);
-        }
+    }
+}
+
+static void on_batch(void *arg, struct batch *b, const struct fault *fault)
+{
+    struct exec *e = arg;
+    (void)fault;
+    tell_lost_leases(e, b);
+    for (struct batch_doc *bd = batch_docs(b); bd != NULL; bd = bd->next) {
+        struct doc *d = bd->doc;
+        if (d->batch == batch_number(b)) /* until here: it kept d */
+            d->staged = NULL;
         make_runnable(e, d);
         cache_release(e->cache, d, lane_committed(e->lane));
     }
@@ -877,7 +909,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 struct exec *exec_new(struct event_base *base, const struct config *config, struct schema *schema,
                       const char *id)
 {
-    static const struct lane_callbacks lane_cb = {.on_settled = on_settled,
+    static const struct lane_callbacks lane_cb = {.on_decided = on_decided,
+                                                  .on_settled = on_settled,
                                                   .on_batch = on_batch,
                                                   .on_link = on_lane_link,
                                                   .on_ready = on_lane_ready,

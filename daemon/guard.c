@@ -49,6 +49,7 @@ void guard_add(struct guard *g, const struct guard_check *check)
     memcpy(c->key, check->key, check->key_len);
     c->key[check->key_len] = '\0';
     c->name = check->name != NULL ? must(strdup(check->name)) : NULL;
+    g->versions = g->versions || c->kind == GUARD_VERSION;
     if (c->lock != NULL)
         lock_pin(c->lock);
 }
@@ -57,12 +58,11 @@ bool guard_same(const struct guard *a, const struct guard *b)
 {
     if (a == b)
         return true;
-    if (a == NULL || b == NULL || a->n != b->n)
+    if (a == NULL || b == NULL || a->n != b->n || a->versions || b->versions)
         return false;
     for (unsigned i = 0; i < a->n; i++) {
         const struct guard_check *x = &a->checks[i], *y = &b->checks[i];
-        if (x->kind != GUARD_LEASE || y->kind != GUARD_LEASE || x->lock != y->lock ||
-            x->number != y->number)
+        if (x->lock != y->lock || x->number != y->number)
             return false;
     }
     return true;

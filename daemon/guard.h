@@ -38,6 +38,7 @@ struct guard_check {
 struct guard {
     unsigned refs;
     unsigned n;
+    bool versions; /* VERSION is among the checks: it is of one call only */
     struct guard_check *checks;
 };
 

@@ -94,7 +94,10 @@ static void commit_free(struct commit *c)
 
 static void settle(struct lane *l, struct commit *c, const struct fault *fault, bool exact)
 {
+    if (l->gathering != NULL)
+        batch_follow(l->gathering->batch, c->batch);
     l->committed = batch_number(c->batch);
+    l->cb->on_decided(l->arg, c->batch, fault);
     struct waiter *w = c->first;
     while (w != NULL) {
         struct waiter *next = w->next;
@@ -124,6 +127,10 @@ static void retain(struct lane *l, struct commit *c)
 {
     if (!RAPYER_EXACTLY_ONCE)
         return;
+    if (batch_lost_any(c->batch)) { /* an earlier state may let them pass, and they were refused */
+        buf_clear(&c->resp);
+        c->ncommands = batch_format(c->batch, l->id, &c->resp);
+    }
     while (l->retain_n > 0 &&
            (l->retain_n == RETAIN_BATCHES || l->retain_bytes + c->resp.len > RETAIN_BYTES)) {
         struct retained *r = &l->retain[l->retain_first];
@@ -356,7 +363,7 @@ static void applied_unseen(struct lane *l, const struct recovery *r)
     unsigned i = 0;
     l->in_flight = NULL;
     for (struct batch_doc *bd = batch_docs(c->batch); bd != NULL; bd = bd->next, i++) {
-        if (bd->unit != NULL && bd->unit->lost != 0)
+        if ((bd->unit != NULL && bd->unit->lost != 0) || (bd->bump == 0 && !bd->deleted))
             continue;
         if (r->versions[i] != (bd->deleted ? 0 : bd->version.expected))
             exact = false;

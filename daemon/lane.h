@@ -23,6 +23,9 @@ struct waiter {
 };
 
 struct lane_callbacks {
+    /* What became of the batch is known, and nobody was told yet: documents are clean from here
+     * on, so what cannot be relied upon has to be forgotten. */
+    void (*on_decided)(void *arg, struct batch *b, const struct fault *fault);
     /* The batch the waiter was attached to is settled: fault NULL when committed (drifts and
      * failed documents of the batch are filled in). `exact` is false when the commit's own
      * answer was lost and somebody else has changed a document since: numbers are uncertain. */

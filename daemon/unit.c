@@ -20,8 +20,9 @@ const char unit_splice_script[] = SPLICE "return splice(KEYS[1],ARGV[1],ARGV[2],
 
 /* KEYS: the marker, then one for each check. ARGV: the unit's number; how many checks, and three
  * words for each: its kind, the hash field to look at, what has to be there; then the commands,
- * each with the number of its words before it. Without checks it goes by the marker. Within a
- * script no command undoes another's failure: each one's error is in its place, as in a MULTI. */
+ * each with the number of its words before it. Without checks it goes by the marker. A key that
+ * is no hash has nothing of what has to be there. Within a script no command undoes another's
+ * failure: each one's error is in its place, as in a MULTI. */
 static const char unit_script[] =
     SPLICE "local unit,n,at=' '..ARGV[1]..'/',tonumber(ARGV[2]),3 "
            "local t=redis.call('TIME') "
@@ -29,9 +30,10 @@ static const char unit_script[] =
            "if n==0 and string.find(redis.call('GET',KEYS[1]) or '',unit,1,true) then "
            "return redis.status_reply('REFUSED') end "
            "for i=1,n do "
-           "local v,want=redis.call('HGET',KEYS[1+i],ARGV[at+1]) or '',ARGV[at+2] "
+           "local v,want=redis.pcall('HGET',KEYS[1+i],ARGV[at+1]) or '',ARGV[at+2] "
            "local ok,found "
-           "if ARGV[at]=='version' then found=v=='' and '0' or v ok=found==want "
+           "if type(v)=='table' then ok=false "
+           "elseif ARGV[at]=='version' then found=v=='' and '0' or v ok=found==want "
            "else local fence,expiry=string.match(v,'^%a (%d+) (%d+)$') "
            "ok=fence==want and tonumber(expiry)>now end "
            "if not ok then redis.call('APPEND',KEYS[1],unit..i) "

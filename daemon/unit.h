@@ -14,8 +14,11 @@
 #include "protocol/buf.h"
 #include <hiredis/hiredis.h>
 
+struct batch_doc;
+
 struct unit {
     struct unit *next; /* of the batch */
+    struct batch_doc *docs, *last_doc;
     struct guard *guard;
     unsigned number; /* in the batch, from 0 */
     unsigned lost;   /* 1 + the check that did not hold; 0: applied */

@@ -252,7 +252,7 @@ Test(batch, the_middle_of_a_list_takes_a_script)
     batch_list_remove(b, bd, "/tags", 5, 1, 2, 6);
     char *text = said(NULL);
     cr_assert_eq(strncmp(text, "EVAL (", 6), 0, "%s", text);
-    cr_assert_not_null(strstr(text, ") 1 K/tags 2 f\nEVAL ("), "%s", text);
+    cr_assert_not_null(strstr(text, ") 1 K/tags 2 0 f\nEVAL ("), "%s", text);
     cr_assert_not_null(strstr(text, ") 1 K/tags 1 2\nHINCRBY K @v 1\n"), "%s", text);
 }
 

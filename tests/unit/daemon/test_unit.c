@@ -1,0 +1,654 @@
+/* What a batch with guarded changes says, what it makes of the answers, and what a real Redis makes
+ * of its scripts. */
+#include "daemon/batch.h"
+#include "daemon/hash.h"
+#include "protocol/tree.h"
+#include "redis_process.h"
+#include <stdlib.h>
+#include <time.h>
+
+#define A "rapyer:{User:a}"
+#define LEASE "rapyer:@lock:{User:a}/!edit"
+#define MARKER "rapyer:@seq:me"
+
+static struct batch *b;
+static struct fault fault;
+static struct doc *docs[8];
+static unsigned ndocs;
+static struct guard *guards[8];
+static unsigned nguards;
+static struct redis_process server;
+static redisContext *redis;
+
+static struct doc *doc_new(const char *key, int64_t version)
+{
+    struct doc *d = tree_alloc(sizeof(*d) + strlen(key) + 1);
+    d->key_len = (uint16_t)strlen(key);
+    strcpy(d->key, key);
+    d->model_len = (uint16_t)strcspn(key, ":");
+    d->state = DOC_PRESENT;
+    d->version = version;
+    docs[ndocs++] = d;
+    return d;
+}
+
+static struct guard *guard(enum guard_kind kind, const char *key, int64_t number)
+{
+    struct guard *g = guard_new();
+    struct guard_check check = {.kind = kind,
+                                .key = (char *)key,
+                                .key_len = strlen(key),
+                                .number = number,
+                                .name = kind == GUARD_VERSION ? "User:a" : NULL};
+    guard_add(g, &check);
+    guards[nguards++] = g;
+    return g;
+}
+
+static void setup(void)
+{
+    hash_seed = 1;
+    ndocs = nguards = 0;
+    b = batch_new(7, "rapyer");
+}
+
+static void teardown(void)
+{
+    batch_free(b);
+    while (ndocs > 0)
+        tree_free(docs[--ndocs]);
+    while (nguards > 0)
+        guard_unref(guards[--nguards]);
+    batch_cleanup();
+}
+
+TestSuite(unit, .init = setup, .fini = teardown);
+
+/* One more change of a document under a guard, as the executor stages it. */
+static struct batch_doc *stage(struct doc *d, struct guard *g)
+{
+    struct batch_doc *bd = batch_doc(b, d, g != NULL ? batch_unit(b, g) : NULL);
+    d->version++;
+    batch_bump(b, bd, 1);
+    return bd;
+}
+
+static void set(struct batch_doc *bd, const char *field, const char *raw)
+{
+    batch_hash_set(b, bd, "", 0, field, strlen(field), raw, strlen(raw));
+}
+
+static const struct drift *incr(struct batch_doc *bd, const char *field, int64_t by, int64_t now)
+{
+    return batch_hash_incr(b, bd, "", 0, field, strlen(field), by, now);
+}
+
+static const struct drift *push(struct batch_doc *bd, const char *raw, int64_t len)
+{
+    const struct drift *d = batch_list_push(b, bd, "/tags", 5, false, raw, strlen(raw));
+    batch_list_expect(d, len);
+    return d;
+}
+
+/* The commands of RESP bytes, one a line; words of more than 60 bytes are only counted, and so are
+ * words past the 26th. */
+static char *lines(const struct buf *resp)
+{
+    static struct buf out;
+    redisReader *reader = redisReaderCreate();
+    void *reply;
+    buf_clear(&out);
+    redisReaderFeed(reader, (const char *)resp->data, resp->len);
+    while (redisReaderGetReply(reader, &reply) == REDIS_OK && reply != NULL) {
+        const redisReply *command = reply;
+        for (size_t i = 0; i < command->elements && i < 26; i++) {
+            const redisReply *w = command->element[i];
+            if (w->len > 60)
+                buf_printf(&out, "%s(long)", i > 0 ? " " : "");
+            else
+                buf_printf(&out, "%s%s", i > 0 ? " " : "", w->str);
+        }
+        if (command->elements > 26)
+            buf_printf(&out, " +%zu", command->elements - 26);
+        buf_append(&out, "\n", 1);
+        freeReplyObject(reply);
+    }
+    redisReaderFree(reader);
+    buf_append(&out, "", 1);
+    return (char *)out.data;
+}
+
+/* What the batch says, but for the words of PUBLISH. */
+static char *said(void)
+{
+    struct buf resp = BUF_INIT;
+    batch_format(b, "me", &resp);
+    char *text = lines(&resp), *publish = strstr(text, "PUBLISH");
+    cr_assert_not_null(publish);
+    cr_assert_str_eq(strrchr(publish, 'E'), "EC\n");
+    strcpy(publish, "PUBLISH\n");
+    buf_free(&resp);
+    return text;
+}
+
+#define assert_said(text)                              \
+    do {                                               \
+        char *said_ = said();                          \
+        cr_assert_str_eq(said_, text "", "%s", said_); \
+    } while (0)
+
+static int answer(const char *resp)
+{
+    redisReader *reader = redisReaderCreate();
+    void *reply = NULL;
+    redisReaderFeed(reader, resp, strlen(resp));
+    cr_assert_eq(redisReaderGetReply(reader, &reply), REDIS_OK);
+    cr_assert_not_null(reply);
+    int rc = batch_answer(b, reply, &fault);
+    freeReplyObject(reply);
+    redisReaderFree(reader);
+    return rc;
+}
+
+/* ---- what it says ---- */
+
+Test(unit, units_come_behind_the_marker)
+{
+    struct guard *lease = guard(GUARD_LEASE, LEASE, 5), *version = guard(GUARD_VERSION, A, 4);
+    set(stage(doc_new("User:a", 4), version), "name", "x");
+    set(stage(doc_new("User:b", 9), NULL), "name", "y");
+    set(stage(doc_new("User:c", 1), lease), "name", "z");
+    assert_said("MULTI\n"
+                "HSET rapyer:{User:b} name y\n"
+                "HINCRBY rapyer:{User:b} @v 1\n"
+                "SET " MARKER " 7\n"
+                "EVAL (long) 2 " MARKER " " A " 0 1 version @v 4 "
+                "4 HSET " A " name x 4 HINCRBY " A " @v 1\n"
+                "EVAL (long) 2 " MARKER " " LEASE " 1 1 lease me 5 "
+                "4 HSET rapyer:{User:c} name z 4 HINCRBY rapyer:{User:c} @v 1\n"
+                "PUBLISH\n");
+}
+
+Test(unit, the_same_leases_are_one_unit)
+{
+    struct guard *one = guard(GUARD_LEASE, LEASE, 5), *same = guard(GUARD_LEASE, LEASE, 5);
+    struct guard *later = guard(GUARD_LEASE, LEASE, 6);
+    struct guard *version = guard(GUARD_VERSION, A, 4), *again = guard(GUARD_VERSION, A, 4);
+    cr_assert_eq(batch_unit(b, one), batch_unit(b, same));
+    cr_assert_neq(batch_unit(b, one), batch_unit(b, later), "another fence");
+    cr_assert_neq(batch_unit(b, version), batch_unit(b, again), "each call for itself");
+    cr_assert_not(guard_same(version, again));
+    cr_assert(guard_same(version, version));
+    cr_assert(guard_same(NULL, NULL));
+    cr_assert_not(guard_same(one, NULL));
+    set(stage(doc_new("User:a", 4), one), "name", "x");
+    set(stage(doc_new("User:c", 1), same), "name", "z");
+    assert_said("MULTI\n"
+                "SET " MARKER " 7\n"
+                "EVAL (long) 2 " MARKER " " LEASE " 0 1 lease me 5 "
+                "4 HSET " A " name x 4 HINCRBY " A " @v 1 "
+                "4 HSET rapyer:{User:c} name z 4 +4\n"
+                "PUBLISH\n");
+}
+
+Test(unit, several_checks)
+{
+    struct guard *g = guard(GUARD_LEASE, LEASE, 5);
+    struct guard_check second = {
+        .kind = GUARD_LEASE, .key = (char *)"L2", .key_len = 2, .number = 9};
+    struct guard_check third = {
+        .kind = GUARD_VERSION, .key = (char *)A, .key_len = strlen(A), .name = (char *)"User:a"};
+    guard_add(g, &second);
+    guard_add(g, &third);
+    incr(stage(doc_new("User:b", 4), g), "age", 1, 1);
+    assert_said("MULTI\n"
+                "SET " MARKER " 7\n"
+                "EVAL (long) 4 " MARKER " " LEASE " L2 " A
+                " 0 3 lease me 5 lease me 9 version @v 0 "
+                "4 HINCRBY rapyer:{User:b} age 1 4 HINCRBY rapyer:{User:b} +2\n"
+                "PUBLISH\n");
+}
+
+Test(unit, a_splice_is_no_script_in_a_script)
+{
+    struct batch_doc *bd = stage(doc_new("User:a", 4), guard(GUARD_LEASE, LEASE, 5));
+    batch_list_insert(b, bd, "/tags", 5, 2, "f", 1);
+    batch_list_remove(b, bd, "/tags", 5, 1, 2, 6);
+    assert_said("MULTI\n"
+                "SET " MARKER " 7\n"
+                "EVAL (long) 2 " MARKER " " LEASE " 0 1 lease me 5 "
+                "5 splice " A "/tags 2 0 f 4 splice " A "/tags 1 2 4 HINCRBY " A " @v 1\n"
+                "PUBLISH\n");
+}
+
+Test(unit, a_document_only_looked_at_is_not_changed)
+{
+    struct guard *g = guard(GUARD_VERSION, "rapyer:{User:b}", 9);
+    batch_doc(b, doc_new("User:b", 9), batch_unit(b, g));
+    set(stage(doc_new("User:a", 4), g), "name", "x");
+    struct buf resp = BUF_INIT;
+    batch_format(b, "me", &resp);
+    const char *publish = memmem(resp.data, resp.len, "PUBLISH", 7);
+    size_t left = resp.len - (size_t)(publish - (char *)resp.data);
+    cr_assert_not_null(memmem(publish, left, "User:a", 6));
+    cr_assert_null(memmem(publish, left, "User:b", 6));
+    buf_free(&resp);
+}
+
+Test(unit, a_lost_unit_is_not_said)
+{
+    struct guard *lost = guard(GUARD_LEASE, LEASE, 5), *good = guard(GUARD_VERSION, A, 4);
+    set(stage(doc_new("User:c", 1), lost), "name", "z");
+    set(stage(doc_new("User:a", 4), good), "name", "x");
+    cr_assert_not(batch_lost_any(b));
+    batch_units(b)->lost = 1;
+    cr_assert(batch_lost_any(b));
+    assert_said("MULTI\n"
+                "SET " MARKER " 7\n"
+                "EVAL (long) 2 " MARKER " " A " 1 1 version @v 4 "
+                "4 HSET " A " name x 4 HINCRBY " A " @v 1\n"
+                "PUBLISH\n");
+    struct buf leases = BUF_INIT;
+    cr_assert_eq(batch_format_leases(b, "me", &leases), 0);
+    buf_free(&leases);
+}
+
+Test(unit, what_was_built_upon_a_lost_unit_is_lost)
+{
+    struct guard *g = guard(GUARD_LEASE, LEASE, 5), *same = guard(GUARD_LEASE, LEASE, 5);
+    struct guard *other = guard(GUARD_LEASE, "L2", 6);
+    struct batch *later = batch_new(8, "rapyer");
+    struct unit *follows = batch_unit(later, same), *stays = batch_unit(later, other);
+    set(stage(doc_new("User:a", 4), g), "name", "x");
+    batch_follow(later, b);
+    cr_assert_eq(follows->lost, 0);
+    batch_units(b)->lost = 1;
+    batch_units(b)->found = -1;
+    batch_follow(later, b);
+    cr_assert_eq(follows->lost, 1);
+    cr_assert_eq(follows->found, -1);
+    cr_assert_eq(stays->lost, 0);
+    batch_free(later);
+}
+
+/* ---- what it makes of the answers ---- */
+
+Test(unit, replies_stand_in_the_units_array)
+{
+    struct guard *g = guard(GUARD_LEASE, LEASE, 5);
+    struct batch_doc *plain = stage(doc_new("User:b", 9), NULL),
+                     *bd = stage(doc_new("User:a", 4), g);
+    const struct drift *age = incr(bd, "age", 1, 11), *tags = push(bd, "x", 3),
+                       *n = incr(plain, "n", 1, 1);
+    said();
+    cr_assert_eq(answer("*5\r\n:3\r\n:11\r\n+OK\r\n*3\r\n:17\r\n:3\r\n:6\r\n:0\r\n"), 0);
+    cr_assert_eq(n->by, 2);
+    cr_assert_eq(age->by, 6);
+    cr_assert_eq(tags->by, 0);
+    cr_assert_eq(plain->version.by, 1);
+    cr_assert_eq(bd->version.by, 1);
+    cr_assert_not(bd->failed);
+    cr_assert_eq(bd->unit->lost, 0);
+}
+
+Test(unit, an_error_in_the_array_is_its_commands)
+{
+    struct guard *g = guard(GUARD_LEASE, LEASE, 5);
+    struct batch_doc *bd = stage(doc_new("User:a", 4), g), *c = stage(doc_new("User:c", 1), g);
+    const struct drift *age = incr(bd, "age", 1, 11), *tags = push(bd, "x", 3);
+    set(c, "name", "z");
+    said();
+    cr_assert_eq(answer("*3\r\n+OK\r\n*5\r\n:11\r\n-WRONGTYPE x\r\n:5\r\n:1\r\n:2\r\n:0\r\n"), 0);
+    cr_assert(bd->failed);
+    cr_assert(tags->failed);
+    cr_assert_not(age->failed);
+    cr_assert_not(c->failed);
+    cr_assert_eq(bd->unit->lost, 0);
+}
+
+Test(unit, refused)
+{
+    struct batch_doc *plain = stage(doc_new("User:b", 9), NULL);
+    struct batch_doc *bd = stage(doc_new("User:a", 4), guard(GUARD_VERSION, A, 4));
+    struct batch_doc *c = stage(doc_new("User:c", 1), guard(GUARD_LEASE, LEASE, 5));
+    incr(bd, "age", 1, 11);
+    set(c, "name", "z");
+    set(plain, "name", "y");
+    said();
+    cr_assert_eq(answer("*6\r\n:0\r\n:10\r\n+OK\r\n+REFUSED 1 12\r\n*2\r\n:0\r\n:2\r\n:0\r\n"), 0);
+    cr_assert_eq(bd->unit->lost, 1);
+    cr_assert_eq(bd->unit->found, 12);
+    cr_assert_eq(bd->version.by, 0);
+    cr_assert_not(bd->failed);
+    cr_assert_not(bd->gone);
+    cr_assert_eq(c->unit->lost, 0);
+    cr_assert_eq(c->version.by, 0);
+    cr_assert_eq(plain->version.by, 0);
+    cr_assert_eq(unit_refusal(bd->unit, &fault), -1);
+    cr_assert_eq(fault.code, FAULT_CONFLICT);
+    cr_assert_not_null(strstr(fault.text, "User:a has version 12 now, and 4 was expected"), "%s",
+                       fault.text);
+}
+
+Test(unit, a_script_that_was_refused_fails_all_of_it)
+{
+    struct batch_doc *plain = stage(doc_new("User:b", 9), NULL);
+    struct batch_doc *bd = stage(doc_new("User:a", 4), guard(GUARD_LEASE, LEASE, 5));
+    const struct drift *age = incr(bd, "age", 1, 11);
+    set(plain, "name", "y");
+    said();
+    cr_assert_eq(answer("*5\r\n:0\r\n:10\r\n+OK\r\n-NOPERM no EVAL for you\r\n:0\r\n"), 0);
+    cr_assert(bd->failed);
+    cr_assert(age->failed);
+    cr_assert_not(plain->failed);
+    /* An array of another length is no answer of ours either. */
+    bd->failed = false;
+    cr_assert_eq(answer("*5\r\n:0\r\n:10\r\n+OK\r\n*1\r\n:11\r\n:0\r\n"), 0);
+    cr_assert(bd->failed);
+}
+
+Test(unit, the_marker_names_units_and_checks)
+{
+    struct unit *u[12];
+    for (int i = 0; i < 12; i++) {
+        char key[8];
+        snprintf(key, sizeof(key), "L%d", i);
+        if (nguards == 8) /* the batch keeps its own reference */
+            guard_unref(guards[--nguards]);
+        u[i] = batch_unit(b, guard(GUARD_LEASE, key, i));
+    }
+    batch_take_marker(b, "7");
+    for (int i = 0; i < 12; i++)
+        cr_assert_eq(u[i]->lost, 0);
+    batch_take_marker(b, "17 11/1 3/2");
+    for (int i = 0; i < 12; i++)
+        cr_assert_eq(u[i]->lost, i == 11 ? 1u : i == 3 ? 2u : 0, "unit %d: %u", i, u[i]->lost);
+    cr_assert_eq(u[3]->found, -1);
+    batch_take_marker(b, "17 0/13");
+    cr_assert_eq(u[0]->lost, 13);
+    cr_assert_eq(u[1]->lost, 0);
+    batch_take_marker(b, "1 ");
+    batch_take_marker(b, "1  / 4 x/y");
+    cr_assert_eq(u[4]->lost, 0);
+}
+
+/* ---- in a real Redis ---- */
+
+static void redis_setup(void)
+{
+    setup();
+    redis_process_start(&server);
+    struct timespec tick = {.tv_nsec = 5000000};
+    for (int i = 0; i < 2000; i++) {
+        redis = redisConnectUnix(server.address + 5);
+        if (redis != NULL && redis->err == 0)
+            return;
+        redisFree(redis);
+        nanosleep(&tick, NULL);
+    }
+    cr_assert_fail("no redis-server");
+}
+
+static void redis_teardown(void)
+{
+    redisFree(redis);
+    redis_process_end(&server);
+    teardown();
+}
+
+TestSuite(unit_redis, .init = redis_setup, .fini = redis_teardown);
+
+static redisReply *ask(const char *format, ...)
+{
+    static redisReply *last;
+    va_list args;
+    va_start(args, format);
+    if (last != NULL)
+        freeReplyObject(last);
+    last = NULL;
+    if (format != NULL)
+        last = redisvCommand(redis, format, args);
+    va_end(args);
+    return last;
+}
+
+#define assert_string(text, ...)                        \
+    do {                                                \
+        redisReply *r_ = ask(__VA_ARGS__);              \
+        cr_assert_not_null(r_->str);                    \
+        cr_assert_str_eq(r_->str, text, "%s", r_->str); \
+        ask(NULL);                                      \
+    } while (0)
+
+#define assert_integer(n, ...)                                                        \
+    do {                                                                              \
+        redisReply *r_ = ask(__VA_ARGS__);                                            \
+        cr_assert_eq(r_->integer, n, "%lld %s", r_->integer, r_->str ? r_->str : ""); \
+        ask(NULL);                                                                    \
+    } while (0)
+
+static void give_lease(const char *key, const char *daemon, const char *what, long long ms)
+{
+    redisReply *r = ask("TIME");
+    long long now = atoll(r->element[0]->str) * 1000 + atoll(r->element[1]->str) / 1000;
+    ask("HSET %s %s %s%lld", key, daemon, what, now + ms);
+    ask(NULL);
+}
+
+/* Sends the batch and takes what EXEC answers. */
+static void commit(void)
+{
+    struct buf resp = BUF_INIT;
+    unsigned n = batch_format(b, "me", &resp);
+    redisReply *reply = NULL;
+    redisAppendFormattedCommand(redis, (const char *)resp.data, resp.len);
+    for (unsigned i = 0; i < n; i++) {
+        if (reply != NULL)
+            freeReplyObject(reply);
+        cr_assert_eq(redisGetReply(redis, (void **)&reply), REDIS_OK);
+    }
+    cr_assert_eq(batch_answer(b, reply, &fault), 0, "%s", fault.text);
+    freeReplyObject(reply);
+    buf_free(&resp);
+}
+
+Test(unit_redis, a_lease_that_holds)
+{
+    struct batch_doc *bd = stage(doc_new("User:a", 0), guard(GUARD_LEASE, LEASE, 5));
+    const struct drift *age = incr(bd, "age", 3, 3);
+    set(bd, "name", "x\r\n");
+    give_lease(LEASE, "me", "x 5 ", 10000);
+    commit();
+    cr_assert_eq(bd->unit->lost, 0);
+    cr_assert_eq(age->by, 0);
+    cr_assert_not(bd->failed);
+    assert_string("3", "HGET %s age", A);
+    assert_string("x\r\n", "HGET %s name", A);
+    assert_string("1", "HGET %s @v", A);
+    assert_string("7", "GET %s", MARKER);
+}
+
+/* mode, fence, ms left, of whom; applied? */
+static const struct {
+    const char *daemon, *what;
+    long long ms;
+} wrong[] = {
+    {"me", "x 6 ", 10000}, {"me", "x 4 ", 10000}, {"me", "x 55 ", 10000},   {"me", "x 5 ", 0},
+    {"me", "x 5 ", -9999}, {"you", "x 5 ", 9999}, {"me", "something ", 99}, {"me2", "x 5 ", 10000},
+};
+
+Test(unit_redis, a_lease_that_does_not)
+{
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        struct batch_doc *bd = stage(doc_new("User:a", 0), guard(GUARD_LEASE, LEASE, 5));
+        struct batch_doc *plain = stage(doc_new("User:b", 0), NULL);
+        incr(bd, "age", 3, 3);
+        incr(plain, "age", 3, 3);
+        ask("FLUSHALL");
+        give_lease(LEASE, wrong[i].daemon, wrong[i].what, wrong[i].ms);
+        commit();
+        cr_assert_eq(bd->unit->lost, 1, "%zu", i);
+        assert_string("7 0/1", "GET %s", MARKER);
+        assert_integer(0, "EXISTS %s", A);
+        assert_string("3", "HGET rapyer:{User:b} age");
+        teardown();
+        setup();
+    }
+}
+
+Test(unit_redis, keys_of_the_wrong_type_do_not_hold)
+{
+    struct batch_doc *bd = stage(doc_new("User:a", 0), guard(GUARD_LEASE, LEASE, 5));
+    struct batch_doc *c = stage(doc_new("User:c", 0), guard(GUARD_VERSION, "rapyer:{User:c}", 0));
+    incr(bd, "age", 3, 3);
+    set(c, "name", "x");
+    ask("SET %s what", LEASE);
+    ask("SET rapyer:{User:c} what");
+    commit();
+    cr_assert_eq(bd->unit->lost, 1);
+    cr_assert_eq(c->unit->lost, 1);
+    cr_assert_eq(c->unit->found, -1);
+    assert_string("7 0/1 1/1", "GET %s", MARKER);
+    assert_integer(0, "EXISTS %s", A);
+}
+
+Test(unit_redis, versions)
+{
+    struct batch_doc *there = stage(doc_new("User:a", 4), guard(GUARD_VERSION, A, 4));
+    struct batch_doc *other =
+        stage(doc_new("User:b", 4), guard(GUARD_VERSION, "rapyer:{User:b}", 4));
+    struct batch_doc *fresh =
+        stage(doc_new("User:c", 0), guard(GUARD_VERSION, "rapyer:{User:c}", 0));
+    struct batch_doc *taken =
+        stage(doc_new("User:d", 0), guard(GUARD_VERSION, "rapyer:{User:d}", 0));
+    struct batch_doc *gone =
+        stage(doc_new("User:e", 4), guard(GUARD_VERSION, "rapyer:{User:e}", 4));
+    struct batch_doc *all[] = {there, other, fresh, taken, gone};
+    for (int i = 0; i < 5; i++)
+        set(all[i], "name", "x");
+    ask("HSET %s @v 4", A);
+    ask("HSET rapyer:{User:b} @v 40");
+    ask("HSET rapyer:{User:d} @v 4");
+    commit();
+    cr_assert_eq(there->unit->lost, 0);
+    cr_assert_eq(there->version.by, 0);
+    cr_assert_eq(other->unit->found, 40);
+    cr_assert_eq(fresh->unit->lost, 0);
+    cr_assert_eq(taken->unit->found, 4);
+    cr_assert_eq(gone->unit->lost, 1);
+    cr_assert_eq(gone->unit->found, 0);
+    assert_string("7 1/1 3/1 4/1", "GET %s", MARKER);
+    assert_integer(0, "EXISTS rapyer:{User:e}");
+    assert_string("5", "HGET %s @v", A);
+}
+
+Test(unit_redis, the_second_check_is_named)
+{
+    struct guard *g = guard(GUARD_LEASE, LEASE, 5);
+    struct guard_check second = {
+        .kind = GUARD_LEASE, .key = (char *)"L2", .key_len = 2, .number = 9};
+    guard_add(g, &second);
+    struct batch_doc *bd = stage(doc_new("User:a", 0), g);
+    set(bd, "name", "x");
+    give_lease(LEASE, "me", "s 5 ", 10000);
+    commit();
+    cr_assert_eq(bd->unit->lost, 2);
+    assert_string("7 0/2", "GET %s", MARKER);
+    give_lease("L2", "me", "x 9 ", 10000);
+    bd->unit->lost = 0;
+    commit();
+    cr_assert_eq(bd->unit->lost, 0, "the marker begins anew");
+    assert_string("x", "HGET %s name", A);
+    assert_string("7", "GET %s", MARKER);
+}
+
+Test(unit_redis, each_error_stays_in_its_place)
+{
+    struct batch_doc *bd = stage(doc_new("User:a", 0), guard(GUARD_LEASE, LEASE, 5));
+    const struct drift *tags = push(bd, "x", 1), *age = incr(bd, "age", 3, 3);
+    batch_list_insert(b, bd, "/rows", 5, 2, "f", 1);
+    batch_list_remove(b, bd, "/rows", 5, 1, 2, 6);
+    batch_list_insert(b, bd, "/good", 5, 1, "new", 3);
+    give_lease(LEASE, "me", "x 5 ", 10000);
+    ask("SET %s/tags text", A);
+    ask("SET %s/rows text", A);
+    ask("RPUSH %s/good a b", A);
+    commit();
+    cr_assert(bd->failed);
+    cr_assert(tags->failed);
+    cr_assert_not(age->failed);
+    assert_string("3", "HGET %s age", A);
+    assert_string("text", "GET %s/rows", A);
+    assert_string("new", "LINDEX %s/good 1", A);
+    assert_string("7", "GET %s", MARKER);
+}
+
+/* More than one script call: the others do as the first. */
+static struct batch_doc *long_unit(struct guard *g)
+{
+    struct batch_doc *bd = stage(doc_new("User:a", 0), g);
+    for (int i = 1; i <= 300000; i++)
+        push(bd, "x", i);
+    for (int i = 0; i < 30000; i++) {
+        char field[16];
+        snprintf(field, sizeof(field), "f%d", i);
+        set(bd, field, "v");
+    }
+    return bd;
+}
+
+Test(unit_redis, a_unit_of_several_calls, .timeout = 60)
+{
+    struct batch_doc *first =
+        stage(doc_new("User:b", 0), guard(GUARD_VERSION, "rapyer:{User:b}", 1));
+    set(first, "name", "x");
+    struct batch_doc *bd = long_unit(guard(GUARD_LEASE, LEASE, 5));
+    struct buf resp = BUF_INIT;
+    unsigned n = batch_format(b, "me", &resp);
+    buf_free(&resp);
+    cr_assert_geq(n, 4 + 1 + 2, "%u", n);
+    commit();
+    cr_assert_eq(bd->unit->lost, 1);
+    cr_assert_eq(bd->unit->found, -1);
+    cr_assert_eq(first->unit->lost, 1);
+    assert_string("7 0/1 1/1", "GET %s", MARKER);
+    assert_integer(0, "EXISTS %s %s/tags", A, A);
+    bd->unit->lost = 0;
+    give_lease(LEASE, "me", "x 5 ", 10000);
+    commit();
+    cr_assert_eq(bd->unit->lost, 0);
+    cr_assert_not(bd->failed);
+    cr_assert_eq(bd->version.by, 0);
+    assert_integer(300000, "LLEN %s/tags", A);
+    assert_integer(30001, "HLEN %s", A);
+}
+
+Test(unit_redis, leases_are_taken_back_where_nobody_has_them)
+{
+    struct guard *g = guard(GUARD_LEASE, LEASE, 5);
+    struct guard_check second = {
+        .kind = GUARD_LEASE, .key = (char *)"L2", .key_len = 2, .number = 9};
+    struct guard_check third = {
+        .kind = GUARD_VERSION, .key = (char *)A, .key_len = strlen(A), .name = (char *)"User:a"};
+    struct buf out = BUF_INIT;
+    guard_add(g, &second);
+    guard_add(g, &third);
+    batch_unit(b, g);
+    cr_assert_eq(batch_format_leases(b, "me", &out), 2);
+    give_lease(LEASE, "you", "x 1 ", -10);
+    give_lease("L2", "you", "s 8 ", 10000);
+    redisReply *reply;
+    redisAppendFormattedCommand(redis, (const char *)out.data, out.len);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(redisGetReply(redis, (void **)&reply), REDIS_OK);
+        cr_assert_eq(reply->integer, i == 0, "%s", reply->str ? reply->str : "");
+        freeReplyObject(reply);
+    }
+    reply = ask("HGET %s me", LEASE);
+    cr_assert_eq(strncmp(reply->str, "x 5 ", 4), 0, "%s", reply->str);
+    assert_integer(0, "HEXISTS L2 me");
+    reply = ask("PTTL %s", LEASE);
+    cr_assert(reply->integer > 0 && reply->integer <= 5000, "%lld", reply->integer);
+    ask(NULL);
+    buf_free(&out);
+}
