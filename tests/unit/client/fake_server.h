@@ -5,7 +5,7 @@
  *   silent    nothing                     garbage   the byte 0xc1
  *   huge      100000 nils                 number    which connection this is, from 1
  *   hold      answers with the next request, after it
- *   lock.*    as a daemon would, with tokens from 1; action "late": like hold
+ *   lock.*    as a daemon would, with tokens from 1; action "late": like hold, "never": like silent
  *
  * fake_log is what came in on locks and pipelines, and fail_next the error that the next of those
  * is answered with.
@@ -164,14 +164,15 @@ static void fake_answer(struct fake_peer *p, const struct rpc *m, const char *me
     buf_free(&out);
 }
 
-/* lock.acquire of the action "late". */
-static bool fake_is_late(const struct rpc *m)
+/* Whether it is a lock.acquire of this action. */
+static bool fake_wants(const struct rpc *m, const char *which)
 {
     struct cursor params = m->params;
     const char *action;
     size_t len;
     return m->nparams == 3 && cursor_skip(&params) == 0 &&
-           cursor_str(&params, &action, &len) == 0 && len == 4 && memcmp(action, "late", 4) == 0;
+           cursor_str(&params, &action, &len) == 0 && len == strlen(which) &&
+           memcmp(action, which, len) == 0;
 }
 
 /* false: the connection is to be closed. */
@@ -188,10 +189,10 @@ static bool fake_act(struct fake_peer *p, const struct rpc *m)
         fake_note(s, method, m);
     if (strcmp(method, "drop") == 0 || (!first && atomic_exchange(&s->drop_next, false)))
         return false;
-    p->held_lock = p->held ? p->held_lock : fake_is_late(m);
+    p->held_lock = p->held ? p->held_lock : fake_wants(m, "late");
     if (strcmp(method, "hold") == 0 || (!p->held && p->held_lock))
         p->held = m->id;
-    else if (strcmp(method, "silent") != 0)
+    else if (strcmp(method, "silent") != 0 && !fake_wants(m, "never"))
         fake_answer(p, m, method);
     return true;
 }

@@ -142,6 +142,19 @@ Test(lock, operations_need_not_wait)
                  "{\"lock\":1}\nlock.release 1\n");
 }
 
+Test(lock, what_is_sent_without_waiting_finds_out_too)
+{
+    rapyer_auto_doc *locked = lock("a");
+    server->fail_next = "LOCK_LOST: operation 0 (set): broken by pid 7";
+    rapyer_send_op(locked, NULL, NULL, "set", "n", "1");
+    run();
+    cr_expect_str_eq(rapyer_errmsg(db), "LOCK_LOST: broken by pid 7");
+    fake_log(server);
+    cr_expect_lt(rapyer_send_op(locked, NULL, NULL, "set", "n", "1"), 0);
+    expect_error(RAPYER_LOCK_LOST, "broken");
+    expect_asked("");
+}
+
 Test(lock, a_pipeline_carries_the_locks_of_all_in_it)
 {
     rapyer_auto_doc *one = lock("a"), *two = rapyer_lock_from_key(db, "Shelf:2", "a", NULL);
@@ -343,6 +356,27 @@ Test(lock, waiting_outlasts_the_timeout)
     rapyer_value_free(rapyer_call(db, "number", NULL));
     cr_expect_eq(answers, 3);
     rapyer_free(granted);
+}
+
+Test(lock, who_waits_least_is_told_first)
+{
+    static const double waits[] = {0, 60, 0.02, 0, 30};
+    rapyer_set_timeout(db, 20);
+    for (int i = 0; i < 5; i++)
+        rapyer_send_lock(shelf, "never", &(rapyer_lock_options){.wait = waits[i]}, take, NULL);
+    cr_expect_leq(rapyer_timeout_ms(db), 41);
+    while (!answers) {
+        struct pollfd p = {rapyer_fd(db), rapyer_events(db), 0};
+        rapyer_process(db, poll(&p, 1, rapyer_timeout_ms(db)) > 0 ? p.revents : 0);
+    }
+    expect_error(RAPYER_UNAVAILABLE, "within 41 ms");
+    cr_expect_gt(rapyer_timeout_ms(db), 29000);
+    cr_expect_eq(rapyer_pending(db), 4);
+    rapyer_free(shelf);
+    shelf = NULL;
+    rapyer_close(db);
+    cr_expect_eq(answers, 5);
+    db = NULL;
 }
 
 Test(lock, what_is_granted_too_late_is_given_back)
