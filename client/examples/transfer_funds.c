@@ -105,10 +105,11 @@ static int64_t count_money(rapyer *db)
     return sum;
 }
 
-/* A process of its own: transfers to and fro, each of them until it is done or cannot be. */
+/* A process of its own: transfers to and fro, each of them until it is done or cannot be. Half
+ * of them work on another host, if there is one: over another rapyerd of the same Redis. */
 static int work(int number)
 {
-    rapyer_auto *db = rapyer_connect(NULL);
+    rapyer_auto *db = rapyer_connect(number % 4 < 2 ? NULL : getenv("RAPYER_EXAMPLE_OTHER"));
     rapyer_define(db, &UserAccount, &UserProfile);
     srand((unsigned)number);
     for (int i = 0; i < TRANSFERS; i++) {

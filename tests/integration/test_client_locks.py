@@ -112,6 +112,16 @@ def test_a_process_that_is_killed_leaves_no_lock(client, locks_program):
     assert [holder["program"] for holder in holders(client)] != ["locks"]
 
 
+def test_funds_are_transferred_from_two_hosts(redis_server, new_daemon):
+    short = {"locks.lock_lease": "2s"}
+    here, there = (new_daemon(redis_server.address, short) for _ in range(2))
+    env = dict(os.environ, RAPYER_SOCKET=here.socket, RAPYER_EXAMPLE_OTHER=there.socket,
+               RAPYER_EXAMPLE_REDIS=redis_server.socket, ASAN_OPTIONS="detect_leaks=1")
+    run = subprocess.run([os.path.join(CLIENT, "examples", "transfer_funds")], env=env,
+                         capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0 and not run.stderr, run.stdout + run.stderr
+
+
 def rows(table):
     return [re.split(r"  +", line) for line in table.splitlines()]
 
