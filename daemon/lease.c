@@ -29,8 +29,9 @@
 #define CHUNK 100 /* locks in one request: Redis serves others in between */
 #define ID_MAX 40
 #define ELSEWHERE_MAX 8
-#define RETRY_SLACK_MS 5   /* after a lease must have run out */
-#define RETRY_JITTER_MS 8  /* several daemons wait for the same moment */
+#define RETRY_SLACK_MS 5  /* after a lease must have run out */
+#define RETRY_JITTER_MS 8 /* several daemons wait for the same moment */
+#define LOG_MS 1000
 #define DEAF_RETRY_MS 1000 /* nobody can tell us that it is free */
 
 enum op { NOTHING, TAKE, TRY, KEEP, DROP, SHARE, LEAVE, BREAK };
@@ -100,7 +101,9 @@ struct leases {
     char sha[41];       /* of the script, once Redis has said it on this link */
     int64_t floor;
     unsigned lost; /* holds were, since this was last logged */
+    int64_t logged;
     char lost_why[FAULT_TEXT_MAX];
+    struct event *report;
     bool stopping;
     void (*stopped)(void *arg);
     void *stopped_arg;
@@ -261,14 +264,29 @@ static void lose(struct lease *le, const struct fault *why)
     set_due(le);
 }
 
-/* One line for all that one event has cost. */
+/* One line for all that one event has cost, and no more than one in LOG_MS. */
 static void log_lost(struct leases *ls)
 {
+    int64_t since = lock_now() - ls->logged;
+    if (ls->lost == 0)
+        return;
+    if (since < LOG_MS) {
+        arm(ls->report, LOG_MS - since);
+        return;
+    }
     if (ls->lost == 1)
         log_warning("a lock is lost: %s", ls->lost_why);
-    else if (ls->lost > 1)
+    else
         log_warning("%u locks are lost; the last one: %s", ls->lost, ls->lost_why);
     ls->lost = 0;
+    ls->logged = lock_now();
+}
+
+static void on_report(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    log_lost(arg);
 }
 
 static void lose_over(struct lease *le)
@@ -1066,11 +1084,11 @@ void leases_link_down(struct leases *ls)
 void leases_listening(struct leases *ls)
 {
     struct lease *le;
-    DL_FOREACH (ls->leases, le)
-        if (le->queued != LOCK_NONE) {
-            le->queued = LOCK_NONE;
-            set_due(le);
-        }
+    DL_FOREACH (ls->leases, le) {
+        le->queued = LOCK_NONE;            /* was it granted? */
+        le->renew = le->have != LOCK_NONE; /* is it wanted? */
+        set_due(le);
+    }
 }
 
 void leases_refused(struct leases *ls, struct lock *l, int64_t fence)
@@ -1172,8 +1190,10 @@ struct leases *leases_new(struct event_base *base, const struct config *config, 
     ls->flush = evtimer_new(base, on_flush, ls);
     ls->tick = evtimer_new(base, on_tick, ls);
     ls->away = evtimer_new(base, on_away, ls);
-    if (ls->flush == NULL || ls->tick == NULL || ls->away == NULL)
+    ls->report = evtimer_new(base, on_report, ls);
+    if (ls->flush == NULL || ls->tick == NULL || ls->away == NULL || ls->report == NULL)
         abort();
+    ls->logged = lock_now() - LOG_MS;
     arm(ls->away, config->queue_time); /* Redis may not be there from the beginning */
     return ls;
 }
@@ -1190,5 +1210,6 @@ void leases_free(struct leases *ls)
     event_free(ls->flush);
     event_free(ls->tick);
     event_free(ls->away);
+    event_free(ls->report);
     free(ls);
 }

@@ -89,6 +89,12 @@ static void on_ended(void *arg, struct wait *w)
     probes_ended(d->probes, w);
 }
 
+static const char *where(void *arg, const struct lock *l)
+{
+    (void)arg;
+    return lease_where(l);
+}
+
 static void on_taken(void *arg, struct lock *l)
 {
     struct daemon *d = arg;
@@ -308,7 +314,8 @@ static void start_locks(struct daemon *d)
                                                     .eased = on_eased,
                                                     .lost = on_lost,
                                                     .waiting = on_waiting,
-                                                    .ended = on_ended};
+                                                    .ended = on_ended,
+                                                    .where = where};
     static const struct leases_callbacks leases_cb = {.taken = on_taken};
     static const struct bus_callbacks bus_cb = {
         .message = on_bus_message, .listening = on_bus_listening, .deaf = on_bus_deaf};

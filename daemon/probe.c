@@ -1,7 +1,7 @@
 /* probe: see probe.h.
  *
  * A message is ["probe", origin's daemon, number of its wait, round, youngest wait seen so far
- * (unix ms, daemon, number), hops, key, path, action, text]: the lock that somebody on the way to
+ * (unix µs, daemon, number), hops, key, path, action, text]: the lock that somebody on the way to
  * here waits for, and the way in words. Whoever gets it follows it here from each holder of that
  * lock over their waits, in all branches, and sends it on where the lease is elsewhere.
  *
@@ -37,7 +37,7 @@ static const int64_t delays[LINES] = {10, 20, 50, 100, 200, 500, 1000};
 
 /* A wait as all daemons know it; the younger one is greater. */
 struct stamp {
-    int64_t ms; /* unix, of its daemon's clock: taken once, so that all compare the same */
+    int64_t us; /* unix, of its daemon's clock: taken once, so that all compare the same */
     char daemon[ID_MAX];
     uint64_t number;
 };
@@ -86,17 +86,17 @@ static void follow_wait(struct search *s, const struct wait *w, unsigned depth);
 
 /* ---- stamps ---- */
 
-static int64_t unix_now(void)
+static int64_t unix_us(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 static int compare(const struct stamp *a, const struct stamp *b)
 {
-    if (a->ms != b->ms)
-        return a->ms < b->ms ? -1 : 1;
+    if (a->us != b->us)
+        return a->us < b->us ? -1 : 1;
     int order = strcmp(a->daemon, b->daemon);
     if (order != 0)
         return order;
@@ -135,7 +135,7 @@ static void send_on(struct search *s, const struct lock *l, const char *to)
     pack_cstr(&b, s->origin);
     pack_uint(&b, s->number);
     pack_uint(&b, s->round);
-    pack_int(&b, s->youngest.ms);
+    pack_int(&b, s->youngest.us);
     pack_cstr(&b, s->youngest.daemon);
     pack_uint(&b, s->youngest.number);
     pack_int(&b, s->hops + 1);
@@ -172,7 +172,7 @@ static int read_probe(struct cursor *c, struct search *s, struct lock_name *name
 {
     const char *way;
     if (read_id(c, s->origin) < 0 || read_count(c, &s->number) < 0 ||
-        read_count(c, &s->round) < 0 || cursor_int(c, &s->youngest.ms) < 0 ||
+        read_count(c, &s->round) < 0 || cursor_int(c, &s->youngest.us) < 0 ||
         read_id(c, s->youngest.daemon) < 0 || read_count(c, &s->youngest.number) < 0 ||
         cursor_int(c, &s->hops) < 0 || s->hops < 0 || s->hops > HOPS_MAX ||
         cursor_str(c, &name->key, &name->key_len) < 0 ||
@@ -350,7 +350,7 @@ void probes_waiting(struct probes *p, struct wait *w)
         return;
     struct probe *own = alloc_zeroed(1, sizeof(*own));
     own->wait = w;
-    own->stamp.ms = unix_now() - (lock_now() - w->since);
+    own->stamp.us = unix_us() - (lock_now() - w->since) * 1000;
     own->stamp.number = w->number;
     memcpy(own->stamp.daemon, p->id, sizeof(own->stamp.daemon));
     w->probe = own;
