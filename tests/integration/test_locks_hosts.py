@@ -399,7 +399,7 @@ def test_redis_away_for_longer_than_the_lease(hosts, redis_server):
     assert time.monotonic() - killed < 0.7
     assert "Redis could not be reached" in reason
     refused(a, "LOCK_LOST", "lock.release", other["token"])
-    wait_until(lambda: "a lock is lost" in together.daemons[0].log(), what="a line in the log")
+    wait_until(lambda: "its lease in Redis ran out" in together.daemons[0].log(), what="a line in the log")
     redis_server.start()
 
     def again():
