@@ -1,0 +1,556 @@
+"""Pipelines under locks and with if_version, next to those without: the same effects when the guard
+holds, none when it does not, and nobody has seen or built upon what was refused then."""
+
+import os
+import random
+import re
+import threading
+import time
+
+import pytest
+
+from lock_clients import acquire, await_link, release
+from models import ADA, KEY, ROOT, atomic, define_all, field, save_ada
+from rpc_client import RpcError, wait_until
+from test_bad_input import refused
+from test_batch_random import CLIENTS, Generator, SHARED, begin, content, plain
+
+FULL = bool(os.environ.get("RAPYER_FULL"))
+LEASES = "rapyer:@lock:*"
+FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "10ms"}
+
+
+@pytest.fixture
+def proxy(redis_server, new_proxy):
+    return new_proxy(redis_server.address)
+
+
+@pytest.fixture
+def ada(proxy, new_daemon):
+    """A client of a daemon whose link to Redis goes through the proxy; Ada is saved and in memory."""
+    with new_daemon(proxy.address, FAST).connect() as client:
+        save_ada(client)
+        yield client
+
+
+def drop_leases(rdb):
+    """What an administrator's DEL does, or a failover to a replica that knows of none."""
+    keys = rdb.keys(LEASES)
+    assert keys
+    rdb.delete(*keys)
+
+
+def outcome(client, request):
+    """The result, or the error's code."""
+    try:
+        return client.wait(request)
+    except RpcError as error:
+        return error.code
+
+
+def same_as_redis(client, redis_server, new_daemon, keys):
+    """What the daemon serves from memory is what a fresh one reads."""
+    with new_daemon(redis_server.address).connect() as fresh:
+        assert client.call("doc.get_many", keys) == fresh.call("doc.get_many", keys)
+
+
+# --- the guard holds -----------------------------------------------------------------------
+
+
+def in_pipelines(requests):
+    """Only pipelines can be under a lock."""
+    return [request if request[0] == "pipeline" else ["pipeline", [request]] for request in requests]
+
+
+def in_turn(new_redis, new_daemon, requests):
+    redis_server = new_redis()
+    with new_daemon(redis_server.address).connect() as client:
+        begin(client)
+        answers = [[answer(client, request, client.send(*request)) for request in mine] for mine in requests]
+    return answers, content(redis_server)
+
+
+def answer(client, request, sent):
+    try:
+        return plain(request, client.wait(sent))
+    except RpcError as error:
+        return error.error
+
+
+@pytest.mark.parametrize("seed", range(20 if FULL else 3))
+def test_the_same_under_locks(new_redis, new_proxy, new_daemon, seed):
+    """Clients with locks of their own, one with and without, one without any: on one document, and
+    each on its own; merged, and with cuts."""
+    generators = [Generator(f"guard{seed}", number) for number in range(CLIENTS)]
+    requests = [in_pipelines([generator.request() for _ in range(800 if FULL else 200)])
+                for generator in generators]
+    expected = in_turn(new_redis, new_daemon, requests)
+    redis_server = new_redis()
+    proxy = new_proxy(redis_server.address)
+    daemon = new_daemon(proxy.address, FAST)
+    clients = [daemon.connect() for _ in requests]
+    begin(clients[0])
+    locks = [[acquire(client, SHARED, f"own{i}", ttl=600), acquire(client, f"Box:own{i}", ttl=600)]
+             for i, client in enumerate(clients)]
+    chance = random.Random(seed)
+    proxy.delay = 0.002
+    sent = [[] for _ in requests]
+    for turn, round_ in enumerate(zip(*requests)):
+        for i, request in enumerate(round_):
+            token = locks[i][0]["token"]
+            given = [[token], [token, locks[i][1]["token"]], [] if chance.random() < 0.5 else [token], []][i]
+            options = [{"lock": given}] if given else []
+            sent[i].append(clients[i].send(*request, *options))
+        if turn % 50 == 25:
+            proxy.cut()
+    found = [[answer(client, request, i) for request, i in zip(mine, ids)]
+             for client, mine, ids in zip(clients, requests, sent)]
+    for mine, should, did in zip(requests, expected[0], found):
+        for request, a, b in zip(mine, should, did):
+            assert b == a, request
+    assert content(redis_server) == expected[1]
+    same_as_redis(clients[0], redis_server, new_daemon, [SHARED, *(f"Box:own{i}" for i in range(CLIENTS))])
+    for client in clients:
+        client.close()
+
+
+LONG = {
+    "pushes": ["list.extend", KEY, "tags", ["x"] * 20_000],
+    "several scripts": ["list.extend", KEY, "tags", ["y"] * 300_000],
+    "fields": ["doc.save", KEY, {"name": "A", "settings": {}, "counts": {f"k{i}": i for i in range(30_000)}}],
+    "deletions": ["dict.clear", KEY, "counts"],
+    "an element in the middle": ["list.insert", KEY, "tags", 150_000, "here"],
+    "big": ["set", KEY, "blob", b"\x00\r\n$" * 1_000_000],
+}
+
+
+@pytest.mark.parametrize("prepared, what", [
+    (None, "pushes"), (None, "several scripts"), (None, "fields"), ("fields", "deletions"),
+    ("several scripts", "an element in the middle"), (None, "big")])
+def test_long_ones(ada, redis_server, new_redis, new_daemon, prepared, what):
+    other = new_redis()
+    with new_daemon(other.address).connect() as client:
+        save_ada(client)
+        lock = acquire(ada)
+        for name in filter(None, (prepared, what)):
+            result = plain(LONG[name], client.call("pipeline", [LONG[name]])[0])
+            assert plain(LONG[name], ada.call("pipeline", [LONG[name]], {"lock": lock["token"]})[0]) == result
+        assert content(redis_server) == {key: value for key, value in content(other).items()}
+
+
+@pytest.mark.parametrize("key, operation", [
+    ("/tags", ["list.append", KEY, "tags", "x"]), ("/tags", ["list.insert", KEY, "tags", 1, "x"]),
+    ("/tags", ["list.remove_range", KEY, "tags", 1, 2]), ("/counts", ["dict.set", KEY, "counts", "k", 1]),
+    ("/counts", ["num.incr", KEY, 'counts["x"]', 1])], ids=lambda one: one[0] if isinstance(one, list) else one)
+def test_a_key_of_another_type(ada, rdb, redis_server, new_daemon, key, operation):
+    """CORRUPT as without a lock, and the rest of the pipeline is there."""
+    ada.call("doc.save", "User:bob", {"name": "b", "settings": {}})
+    lock = acquire(ada)
+    ada.call("doc.get_many", [KEY, "User:bob"])
+    rdb.delete(ROOT + key)
+    rdb.set(ROOT + key, "text")
+    text = refused(ada, "CORRUPT", "pipeline", [["num.incr", "User:bob", "age", 1], operation,
+                                                ["num.incr", KEY, "age", 1]], {"lock": lock["token"]})
+    assert KEY in text
+    assert rdb.get(ROOT + key) == b"text"
+    assert rdb.hget(ROOT, "age") == b"37" and rdb.hget("rapyer:{User:bob}", "age") == b"1"
+    assert ada.call("pipeline", [["doc.load", "User:bob", "age"]], {"lock": lock["token"]}) == [1]
+
+
+def test_a_lease_key_of_another_type(ada, rdb):
+    lock = acquire(ada)
+    drop_leases(rdb)
+    rdb.set("rapyer:@lock:{User:ada}/!edit", "text")
+    refused(ada, "LOCK_LOST", "pipeline", [["num.incr", KEY, "age", 1]], {"lock": lock["token"]})
+    assert rdb.hget(ROOT, "age") == b"36" and ada.call("doc.load", KEY, "age") == 36
+
+
+def test_a_ttl_under_a_lock(ada, rdb):
+    ada.call("define", atomic("Brief", field("n", "int", default=0), field("l", "list<int>"), ttl=100))
+    lock = acquire(ada, "Brief:1")
+    under = {"lock": lock["token"]}
+    ada.call("pipeline", [["doc.save", "Brief:1", {"l": [1]}]], under)
+    for key in ("rapyer:{Brief:1}", "rapyer:{Brief:1}/l"):
+        assert 90_000 < rdb.pttl(key) <= 100_000
+    rdb.pexpire("rapyer:{Brief:1}/l", 50)
+    wait_until(lambda: not rdb.exists("rapyer:{Brief:1}/l"), what="the end of the list")
+    ada.call("pipeline", [["doc.delete", "Brief:1"], ["doc.save", "Brief:1", {"l": [2]}],
+                          ["list.append", "Brief:1", "l", 3]], under)
+    assert 90_000 < rdb.pttl("rapyer:{Brief:1}/l") <= 100_000
+    assert rdb.lrange("rapyer:{Brief:1}/l", 0, -1) == [b"2", b"3"]
+    ada.call("pipeline", [["doc.delete", "Brief:1"]], under)
+    assert not rdb.keys("rapyer:{Brief:1}*")
+
+
+# --- the lease is gone ---------------------------------------------------------------------
+
+
+LOG = atomic("Log", field("n", "int", default=0), field("ids", "list<int>"))
+
+
+class Party:
+    """A client that appends numbers of its own to the document that all share, and to its own."""
+
+    def __init__(self, daemon, number, locked):
+        self.client = daemon.connect()
+        self.number, self.own, self.locked = number, f"Log:own{number}", locked
+        self.lock, self.sent, self.lost = None, [], 0
+        self.shared, self.made = [], 0  # what has to be there
+
+    def send(self, chance):
+        options = {}
+        if self.locked:
+            if self.lock is None:
+                self.lock = acquire(self.client, "Log:shared", f"party{self.number}", ttl=600)
+            options["lock"] = self.lock["token"]
+        self.made += 1
+        mine = self.number * 1_000_000 + self.made
+        read = ["doc.load", "Log:shared", "ids"]
+        operations = chance.choice([
+            [["num.incr", self.own, "n", 1], ["list.append", "Log:shared", "ids", mine]],
+            [["list.append", "Log:shared", "ids", mine], ["num.incr", "Log:shared", "n", 1], read],
+            [["list.append", self.own, "ids", mine]],
+            [read], [read, ["doc.load", self.own, "ids"]]])
+        if chance.random() < 0.2:
+            operations.append(["list.insert", self.own, "ids", 0, mine])
+        self.sent.append((mine, operations, self.client.send("pipeline", operations, options)))
+
+    def settle(self, model, seen):
+        """Takes the answers; what they say they did goes into the model, what they saw into seen."""
+        for mine, operations, request in self.sent:
+            result = outcome(self.client, request)
+            if isinstance(result, str):
+                assert result == "LOCK_LOST" and self.locked
+                self.lost += 1
+                self.lock = None
+                continue
+            for operation, value in zip(operations, result):
+                method, key, path = operation[:3]
+                if method == "doc.load":
+                    seen.append((key, value))
+                elif path == "n":
+                    model[key]["n"] += 1
+                else:
+                    model[key]["ids"].add((mine, operation[-1] if method == "list.append" else -mine))
+        self.sent = []
+
+
+def bring_back(rdb, stolen):
+    """As soon as the first commit was refused, and before the daemon knows of it."""
+    marker = next(key for key in rdb.keys("rapyer:@seq:*"))
+    deadline = time.monotonic() + 0.1
+    while time.monotonic() < deadline and b" " not in rdb.get(marker):
+        pass
+    for key, dump in stolen:
+        if not rdb.exists(key):
+            rdb.restore(key, 0, dump)
+
+
+@pytest.mark.parametrize("blink", [False, True], ids=["gone", "back at once"])
+@pytest.mark.parametrize("seed", range(8 if FULL else 2))
+def test_leases_go_while_pipelines_are_on_their_way(redis_server, new_proxy, new_daemon, rdb, seed, blink):
+    """back at once: as when the daemon itself takes the lease again, with the same fence."""
+    chance = random.Random(seed)
+    proxy = new_proxy(redis_server.address)
+    daemon = new_daemon(proxy.address)
+    parties = [Party(daemon, number, locked=number < 3) for number in range(5)]
+    keys = ["Log:shared", *(party.own for party in parties)]
+    model, seen = {key: {"n": 0, "ids": set()} for key in keys}, []
+    parties[0].client.call("define", LOG)
+    for key in keys:
+        parties[0].client.call("doc.save", key, {})
+    proxy.delay = 0.004
+    for _ in range(60 if FULL else 15):
+        for _ in range(chance.randrange(10, 40)):
+            chance.choice(parties).send(chance)
+        for party in parties:
+            party.client.call("hello")  # all of it has been taken, or waits
+        stolen = [(key, rdb.dump(key)) for key in rdb.keys(LEASES) if chance.random() < 0.7]
+        for key, _ in stolen:
+            rdb.delete(key)
+        for _ in range(chance.randrange(20)):
+            chance.choice(parties[3:] if chance.random() < 0.7 else parties).send(chance)
+        if blink:
+            bring_back(rdb, stolen)
+        for _ in range(chance.randrange(10)):
+            chance.choice(parties).send(chance)
+        for party in parties:
+            party.settle(model, seen)
+    proxy.delay = 0
+    for key in keys:
+        ids = [int(one) for one in rdb.lrange(f"rapyer:{{{key}}}/ids", 0, -1)]
+        assert sorted(ids) == sorted(abs(mine) for mine, _ in model[key]["ids"]), key
+        assert int(rdb.hget(f"rapyer:{{{key}}}", "n") or 0) == model[key]["n"], key
+        for which, value in seen:
+            assert which != key or set(value) <= set(ids), f"{key}: somebody has seen what was refused"
+    assert sum(party.lost for party in parties[:3]) > 5
+    same_as_redis(parties[4].client, redis_server, new_daemon, keys)
+    for party in parties:
+        party.client.close()
+
+
+def test_reads_under_a_lock_fall_with_what_they_saw(ada, proxy, rdb):
+    """One batch is on its way, one gathers; reads saw the one, the other, or both."""
+    for key in ("User:1", "User:2"):
+        ada.call("doc.save", key, {"name": key, "settings": {}})
+    for drop in (False, True) * 5:
+        lock = acquire(ada)
+        under = {"lock": lock["token"]}
+        before = [ada.call("doc.load", key, "age") for key in ("User:1", "User:2")]
+        proxy.freeze()
+        requests = []
+        for key in ("User:1", "User:2"):
+            requests.append(ada.send("pipeline", [["num.incr", key, "age", 1]], under))
+            ada.call("hello")
+        reads = [["doc.load", "User:1", "age"], ["doc.load", "User:2", "age"]]
+        for some in (reads[:1], reads[1:], reads, reads[::-1]):
+            requests.append(ada.send("pipeline", some, under))
+        refusal = ada.send("pipeline", [*reads, ["set", "User:1", "age", "x"]], under)
+        ada.call("hello")
+        if drop:
+            drop_leases(rdb)
+        proxy.thaw()
+        one, two = before[0] + 1, before[1] + 1
+        results = [outcome(ada, request) for request in requests]
+        assert results == (["LOCK_LOST"] * 6 if drop else [[one], [two], [one], [two], [one, two], [two, one]])
+        assert outcome(ada, refusal) == ("LOCK_LOST" if drop else "BAD_TYPE")
+        if not drop:
+            release(ada, lock)
+
+
+def test_what_is_asked_while_answers_are_given(ada, proxy, rdb, redis_server, new_daemon):
+    """A lock's document is read the moment another request's answer comes with the same commit."""
+    ada.call("doc.save", "User:bob", {"name": "b", "settings": {}, "tags": ["t"]})
+    for key, action in ((KEY, "more"), ("User:bob", "more")):
+        release(ada, acquire(ada, key, action))
+    for _ in range(5):
+        lock = acquire(ada)
+        proxy.freeze()
+        first = ada.send("num.incr", "User:other", "age", 1)
+        ada.call("hello")
+        first = ada.send("doc.save", "User:third", {"name": "x", "settings": {}})
+        ada.call("hello")
+        write = ada.send("list.append", "User:bob", "tags", "x")
+        doomed = ada.send("pipeline", [["num.incr", KEY, "age", 100]], {"lock": lock["token"]})
+        asked = ada.send("lock.acquire_many", [["User:bob", "more", {"path": "tags"}], [KEY, "more"]],
+                         {"document": True})
+        ada.call("hello")
+        rdb.delete("rapyer:@lock:{User:ada}/!edit")
+        proxy.thaw()
+        assert outcome(ada, doomed) == "LOCK_LOST"
+        ada.wait(first)
+        assert ada.wait(write) > 1
+        locks = ada.wait(asked)
+        assert locks[1]["document"]["age"] == 36
+        ada.call("lock.release", [one["token"] for one in locks])
+    assert rdb.hget(ROOT, "age") == b"36"
+    same_as_redis(ada, redis_server, new_daemon, [KEY, "User:bob"])
+
+
+def test_a_refused_unit_is_told_to_its_holder_only(ada, proxy, rdb, new_daemon):
+    """Two locks on one document, one lease gone: the other's pipelines are carried out."""
+    one, two = acquire(ada, notify=True), acquire(ada, action="two", notify=True)
+    proxy.freeze()
+    requests = [ada.send("pipeline", [["num.incr", KEY, "age", 1]], {"lock": token})
+                for token in (one["token"], two["token"], [one["token"], two["token"]])]
+    rdb.delete("rapyer:@lock:{User:ada}/!edit")
+    proxy.thaw()
+    assert [outcome(ada, request) for request in requests] == ["LOCK_LOST", [37], "LOCK_LOST"]
+    wait_until(lambda: ada.call("hello") and ada.notifications, what="lock.lost")
+    assert [params[:1] for _, params in ada.notifications] == [[one["token"]]]
+    refused(ada, "LOCK_LOST", "lock.release", one["token"], [["num.incr", KEY, "age", 1]])
+    assert ada.call("lock.release", two["token"], [["num.incr", KEY, "age", 1]]) == [38]
+    assert rdb.hget(ROOT, "age") == b"38"
+
+
+# --- if_version ----------------------------------------------------------------------------
+
+
+def version(client, key):
+    return client.call("doc.get", key, {"version": True})["@v"]
+
+
+def conflict(error):
+    assert error.code == "CONFLICT", error
+    found = re.search(r"has version (\d+)", error.text)
+    return int(found[1]) if found else None
+
+
+def test_two_daemons_lose_no_update(redis_server, new_daemon, rdb):
+    """Read, then write under the condition that nobody has written meanwhile."""
+    daemons = [new_daemon(redis_server.address) for _ in range(2)]
+    with daemons[0].connect() as client:
+        define_all(client)
+        client.call("doc.save", KEY, {"name": "n", "settings": {}})
+        client.call("doc.save", "User:guard", {"name": "n", "settings": {}})
+    each, conflicts, failed = 200 if FULL else 40, [], []
+
+    def work(number):
+        try:
+            with daemons[number % 2].connect() as client:
+                define_all(client)
+                for _ in range(each):
+                    increment(client, number)
+        except Exception as error:  # told by the thread that can fail the test
+            failed.append(error)
+
+    def increment(client, number):
+        # Half of them change the document by a condition upon another, which all of them change.
+        while True:
+            document = client.call("doc.get", KEY, {"version": True})
+            try:
+                client.call("pipeline", [["set", KEY, "age", document["age"] + 1]],
+                            {"if_version": {KEY: document["@v"]} if number > 1 else document["@v"]})
+                return
+            except RpcError as error:
+                conflicts.append((document["@v"], conflict(error)))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed, failed[0]
+    assert int(rdb.hget(ROOT, "age")) == 4 * each
+    assert conflicts
+    for expected, now in conflicts:
+        assert now is None or now != expected
+    assert any(now is not None for _, now in conflicts)
+
+
+def test_a_condition_upon_another_document(ada, rdb, redis_server, new_daemon):
+    """It had another version behind the daemon's back: CONFLICT, and the new one is read then."""
+    with new_daemon(redis_server.address).connect() as other:
+        define_all(other)
+        ada.call("doc.save", "User:bob", {"name": "b", "settings": {}})
+        for turn in range(3):
+            known = {key: version(ada, key) for key in (KEY, "User:bob")}
+            other.call("num.incr", "User:bob", "age", 1)
+            text = refused(ada, "CONFLICT", "pipeline", [["num.incr", KEY, "age", 1]], {"if_version": known})
+            assert f"User:bob has version {known['User:bob'] + 1} now" in text
+            known = {key: version(ada, key) for key in (KEY, "User:bob")}
+            assert ada.call("pipeline", [["num.incr", KEY, "age", 1]], {"if_version": known}) == [37 + turn]
+
+
+def test_later_requests_do_not_break_a_condition(ada, proxy):
+    """They are carried out in the order in which they came, also within one commit."""
+    ada.call("doc.save", "User:bob", {"name": "b", "settings": {}})
+    for turn in range(5):
+        known = version(ada, "User:bob")
+        proxy.freeze()
+        first = ada.send("doc.save", "User:third", {"name": "x", "settings": {}})
+        ada.call("hello")
+        requests = [ada.send("pipeline", [["num.incr", KEY, "age", 1]], {"if_version": {"User:bob": known}}),
+                    ada.send("num.incr", "User:bob", "age", 1),
+                    ada.send("pipeline", [["num.incr", "User:bob", "age", 1]], {"if_version": known})]
+        ada.call("hello")
+        proxy.thaw()
+        ada.wait(first)
+        assert [outcome(ada, one) for one in requests] == [[37 + turn], turn + 1, "CONFLICT"]
+
+
+def test_a_conflict_does_not_disturb_its_batch(ada, proxy, redis_server, new_daemon, rdb):
+    with new_daemon(redis_server.address).connect() as other:
+        define_all(other)
+        for i in range(20):
+            ada.call("doc.save", f"User:{i}", {"name": "n", "settings": {}})
+        lock = acquire(ada, "User:0")
+        ada.call("doc.get_many", [f"User:{i}" for i in range(20)])
+        known = version(ada, KEY)
+        other.call("num.incr", KEY, "age", 1)
+        proxy.freeze()
+        first = ada.send("doc.save", "User:third", {"name": "x", "settings": {}})
+        ada.call("hello")
+        good, bad = [], []
+        for i in range(20):
+            options = [{}, {"lock": lock["token"]}, {"if_version": {f"User:{i}": version(other, f"User:{i}")}}][i % 3]
+            good.append(ada.send("pipeline", [["num.incr", f"User:{i}", "age", 1],
+                                              ["doc.load", f"User:{i}", "age"]], options))
+            if i == 7:
+                bad.append(ada.send("pipeline", [["num.incr", KEY, "age", 1]], {"if_version": known}))
+            if i == 12:
+                bad.append(ada.send("pipeline", [["set", KEY, "age", 1], ["set", "User:new", "age", 1]],
+                                    {"if_version": {KEY: known}, "lock": lock["token"]}))
+        after = ada.send("num.incr", KEY, "age", 1)
+        commits = ada.call("admin.stats")["commits"]
+        proxy.thaw()
+        ada.wait(first)
+        assert [outcome(ada, one) for one in good] == [[1, 1]] * 20
+        with pytest.raises(RpcError, match=f"CONFLICT: {KEY} has version {known + 1} now"):
+            ada.wait(bad[0])
+        assert outcome(ada, bad[1]) in ("CONFLICT", "NOT_FOUND")
+        assert ada.wait(after) == 38
+        assert ada.call("admin.stats")["commits"] - commits < 8, "they were not merged"
+        assert ada.call("pipeline", [["num.incr", KEY, "age", 1]], {"lock": lock["token"]}) == [39]
+    assert rdb.hget(ROOT, "age") == b"39"
+
+
+def test_a_lock_and_a_version(ada, redis_server, new_daemon, rdb):
+    """Both have to hold; a conflict leaves the lock."""
+    with new_daemon(redis_server.address).connect() as other:
+        define_all(other)
+        lock = acquire(ada)
+        both = {"lock": lock["token"], "if_version": lock["version"]}
+        other.call("num.incr", KEY, "age", 1)
+        text = refused(ada, "CONFLICT", "pipeline", [["num.incr", KEY, "age", 1]], both)
+        assert f"has version {lock['version'] + 1} now" in text
+        both["if_version"] = version(ada, KEY)
+        assert ada.call("pipeline", [["num.incr", KEY, "age", 1]], both) == [38]
+        both["if_version"] += 1
+        drop_leases(rdb)
+        refused(ada, "LOCK_LOST", "pipeline", [["num.incr", KEY, "age", 1]], both)
+    assert rdb.hget(ROOT, "age") == b"38"
+
+
+def test_many_conditions_in_one_commit(ada, proxy):
+    """Hundreds of units; none takes long, and each is for itself."""
+    count = 3000 if FULL else 600
+    ada.call("doc.insert", [[f"User:{i}", {"name": "n", "settings": {}}] for i in range(count)])
+    versions = [version(ada, f"User:{i}") for i in range(count)]
+    proxy.freeze()
+    first = ada.send("doc.save", "User:third", {"name": "x", "settings": {}})
+    ada.call("hello")
+    requests = [ada.send("pipeline", [["num.incr", f"User:{i}", "age", 1]],
+                         {"if_version": versions[i] + (i % 10 == 0)}) for i in range(count)]
+    ada.call("hello")
+    proxy.thaw()
+    ada.wait(first)
+    assert [outcome(ada, one) for one in requests] == ["CONFLICT" if i % 10 == 0 else [1] for i in range(count)]
+
+
+# --- nothing is pinned for ever ------------------------------------------------------------
+
+
+def test_locks_are_given_back_when_requests_under_them_run_out(redis_server, new_proxy, new_daemon):
+    """Redis is away for longer than requests wait: queued, staged, in flight."""
+    proxy = new_proxy(redis_server.address)
+    daemon = new_daemon(proxy.address, {**FAST, "commit.queue_time": "300ms", "locks.lock_lease": "500ms"})
+    with daemon.connect() as client, new_daemon(redis_server.address).connect() as other:
+        save_ada(client)
+        define_all(other)
+        client.call("doc.save", "User:bob", {"name": "b", "settings": {}})
+        lock = acquire(client)
+        proxy.freeze()
+        under = {"lock": lock["token"]}
+        requests = [client.send("pipeline", [["num.incr", KEY, "age", 1]], under),
+                    client.send("num.incr", "User:bob", "age", 1)]
+        client.call("hello")
+        requests += [client.send("pipeline", [["num.incr", key, "age", 1]], under)
+                     for key in (KEY, "User:bob", "User:unread")]
+        client.call("hello")
+        proxy.refusing = True
+        proxy.cut()
+        proxy.thaw()
+        outcomes = [outcome(client, one) for one in requests]
+        assert set(outcomes) <= {"UNAVAILABLE", "UNKNOWN_OUTCOME", "LOCK_LOST"}, outcomes
+        assert outcomes[0] == "UNKNOWN_OUTCOME"
+        proxy.refusing = False
+        await_link(client)
+        try:
+            release(client, lock)
+        except RpcError as error:
+            assert error.code == "LOCK_LOST"
+        # Another host gets it: nothing of the first one's pins the lease.
+        lock = other.call("lock.acquire", KEY, "edit", {"wait": 10})
+        assert other.call("pipeline", [["set", KEY, "age", 50]], {"lock": lock["token"]})
+        assert client.call("doc.get_many", [KEY], {"fresh": True})[0]["age"] == 50
