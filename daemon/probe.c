@@ -350,7 +350,8 @@ void probes_waiting(struct probes *p, struct wait *w)
         return;
     struct probe *own = alloc_zeroed(1, sizeof(*own));
     own->wait = w;
-    own->stamp.us = unix_us() - (lock_now() - w->since) * 1000;
+    int64_t age = lock_now() - w->since;
+    own->stamp.us = unix_us() - (age > 1 ? age * 1000 : 0); /* most begin now, within a ms */
     own->stamp.number = w->number;
     memcpy(own->stamp.daemon, p->id, sizeof(own->stamp.daemon));
     w->probe = own;
