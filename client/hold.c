@@ -103,6 +103,19 @@ int hold_check(struct hold *h)
     return 0;
 }
 
+int hold_check_release(struct hold *h)
+{
+    if (hold_check(h) < 0)
+        return -1;
+    if (!h || !h->flights)
+        return 0;
+    return db_failf(
+        h->db, FAULT_BUSY,
+        "writes under the lock %s are without an answer (%u); release it when they have "
+        "theirs, or free its handles",
+        h->name, h->flights);
+}
+
 void hold_failed(struct hold *h, const struct fault *f)
 {
     if (h && h->state == HOLD_HELD && f->code == FAULT_LOCK_LOST)

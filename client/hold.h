@@ -17,7 +17,8 @@
 enum hold_state { HOLD_HELD, HOLD_RELEASING, HOLD_RELEASED, HOLD_LOST };
 
 struct hold {
-    unsigned refs; /* of handles, gathered operations, and requests on their way */
+    unsigned refs;    /* of handles, gathered operations, and requests on their way */
+    unsigned flights; /* writes under it on their way: a release would overtake them */
     rapyer *db;
     enum hold_state state;
     bool let_go; /* the daemon has nothing of the token left to free */
@@ -38,6 +39,8 @@ void hold_unref(struct hold *h);
 
 /* 0: it is held as far as is known here; -1: the error is with its connection. */
 int hold_check(struct hold *h);
+/* Whether it can be released now: BUSY while writes under it are on their way. */
+int hold_check_release(struct hold *h);
 /* Something under it failed: it may have been LOCK_LOST. */
 void hold_failed(struct hold *h, const struct fault *f);
 /* The answer to its release, alone or with others. f NULL: released; else why not. */

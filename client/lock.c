@@ -300,7 +300,7 @@ static int check_lock(rapyer_doc *at)
     if (!at)
         return -1;
     if (at->lock && !at->pipeline)
-        return hold_check(at->lock);
+        return hold_check_release(at->lock);
     return db_failf(at->home->db, FAULT_BAD_VALUE,
                     at->lock ? "rapyer_unlock takes the handle that rapyer_lock or rapyer_begin "
                                "gave"

@@ -210,8 +210,10 @@ static void land(rapyer *db, struct request *rq, enum outcome how, rapyer_value 
         moves_done(&flight->moves, flight->to);
     else
         refused(db, flight, f);
-    if (flight->wrapped)
+    if (flight->wrapped) {
         hold_unwrap(*result);
+        flight->lock->flights--;
+    }
     if (rq->cb)
         rq->cb(db, *result, rq->user);
     moves_free(&flight->moves);
@@ -260,6 +262,8 @@ static int send_remote(struct operation *o, rapyer_callback *cb, void *user)
         free(flight);
         return -1;
     }
+    if (flight->wrapped)
+        flight->lock->flights++;
     moves_hold(&o->moves, true);
     o->moves = (struct moves){0};
     return 0;

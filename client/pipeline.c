@@ -69,6 +69,12 @@ static void settle(struct batch *b, bool done)
     b->n = 0;
 }
 
+static void count_flight(struct batch *b, int n)
+{
+    for (size_t i = 0; i < b->nlocks; i++)
+        b->locks[i]->flights += (unsigned)n;
+}
+
 /* The end of a batch that was to be sent. f: NULL when it was done. */
 static void finish(struct batch *b, const struct fault *f)
 {
@@ -411,16 +417,23 @@ static int refuse_spoiled(struct pipeline *p)
     return -1;
 }
 
-/* What an unlock cannot be done with. */
+/* What an unlock cannot be done with; the pipeline stays as it is. */
 static int refuse_unlock(const rapyer_doc *at, const struct pipeline *p)
 {
+    int rc = 0;
     if (at->savepoint.inner)
         return db_failf(p->db, FAULT_BAD_VALUE,
                         "an inner block cannot be unlocked: rapyer_commit it, and unlock the "
                         "handle that began the pipeline");
     if (!p->lock)
         return db_failf(p->db, FAULT_BAD_VALUE, "the pipeline was not begun under a lock");
-    return 0;
+    if (p->lock->flights)
+        rc = hold_check_release(p->lock);
+    for (size_t i = 0; rc == 0 && i < p->batch.n; i++) {
+        if (p->batch.all[i].lock && p->batch.all[i].lock->flights)
+            rc = hold_check_release(p->batch.all[i].lock);
+    }
+    return rc;
 }
 
 /* 1: the commit is over, with 0 or -1 in *rc; 0: there is something to send. */
@@ -480,6 +493,7 @@ static void land(rapyer *db, struct request *rq, enum outcome how, rapyer_value 
     static const struct fault none;
     struct batch *b = rq->arg;
     (void)how;
+    count_flight(b, -1);
     finish(b, *result ? NULL : f ? f : &none);
     if (!*result)
         db_fail(db, f);
@@ -516,6 +530,8 @@ int pipeline_send_commit(rapyer_doc *at, bool unlock, rapyer_callback *cb, void 
         rc = request_send(p->db, rq, method_of(b), nparams, &params);
     else
         free(rq);
+    if (rc == 0)
+        count_flight(b, 1);
     if (rc < 0) {
         db_fault(p->db, &f);
         finish(b, &f);

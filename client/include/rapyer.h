@@ -346,8 +346,9 @@ RAPYER_API void rapyer_abort(rapyer_doc *pipeline); /* forgets what was gathered
  *
  * A lock ends with rapyer_unlock; when the last handle under it is freed (nobody waits for that, or
  * hears whether it was held to the end); with the process or its connection, so also when rapyerd
- * restarts; when its ttl is over; when an administrator breaks it. Once a call has found out, all
- * that follow fail with LOCK_LOST by themselves. Free the handle then, and lock anew.
+ * restarts; when its ttl is over; when an administrator breaks it; when Redis is away for longer
+ * than a lease. Once a call has found out, all that follow fail with LOCK_LOST by themselves. Free
+ * the handle then, and lock anew.
  *
  * A lock belongs to the connection and the owner that took it. The same owner may take it again (a
  * function that locks, called under the lock): each taking is released for itself, the last one
@@ -395,8 +396,8 @@ RAPYER_API int rapyer_renew(rapyer_doc *lock, double ttl);
 /* What was at the locked place, as by rapyer_fetch, all that others wrote under the lock included;
  * NULL if there was nothing. It belongs to the lock, and does not follow what is written later. */
 RAPYER_API const rapyer_value *rapyer_locked(rapyer_doc *lock);
-/* The version of the document, 0 if there was none; a number that is higher than that of whoever
- * had the lock before, on any host. -1: the handle is under no lock. */
+/* The version of the document, 0 if there was none; a number that is higher than that of all whom
+ * the lock has kept apart from this one before, on any host. -1: the handle is under no lock. */
 RAPYER_API int64_t rapyer_lock_version(rapyer_doc *lock);
 RAPYER_API int64_t rapyer_fence(rapyer_doc *lock);
 
@@ -506,7 +507,9 @@ RAPYER_API int rapyer_send_commit(rapyer_doc *pipeline, rapyer_callback *cb, voi
 typedef void rapyer_lock_callback(rapyer *db, rapyer_doc *lock, void *user);
 RAPYER_API int rapyer_send_lock(rapyer_doc *at, const char *action, const rapyer_lock_options *how,
                                 rapyer_lock_callback *cb, void *user);
-/* A rapyer_unlock that does not wait: cb gets the results of what was gathered, in a list. */
+/* A rapyer_unlock that does not wait: cb gets the results of what was gathered, in a list.
+ * This and rapyer_unlock fail with BUSY while what was sent under the lock is without an answer.
+ * (Who frees the last handle need not wait: the lock goes when the answers are there.) */
 RAPYER_API int rapyer_send_unlock(rapyer_doc *lock, rapyer_callback *cb, void *user);
 
 RAPYER_API int rapyer_fd(const rapyer *db);         /* -1: not connected now */

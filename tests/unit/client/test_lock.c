@@ -431,6 +431,40 @@ Test(lock, taking_and_releasing_need_not_wait)
     expect_asked("");
 }
 
+Test(lock, a_release_overtakes_nothing)
+{
+    rapyer_doc *locked = lock("a"), *p = rapyer_begin(locked), *q = rapyer_begin(locked);
+    rapyer_send_op(locked, NULL, NULL, "set", "n", "1");
+    cr_expect_lt(rapyer_unlock(locked), 0);
+    expect_error(RAPYER_BUSY, "writes under the lock 'a' of Shelf:1 are without an answer (1)");
+    rapyer_set(p, "n", "2");
+    rapyer_send_commit(p, NULL, NULL);
+    rapyer_set(q, "n", "3");
+    cr_expect_lt(rapyer_send_unlock(q, NULL, NULL), 0);
+    expect_error(RAPYER_BUSY, "(2)");
+    run();
+    cr_expect_eq(rapyer_unlock(q), 0); /* it has kept what was gathered */
+    expect_asked("pipeline [[\"set\",\"Shelf:1\",\"n\",1]] {\"lock\":1}\n"
+                 "pipeline [[\"set\",\"Shelf:1\",\"n\",2]] {\"lock\":[1]}\n"
+                 "lock.release [1] [[\"set\",\"Shelf:1\",\"n\",3]]\n");
+    rapyer_free(p);
+    rapyer_free(q);
+    rapyer_free(locked);
+    locked = lock("b");
+    p = rapyer_begin(locked);
+    rapyer_send_op(locked, NULL, NULL, "set", "n", "1");
+    rapyer_set(p, "n", "2");
+    rapyer_send_commit(p, NULL, NULL);
+    rapyer_free(p);
+    rapyer_free(locked);
+    cr_expect_eq(rapyer_pending(db), 2); /* the release is not among them yet */
+    run();
+    cr_expect_eq(rapyer_errcode(db), RAPYER_OK, "%s", rapyer_errmsg(db));
+    expect_asked("pipeline [[\"set\",\"Shelf:1\",\"n\",1]] {\"lock\":2}\n"
+                 "pipeline [[\"set\",\"Shelf:1\",\"n\",2]] {\"lock\":[2]}\n"
+                 "lock.release 2\n");
+}
+
 Test(lock, several_at_once)
 {
     rapyer_auto_doc *other = rapyer_open(db, "Shelf:2");
