@@ -656,6 +656,7 @@ Test(locks, broken)
     cr_assert_str_eq(first->why.text, "somebody broke it");
     cr_assert_not_null(x.hold);
     cr_assert_eq(s.told, 0);
+    hold_renew(first, 10); /* to no avail */
     cr_assert(hold_release(first));
     cr_assert(hold_release(second));
     cr_assert_not_null(x.hold->lock);
