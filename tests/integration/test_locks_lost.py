@@ -396,8 +396,8 @@ def test_a_write_under_a_lock_whose_answer_is_lost(new_redis, new_proxy, new_dae
         save_ada(client)
         lock = acquire(client)
         done = 36
-        for direction, most in (("requests", 1400), ("replies", 160)):
-            for count in range(0, most, 90 if direction == "requests" else 13):
+        for direction, most in (("requests", 4000), ("replies", 400)):
+            for count in range(0, most, 110 if direction == "requests" else 13):
                 plan = proxy.cut_after(direction, count)
                 done += 1
                 assert client.call("pipeline", [*CHANGE, ["list.append", KEY, "tags", str(done)]],
@@ -408,6 +408,41 @@ def test_a_write_under_a_lock_whose_answer_is_lost(new_redis, new_proxy, new_dae
         assert release(client, lock, CHANGE) == [done + 1]
     with redis_server.client() as rdb:
         assert int(rdb.hget(ROOT, "age")) == done + 1 and rdb.llen(ROOT + "/tags") == done - 33
+
+
+@pytest.mark.parametrize("to_another", [False, True])
+@pytest.mark.parametrize("direction,most,step", [("requests", 4000, 170), ("replies", 200, 11)])
+def test_a_refused_write_whose_answer_is_lost(new_redis, new_proxy, new_daemon, direction, most, step,
+                                              to_another):
+    """The lease is gone in Redis, and the connection breaks at any byte of the transaction: the
+    client is told what became of its write. (While nobody else had the lock the daemon may take it
+    again, and carry the write out.)"""
+    redis_server = new_redis()
+    proxy = new_proxy(redis_server.address)
+    daemon = new_daemon(proxy.address, {"redis.reconnect_min": "5ms", "redis.reconnect_max": "20ms"})
+    with daemon.connect() as client, redis_server.client() as rdb:
+        save_ada(client)
+        age, lost, cuts = 36, 0, 0
+        for count in range(0, most, step):
+            lock = acquire(client)
+            take_away(rdb, to_another)
+            plan = proxy.cut_after(direction, count)
+            try:
+                assert client.call("pipeline", [*CHANGE, ["list.append", KEY, "tags", "x"]],
+                                   {"lock": lock["token"]}) == [age + 1, age - 32]
+                assert not to_another
+                age += 1
+                release(client, lock)
+            except RpcError as error:
+                assert error.code == "LOCK_LOST", error
+                lost += 1
+            cuts += plan.fired.is_set()
+            proxy.disarm()
+            assert (int(rdb.hget(ROOT, "age")), rdb.llen(ROOT + "/tags")) == (age, age - 33)
+            assert client.call("doc.load", KEY, "age") == age
+            rdb.delete(LEASE)  # so that it need not be waited for
+        assert lost > 0 or (direction, to_another) == ("requests", False)
+        assert cuts > 3
 
 
 def test_a_renewal_that_comes_much_too_late(new_redis, new_proxy, new_daemon):
