@@ -15,31 +15,20 @@
  * loop alone, never from inside locks.c, so that it may change locks as it likes. Requests that
  * fall due in the same turn go out together. */
 #include "daemon/lease.h"
-#include "daemon/lease_script.h"
+#include "daemon/lease_call.h"
 #include "daemon/lock_text.h"
 #include "daemon/log.h"
-#include "daemon/resp.h"
 #include "protocol/alloc.h"
 #include "protocol/cursor.h"
 #include <event2/util.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <utlist.h>
 
-#define CHUNK 100 /* locks in one request: Redis serves others in between */
 #define ID_MAX 40
-#define ELSEWHERE_MAX 8
 #define RETRY_SLACK_MS 5  /* after a lease must have run out */
 #define RETRY_JITTER_MS 8 /* several daemons wait for the same moment */
 #define LOG_MS 1000
 #define DEAF_RETRY_MS 1000 /* nobody can tell us that it is free */
-
-enum op { NOTHING, TAKE, TRY, KEEP, DROP, SHARE, LEAVE, BREAK };
-
-static const char *const op_words[] = {
-    [TAKE] = "take",   [TRY] = "try",     [KEEP] = "keep",   [DROP] = "drop",
-    [SHARE] = "share", [LEAVE] = "leave", [BREAK] = "break",
-};
 
 struct lease {
     struct lease *prev, *next;           /* of all */
@@ -47,7 +36,7 @@ struct lease {
     struct lease *prev_due, *next_due;
     struct leases *all;
     struct lock *lock;
-    enum op op; /* in flight */
+    enum lease_op op; /* in flight */
     bool due;
     enum lock_mode have;     /* counts here, until `until` */
     int64_t fence;           /* of the lease, while `have` */
@@ -65,22 +54,9 @@ struct lease {
     char (*elsewhere)[ID_MAX];
 };
 
-struct task {
-    struct lease *lease; /* NULL: nobody here knows the lock */
-    enum op op;
-    enum lock_mode mode, had; /* had: the lease that it counted on */
-};
-
-/* One request: operations on up to CHUNK locks. */
-struct call {
-    struct call *prev, *next;
-    struct leases *all; /* NULL: nobody is interested any more */
-    struct buf keys, args;
-    int64_t sent, length; /* of the leases it asks for */
+struct breaking {
     lease_broken_fn *done;
     void *arg;
-    unsigned count;
-    struct task tasks[CHUNK];
 };
 
 struct leases {
@@ -93,14 +69,11 @@ struct leases {
     void *arg;
     struct event_base *base;
     struct lease *leases, *held, *due;
-    struct call *calls;
-    struct call *gathering; /* filled by flush() */
+    struct lease_calls *calls;
     struct event *flush, *tick;
     struct event *away; /* ends the patience with a Redis that cannot be reached */
     bool given_up;      /* it has ended */
-    char sha[41];       /* of the script, once Redis has said it on this link */
-    int64_t floor;
-    unsigned lost; /* holds were, since this was last logged */
+    unsigned lost;      /* holds were, since this was last logged */
     int64_t logged;
     char lost_why[FAULT_TEXT_MAX];
     struct event *report;
@@ -108,8 +81,6 @@ struct leases {
     void (*stopped)(void *arg);
     void *stopped_arg;
 };
-
-static void send_call(struct leases *ls, struct call *c);
 
 /* ---- small things ---- */
 
@@ -122,12 +93,6 @@ static int64_t lease_length(const struct leases *ls)
 static int64_t margin(int64_t length)
 {
     return length / 50 + 2;
-}
-
-static void see_fence(struct leases *ls, int64_t fence)
-{
-    if (fence > ls->floor)
-        ls->floor = fence;
 }
 
 static void arm(struct event *e, int64_t ms)
@@ -161,10 +126,10 @@ static void forget_elsewhere(struct lease *le)
 
 static void add_elsewhere(struct lease *le, const char *id, size_t len)
 {
-    if (le->nelsewhere == ELSEWHERE_MAX || len == 0 || len >= ID_MAX)
+    if (le->nelsewhere == LEASE_ELSEWHERE_MAX || len == 0 || len >= ID_MAX)
         return;
     if (le->elsewhere == NULL)
-        le->elsewhere = alloc_zeroed(ELSEWHERE_MAX, ID_MAX);
+        le->elsewhere = alloc_zeroed(LEASE_ELSEWHERE_MAX, ID_MAX);
     char *to = le->elsewhere[le->nelsewhere++];
     memcpy(to, id, len);
     to[len] = '\0';
@@ -223,16 +188,16 @@ static void lease_free(struct lease *le)
 /* ---- having and losing ---- */
 
 /* A request sent at `sent` was granted: it counts from then on. False: that is over already. */
-static bool extend(struct lease *le, const struct call *c)
+static bool extend(struct lease *le, const struct lease_ask *ask)
 {
     struct leases *ls = le->all;
-    int64_t until = c->sent + c->length - margin(c->length);
+    int64_t until = ask->sent + ask->length - margin(ask->length);
     if (until <= lock_now())
         return false;
     if (le->have != LOCK_NONE)
         DL_DELETE2(ls->held, le, prev_held, next_held);
     DL_APPEND2(ls->held, le, prev_held, next_held);
-    le->sent = le->tried = c->sent;
+    le->sent = le->tried = ask->sent;
     le->until = le->lock->until = until;
     return true;
 }
@@ -247,7 +212,7 @@ static void end_lease(struct lease *le, const struct fault *why)
     le->renew = le->unused = false;
     le->wanted = LOCK_NONE;
     DL_DELETE2(ls->held, le, prev_held, next_held);
-    see_fence(ls, le->lock->fence);
+    lease_calls_floor(ls->calls, le->lock->fence);
     lock_uncover(le->lock, why);
 }
 
@@ -387,13 +352,13 @@ static bool gives_up(const struct lease *le, enum lock_mode need)
     return l->closing || need != LOCK_NONE || (le->unused && l->nwaits == 0);
 }
 
-static enum op decide_stopping(const struct lease *le)
+static enum lease_op decide_stopping(const struct lease *le)
 {
-    return le->have != LOCK_NONE || le->in_redis || le->in_queue ? DROP : NOTHING;
+    return le->have != LOCK_NONE || le->in_redis || le->in_queue ? LEASE_DROP : LEASE_NOTHING;
 }
 
 /* The next request, and the mode it is for. */
-static enum op decide(const struct lease *le, enum lock_mode *mode)
+static enum lease_op decide(const struct lease *le, enum lock_mode *mode)
 {
     enum lock_mode need = need_of(le);
     *mode = LOCK_NONE;
@@ -401,44 +366,21 @@ static enum op decide(const struct lease *le, enum lock_mode *mode)
         return decide_stopping(le);
     if (gives_up(le, need)) {
         *mode = first_mode(le->lock);
-        return DROP;
+        return LEASE_DROP;
     }
     if (le->renew)
-        return KEEP;
+        return LEASE_KEEP;
     if (can_share(le))
-        return SHARE;
+        return LEASE_SHARE;
     *mode = need;
     if (need != LOCK_NONE)
-        return le->queued == need ? NOTHING : only_tries(le->lock) ? TRY : TAKE;
+        return le->queued == need ? LEASE_NOTHING : only_tries(le->lock) ? LEASE_TRY : LEASE_TAKE;
     if (le->have != LOCK_NONE)
-        return le->in_queue ? LEAVE : NOTHING;
-    return le->in_queue || le->in_redis ? DROP : NOTHING;
+        return le->in_queue ? LEASE_LEAVE : LEASE_NOTHING;
+    return le->in_queue || le->in_redis ? LEASE_DROP : LEASE_NOTHING;
 }
 
 /* ---- requests ---- */
-
-static void word(struct buf *b, const void *p, size_t n)
-{
-    buf_printf(b, "$%zu\r\n", n);
-    buf_append(b, p, n);
-    buf_append(b, "\r\n", 2);
-}
-
-static void text(struct buf *b, const char *s)
-{
-    word(b, s, strlen(s));
-}
-
-static void number(struct buf *b, int64_t n)
-{
-    char digits[24];
-    word(b, digits, (size_t)snprintf(digits, sizeof(digits), "%" PRId64, n));
-}
-
-static const char *mode_word(enum lock_mode mode)
-{
-    return mode == LOCK_EXCLUSIVE ? "x" : mode == LOCK_SHARED ? "s" : "-";
-}
 
 static struct lock_name name_of(const struct lock *l)
 {
@@ -450,82 +392,26 @@ static struct lock_name name_of(const struct lock *l)
                               .action_len = l->action_len};
 }
 
-static void redis_key(const struct leases *ls, const char *kind, const struct lock_name *n,
-                      struct buf *out)
-{
-    buf_printf(out, "%s:@%s:{", ls->config->key_prefix, kind);
-    buf_append(out, n->key, n->key_len);
-    buf_append(out, "}/", 2);
-    buf_append(out, n->path, n->path_len);
-    buf_append(out, "!", 1);
-    buf_append(out, n->action, n->action_len);
-}
-
-static void add_key(const struct leases *ls, struct call *c, const char *kind,
-                    const struct lock_name *n)
-{
-    struct buf key = BUF_INIT;
-    redis_key(ls, kind, n, &key);
-    word(&c->keys, key.data, key.len);
-    buf_free(&key);
-}
-
-static struct call *call_new(struct leases *ls)
-{
-    struct call *c = alloc_zeroed(1, sizeof(*c));
-    c->all = ls;
-    DL_APPEND(ls->calls, c);
-    return c;
-}
-
-static void call_free(struct call *c)
-{
-    if (c->all != NULL)
-        DL_DELETE(c->all->calls, c);
-    buf_free(&c->keys);
-    buf_free(&c->args);
-    free(c);
-}
-
-/* le NULL: of a lock that nobody here knows. */
-static void add_task(struct leases *ls, struct call *c, enum op op, enum lock_mode mode,
-                     const struct lock_name *name, struct lease *le)
-{
-    c->tasks[c->count++] = (struct task){
-        .lease = le, .op = op, .mode = mode, .had = le != NULL ? le->have : LOCK_NONE};
-    add_key(ls, c, "lock", name);
-    add_key(ls, c, "lockq", name);
-    text(&c->args, op_words[op]);
-    text(&c->args, mode_word(mode));
-    text(&c->args, mode_word(le != NULL ? le->have : LOCK_NONE));
-    number(&c->args, le != NULL && le->have != LOCK_NONE ? le->fence : 0);
-    number(&c->args, le != NULL && le->have != LOCK_NONE ? le->expiry : 0);
-    number(&c->args, le != NULL ? le->lock->fence : 0);
-    word(&c->args, name->key, name->key_len);
-    word(&c->args, name->path, name->path_len);
-    word(&c->args, name->action, name->action_len);
-}
-
 /* What changes here as the request is sent, not when it is answered: what is given up must not be
  * used while the request is on its way. */
-static void before_sending(struct lease *le, enum op op)
+static void before_sending(struct lease *le, enum lease_op op)
 {
-    if (op == KEEP) {
+    if (op == LEASE_KEEP) {
         le->renew = false;
         le->seen = le->lock->fence;
         le->tried = lock_now();
-    } else if (op == DROP) {
+    } else if (op == LEASE_DROP) {
         struct fault f;
         fault_set(&f, FAULT_LOCK_LOST, "rapyerd is stopping");
         end_lease(le, &f); /* its holds are gone, unless we are stopping */
         le->in_redis = true;
-    } else if (op == SHARE) {
+    } else if (op == LEASE_SHARE) {
         le->have = LOCK_SHARED;
         lock_cover(le->lock, LOCK_SHARED, 0);
     } else {
-        le->in_redis = le->in_redis || op == TAKE || op == TRY;
+        le->in_redis = le->in_redis || op == LEASE_TAKE || op == LEASE_TRY;
     }
-    le->in_queue = le->in_queue || op == TAKE || op == TRY || op == DROP;
+    le->in_queue = le->in_queue || op == LEASE_TAKE || op == LEASE_TRY || op == LEASE_DROP;
     le->heard = false;
     le->op = op;
 }
@@ -534,11 +420,11 @@ static void look_at(struct lease *le)
 {
     struct leases *ls = le->all;
     enum lock_mode mode;
-    enum op op = decide(le, &mode);
-    if (op == NOTHING) {
+    enum lease_op op = decide(le, &mode);
+    if (op == LEASE_NOTHING) {
         if (le->have == LOCK_NONE && le->lock->nwaits == 0 && unused_here(le->lock)) {
             struct lock *l = le->lock;
-            see_fence(ls, l->fence);
+            lease_calls_floor(ls->calls, l->fence);
             l->lease = NULL;
             lease_free(le);
             if (!lock_free(l))
@@ -547,18 +433,16 @@ static void look_at(struct lease *le)
         return;
     }
     struct lock_name name = name_of(le->lock);
-    if (ls->gathering == NULL)
-        ls->gathering = call_new(ls);
-    struct call *c = ls->gathering;
-    add_task(ls, c, op, mode, &name, le);
-    before_sending(le, op);
-    if (c->count == CHUNK) {
-        ls->gathering = NULL;
-        send_call(ls, c);
+    struct lease_ask ask = {
+        .op = op, .mode = mode, .have = le->have, .last = le->lock->fence, .whose = le};
+    if (le->have != LOCK_NONE) {
+        ask.fence = le->fence;
+        ask.expiry = le->expiry;
     }
+    before_sending(le, op);
+    lease_calls_ask(ls->calls, &ask, &name);
 }
 
-/* Redis cannot be asked: who only tries is told so. */
 static void refuse_waits(struct lease *le, bool tries_only, const struct fault *f)
 {
     struct lock *l = le->lock;
@@ -597,7 +481,7 @@ static void on_away(evutil_socket_t fd, short what, void *arg)
 
 static void end_stop(struct leases *ls)
 {
-    if (!ls->stopping || ls->calls != NULL || ls->due != NULL || ls->stopped == NULL)
+    if (!ls->stopping || !lease_calls_idle(ls->calls) || ls->due != NULL || ls->stopped == NULL)
         return;
     void (*stopped)(void *arg) = ls->stopped;
     ls->stopped = NULL;
@@ -612,21 +496,10 @@ static void flush(struct leases *ls)
         le->due = false;
         if (!up)
             refuse_away(le);
-        else if (le->op == NOTHING)
+        else if (le->op == LEASE_NOTHING)
             look_at(le);
     }
-    struct call *c = ls->gathering;
-    ls->gathering = NULL;
-    if (c != NULL)
-        send_call(ls, c);
-}
-
-static void on_flush(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    flush(arg);
-    end_stop(arg);
+    lease_calls_flush(ls->calls);
 }
 
 /* ---- renewal, and the end ---- */
@@ -676,36 +549,26 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
             /* Those that would soon be due go along. */
             if (le->sent + length / 4 > now)
                 break;
-            if (le->op == NOTHING && le->tried + length / 20 <= now)
+            if (le->op == LEASE_NOTHING && le->tried + length / 20 <= now)
                 renew(le);
         }
     flush(ls);
     plan_tick(ls);
 }
 
+/* In the turn of the loop in which something fell due, or was answered. */
+static void on_flush(evutil_socket_t fd, short what, void *arg)
+{
+    struct leases *ls = arg;
+    (void)fd;
+    (void)what;
+    flush(ls);
+    log_lost(ls);
+    plan_tick(ls);
+    end_stop(ls);
+}
+
 /* ---- answers ---- */
-
-static const redisReply *element(const redisReply *r, size_t i)
-{
-    return r->type == REDIS_REPLY_ARRAY && i < r->elements ? r->element[i] : NULL;
-}
-
-static int64_t integer_at(const redisReply *r, size_t i)
-{
-    const redisReply *e = element(r, i);
-    return e != NULL && e->type == REDIS_REPLY_INTEGER ? e->integer : 0;
-}
-
-static const char *text_at(const redisReply *r, size_t i)
-{
-    const redisReply *e = element(r, i);
-    return e != NULL && e->type == REDIS_REPLY_STRING ? e->str : "";
-}
-
-static enum lock_mode mode_of(const char *word)
-{
-    return *word == 'x' ? LOCK_EXCLUSIVE : *word == 's' ? LOCK_SHARED : LOCK_NONE;
-}
 
 /* Messages and answers come by two ways that have no order: a message that came while the request
  * was on its way may be newer than its answer. */
@@ -728,56 +591,51 @@ static void cover(struct lease *le, enum lock_mode mode, int64_t first)
     no_retry(le);
     if (mode == LOCK_EXCLUSIVE)
         forget_elsewhere(le);
-    see_fence(ls, first);
+    lease_calls_floor(ls->calls, first);
     if (ls->cb.taken != NULL)
         ls->cb.taken(ls->arg, le->lock);
     lock_cover(le->lock, mode, first);
 }
 
-static void on_held(struct lease *le, const struct task *t, const struct call *c,
-                    const redisReply *r)
+static void on_held(struct lease *le, const struct lease_ask *ask, const struct lease_answer *a)
 {
-    enum lock_mode mode = mode_of(text_at(r, 1)), wanted = mode_of(text_at(r, 5));
-    int64_t fence = integer_at(r, 2), first = integer_at(r, 4);
     le->in_redis = true;
-    if (t->had != LOCK_NONE && t->op != DROP && le->have == LOCK_NONE)
+    if (ask->have != LOCK_NONE && ask->op != LEASE_DROP && le->have == LOCK_NONE)
         return; /* it has ended meanwhile: decide() gives it back, or takes one of a new fence */
-    if (t->op == SHARE) {
-        answer_wanted(le, wanted);
-        return;
+    if (ask->op != LEASE_SHARE) {
+        if (!extend(le, ask))
+            return;
+        le->fence = a->fence;
+        le->expiry = a->expiry;
+        if (a->first > 0)
+            cover(le, a->mode, a->first);
     }
-    if (!extend(le, c))
-        return;
-    le->fence = fence;
-    le->expiry = integer_at(r, 3);
-    if (first > 0)
-        cover(le, mode, first);
-    answer_wanted(le, wanted);
+    answer_wanted(le, a->wanted);
 }
 
-static void on_queued(struct lease *le, const struct task *t, const redisReply *r)
+static void on_queued(struct lease *le, const struct lease_ask *ask, const struct lease_answer *a)
 {
     le->in_redis = le->have != LOCK_NONE;
-    le->in_queue = t->op != TRY;
+    le->in_queue = ask->op != LEASE_TRY;
     forget_elsewhere(le);
-    for (size_t i = 2; i < r->elements; i++)
-        add_elsewhere(le, text_at(r, i), strlen(text_at(r, i)));
-    if (t->op != TRY && !le->heard) {
-        le->queued = t->mode;
-        retry_in(le, integer_at(r, 1));
+    for (size_t i = 0; i < a->nids; i++)
+        add_elsewhere(le, a->ids[i], strlen(a->ids[i]));
+    if (ask->op != LEASE_TRY && !le->heard) {
+        le->queued = ask->mode;
+        retry_in(le, a->ms);
     }
     const char *where = lease_where(le->lock);
     lock_elsewhere(le->lock, where != NULL ? where : "another host");
 }
 
-static void on_error(struct lease *le, const struct task *t, const char *why)
+static void on_error(struct lease *le, const struct lease_ask *ask, const char *why)
 {
     struct fault f;
-    if (t->op == KEEP || t->op == SHARE) {
+    if (ask->op == LEASE_KEEP || ask->op == LEASE_SHARE) {
         log_debug("a lease was not renewed: %s", why);
         return; /* it counts until it ends; it is tried again before */
     }
-    if (t->op == DROP || t->op == LEAVE) {
+    if (ask->op == LEASE_DROP || ask->op == LEASE_LEAVE) {
         le->in_redis = le->have != LOCK_NONE; /* it runs out by itself */
         le->in_queue = false;
         return;
@@ -787,153 +645,51 @@ static void on_error(struct lease *le, const struct task *t, const char *why)
     refuse_waits(le, false, &f);
 }
 
-static void on_task(const struct call *c, const struct task *t, const redisReply *r)
+static void answer_break(struct breaking *b, const struct lease_answer *a)
 {
-    struct lease *le = t->lease;
-    const char *what = text_at(r, 0);
-    if (le == NULL)
-        return;
-    if (r->type == REDIS_REPLY_ERROR) {
-        on_error(le, t, r->str);
-    } else if (strcmp(what, "held") == 0) {
-        on_held(le, t, c, r);
-    } else if (strcmp(what, "queued") == 0) {
-        on_queued(le, t, r);
-    } else if (strcmp(what, "lost") == 0) {
+    struct fault f;
+    if (a->kind == LEASE_BROKE) {
+        b->done(b->arg, a->count, NULL);
+    } else {
+        if (a->kind == LEASE_UNKNOWN)
+            fault_set(&f, FAULT_UNAVAILABLE, "the link to Redis was lost; the lock may be broken");
+        else
+            fault_set(&f, FAULT_UNAVAILABLE, "Redis would not break the lock: %s", a->text);
+        b->done(b->arg, 0, &f);
+    }
+    free(b);
+}
+
+static void on_lease(struct lease *le, const struct lease_ask *ask, const struct lease_answer *a)
+{
+    switch (a->kind) {
+    case LEASE_UNKNOWN: le->queued = LOCK_NONE; break; /* all is asked anew when the link is up */
+    case LEASE_HELD: on_held(le, ask, a); break;
+    case LEASE_QUEUED: on_queued(le, ask, a); break;
+    case LEASE_LOST:
         le->in_redis = false;
-        lose_taken(le, text_at(r, 1));
-    } else if (strcmp(what, "free") == 0) {
+        lose_taken(le, a->nids > 0 ? a->ids[0] : "");
+        break;
+    case LEASE_FREE:
         le->in_redis = le->have != LOCK_NONE;
         le->in_queue = false;
         le->queued = LOCK_NONE;
-    } else {
-        on_error(le, t, strcmp(what, "error") == 0 ? text_at(r, 1) : "an answer of a strange form");
+        break;
+    case LEASE_BROKE:
+    case LEASE_ERROR: on_error(le, ask, a->text); break;
     }
-    le->op = NOTHING;
+    le->op = LEASE_NOTHING;
     set_due(le);
 }
 
-/* Whether Redis has done it is not known: all is asked anew when the link is up. */
-static void on_lost_task(const struct task *t)
+static void on_answer(void *arg, const struct lease_ask *ask, const struct lease_answer *a)
 {
-    struct lease *le = t->lease;
-    if (le == NULL)
-        return;
-    le->op = NOTHING;
-    le->queued = LOCK_NONE;
-    set_due(le);
-}
-
-static void answer_break(const struct call *c, const redisReply *r)
-{
-    struct fault f;
-    const redisReply *first = r != NULL ? element(r, 0) : NULL;
-    if (c->done == NULL)
-        return;
-    if (r == NULL)
-        fault_set(&f, FAULT_UNAVAILABLE, "the link to Redis was lost; the lock may be broken");
-    else if (r->type == REDIS_REPLY_ERROR)
-        fault_set(&f, FAULT_UNAVAILABLE, "Redis would not break the lock: %s", r->str);
-    else if (first == NULL || strcmp(text_at(first, 0), "broke") != 0)
-        fault_set(&f, FAULT_UNAVAILABLE, "Redis would not break the lock: %s",
-                  first != NULL ? text_at(first, 1) : "an answer of a strange form");
-    else {
-        c->done(c->arg, integer_at(first, 1), NULL);
-        return;
-    }
-    c->done(c->arg, 0, &f);
-}
-
-static void load_script(struct leases *ls);
-
-static void on_call(void *arg, unsigned index, redisReply *reply)
-{
-    struct call *c = arg;
-    struct leases *ls = c->all;
-    (void)index;
-    if (ls == NULL) {
-        call_free(c);
-        return;
-    }
-    if (reply != NULL && reply->type == REDIS_REPLY_ERROR &&
-        strncmp(reply->str, "NOSCRIPT", 8) == 0 && ls->sha[0] != '\0') {
-        ls->sha[0] = '\0';
-        load_script(ls);
-        send_call(ls, c);
-        return;
-    }
-    for (unsigned i = 0; i < c->count; i++) {
-        const redisReply *r = reply;
-        if (reply == NULL)
-            on_lost_task(&c->tasks[i]);
-        else
-            on_task(c, &c->tasks[i], (r = element(reply, i)) != NULL ? r : reply);
-    }
-    answer_break(c, reply);
-    call_free(c);
-    log_lost(ls);
-    plan_tick(ls);
-    if (ls->stopping)
-        event_active(ls->flush, EV_TIMEOUT, 0);
-}
-
-/* ---- sending ---- */
-
-static void send_call(struct leases *ls, struct call *c)
-{
-    struct buf out = BUF_INIT;
-    c->sent = lock_now();
-    c->length = lease_length(ls);
-    unsigned nkeys = 1 + 2 * c->count, nargs = 4 + 9 * c->count;
-    buf_printf(&out, "*%u\r\n", 3 + nkeys + nargs);
-    text(&out, ls->sha[0] != '\0' ? "EVALSHA" : "EVAL");
-    if (ls->sha[0] != '\0')
-        text(&out, ls->sha);
-    else
-        word(&out, lease_script, sizeof(lease_script));
-    number(&out, nkeys);
-    struct buf key = BUF_INIT;
-    buf_printf(&key, "%s:@fence", ls->config->key_prefix);
-    word(&out, key.data, key.len);
-    buf_append(&out, c->keys.data, c->keys.len);
-    text(&out, ls->id);
-    number(&out, c->length);
-    number(&out, ls->floor);
-    buf_clear(&key);
-    bus_channel(ls->config, "", &key);
-    word(&out, key.data, key.len);
-    buf_append(&out, c->args.data, c->args.len);
-    bool sent = upstream_send(ls->up, out.data, out.len, 1, on_call, c);
-    buf_free(&key);
-    buf_free(&out);
-    if (!sent)
-        on_call(c, 0, NULL);
-}
-
-static void on_loaded(void *arg, unsigned index, redisReply *reply)
-{
-    struct call *c = arg;
-    (void)index;
-    /* Refused: then its text is sent each time. */
-    if (c->all != NULL && reply != NULL && reply->type == REDIS_REPLY_STRING &&
-        reply->len == sizeof(c->all->sha) - 1)
-        memcpy(c->all->sha, reply->str, sizeof(c->all->sha));
-    struct leases *ls = c->all;
-    call_free(c);
-    if (ls != NULL && ls->stopping)
-        event_active(ls->flush, EV_TIMEOUT, 0);
-}
-
-static void load_script(struct leases *ls)
-{
-    struct buf out = BUF_INIT;
-    struct call *c = call_new(ls);
-    const char *argv[] = {"SCRIPT", "LOAD", lease_script};
-    size_t len[] = {6, 4, sizeof(lease_script)};
-    resp_command(&out, 3, argv, len);
-    if (!upstream_send(ls->up, out.data, out.len, 1, on_loaded, c))
-        call_free(c);
-    buf_free(&out);
+    struct leases *ls = arg;
+    if (ask->op == LEASE_BREAK)
+        answer_break(ask->whose, a);
+    else if (ask->whose != NULL)
+        on_lease(ask->whose, ask, a);
+    event_active(ls->flush, EV_TIMEOUT, 0);
 }
 
 /* ---- messages ---- */
@@ -975,9 +731,9 @@ static void on_granted(struct leases *ls, struct message *m)
         le->queued = LOCK_NONE;
         set_due(le);
     } else if (upstream_state(ls->up) == UPSTREAM_UP) {
-        struct call *c = call_new(ls);
-        add_task(ls, c, DROP, LOCK_NONE, &m->name, NULL);
-        send_call(ls, c);
+        struct lease_ask ask = {.op = LEASE_DROP}; /* nobody here wants it any more */
+        lease_calls_ask(ls->calls, &ask, &m->name);
+        lease_calls_flush(ls->calls);
     }
 }
 
@@ -989,7 +745,7 @@ static void on_wanted(struct leases *ls, struct message *m)
     if (le == NULL || cursor_str(&m->rest, &mode, &len) < 0 || len != 1)
         return;
     le->heard = true;
-    set_wanted(le, *mode == 'x' ? LOCK_EXCLUSIVE : LOCK_SHARED);
+    set_wanted(le, lease_mode(mode));
 }
 
 static void on_broken(struct leases *ls, struct message *m)
@@ -1058,7 +814,7 @@ void leases_eased(struct leases *ls, struct lock *l)
 void leases_link_up(struct leases *ls)
 {
     struct lease *le;
-    ls->sha[0] = '\0';
+    lease_calls_link_up(ls->calls);
     ls->given_up = false;
     event_del(ls->away);
     end_those_over(ls);
@@ -1068,7 +824,6 @@ void leases_link_up(struct leases *ls)
         set_due(le);
     }
     flush(ls);
-    load_script(ls);
     plan_tick(ls);
 }
 
@@ -1108,11 +863,11 @@ void leases_break(struct leases *ls, const struct lock_name *name, lease_broken_
         done(arg, 0, &f);
         return;
     }
-    struct call *c = call_new(ls);
-    c->done = done;
-    c->arg = arg;
-    add_task(ls, c, BREAK, LOCK_NONE, name, NULL);
-    send_call(ls, c);
+    struct breaking *b = alloc_zeroed(1, sizeof(*b));
+    *b = (struct breaking){.done = done, .arg = arg};
+    struct lease_ask ask = {.op = LEASE_BREAK, .whose = b};
+    lease_calls_ask(ls->calls, &ask, name);
+    lease_calls_flush(ls->calls);
 }
 
 void leases_stop(struct leases *ls, void (*done)(void *arg), void *arg)
@@ -1135,7 +890,7 @@ void leases_stop(struct leases *ls, void (*done)(void *arg), void *arg)
 void lease_redis_key(const struct leases *ls, const struct lock *l, struct buf *key)
 {
     struct lock_name name = name_of(l);
-    redis_key(ls, "lock", &name, key);
+    lease_key(ls->config, "lock", &name, key);
 }
 
 int64_t lease_fence(const struct lock *l)
@@ -1187,6 +942,7 @@ struct leases *leases_new(struct event_base *base, const struct config *config, 
     ls->cb = *cb;
     ls->arg = arg;
     ls->base = base;
+    ls->calls = lease_calls_new(config, ls->id, up, on_answer, ls);
     ls->flush = evtimer_new(base, on_flush, ls);
     ls->tick = evtimer_new(base, on_tick, ls);
     ls->away = evtimer_new(base, on_away, ls);
@@ -1200,11 +956,9 @@ struct leases *leases_new(struct event_base *base, const struct config *config, 
 
 void leases_free(struct leases *ls)
 {
-    struct call *c;
     if (ls == NULL)
         return;
-    DL_FOREACH (ls->calls, c)
-        c->all = NULL; /* freed when the link tells it */
+    lease_calls_free(ls->calls);
     while (ls->leases != NULL)
         lease_free(ls->leases);
     event_free(ls->flush);
