@@ -823,8 +823,10 @@ bool batch_lost_any(const struct batch *b)
 void batch_follow(struct batch *b, const struct batch *before)
 {
     for (const struct unit *was = before->units; was != NULL; was = was->next) {
-        for (struct unit *u = b->units; u != NULL && was->lost != 0; u = u->next) {
-            if (u->lost != 0 || !guard_same(u->guard, was->guard))
+        if (was->lost == 0 || was->guard->versions) /* of one call only */
+            continue;
+        for (struct unit *u = b->units; u != NULL; u = u->next) {
+            if (!guard_same(u->guard, was->guard))
                 continue;
             u->lost = was->lost;
             u->found = was->found;

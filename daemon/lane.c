@@ -62,6 +62,7 @@ struct lane {
     struct retained retain[RETAIN_BATCHES];
     unsigned retain_first, retain_n;
     size_t retain_bytes;
+    unsigned replay_refused; /* units, since the link is back */
     char run_id[48];
     uint64_t *suspects; /* connections that may still hold a transaction of ours */
     unsigned nsuspects, suspects_cap;
@@ -308,8 +309,9 @@ static void on_replayed(void *arg, unsigned index, redisReply *reply)
             bad = reply->element[i];
         if (unit_refused(reply->element[i], NULL)) {
             l->stats.lost++;
-            log_error("a commit under a lock that Redis had lost could not be applied again: "
-                      "somebody else has the lock by now");
+            if (l->replay_refused++ == 0)
+                log_error("commits under a lock or a condition that Redis had lost could not be "
+                          "applied again: the lock is gone, or the document has changed");
         }
     }
     if (bad != NULL)
@@ -331,6 +333,7 @@ static bool replay_from(struct lane *l, uint64_t marker)
         i++;
     if (i == l->retain_n)
         return false;
+    l->replay_refused = 0;
     log_warning("Redis came back without the last %u commits; they are applied again",
                 l->retain_n - i);
     for (; i < l->retain_n; i++) {

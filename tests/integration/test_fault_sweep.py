@@ -62,24 +62,39 @@ class Sweep:
         self.model = Model()
         self.model.save(self.client)
         self.refused = 0
+        self.guard = self.token = self.spoil = None
 
-    def turn(self, direction, count, late=None):
+    def turn(self, direction, count, late=None, expected="UNAVAILABLE"):
         """False: the transaction has fewer bytes."""
         if len(self.model.numbers) < 3:
             self.refill()
         # Both documents are loaded and fresh, so that the next transaction is the pipeline's.
-        self.client.call("doc.get_many", [ADA, BOB], {})
+        documents = self.client.call("doc.get_many", [ADA, BOB], {"version": True})
+        options = self.options(documents)
+        if self.spoil is not None:
+            self.spoil(self.rdb)
         plan = self.proxy.cut_after(direction, count, late)
         try:
-            results = self.client.call("pipeline", self.model.operations())
+            results = self.client.call("pipeline", self.model.operations(), options)
         except RpcError as error:
-            assert error.code == "UNAVAILABLE", error.error
+            assert error.code == expected, error.error
             self.refused += 1
+            if expected == "LOCK_LOST":
+                self.token = None
         else:
             assert results[:3] == self.model.apply()
         self.proxy.disarm()
         self.model.check(self.rdb)
         return plan.fired.is_set()
+
+    def options(self, documents):
+        """Under a lock, with the versions of the documents, or with neither."""
+        if self.guard == "if_version":
+            return {"if_version": {key: one["@v"] for key, one in zip((ADA, BOB), documents)}}
+        if self.guard == "lock" and self.token is None:
+            self.token = self.client.call("lock.acquire", ADA, "sweep", {"ttl": 3600})["token"]
+            self.client.call("doc.get_many", [ADA, BOB], {})
+        return {"lock": self.token} if self.guard == "lock" else {}
 
     def refill(self):
         more = list(range(100))
@@ -173,6 +188,50 @@ def test_a_recovery_that_breaks_forgets_no_old_connection(sweep):
         # Two stay: that for commits, and that for messages between daemons.
         wait_until(lambda: len(sweep.proxy.links) == 2, what="the end of the old connections")
         sweep.model.check(sweep.rdb)
+    sweep.finish()
+
+
+@pytest.mark.parametrize("guard", ["lock", "if_version"])
+@pytest.mark.parametrize("direction", [REQUESTS, REPLIES])
+def test_a_cut_at_any_byte_of_a_guarded_pipeline(sweep, direction, guard):
+    """Its guard holds: it is there once, as one without."""
+    sweep.guard = guard
+    total = length(sweep, direction)
+    some = guarded_positions(total)
+    cut = sum(sweep.turn(direction, count) for count in some)
+    assert cut >= len(some) - 12
+    sweep.finish()
+    assert sweep.refused == 0
+
+
+def guarded_positions(total):
+    """The script is in the middle, and says nothing."""
+    return positions(total) if FULL else [*range(0, total, 97 if total > 300 else 7), *range(total - 8, total + 1)]
+
+
+def lose_the_lease(rdb):
+    rdb.delete("rapyer:@lock:{User:ada}/!sweep")
+
+
+def write_behind_it(rdb):
+    rdb.hincrby("rapyer:{User:bob}", "@v", 1)
+
+
+@pytest.mark.parametrize("guard, spoil, expected", [("lock", lose_the_lease, "LOCK_LOST"),
+                                                    ("if_version", write_behind_it, "CONFLICT")],
+                         ids=["lock", "if_version"])
+@pytest.mark.parametrize("direction", [REQUESTS, REPLIES])
+def test_a_cut_at_any_byte_of_a_refused_pipeline(sweep, direction, guard, spoil, expected):
+    """Its guard does not hold in Redis, and the answer that says so is lost: the marker says it.
+    Nothing is applied, and the outcome is known. A lease that was gone may be back before the
+    pipeline is sent again: then it was not refused, and is there once."""
+    sweep.guard, sweep.spoil = guard, spoil
+    total = 800 if direction == REQUESTS else 100
+    some = guarded_positions(total)
+    for count in some:
+        sweep.turn(direction, count, expected=expected)
+    if direction == REPLIES or guard == "if_version":
+        assert sweep.refused == len(some)
     sweep.finish()
 
 

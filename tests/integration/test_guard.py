@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import test_fault_failover as failover
 from lock_clients import acquire, await_link, release
 from models import ADA, KEY, ROOT, atomic, define_all, field, save_ada
 from rpc_client import RpcError, wait_until
@@ -80,14 +81,14 @@ def answer(client, request, sent):
 @pytest.mark.parametrize("seed", range(20 if FULL else 3))
 def test_the_same_under_locks(new_redis, new_proxy, new_daemon, seed):
     """Clients with locks of their own, one with and without, one without any: on one document, and
-    each on its own; merged, and with cuts."""
+    each on its own; merged, with cuts, and one time with hardly any memory for documents."""
     generators = [Generator(f"guard{seed}", number) for number in range(CLIENTS)]
     requests = [in_pipelines([generator.request() for _ in range(800 if FULL else 200)])
                 for generator in generators]
     expected = in_turn(new_redis, new_daemon, requests)
     redis_server = new_redis()
     proxy = new_proxy(redis_server.address)
-    daemon = new_daemon(proxy.address, FAST)
+    daemon = new_daemon(proxy.address, {**FAST, **({"cache.cache_memory": "64K"} if seed == 1 else {})})
     clients = [daemon.connect() for _ in requests]
     begin(clients[0])
     locks = [[acquire(client, SHARED, f"own{i}", ttl=600), acquire(client, f"Box:own{i}", ttl=600)]
@@ -163,6 +164,21 @@ def test_a_lease_key_of_another_type(ada, rdb):
     rdb.set("rapyer:@lock:{User:ada}/!edit", "text")
     refused(ada, "LOCK_LOST", "pipeline", [["num.incr", KEY, "age", 1]], {"lock": lock["token"]})
     assert rdb.hget(ROOT, "age") == b"36" and ada.call("doc.load", KEY, "age") == 36
+
+
+def test_redis_is_full(ada, rdb, redis_server):
+    """Nothing is applied, the lock stays, and all goes on when there is room again."""
+    lock = acquire(ada)
+    before = redis_server.snapshot()
+    rdb.config_set("maxmemory", 1)
+    for options in ({"lock": lock["token"]}, {"if_version": lock["version"]}):
+        requests = [ada.send("pipeline", [["num.incr", KEY, "age", 1], ["list.append", KEY, "tags", "x"]], options)
+                    for _ in range(3)]
+        assert [outcome(ada, one) for one in requests] == ["UNAVAILABLE"] * 3
+    assert redis_server.snapshot() == before
+    rdb.config_set("maxmemory", 0)
+    both = {"lock": lock["token"], "if_version": lock["version"]}
+    assert ada.call("pipeline", [["num.incr", KEY, "age", 1]], both) == [37]
 
 
 def test_a_ttl_under_a_lock(ada, rdb):
@@ -554,3 +570,125 @@ def test_locks_are_given_back_when_requests_under_them_run_out(redis_server, new
         lock = other.call("lock.acquire", KEY, "edit", {"wait": 10})
         assert other.call("pipeline", [["set", KEY, "age", 50]], {"lock": lock["token"]})
         assert client.call("doc.get_many", [KEY], {"fresh": True})[0]["age"] == 50
+
+
+# --- Redis comes back without its state ----------------------------------------------------
+
+
+@pytest.fixture
+def pair(new_redis, new_proxy):
+    return failover.Pair(new_redis, new_proxy)
+
+
+def write(client, turn, **options):
+    """As failover.expect wants it."""
+    return client.call("pipeline", [
+        ["num.incr", failover.KEY, "age", 1], ["list.append", failover.KEY, "tags", f"t{turn}"],
+        ["num.incr", failover.OTHER, "age", 2],
+        ["dict.set", failover.OTHER, "counts", f"k{turn % 7}", turn]], options)
+
+
+@pytest.mark.parametrize("released", [False, True], ids=["held", "released"])
+@pytest.mark.parametrize("shared", [False, True], ids=["exclusive", "shared"])
+def test_lost_commits_under_a_lock_are_applied_again(pair, new_daemon, released, shared):
+    client = failover.start(pair, new_daemon)
+    write(client, 0)
+    pair.caught_up()
+    pair.lag()
+    mode = "shared" if shared else "exclusive"
+    lock = acquire(client, mode=mode)
+    for turn in range(1, 20):
+        write(client, turn, **({"lock": lock["token"]} if turn % 3 else {}))
+    if released:
+        release(client, lock)
+    pair.fail_over()
+    if released:
+        lock = acquire(client, mode=mode)
+    assert write(client, 20, lock=lock["token"])[0] == 21
+    failover.expect(pair, 21)
+    assert client.call("admin.stats")["lost_states"] == 0
+    client.close()
+
+
+def test_lost_commits_with_conditions_are_applied_again(pair, new_daemon):
+    client = failover.start(pair, new_daemon)
+    write(client, 0)
+    pair.caught_up()
+    pair.lag()
+    for turn in range(1, 20):
+        write(client, turn, if_version={key: version(client, key) for key in (failover.KEY, failover.OTHER)})
+    pair.fail_over()
+    write(client, 20, if_version={key: version(client, key) for key in (failover.KEY, failover.OTHER)})
+    failover.expect(pair, 21)
+    assert client.call("admin.stats")["lost_states"] == 0
+    client.close()
+
+
+def test_what_was_refused_is_not_applied_again(pair, new_daemon):
+    """In the older state the version is the expected one, and the lease can be had."""
+    client = failover.start(pair, new_daemon)
+    write(client, 0)
+    client.call("doc.save", "User:spoiled", {"name": "x", "settings": {}})
+    known = version(client, "User:spoiled")
+    pair.caught_up()
+    pair.lag()
+    lock = acquire(client)
+    write(client, 1)
+    with pair.master.client() as rdb:
+        rdb.hincrby("rapyer:{User:spoiled}", "@v", 1)
+        refused(client, "CONFLICT", "pipeline", [["set", "User:spoiled", "age", 1]], {"if_version": known})
+        drop_leases(rdb)
+        refused(client, "LOCK_LOST", "pipeline", [["set", "User:spoiled", "age", 2]], {"lock": lock["token"]})
+    lock = acquire(client)
+    write(client, 2, lock=lock["token"])
+    pair.fail_over()
+    assert write(client, 3, lock=lock["token"])[0] == 4
+    failover.expect(pair, 4)
+    with pair.replica.client() as rdb:
+        assert rdb.hget("rapyer:{User:spoiled}", "age") in (None, b"0")
+    assert client.call("doc.load", "User:spoiled", "age") == 0
+    client.close()
+
+
+def test_lost_commits_of_a_lock_that_another_host_has_by_now(pair, new_daemon):
+    """It has seen the document without them: they stay lost, and that is said. The others are there."""
+    client = failover.start(pair, new_daemon)
+    pair.caught_up()
+    pair.lag()
+    lock = acquire(client)
+    client.call("pipeline", [["num.incr", failover.KEY, "age", 1]], {"lock": lock["token"]})
+    client.call("num.incr", failover.OTHER, "age", 1)
+    pair.front.refusing = True
+    pair.fail_over()
+    with new_daemon(pair.replica.address).connect() as other:
+        define_all(other)
+        taken = acquire(other, document=True)
+        assert taken["document"]["age"] == 0 and taken["fence"] > lock["fence"]
+        assert other.call("pipeline", [["num.incr", failover.KEY, "age", 10]], {"lock": taken["token"]}) == [10]
+        pair.front.refusing = False
+        await_link(client)
+        assert client.call("doc.get_many", [failover.OTHER])[0]["age"] == 1
+        assert client.call("doc.get_many", [failover.KEY])[0]["age"] == 10
+        refused(client, "LOCK_LOST", "pipeline", [["num.incr", failover.KEY, "age", 1]], {"lock": lock["token"]})
+        assert client.call("admin.stats")["lost_states"] == 1
+        assert other.call("pipeline", [["num.incr", failover.KEY, "age", 1]], {"lock": taken["token"]}) == [11]
+    client.close()
+
+
+def test_a_commit_in_flight_when_the_state_is_lost(pair, new_daemon):
+    """It is sent again behind those that were lost, under the lease that is taken again."""
+    client = failover.start(pair, new_daemon)
+    pair.caught_up()
+    pair.lag()
+    lock = acquire(client)
+    write(client, 0, lock=lock["token"])
+    plan = pair.front.cut_after("replies", 0)
+    pair.front.refusing = True
+    request = client.send("pipeline", [["num.incr", failover.KEY, "age", 1]], {"lock": lock["token"]})
+    wait_until(plan.fired.is_set, what="the cut")
+    pair.fail_over()
+    pair.front.refusing = False
+    assert client.wait(request) == [2]
+    assert client.call("pipeline", [["num.incr", failover.KEY, "age", -1]], {"lock": lock["token"]}) == [1]
+    failover.expect(pair, 1)
+    client.close()
