@@ -432,13 +432,18 @@ Test(locks, renewing_moves_the_end)
     struct hold *shorter = get_of(2, "", "User:b", LOCK_EXCLUSIVE, HOUR);
     struct hold *twice = get_of(3, "", "User:c", LOCK_EXCLUSIVE, 20);
     struct ask a;
+    struct hold *later = get_of(4, "", "User:d", LOCK_EXCLUSIVE, 20);
     hold_renew(longer, HOUR);
     hold_renew(shorter, 60);
+    hold_renew(later, 80);
     ask(&a, 3, "User:c", LOCK_EXCLUSIVE);
     cr_assert_eq(twice->ttl, HOUR);
     ask_of(&a, 3, "", "User:c", LOCK_EXCLUSIVE, -1, 20);
     cr_assert_eq(twice->ttl, HOUR, "taken again with a shorter ttl it keeps the longer one");
     turn_until(base, shorter->lost);
+    cr_assert_geq(lock_now(), shorter->deadline);
+    turn_until(base, later->lost);
+    cr_assert_geq(lock_now(), later->deadline);
     cr_assert_not(longer->lost);
     cr_assert_not(twice->lost);
 }
