@@ -367,12 +367,18 @@ Test(locks, again_while_waiting)
 
 Test(locks, a_ttl_ends_a_hold)
 {
-    struct hold *h = get_of(1, "", "User:a", LOCK_EXCLUSIVE, 30), *again = NULL;
+    struct hold *other = get_of(5, "", "User:b", LOCK_SHARED, 20);
+    turn_until(base, other->lost);
+    cr_assert_geq(lock_now(), other->since + 20);
+    nlost = 0;
+
+    struct hold *h = get(1, "User:a", LOCK_EXCLUSIVE), *again = NULL;
     uint64_t token = h->token;
     struct ask next;
     struct fault f;
     cr_assert_eq(hold_check(h, &f), 0);
     ask(&next, 2, "User:a", LOCK_EXCLUSIVE);
+    hold_renew(h, 30);
     turn_until(base, next.told > 0);
     cr_assert_geq(lock_now(), h->deadline);
     cr_assert_not_null(next.hold);
@@ -399,10 +405,11 @@ Test(locks, a_ttl_ends_a_hold)
 /* The daemon may have been stopped for a while, so that the timer is late. */
 Test(locks, a_check_looks_at_the_clock)
 {
-    struct hold *h = get_of(1, "", "User:a", LOCK_EXCLUSIVE, 20);
+    struct hold *h = get(1, "User:a", LOCK_EXCLUSIVE);
     struct ask next, again;
     struct fault f;
     ask(&next, 2, "User:a", LOCK_EXCLUSIVE);
+    hold_renew(h, 20);
     while (lock_now() < h->deadline)
         ;
     cr_assert_lt(hold_check(h, &f), 0);
@@ -415,7 +422,8 @@ Test(locks, a_check_looks_at_the_clock)
     hold_release(next.hold);
 
     /* Taking it again is no way around: it is a new hold. */
-    struct hold *late = get_of(3, "", "User:a", LOCK_EXCLUSIVE, 20);
+    struct hold *late = get(3, "User:a", LOCK_EXCLUSIVE);
+    hold_renew(late, 20);
     while (lock_now() < late->deadline)
         ;
     ask(&again, 3, "User:a", LOCK_EXCLUSIVE);
@@ -428,13 +436,16 @@ Test(locks, a_check_looks_at_the_clock)
 
 Test(locks, renewing_moves_the_end)
 {
-    struct hold *longer = get_of(1, "", "User:a", LOCK_EXCLUSIVE, 20);
-    struct hold *shorter = get_of(2, "", "User:b", LOCK_EXCLUSIVE, HOUR);
-    struct hold *twice = get_of(3, "", "User:c", LOCK_EXCLUSIVE, 20);
+    struct hold *longer = get(1, "User:a", LOCK_EXCLUSIVE);
+    struct hold *shorter = get(2, "User:b", LOCK_EXCLUSIVE);
+    struct hold *twice = get(3, "User:c", LOCK_EXCLUSIVE);
+    struct hold *later = get(4, "User:d", LOCK_EXCLUSIVE);
     struct ask a;
-    struct hold *later = get_of(4, "", "User:d", LOCK_EXCLUSIVE, 20);
+    hold_renew(longer, 20);
     hold_renew(longer, HOUR);
     hold_renew(shorter, 60);
+    hold_renew(twice, HOUR / 2);
+    hold_renew(later, 20);
     hold_renew(later, 80);
     ask(&a, 3, "User:c", LOCK_EXCLUSIVE);
     cr_assert_eq(twice->ttl, HOUR);
