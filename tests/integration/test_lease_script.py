@@ -219,6 +219,25 @@ def test_another_mode_keeps_the_place(hosts, rdb):
     assert queue(rdb) == ["s B", "x C"]
 
 
+def test_asking_again_keeps_the_place(hosts, rdb):
+    a, b, c = (hosts(name) for name in "ABC")
+    a.holds(a.take())
+    for host in (b, c, b, b):
+        host.take()
+    assert queue(rdb) == ["x B", "x C"]
+
+
+def test_an_offer_that_is_too_little_is_not_kept(hosts, rdb):
+    a, b, c = (hosts(name) for name in "ABC")
+    a.holds(a.take())
+    b.take("s")
+    c.take("s")
+    a.do("drop")
+    c.holds(c.take("s"), "s")
+    assert b.take("x")[0] == "queued"
+    assert leases(rdb) == {"C": "s"}
+
+
 # Dead and deaf
 
 
@@ -375,6 +394,9 @@ def test_a_reader_that_wants_to_write_keeps_its_fence_and_grants_higher_ones(pai
     assert b.told() == [["wanted", "x"]]
     b.do("drop", last=other + 5)
     assert a.told() == [["granted", "x"]]
+    # It counts on its lease for that long, though it has not taken the offer yet.
+    ends = int(rdb.hget(lock_name("lock", LOCK), "A").split()[2])
+    assert ends == a.have[LOCK][2]
     held, mode, same, _, first, _ = a.take("x")
     assert (held, mode, same) == ("held", "x", fence) and first > other + 5
 
@@ -400,6 +422,24 @@ def test_two_readers_that_want_to_write_both_get_it(pair, rdb):
     a.holds(a.take("x"))
     a.do("drop")
     b.holds(b.take("x"))
+
+
+def test_a_reader_that_gives_up_to_write_keeps_its_place(hosts, rdb):
+    a, b, c = (hosts(name) for name in "ABC")
+    a.holds(a.take("s"), "s")
+    b.holds(b.take("s"), "s")
+    a.take("x")
+    c.take("x")
+    assert a.do("drop", "x")[0] == "queued"
+    assert queue(rdb) == ["x A", "x C"]
+
+
+def test_a_reader_whose_lease_is_lost_does_not_write_on_it(pair, rdb):
+    a, _ = pair
+    a.holds(a.take("s"), "s")
+    rdb.flushall()
+    assert a.take("x") == ["lost", ""]
+    a.holds(a.take("x"))
 
 
 # Fences
