@@ -87,7 +87,7 @@ static int read_flag(struct cursor *in, const char *what, bool *flag, struct fau
 
 static int read_wait(struct ask *a, struct cursor *in, struct fault *f)
 {
-    int64_t ms;
+    int64_t ms = 0;
     if (cursor_nil(in)) {
         a->deadline = -1;
         return 0;
