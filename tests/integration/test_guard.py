@@ -305,6 +305,29 @@ def test_leases_go_while_pipelines_are_on_their_way(redis_server, new_proxy, new
         party.client.close()
 
 
+def test_what_was_built_upon_a_refused_change_falls_with_it(ada, proxy, rdb, redis_server):
+    """Though the lease is back when it is its turn, with the same fence."""
+    before = redis_server.snapshot()
+    lock = acquire(ada)
+    under = {"lock": lock["token"]}
+    ada.call("doc.get_many", [KEY])
+    proxy.freeze()
+    requests = [ada.send("pipeline", [["list.append", KEY, "tags", "d"]], under)]
+    ada.call("hello")
+    requests += [ada.send("pipeline", [["list.set", KEY, "tags", 3, "e"]], under),
+                 ada.send("pipeline", [["num.incr", KEY, "age", 1], ["doc.load", KEY, "tags"]], under),
+                 ada.send("pipeline", [["doc.load", KEY, "tags"]], under)]
+    ada.call("hello")
+    stolen = [(key, rdb.dump(key)) for key in rdb.keys(LEASES)]
+    drop_leases(rdb)
+    proxy.delay = 0.1
+    proxy.thaw()
+    bring_back(rdb, stolen)
+    assert [outcome(ada, one) for one in requests] == ["LOCK_LOST"] * 4
+    assert redis_server.snapshot() == before
+    assert ada.call("doc.get_many", [KEY])[0]["tags"] == ["a", "b", "c"]
+
+
 def test_reads_under_a_lock_fall_with_what_they_saw(ada, proxy, rdb):
     """One batch is on its way, one gathers; reads saw the one, the other, or both."""
     for key in ("User:1", "User:2"):
@@ -610,6 +633,27 @@ def test_lost_commits_under_a_lock_are_applied_again(pair, new_daemon, released,
     client.close()
 
 
+def test_lost_commits_under_a_lease_that_was_given_up(pair, new_daemon):
+    """It is taken back for them, as nobody else has it now."""
+    client = failover.start(pair, new_daemon)
+    pair.caught_up()
+    pair.lag()
+    lock = acquire(client)
+    write(client, 0, lock=lock["token"])
+    release(client, lock)
+    with new_daemon(pair.master.address).connect() as other:
+        define_all(other)
+        release(other, acquire(other))
+        pair.fail_over()
+        write(client, 1)
+        failover.expect(pair, 2)
+        assert client.call("admin.stats")["lost_states"] == 0
+    lock = acquire(client)
+    write(client, 2, lock=lock["token"])
+    failover.expect(pair, 3)
+    client.close()
+
+
 def test_lost_commits_with_conditions_are_applied_again(pair, new_daemon):
     client = failover.start(pair, new_daemon)
     write(client, 0)
@@ -624,29 +668,35 @@ def test_lost_commits_with_conditions_are_applied_again(pair, new_daemon):
     client.close()
 
 
-def test_what_was_refused_is_not_applied_again(pair, new_daemon):
+@pytest.mark.parametrize("guard", ["lock", "if_version"])
+def test_what_was_refused_is_not_applied_again(pair, new_daemon, guard):
     """In the older state the version is the expected one, and the lease can be had."""
     client = failover.start(pair, new_daemon)
+    spoiled = "User:spoiled"
+    client.call("doc.save", spoiled, {"name": "x", "settings": {}})
+    lock = acquire(client)
+    options = {"lock": lock["token"]} if guard == "lock" else {"if_version": version(client, spoiled)}
     write(client, 0)
-    client.call("doc.save", "User:spoiled", {"name": "x", "settings": {}})
-    known = version(client, "User:spoiled")
+    client.call("doc.get_many", [spoiled])
     pair.caught_up()
     pair.lag()
-    lock = acquire(client)
-    write(client, 1)
     with pair.master.client() as rdb:
-        rdb.hincrby("rapyer:{User:spoiled}", "@v", 1)
-        refused(client, "CONFLICT", "pipeline", [["set", "User:spoiled", "age", 1]], {"if_version": known})
-        drop_leases(rdb)
-        refused(client, "LOCK_LOST", "pipeline", [["set", "User:spoiled", "age", 2]], {"lock": lock["token"]})
-    lock = acquire(client)
-    write(client, 2, lock=lock["token"])
+        if guard == "lock":
+            write(client, 1, **options)
+            client.call("doc.get_many", [spoiled])
+            drop_leases(rdb)
+        else:
+            write(client, 1)
+            rdb.hincrby("rapyer:{User:spoiled}", "@v", 1)
+        sent = [client.send("pipeline", [["num.incr", spoiled, "age", 1]], options), client.send("num.incr", KEY, "age", 5)]
+        assert [outcome(client, one) for one in sent] == ["LOCK_LOST" if guard == "lock" else "CONFLICT", 7]
+        client.call("num.incr", KEY, "age", -5)
     pair.fail_over()
-    assert write(client, 3, lock=lock["token"])[0] == 4
-    failover.expect(pair, 4)
+    assert write(client, 2)[0] == 3
+    failover.expect(pair, 3)
     with pair.replica.client() as rdb:
         assert rdb.hget("rapyer:{User:spoiled}", "age") in (None, b"0")
-    assert client.call("doc.load", "User:spoiled", "age") == 0
+    assert client.call("doc.load", spoiled, "age") == 0
     client.close()
 
 
