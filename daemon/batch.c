@@ -327,9 +327,8 @@ const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const
         f->drift.expected = now;
         return &f->drift;
     }
-    char text[24];
-    int n = snprintf(text, sizeof(text), "%" PRId64, now);
-    field_set(b, f, text, (size_t)n);
+    char text[RESP_DECIMAL_MAX];
+    field_set(b, f, text, resp_decimal(text, now));
     return NULL;
 }
 
@@ -542,10 +541,10 @@ static void format_fields(struct batch *b, struct pend *p, struct words *w, stru
     for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
         if (f->kind != FIELD_INCR)
             continue;
-        char by[24];
+        char by[RESP_DECIMAL_MAX];
         begin(w, "HINCRBY", p);
         word(w, field_name(f), f->name_len);
-        word(w, by, (size_t)snprintf(by, sizeof(by), "%" PRId64, f->by));
+        word(w, by, resp_decimal(by, f->by));
         end(b, w, out, p->bd, p, &f->drift);
     }
 }

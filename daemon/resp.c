@@ -2,17 +2,31 @@
 #include "daemon/resp.h"
 #include <stdarg.h>
 
-/* '$' or '*', a number in decimal, CR LF. */
-static uint8_t *head(uint8_t *at, char sign, size_t n)
+static unsigned decimal(char *out, uint64_t n)
 {
     char digits[20];
     unsigned count = 0;
     do
         digits[count++] = (char)('0' + n % 10);
     while ((n /= 10) > 0);
+    for (unsigned i = 0; i < count; i++)
+        out[i] = digits[count - 1 - i];
+    return count;
+}
+
+size_t resp_decimal(char out[RESP_DECIMAL_MAX], int64_t n)
+{
+    if (n >= 0)
+        return decimal(out, (uint64_t)n);
+    *out = '-';
+    return 1 + decimal(out + 1, 0 - (uint64_t)n);
+}
+
+/* '$' or '*', a number in decimal, CR LF. */
+static uint8_t *head(uint8_t *at, char sign, size_t n)
+{
     *at++ = (uint8_t)sign;
-    while (count > 0)
-        *at++ = (uint8_t)digits[--count];
+    at += decimal((char *)at, n);
     *at++ = '\r';
     *at++ = '\n';
     return at;

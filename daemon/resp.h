@@ -6,6 +6,10 @@
 
 #include "protocol/buf.h"
 
+/* Writes a number as Redis wants it, without a NUL; returns its length. (snprintf takes as long as
+ * all the rest of a small command.) */
+#define RESP_DECIMAL_MAX 20
+size_t resp_decimal(char out[RESP_DECIMAL_MAX], int64_t n);
 /* Appends one command of argc words; argvlen NULL: they are NUL-terminated. */
 void resp_command(struct buf *out, int argc, const char *const *argv, const size_t *argvlen);
 /* The same for at most RESP_WORDS_MAX NUL-terminated words, NULL-ended. */

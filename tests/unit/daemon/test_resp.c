@@ -1,5 +1,7 @@
 #include "daemon/resp.h"
 #include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdio.h>
 
 static void is(struct buf *b, const char *expected, size_t len)
 {
@@ -40,4 +42,16 @@ Test(resp, too_many_words_are_not_cut)
     cr_expect(b.failed);
     cr_expect_eq(b.len, 0);
     buf_free(&b);
+}
+
+Test(resp, decimals)
+{
+    static const int64_t numbers[] = {0,         7,  10,  99,   100,      9007199254740993,
+                                      INT64_MAX, -1, -10, -123, INT64_MIN};
+    for (unsigned i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+        char expected[24], text[RESP_DECIMAL_MAX];
+        int len = snprintf(expected, sizeof(expected), "%" PRId64, numbers[i]);
+        cr_expect_eq(resp_decimal(text, numbers[i]), (size_t)len, "%s", expected);
+        cr_expect_eq(memcmp(text, expected, (size_t)len), 0, "%s", expected);
+    }
 }
