@@ -186,6 +186,14 @@ int cursor_peek(const struct cursor *c, struct item *it)
     return cursor_next(&copy, it);
 }
 
+/* The bytes of an item whose first one says it all; 0: it has to be looked at. */
+static size_t short_size(uint8_t head)
+{
+    if ((head & 0xe0) == 0xa0)
+        return 1 + (head & 0x1fu);
+    return head < 0x80 || head >= 0xe0 || head == 0xc0 || head == 0xc2 || head == 0xc3;
+}
+
 int cursor_skip(struct cursor *c)
 {
     struct cursor at = *c;
@@ -193,7 +201,15 @@ int cursor_skip(struct cursor *c)
 
     for (uint64_t due = 1; due > 0; due--) {
         /* Every item takes a byte, so a count that lies ends here and not in a long loop. */
-        if (due > (uint64_t)(at.end - at.at) || cursor_next(&at, &it) < 0)
+        uint64_t left = (uint64_t)(at.end - at.at);
+        if (due > left)
+            return -1;
+        size_t size = short_size(*at.at);
+        if (size > 0 && size <= left) {
+            at.at += size;
+            continue;
+        }
+        if (cursor_next(&at, &it) < 0)
             return -1;
         if (it.kind == ITEM_ARRAY)
             due += it.count;

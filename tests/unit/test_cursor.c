@@ -224,6 +224,30 @@ Test(cursor, short_forms_end_where_the_bytes_end)
     cr_assert(cursor_map(&cut, &n) == 0 && n == 16);
 }
 
+Test(cursor, skip_steps_over_what_next_reads)
+{
+    uint8_t bytes[300] = {0};
+
+    for (unsigned head = 0; head <= 0xff; head++) {
+        for (size_t n = 1; n <= sizeof bytes; n++) {
+            struct item it;
+            bytes[0] = (uint8_t)head;
+            struct cursor read = cursor_of(bytes, n), skipped = read;
+            int rc = cursor_next(&read, &it);
+            for (uint32_t i = 0;
+                 rc == 0 && (it.kind == ITEM_ARRAY || it.kind == ITEM_MAP) && i < it.count; i++) {
+                struct item zero;
+                rc = cursor_next(&read, &zero);
+                if (rc == 0 && it.kind == ITEM_MAP)
+                    rc = cursor_next(&read, &zero);
+            }
+            cr_assert_eq(cursor_skip(&skipped), rc, "%02x, %zu bytes", head, n);
+            if (rc == 0)
+                cr_assert_eq(skipped.at, read.at, "%02x, %zu bytes", head, n);
+        }
+    }
+}
+
 Test(cursor, skip_has_no_depth_limit)
 {
     size_t n = 1000000;
