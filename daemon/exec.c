@@ -100,6 +100,7 @@ static void call_clear(struct call *c)
     if (c->docs != &c->one_doc)
         free(c->docs);
     guard_unref(c->guard);
+    buf_free(&c->plan);
 }
 
 /* The model of a key, NULL: refused. */
@@ -416,6 +417,7 @@ static struct task *task_new(struct exec *e, struct call *c)
     c->missing = NULL;
     c->fixes = NULL;
     c->guard = NULL;
+    c->plan = BUF_INIT;
     c->nmissing = c->ntouched = c->nfixes = c->ndocs = 0;
     session_ref(c->session);
     session_defer(c->session);
@@ -546,6 +548,7 @@ static void conclude(struct exec *e, struct call *c, struct task *t, enum op_sta
     }
     if (t == NULL)
         t = task_new(e, c);
+    buf_free(&t->call.plan); /* it runs no more */
     t->refused = refused;
     if (!refused)
         buf_append(&t->answer, e->scratch.data, e->scratch.len);
@@ -657,7 +660,7 @@ static void enqueue(struct exec *e, struct task *t)
     t->queued = true;
     t->deadline = now_ms() + (int64_t)e->config->queue_time;
     DL_APPEND(e->waiting, t);
-    t->cost = sizeof(*t) + t->params_len + (size_t)t->call.ndocs * DOC_COST;
+    t->cost = sizeof(*t) + t->params_len + t->call.plan.cap + (size_t)t->call.ndocs * DOC_COST;
     e->waiting_bytes += t->cost;
 }
 

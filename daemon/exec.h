@@ -50,6 +50,7 @@ struct call {
     void *context;        /* of exec_call */
     struct cursor params; /* behind the array head, at its beginning in each run */
     uint32_t nparams;
+    struct buf plan; /* what docs() wants to tell run(); nothing by address in the params */
     struct doc **docs;
     unsigned ndocs, docs_cap;
     struct doc *one_doc;

@@ -23,11 +23,12 @@ int params_str(struct cursor *c, const char *what, const char **s, size_t *len, 
 enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct cursor *args,
                       uint32_t nargs, struct undo *rehearsal, struct buf *out);
 
-/* A pipeline as part of another method. admit, from docs(): the operations stand at `in`, their
- * options behind them when `options` says so; the call gets its documents and its guard. perform,
- * from run(): appends the list of the results. */
+/* A pipeline as part of another method. admit, from docs(): the operations stand at `in`, within
+ * the call's params, their options behind them when `options` says so; the call gets its
+ * documents and its guard, and keeps the operations. perform, as run(): appends the list of their
+ * results. */
 int pipeline_admit(struct call *c, struct cursor in, bool options, bool lock, struct fault *f);
-enum op_status pipeline_perform(struct call *c, struct cursor in, struct buf *out);
+enum op_status pipeline_perform(struct call *c, struct buf *out);
 
 /* The parts of doc.save and doc.delete. doc_keys_known must hold for
  * what is there. */

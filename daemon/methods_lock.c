@@ -332,13 +332,6 @@ static int release_docs(struct call *c, struct fault *f)
     return pipeline_admit(c, in, c->nparams == 3, false, f);
 }
 
-static enum op_status release_run(struct call *c, struct buf *out)
-{
-    struct cursor in = c->params;
-    cursor_skip(&in);
-    return pipeline_perform(c, in, out);
-}
-
 /* Lost ones are forgotten. They are looked up one by one: each may let others run, who may close
  * this very session. */
 static void let_go(struct desk *d, uint64_t client, uint64_t token)
@@ -366,8 +359,10 @@ static void release_finish(struct call *c, const struct fault *f, const struct b
     }
 }
 
-static const struct method releasing = {
-    .name = "lock.release", .docs = release_docs, .run = release_run, .finish = release_finish};
+static const struct method releasing = {.name = "lock.release",
+                                        .docs = release_docs,
+                                        .run = pipeline_perform,
+                                        .finish = release_finish};
 
 /* Whether there are operations, so that it is not done at once. */
 static bool has_ops(const struct rpc *msg)

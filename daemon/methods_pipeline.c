@@ -25,66 +25,79 @@ struct rehearsal {
     unsigned n, cap;
 };
 
-/* One operation: what of the pipeline's params it is. */
-struct step_op {
+/* What may stand in a pipeline besides the operations of the wire table. */
+enum { PLANNED_SAVE = OP_COUNT, PLANNED_DELETE, PLANNED_GET, PLANNED_COUNT };
+
+static const struct {
     const char *name;
-    size_t name_len;
-    uint32_t nparams; /* behind the name */
-    struct cursor at; /* at the key */
+    unsigned nparams;
+} whole[] = {{"doc.save", 2}, {"doc.delete", 1}, {"doc.get", 1}};
+
+/* One operation, as docs() keeps it for run(). */
+struct planned {
+    struct doc *doc;
+    size_t args; /* behind the key; from the beginning of the call's params */
+    int kind;    /* enum op_kind, or PLANNED_... */
+    uint32_t nargs;
 };
 
-enum whole { WHOLE_NONE, WHOLE_SAVE, WHOLE_DELETE, WHOLE_GET };
-
-static enum whole whole_by_name(const struct step_op *op)
+static const char *kind_name(int kind)
 {
-    static const char *const names[] = {"doc.save", "doc.delete", "doc.get"};
-    for (unsigned i = 0; i < 3; i++) {
-        if (strlen(names[i]) == op->name_len && memcmp(names[i], op->name, op->name_len) == 0)
-            return (enum whole)(i + 1);
-    }
-    return WHOLE_NONE;
+    return kind < OP_COUNT ? op_infos[kind].name : whole[kind - OP_COUNT].name;
 }
 
-static int read_op(struct cursor *in, uint32_t i, struct step_op *op, struct fault *f)
+/* -1: there is none. */
+static int kind_by_name(const char *name, size_t len)
+{
+    int kind = op_by_name(name, len);
+    for (int other = OP_COUNT; kind < 0 && other < PLANNED_COUNT; other++) {
+        if (strlen(kind_name(other)) == len && memcmp(kind_name(other), name, len) == 0)
+            kind = other;
+    }
+    return kind;
+}
+
+static int check_count(int kind, uint32_t nparams, uint32_t i, struct fault *f)
+{
+    unsigned lo, hi;
+    if (kind < OP_COUNT) {
+        lo = 2u + op_infos[kind].min_args;
+        hi = 2u + op_infos[kind].max_args;
+    } else {
+        lo = hi = whole[kind - OP_COUNT].nparams;
+    }
+    if (nparams >= lo && nparams <= hi)
+        return 0;
+    return fault_set(f, FAULT_BAD_REQUEST, "operation %u: %s takes %u to %u parameters, and got %u",
+                     i, kind_name(kind), lo, hi, nparams);
+}
+
+static int read_op(struct call *c, struct cursor *in, uint32_t i, struct planned *op,
+                   struct fault *f)
 {
     uint32_t n;
-    const uint8_t *p;
-    size_t len;
-    struct cursor one;
-    if (cursor_value(in, &p, &len) < 0)
-        return fault_set(f, FAULT_BAD_REQUEST, "operation %u is missing", i);
-    one = cursor_of(p, len);
-    if (cursor_array(&one, &n) < 0 || n < 2 || cursor_str(&one, &op->name, &op->name_len) < 0)
+    const char *name, *key;
+    size_t name_len, key_len;
+    if (cursor_array(in, &n) < 0 || n < 2 || cursor_str(in, &name, &name_len) < 0)
         return fault_set(f, FAULT_BAD_REQUEST,
                          "operation %u should be [method, key, ...], as in [\"list.append\", "
                          "\"User:42\", \"tags\", \"x\"]",
                          i);
-    op->nparams = n - 1;
-    op->at = one;
-    return 0;
-}
-
-static int check_op(const struct step_op *op, uint32_t i, struct fault *f)
-{
-    enum whole whole = whole_by_name(op);
-    int kind = op_by_name(op->name, op->name_len);
-    unsigned lo = 1, hi = 1;
-    if (kind >= 0) {
-        lo = 2u + op_infos[kind].min_args;
-        hi = 2u + op_infos[kind].max_args;
-    } else if (whole == WHOLE_SAVE) {
-        lo = hi = 2;
-    } else if (whole == WHOLE_NONE) {
+    op->kind = kind_by_name(name, name_len);
+    if (op->kind < 0)
         return fault_set(f, FAULT_UNKNOWN_METHOD,
                          "operation %u: '%.*s' cannot be in a pipeline; the operations on fields, "
                          "lists and dicts can, and doc.save, doc.delete, doc.get, doc.load",
-                         i, (int)(op->name_len > 100 ? 100 : op->name_len), op->name);
-    }
-    if (op->nparams >= lo && op->nparams <= hi)
-        return 0;
-    return fault_set(f, FAULT_BAD_REQUEST,
-                     "operation %u: %.*s takes %u to %u parameters, and got %u", i,
-                     (int)op->name_len, op->name, lo, hi, op->nparams);
+                         i, (int)(name_len > 100 ? 100 : name_len), name);
+    if (check_count(op->kind, n - 1, i, f) < 0 ||
+        params_str(in, "the key of an operation", &key, &key_len, f) < 0)
+        return -1;
+    op->doc = call_doc(c, key, key_len, f);
+    op->args = (size_t)(in->at - c->params.at);
+    op->nargs = n - 2;
+    for (uint32_t arg = 0; arg < op->nargs; arg++)
+        cursor_skip(in);
+    return op->doc != NULL ? 0 : -1;
 }
 
 static void add_version(struct call *c, struct doc *d, int64_t version)
@@ -175,19 +188,18 @@ static int check_versions(struct call *c, struct fault *f)
 
 int pipeline_admit(struct call *c, struct cursor in, bool options, bool lock, struct fault *f)
 {
-    struct step_op op;
+    struct planned op;
     uint32_t n;
     if (cursor_array(&in, &n) < 0)
         return fault_set(f, FAULT_BAD_REQUEST,
                          "the operations should be a list [[method, key, ...], ...]");
     for (uint32_t i = 0; i < n; i++) {
-        const char *key;
-        size_t len;
-        if (read_op(&in, i, &op, f) < 0 || check_op(&op, i, f) < 0 ||
-            params_str(&op.at, "the key of an operation", &key, &len, f) < 0 ||
-            call_doc(c, key, len, f) == NULL)
+        if (read_op(c, &in, i, &op, f) < 0)
             return -1;
+        buf_append(&c->plan, &op, sizeof(op));
     }
+    if (c->plan.failed)
+        abort();
     return options ? read_options(c, in, lock, f) : 0;
 }
 
@@ -246,47 +258,39 @@ static enum op_status run_delete(struct call *c, struct doc *d, struct rehearsal
     return OP_DONE;
 }
 
-static enum op_status run_step(struct call *c, const struct step_op *op, struct rehearsal *r,
-                               struct buf *out)
+static enum op_status run_planned(struct call *c, const struct planned *op, struct rehearsal *r,
+                                  struct buf *out)
 {
-    struct cursor in = op->at;
-    const char *key = "";
-    size_t len = 0;
-    cursor_str(&in, &key, &len);
-    struct doc *d = call_doc(c, key, len, &c->fault);
-    enum whole whole = whole_by_name(op);
-    if (d == NULL)
-        return OP_REFUSED;
-    if (whole == WHOLE_SAVE)
+    struct doc *d = op->doc;
+    struct cursor in = {c->params.at + op->args, c->params.end};
+    if (op->kind == PLANNED_SAVE)
         return run_save(c, d, &in, r, out);
-    if (whole == WHOLE_DELETE)
+    if (op->kind == PLANNED_DELETE)
         return run_delete(c, d, r, out);
     enum op_status st = call_present(c, d);
     if (st != OP_DONE)
         return st;
-    if (whole == WHOLE_GET)
+    if (op->kind == PLANNED_GET)
         return doc_pack(c, d, out);
-    return run_op(c, d, (enum op_kind)op_by_name(op->name, op->name_len), &in, op->nparams - 1,
-                  r != NULL ? r->undo : NULL, out);
+    return run_op(c, d, (enum op_kind)op->kind, &in, op->nargs, r != NULL ? r->undo : NULL, out);
 }
 
 /* All operations in order; a refusal says which one it was. What is missing is collected over
  * all of them, as far as they can go on without it. */
-static enum op_status run_all(struct call *c, struct cursor in, uint32_t n, struct rehearsal *r,
-                              struct buf *out)
+static enum op_status run_all(struct call *c, struct rehearsal *r, struct buf *out)
 {
+    const struct planned *plan = (const struct planned *)c->plan.data;
+    uint32_t n = (uint32_t)(c->plan.len / sizeof(*plan));
     enum op_status all = OP_DONE;
+    pack_array(out, n);
     for (uint32_t i = 0; i < n; i++) {
-        struct step_op op;
-        if (read_op(&in, i, &op, &c->fault) < 0)
-            return OP_REFUSED;
-        enum op_status st = run_step(c, &op, r, out);
+        enum op_status st = run_planned(c, &plan[i], r, out);
         if (r != NULL && st != OP_REFUSED && call_room(c, out) < 0)
             return OP_REFUSED;
         if (st == OP_REFUSED && all == OP_DONE) {
             struct fault why = c->fault;
-            return fault_set(&c->fault, why.code, "operation %u (%.*s): %s", i, (int)op.name_len,
-                             op.name, why.text);
+            return fault_set(&c->fault, why.code, "operation %u (%s): %s", i,
+                             kind_name(plan[i].kind), why.text);
         }
         if (st != OP_DONE)
             all = OP_NEEDS;
@@ -307,9 +311,8 @@ static void end_rehearsal(struct rehearsal *r)
     undo_free(r->undo);
 }
 
-enum op_status pipeline_perform(struct call *c, struct cursor in, struct buf *out)
+enum op_status pipeline_perform(struct call *c, struct buf *out)
 {
-    uint32_t n = 0;
     enum op_status st = OP_DONE;
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (call_known(c, c->docs[i]) != OP_DONE)
@@ -319,23 +322,16 @@ enum op_status pipeline_perform(struct call *c, struct cursor in, struct buf *ou
         return st;
     if (call_admit(c) < 0 || desk_check(c, &c->fault) < 0 || check_versions(c, &c->fault) < 0)
         return OP_REFUSED;
-    cursor_array(&in, &n);
     struct rehearsal r = {.undo = undo_new()};
-    st = run_all(c, in, n, &r, out);
+    st = run_all(c, &r, out);
     end_rehearsal(&r);
     if (st != OP_DONE)
         return st;
     buf_clear(out);
-    pack_array(out, n);
-    return run_all(c, in, n, NULL, out);
-}
-
-static enum op_status pipeline_run(struct call *c, struct buf *out)
-{
-    return pipeline_perform(c, c->params, out);
+    return run_all(c, NULL, out);
 }
 
 const struct method methods_pipeline[] = {
-    {.name = "pipeline", .docs = pipeline_docs, .run = pipeline_run},
+    {.name = "pipeline", .docs = pipeline_docs, .run = pipeline_perform},
     {.name = NULL},
 };
