@@ -643,11 +643,11 @@ static void format_doc(struct batch *b, struct batch_doc *bd, struct words *w, s
             root = p;
     }
     if (!bd->deleted && bd->bump != 0) {
-        char by[24];
+        char by[RESP_DECIMAL_MAX];
         root = root != NULL ? root : pend_of(b, bd, "", 0);
         begin(w, "HINCRBY", root);
         word(w, "@v", 2);
-        word(w, by, (size_t)snprintf(by, sizeof(by), "%" PRId64, bd->bump));
+        word(w, by, resp_decimal(by, bd->bump));
         end(b, w, out, bd, root, &bd->version);
     }
     if (bd->deleted)
@@ -655,12 +655,12 @@ static void format_doc(struct batch *b, struct batch_doc *bd, struct words *w, s
     for (struct pend *p = bd->pends; p != NULL; p = p->next) {
         if (!p->expire)
             continue;
-        char at[24];
+        char at[RESP_DECIMAL_MAX];
         if (bd->expires == 0) {
             begin(w, "PERSIST", p);
         } else {
             begin(w, "PEXPIREAT", p);
-            word(w, at, (size_t)snprintf(at, sizeof(at), "%" PRId64, bd->expires));
+            word(w, at, resp_decimal(at, bd->expires));
         }
         end(b, w, out, bd, p, NULL);
     }
@@ -857,7 +857,7 @@ unsigned batch_format_sweep(struct batch *b, struct buf *out)
     struct words w = words;
     unsigned n = 0;
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
-        char keys[24], version[24];
+        char keys[24], version[RESP_DECIMAL_MAX];
         uint32_t nkeys = 1;
         if (!bd->gone)
             continue;
@@ -874,7 +874,7 @@ unsigned batch_format_sweep(struct batch *b, struct buf *out)
             nkeys++;
         }
         w.len[2] = (size_t)snprintf(keys, sizeof(keys), "%" PRIu32, nkeys);
-        word(&w, version, (size_t)snprintf(version, sizeof(version), "%" PRId64, bd->bump));
+        word(&w, version, resp_decimal(version, bd->bump));
         resp_command(out, w.n, w.argv, w.len);
         n++;
     }
