@@ -131,10 +131,14 @@ def test_a_try_says_who_has_it(pair, rdb):
     granted(b, ask(b))
 
 
-def test_who_gave_up_waiting_is_in_nobodys_way(pair):
+def test_who_gave_up_waiting_is_in_nobodys_way(pair, rdb):
     a, b = pair
     lock = acquire(a)
-    refused(b, "LOCK_TIMEOUT", "lock.acquire", KEY, "edit", {"wait": 0.05})
+    request = ask(b, wait=0.3)
+    wait_until(lambda: rdb.exists(QUEUE), what="the wait in Redis")
+    with pytest.raises(RpcError, match="^LOCK_TIMEOUT: .*another host"):
+        b.wait(request)
+    wait_until(lambda: not rdb.exists(QUEUE), SOON, "the end of the wait in Redis")
     release(a, lock)
     granted(a, ask(a))
 
@@ -470,6 +474,8 @@ def test_a_circle_through_waits_of_one_host(hosts):
         for client, action in zip(clients, "ABC"):
             requests.append(ask(client, action=action))
             await_waiters(client, 1, action=action)
+            # When the circle is closed the others have been looked at already, more than once.
+            wait_until(lambda: look(client, action=action)["waiters"][0]["age"] > 0.1, what="an old wait")
         # b1's wait closes the circle, and is not one for another host: the youngest of the others ends it.
         victim, _ = deadlock(clients, requests, 2.5)
         assert victim == 1
