@@ -147,6 +147,47 @@ Test(upstream, answers_come_in_the_order_of_the_requests)
     buf_free(&expected);
 }
 
+static int pushes;
+
+static void on_push(void *arg, redisReply *reply)
+{
+    (void)arg;
+    cr_expect_eq(reply->elements, 3);
+    cr_expect_str_eq(reply->element[1]->str, "news");
+    if (++pushes == 100)
+        upstream_reset(up, "a test");
+}
+
+/* Messages come in between answers, whoever waits for one; also one after which the link is gone.
+ */
+Test(upstream, messages_are_no_answers)
+{
+    static const struct upstream_callbacks cb = {
+        .on_up = on_up, .on_down = on_down, .on_push = on_push};
+    redis_process_start(&server);
+    config.redis = server.address;
+    struct upstream *other = upstream_new(
+        base, &config, &(struct upstream_callbacks){.on_up = on_up, .on_down = on_down}, NULL);
+    up = upstream_new(base, &config, &cb, NULL);
+    upstream_start(up);
+    upstream_start(other);
+    wait_until(ups == 2);
+    cr_assert(send_words(1, "SUBSCRIBE", "news", NULL));
+    wait_until(strcmp(heard_text(), "1:0=[3] ") == 0);
+    struct buf out = BUF_INIT;
+    resp_words(&out, "PUBLISH", "news", "a", NULL);
+    for (int i = 0; i < 100; i++) {
+        cr_assert(upstream_send(other, out.data, out.len, 1, hear, (void *)(intptr_t)2));
+        if (i % 10 == 0)
+            cr_assert(send_words(3, "PING", NULL, NULL));
+    }
+    wait_until(downs == 1);
+    cr_expect_eq(pushes, 100);
+    wait_until(ups == 3);
+    upstream_free(other);
+    buf_free(&out);
+}
+
 Test(upstream, one_request_can_have_many_replies)
 {
     begin_with_server();
