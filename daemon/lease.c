@@ -28,6 +28,8 @@
 #define RETRY_SLACK_MS 5  /* after a lease must have run out */
 #define RETRY_JITTER_MS 8 /* several daemons wait for the same moment */
 #define LOG_MS 1000
+#define RENEW_MAX 200      /* leases in one go, */
+#define RENEW_PAUSE_MS 5   /* and then commits have their turn */
 #define DEAF_RETRY_MS 1000 /* nobody can tell us that it is free */
 
 struct lease {
@@ -364,12 +366,14 @@ static enum lease_op decide(const struct lease *le, enum lock_mode *mode)
     *mode = LOCK_NONE;
     if (le->all->stopping)
         return decide_stopping(le);
+    /* First: in a Redis that has lost the lease only this one puts it back as it was, so that
+     * commits under it can be applied again. */
+    if (le->renew)
+        return LEASE_KEEP;
     if (gives_up(le, need)) {
         *mode = first_mode(le->lock);
         return LEASE_DROP;
     }
-    if (le->renew)
-        return LEASE_KEEP;
     if (can_share(le))
         return LEASE_SHARE;
     *mode = need;
@@ -537,23 +541,34 @@ static void end_those_over(struct leases *ls)
     log_lost(ls);
 }
 
+/* Those that are due, or would soon be. True: there are more. */
+static bool renew_some(struct leases *ls)
+{
+    int64_t now = lock_now(), length = lease_length(ls);
+    unsigned n = 0;
+    for (struct lease *le = ls->held; le != NULL; le = le->next_held) {
+        if (le->sent + length / 4 > now)
+            return false;
+        if (le->op != LEASE_NOTHING || le->tried + length / 20 > now)
+            continue;
+        if (n++ == RENEW_MAX)
+            return true;
+        renew(le);
+    }
+    return false;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct leases *ls = arg;
     (void)fd;
     (void)what;
     end_those_over(ls);
-    int64_t now = lock_now(), length = lease_length(ls);
-    if (upstream_state(ls->up) == UPSTREAM_UP)
-        for (struct lease *le = ls->held; le != NULL; le = le->next_held) {
-            /* Those that would soon be due go along. */
-            if (le->sent + length / 4 > now)
-                break;
-            if (le->op == LEASE_NOTHING && le->tried + length / 20 <= now)
-                renew(le);
-        }
+    bool rest = upstream_state(ls->up) == UPSTREAM_UP && renew_some(ls);
     flush(ls);
     plan_tick(ls);
+    if (rest)
+        arm(ls->tick, RENEW_PAUSE_MS);
 }
 
 /* In the turn of the loop in which something fell due, or was answered. */
