@@ -269,6 +269,8 @@ static int read_tokens(struct cursor *in, int64_t **tokens, uint32_t *n, struct 
     *tokens = NULL;
     if (cursor_array(in, n) == 0 && *n > TOKENS_MAX)
         return fault_set(f, FAULT_TOO_LARGE, "one request may name %d locks", TOKENS_MAX);
+    if (*n == 0)
+        return fault_set(f, FAULT_BAD_REQUEST, "the list of tokens is empty: no lock is named");
     *tokens = alloc_zeroed(*n, sizeof(**tokens));
     for (uint32_t i = 0; i < *n; i++) {
         if (cursor_int(in, &(*tokens)[i]) < 0)
