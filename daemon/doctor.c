@@ -169,11 +169,11 @@ static struct finding check_eviction(const struct probe *p)
     if (strncmp(policy, "volatile-", 9) == 0)
         return finding(WARN,
                        "Documents with a time to live, or parts of them, may go before that is "
-                       "over (G8). Set maxmemory-policy noeviction.",
+                       "over (G8), and locks may be lost. Set maxmemory-policy noeviction.",
                        "%s with maxmemory %" PRIu64, policy, max);
     return finding(BAD,
-                   "Redis may drop documents, parts of them and commit markers at any time (G4, "
-                   "G8). Set maxmemory-policy noeviction.",
+                   "Redis may drop documents, parts of them, commit markers and locks at any time "
+                   "(G4, G6, G8). Set maxmemory-policy noeviction.",
                    "%s with maxmemory %" PRIu64, policy, max);
 }
 
