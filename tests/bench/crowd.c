@@ -1,5 +1,6 @@
 /* crowd: many processes that all increment, each its own document, one request at a time: straight
- * to Redis, or through the daemon. What it costs Redis is read from the kernel. */
+ * to Redis, or through the daemon, or to a server that does nothing but answer, which is as fast as
+ * any daemon on these processors could be. What it costs Redis is read from the kernel. */
 #include "bench.h"
 #include <hiredis/hiredis.h>
 #include <signal.h>
@@ -8,8 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -100,20 +104,65 @@ static unsigned long long straight(struct shared *s, const char *socket, const c
     return n;
 }
 
-/* crowd daemon|redis <socket> <frame files|key> <processes> <ms> <pid of Redis> [hot documents]
- * Prints operations per second and microseconds of Redis' processor per operation. */
+/* Takes connections, and answers whatever comes with the number 1, for ever. */
+static void answer_all(int listener)
+{
+    static const uint8_t answer[] = {0x94, 0x01, 0x01, 0xc0, 0x01};
+    struct epoll_event events[64], added = {.events = EPOLLIN, .data.fd = listener};
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    char buffer[4096];
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &added);
+    for (;;) {
+        int n = epoll_wait(epoll, events, 64, -1);
+        for (int i = 0; i < n; i++) {
+            int fd = events[i].data.fd;
+            if (fd == listener) {
+                added.data.fd = accept(listener, NULL, NULL);
+                epoll_ctl(epoll, EPOLL_CTL_ADD, added.data.fd, &added);
+            } else if (read(fd, buffer, sizeof(buffer)) > 0) {
+                write_all(fd, answer, sizeof(answer));
+            } else {
+                close(fd);
+            }
+        }
+    }
+}
+
+static pid_t start_answering(const char *socket_path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
+    unlink(socket_path);
+    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(listener, 1000) < 0)
+        die("no socket %s", socket_path);
+    pid_t server = fork();
+    if (server == 0)
+        answer_all(listener);
+    close(listener);
+    return server;
+}
+
+/* crowd daemon|redis|echo <socket> <frame files|key> <processes> <ms> <pid of Redis> [hot
+ * documents] Prints operations per second and microseconds of Redis' processor per operation. */
 int crowd_main(int argc, char **argv)
 {
     if (argc != 7 && argc != 8)
-        die("crowd daemon|redis <socket> <frame files|key> <processes> <ms> <pid of Redis> [hot]");
+        die("crowd daemon|redis|echo <socket> <frame files|key> <processes> <ms> <pid of Redis> "
+            "[hot]");
     int hot = argc == 8 ? atoi(argv[7]) : 0;
-    bool daemon = strcmp(argv[1], "daemon") == 0;
+    bool daemon = strcmp(argv[1], "redis") != 0, echo = strcmp(argv[1], "echo") == 0;
     int processes = atoi(argv[4]), ms = atoi(argv[5]), redis = atoi(argv[6]);
     struct shared *s =
         mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     if (s == MAP_FAILED)
         die("no memory");
+    pid_t server = echo ? start_answering(argv[2]) : 0;
     for (int i = 0; i < processes; i++) {
         if (fork() == 0) {
             unsigned long long n = daemon ? through_daemon(s, argv[2], argv[3], i, hot)
@@ -133,8 +182,13 @@ int crowd_main(int argc, char **argv)
     usleep((useconds_t)ms * 1000);
     atomic_store(&s->stop, true);
     int status, bad = 0;
-    while (wait(&status) > 0)
+    for (int i = 0; i < processes; i++) {
+        while (wait(&status) == server)
+            die("the server ended");
         bad += status != 0;
+    }
+    if (echo)
+        kill(server, SIGKILL);
     double seconds = (double)(now_ns() - start) / 1e9;
     if (bad)
         die("%d clients failed", bad);
