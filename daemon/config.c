@@ -120,8 +120,10 @@ static const struct setting table[] = {
     {"locks", "lock_max_ttl", TIME, AT(lock_max_ttl), "1h", 100, 24 * HOUR, true,
      "The longest ttl that a client may ask for."},
     {"locks", "lock_lease", TIME, AT(lock_lease), "10s", 500, HOUR, true,
-     "How long Redis keeps the locks of a rapyerd that it does not hear of. They are renewed three\n"
-     "times as often. When rapyerd dies other hosts wait so long; when Redis cannot be reached for\n"
+     "How long Redis keeps the locks of a rapyerd that it does not hear of. They are renewed "
+     "three\n"
+     "times as often. When rapyerd dies other hosts wait so long; when Redis cannot be reached "
+     "for\n"
      "so long, locks are lost."},
     {"locks", "lock_turns", COUNT, AT(lock_turns), "16", 1, 1000000, true,
      "How often in a row a lock may change hands on this host while another host waits for it."},

@@ -351,7 +351,7 @@ Test(unit, the_marker_names_units_and_checks)
 {
     struct unit *u[12];
     for (int i = 0; i < 12; i++) {
-        char key[8];
+        char key[16];
         snprintf(key, sizeof(key), "L%d", i);
         if (nguards == 8) /* the batch keeps its own reference */
             guard_unref(guards[--nguards]);
