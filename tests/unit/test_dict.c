@@ -141,7 +141,8 @@ Test(dict, an_empty_one_is_small_and_a_drained_one_gives_memory_back)
         cr_assert_neq(c.kind, CELL_UNSET);
     }
     cr_assert_eq(dict_len(d), 5);
-    cr_assert_leq(tree_memory() - before, 2048);
+    /* What was big enough to be mapped by itself keeps a page. */
+    cr_assert_leq(tree_memory() - before, 2048 + 4096);
     dict_free(d);
     cr_assert_eq(tree_memory(), before);
 }
