@@ -488,8 +488,9 @@ Test(lock, several_at_once)
     expect_error(RAPYER_LOCK_TIMEOUT, "pid 7");
     cr_expect_null(locks[0]);
     cr_expect_null(locks[1]);
-    cr_expect_lt(
-        rapyer_lock_all(db, (rapyer_lock_item[]){{shelf, "a", false}, {NULL}}, 2, NULL, locks), 0);
+    cr_expect_lt(rapyer_lock_all(db, (rapyer_lock_item[]){{shelf, "a", false}, {NULL, NULL, false}},
+                                 2, NULL, locks),
+                 0);
 }
 
 Test(lock, only_places_of_saved_documents_have_locks)
