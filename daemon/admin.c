@@ -1,5 +1,6 @@
 /* admin: see admin.h. */
 #include "daemon/admin.h"
+#include "daemon/ask.h"
 #include "daemon/lease.h"
 #include "daemon/methods.h"
 
@@ -15,6 +16,21 @@ static void put_str(struct buf *out, const char *name, const char *value)
     pack_cstr(out, value);
 }
 
+static void put_desk(struct buf *out, const struct desk *d)
+{
+    uint64_t held = 0, waiting = 0;
+    for (const struct lock *l = locks_first(d->locks); l != NULL; l = l->hh.next) {
+        held += l->nholds;
+        waiting += l->nwaits;
+    }
+    put(out, "locks_held", held);
+    put(out, "locks_waiting", waiting);
+    put(out, "locks_granted", d->stats.granted);
+    put(out, "locks_lost", d->stats.lost);
+    put(out, "lock_timeouts", d->stats.timeouts);
+    put(out, "deadlocks", d->stats.deadlocks);
+}
+
 void admin_stats(const struct admin *a, struct buf *out)
 {
     static const char *const states[] = {"down", "connecting", "greeting", "up"};
@@ -22,7 +38,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     const struct upstream *up = lane_upstream(lane);
     struct lane_stats l;
     lane_stats(lane, &l);
-    pack_map(out, 17);
+    pack_map(out, 23);
     put_str(out, "version", RAPYER_VERSION);
     put(out, "uptime_ms", (uint64_t)(unix_ms() - a->started));
     put_str(out, "redis", states[upstream_state(up)]);
@@ -40,6 +56,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     put(out, "in_flight_bytes", l.in_flight_bytes);
     put(out, "link_epoch", lane_epoch(lane));
     put(out, "memory", tree_memory());
+    put_desk(out, exec_desk(a->exec));
 }
 
 struct listing {

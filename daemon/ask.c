@@ -73,6 +73,9 @@ static void ask_undo(struct ask *a)
 void ask_fail(struct ask *a, const struct fault *f)
 {
     struct fault copy = *f;
+    struct desk_stats *stats = &a->desk->stats;
+    stats->timeouts += f->code == FAULT_LOCK_TIMEOUT;
+    stats->deadlocks += f->code == FAULT_DEADLOCK;
     ask_undo(a);
     session_fault(a->session, a->id, &copy);
     ask_free(a);
@@ -170,6 +173,7 @@ static void reading_finish(struct call *c, const struct fault *f, const struct b
         ask_fail(a, f);
         return;
     }
+    a->desk->stats.granted += a->n;
     session_answer(a->session, a->id, out->data, out->len);
     ask_free(a);
 }
@@ -373,6 +377,7 @@ void desk_lost(struct desk *d, struct hold *h)
 {
     struct desk_client *c;
     uint64_t number = lock_who(h->owner)->client;
+    d->stats.lost++;
     HASH_FIND(hh, d->clients, &number, sizeof(number), c);
     if (c == NULL || !h->notify)
         return;

@@ -48,11 +48,17 @@ struct ask {
 
 struct desk_client;
 
+/* Since the daemon began; of locks, not of requests. */
+struct desk_stats {
+    uint64_t granted, timeouts, deadlocks, lost;
+};
+
 struct desk {
     struct exec *exec;
     struct locks *locks;
     struct leases *leases;
     struct desk_client *clients;
+    struct desk_stats stats;
 };
 
 struct desk *desk_new(struct exec *e, struct locks *locks, struct leases *leases);

@@ -567,6 +567,26 @@ def test_admin_locks(ada, other, third):
     third.wait(requests[1])
 
 
+def test_what_happens_to_locks_is_counted(ada, other):
+    def counted(client=ada):
+        stats = client.call("admin.stats")
+        return [stats[name] for name in ("locks_held", "locks_waiting", "locks_granted",
+                                         "locks_lost", "lock_timeouts", "deadlocks")]
+    held, waiting, granted, lost, timeouts, deadlocks = counted()
+    assert (held, waiting) == (0, 0)
+    first, second = acquire(ada), acquire(other, "User:else")
+    request = ask(ada, "User:else")
+    await_waiters(ada, 1, key="User:else")
+    assert counted() == [2, 1, granted + 2, lost, timeouts, deadlocks]
+    refused(other, "DEADLOCK", "lock.acquire", KEY, "edit")
+    refused(other, "LOCK_TIMEOUT", "lock.acquire", KEY, "edit", {"wait": 0})
+    assert ada.call("lock.break", KEY, "edit") == 1
+    release(other, second)
+    release(ada, ada.wait(request))
+    refused(ada, "LOCK_LOST", "lock.release", first["token"])
+    assert counted() == [0, 0, granted + 3, lost + 1, timeouts + 1, deadlocks + 1]
+
+
 def test_the_features_name_the_locks(client):
     features = client.call("hello")["features"]
     assert {"lock.acquire", "lock.acquire_many", "lock.release", "lock.renew", "lock.break",
