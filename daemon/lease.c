@@ -73,6 +73,8 @@ struct leases {
     struct lease *leases, *held, *due;
     struct lease_calls *calls;
     struct event *flush, *tick;
+    int64_t
+        soonest; /* the next renewals: not before; set when some went out, and by nothing else */
     struct event *away; /* ends the patience with a Redis that cannot be reached */
     bool given_up;      /* it has ended */
     unsigned lost;      /* holds were, since this was last logged */
@@ -518,8 +520,8 @@ static void plan_tick(struct leases *ls)
     int64_t now = lock_now(), length = lease_length(ls);
     int64_t at = first->until;
     if (upstream_state(ls->up) == UPSTREAM_UP) {
-        int64_t renewal = first->sent + length / 3, soonest = now + length / 20;
-        renewal = renewal < soonest ? soonest : renewal; /* it is on its way, or was refused */
+        int64_t renewal = first->sent + length / 3;
+        renewal = renewal < ls->soonest ? ls->soonest : renewal;
         at = renewal < at ? renewal : at;
     }
     arm(ls->tick, at - now + 1);
@@ -565,10 +567,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)what;
     end_those_over(ls);
     bool rest = upstream_state(ls->up) == UPSTREAM_UP && renew_some(ls);
+    /* Those that are on their way, or were refused, have time until then. */
+    ls->soonest = lock_now() + (rest ? RENEW_PAUSE_MS : lease_length(ls) / 20);
     flush(ls);
     plan_tick(ls);
-    if (rest)
-        arm(ls->tick, RENEW_PAUSE_MS);
 }
 
 /* In the turn of the loop in which something fell due, or was answered. */

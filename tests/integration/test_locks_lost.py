@@ -303,6 +303,23 @@ def test_a_lease_is_renewed(redis_server, new_daemon, rdb):
 # --- Redis ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("held", [1, 500])
+def test_leases_are_renewed_while_other_locks_come_and_go(redis_server, new_daemon, held):
+    """Without a pause: whatever happens to other locks must not put off the renewals."""
+    daemon = new_daemon(redis_server.address, {"locks.lock_lease": "1s"})
+    with daemon.connect() as client, daemon.connect() as busy:
+        save_ada(client)
+        requests = [ask(client, action=f"held {n}", ttl=60) for n in range(held)]
+        locks = [client.wait(request) for request in requests]
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            release(busy, acquire(busy, "User:other"))
+            release(busy, acquire(busy, f"User:{time.monotonic()}"))
+        assert client.call("admin.stats")["locks_lost"] == 0
+        for lock in locks:
+            release(client, lock)
+
+
 def test_redis_away_before_the_lease(redis_server, new_daemon):
     daemon = new_daemon(redis_server.address, SOON)
     with daemon.connect() as client:
