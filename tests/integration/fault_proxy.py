@@ -32,6 +32,14 @@ def close(link):
             pass
 
 
+def hang_up(link):
+    """Nothing goes through it any more; its number stays taken."""
+    try:
+        link.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+
+
 class Cut:
     """Cut the connection that begins the next transaction, after `count` bytes of a direction
     from that beginning on. late: Redis gets the rest of the request so many seconds after the
@@ -51,6 +59,7 @@ class Link:
         self.daemon = daemon
         self.redis = redis
         self.held = False  # the daemon has lost it, Redis has not yet
+        self.pumps = 2  # that still use the sockets
         proxy.links.add(self)
         for direction, source, sink in ((REQUESTS, daemon, redis), (REPLIES, redis, daemon)):
             threading.Thread(target=self.pump, args=(direction, source, sink), daemon=True).start()
@@ -64,6 +73,17 @@ class Link:
         except OSError:
             pass
         self.close()
+        self.pumped()
+
+    def pumped(self):
+        """The last one frees the sockets. Were they closed earlier, a new connection could get the
+        number of one that a pump is about to write to, and with it the bytes of the old one."""
+        with self.proxy.lock:
+            self.pumps -= 1
+            last = self.pumps == 0
+        if last:
+            self.daemon.close()
+            self.redis.close()
 
     def forward(self, direction, data, sink):
         try:
@@ -73,8 +93,8 @@ class Link:
             return self.held and direction == REPLIES
 
     def close(self):
-        close(self.daemon)
-        close(self.redis)
+        hang_up(self.daemon)
+        hang_up(self.redis)
         self.proxy.links.discard(self)
 
 
@@ -151,7 +171,7 @@ class FaultProxy:
             plan.fired.set()
             return False
         link.held = True
-        close(link.daemon)
+        hang_up(link.daemon)
         plan.fired.set()
         time.sleep(plan.late)
         sink.sendall(data[plan.left:])
