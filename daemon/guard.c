@@ -1,5 +1,6 @@
 /* guard: see guard.h. */
 #include "daemon/guard.h"
+#include "daemon/lock_text.h"
 #include "daemon/locks.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -72,11 +73,11 @@ int guard_refusal(const struct guard *g, unsigned i, int64_t found, struct fault
 {
     const struct guard_check *c = &g->checks[i];
     if (c->kind == GUARD_LEASE)
-        return fault_set(f, FAULT_LOCK_LOST,
-                         "the lease of the lock %s%s%s '%s' is gone in Redis: rapyerd was not "
-                         "heard of in time; nothing was applied",
-                         lock_key(c->lock), *lock_path(c->lock) ? " " : "", lock_path(c->lock),
-                         lock_action(c->lock));
+        return fault_set(
+            f, FAULT_LOCK_LOST,
+            "%s: its lease is gone in Redis, as rapyerd was not heard of in time; nothing "
+            "was applied",
+            LOCK_TEXT(c->lock));
     char now[48] = "another one now";
     if (found >= 0)
         snprintf(now, sizeof(now), "version %" PRId64 " now", found);

@@ -7,6 +7,7 @@ import pytest
 
 from daemon_process import Daemon
 from fault_proxy import FaultProxy
+from models import save_ada
 from redis_server import RedisServer
 
 
@@ -78,6 +79,25 @@ def daemon(redis_server, new_daemon):
 def client(daemon):
     with daemon.connect() as client:
         yield client
+
+
+@pytest.fixture
+def ada(client):
+    """A client, and a document for it to lock."""
+    save_ada(client)
+    return client
+
+
+@pytest.fixture
+def other(ada, daemon):
+    with daemon.connect() as other:
+        yield other
+
+
+@pytest.fixture
+def third(ada, daemon):
+    with daemon.connect() as third:
+        yield third
 
 
 @pytest.fixture

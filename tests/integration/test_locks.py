@@ -12,25 +12,6 @@ from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 
 
-
-@pytest.fixture
-def ada(client):
-    save_ada(client)
-    return client
-
-
-@pytest.fixture
-def other(ada, daemon):
-    with daemon.connect() as other:
-        yield other
-
-
-@pytest.fixture
-def third(ada, daemon):
-    with daemon.connect() as third:
-        yield third
-
-
 # --- acquire and release -------------------------------------------------------------------
 
 

@@ -14,18 +14,6 @@ from test_bad_input import refused
 MIB = 1 << 20
 
 
-@pytest.fixture
-def ada(client):
-    save_ada(client)
-    return client
-
-
-@pytest.fixture
-def other(ada, daemon):
-    with daemon.connect() as other:
-        yield other
-
-
 @pytest.mark.parametrize("action", ["x", "x" * 200, "\u00e9" * 100, "!", "{}", "a/b", "a!b", "}", " ", "/!"])
 def test_actions_that_are_good(ada, other, action):
     lock = acquire(ada, action=action)

@@ -18,18 +18,6 @@ SOON = {"locks.lock_lease": "500ms", "commit.queue_time": "300ms", "redis.reconn
 
 
 @pytest.fixture
-def ada(client):
-    save_ada(client)
-    return client
-
-
-@pytest.fixture
-def other(ada, daemon):
-    with daemon.connect() as other:
-        yield other
-
-
-@pytest.fixture
 def puppet(ada, daemon):
     with Puppet(daemon) as puppet:
         yield puppet

@@ -4,27 +4,9 @@ element. Other names never exclude each other."""
 import pytest
 
 from lock_clients import acquire, ask, await_waiters, is_free, release
-from models import KEY, save_ada
+from models import KEY
 from rpc_client import RpcError
 from test_bad_input import refused
-
-
-@pytest.fixture
-def ada(client):
-    save_ada(client)
-    return client
-
-
-@pytest.fixture
-def other(ada, daemon):
-    with daemon.connect() as other:
-        yield other
-
-
-@pytest.fixture
-def third(ada, daemon):
-    with daemon.connect() as third:
-        yield third
 
 
 def test_locks_of_other_names_do_not_exclude_each_other(ada, other):

@@ -11,18 +11,6 @@ from rpc_client import RpcError
 from test_bad_input import refused
 
 
-@pytest.fixture
-def ada(client):
-    save_ada(client)
-    return client
-
-
-@pytest.fixture
-def other(ada, daemon):
-    with daemon.connect() as other:
-        yield other
-
-
 # --- release with operations ---------------------------------------------------------------
 
 
