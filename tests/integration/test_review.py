@@ -281,7 +281,8 @@ def test_a_request_about_many_documents_does_not_stall_the_others(daemon, client
     small = daemon.cpu() - before
     before = daemon.cpu()
     client.call("doc.insert", [[f"Box:a{i}", {"items": {}}] for i in range(80000)])
-    assert daemon.cpu() - before < 8 * small
+    # Four times as many; looking at all of them for each one would make it sixteen times.
+    assert daemon.cpu() - before < 12 * small
 
 
 def test_declarations_are_stored_again_when_redis_has_lost_them(daemon, redis_server, rdb, new_daemon):
