@@ -236,9 +236,10 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     retain(l, c);
     l->applied = batch_number(c->batch);
     sweep(l, c);
-    settle(l, c, NULL, true);
+    /* Before the answers, which are written at the end of the turn, too: Redis works meanwhile. */
     if (l->gathering != NULL && !batch_empty(l->gathering->batch))
         event_active(l->kick, 0, 0);
+    settle(l, c, NULL, true);
 }
 
 static void send_in_flight(struct lane *l)
