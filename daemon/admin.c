@@ -70,7 +70,7 @@ static void put_client(struct session *s, void *arg)
     const struct session_peer *peer = session_peer(s);
     struct session_stats st;
     session_stats(s, &st);
-    pack_map(l->out, 11);
+    pack_map(l->out, 12);
     put(l->out, "number", session_number(s));
     put(l->out, "pid", (uint64_t)peer->pid);
     put(l->out, "uid", peer->uid);
@@ -83,6 +83,8 @@ static void put_client(struct session *s, void *arg)
     put(l->out, "waiting", st.deferred);
     pack_cstr(l->out, "paused");
     pack_bool(l->out, st.paused);
+    pack_cstr(l->out, "ring");
+    pack_bool(l->out, st.ring);
     l->n++;
 }
 

@@ -2,6 +2,7 @@
  * overrides, reload and the sample file only walk over it.
  */
 #include "daemon/config.h"
+#include "protocol/ring.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -76,6 +77,16 @@ static const struct setting table[] = {
     {"limits", "total_input", SIZE, AT(total_input), "512M", MIB, 1024 * GIB, true,
      "Requests of all clients together that have arrived in part. Past it the client that\n"
      "sends on is answered BUSY and disconnected. At least max_frame."},
+    {"limits", "max_rings", COUNT, AT(max_rings), "1000", 0, 1000000, true,
+     "Clients that talk through shared memory instead of their socket, each with twice ring_size\n"
+     "of it. One more is answered BUSY and stays with its socket, as all do with 0."},
+    {"limits", "ring_size", SIZE, AT(ring_size), "64K", RING_MIN, RING_MAX, true,
+     "The shared memory of a client, for each direction: a power of two. Longer messages pass in\n"
+     "pieces."},
+    {"limits", "ring_watch", COUNT, AT(ring_watch), "20", 0, 1000, true,
+     "For how many microseconds rapyerd goes on looking at its rings before it sleeps; it gives "
+     "way\n"
+     "to all others that want the processor. 0: it sleeps at once, and is woken more often."},
 
     {"redis", "redis", TEXT, AT(redis), "embedded", 1, 1024, false,
      "The Redis to use: embedded (rapyerd runs one itself, data in state_dir), unix:/path,\n"
@@ -606,11 +617,23 @@ static int check_order(struct load *l, size_t small, uint64_t small_value, size_
                   may_equal ? "at least" : "more than", s->section, s->name, found);
 }
 
+static int check_ring_size(struct load *l)
+{
+    const struct setting *s = setting_at(AT(ring_size));
+    char found[32];
+
+    was_set(l, s);
+    if (ring_size_fits(l->config->ring_size))
+        return 0;
+    show_number(found, sizeof found, s->kind, l->config->ring_size);
+    return refuse(l, s, "%s is no power of two, as 32K, 64K and 128K are", found);
+}
+
 static int check_together(struct load *l)
 {
     const struct config *c = l->config;
 
-    if (check_redis(l) < 0 || check_prefix(l) < 0)
+    if (check_redis(l) < 0 || check_prefix(l) < 0 || check_ring_size(l) < 0)
         return -1;
     if (check_order(l, AT(max_value), c->max_value, AT(max_frame), c->max_frame, true) < 0)
         return -1;

@@ -59,6 +59,18 @@ static void do_hello(struct dispatch *d, struct session *s, const struct rpc *ms
     session_done(s);
 }
 
+static void do_ring(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    struct fault f;
+    (void)d;
+    if (msg->nparams == 0) {
+        session_open_ring(s, msg->id);
+        return;
+    }
+    fault_set(&f, FAULT_BAD_REQUEST, "ring.open takes no parameters");
+    session_fault(s, msg->id, &f);
+}
+
 static void do_define(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
     registry_define(d->registry, s, msg);
@@ -120,10 +132,10 @@ static const struct entry plain_entries[] = {
     {"lock.acquire", NULL, do_acquire, false}, {"lock.acquire_many", NULL, do_acquire_many, false},
     {"lock.release", NULL, do_release, false}, {"lock.renew", NULL, do_renew, false},
     {"lock.break", NULL, do_break, false},     {"admin.locks", NULL, do_list, true},
-    {"hello", NULL, do_hello, true},           {"define", NULL, do_define, false},
-    {"doc.keys", NULL, do_keys, false},        {"admin.stats", NULL, do_stats, true},
-    {"admin.clients", NULL, do_clients, true}, {"admin.cache", NULL, do_cache, true},
-    {"admin.doctor", NULL, do_doctor, true},
+    {"hello", NULL, do_hello, true},           {"ring.open", NULL, do_ring, true},
+    {"define", NULL, do_define, false},        {"doc.keys", NULL, do_keys, false},
+    {"admin.stats", NULL, do_stats, true},     {"admin.clients", NULL, do_clients, true},
+    {"admin.cache", NULL, do_cache, true},     {"admin.doctor", NULL, do_doctor, true},
 };
 
 /* ---- finding ---- */

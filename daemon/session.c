@@ -34,6 +34,7 @@ struct session {
     struct scan scan; /* of the frame that begins at the first unused byte */
     bool in_frame;    /* scan has begun */
     bool paused;
+    bool ring; /* its stream has a channel, counted in all->rings */
     unsigned deferred;
     size_t partial; /* unused bytes, counted in all->partial */
     uint64_t requests, bytes_in;
@@ -48,7 +49,7 @@ struct sessions {
     struct session_handler handler;
     void *arg;
     unsigned refs; /* the owner and each session */
-    unsigned count;
+    unsigned count, rings;
     uint64_t last_number;
     size_t partial;   /* unfinished input of all sessions */
     bool full;        /* max_clients is reached and was logged */
@@ -111,6 +112,7 @@ static void session_leave(struct session *s, bool flush)
     s->stream = NULL;
     DL_DELETE(all->list, s);
     all->count--;
+    all->rings -= s->ring;
     if (all->count < all->config->max_clients)
         all->full = false;
     log_session(LOG_LEVEL_DEBUG, s, "closed");
@@ -274,6 +276,52 @@ void session_settle(struct session *s)
         event_active(s->check, EV_TIMEOUT, 0);
 }
 
+/* --- rings ------------------------------------------------------------------------------- */
+
+static bool may_have_ring(const struct session *s, struct fault *f)
+{
+    const struct sessions *all = s->all;
+
+    f->code = FAULT_NONE;
+    if (s->ring)
+        fault_set(f, FAULT_BAD_REQUEST, "this connection has its ring already");
+    else if (all->rings >= all->config->max_rings)
+        fault_set(f, FAULT_BUSY,
+                  "%u clients have a ring, limits.max_rings is %u; go on with the socket",
+                  all->rings, all->config->max_rings);
+    return f->code == FAULT_NONE;
+}
+
+void session_open_ring(struct session *s, uint64_t id)
+{
+    uint32_t size = (uint32_t)s->all->config->ring_size;
+    struct buf answer = BUF_INIT;
+    struct fault f;
+
+    if (s->state != OPEN)
+        return;
+    if (!may_have_ring(s, &f)) {
+        session_fault(s, id, &f);
+        return;
+    }
+    rpc_open_result(&answer, id);
+    pack_map(&answer, 1);
+    pack_cstr(&answer, "size");
+    pack_uint(&answer, size);
+    if (stream_open_channel(s->stream, size, s->all->config->ring_watch, answer.data, answer.len) ==
+        0) {
+        s->ring = true;
+        s->all->rings++;
+    } else if (errno == EAGAIN) {
+        fault_set(&f, FAULT_BUSY, "there are answers to be read first; then ask for a ring");
+        session_fault(s, id, &f);
+    } else {
+        fault_set(&f, FAULT_UNAVAILABLE, "no ring: %s; go on with the socket", strerror(errno));
+        session_fault(s, id, &f);
+    }
+    buf_free(&answer);
+}
+
 static void on_drained(void *arg)
 {
     resume_reading(arg);
@@ -336,7 +384,10 @@ static size_t take_frames(struct session *s, const uint8_t *data, size_t len)
         s->in_frame = false;
         size_t at = used;
         used += s->scan.at;
+        bool had_ring = s->ring;
         take_frame(s, data + at, s->scan.at);
+        if (s->ring != had_ring && used < len)
+            session_close(s, "sent more on the socket after it had asked for a ring");
         if (s->deferred >= c->client_requests)
             pause_reading(s);
     }
@@ -376,7 +427,9 @@ static void on_end(void *arg, int err, size_t rest)
     struct session *s = arg;
     struct fault f;
 
-    if (err) {
+    if (err == EPROTO) {
+        session_close(s, "broke the rules of its ring");
+    } else if (err) {
         log_session(LOG_LEVEL_DEBUG, s, strerror(err));
         session_leave(s, false);
     } else if (stream_peer_gone(s->stream)) {
@@ -498,6 +551,11 @@ unsigned sessions_count(const struct sessions *all)
     return all->count;
 }
 
+unsigned sessions_rings(const struct sessions *all)
+{
+    return all->rings;
+}
+
 void sessions_each(struct sessions *all, void (*visit)(struct session *s, void *arg), void *arg)
 {
     struct session *s, *next;
@@ -539,6 +597,7 @@ void session_stats(const struct session *s, struct session_stats *out)
         .bytes_in = s->bytes_in,
         .deferred = s->deferred,
         .paused = s->paused,
+        .ring = s->ring,
     };
     if (s->stream) {
         out->bytes_out = stream_written(s->stream);

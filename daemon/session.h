@@ -62,11 +62,18 @@ void session_notify(struct session *s, const char *method, const void *params, s
 void session_defer(struct session *s);
 void session_settle(struct session *s); /* one deferred request was answered */
 
+/* Answers a request for a ring: the answer and the descriptors are the last that the socket
+ * carries, everything else goes through the ring from then on, or it is a fault and all is as
+ * before: BUSY when there are max_rings already or the client has answers to read first,
+ * BAD_REQUEST when it has a ring, UNAVAILABLE when the system gives no memory or descriptors. */
+void session_open_ring(struct session *s, uint64_t id);
+unsigned sessions_rings(const struct sessions *all);
+
 struct session_stats {
     uint64_t requests, bytes_in, bytes_out;
     size_t unsent;
     unsigned deferred;
-    bool paused;
+    bool paused, ring;
 };
 void session_stats(const struct session *s, struct session_stats *out);
 

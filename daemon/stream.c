@@ -8,11 +8,17 @@
  *     stream can hold up the others;
  *   - EV_WRITE is armed only after the socket took less than all.
  *
+ * Streams with a channel that had something to do lately are hot: each turn of the loop looks at
+ * them, and their clients need not ring. After a turn without anything they go to sleep, and the
+ * loop may, too.
+ *
  * Work that must not run inside the owner's call (late flushes, failures of writes, input that
  * waited while paused) goes through the loop's `todo` list, run by one event that is activated
  * when the first stream enters it: libevent runs it after all that is active in this turn.
  */
 #include "daemon/stream.h"
+#include "daemon/channel.h"
+#include "daemon/hot.h"
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <fcntl.h>
@@ -38,6 +44,7 @@ struct loop {
     struct stream *todo;    /* linked by todo_prev, todo_next */
     struct stream *dropped; /* sending their rest; linked by drop_prev, drop_next */
     struct stream *grave;   /* closed while a callback ran; linked by grave_next */
+    struct hots *hots;      /* streams with a channel that are busy */
     struct buf spare;       /* an empty output buffer */
     uint8_t *scratch;
     struct loop *next;
@@ -49,24 +56,26 @@ struct stream {
     const struct stream_callbacks *cb;
     void *arg;
     struct event readable, writable;
-    struct event *deadline; /* of closing */
-    struct buf in;          /* arrived, not used up */
-    struct buf out;         /* out.data[sent..out.len) is unsent */
+    struct event *deadline;  /* of closing */
+    struct channel *channel; /* NULL: bytes flow through fd */
+    struct buf in;           /* arrived, not used up */
+    struct buf out;          /* out.data[sent..out.len) is unsent */
     size_t sent;
     size_t low;
     uint64_t written;
-    int failure;   /* errno of a write, to be told by the todo list */
-    bool closed;   /* waits in the grave */
-    bool paused;   /* by the owner */
-    bool ended;    /* end of stream, or reading failed */
-    bool stopped;  /* the owner wants no more input */
-    bool dropping; /* the owner let go of it, it sends the rest */
-    bool shut;     /* dropping, and all is sent */
-    bool above;    /* more than low is unsent */
-    bool blocked;  /* EV_WRITE is armed */
-    bool in_input; /* on_input runs: it is flushed when that returns */
-    bool handover; /* unpaused, `in` has to be offered again */
-    bool queued;   /* in todo */
+    int failure;    /* errno of a write, to be told by the todo list */
+    bool closed;    /* waits in the grave */
+    bool paused;    /* by the owner */
+    bool ended;     /* end of stream, or reading failed */
+    bool stopped;   /* the owner wants no more input */
+    bool dropping;  /* the owner let go of it, it sends the rest */
+    bool shut;      /* dropping, and all is sent */
+    bool above;     /* more than low is unsent */
+    bool blocked;   /* the socket or the channel was full; EV_WRITE is armed for a socket */
+    bool in_input;  /* on_input runs: it is flushed when that returns */
+    bool handover;  /* unpaused, `in` has to be offered again */
+    bool queued;    /* in todo */
+    struct hot hot; /* only with a channel */
     struct stream *todo_prev, *todo_next, *drop_prev, *drop_next, *grave_next;
 };
 
@@ -75,6 +84,10 @@ static struct loop *loops;
 /* --- the loop ---------------------------------------------------------------------------- */
 
 static void run_todo(evutil_socket_t fd, short what, void *arg);
+static bool serve(struct hot *h);
+static bool on_cold(struct hot *h);
+
+static const struct hot_calls hot_calls = {serve, on_cold};
 
 static struct loop *loop_of(const struct event_base *base)
 {
@@ -94,10 +107,12 @@ static struct loop *loop_join(struct event_base *base)
         return l;
     }
     l = calloc(1, sizeof *l);
-    if (!l || !(l->scratch = malloc(SCRATCH_BYTES)) ||
+    if (!l || !(l->scratch = malloc(SCRATCH_BYTES)) || !(l->hots = hots_new(base, &hot_calls)) ||
         event_assign(&l->run_todo, base, -1, 0, run_todo, l) < 0) {
-        if (l)
+        if (l) {
+            hots_free(l->hots);
             free(l->scratch);
+        }
         free(l);
         return NULL;
     }
@@ -113,6 +128,7 @@ static void loop_leave(struct loop *l)
         return;
     LL_DELETE(loops, l);
     event_del(&l->run_todo);
+    hots_free(l->hots);
     buf_free(&l->spare);
     free(l->scratch);
     free(l);
@@ -160,6 +176,35 @@ static void do_later(struct stream *s)
     s->queued = true;
 }
 
+/* --- channels: hot and cold -------------------------------------------------------------- */
+
+static struct stream *stream_of(struct hot *h)
+{
+    return (struct stream *)((char *)h - offsetof(struct stream, hot));
+}
+
+/* The loop looks at it without being told, from now on. */
+static void heat(struct stream *s)
+{
+    if (!s->hot.is)
+        channel_wake(s->channel);
+    hot_add(s->loop->hots, &s->hot);
+}
+
+static bool takes_input(const struct stream *s)
+{
+    return !s->closed && !s->paused && !s->ended && !s->stopped && !s->dropping;
+}
+
+/* Unless there is something to do already, the client has to ring from now on. */
+static bool on_cold(struct hot *h)
+{
+    struct stream *s = stream_of(h);
+    uint32_t wants = (takes_input(s) ? RING_BYTES : 0) | (s->blocked ? RING_ROOM : 0);
+
+    return channel_sleep(s->channel, wants);
+}
+
 /* --- writing ----------------------------------------------------------------------------- */
 
 static void drop_output(struct stream *s)
@@ -205,7 +250,9 @@ static void block(struct stream *s)
         s->out.len -= s->sent;
         s->sent = 0;
     }
-    if (!s->blocked)
+    if (s->channel)
+        heat(s);
+    else if (!s->blocked)
         event_add(&s->writable, NULL);
     s->blocked = true;
 }
@@ -226,6 +273,16 @@ static void watch_low(struct stream *s)
     }
 }
 
+static ssize_t give(struct stream *s, const uint8_t *data, size_t len)
+{
+    if (!s->channel)
+        return send(s->fd, data, len, MSG_NOSIGNAL);
+    ssize_t n = channel_write(s->channel, data, len);
+    if (n > 0)
+        heat(s); /* who has an answer asks again soon */
+    return n;
+}
+
 static void write_out(struct stream *s)
 {
     if (s->closed)
@@ -241,7 +298,7 @@ static void write_out(struct stream *s)
     size_t unsent = stream_unsent(s);
     if (!unsent)
         return;
-    ssize_t n = send(s->fd, s->out.data + s->sent, unsent, MSG_NOSIGNAL);
+    ssize_t n = give(s, s->out.data + s->sent, unsent);
     if (n < 0 && errno != EAGAIN && errno != EINTR) {
         write_failed(s, errno);
         return;
@@ -301,6 +358,9 @@ void stream_close(struct stream *s)
         DL_DELETE2(l->todo, s, todo_prev, todo_next);
     if (s->dropping)
         DL_DELETE2(l->dropped, s, drop_prev, drop_next);
+    hot_remove(l->hots, &s->hot);
+    channel_free(s->channel);
+    s->channel = NULL;
     close(s->fd);
     s->fd = -1;
     if (!l->depth) {
@@ -401,6 +461,11 @@ static void input_used(struct stream *s, size_t used)
     buf_shrink(&s->in, KEEP_INPUT);
 }
 
+static ssize_t take(struct stream *s, uint8_t *data, size_t len)
+{
+    return s->channel ? channel_read(s->channel, data, len) : read(s->fd, data, len);
+}
+
 /* Reads where the unfinished rest already lies. */
 static ssize_t read_on(struct stream *s)
 {
@@ -410,7 +475,7 @@ static ssize_t read_on(struct stream *s)
         errno = ENOMEM;
         return -1;
     }
-    ssize_t n = read(s->fd, s->in.data + s->in.len, s->in.cap - s->in.len);
+    ssize_t n = take(s, s->in.data + s->in.len, s->in.cap - s->in.len);
     if (n <= 0)
         return n;
     s->in.len += (size_t)n;
@@ -423,7 +488,7 @@ static ssize_t read_on(struct stream *s)
 static ssize_t read_fresh(struct stream *s)
 {
     uint8_t *scratch = s->loop->scratch;
-    ssize_t n = read(s->fd, scratch, SCRATCH_BYTES);
+    ssize_t n = take(s, scratch, SCRATCH_BYTES);
 
     if (n <= 0 || s->dropping)
         return n;
@@ -438,15 +503,11 @@ static ssize_t read_fresh(struct stream *s)
     return n;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+/* Whether there was anything. */
+static bool read_more(struct stream *s)
 {
-    struct stream *s = arg;
-    struct loop *l = s->loop;
-
-    (void)fd;
-    (void)what;
-    enter(l);
     ssize_t n = s->in.len ? read_on(s) : read_fresh(s);
+
     if (s->closed)
         ; /* by its owner */
     else if (n == 0)
@@ -455,6 +516,48 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         end(s, errno);
     else if (n > 0 && stream_unsent(s) && !s->dropping)
         stream_flush(s);
+    return n > 0;
+}
+
+static void write_more(struct stream *s)
+{
+    write_out(s);
+    if (s->dropping && s->failure)
+        stream_close(s);
+    else if (s->dropping)
+        shut_when_sent(s);
+    else
+        watch_low(s);
+}
+
+/* The socket beside a channel carries nothing but its end; what was put before that counts. */
+static void read_end(struct stream *s)
+{
+    uint8_t byte;
+
+    if (!s->dropping && read_more(s))
+        return; /* and is called again */
+    if (s->closed || s->ended)
+        return;
+    ssize_t n = recv(s->fd, &byte, 1, MSG_DONTWAIT);
+    if (n >= 0)
+        end(s, n ? EPROTO : 0);
+    else if (errno != EAGAIN && errno != EINTR)
+        end(s, errno);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct stream *s = arg;
+    struct loop *l = s->loop;
+
+    (void)fd;
+    (void)what;
+    enter(l);
+    if (s->channel)
+        read_end(s);
+    else
+        read_more(s);
     leave(l);
 }
 
@@ -466,13 +569,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     enter(l);
-    write_out(s);
-    if (s->dropping && s->failure)
-        stream_close(s);
-    else if (s->dropping)
-        shut_when_sent(s);
-    else
-        watch_low(s);
+    write_more(s);
     leave(l);
 }
 
@@ -498,6 +595,8 @@ void stream_pause(struct stream *s, bool paused)
     event_add(&s->readable, NULL);
     s->handover = true;
     do_later(s);
+    if (s->channel)
+        heat(s);
 }
 
 void stream_stop_reading(struct stream *s)
@@ -531,6 +630,62 @@ void stream_set_low(struct stream *s, size_t low)
 {
     s->low = low;
     s->above = low && stream_unsent(s) >= low;
+}
+
+/* --- channels: what they do -------------------------------------------------------------- */
+
+/* One turn of a hot stream; whether it had anything to do. */
+static bool serve(struct hot *h)
+{
+    struct stream *s = stream_of(h);
+    uint64_t written = s->written;
+    bool took = false;
+
+    enter(s->loop);
+    if (s->blocked)
+        write_more(s);
+    if (takes_input(s))
+        took = read_more(s);
+    took |= s->written != written;
+    if (took && !s->closed)
+        heat(s);
+    leave(s->loop);
+    return took;
+}
+
+static void on_bell(void *arg)
+{
+    heat(arg); /* its turn comes */
+}
+
+int stream_open_channel(struct stream *s, uint32_t size, unsigned watch_us, const void *last,
+                        size_t len)
+{
+    if (!s->blocked)
+        write_out(s);
+    if (s->closed || s->failure || stream_unsent(s)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    struct channel *c = channel_new(s->loop->base, size, on_bell, s);
+    if (!c)
+        return -1;
+    if (channel_hand_over(c, s->fd, last, len) < 0) {
+        int error = errno;
+        channel_free(c);
+        errno = error;
+        return -1;
+    }
+    hots_set_watch(s->loop->hots, watch_us);
+    s->channel = c;
+    s->written += len;
+    heat(s);
+    return 0;
+}
+
+bool stream_has_channel(const struct stream *s)
+{
+    return s->channel;
 }
 
 /* --- later ------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
  *   fd ──read──► in ──on_input(stream, bytes)──► how many were used
  *   out ◄── stream_out() appends, stream_flush() writes ──► fd
  *
+ * With a channel the bytes take that way instead, and the socket only tells when the peer is gone.
  * Reading stops while paused. Output that the socket does not take stays in `out` and goes on
  * when it is writable. Closing is safe inside any callback: the memory is freed one loop later.
  * One thread.
@@ -19,10 +20,10 @@ struct stream_callbacks {
     /* New bytes: data[0..len) is all that was not used yet. Returns how many are used up (may
      * be 0). Not called again before more arrived. May close the stream; then returns 0. */
     size_t (*on_input)(void *arg, const uint8_t *data, size_t len);
-    /* The peer is done or the socket failed: err is 0 for end of stream, else an errno. `rest`
-     * bytes had arrived and were not used. The owner calls stream_close, or, after an end of
-     * stream, goes on writing to a peer that still reads; should that fail then, this is called
-     * once more with an errno. */
+    /* The peer is done or the socket failed: err is 0 for end of stream, else an errno: EPROTO
+     * when the peer of a channel breaks its rules. `rest` bytes had arrived and were not used. The
+     * owner calls stream_close, or, after an end of stream, goes on writing to a peer that still
+     * reads; should that fail then, this is called once more with an errno. */
     void (*on_end)(void *arg, int err, size_t rest);
     /* The output buffer went below `low` after having been above it; may be NULL. */
     void (*on_drained)(void *arg);
@@ -33,6 +34,14 @@ struct stream_callbacks {
 struct stream *stream_new(struct event_base *base, int fd, const struct stream_callbacks *cb,
                           void *arg);
 void stream_close(struct stream *s);
+
+/* Moves to a channel of `size` bytes each way: sends `last` with its descriptors, the last bytes
+ * that the socket carries. watch_us: for how long the loop watches its channels after the last of
+ * them had something to do, before it sleeps. -1 with errno, and all is as before: EAGAIN when
+ * output is unsent, or what keeps it from being made. */
+int stream_open_channel(struct stream *s, uint32_t size, unsigned watch_us, const void *last,
+                        size_t len);
+bool stream_has_channel(const struct stream *s);
 
 struct buf *stream_out(struct stream *s); /* append here, then stream_flush */
 void stream_flush(struct stream *s);      /* writes what the socket takes now */
@@ -48,7 +57,7 @@ void stream_pause(struct stream *s, bool paused); /* of reading; unpausing hands
 void stream_stop_reading(struct stream *s);
 /* Both directions are shut: what is written from now on reaches nobody. */
 bool stream_peer_gone(const struct stream *s);
-uint64_t stream_written(const struct stream *s); /* bytes the socket took so far */
+uint64_t stream_written(const struct stream *s); /* bytes the peer was sent so far */
 int stream_fd(const struct stream *s);
 /* After what is unsent went out (or `timeout_ms` passed), close. No callback is called any
  * more and the stream is no longer the owner's. What the peer still sends is read and dropped
