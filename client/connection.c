@@ -7,6 +7,7 @@
  * Callbacks run from inside rapyer_process and may send, wait and so come here again: nothing
  * about the buffers is kept in local variables across one.
  */
+#include "client/channel.h"
 #include "client/request.h"
 #include "client/slots.h"
 #include "client/value.h"
@@ -34,8 +35,22 @@ int64_t clock_ms(void)
 
 /* ---- open ---- */
 
+static void ring_clear(rapyer *db)
+{
+    channel_free(db->channel);
+    db->channel = NULL;
+    db->ring = RING_LATER;
+    db->awake = false;
+    for (int i = 0; i < CHANNEL_FDS; i++) {
+        if (db->ring_fds[i] >= 0)
+            close(db->ring_fds[i]);
+        db->ring_fds[i] = -1;
+    }
+}
+
 static void buffers_clear(rapyer *db)
 {
+    ring_clear(db);
     buf_clear(&db->in);
     buf_clear(&db->out);
     db->in_at = db->out_at = 0;
@@ -64,6 +79,7 @@ static int try_connect(rapyer *db, struct fault *f)
     buffers_clear(db);
     db->fd = fd;
     db->connection++;
+    db->first_number = db->numbers + 1;
     db->forks = db_forks();
     db->was_connected = true;
     return 0;
@@ -143,10 +159,11 @@ void connection_lose(rapyer *db, const struct fault *why)
 {
     uint64_t sent = db->out_sent;
     check_fork(db);
-    if (db->fd >= 0)
-        close(db->fd);
+    int fd = db->fd;
     db->fd = -1;
     buffers_clear(db);
+    if (fd >= 0)
+        close(fd);
     slots_settle_all(db, sent, why);
 }
 
@@ -161,11 +178,23 @@ static int lost(rapyer *db, const char *what)
     return -1;
 }
 
-/* What the socket takes; 0, or an errno. */
+/* How many bytes may go: what is behind a question for a ring waits for its answer. */
+static size_t sendable(const rapyer *db)
+{
+    return db->ring == RING_ASKED ? (size_t)(db->ring_asked - db->out_sent)
+                                  : db->out.len - db->out_at;
+}
+
+static ssize_t give(rapyer *db, const uint8_t *data, size_t n)
+{
+    return db->channel ? channel_write(db->channel, data, n) : send(db->fd, data, n, MSG_NOSIGNAL);
+}
+
+/* What the way to the daemon takes; 0, or an errno. */
 static int send_some(rapyer *db)
 {
-    while (db->out_at < db->out.len) {
-        ssize_t n = send(db->fd, db->out.data + db->out_at, db->out.len - db->out_at, MSG_NOSIGNAL);
+    while (sendable(db)) {
+        ssize_t n = give(db, db->out.data + db->out_at, sendable(db));
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -173,6 +202,8 @@ static int send_some(rapyer *db)
         db->out_at += (size_t)n;
         db->out_sent += (uint64_t)n;
     }
+    if (db->out_at < db->out.len)
+        return 0;
     db->out_at = 0;
     buf_clear(&db->out);
     buf_shrink(&db->out, KEEP_SIZE);
@@ -185,10 +216,22 @@ static int write_some(rapyer *db)
     return error ? lost(db, strerror(error)) : 0;
 }
 
+/* Asks to be woken for what is not there yet. */
+static void sleep_lightly(rapyer *db)
+{
+    uint32_t wants = RING_BYTES | (sendable(db) ? RING_ROOM : 0);
+    db->awake = !channel_sleep(db->channel, wants);
+    if (db->awake)
+        channel_nudge(db->channel);
+}
+
 void connection_push(rapyer *db)
 {
-    if (connection_is(db, db->connection))
-        send_some(db);
+    if (!connection_is(db, db->connection))
+        return;
+    send_some(db);
+    if (db->channel && sendable(db))
+        sleep_lightly(db);
 }
 
 /* ---- read ---- */
@@ -286,6 +329,33 @@ static void compact(rapyer *db)
         buf_shrink(&db->in, KEEP_SIZE);
 }
 
+/* Descriptors come with the answer to the question for a ring, and only then. */
+static void keep_fds(rapyer *db, struct msghdr *message)
+{
+    struct cmsghdr *c = CMSG_FIRSTHDR(message);
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+        c->cmsg_len == CMSG_LEN(sizeof db->ring_fds) && db->ring_fds[0] < 0)
+        memcpy(db->ring_fds, CMSG_DATA(c), sizeof db->ring_fds);
+}
+
+static ssize_t receive(rapyer *db, uint8_t *data, size_t n)
+{
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof db->ring_fds)];
+    struct iovec bytes = {data, n};
+    struct msghdr message = {.msg_iov = &bytes,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof control};
+    if (db->channel)
+        return channel_read(db->channel, data, n);
+    if (db->ring != RING_ASKED)
+        return recv(db->fd, data, n, 0);
+    ssize_t got = recvmsg(db->fd, &message, MSG_CMSG_CLOEXEC);
+    if (got > 0)
+        keep_fds(db, &message);
+    return got;
+}
+
 /* 1: there may be more, 0: drained, -1: lost. */
 static int read_once(rapyer *db)
 {
@@ -294,7 +364,7 @@ static int read_once(rapyer *db)
         return lost(db, "no memory for an answer");
     for (;;) {
         size_t room = db->in.cap - db->in.len;
-        ssize_t n = recv(db->fd, db->in.data + db->in.len, room, 0);
+        ssize_t n = receive(db, db->in.data + db->in.len, room);
         if (n > 0) {
             db->in.len += (size_t)n;
             return (size_t)n == room;
@@ -307,6 +377,83 @@ static int read_once(rapyer *db)
     }
 }
 
+/* ---- rings ---- */
+
+/* Runs inside take_frame, before anything else is read or sent. */
+static void on_ring(rapyer *db, struct request *rq, enum outcome how, rapyer_value **result,
+                    const struct fault *f)
+{
+    struct fault why;
+    (void)rq;
+    (void)f;
+    if (how != OUTCOME_ANSWER)
+        return;
+    db->ring = RING_NONE;
+    if (!*result)
+        return;     /* there are enough already, or it is not known there: the socket will do */
+    errno = EPROTO; /* somebody in between took the descriptors */
+    if (db->ring_fds[0] >= 0)
+        db->channel = channel_join(db->ring_fds, (uint64_t)rapyer_int(*result, "size", 0), db->fd);
+    for (int i = 0; i < CHANNEL_FDS; i++)
+        db->ring_fds[i] = -1; /* the channel has them */
+    if (db->channel) {
+        db->ring = RING_OPEN;
+        sleep_lightly(db);
+        return;
+    }
+    db->ring_after = 0; /* nor with the next connection */
+    fault_set(&why, FAULT_UNAVAILABLE, "no ring from rapyerd at %s: %s", db->socket,
+              strerror(errno));
+    connection_lose(db, &why);
+}
+
+void connection_ask_ring(rapyer *db)
+{
+    struct buf none = BUF_INIT;
+    if (db->ring != RING_LATER || !db->ring_after || db->fd < 0 || db->npending ||
+        db->numbers - db->first_number < db->ring_after)
+        return;
+    struct request *rq = calloc(1, sizeof *rq);
+    if (rq)
+        *rq = (struct request){.done = on_ring, .urgent = true, .terms.patience = PATIENCE_ENDLESS};
+    db->ring = RING_NONE;
+    if (slots_queue(db, rq, "ring.open", 0, &none) < 0)
+        return;
+    db->ring = RING_ASKED;
+    db->ring_asked = db->out_sent + (db->out.len - db->out_at);
+}
+
+/* ---- process ---- */
+
+/* Reads what there is, up to a bound; how many requests that settled, -1: lost. */
+static int read_some(rapyer *db)
+{
+    int settled = 0;
+    bool more = true;
+    for (int i = 0; more && i < READS_PER_CALL; i++) {
+        int got = read_once(db);
+        int n = got < 0 ? -1 : take_frames(db);
+        if (n < 0)
+            return -1;
+        settled += n;
+        more = got > 0 && db->fd >= 0;
+    }
+    return settled;
+}
+
+static int read_channel(rapyer *db, bool told)
+{
+    bool ended = told && channel_hear(db->channel);
+    channel_wake(db->channel);
+    int settled = read_some(db);
+    if (settled < 0 || !db->channel)
+        return settled;
+    if (write_some(db) < 0) /* callbacks have sent something */
+        return -1;
+    sleep_lightly(db);
+    return ended && !db->awake ? lost(db, "it was closed by the daemon") : settled;
+}
+
 int rapyer_process(rapyer *db, short revents)
 {
     int settled = 0;
@@ -317,20 +464,21 @@ int rapyer_process(rapyer *db, short revents)
         return 0;
     if (write_some(db) < 0)
         return -1;
-    bool more = revents != 0;
-    for (int i = 0; more && i < READS_PER_CALL; i++) {
-        int got = read_once(db);
-        int n = got < 0 ? -1 : take_frames(db);
-        if (n < 0)
-            return -1;
-        settled += n;
-        more = got > 0 && db->fd >= 0;
-    }
+    if (db->channel && (revents || db->awake))
+        settled = read_channel(db, revents);
+    else if (db->channel && sendable(db))
+        sleep_lightly(db);
+    else if (revents)
+        settled = read_some(db);
+    if (settled < 0)
+        return -1;
     return settled + slots_expire(db, clock_ms());
 }
 
 int rapyer_fd(const rapyer *db)
 {
+    if (db && db->channel)
+        return channel_fd(db->channel);
     return db ? db->fd : -1;
 }
 
@@ -338,7 +486,7 @@ short rapyer_events(const rapyer *db)
 {
     if (!db || db->fd < 0)
         return 0;
-    return db->out_at < db->out.len ? POLLIN | POLLOUT : POLLIN;
+    return sendable(db) && !db->channel ? POLLIN | POLLOUT : POLLIN;
 }
 
 int rapyer_timeout_ms(const rapyer *db)
@@ -350,9 +498,20 @@ int rapyer_timeout_ms(const rapyer *db)
     return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
+void connection_wait(rapyer *db)
+{
+    struct pollfd p = {db->fd, rapyer_events(db), POLLIN};
+    int timeout = rapyer_timeout_ms(db);
+    int rc = db->channel ? channel_wait(db->channel, timeout) : poll(&p, 1, timeout);
+    if (rc < 0 && errno != EINTR)
+        lost(db, strerror(errno));
+    else
+        rapyer_process(db, rc > 0 ? p.revents : 0);
+}
+
 size_t rapyer_pending(const rapyer *db)
 {
-    return db ? db->npending - db->nheirs + db->nready : 0;
+    return db ? db->npending - db->nheirs - (db->ring == RING_ASKED) + db->nready : 0;
 }
 
 rapyer *rapyer_connect(const char *socket)
@@ -360,10 +519,7 @@ rapyer *rapyer_connect(const char *socket)
     rapyer *db = db_new(socket);
     if (!db || connection_open(db, RESTART_WAIT_MS) < 0)
         return db;
-    while (db->fd >= 0 && db->npending) { /* hello: is it a rapyerd that listens there? */
-        struct pollfd p = {db->fd, rapyer_events(db), 0};
-        int rc = poll(&p, 1, rapyer_timeout_ms(db));
-        rapyer_process(db, rc > 0 ? p.revents : 0);
-    }
+    while (db->fd >= 0 && db->npending) /* hello: is it a rapyerd that listens there? */
+        connection_wait(db);
     return db;
 }

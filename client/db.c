@@ -44,6 +44,13 @@ static char *socket_path(const char *socket)
     return strdup(socket && *socket ? socket : DEFAULT_SOCKET);
 }
 
+/* Most connections of short programs end before that, and never share memory. */
+static uint64_t ring_after(void)
+{
+    const char *text = getenv("RAPYER_RING");
+    return text && *text ? strtoull(text, NULL, 10) : DEFAULT_RING_AFTER;
+}
+
 rapyer *db_new(const char *socket)
 {
     pthread_once(&once, set_up);
@@ -54,6 +61,9 @@ rapyer *db_new(const char *socket)
     db->fd = -1;
     db->timeout_ms = DEFAULT_TIMEOUT_MS;
     db->max_answer = DEFAULT_MAX_ANSWER;
+    db->ring_after = ring_after();
+    for (int i = 0; i < 3; i++)
+        db->ring_fds[i] = -1;
     db->socket = socket_path(socket);
     db->schema = schema_new();
     if (!db->socket || !db->schema) {

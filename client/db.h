@@ -21,10 +21,19 @@
 
 #define DEFAULT_SOCKET "/run/rapyerd/rapyerd.sock"
 #define DEFAULT_TIMEOUT_MS 30000
+#define DEFAULT_RING_AFTER 64
 #define DEFAULT_MAX_ANSWER ((size_t)64 << 20)
 #define MAX_VALUE ((size_t)64 << 20) /* what a value in a draft may grow to */
 
+struct channel;
 struct request;
+
+enum ring_state {
+    RING_LATER, /* after the first requests of a connection */
+    RING_ASKED, /* what was queued behind the question waits for the answer */
+    RING_OPEN,  /* there is a channel */
+    RING_NONE,  /* the socket is good enough */
+};
 
 /* A model as it was declared: for the daemon after a reconnect, for structs their layout. */
 struct declaration {
@@ -62,6 +71,14 @@ struct rapyer {
     struct buf out; /* not yet sent: [out_at, out.len) */
     size_t out_at;
     uint64_t out_sent; /* bytes sent on this connection */
+
+    enum ring_state ring;
+    uint64_t ring_after;     /* how many requests of a connection come first; 0: never */
+    uint64_t first_number;   /* of the first request of this connection */
+    uint64_t ring_asked;     /* RING_ASKED: out_sent when the question is gone */
+    int ring_fds[3];         /* as they came with the answer, -1: none */
+    struct channel *channel; /* RING_OPEN; bytes go there instead of to fd */
+    bool awake;              /* the channel will not ring for what is there already */
 
     struct slot *slots; /* requests without an answer, by the low bits of their id */
     uint32_t nslots, first_free;

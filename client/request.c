@@ -3,8 +3,6 @@
 #include "client/slots.h"
 #include "client/template.h"
 #include "client/value.h"
-#include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,7 +37,12 @@ int request_send(rapyer *db, struct request *rq, const char *method, uint32_t np
         free(rq);
         return -1;
     }
-    return slots_queue(db, rq, method, nparams, params);
+    connection_ask_ring(db);
+    if (slots_queue(db, rq, method, nparams, params) < 0)
+        return -1;
+    if (db->channel) /* at no cost; and who polls now hears of nothing unsent */
+        connection_push(db);
+    return 0;
 }
 
 /* ---- waiting ---- */
@@ -72,17 +75,8 @@ static void wake(rapyer *db, struct request *rq, enum outcome how, rapyer_value 
 static void wait_for(rapyer *db, struct waiter *w)
 {
     rapyer_process(db, 0);
-    while (!w->over) {
-        struct pollfd p = {rapyer_fd(db), rapyer_events(db), 0};
-        int rc = poll(&p, 1, rapyer_timeout_ms(db));
-        if (rc < 0 && errno != EINTR) {
-            struct fault f;
-            fault_set(&f, FAULT_UNAVAILABLE, "poll: %s", strerror(errno));
-            connection_lose(db, &f);
-            return;
-        }
-        rapyer_process(db, rc > 0 ? p.revents : 0);
-    }
+    while (!w->over)
+        connection_wait(db);
 }
 
 static int attempt(rapyer *db, struct waiter *w, const struct terms *terms, const char *method,

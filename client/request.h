@@ -73,6 +73,10 @@ int connection_open(rapyer *db, int wait_ms);
 void connection_lose(rapyer *db, const struct fault *why);
 /* Whether this one is open still, in this process. */
 bool connection_is(const rapyer *db, uint64_t number);
+/* Before a request is queued: asks for a ring when it is time. */
+void connection_ask_ring(rapyer *db);
+/* Waits for something to read or for room to write, or the next deadline, and processes it. */
+void connection_wait(rapyer *db);
 /* Sends of the output what the socket takes now; what goes wrong is found by the next call. */
 void connection_push(rapyer *db);
 int64_t clock_ms(void);
