@@ -18,9 +18,10 @@ int connect_unix(const char *path);
 void write_all(int fd, const void *p, size_t n);
 void read_all(int fd, void *p, size_t n);
 
-/* A request read from a file: one prebuilt MessagePack-RPC frame, and the socket it goes to. */
+/* A request read from a file: one prebuilt MessagePack-RPC frame, and where it goes to. */
 struct caller {
     int fd;
+    struct channel *channel; /* NULL: bytes go through fd */
     uint8_t *request;
     size_t request_len;
     uint8_t *answer;
@@ -28,6 +29,8 @@ struct caller {
 };
 
 void caller_open(struct caller *c, const char *socket, const char *request_file);
+/* From now on through a ring. */
+void caller_open_ring(struct caller *c);
 /* One round trip. Dies when the answer is an error. */
 void caller_call(struct caller *c);
 void caller_close(struct caller *c);

@@ -3,6 +3,7 @@
  * any daemon on these processors could be. What it costs Redis is read from the kernel. */
 #include "bench.h"
 #include <hiredis/hiredis.h>
+#include <rapyer.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -59,7 +60,7 @@ static int next_hot(int number, unsigned long long n, int hot)
 
 /* hot > 0: the frame's key ends in three zeros, which become the number of a hot document. */
 static unsigned long long through_daemon(struct shared *s, const char *socket, const char *frames,
-                                         int number, int hot)
+                                         int number, int hot, bool ring)
 {
     char file[4096];
     struct caller c;
@@ -67,6 +68,8 @@ static unsigned long long through_daemon(struct shared *s, const char *socket, c
 
     snprintf(file, sizeof(file), "%s.%d", frames, hot ? 0 : number);
     caller_open(&c, socket, file);
+    if (ring)
+        caller_open_ring(&c);
     uint8_t *digits = hot ? memmem(c.request, c.request_len, ":000", 4) : NULL;
     if (hot && !digits)
         die("no :000 in the frame");
@@ -81,6 +84,34 @@ static unsigned long long through_daemon(struct shared *s, const char *socket, c
         caller_call(&c);
     }
     caller_close(&c);
+    return n;
+}
+
+/* The same with librapyer, in the loop that a worker has. Whether it has a ring is up to the
+ * daemon's settings and $RAPYER_RING. */
+static unsigned long long through_library(struct shared *s, const char *socket, const char *model,
+                                          int number, int hot)
+{
+    rapyer *db = rapyer_connect(socket);
+    rapyer_doc **docs = calloc((size_t)hot, sizeof(*docs));
+    unsigned long long n = 0;
+
+    for (int i = 0; i < hot; i++) {
+        char key[64];
+        snprintf(key, sizeof(key), "%s:%03d", model, i);
+        docs[i] = rapyer_open(db, key);
+        for (int turn = 0; i == 0 && turn < 100; turn++) /* until it has its ring */
+            rapyer_incr(docs[0], "n", 1, NULL);
+    }
+    wait_for_start(s);
+    for (; !atomic_load(&s->stop); n++)
+        rapyer_incr(docs[next_hot(number, n, hot)], "n", 1, NULL);
+    if (rapyer_errcode(db))
+        die("%s", rapyer_errmsg(db));
+    for (int i = 0; i < hot; i++)
+        rapyer_free(docs[i]);
+    free(docs);
+    rapyer_close(db);
     return n;
 }
 
@@ -156,6 +187,7 @@ int crowd_main(int argc, char **argv)
             "[hot]");
     int hot = argc == 8 ? atoi(argv[7]) : 0;
     bool daemon = strcmp(argv[1], "redis") != 0, echo = strcmp(argv[1], "echo") == 0;
+    bool library = strcmp(argv[1], "library") == 0, ring = strcmp(argv[1], "ring") == 0;
     int processes = atoi(argv[4]), ms = atoi(argv[5]), redis = atoi(argv[6]);
     struct shared *s =
         mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -165,8 +197,9 @@ int crowd_main(int argc, char **argv)
     pid_t server = echo ? start_answering(argv[2]) : 0;
     for (int i = 0; i < processes; i++) {
         if (fork() == 0) {
-            unsigned long long n = daemon ? through_daemon(s, argv[2], argv[3], i, hot)
-                                          : straight(s, argv[2], argv[3], i, hot);
+            unsigned long long n = library  ? through_library(s, argv[2], argv[3], i, hot)
+                                   : daemon ? through_daemon(s, argv[2], argv[3], i, hot, ring)
+                                            : straight(s, argv[2], argv[3], i, hot);
             atomic_fetch_add(&s->done, n);
             _exit(0);
         }

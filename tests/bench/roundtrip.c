@@ -1,12 +1,16 @@
 /* roundtrip: one client, one request at a time: to the daemon with a prebuilt frame, and to
  * Redis with hiredis. */
 #include "bench.h"
+#include "client/channel.h"
+#include "protocol/cursor.h"
 #include "protocol/scan.h"
+#include <errno.h>
 #include <hiredis/hiredis.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define REQUEST_MAX (1u << 20)
@@ -25,6 +29,63 @@ void caller_open(struct caller *c, const char *socket, const char *request_file)
     c->fd = connect_unix(socket);
 }
 
+/* As librapyer does. */
+void caller_open_ring(struct caller *c)
+{
+    static const uint8_t question[] = "\x94\x00\x01\xa9ring.open\x90";
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(CHANNEL_FDS * sizeof(int))];
+    uint8_t answer[64];
+    struct iovec bytes = {answer, sizeof(answer)};
+    struct msghdr message = {.msg_iov = &bytes,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof(control)};
+    int fds[CHANNEL_FDS];
+
+    write_all(c->fd, question, sizeof(question) - 1);
+    ssize_t n = recvmsg(c->fd, &message, 0);
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+    /* [1, 1, nil, {"size": n}] */
+    struct cursor size = cursor_of(answer + 10, n > 10 ? (size_t)n - 10 : 0);
+    int64_t value;
+    if (!rights || cursor_int(&size, &value) < 0)
+        die("no ring");
+    memcpy(fds, CMSG_DATA(rights), sizeof(fds));
+    c->channel = channel_join(fds, (uint64_t)value, c->fd);
+    if (!c->channel)
+        die("no ring: %s", strerror(errno));
+}
+
+static ssize_t read_ring(struct caller *c, uint8_t *p, size_t n)
+{
+    ssize_t got;
+
+    while ((got = channel_read(c->channel, p, n)) < 0 && errno == EAGAIN) {
+        if (channel_sleep(c->channel, RING_BYTES) && channel_wait(c->channel, -1) > 0 &&
+            channel_hear(c->channel))
+            return 0;
+    }
+    return got;
+}
+
+static void send_request(struct caller *c)
+{
+    if (!c->channel)
+        write_all(c->fd, c->request, c->request_len);
+    else if (channel_write(c->channel, c->request, c->request_len) < (ssize_t)c->request_len)
+        die("the ring is full");
+}
+
+static ssize_t read_some(struct caller *c, uint8_t *p, size_t n)
+{
+    if (c->channel)
+        return read_ring(c, p, n);
+    /* A process asleep in read() is also woken when its request is taken, for nothing; one in
+     * poll(), as an event loop and librapyer are, is not. */
+    poll(&(struct pollfd){.fd = c->fd, .events = POLLIN}, 1, -1);
+    return read(c->fd, p, n);
+}
+
 void caller_call(struct caller *c)
 {
     struct scan scan;
@@ -33,14 +94,11 @@ void caller_call(struct caller *c)
     enum scan_status status;
 
     scan_init(&scan, ANSWER_MAX);
-    write_all(c->fd, c->request, c->request_len);
+    send_request(c);
     do {
         if (have == c->answer_cap)
             c->answer = realloc(c->answer, c->answer_cap *= 2);
-        /* A process asleep in read() is also woken when its request is taken, for nothing; one
-         * in poll(), as an event loop and librapyer are, is not. */
-        poll(&(struct pollfd){.fd = c->fd, .events = POLLIN}, 1, -1);
-        ssize_t n = read(c->fd, c->answer + have, c->answer_cap - have);
+        ssize_t n = read_some(c, c->answer + have, c->answer_cap - have);
         if (n <= 0)
             die("the daemon closed the connection");
         have += (size_t)n;
@@ -54,6 +112,7 @@ void caller_call(struct caller *c)
 
 void caller_close(struct caller *c)
 {
+    channel_free(c->channel);
     close(c->fd);
     free(c->request);
     free(c->answer);
