@@ -20,7 +20,8 @@ void call_clear(struct call *c)
 {
     call_reset(c);
     free(c->missing);
-    free(c->fixes);
+    if (c->fixes != &c->one_fix)
+        free(c->fixes);
     if (c->touched != &c->one_touched)
         free(c->touched);
     if (c->docs != &c->one_doc)
@@ -271,9 +272,16 @@ void call_fix(struct call *c, const struct drift *drift, size_t at, const struct
     int64_t value;
     if (drift == NULL || cursor_int(&in, &value) < 0)
         return;
-    if (c->nfixes == c->fixes_cap) {
-        c->fixes_cap = c->fixes_cap ? c->fixes_cap * 2 : 2;
-        c->fixes = must(realloc(c->fixes, c->fixes_cap * sizeof(*c->fixes)));
+    if (c->fixes == NULL) {
+        c->fixes = &c->one_fix;
+        c->fixes_cap = 1;
+    } else if (c->nfixes == c->fixes_cap) {
+        struct fix *grown = must(malloc(2 * c->fixes_cap * sizeof(*grown)));
+        memcpy(grown, c->fixes, c->nfixes * sizeof(*grown));
+        if (c->fixes != &c->one_fix)
+            free(c->fixes);
+        c->fixes = grown;
+        c->fixes_cap *= 2;
     }
     c->fixes[c->nfixes++] = (struct fix){
         .drift = drift, .at = (uint32_t)at, .len = (uint32_t)(out->len - at), .value = value};

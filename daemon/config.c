@@ -83,7 +83,7 @@ static const struct setting table[] = {
     {"limits", "ring_size", SIZE, AT(ring_size), "64K", RING_MIN, RING_MAX, true,
      "The shared memory of a client, for each direction: a power of two. Longer messages pass in\n"
      "pieces."},
-    {"limits", "ring_watch", COUNT, AT(ring_watch), "20", 0, 1000, true,
+    {"limits", "ring_watch", COUNT, AT(ring_watch), "50", 0, 1000, true,
      "For how many microseconds rapyerd goes on looking at its rings before it sleeps; it gives "
      "way\n"
      "to all others that want the processor. 0: it sleeps at once, and is woken more often."},

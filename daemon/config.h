@@ -24,7 +24,7 @@ struct config {
     size_t total_input;         /* 512M: unfinished frames of all clients */
     unsigned max_rings;         /* 1000: clients that talk through memory */
     size_t ring_size;           /* 64K each way, a power of two */
-    unsigned ring_watch;        /* 20 microseconds */
+    unsigned ring_watch;        /* 50 microseconds */
     /* [redis] */
     char *redis; /* "embedded" | "unix:/path" | "host:port" | "[::1]:6379" */
     char *redis_user;

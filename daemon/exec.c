@@ -8,6 +8,9 @@
 #define DOC_COST 256  /* bytes: what a document that is waited for takes, roughly */
 
 /* A place in a document's queue. */
+#define SPARE_TASKS 256             /* kept for the next requests that wait for a commit */
+#define SPARE_ANSWER ((size_t)1024) /* with answers of at most this capacity */
+
 struct task_link {
     struct task *task;
     struct doc *doc;
@@ -54,12 +57,31 @@ static void task_free(struct exec *e, struct task *t)
     call_clear(&t->call);
     session_settle(session);
     session_unref(session);
-    buf_free(&t->answer);
     free(t->params);
     free(t->links);
-    free(t);
     e->ntasks--;
     e->kept_bytes -= kept;
+    if (e->nspare < SPARE_TASKS && t->answer.cap <= SPARE_ANSWER) {
+        LL_PREPEND(e->spare, t);
+        e->nspare++;
+    } else {
+        buf_free(&t->answer);
+        free(t);
+    }
+}
+
+/* Zeroes, but for the memory of an answer. */
+static struct task *task_take(struct exec *e)
+{
+    struct task *t = e->spare;
+    if (t == NULL)
+        return must(calloc(1, sizeof(*t)));
+    struct buf answer = t->answer;
+    LL_DELETE(e->spare, t);
+    e->nspare--;
+    *t = (struct task){.answer = answer};
+    buf_clear(&t->answer);
+    return t;
 }
 
 /* The last of the batches whose changes the call saw or made; 0: all of it is committed. */
@@ -75,12 +97,16 @@ static uint64_t rides_on(const struct call *c)
 
 static struct task *task_new(struct exec *e, struct call *c)
 {
-    struct task *t = must(calloc(1, sizeof(*t)));
-    t->call = *c;
+    struct task *t = task_take(e);
+    memcpy(&t->call, c, offsetof(struct call, fault));
+    if (c->fault.code != FAULT_NONE)
+        t->call.fault = c->fault;
     if (c->docs == &c->one_doc)
         t->call.docs = &t->call.one_doc;
     if (c->touched == &c->one_touched)
         t->call.touched = &t->call.one_touched;
+    if (c->fixes == &c->one_fix)
+        t->call.fixes = &t->call.one_fix;
     c->docs = NULL;
     c->touched = NULL;
     c->missing = NULL;
@@ -614,6 +640,11 @@ void exec_free(struct exec *e)
     lane_free(e->lane);
     loader_free(e->loader);
     cache_free(e->cache);
+    for (struct task *t = e->spare, *next; t != NULL; t = next) {
+        next = t->next;
+        buf_free(&t->answer);
+        free(t);
+    }
     event_free(e->tick);
     buf_free(&e->scratch);
     call_effects_cleanup();

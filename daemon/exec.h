@@ -54,8 +54,7 @@ struct call {
     struct doc **docs;
     unsigned ndocs, docs_cap;
     struct doc *one_doc;
-    uint64_t mark; /* its documents have the same, so that each is listed once */
-    struct fault fault;
+    uint64_t mark;       /* its documents have the same, so that each is listed once */
     struct guard *guard; /* its changes are made only if that holds; set by docs(); owned */
     struct unit *unit;   /* what it changed under the guard, or saw of such changes */
     uint64_t since;      /* session_since */
@@ -72,6 +71,8 @@ struct call {
     struct batch_doc *one_touched;
     struct fix *fixes;
     unsigned nfixes, fixes_cap;
+    struct fix one_fix;
+    struct fault fault; /* last: long, and mostly empty */
 };
 
 struct exec *exec_new(struct event_base *base, const struct config *config, struct schema *schema,

@@ -21,7 +21,8 @@ struct exec {
     uint32_t good_epoch;  /* of the link when it was last up */
     int64_t lost_at;      /* when it was lost; 0: it is up, or never was */
     struct task *waiting; /* queued requests, oldest first (utlist) */
-    unsigned ntasks;
+    struct task *spare;   /* for the next ones (utlist) */
+    unsigned ntasks, nspare;
     size_t waiting_bytes; /* that the queued ones take */
     size_t kept_bytes;    /* answers that wait for a commit */
     struct buf scratch;   /* the answer of the request that runs */

@@ -3,7 +3,7 @@
  * What keeps many idle streams cheap and few busy ones fast:
  *   - reading goes into one buffer that all streams of a loop share; only what the owner did
  *     not use up is copied into a buffer of the stream's own, and that one is freed when empty;
- *   - an empty output buffer goes back to the loop, for the next stream that writes;
+ *   - empty output buffers go back to the loop, for the next streams that write;
  *   - one read() per turn: a socket that has more is reported again by the next turn, so no
  *     stream can hold up the others;
  *   - EV_WRITE is armed only after the socket took less than all.
@@ -31,9 +31,11 @@
 #define SCRATCH_BYTES ((size_t)128 * 1024)
 #define READ_MIN ((size_t)16 * 1024)
 #define READ_MAX ((size_t)256 * 1024)
-#define KEEP_INPUT ((size_t)256 * 1024)  /* a stream's own buffer may stay this big */
-#define LINGER_SECONDS 1                 /* for the peer to read the last answer and close */
-#define KEEP_OUTPUT ((size_t)256 * 1024) /* and so may the spare one */
+#define KEEP_INPUT ((size_t)256 * 1024) /* a stream's own buffer may stay this big */
+#define LINGER_SECONDS 1                /* for the peer to read the last answer and close */
+#define SPARES 64
+#define KEEP_OUTPUT ((size_t)256 * 1024) /* and so may one of the spare ones, */
+#define KEEP_OUTPUTS ((size_t)4 * 1024)  /* the others so big */
 
 /* Shared by all streams of an event base; lives while there are any. */
 struct loop {
@@ -41,11 +43,12 @@ struct loop {
     unsigned streams; /* not freed ones */
     unsigned depth;   /* callbacks of streams now running */
     struct event run_todo;
-    struct stream *todo;    /* linked by todo_prev, todo_next */
-    struct stream *dropped; /* sending their rest; linked by drop_prev, drop_next */
-    struct stream *grave;   /* closed while a callback ran; linked by grave_next */
-    struct hots *hots;      /* streams with a channel that are busy */
-    struct buf spare;       /* an empty output buffer */
+    struct stream *todo;      /* linked by todo_prev, todo_next */
+    struct stream *dropped;   /* sending their rest; linked by drop_prev, drop_next */
+    struct stream *grave;     /* closed while a callback ran; linked by grave_next */
+    struct hots *hots;        /* streams with a channel that are busy */
+    struct buf spare[SPARES]; /* empty output buffers */
+    unsigned nspare;
     uint8_t *scratch;
     struct loop *next;
 };
@@ -129,7 +132,8 @@ static void loop_leave(struct loop *l)
     LL_DELETE(loops, l);
     event_del(&l->run_todo);
     hots_free(l->hots);
-    buf_free(&l->spare);
+    while (l->nspare)
+        buf_free(&l->spare[--l->nspare]);
     free(l->scratch);
     free(l);
 }
@@ -231,8 +235,8 @@ static void output_empty(struct stream *s)
 
     buf_clear(&s->out);
     s->sent = 0;
-    if (!l->spare.data && s->out.cap <= KEEP_OUTPUT) {
-        l->spare = s->out;
+    if (l->nspare < SPARES && s->out.cap <= (l->nspare ? KEEP_OUTPUTS : KEEP_OUTPUT)) {
+        l->spare[l->nspare++] = s->out;
         s->out = BUF_INIT;
     } else {
         buf_free(&s->out);
@@ -315,10 +319,8 @@ static void write_out(struct stream *s)
 
 struct buf *stream_out(struct stream *s)
 {
-    if (!s->out.data && !s->out.failed) {
-        s->out = s->loop->spare;
-        s->loop->spare = BUF_INIT;
-    }
+    if (!s->out.data && !s->out.failed && s->loop->nspare)
+        s->out = s->loop->spare[--s->loop->nspare];
     return &s->out;
 }
 
