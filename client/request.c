@@ -13,7 +13,7 @@ bool method_reads(const char *method)
         "doc.exists", "doc.keys",     "doc.ttl",          "lock.renew",   "watch",
         "unwatch",    "lock.acquire", "lock.acquire_many"};
     for (size_t i = 0; i < sizeof reads / sizeof *reads; i++) {
-        if (strcmp(method, reads[i]) == 0)
+        if (method[0] == reads[i][0] && strcmp(method, reads[i]) == 0)
             return true;
     }
     return strncmp(method, "admin.", 6) == 0;
@@ -83,7 +83,9 @@ static int attempt(rapyer *db, struct waiter *w, const struct terms *terms, cons
                    uint32_t nparams, const struct buf *params)
 {
     int restart = db->timeout_ms < RESTART_WAIT_MS ? db->timeout_ms : RESTART_WAIT_MS;
-    *w = (struct waiter){0};
+    w->over = false;
+    w->result = NULL;
+    w->fault.code = FAULT_NONE;
     if (!terms->connection && connection_open(db, restart) < 0)
         return -1;
     struct request *rq = calloc(1, sizeof *rq);

@@ -128,6 +128,11 @@ int reply_next(struct reply_reader *r, redisReply **reply)
     return 1;
 }
 
+bool reply_idle(const struct reply_reader *r)
+{
+    return r->reader->ridx == -1 && r->reader->pos == r->reader->len;
+}
+
 const char *reply_error(const struct reply_reader *r)
 {
     return r->reader->errstr;

@@ -10,6 +10,7 @@
 #define RAPYERD_REPLY_H
 
 #include <hiredis/hiredis.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct reply_reader;
@@ -20,6 +21,8 @@ void reply_reader_free(struct reply_reader *r);
 int reply_feed(struct reply_reader *r, const void *bytes, size_t len);
 /* 1: *reply is the next one, 0: more bytes are needed, -1: these are no RESP (reply_error). */
 int reply_next(struct reply_reader *r, redisReply **reply);
+/* Whether all that was fed is handed over: the next byte begins a reply. */
+bool reply_idle(const struct reply_reader *r);
 const char *reply_error(const struct reply_reader *r);
 
 #endif

@@ -6,6 +6,10 @@ static unsigned decimal(char *out, uint64_t n)
 {
     char digits[20];
     unsigned count = 0;
+    if (n < 10) { /* as nearly all are */
+        *out = (char)('0' + n);
+        return 1;
+    }
     do
         digits[count++] = (char)('0' + n % 10);
     while ((n /= 10) > 0);

@@ -410,11 +410,38 @@ static bool take_reply(struct upstream *u, redisReply *reply)
     return link == u->links;
 }
 
+/* The statuses that the answer to a MULTI is full of, without the reader. How long one is, or 0. */
+static size_t plain_status(const uint8_t *data, size_t len, redisReply **reply)
+{
+    static redisReply ok = {.type = REDIS_REPLY_STATUS, .str = "OK", .len = 2};
+    static redisReply queued = {.type = REDIS_REPLY_STATUS, .str = "QUEUED", .len = 6};
+    if (len >= 9 && memcmp(data, "+QUEUED\r\n", 9) == 0) {
+        *reply = &queued;
+        return 9;
+    }
+    if (len >= 5 && memcmp(data, "+OK\r\n", 5) == 0) {
+        *reply = &ok;
+        return 5;
+    }
+    return 0;
+}
+
 static size_t on_input(void *arg, const uint8_t *data, size_t len)
 {
     struct upstream *u = arg;
+    size_t plain, skipped = 0;
+    redisReply *status_reply;
     u->last_input = now_ms();
-    if (reply_feed(u->reader, data, len) < 0) {
+    while (reply_idle(u->reader) &&
+           (plain = plain_status(data + skipped, len - skipped, &status_reply)) > 0) {
+        skipped += plain;
+        if (!take_reply(u, status_reply))
+            return 0;
+    }
+    data += skipped;
+    if (skipped == len)
+        return len;
+    if (reply_feed(u->reader, data, len - skipped) < 0) {
         lose(u, reply_error(u->reader));
         return 0;
     }
