@@ -28,6 +28,15 @@ struct channel {
     void *arg;
 };
 
+static struct channel *sleeper; /* whose futex is woken together with the next one */
+
+void channels_wake(void)
+{
+    if (sleeper)
+        ring_futex_wake(&sleeper->ring);
+    sleeper = NULL;
+}
+
 static void on_bell(evutil_socket_t fd, short what, void *arg)
 {
     struct channel *c = arg;
@@ -118,6 +127,8 @@ void channel_free(struct channel *c)
 {
     if (!c)
         return;
+    if (sleeper == c)
+        channels_wake();
     if (c->listening)
         event_del(&c->bell);
     if (c->memory)
@@ -158,10 +169,23 @@ int channel_hand_over(struct channel *c, int socket, const void *last, size_t le
     return 0;
 }
 
+/* Half the system calls; and where a wake-up interrupts another processor, it does so for two. */
+static void wake_with_next(struct channel *c)
+{
+    struct channel *first = sleeper;
+
+    if (!first) {
+        sleeper = c;
+        return;
+    }
+    sleeper = NULL;
+    ring_futex_wake_both(&first->ring, &c->ring);
+}
+
 static void wake_the_client(struct channel *c, enum ring_call how)
 {
     if (how == RING_CALL_FUTEX)
-        ring_futex_wake(&c->ring);
+        wake_with_next(c);
     else if (how == RING_CALL_BELL && write(c->ring_client, "", 1) < 0)
         return; /* full, it has rung already; or closed, nobody hears it */
 }

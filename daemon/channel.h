@@ -31,6 +31,10 @@ int channel_hand_over(struct channel *c, int socket, const void *last, size_t le
 ssize_t channel_read(struct channel *c, void *p, size_t n);
 ssize_t channel_write(struct channel *c, const void *p, size_t n);
 
+/* Clients that wait on a futex are woken two at a time: the last one by the next write to another,
+ * or by this, which is due before the loop sleeps. */
+void channels_wake(void);
+
 /* Asks for the bell when there is what `wants` says (RING_BYTES, RING_ROOM). False: there is. */
 bool channel_sleep(struct channel *c, uint32_t wants);
 void channel_wake(struct channel *c); /* needs no bell any more, looks by itself */

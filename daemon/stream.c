@@ -159,6 +159,7 @@ static void leave(struct loop *l)
 {
     if (--l->depth)
         return;
+    channels_wake();
     struct stream *s = l->grave;
     l->grave = NULL;
     while (s) {
@@ -326,9 +327,11 @@ struct buf *stream_out(struct stream *s)
 
 void stream_flush(struct stream *s)
 {
+    enter(s->loop);
     if (!s->blocked)
         write_out(s);
     watch_low(s); /* may close it: last */
+    leave(s->loop);
 }
 
 void stream_flush_later(struct stream *s)

@@ -171,3 +171,13 @@ void ring_futex_wake(struct ring *r)
 {
     syscall(SYS_futex, &r->mine->put, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
+
+/* The kernel wakes at the second word when an operation on it, here adding nothing, finds what it
+ * is compared with: anything but what it cannot be. */
+void ring_futex_wake_both(struct ring *r, struct ring *other)
+{
+    int never = other->put == 0 ? 1 : 0;
+    int op = FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_NE, never);
+
+    syscall(SYS_futex, &r->mine->put, FUTEX_WAKE_OP, 1, (void *)1, &other->mine->put, op);
+}

@@ -73,5 +73,6 @@ void ring_wake(struct ring *r);
  * futex(2); ETIMEDOUT, EINTR, and EAGAIN when there is something already. */
 int ring_futex_wait(struct ring *r, int timeout_ms);
 void ring_futex_wake(struct ring *r);
+void ring_futex_wake_both(struct ring *r, struct ring *other); /* in one call */
 
 #endif
