@@ -38,7 +38,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     const struct upstream *up = lane_upstream(lane);
     struct lane_stats l;
     lane_stats(lane, &l);
-    pack_map(out, 23);
+    pack_map(out, 24);
     put_str(out, "version", RAPYER_VERSION);
     put(out, "uptime_ms", (uint64_t)(unix_ms() - a->started));
     put_str(out, "redis", states[upstream_state(up)]);
@@ -48,6 +48,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     put(out, "commits", l.batches);
     put(out, "commands", l.commands);
     put(out, "commits_refused", l.refused);
+    put(out, "done_again", exec_done_again(a->exec));
     put(out, "recovered_applied", l.recovered_applied);
     put(out, "recovered_resent", l.recovered_resent);
     put(out, "unknown_outcomes", l.unknown);

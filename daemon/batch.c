@@ -15,9 +15,10 @@
  * which takes less than 8000. */
 #define WORDS_MAX 65536
 #define UNIT_WORDS_MAX 4096
-/* Words of all commands of one script call: a unit that has more goes as several calls. */
-#define PART_WORDS_MAX 262144
-#define UNIT_BYTES 2500 /* of a script call, roughly */
+/* Words of one script call, roughly: what there is more of goes as several calls. */
+#define CALL_WORDS_MAX 262144
+#define UNIT_BYTES 300 /* of a unit, roughly; and of the script that they share */
+#define SCRIPT_BYTES 2500
 #define CALL_KEPT (1u << 20)
 
 enum field_kind { FIELD_SET, FIELD_INCR, FIELD_DEL };
@@ -69,10 +70,12 @@ struct expectation {
     struct drift *number; /* NULL: any reply that is no error */
 };
 
-/* One reply in EXEC's array: what it is about. A part of a unit answers for several commands. */
+/* One reply in EXEC's array: what it is about. A script call has one for each of its units, which
+ * answers for several commands. */
 struct part {
-    struct unit *unit; /* NULL: a command by itself */
-    unsigned first, n; /* expectations */
+    struct unit *unit;   /* NULL: a command by itself */
+    unsigned first, n;   /* expectations */
+    unsigned reply, sub; /* its index in EXEC's array; that in the script's */
 };
 
 struct batch {
@@ -87,6 +90,7 @@ struct batch {
     unsigned nexpect, expect_cap;
     struct part *parts;
     unsigned nparts, parts_cap;
+    unsigned nreplies;
     struct list_cmd *all_cmds; /* also those of dropped keys: answers may refer to their drift */
     size_t bytes;
     struct arena arena; /* all parts of the batch */
@@ -157,18 +161,20 @@ static void *must(void *p)
 
 struct unit *batch_unit(struct batch *b, struct guard *g)
 {
-    for (struct unit *u = g->versions ? NULL : b->units; u != NULL; u = u->next) {
+    for (struct unit *u = g == NULL || g->versions ? NULL : b->units; u != NULL; u = u->next) {
         if (guard_same(u->guard, g))
             return u;
     }
     struct unit *u = arena_zero(&b->arena, sizeof(*u));
-    u->guard = guard_ref(g);
+    u->guard = g != NULL ? guard_ref(g) : NULL;
     if (b->last_unit != NULL) {
         u->number = b->last_unit->number + 1;
         b->last_unit->next = u;
     } else {
         b->units = u;
     }
+    if (b->last_unit == NULL)
+        b->bytes += SCRIPT_BYTES;
     b->last_unit = u;
     b->bytes += UNIT_BYTES;
     return u;
@@ -179,28 +185,80 @@ struct unit *batch_units(const struct batch *b)
     return b->units;
 }
 
+static void unit_add(struct unit *u, struct batch_doc *bd)
+{
+    bd->unit = u;
+    if (u->last_doc != NULL)
+        u->last_doc->next_of_unit = bd;
+    else
+        u->docs = bd;
+    u->last_doc = bd;
+    u->ndocs++;
+}
+
+struct unit *batch_join(struct unit *a, struct unit *other)
+{
+    if (a == other)
+        return a;
+    struct unit *u = a->ndocs < other->ndocs ? other : a, *gone = u == a ? other : a;
+    for (struct batch_doc *bd = gone->docs, *next; bd != NULL; bd = next) {
+        next = bd->next_of_unit;
+        bd->next_of_unit = NULL;
+        unit_add(u, bd);
+    }
+    u->relies = u->relies || gone->relies;
+    gone->docs = gone->last_doc = NULL;
+    gone->into = u;
+    return u;
+}
+
+static struct batch_doc *part_of(const struct batch *b, const struct doc *d)
+{
+    return d->staged != NULL && d->batch == b->number ? d->staged : NULL;
+}
+
+struct unit *batch_unit_of(const struct batch *b, const struct doc *d)
+{
+    const struct batch_doc *bd = part_of(b, d);
+    return bd != NULL ? bd->unit : NULL;
+}
+
+static void close_part(struct batch *b, struct batch_doc *bd);
+
 struct batch_doc *batch_doc(struct batch *b, struct doc *d, struct unit *u)
 {
-    if (d->staged != NULL && d->batch == b->number)
-        return d->staged;
+    struct batch_doc *had = part_of(b, d);
+    if (had != NULL && had->unit != NULL && u != NULL)
+        batch_join(had->unit, u);
+    if (had != NULL && (had->unit != NULL || u == NULL))
+        return had;
     struct batch_doc *bd = arena_zero(&b->arena, sizeof(*bd));
     bd->doc = d;
-    bd->unit = u;
+    bd->base = d->state == DOC_PRESENT ? d->version : 0;
+    if (had != NULL) {
+        close_part(b, had);
+        had->second = bd;
+    }
     if (b->last_doc != NULL)
         b->last_doc->next = bd;
     else
         b->docs = bd;
     b->last_doc = bd;
-    if (u != NULL && u->last_doc != NULL)
-        u->last_doc->next_of_unit = bd;
-    else if (u != NULL)
-        u->docs = bd;
     if (u != NULL)
-        u->last_doc = bd;
+        unit_add(u, bd);
     d->staged = bd;
     d->batch = b->number;
     b->bytes += 100;
     return bd;
+}
+
+void batch_rely(struct batch_doc *bd, enum reliance on)
+{
+    if (bd->base == 0 && on == RELIES_ON_PRESENCE)
+        on = RELIES_ON_STATE; /* that it is still missing */
+    if (on > bd->relies)
+        bd->relies = on;
+    bd->unit->relies = bd->unit->relies || on != RELIES_ON_NOTHING;
 }
 
 struct batch_doc *batch_docs(const struct batch *b)
@@ -249,6 +307,23 @@ static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *s
     bd->last_pend = p;
     b->bytes += p->key_len + 32;
     return p;
+}
+
+static struct pend *root_of(struct batch *b, struct batch_doc *bd)
+{
+    for (struct pend *p = bd->pends; p != NULL; p = p->next) {
+        if (p->key_len == p->suffix_at)
+            return p;
+    }
+    return pend_of(b, bd, "", 0);
+}
+
+/* What comes next to its keys is of another part. */
+static void close_part(struct batch *b, struct batch_doc *bd)
+{
+    (void)root_of(b, bd); /* for its version */
+    for (struct pend *p = bd->pends; p != NULL; p = p->next)
+        HASH_DELETE(hh, b->pends, p);
 }
 
 static struct pend_field *field_of(struct batch *b, struct pend *p, const char *field, size_t len,
@@ -429,8 +504,7 @@ void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, siz
     pend_of(b, bd, suffix, suffix_len)->expire = true;
 }
 
-/* Its unit was not applied. */
-static bool lost(const struct batch_doc *bd)
+bool batch_doc_lost(const struct batch_doc *bd)
 {
     return bd->unit != NULL && bd->unit->lost != 0;
 }
@@ -480,21 +554,31 @@ static void expect(struct batch *b, struct batch_doc *bd, struct pend *p, struct
     b->expect[b->nexpect++] = (struct expectation){bd, p, number};
 }
 
-static void add_part(struct batch *b, struct unit *u, unsigned first)
+static void add_part(struct batch *b, struct unit *u, unsigned first, unsigned sub)
 {
     b->parts = room(b->parts, b->nparts, &b->parts_cap, sizeof(*b->parts));
-    b->parts[b->nparts++] = (struct part){u, first, b->nexpect - first};
+    b->parts[b->nparts++] = (struct part){u, first, b->nexpect - first, b->nreplies, sub};
 }
 
-/* What is gathered of a unit's next call; one loop, one thread. */
+/* What is gathered of the next script call; one loop, one thread. */
 static struct unit_call call;
-static unsigned call_first; /* expectation */
+static unsigned call_first; /* expectation of the unit */
 
-static void flush_call(struct batch *b, struct unit *u, struct buf *out)
+static void flush_call(struct batch *b, struct buf *out)
 {
-    unit_call_flush(&call, u->guard, u->number, b->prefix, b->daemon, out);
-    add_part(b, u, call_first);
+    if (call.nunits == 0)
+        return;
+    unit_call_flush(&call, b->prefix, b->daemon, out);
+    b->nreplies++;
+}
+
+static void end_unit(struct batch *b, struct unit *u, struct buf *out)
+{
+    add_part(b, u, call_first, call.nunits);
+    unit_call_end(&call, u->number);
     call_first = b->nexpect;
+    if (call.nwords >= CALL_WORDS_MAX || call.nkeys >= UNIT_CHECKS_MAX)
+        flush_call(b, out);
 }
 
 static void end(struct batch *b, struct words *w, struct buf *out, struct batch_doc *bd,
@@ -503,12 +587,13 @@ static void end(struct batch *b, struct words *w, struct buf *out, struct batch_
     expect(b, bd, p, number);
     if (bd != NULL && bd->unit != NULL) {
         unit_call_command(&call, w->n, w->argv, w->len);
-        if (call.nwords >= PART_WORDS_MAX)
-            flush_call(b, bd->unit, out);
+        if (call.ncommands >= CALL_WORDS_MAX)
+            end_unit(b, bd->unit, out);
         return;
     }
     resp_command(out, w->n, w->argv, w->len);
-    add_part(b, NULL, b->nexpect - 1);
+    add_part(b, NULL, b->nexpect - 1, 0);
+    b->nreplies++;
 }
 
 static void format_fields(struct batch *b, struct pend *p, struct words *w, struct buf *out)
@@ -630,7 +715,6 @@ static void format_list_cmd(struct batch *b, struct pend *p, struct list_cmd *c,
 
 static void format_doc(struct batch *b, struct batch_doc *bd, struct words *w, struct buf *out)
 {
-    struct pend *root = NULL;
     for (struct pend *p = bd->pends; p != NULL; p = p->next) {
         if (p->drop) {
             begin(w, "DEL", p);
@@ -639,12 +723,10 @@ static void format_doc(struct batch *b, struct batch_doc *bd, struct words *w, s
         format_fields(b, p, w, out);
         for (struct list_cmd *c = p->cmds; c != NULL; c = c->next)
             format_list_cmd(b, p, c, w, out);
-        if (p->key_len == p->suffix_at)
-            root = p;
     }
     if (!bd->deleted && bd->bump != 0) {
         char by[RESP_DECIMAL_MAX];
-        root = root != NULL ? root : pend_of(b, bd, "", 0);
+        struct pend *root = root_of(b, bd);
         begin(w, "HINCRBY", root);
         word(w, "@v", 2);
         word(w, by, resp_decimal(by, bd->bump));
@@ -692,7 +774,7 @@ static void format_publish(struct batch *b, const char *daemon, struct words *w,
     size_t docs = pack_array_open(&scratch);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         uint32_t nkeys = 0;
-        if (lost(bd) || (bd->bump == 0 && !bd->deleted))
+        if (batch_doc_lost(bd) || (bd->bump == 0 && !bd->deleted))
             continue;
         ndocs++;
         pack_array(&scratch, 3);
@@ -714,21 +796,45 @@ static void format_publish(struct batch *b, const char *daemon, struct words *w,
     end(b, w, out, NULL, NULL, NULL);
 }
 
+static void format_checks(struct batch *b, struct unit *u, struct buf *out)
+{
+    if (u->guard != NULL)
+        unit_call_guard(&call, u->guard, b->daemon);
+    for (struct batch_doc *bd = u->docs; bd != NULL; bd = bd->next_of_unit) {
+        if (bd->relies == RELIES_ON_NOTHING)
+            continue;
+        if (call.nchecks >= UNIT_CHECKS_MAX)
+            end_unit(b, u, out);
+        buf_clear(&b->key);
+        layout_key(&b->key, b->prefix, bd->doc->key, bd->doc->key_len, "", 0);
+        unit_call_reliance(&call, bd->relies, (const char *)b->key.data, b->key.len, bd->base);
+    }
+}
+
 static void format_unit(struct batch *b, struct unit *u, struct words *w, struct buf *out)
 {
     unit_call_begin(&call);
     call_first = b->nexpect;
+    format_checks(b, u, out);
     for (struct batch_doc *bd = u->docs; bd != NULL; bd = bd->next_of_unit)
         format_doc(b, bd, w, out);
-    if (call.nwords > 0)
-        flush_call(b, u, out);
+    end_unit(b, u, out);
+}
+
+/* It has come to nothing else when another unit has taken it in. */
+static bool changes_something(const struct unit *u)
+{
+    const struct batch_doc *bd = u->docs;
+    while (bd != NULL && bd->bump == 0 && !bd->deleted)
+        bd = bd->next_of_unit;
+    return bd != NULL;
 }
 
 unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)
 {
     static const char multi[] = "*1\r\n$5\r\nMULTI\r\n", exec[] = "*1\r\n$4\r\nEXEC\r\n";
     struct words w = words;
-    b->nexpect = b->nparts = 0;
+    b->nexpect = b->nparts = b->nreplies = 0;
     b->daemon = daemon;
     buf_append(out, multi, sizeof(multi) - 1);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
@@ -738,15 +844,16 @@ unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)
     if (RAPYER_EXACTLY_ONCE)
         format_marker(b, daemon, &w, out);
     for (struct unit *u = b->units; u != NULL; u = u->next) {
-        if (u->lost == 0)
+        if (u->lost == 0 && changes_something(u))
             format_unit(b, u, &w, out);
     }
+    flush_call(b, out);
     if (call.words.cap > CALL_KEPT)
         unit_call_free(&call);
     format_publish(b, daemon, &w, out);
     buf_append(out, exec, sizeof(exec) - 1);
     words = w; /* it may have grown */
-    return b->nparts + 2;
+    return b->nreplies + 2;
 }
 
 /* ---- from EXEC ---- */
@@ -771,16 +878,28 @@ static void take(struct expectation *e, const redisReply *r)
         e->number->by = r->integer - e->number->expected;
 }
 
-static void take_unit(struct batch *b, const struct part *p, const redisReply *r)
+static void take_unit(struct batch *b, const struct part *p, const redisReply *script)
 {
+    bool whole = script->type == REDIS_REPLY_ARRAY && p->sub < script->elements;
+    const redisReply *r = whole ? script->element[p->sub] : script;
     bool refused = unit_refused(r, p->unit);
     for (unsigned i = 0; i < p->n && !refused; i++) {
         struct expectation *e = &b->expect[p->first + i];
-        if (r->type == REDIS_REPLY_ARRAY && r->elements == p->n)
+        if (whole && r->type == REDIS_REPLY_ARRAY && r->elements == p->n)
             take(e, r->element[i]);
         else
             fail(e); /* the script itself was refused */
     }
+}
+
+/* The version that the document had in Redis behind this part: how far it is off, and whether the
+ * document was gone (removed behind our back: FLUSHALL, another daemon's delete). */
+static void take_version(struct batch_doc *bd, int64_t version)
+{
+    if (bd->deleted || bd->bump == 0 || batch_doc_lost(bd))
+        return;
+    bd->version.by = version - bd->version.expected;
+    bd->gone = version == bd->bump && bd->version.by != 0 && !bd->whole;
 }
 
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
@@ -788,19 +907,19 @@ int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
     if (exec->type == REDIS_REPLY_ERROR)
         return fault_set(f, FAULT_UNAVAILABLE, "Redis refused the commit, nothing was applied: %s",
                          exec->str);
-    if (exec->type != REDIS_REPLY_ARRAY || exec->elements != b->nparts)
+    if (exec->type != REDIS_REPLY_ARRAY || exec->elements != b->nreplies)
         return fault_set(f, FAULT_UNKNOWN_OUTCOME,
                          "Redis answered the commit with something that is no EXEC reply");
     for (unsigned i = 0; i < b->nparts; i++) {
         const struct part *p = &b->parts[i];
         if (p->unit != NULL)
-            take_unit(b, p, exec->element[i]);
+            take_unit(b, p, exec->element[p->reply]);
         else
-            take(&b->expect[p->first], exec->element[i]);
+            take(&b->expect[p->first], exec->element[p->reply]);
     }
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         if (!bd->failed)
-            batch_version(bd, bd->version.expected + bd->version.by);
+            take_version(bd, bd->version.expected + bd->version.by);
     }
     return 0;
 }
@@ -822,7 +941,7 @@ bool batch_lost_any(const struct batch *b)
 void batch_follow(struct batch *b, const struct batch *before)
 {
     for (const struct unit *was = before->units; was != NULL; was = was->next) {
-        if (was->lost == 0 || was->guard->versions) /* of one call only */
+        if (was->lost == 0 || unit_outdated(was) || was->guard->versions) /* of one call only */
             continue;
         for (struct unit *u = b->units; u != NULL; u = u->next) {
             if (!guard_same(u->guard, was->guard))
@@ -841,12 +960,22 @@ unsigned batch_format_leases(struct batch *b, const char *daemon, struct buf *ou
     return n;
 }
 
-void batch_version(struct batch_doc *bd, int64_t version)
+bool batch_unseen(struct batch_doc *bd, int64_t version)
 {
-    if (bd->deleted || bd->bump == 0 || lost(bd))
-        return;
-    bd->version.by = version - bd->version.expected;
-    bd->gone = version == bd->bump && bd->version.by != 0 && !bd->whole;
+    const struct batch_doc *second = bd->second;
+    if (batch_doc_lost(bd) || (bd->bump == 0 && !bd->deleted))
+        return true;
+    bd->unseen = true;
+    if (bd->relies == RELIES_ON_STATE)
+        return true; /* nobody has changed it before this part, so all is as it was worked out */
+    /* What the second part did comes off again. */
+    if (second != NULL && !batch_doc_lost(second)) {
+        if (second->deleted)
+            return true; /* it was there, and had this version, or there was nothing to remove */
+        version -= second->bump;
+    }
+    take_version(bd, version);
+    return version == (bd->deleted ? 0 : bd->version.expected);
 }
 
 /* Only what this batch put there: as soon as anybody has written since, it is theirs. */
@@ -861,7 +990,7 @@ unsigned batch_format_sweep(struct batch *b, struct buf *out)
         uint32_t nkeys = 1;
         if (!bd->gone)
             continue;
-        struct pend *root = pend_of(b, bd, "", 0);
+        struct pend *root = root_of(b, bd);
         w.n = 0;
         word(&w, "EVAL", 4);
         word(&w, script, sizeof(script) - 1);

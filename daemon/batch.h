@@ -10,9 +10,10 @@
  * same number. What Redis answers is compared with what the tree said: `drift` is by how much
  * a number, length or version was off because somebody else wrote in between.
  *
- * Changes with a guard (guard.h) stand apart, as a unit: a script in the same MULTI that looks if
- * the guard holds and then runs the unit's commands. A unit whose guard does not hold leaves its
- * number in the marker, so that this is known also when EXEC's answer is lost.
+ * Changes with a guard (guard.h), or that rely upon what their documents are, stand apart, as a
+ * unit: a script in the same MULTI that looks if all of that holds and then runs the unit's
+ * commands. A unit for which it does not hold leaves its number in the marker, so that this is
+ * known also when EXEC's answer is lost.
  *
  * A leaf: knows documents only by the handle it is given, and no sockets.
  */
@@ -34,11 +35,14 @@ struct drift {
     bool failed;      /* Redis refused the command: the key holds something else */
 };
 
-/* One document's part of a batch. */
+/* One document's part of a batch. There may be two: what was changed without a unit comes first. */
 struct batch_doc {
     struct batch_doc *next, *next_of_unit;
+    struct batch_doc *second; /* the document's part behind this one; or NULL */
     struct doc *doc;
-    struct unit *unit;              /* NULL: without a guard */
+    struct unit *unit;              /* NULL: none */
+    enum reliance relies;           /* of the unit on this document */
+    int64_t base;                   /* its version before this part; 0: there was none */
     struct pend *pends, *last_pend; /* its keys that change, in order of first use */
     struct drift version;
     int64_t bump;    /* to add to @v; 0: deleted, or only looked at by a guard */
@@ -57,12 +61,19 @@ uint64_t batch_number(const struct batch *b);
 bool batch_empty(const struct batch *b);
 size_t batch_bytes(const struct batch *b); /* roughly what it will send */
 
-/* The unit of a guard (or one that is the same), made on first use. */
+/* The unit of a guard (or one that is the same), made on first use. NULL: a new one without. */
 struct unit *batch_unit(struct batch *b, struct guard *g);
 struct unit *batch_units(const struct batch *b); /* the first of the list */
-/* The document's part, made on first use; of this unit, or NULL. A document is of one unit, or
- * none, in a batch: sealing (exec) sees to it. */
+/* The document's last part, made on first use. u NULL: whatever unit that is of. Else it is of u:
+ * a part without a unit is left as it is, and gets a second one behind it; that of another unit
+ * makes the two one, bd->unit (sealing (exec) sees to it that neither has a guard then). */
 struct batch_doc *batch_doc(struct batch *b, struct doc *d, struct unit *u);
+/* The unit of the document's last part; NULL: it has none. */
+struct unit *batch_unit_of(const struct batch *b, const struct doc *d);
+/* Two units without a guard become one. Returns it. */
+struct unit *batch_join(struct unit *a, struct unit *other);
+/* The part, which has a unit, relies at least on this of what was there before it. */
+void batch_rely(struct batch_doc *bd, enum reliance on);
 struct batch_doc *batch_docs(const struct batch *b); /* the first of the list */
 /* One more change of the document: its version goes up by n. */
 void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n);
@@ -98,9 +109,11 @@ unsigned batch_format(struct batch *b, const char *daemon, struct buf *out);
 /* Takes EXEC's reply. 0: applied; drifts and `failed` are filled in (look at each document).
  * -1: not applied at all, *f says why. */
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f);
-/* The version that a document has in Redis after the batch: how far it is off, and whether the
- * document was gone (removed behind our back: FLUSHALL, another daemon's delete). */
-void batch_version(struct batch_doc *bd, int64_t version);
+/* Its unit was refused. */
+bool batch_doc_lost(const struct batch_doc *bd);
+/* The batch is applied, and its answer was lost: takes the version that the document has in Redis
+ * now (0: there is none), for each part. False: somebody else has changed it since. */
+bool batch_unseen(struct batch_doc *bd, int64_t version);
 /* Appends commands that remove what the batch left of documents that were gone; each does
  * nothing when somebody has written the document since. Returns their number. */
 unsigned batch_format_sweep(struct batch *b, struct buf *out);

@@ -16,6 +16,18 @@ void call_reset(struct call *c)
     c->now = 0;
 }
 
+void call_begin_again(struct call *c)
+{
+    call_clear(c);
+    c->docs = NULL;
+    c->touched = NULL;
+    c->missing = NULL;
+    c->fixes = NULL;
+    c->guard = NULL;
+    c->plan = BUF_INIT;
+    c->ndocs = c->docs_cap = c->touched_cap = c->missing_cap = c->fixes_cap = 0;
+}
+
 void call_clear(struct call *c)
 {
     call_reset(c);
@@ -114,10 +126,15 @@ bool call_unfresh(const struct call *c, const struct doc *d)
 }
 
 /* It holds changes that may still be refused as a whole, with a guard that is not the call's (or
- * such as were made without one, and the call has one). */
+ * such as were made without one, and the call has one); or such as are done again when the document
+ * is another than was thought, and are on their way already. */
 static bool sealed(const struct call *c, const struct doc *d)
 {
-    return d->batch > lane_committed(c->exec->lane) && !guard_same(d->seal, c->guard);
+    if (d->batch <= lane_committed(c->exec->lane))
+        return false;
+    const struct unit *u = d->staged->unit;
+    return !guard_same(d->seal, c->guard) ||
+           (u != NULL && u->relies && d->batch != lane_gathering(c->exec->lane));
 }
 
 /* How many ms ago the link was lost, where that is recent enough for stale reads; else -1. */
@@ -224,31 +241,65 @@ static void seal(struct call *c, struct doc *d)
         d->seal = guard_ref(c->guard);
 }
 
-/* Documents whose version is looked at are sealed as well: nobody changes them in the same batch
- * before that, and they are read anew when it was another one. */
-static void begin_unit(struct call *c, struct batch *b)
+static void into_unit(struct call *c, struct batch *b, struct doc *d)
 {
-    c->unit = batch_unit(b, c->guard);
-    for (unsigned i = 0; i < c->guard->n; i++) {
-        struct doc *d = c->guard->checks[i].doc;
-        if (d == NULL)
-            continue;
-        batch_doc(b, d, c->unit);
+    c->unit = batch_doc(b, d, c->unit)->unit;
+    if (c->guard != NULL)
         seal(c, d);
+}
+
+/* Whether what it changes may not be applied unless something holds: its guard, that a document is
+ * what it was worked out from, or that all of them are there still. The same for what it saw of
+ * others' changes of that kind, when it changes more than one document. */
+static bool wants_unit(const struct call *c, const struct batch *b, const struct doc *d)
+{
+    bool wants = c->guard != NULL || d->computed == c->mark || (c->whole && c->ndocs > 1);
+    for (unsigned i = 0; i < c->ndocs && c->ndocs > 1 && !wants; i++)
+        wants = batch_unit_of(b, c->docs[i]) != NULL;
+    return wants;
+}
+
+/* Documents that are only looked at are sealed as well: nobody changes them in the same batch
+ * before that, and they are read anew when it was refused. */
+static void begin_unit(struct call *c, struct batch *b, struct doc *d)
+{
+    c->unit = c->guard != NULL ? batch_unit(b, c->guard) : batch_unit_of(b, d);
+    if (c->unit == NULL)
+        c->unit = batch_unit(b, NULL);
+    for (unsigned i = 0; c->guard != NULL && i < c->guard->n; i++) {
+        if (c->guard->checks[i].doc != NULL)
+            into_unit(c, b, c->guard->checks[i].doc);
     }
+    for (unsigned i = 0; i < c->ndocs && c->ndocs > 1; i++)
+        into_unit(c, b, c->docs[i]);
+}
+
+static void rely(const struct call *c, const struct doc *d, struct batch_doc *bd)
+{
+    if (d->computed == c->mark)
+        batch_rely(bd, RELIES_ON_STATE);
+    else if (bd->unit != NULL && (bd->unit->guard == NULL || c->ndocs > 1))
+        batch_rely(bd, RELIES_ON_PRESENCE);
+}
+
+void call_computes(struct call *c, struct doc *d)
+{
+    d->computed = c->mark;
 }
 
 struct batch_doc *call_stage(struct call *c, struct doc *d)
 {
-    struct batch *b = lane_batch(c->exec->lane);
-    if (c->guard != NULL && c->unit == NULL)
-        begin_unit(c, b);
-    struct batch_doc *bd = batch_doc(b, d, c->unit);
     if (d->touched == c->mark)
-        return bd;
+        return d->staged;
+    struct batch *b = lane_batch(c->exec->lane);
+    if (c->ntouched == 0 && wants_unit(c, b, d))
+        begin_unit(c, b, d);
+    struct batch_doc *bd = batch_doc(b, d, c->unit);
+    c->unit = bd->unit;
     d->touched = c->mark;
     if (c->guard != NULL)
         seal(c, d);
+    rely(c, d, bd);
     if (c->ntouched == 0 && c->touched == NULL) {
         c->touched = &c->one_touched;
         c->touched_cap = 1;
@@ -264,6 +315,24 @@ struct batch_doc *call_stage(struct call *c, struct doc *d)
     d->version++;
     batch_bump(b, bd, 1);
     return bd;
+}
+
+void call_ride(struct call *c, uint64_t batch)
+{
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        struct unit *u = c->docs[i]->batch == batch ? c->docs[i]->staged->unit : NULL;
+        if (u != NULL)
+            c->unit = c->unit != NULL ? batch_join(unit_whole(c->unit), u) : u;
+    }
+    if (c->unit == NULL || c->guard != NULL || c->ndocs == 1 ||
+        batch != lane_gathering(c->exec->lane))
+        return;
+    /* What its client asks for next waits until this is decided, also where that is for a document
+     * that was only read. */
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (c->docs[i]->state != DOC_UNKNOWN)
+            into_unit(c, lane_batch(c->exec->lane), c->docs[i]);
+    }
 }
 
 void call_fix(struct call *c, const struct drift *drift, size_t at, const struct buf *out)

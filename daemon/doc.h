@@ -32,6 +32,7 @@ struct doc {
     uint64_t batch;           /* the last one that changes it; 0: none ever did */
     uint64_t mark;            /* of the call that looked at it last */
     uint64_t touched;         /* mark of the run that changed it last */
+    uint64_t computed;        /* mark of the run that last worked out its change from the tree */
     struct guard *seal;       /* while `batch` is not committed: of whom changed it; or NULL */
     uint64_t checked, asked;  /* exec's stamp when Redis was last asked for its version; is asked */
     int64_t expires;          /* unix milliseconds, 0: never */

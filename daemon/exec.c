@@ -28,9 +28,10 @@ struct task {
     struct task_link *links; /* one per document */
     bool queued;
     unsigned runs;
-    unsigned clear; /* documents before this one are known not to be in the way */
-    size_t cost;    /* counted in waiting_bytes */
-    size_t kept;    /* counted in kept_bytes */
+    int64_t again_until; /* done again until then; 0: it was not yet */
+    unsigned clear;      /* documents before this one are known not to be in the way */
+    size_t cost;         /* counted in waiting_bytes */
+    size_t kept;         /* counted in kept_bytes */
     int64_t deadline;
     struct buf answer;
     bool refused;
@@ -120,6 +121,15 @@ static struct task *task_new(struct exec *e, struct call *c)
     return t;
 }
 
+static void keep_params(struct task *t, struct cursor params)
+{
+    t->params_len = (size_t)(params.end - params.at);
+    t->params = must(malloc(t->params_len + 1));
+    if (t->params_len > 0)
+        memcpy(t->params, params.at, t->params_len);
+    t->call.params = cursor_of(t->params, t->params_len);
+}
+
 /* The one way out: f NULL for a result. */
 static void answer(struct call *c, const struct fault *f, const struct buf *out)
 {
@@ -152,6 +162,24 @@ static void apply_fixes(struct task *t)
     t->answer = fixed;
 }
 
+/* Nothing of it was applied, as a document was not what it relied upon (or what others did, that
+ * it saw). on_batch puts it into the queues, when all others were told. False: for long enough. */
+static bool do_again(struct exec *e, struct task *t)
+{
+    int64_t now = now_ms();
+    if (t->again_until == 0)
+        t->again_until = now + (int64_t)e->config->queue_time;
+    if (now >= t->again_until)
+        return false;
+    e->nagain++;
+    e->kept_bytes -= t->kept;
+    t->kept = 0;
+    t->refused = false;
+    buf_free(&t->answer);
+    DL_APPEND(e->again, t);
+    return true;
+}
+
 static void on_settled(void *arg, struct waiter *w, const struct fault *fault, bool exact)
 {
     struct exec *e = arg;
@@ -163,8 +191,17 @@ static void on_settled(void *arg, struct waiter *w, const struct fault *fault, b
                   "before that was committed; read again");
         fault = &f;
     }
-    if (fault == NULL && t->call.unit != NULL && t->call.unit->lost != 0) {
-        unit_refusal(t->call.unit, &f);
+    const struct unit *u = t->call.unit != NULL ? unit_whole(t->call.unit) : NULL;
+    if (fault == NULL && u != NULL && u->lost != 0) {
+        if (!unit_outdated(u))
+            unit_refusal(u, &f);
+        else if (do_again(e, t))
+            return;
+        else
+            fault_set(&f, FAULT_BUSY,
+                      "others changed the same documents in Redis each time that this was tried, "
+                      "for %u ms; nothing was applied; try again",
+                      e->config->queue_time);
         fault = &f;
     }
     if (fault != NULL) {
@@ -204,24 +241,13 @@ static void on_settled(void *arg, struct waiter *w, const struct fault *fault, b
     task_free(e, t);
 }
 
-/* What it saw of changes under its own guard happens, or not, as they do: those in the batch that
- * it rides on, which follow those of the batch before. */
-static void ride_unit(struct call *c, uint64_t batch)
-{
-    for (unsigned i = 0; c->guard != NULL && c->unit == NULL && i < c->ndocs; i++) {
-        const struct doc *d = c->docs[i];
-        if (d->batch == batch && d->staged != NULL)
-            c->unit = d->staged->unit;
-    }
-}
-
 /* A run that ended with something to say: now, or with the batch it rides on. t is NULL for a
  * request that never had to wait. */
 static void conclude(struct exec *e, struct call *c, struct task *t, enum op_status st)
 {
     uint64_t batch = rides_on(c);
     if (batch != 0)
-        ride_unit(c, batch);
+        call_ride(c, batch);
     bool refused = st == OP_REFUSED;
     /* That nothing more is taken is no matter of what the documents hold. */
     if (refused && c->fault.code == FAULT_UNAVAILABLE)
@@ -241,13 +267,16 @@ static void conclude(struct exec *e, struct call *c, struct task *t, enum op_sta
             task_free(e, t);
         return;
     }
-    if (t == NULL)
+    if (t == NULL) {
         t = task_new(e, c);
-    buf_free(&t->call.plan); /* it runs no more */
+        if (t->call.unit != NULL) /* it may have to be done again */
+            keep_params(t, t->call.params);
+    }
+    buf_free(&t->call.plan);
     t->refused = refused;
     if (!refused)
         buf_append(&t->answer, e->scratch.data, e->scratch.len);
-    t->kept = sizeof(*t) + t->answer.len;
+    t->kept = sizeof(*t) + t->answer.len + t->params_len;
     e->kept_bytes += t->kept;
     lane_attach(e->lane, batch, &t->waiter);
 }
@@ -340,17 +369,33 @@ static bool first_everywhere(struct task *t)
     return true;
 }
 
-static void enqueue(struct exec *e, struct task *t)
+static void link_last(struct doc *d, struct task_link *l)
 {
+    if (d->tail != NULL)
+        d->tail->next = l;
+    else
+        d->queue = l;
+    d->tail = l;
+}
+
+static void link_first(struct doc *d, struct task_link *l)
+{
+    l->next = d->queue;
+    if (d->queue != NULL)
+        d->queue->task->clear = 0; /* it is not the first any more */
+    else
+        d->tail = l;
+    d->queue = l;
+}
+
+static void enqueue(struct exec *e, struct task *t,
+                    void (*link)(struct doc *d, struct task_link *l))
+{
+    free(t->links); /* of the time before */
     t->links = must(calloc(t->call.ndocs, sizeof(*t->links)));
     for (unsigned i = 0; i < t->call.ndocs; i++) {
-        struct doc *d = t->call.docs[i];
-        t->links[i] = (struct task_link){.task = t, .doc = d};
-        if (d->tail != NULL)
-            d->tail->next = &t->links[i];
-        else
-            d->queue = &t->links[i];
-        d->tail = &t->links[i];
+        t->links[i] = (struct task_link){.task = t, .doc = t->call.docs[i]};
+        link(t->call.docs[i], &t->links[i]);
     }
     t->queued = true;
     t->deadline = now_ms() + (int64_t)e->config->queue_time;
@@ -432,6 +477,16 @@ void exec_request(struct exec *e, const struct method *m, struct session *s, con
     exec_call(e, m, s, msg->id, msg->params, msg->nparams, NULL);
 }
 
+/* Has the method name the call's documents. */
+static int name_documents(struct exec *e, struct call *c)
+{
+    struct cursor params = c->params;
+    c->mark = ++e->marks;
+    int rc = c->method->docs(c, &c->fault);
+    c->params = params;
+    return rc;
+}
+
 void exec_call(struct exec *e, const struct method *m, struct session *s, uint64_t id,
                struct cursor params, uint32_t nparams, void *context)
 {
@@ -442,11 +497,9 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
                      .context = context,
                      .params = params,
                      .nparams = nparams,
-                     .since = session_since(s),
-                     .mark = ++e->marks};
+                     .since = session_since(s)};
     bool busy = false;
-    int rc = m->docs(&c, &c.fault);
-    c.params = params;
+    int rc = name_documents(e, &c);
     for (unsigned i = 0; i < c.ndocs; i++)
         busy = busy || c.docs[i]->loading ||
                (c.docs[i]->queue != NULL && !overtakes(&c, c.docs[i], s));
@@ -475,12 +528,44 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
         return;
     }
     struct task *t = task_new(e, &c);
-    t->params_len = (size_t)(params.end - params.at);
-    t->params = must(malloc(t->params_len + 1));
-    if (t->params_len > 0)
-        memcpy(t->params, params.at, t->params_len);
-    t->call.params = cursor_of(t->params, t->params_len);
-    enqueue(e, t);
+    keep_params(t, params);
+    enqueue(e, t, link_last);
+}
+
+/* ---- what has to be done again ---- */
+
+/* As if it had just come: documents that it only read may have left the memory meanwhile. In front
+ * of all that came since, so that the requests of a client stay in their order. Where it names
+ * what is gone (a lock), that is the answer. */
+static void begin_again(struct exec *e, struct task *t)
+{
+    struct guard *pinned = t->call.guard; /* its locks, until they are named again */
+    t->call.guard = NULL;
+    call_begin_again(&t->call);
+    int rc = name_documents(e, &t->call);
+    guard_unref(pinned);
+    t->runs = 0;
+    t->clear = 0;
+    if (rc == 0) {
+        enqueue(e, t, link_first);
+        for (unsigned i = 0; i < t->call.ndocs; i++)
+            make_runnable(e, t->call.docs[i]);
+        return;
+    }
+    answer(&t->call, &t->call.fault, NULL);
+    for (unsigned i = 0; i < t->call.ndocs; i++)
+        cache_release(e->cache, t->call.docs[i], lane_committed(e->lane));
+    task_free(e, t);
+}
+
+/* The last one first, as each goes in front of the others. */
+static void run_again(struct exec *e)
+{
+    while (e->again != NULL) {
+        struct task *t = e->again->prev;
+        DL_DELETE(e->again, t);
+        begin_again(e, t);
+    }
 }
 
 /* ---- what makes documents runnable ---- */
@@ -489,7 +574,8 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
 static void tell_lost_leases(struct exec *e, struct batch *b)
 {
     for (const struct unit *u = batch_units(b); u != NULL; u = u->next) {
-        const struct guard_check *c = u->lost != 0 ? &u->guard->checks[u->lost - 1] : NULL;
+        bool guarded = u->lost != 0 && !unit_outdated(u);
+        const struct guard_check *c = guarded ? &u->guard->checks[u->lost - 1] : NULL;
         if (c != NULL && c->kind == GUARD_LEASE && e->on_lost_lease != NULL)
             e->on_lost_lease(e->lost_arg, c->lock, c->number);
     }
@@ -501,7 +587,7 @@ static void on_decided(void *arg, struct batch *b, const struct fault *fault)
     (void)arg;
     for (struct batch_doc *bd = batch_docs(b); bd != NULL; bd = bd->next) {
         struct doc *d = bd->doc;
-        bool lost = bd->unit != NULL && bd->unit->lost != 0;
+        bool lost = batch_doc_lost(bd);
         if (d->batch == batch_number(b)) {
             guard_unref(d->seal);
             d->seal = NULL;
@@ -518,8 +604,11 @@ static void on_batch(void *arg, struct batch *b, const struct fault *fault)
     struct exec *e = arg;
     (void)fault;
     tell_lost_leases(e, b);
+    run_again(e);
     for (struct batch_doc *bd = batch_docs(b); bd != NULL; bd = bd->next) {
         struct doc *d = bd->doc;
+        if (bd->second != NULL)
+            continue;                    /* then comes d's turn */
         if (d->batch == batch_number(b)) /* until here: it kept d */
             d->staged = NULL;
         make_runnable(e, d);
@@ -682,6 +771,11 @@ struct schema *exec_schema(const struct exec *e)
 unsigned exec_waiting(const struct exec *e)
 {
     return e->ntasks;
+}
+
+uint64_t exec_done_again(const struct exec *e)
+{
+    return e->nagain;
 }
 
 uint64_t exec_taken(struct exec *e)

@@ -2,7 +2,8 @@
  *
  *   request ──► its documents' queues ──► run ──┬─ needs something ─► load, or wait, run again
  *                (skipped when nobody waits)    ├─ saw only committed state ─► answer now
- *                                               └─ saw staged changes ─► answer with that batch
+ *                    ▲                          └─ saw staged changes ─► answer with that batch
+ *                    └── in front: a document was not as the tree had it ◄──┘
  *
  * A request runs when it is first in the queue of each of its documents. It runs against the
  * tree, which holds all staged changes; so one order is fixed here, and an answer is released
@@ -23,7 +24,8 @@ struct call;
 /* A method on documents. */
 struct method {
     const char *name;
-    /* Names the documents: call_doc for each. Runs once. -1: refused. */
+    /* Names the documents: call_doc for each. Before the first run, and again when all of it has
+     * to be done again. -1: refused. */
     int (*docs)(struct call *c, struct fault *f);
     /* Appends the result, one value. Runs each time something that was missing has come. */
     enum op_status (*run)(struct call *c, struct buf *out);
@@ -56,10 +58,11 @@ struct call {
     struct doc *one_doc;
     uint64_t mark;       /* its documents have the same, so that each is listed once */
     struct guard *guard; /* its changes are made only if that holds; set by docs(); owned */
-    struct unit *unit;   /* what it changed under the guard, or saw of such changes */
+    struct unit *unit;   /* what it changed is of this one, or what it saw; see unit_whole */
     uint64_t since;      /* session_since */
     bool checked;        /* {fresh: true} has asked Redis */
     bool no_stale;       /* only what is fresh will do */
+    bool whole;          /* changes all of its documents or none, whatever became of them */
     /* Of one run: */
     int64_t now;             /* unix milliseconds, once somebody has asked; 0 before */
     int64_t stale;           /* what it saw is so old, in ms since the link was lost; -1: fresh */
@@ -91,6 +94,8 @@ struct schema *exec_schema(const struct exec *e);
 /* The end: all that waits is answered, and nothing is carried out any more. */
 void exec_stop(struct exec *e);
 unsigned exec_waiting(const struct exec *e); /* requests not answered yet */
+/* How often requests were done again, as a document was not as the tree had it. */
+uint64_t exec_done_again(const struct exec *e);
 
 /* Takes a request; it is answered exactly once. */
 void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg);
@@ -130,6 +135,9 @@ enum op_status call_known(struct call *c, struct doc *d);
 enum op_status call_present(struct call *c, struct doc *d);
 /* Where tree code reports what is not loaded of d. */
 struct needs call_needs(struct call *c, struct doc *d);
+/* What the run changes in d is worked out from what d's tree holds: it is applied only if Redis
+ * holds the same, else the call is done again. Before the first call_stage of d. */
+void call_computes(struct call *c, struct doc *d);
 /* The document's part of the gathering batch. The first time in a run its version goes up. */
 struct batch_doc *call_stage(struct call *c, struct doc *d);
 bool call_touches(const struct call *c, const struct doc *d);
@@ -150,6 +158,7 @@ struct call_effects {
     const struct drift *drift; /* of the last number told */
     char suffix[64];           /* of the pushes, when all were to one list */
     bool told;
+    bool computes; /* the operation's; before its first effect */
 };
 extern const struct effects call_effects;
 void call_effects_cleanup(void); /* gives back their scratch memory */

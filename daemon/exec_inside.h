@@ -21,6 +21,8 @@ struct exec {
     uint32_t good_epoch;  /* of the link when it was last up */
     int64_t lost_at;      /* when it was lost; 0: it is up, or never was */
     struct task *waiting; /* queued requests, oldest first (utlist) */
+    struct task *again;   /* those of the settled batch that have to be done again, in order */
+    uint64_t nagain;      /* how often that was so */
     struct task *spare;   /* for the next ones (utlist) */
     unsigned ntasks, nspare;
     size_t waiting_bytes; /* that the queued ones take */
@@ -52,11 +54,16 @@ static inline void *must(void *p)
 void call_reset(struct call *c);
 /* At its end. */
 void call_clear(struct call *c);
+/* Leaves what the request itself says: docs() comes next. */
+void call_begin_again(struct call *c);
 /* Nothing may be said of the document before Redis was asked. */
 bool call_unfresh(const struct call *c, const struct doc *d);
 /* Whether the call may be given the document as it was when the link was lost: fresh then, and
  * with nothing of it on the way to Redis. */
 bool call_may_be_stale(struct call *c, const struct doc *d);
+/* At the end of a run that waits for this batch, as it changed or saw what that changes: what the
+ * call has to do with is of one unit, which tells whether it happens. */
+void call_ride(struct call *c, uint64_t batch);
 /* UNAVAILABLE: so many bytes of answers wait already. */
 int call_full(struct call *c, size_t bytes);
 

@@ -273,6 +273,11 @@ struct batch *lane_batch(struct lane *l)
     return l->gathering->batch;
 }
 
+uint64_t lane_gathering(const struct lane *l)
+{
+    return l->gathering != NULL ? batch_number(l->gathering->batch) : 0;
+}
+
 void lane_attach(struct lane *l, uint64_t number, struct waiter *w)
 {
     struct commit *c = l->in_flight;
@@ -308,12 +313,12 @@ static void on_replayed(void *arg, unsigned index, redisReply *reply)
     for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++) {
         if (reply->element[i]->type == REDIS_REPLY_ERROR)
             bad = reply->element[i];
-        if (unit_refused(reply->element[i], NULL)) {
-            l->stats.lost++;
-            if (l->replay_refused++ == 0)
-                log_error("commits under a lock or a condition that Redis had lost could not be "
-                          "applied again: the lock is gone, or the document has changed");
-        }
+        unsigned refused = unit_refusals(reply->element[i]);
+        if (refused > 0 && l->replay_refused == 0)
+            log_error("commits that Redis had lost could not be applied again: their lock is gone, "
+                      "or a document has changed");
+        l->replay_refused += refused;
+        l->stats.lost += refused;
     }
     if (bad != NULL)
         log_error("a commit that Redis had lost could not be applied again: %s", bad->str);
@@ -367,12 +372,8 @@ static void applied_unseen(struct lane *l, const struct recovery *r)
     unsigned i = 0;
     l->in_flight = NULL;
     for (struct batch_doc *bd = batch_docs(c->batch); bd != NULL; bd = bd->next, i++) {
-        if ((bd->unit != NULL && bd->unit->lost != 0) || (bd->bump == 0 && !bd->deleted))
-            continue;
-        if (r->versions[i] != (bd->deleted ? 0 : bd->version.expected))
+        if (!batch_unseen(bd, r->versions[i]))
             exact = false;
-        batch_version(bd, r->versions[i]);
-        bd->unseen = true;
     }
     l->stats.recovered_applied++;
     retain(l, c);

@@ -63,6 +63,8 @@ int lane_admit(const struct lane *l, struct fault *f);
 
 /* The batch that gathers; whatever is put in goes out at the end of this loop turn or later. */
 struct batch *lane_batch(struct lane *l);
+/* Its number; 0: nothing gathers. */
+uint64_t lane_gathering(const struct lane *l);
 /* w is told when batch `number` (gathering or in flight) is settled. */
 void lane_attach(struct lane *l, uint64_t number, struct waiter *w);
 

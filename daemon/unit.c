@@ -18,36 +18,44 @@
 
 const char unit_splice_script[] = SPLICE "return splice(KEYS[1],ARGV[1],ARGV[2],ARGV[3])";
 
-/* KEYS: the marker, then one for each check. ARGV: the unit's number; how many checks, and three
- * words for each: its kind, the hash field to look at, what has to be there; then the commands,
- * each with the number of its words before it. Without checks it goes by the marker. A key that
- * is no hash has nothing of what has to be there. Within a script no command undoes another's
- * failure: each one's error is in its place, as in a MULTI. */
+/* KEYS: the marker, then one for each check. ARGV: for each unit its number; how many checks
+ * earlier calls had; how many there are now; how many words its commands take; three words for each
+ * check: its kind, the hash field to look at, what has to be there; then the commands, each with
+ * the number of its words before it. A unit that was begun in an earlier call goes by the marker. A
+ * key that is no hash has nothing of what has to be there. Within a script no command undoes
+ * another's failure: each one's error is in its place, as in a MULTI. */
 static const char unit_script[] =
-    SPLICE "local unit,n,at=' '..ARGV[1]..'/',tonumber(ARGV[2]),3 "
-           "local t=redis.call('TIME') "
-           "local now=t[1]*1000+math.floor(t[2]/1000) "
-           "if n==0 and string.find(redis.call('GET',KEYS[1]) or '',unit,1,true) then "
-           "return redis.status_reply('REFUSED') end "
-           "for i=1,n do "
-           "local v,want=redis.pcall('HGET',KEYS[1+i],ARGV[at+1]) or '',ARGV[at+2] "
+    SPLICE "local out,at,key={},1,1 "
+           "while ARGV[at] do "
+           "local unit,before,n=' '..ARGV[at]..'/',tonumber(ARGV[at+1]),tonumber(ARGV[at+2]) "
+           "local stop,replies,lost=at+4+3*n+tonumber(ARGV[at+3]),{},nil "
+           "at=at+4 "
+           "if before>0 and string.find(redis.call('GET',KEYS[1]) or '',unit,1,true) then "
+           "lost='REFUSED' end "
+           "for i=1,n do if not lost then "
+           "local kind,want=ARGV[at],ARGV[at+2] "
+           "local v=redis.pcall('HGET',KEYS[key+i],ARGV[at+1]) or '' "
            "local ok,found "
            "if type(v)=='table' then ok=false "
-           "elseif ARGV[at]=='version' then found=v=='' and '0' or v ok=found==want "
-           "else local fence,expiry=string.match(v,'^%a (%d+) (%d+)$') "
-           "ok=fence==want and tonumber(expiry)>now end "
-           "if not ok then redis.call('APPEND',KEYS[1],unit..i) "
-           "return redis.status_reply('REFUSED '..i..' '..(found or '-1')) end "
-           "at=at+3 end "
-           "local out={} "
-           "while ARGV[at] do "
+           "elseif kind=='version' then found=v=='' and '0' or v ok=found==want "
+           "elseif kind=='present' then ok=(tonumber(v) or 0)>=tonumber(want) "
+           "else local t=redis.call('TIME') "
+           "local fence,expiry=string.match(v,'^%a (%d+) (%d+)$') "
+           "ok=fence==want and tonumber(expiry)>t[1]*1000+math.floor(t[2]/1000) end "
+           "if not ok then redis.call('APPEND',KEYS[1],unit..before+i) "
+           "lost='REFUSED '..before+i..' '..(found or '-1') end "
+           "end at=at+3 end "
+           "key=key+n "
+           "while not lost and at<stop do "
            "local k=tonumber(ARGV[at]) "
            "if ARGV[at+1]=='splice' then "
            "local ok,r=pcall(splice,unpack(ARGV,at+2,at+k)) "
            "if not ok and type(r)~='table' then r={err=tostring(r)} end "
-           "out[#out+1]=r "
-           "else out[#out+1]=redis.pcall(unpack(ARGV,at+1,at+k)) end "
+           "replies[#replies+1]=r "
+           "else replies[#replies+1]=redis.pcall(unpack(ARGV,at+1,at+k)) end "
            "at=at+k+1 end "
+           "at=stop "
+           "out[#out+1]=lost and redis.status_reply(lost) or replies end "
            "return out";
 
 /* ARGV: this daemon, the fence. As daemon/lease.lua has it: "mode fence expiry" for each daemon,
@@ -98,58 +106,106 @@ static void number_word(struct buf *out, unsigned *n, int64_t number)
 
 void unit_call_begin(struct unit_call *c)
 {
-    buf_clear(&c->words);
-    c->nwords = 0;
-    c->later = false;
+    c->before = 0;
+}
+
+static void add_check(struct unit_call *c, const char *kind, const char *key, size_t key_len,
+                      const char *field, int64_t number)
+{
+    unsigned n = 0;
+    if (!RAPYER_FENCE)
+        return;
+    word(&c->keys, &n, key, key_len);
+    text(&c->checks, &n, kind);
+    text(&c->checks, &n, field);
+    number_word(&c->checks, &n, number);
+    c->nchecks++;
+}
+
+void unit_call_guard(struct unit_call *c, const struct guard *g, const char *daemon)
+{
+    for (unsigned i = 0; i < g->n; i++) {
+        const struct guard_check *check = &g->checks[i];
+        if (check->kind == GUARD_VERSION)
+            add_check(c, "version", check->key, check->key_len, LAYOUT_VERSION_FIELD,
+                      check->number);
+        else
+            add_check(c, "lease", check->key, check->key_len, daemon, check->number);
+    }
+}
+
+void unit_call_reliance(struct unit_call *c, enum reliance on, const char *key, size_t key_len,
+                        int64_t version)
+{
+    add_check(c, on == RELIES_ON_STATE ? "version" : "present", key, key_len, LAYOUT_VERSION_FIELD,
+              version);
 }
 
 void unit_call_command(struct unit_call *c, int argc, const char *const *argv, const size_t *len)
 {
-    number_word(&c->words, &c->nwords, argc);
+    number_word(&c->commands, &c->ncommands, argc);
     for (int i = 0; i < argc; i++)
-        word(&c->words, &c->nwords, argv[i], len[i]);
+        word(&c->commands, &c->ncommands, argv[i], len[i]);
 }
 
-static void add_check(struct buf *out, unsigned *n, const struct guard_check *check,
-                      const char *daemon)
+void unit_call_end(struct unit_call *c, unsigned number)
 {
-    bool version = check->kind == GUARD_VERSION;
-    text(out, n, version ? "version" : "lease");
-    text(out, n, version ? LAYOUT_VERSION_FIELD : daemon);
-    number_word(out, n, check->number);
+    number_word(&c->words, &c->nwords, number);
+    number_word(&c->words, &c->nwords, c->before);
+    number_word(&c->words, &c->nwords, c->nchecks);
+    number_word(&c->words, &c->nwords, c->ncommands);
+    buf_append(&c->words, c->checks.data, c->checks.len);
+    buf_append(&c->words, c->commands.data, c->commands.len);
+    c->nwords += 3 * c->nchecks + c->ncommands;
+    c->nkeys += c->nchecks;
+    c->before += c->nchecks;
+    c->nunits++;
+    buf_clear(&c->checks);
+    buf_clear(&c->commands);
+    c->nchecks = c->ncommands = 0;
 }
 
-void unit_call_flush(struct unit_call *c, const struct guard *g, unsigned number,
-                     const char *prefix, const char *daemon, struct buf *out)
+void unit_call_flush(struct unit_call *c, const char *prefix, const char *daemon, struct buf *out)
 {
-    unsigned checks = c->later || !RAPYER_FENCE ? 0 : g->n, n = 0;
+    unsigned n = 0;
     struct buf head = BUF_INIT, marker = BUF_INIT;
     unit_marker_key(prefix, daemon, &marker);
     text(&head, &n, "EVAL");
     word(&head, &n, unit_script, sizeof(unit_script) - 1);
-    number_word(&head, &n, 1 + (int64_t)checks);
+    number_word(&head, &n, 1 + (int64_t)c->nkeys);
     word(&head, &n, marker.data, marker.len);
-    for (unsigned i = 0; i < checks; i++)
-        word(&head, &n, g->checks[i].key, g->checks[i].key_len);
-    number_word(&head, &n, number);
-    number_word(&head, &n, checks);
-    for (unsigned i = 0; i < checks; i++)
-        add_check(&head, &n, &g->checks[i], daemon);
-    buf_printf(out, "*%u\r\n", n + c->nwords);
+    buf_printf(out, "*%u\r\n", n + c->nkeys + c->nwords);
     buf_append(out, head.data, head.len);
+    buf_append(out, c->keys.data, c->keys.len);
     buf_append(out, c->words.data, c->words.len);
     buf_free(&head);
     buf_free(&marker);
-    unit_call_begin(c);
-    c->later = true;
+    buf_clear(&c->keys);
+    buf_clear(&c->words);
+    c->nkeys = c->nwords = c->nunits = 0;
 }
 
 void unit_call_free(struct unit_call *c)
 {
+    buf_free(&c->keys);
     buf_free(&c->words);
+    buf_free(&c->checks);
+    buf_free(&c->commands);
 }
 
 /* ---- what became of it ---- */
+
+struct unit *unit_whole(struct unit *u)
+{
+    while (u->into != NULL)
+        u = u->into;
+    return u;
+}
+
+bool unit_outdated(const struct unit *u)
+{
+    return u->lost > (u->guard != NULL ? u->guard->n : 0);
+}
 
 bool unit_refused(const redisReply *reply, struct unit *u)
 {
@@ -163,6 +219,14 @@ bool unit_refused(const redisReply *reply, struct unit *u)
         u->found = strtoll(end, NULL, 10);
     }
     return true;
+}
+
+unsigned unit_refusals(const redisReply *reply)
+{
+    unsigned n = 0;
+    for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++)
+        n += unit_refused(reply->element[i], NULL);
+    return n;
 }
 
 void unit_take_marker(struct unit *u, const char *marker)
@@ -185,7 +249,7 @@ int unit_refusal(const struct unit *u, struct fault *f)
 unsigned unit_format_leases(const struct guard *g, const char *daemon, struct buf *out)
 {
     unsigned count = 0;
-    for (unsigned i = 0; i < g->n; i++) {
+    for (unsigned i = 0; g != NULL && i < g->n; i++) {
         const struct guard_check *c = &g->checks[i];
         char fence[24];
         if (c->kind != GUARD_LEASE)

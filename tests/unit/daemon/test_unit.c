@@ -73,6 +73,15 @@ static struct batch_doc *stage(struct doc *d, struct guard *g)
     return bd;
 }
 
+/* The same, of this unit, which has no guard. */
+static struct batch_doc *stage_in(struct doc *d, struct unit *u)
+{
+    struct batch_doc *bd = batch_doc(b, d, u);
+    d->version++;
+    batch_bump(b, bd, 1);
+    return bd;
+}
+
 static void set(struct batch_doc *bd, const char *field, const char *raw)
 {
     batch_hash_set(b, bd, "", 0, field, strlen(field), raw, strlen(raw));
@@ -162,10 +171,9 @@ Test(unit, units_come_behind_the_marker)
                 "HSET rapyer:{User:b} name y\n"
                 "HINCRBY rapyer:{User:b} @v 1\n"
                 "SET " MARKER " 7\n"
-                "EVAL (long) 2 " MARKER " " A " 0 1 version @v 4 "
-                "4 HSET " A " name x 4 HINCRBY " A " @v 1\n"
-                "EVAL (long) 2 " MARKER " " LEASE " 1 1 lease me 5 "
-                "4 HSET rapyer:{User:c} name z 4 HINCRBY rapyer:{User:c} @v 1\n"
+                "EVAL (long) 3 " MARKER " " A " " LEASE " 0 0 1 10 version @v 4 "
+                "4 HSET " A " name x 4 HINCRBY " A " @v 1 "
+                "1 0 1 +14\n"
                 "PUBLISH\n");
 }
 
@@ -185,9 +193,9 @@ Test(unit, the_same_leases_are_one_unit)
     set(stage(doc_new("User:c", 1), same), "name", "z");
     assert_said("MULTI\n"
                 "SET " MARKER " 7\n"
-                "EVAL (long) 2 " MARKER " " LEASE " 0 1 lease me 5 "
+                "EVAL (long) 2 " MARKER " " LEASE " 0 0 1 20 lease me 5 "
                 "4 HSET " A " name x 4 HINCRBY " A " @v 1 "
-                "4 HSET rapyer:{User:c} name z 4 +4\n"
+                "4 HSET rapyer:{User:c} name +6\n"
                 "PUBLISH\n");
 }
 
@@ -204,8 +212,8 @@ Test(unit, several_checks)
     assert_said("MULTI\n"
                 "SET " MARKER " 7\n"
                 "EVAL (long) 4 " MARKER " " LEASE " L2 " A
-                " 0 3 lease me 5 lease me 9 version @v 0 "
-                "4 HINCRBY rapyer:{User:b} age 1 4 HINCRBY rapyer:{User:b} +2\n"
+                " 0 0 3 10 lease me 5 lease me 9 version @v 0 "
+                "4 HINCRBY rapyer:{User:b} age 1 4 +4\n"
                 "PUBLISH\n");
 }
 
@@ -216,8 +224,8 @@ Test(unit, a_splice_is_no_script_in_a_script)
     batch_list_remove(b, bd, "/tags", 5, 1, 2, 6);
     assert_said("MULTI\n"
                 "SET " MARKER " 7\n"
-                "EVAL (long) 2 " MARKER " " LEASE " 0 1 lease me 5 "
-                "5 splice " A "/tags 2 0 f 4 splice " A "/tags 1 2 4 HINCRBY " A " @v 1\n"
+                "EVAL (long) 2 " MARKER " " LEASE " 0 0 1 16 lease me 5 "
+                "5 splice " A "/tags 2 0 f 4 splice " A "/tags 1 2 4 HINCRBY " A " +2\n"
                 "PUBLISH\n");
 }
 
@@ -245,7 +253,7 @@ Test(unit, a_lost_unit_is_not_said)
     cr_assert(batch_lost_any(b));
     assert_said("MULTI\n"
                 "SET " MARKER " 7\n"
-                "EVAL (long) 2 " MARKER " " A " 1 1 version @v 4 "
+                "EVAL (long) 2 " MARKER " " A " 1 0 1 10 version @v 4 "
                 "4 HSET " A " name x 4 HINCRBY " A " @v 1\n"
                 "PUBLISH\n");
     struct buf leases = BUF_INIT;
@@ -271,6 +279,124 @@ Test(unit, what_was_built_upon_a_lost_unit_is_lost)
     batch_free(later);
 }
 
+/* ---- without a guard ---- */
+
+Test(unit, what_it_relies_upon_is_as_before_its_part)
+{
+    struct batch_doc *same = stage_in(doc_new("User:a", 4), batch_unit(b, NULL)), *there, *missing;
+    struct doc *fresh = doc_new("User:c", 8);
+    batch_rely(same, RELIES_ON_PRESENCE);
+    batch_rely(same, RELIES_ON_STATE);
+    batch_rely(same, RELIES_ON_PRESENCE); /* never less */
+    there = stage_in(doc_new("User:b", 6), batch_unit(b, NULL));
+    batch_rely(there, RELIES_ON_PRESENCE);
+    batch_bump(b, there, 1);
+    fresh->state = DOC_ABSENT;
+    missing = stage_in(fresh, batch_unit(b, NULL));
+    batch_rely(missing, RELIES_ON_PRESENCE);
+    assert_said("MULTI\n"
+                "SET " MARKER " 7\n"
+                "EVAL (long) 4 " MARKER " " A " rapyer:{User:b} rapyer:{User:c} "
+                "0 0 1 5 version @v 4 4 HINCRBY " A " @v 1 "
+                "1 0 1 5 present @v 6 +17\n"
+                "PUBLISH\n");
+    cr_assert_eq(missing->relies, RELIES_ON_STATE, "that it is missing still");
+    cr_assert_eq(missing->base, 0);
+}
+
+Test(unit, a_document_of_two_units_makes_them_one)
+{
+    struct doc *d = doc_new("User:b", 6);
+    struct unit *one = batch_unit(b, NULL), *two = batch_unit(b, NULL),
+                *three = batch_unit(b, NULL);
+    struct batch_doc *a = stage_in(doc_new("User:a", 4), one), *shared = stage_in(d, one);
+    struct batch_doc *c = stage_in(doc_new("User:c", 1), two);
+    cr_assert_eq(batch_unit_of(b, d), one);
+    cr_assert_eq(stage_in(d, two), shared, "one part");
+    cr_assert_eq(a->unit, shared->unit);
+    cr_assert_eq(c->unit, shared->unit);
+    cr_assert_eq(unit_whole(two), unit_whole(one));
+    cr_assert_eq(unit_whole(one)->ndocs, 3);
+    cr_assert_eq(batch_join(unit_whole(two), three), unit_whole(one));
+    cr_assert_eq(stage(d, NULL), shared, "whoever comes without");
+    char *text = said();
+    cr_assert_eq(strstr(strstr(text, "EVAL") + 1, "EVAL"), NULL, "%s", text);
+    cr_assert_not_null(strstr(text, "EVAL (long) 1 " MARKER " 0 0 0 15 "), "%s", text);
+}
+
+Test(unit, what_was_changed_before_comes_first)
+{
+    struct doc *d = doc_new("User:a", 4);
+    struct batch_doc *first = stage(d, NULL), *second;
+    const struct drift *n = incr(first, "n", 1, 1);
+    push(first, "x", 1);
+    second = stage_in(d, batch_unit(b, NULL));
+    batch_rely(second, RELIES_ON_STATE);
+    cr_assert_neq(second, first);
+    cr_assert_eq(first->second, second);
+    cr_assert_eq(batch_unit_of(b, d), second->unit);
+    set(second, "n", "30");
+    push(second, "y", 2);
+    cr_assert_eq(stage(d, NULL), second, "what comes now comes behind");
+    assert_said("MULTI\n"
+                "HINCRBY " A " n 1\n"
+                "RPUSH " A "/tags x\n"
+                "HINCRBY " A " @v 1\n"
+                "SET " MARKER " 7\n"
+                "EVAL (long) 2 " MARKER " " A " 0 0 1 14 version @v 5 "
+                "4 HSET " A " n 30 3 RPUSH " A "/tags y 4 HINCRBY " A " @v 2\n"
+                "PUBLISH\n");
+    cr_assert_eq(answer("*6\r\n:5\r\n:1\r\n:9\r\n+OK\r\n*1\r\n+REFUSED 1 9\r\n:0\r\n"), 0);
+    cr_assert(unit_outdated(second->unit));
+    cr_assert(batch_doc_lost(second));
+    cr_assert_not(batch_doc_lost(first));
+    cr_assert_eq(n->by, 4);
+    cr_assert_eq(first->version.by, 4);
+    cr_assert_eq(second->version.by, 0);
+}
+
+Test(unit, parts_whose_answer_was_lost)
+{
+    struct doc *d = doc_new("User:a", 4);
+    struct batch_doc *first = stage(d, NULL), *second = stage_in(d, batch_unit(b, NULL));
+    batch_rely(second, RELIES_ON_PRESENCE);
+    cr_assert(batch_unseen(first, 6));
+    cr_assert(batch_unseen(second, 6));
+    cr_assert_not(batch_unseen(first, 9));
+    cr_assert_eq(first->version.by, 3);
+    cr_assert_not(batch_unseen(second, 9));
+    cr_assert_eq(second->version.by, 3);
+    batch_rely(second, RELIES_ON_STATE);
+    cr_assert(batch_unseen(second, 9), "what others did came behind it");
+    second->unit->lost = 1;
+    cr_assert(batch_unseen(first, 5));
+    cr_assert_not(batch_unseen(first, 1));
+    cr_assert(first->gone);
+}
+
+Test(unit, a_guard_and_what_it_relies_upon)
+{
+    struct guard *g = guard(GUARD_LEASE, LEASE, 5), *same = guard(GUARD_LEASE, LEASE, 5);
+    struct batch *later = batch_new(8, "rapyer");
+    struct batch_doc *bd = stage(doc_new("User:a", 4), g);
+    struct unit *follows = batch_unit(later, same);
+    batch_rely(bd, RELIES_ON_PRESENCE);
+    assert_said("MULTI\n"
+                "SET " MARKER " 7\n"
+                "EVAL (long) 3 " MARKER " " LEASE " " A " 0 0 2 5 lease me 5 present @v 4 "
+                "4 HINCRBY " A " @v 1\n"
+                "PUBLISH\n");
+    batch_take_marker(b, "7 0/2");
+    cr_assert(unit_outdated(bd->unit));
+    batch_follow(later, b);
+    cr_assert_eq(follows->lost, 0, "the lease is as it was");
+    batch_take_marker(b, "7 0/1");
+    cr_assert_not(unit_outdated(bd->unit));
+    batch_follow(later, b);
+    cr_assert_eq(follows->lost, 1);
+    batch_free(later);
+}
+
 /* ---- what it makes of the answers ---- */
 
 Test(unit, replies_stand_in_the_units_array)
@@ -281,7 +407,7 @@ Test(unit, replies_stand_in_the_units_array)
     const struct drift *age = incr(bd, "age", 1, 11), *tags = push(bd, "x", 3),
                        *n = incr(plain, "n", 1, 1);
     said();
-    cr_assert_eq(answer("*5\r\n:3\r\n:11\r\n+OK\r\n*3\r\n:17\r\n:3\r\n:6\r\n:0\r\n"), 0);
+    cr_assert_eq(answer("*5\r\n:3\r\n:11\r\n+OK\r\n*1\r\n*3\r\n:17\r\n:3\r\n:6\r\n:0\r\n"), 0);
     cr_assert_eq(n->by, 2);
     cr_assert_eq(age->by, 6);
     cr_assert_eq(tags->by, 0);
@@ -298,7 +424,8 @@ Test(unit, an_error_in_the_array_is_its_commands)
     const struct drift *age = incr(bd, "age", 1, 11), *tags = push(bd, "x", 3);
     set(c, "name", "z");
     said();
-    cr_assert_eq(answer("*3\r\n+OK\r\n*5\r\n:11\r\n-WRONGTYPE x\r\n:5\r\n:1\r\n:2\r\n:0\r\n"), 0);
+    cr_assert_eq(answer("*3\r\n+OK\r\n*1\r\n*5\r\n:11\r\n-WRONGTYPE x\r\n:5\r\n:1\r\n:2\r\n:0\r\n"),
+                 0);
     cr_assert(bd->failed);
     cr_assert(tags->failed);
     cr_assert_not(age->failed);
@@ -315,7 +442,8 @@ Test(unit, refused)
     set(c, "name", "z");
     set(plain, "name", "y");
     said();
-    cr_assert_eq(answer("*6\r\n:0\r\n:10\r\n+OK\r\n+REFUSED 1 12\r\n*2\r\n:0\r\n:2\r\n:0\r\n"), 0);
+    cr_assert_eq(
+        answer("*5\r\n:0\r\n:10\r\n+OK\r\n*2\r\n+REFUSED 1 12\r\n*2\r\n:0\r\n:2\r\n:0\r\n"), 0);
     cr_assert_eq(bd->unit->lost, 1);
     cr_assert_eq(bd->unit->found, 12);
     cr_assert_eq(bd->version.by, 0);
@@ -343,7 +471,10 @@ Test(unit, a_script_that_was_refused_fails_all_of_it)
     cr_assert_not(plain->failed);
     /* An array of another length is no answer of ours either. */
     bd->failed = false;
-    cr_assert_eq(answer("*5\r\n:0\r\n:10\r\n+OK\r\n*1\r\n:11\r\n:0\r\n"), 0);
+    cr_assert_eq(answer("*5\r\n:0\r\n:10\r\n+OK\r\n*1\r\n*1\r\n:11\r\n:0\r\n"), 0);
+    cr_assert(bd->failed);
+    bd->failed = false;
+    cr_assert_eq(answer("*5\r\n:0\r\n:10\r\n+OK\r\n*0\r\n:0\r\n"), 0);
     cr_assert(bd->failed);
 }
 
@@ -606,7 +737,7 @@ Test(unit_redis, a_unit_of_several_calls, .timeout = 60)
     struct buf resp = BUF_INIT;
     unsigned n = batch_format(b, "me", &resp);
     buf_free(&resp);
-    cr_assert_geq(n, 4 + 1 + 2, "%u", n);
+    cr_assert_geq(n, 4 + 2, "%u", n);
     commit();
     cr_assert_eq(bd->unit->lost, 1);
     cr_assert_eq(bd->unit->found, -1);
@@ -621,6 +752,63 @@ Test(unit_redis, a_unit_of_several_calls, .timeout = 60)
     cr_assert_eq(bd->version.by, 0);
     assert_integer(300000, "LLEN %s/tags", A);
     assert_integer(30001, "HLEN %s", A);
+}
+
+Test(unit_redis, what_a_document_is)
+{
+    static const char *const there[] = {"5", "4", "9", "3", "6", "", "9", "x"};
+    static const bool holds[] = {false, true, true, false, true, true, false, false};
+    struct batch_doc *bd[8];
+    for (int i = 0; i < 8; i++) { /* 0 and 1: the same; 5 and 6: missing; else present */
+        char key[16];
+        snprintf(key, sizeof(key), "User:%d", i);
+        struct doc *d = doc_new(key, 4);
+        d->state = i == 5 || i == 6 ? DOC_ABSENT : DOC_PRESENT;
+        bd[i] = stage_in(d, batch_unit(b, NULL));
+        batch_rely(bd[i], i < 2 ? RELIES_ON_STATE : RELIES_ON_PRESENCE);
+        if (there[i][0] != '\0')
+            ask("HSET rapyer:{User:%d} @v %s", i, there[i]);
+    }
+    commit();
+    for (int i = 0; i < 8; i++) {
+        cr_assert_eq(bd[i]->unit->lost, !holds[i], "%d", i);
+        cr_assert_eq(unit_outdated(bd[i]->unit), !holds[i], "%d", i);
+    }
+    assert_string("7 0/1 3/1 6/1 7/1", "GET %s", MARKER);
+}
+
+/* More checks than one call takes: all of them come before the first command. */
+Test(unit_redis, a_unit_of_many_documents, .timeout = 60)
+{
+    enum { MANY = UNIT_CHECKS_MAX + 10 };
+    struct unit *u = batch_unit(b, NULL);
+    struct doc **many = calloc(MANY, sizeof(*many));
+    for (int i = 0; i < MANY; i++) {
+        char key[24];
+        snprintf(key, sizeof(key), "User:%d", i);
+        many[i] = doc_new(key, 4);
+        ndocs = 0; /* freed here */
+        batch_rely(stage_in(many[i], u), RELIES_ON_PRESENCE);
+        redisAppendCommand(redis, "HSET rapyer:{%s} @v 4", key);
+    }
+    for (int i = 0; i < MANY; i++) {
+        redisReply *r;
+        cr_assert_eq(redisGetReply(redis, (void **)&r), REDIS_OK);
+        freeReplyObject(r);
+    }
+    ask("DEL rapyer:{User:%d}", MANY - 1);
+    commit();
+    cr_assert_eq(u->lost, MANY);
+    assert_string("4", "HGET rapyer:{User:0} @v");
+    ask("HSET rapyer:{User:%d} @v 5", MANY - 1);
+    u->lost = 0;
+    commit();
+    cr_assert_eq(u->lost, 0);
+    assert_string("5", "HGET rapyer:{User:0} @v");
+    assert_string("6", "HGET rapyer:{User:%d} @v", MANY - 1);
+    for (int i = 0; i < MANY; i++)
+        tree_free(many[i]);
+    free(many);
 }
 
 Test(unit_redis, leases_are_taken_back_where_nobody_has_them)
