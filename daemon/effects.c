@@ -5,6 +5,8 @@
 static struct batch_doc *stage(struct call_effects *e, struct batch **b)
 {
     *b = lane_batch(exec_lane(e->call->exec));
+    if (e->computes)
+        call_computes(e->call, e->doc);
     return call_stage(e->call, e->doc);
 }
 

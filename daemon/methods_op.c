@@ -98,6 +98,7 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
                          .undo = rehearsal,
                          .needs = &needs,
                          .max_value = exec_config(c->exec)->max_value,
+                         .computes = &effects.computes,
                          .fault = &c->fault};
     if (op_parse(kind, args, nargs, &op, &c->fault) < 0)
         return OP_REFUSED;
@@ -109,6 +110,8 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
     if (st != OP_DONE)
         return st;
     if (rehearsal != NULL) {
+        if (effects.computes)
+            call_computes(c, d);
         if (op_infos[kind].result == RESULT_VERSION)
             pack_nil(out);
         return OP_DONE;

@@ -60,6 +60,12 @@ enum op_status arg_cell(struct run *run, const struct type *t, bool field, const
     return cell_build(t, !field, &run->args, where, out, run->f) < 0 ? OP_REFUSED : OP_DONE;
 }
 
+void run_computes(const struct run *run)
+{
+    if (run->env->computes != NULL)
+        *run->env->computes = true;
+}
+
 /* ---- reading ---- */
 
 enum op_status check_not_key(struct run *run)
@@ -473,6 +479,8 @@ enum op_status place_store(struct run *run, struct cell v)
         return REFUSE(run, FAULT_INTERNAL, "'%s' is newer than the document in memory",
                       at->record->model->fields[at->slot].name);
     }
+    if (at->kind == PLACE_ELEMENT)
+        run_computes(run); /* it is told by its index, wherever it is now */
     if (at->kind == PLACE_FIELD && v.kind == CELL_RECORD)
         return inline_put(run, v);
     if (at->kind == PLACE_FIELD && (v.kind == CELL_LIST || v.kind == CELL_DICT))
@@ -490,6 +498,8 @@ enum op_status place_store(struct run *run, struct cell v)
 
 enum op_status place_store_incr(struct run *run, int64_t by, int64_t now)
 {
+    if (run->at.kind == PLACE_ELEMENT)
+        run_computes(run);
     value_put(run, cell_int(now), &by, now);
     return OP_DONE;
 }

@@ -39,6 +39,9 @@ enum op_status arg_key(struct run *run, const char **key, size_t *len);
 enum op_status arg_cell(struct run *run, const struct type *t, bool field, const char *where,
                         struct cell *out);
 
+/* What is told next follows from what the tree holds; see op_run's `computes`. */
+void run_computes(const struct run *run);
+
 /* Whether the place is the key field of a record that has a pk: then it is refused. */
 enum op_status check_not_key(struct run *run);
 /* The value at the place: its canonical bytes or those of the default; *stored says which.

@@ -119,6 +119,9 @@ struct op_run {
                           * no record of the tree may be moved (record_widen) */
     struct needs *needs; /* NULL: nothing is ever unloaded */
     size_t max_value;    /* bytes a str or bytes may grow to, 0: no limit */
+    bool *computes; /* set, before the first effect is told, if what is told was worked out from
+                     * what the tree holds and is wrong where that was changed since: a product,
+                     * a text that grew, what is at an index. NULL: not wanted */
     struct fault *fault;
 };
 

@@ -85,9 +85,11 @@ enum op_status run_dict_pop(struct run *run)
     if (st != OP_DONE)
         return st;
     if (c) {
-        if ((st = element_pack(run, c, run->at.type->of)) == OP_DONE)
-            entry_remove(run, run->at.cell->dict, key, len);
-        return st;
+        if ((st = element_pack(run, c, run->at.type->of)) != OP_DONE)
+            return st;
+        run_computes(run);
+        entry_remove(run, run->at.cell->dict, key, len);
+        return OP_DONE;
     }
     if (run->op->nargs < 2)
         return REFUSE(run, FAULT_NOT_FOUND, "'%s' has no key '%.*s', and no default was given",
@@ -116,6 +118,7 @@ enum op_status run_dict_popitem(struct run *run)
         run->result->len = had;
         return st;
     }
+    run_computes(run);
     entry_remove(run, d, key, len);
     return OP_DONE;
 }

@@ -135,6 +135,8 @@ enum op_status run_list_insert(struct run *run)
         cell_free(&c);
         return st;
     }
+    if (index != 0 || len == 0) /* else it is the front, wherever that is */
+        run_computes(run);
     list_insert(l, i, c);
     tell_inserted(run, &c, i, len);
     undo_list_inserted(run->env->undo, l, i, 1);
@@ -163,6 +165,7 @@ static void remove_range(struct run *run, struct list *l, size_t i, size_t n)
     const struct place *at = &run->at;
     size_t len = list_len(l);
     struct cell *taken = tree_alloc(n * sizeof *taken);
+    run_computes(run);
     list_cut(l, i, n, taken);
     for (size_t k = 0; k < n; k++)
         tell_element_gone(run, &taken[k]);

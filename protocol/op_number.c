@@ -1,7 +1,7 @@
 /* op_number: arithmetic on int and float fields, elements and entries, as Python does it.
  *
  * Only an int's increment is told as one, since increments commute; whatever else is told as
- * the outcome.
+ * the outcome, which is computed from what was there.
  */
 #include "protocol/change.h"
 #include <math.h>
@@ -197,6 +197,8 @@ enum op_status run_number(struct run *run)
     if (st != OP_DONE || (st = number_arg(run, real, &by)) != OP_DONE ||
         (st = number_read(run, real, &now, &stored)) != OP_DONE)
         return st;
+    if (real || run->op->kind != OP_NUM_INCR || !stored)
+        run_computes(run);
     if (real) {
         double v;
         if ((st = compute_float(run, now.d, by.d, &v)) != OP_DONE ||

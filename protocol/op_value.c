@@ -58,6 +58,7 @@ static enum op_status finish(struct run *run, struct buf *value)
     if (value->failed) {
         st = REFUSE(run, FAULT_BUSY, "%s: no memory for the value", run_name(run));
     } else {
+        run_computes(run);
         st = place_store(run, cell_value(value->data, value->len));
         if (st == OP_DONE)
             buf_append(run->result, value->data, value->len);

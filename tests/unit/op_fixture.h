@@ -328,6 +328,7 @@ struct fixture {
     struct buf result;
     struct fault fault;
     size_t max_value;
+    bool computes; /* what the last operation said */
 };
 
 static inline void fixture_open(struct fixture *x, const char *text)
@@ -355,6 +356,7 @@ static inline enum op_status fixture_run(struct fixture *x, enum op_kind kind, s
     uint32_t n;
     buf_clear(&x->result);
     x->fault = (struct fault){0};
+    x->computes = false;
     cr_assert_eq(cursor_array(&c, &n), 0);
     if (op_parse(kind, &c, n, &op, &x->fault) < 0)
         return OP_REFUSED;
@@ -364,6 +366,7 @@ static inline enum op_status fixture_run(struct fixture *x, enum op_kind kind, s
                          .undo = x->undo,
                          .needs = x->needs,
                          .max_value = x->max_value,
+                         .computes = &x->computes,
                          .fault = &x->fault};
     return op_run(&op, &env, &x->result);
 }

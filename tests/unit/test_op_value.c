@@ -216,6 +216,68 @@ Test(op_value, resolves_paths_to_pks)
     buf_free(&b);
 }
 
+/* In this order, on DOC; whether what is told holds only for what was there. */
+static const struct {
+    const char *method, *params;
+    bool computes;
+} computing[] = {
+    {"num.incr", "[n, 4]", false},
+    {"num.incr", "['scores[\"a\"]', 1]", false},
+    {"num.incr", "['scores[\"new\"]', 1]", true}, /* from nothing */
+    {"num.incr", "['scores[\"new\"]', 1]", false},
+    {"num.incr", "['nums[0]', 1]", true}, /* by its index */
+    {"num.mul", "[n, 2]", true},
+    {"num.div", "[n, 1]", true},
+    {"num.floordiv", "[n, 1]", true},
+    {"num.mod", "[n, 9]", true},
+    {"num.pow", "[n, 2]", true},
+    {"str.append", "[name, x]", true},
+    {"str.repeat", "[name, 2]", true},
+    {"set", "[name, x]", false},
+    {"set", "['nums[0]', 1]", true},
+    {"set", "[tags, [a, b, c]]", false},
+    {"set", "['scores[\"a\"]', 1]", false},
+    {"list.append", "[tags, d]", false},
+    {"list.extend", "[tags, [e, f]]", false},
+    {"list.insert", "[tags, 0, z]", false},
+    {"list.insert", "[tags, 1, y]", true},
+    {"list.insert", "[tags, 8, w]", true}, /* the end, if it still is */
+    {"list.insert", "[tags, -9, w]", true},
+    {"list.set", "[tags, 0, w]", true},
+    {"list.pop", "[tags]", true},
+    {"list.pop", "[tags, 0]", true},
+    {"list.remove_range", "[tags, 0, 2]", true},
+    {"list.remove_range", "[tags, 2, 2]", false}, /* nothing */
+    {"list.clear", "[tags]", false},
+    {"list.insert", "[tags, 0, z]", true}, /* in front of what is not there yet */
+    {"dict.set", "[scores, b, 2]", false},
+    {"dict.update", "[scores, {c: 3}]", false},
+    {"dict.del", "[scores, a]", false},
+    {"dict.pop", "[scores, none, 1]", false},
+    {"dict.pop", "[scores, b]", true},
+    {"dict.popitem", "[scores]", true},
+    {"dict.clear", "[scores]", false},
+    {"set", "['sections[0]', {'@pk': s1, name: New}]", true},
+    {"set", "['sections[0].name', x]", false}, /* by its pk */
+    {"dict.pop", "[team, lead]", true},
+    {"list.pop", "[sections]", true},
+    {"doc.load", "[name]", false},
+};
+
+Test(op_value, tells_what_it_computes)
+{
+    for (size_t i = 0; i < sizeof computing / sizeof *computing; i++) {
+        struct buf p = BUF_INIT;
+        int kind = op_by_name(computing[i].method, strlen(computing[i].method));
+        wire_pack(&p, computing[i].params);
+        cr_assert_eq(fixture_run(&x, (enum op_kind)kind, &p), OP_DONE, "%s %s: %s",
+                     computing[i].method, computing[i].params, x.fault.text);
+        cr_assert_eq(x.computes, computing[i].computes, "%s %s", computing[i].method,
+                     computing[i].params);
+        buf_free(&p);
+    }
+}
+
 Test(op_table, knows_operations_by_their_whole_name)
 {
     for (int i = 0; i < OP_COUNT; i++)
