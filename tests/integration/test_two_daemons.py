@@ -5,6 +5,7 @@ answer is true."""
 import os
 import random
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -352,7 +353,7 @@ def test_a_queue(daemons, rdb, end):
             for i in range(EACH):
                 client.call("list.append", SHEET_KEY, "queue", number * 1000 + i)
                 client.call("dict.set", SHEET_KEY, "jobs", f"{number}.{i}", "x")
-        while number % 4 >= 2 and not over.is_set():
+        while number % 4 >= 2 and not over.is_set() and time.monotonic() < deadline:
             try:
                 taken.append(client.call("list.pop", SHEET_KEY, "queue", end))
                 left.append(None)
@@ -363,7 +364,7 @@ def test_a_queue(daemons, rdb, end):
                 over.set()
         return taken
 
-    left, over = [], threading.Event()
+    left, over, deadline = [], threading.Event(), time.monotonic() + 20
     taken = sum(crowd(daemons, work), [])
     assert sorted(taken) == sorted(number * 1000 + i for number in range(2) for i in range(EACH))
     assert not rdb.exists(SHEET_ROOT + "/queue")
