@@ -213,15 +213,10 @@ static void on_settled(void *arg, struct waiter *w, const struct fault *fault, b
     for (unsigned i = 0; i < t->call.ntouched && !bad; i++) {
         const struct batch_doc *bd = t->call.touched[i];
         bad = bd->failed || bd->gone;
-        if (bd->gone && t->call.ntouched == 1)
+        if (bd->gone)
             fault_set(&f, FAULT_NOT_FOUND,
                       "there is no document %s any more: somebody else removed it from Redis; the "
                       "change was not applied",
-                      bd->doc->key);
-        else if (bd->gone)
-            fault_set(&f, FAULT_CORRUPT,
-                      "%s: somebody else removed it from Redis; what was changed in other "
-                      "documents is applied",
                       bd->doc->key);
         else if (bad)
             fault_set(&f, FAULT_CORRUPT,

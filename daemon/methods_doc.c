@@ -194,6 +194,8 @@ static enum op_status insert_run(struct call *c, struct buf *out)
     if (st == OP_DONE) {
         pack_array(out, c->ndocs);
         for (unsigned i = 0; i < c->ndocs; i++)
+            call_computes(c, c->docs[i]); /* that it is new holds only for what we know */
+        for (unsigned i = 0; i < c->ndocs; i++)
             doc_replace(c, c->docs[i], roots[i]);
         for (unsigned i = 0; i < c->ndocs; i++)
             doc_pack_saved(c, c->docs[i], out);
@@ -287,6 +289,7 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
     struct record *copy = copy_as(c, from, to);
     if (copy == NULL)
         return OP_REFUSED;
+    call_computes(c, to); /* as doc.insert */
     doc_replace(c, to, copy);
     doc_pack_saved(c, to, out);
     return OP_DONE;

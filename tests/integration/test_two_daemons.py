@@ -223,6 +223,32 @@ def test_the_lock_is_lost_on_the_way(ada, other, proxy, rdb):
     assert rdb.hget(ROOT, "age") == b"10"
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["while it is thought missing", "on the way"])
+@pytest.mark.parametrize("request_", [
+    ["doc.insert", [["User:1", {"name": "ours", "settings": {}, "tags": ["ours"]}],
+                    ["User:2", {"name": "ours", "settings": {}, "tags": ["ours"]}]]],
+    ["doc.insert", [["User:2", {"name": "ours", "settings": {}, "tags": ["ours"]}]]],
+    ["doc.duplicate", KEY, "2"]], ids=["two", "one", "a copy"])
+def test_what_is_new_for_one_only(ada, other, proxy, redis_server, new_daemon, request_, before):
+    """CONFLICT when another daemon has made it, and nothing of ours is anywhere."""
+    theirs = {"name": "theirs", "settings": {}, "tags": ["theirs"]}
+    assert ada.call("doc.exists", KEY, "User:1", "User:2") == 1
+
+    def save():
+        other.call("doc.save", "User:2", theirs)
+        snapshots.append(redis_server.snapshot())
+
+    snapshots = []
+    if before:
+        save()
+        refused(ada, "CONFLICT", *request_)
+    else:
+        with pytest.raises(RpcError, match="^CONFLICT"):
+            held(ada, proxy, request_, save)
+    assert redis_server.snapshot() == snapshots[0]
+    same_as_redis(ada, redis_server, new_daemon, [KEY, "User:1", "User:2"])
+
+
 def test_others_are_always_faster(redis_server, new_proxy, new_daemon, rdb):
     """BUSY when it was done again for commit.queue_time, and nothing is applied."""
     proxy = new_proxy(redis_server.address)
