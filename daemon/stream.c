@@ -70,6 +70,7 @@ struct stream {
     bool closed;    /* waits in the grave */
     bool paused;    /* by the owner */
     bool ended;     /* end of stream, or reading failed */
+    bool hung_up;   /* with a channel: the socket has ended, the channel may hold bytes yet */
     bool stopped;   /* the owner wants no more input */
     bool dropping;  /* the owner let go of it, it sends the rest */
     bool shut;      /* dropping, and all is sent */
@@ -282,6 +283,10 @@ static ssize_t give(struct stream *s, const uint8_t *data, size_t len)
 {
     if (!s->channel)
         return send(s->fd, data, len, MSG_NOSIGNAL);
+    if (s->hung_up && stream_peer_gone(s)) {
+        errno = EPIPE; /* there is room perhaps, but nobody takes it */
+        return -1;
+    }
     ssize_t n = channel_write(s->channel, data, len);
     if (n > 0)
         heat(s); /* who has an answer asks again soon */
@@ -535,20 +540,20 @@ static void write_more(struct stream *s)
         watch_low(s);
 }
 
-/* The socket beside a channel carries nothing but its end; what was put before that counts. */
-static void read_end(struct stream *s)
+/* The socket beside a channel carries nothing but its end. That is seen before the last look at the
+ * channel, so whatever was put before it counts. */
+static void hear_end(struct stream *s)
 {
     uint8_t byte;
-
-    if (!s->dropping && read_more(s))
-        return; /* and is called again */
-    if (s->closed || s->ended)
-        return;
     ssize_t n = recv(s->fd, &byte, 1, MSG_DONTWAIT);
-    if (n >= 0)
-        end(s, n ? EPROTO : 0);
-    else if (errno != EAGAIN && errno != EINTR)
-        end(s, errno);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    s->hung_up = true;
+    if (n > 0 || s->dropping)
+        end(s, n > 0 ? EPROTO : 0);
+    else
+        heat(s); /* serve takes what is there yet, when it may */
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -560,7 +565,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     (void)what;
     enter(l);
     if (s->channel)
-        read_end(s);
+        hear_end(s);
     else
         read_more(s);
     leave(l);
@@ -594,14 +599,16 @@ void stream_pause(struct stream *s, bool paused)
         return;
     s->paused = paused;
     if (paused) {
-        event_del(&s->readable);
+        if (!s->channel) /* else it tells of the end, which is of use now, too */
+            event_del(&s->readable);
         return;
     }
-    event_add(&s->readable, NULL);
-    s->handover = true;
-    do_later(s);
     if (s->channel)
         heat(s);
+    else
+        event_add(&s->readable, NULL);
+    s->handover = true;
+    do_later(s);
 }
 
 void stream_stop_reading(struct stream *s)
@@ -651,6 +658,9 @@ static bool serve(struct hot *h)
         write_more(s);
     if (takes_input(s))
         took = read_more(s);
+    took |= s->handover; /* what waited goes first */
+    if (!took && s->hung_up && takes_input(s))
+        end(s, 0);
     took |= s->written != written;
     if (took && !s->closed)
         heat(s);
@@ -661,6 +671,15 @@ static bool serve(struct hot *h)
 static void on_bell(void *arg)
 {
     heat(arg); /* its turn comes */
+}
+
+/* Edge-triggered: an end that cannot be acted upon yet does not keep the loop awake, and that the
+ * other direction ended, too, is told once more. */
+static int watch_end(struct stream *s)
+{
+    event_del(&s->readable);
+    event_assign(&s->readable, s->loop->base, s->fd, EV_READ | EV_PERSIST | EV_ET, on_readable, s);
+    return event_add(&s->readable, NULL);
 }
 
 int stream_open_channel(struct stream *s, uint32_t size, unsigned watch_us, const void *last,
@@ -685,6 +704,8 @@ int stream_open_channel(struct stream *s, uint32_t size, unsigned watch_us, cons
     s->channel = c;
     s->written += len;
     heat(s);
+    if (watch_end(s) < 0)
+        write_failed(s, ENOMEM);
     return 0;
 }
 
@@ -697,7 +718,9 @@ bool stream_has_channel(const struct stream *s)
 
 static void do_now(struct stream *s)
 {
-    if (s->failure && (s->ended || s->stopped || s->dropping || s->failure == ENOMEM)) {
+    bool at_once = s->failure == ENOMEM || s->failure == EPROTO; /* no use in reading on */
+
+    if (s->failure && (s->ended || s->stopped || s->dropping || at_once)) {
         end(s, s->failure);
         return;
     }
