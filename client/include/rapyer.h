@@ -486,7 +486,8 @@ RAPYER_API void rapyer_struct_free(rapyer *db, const rapyer_model *model, void *
 /* ---- Event loops ------------------------------------------------------------------------- */
 /* Requests that do not wait: they are queued, and rapyer_process sends them. The loop polls
  * rapyer_fd for rapyer_events, at most rapyer_timeout_ms milliseconds, and calls rapyer_process,
- * which never blocks. All three can change with each call: ask for them anew. */
+ * which never blocks. All three can change with each call, also the descriptor of a connection that
+ * goes on: ask for them anew. */
 
 /* result belongs to the library, and is NULL for an error: rapyer_errcode(db) says which. A
  * callback may call anything but rapyer_close. */
