@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -319,6 +321,62 @@ Test(ring, no_wake_up_is_lost_with_bells)
 Test(ring, no_wake_up_is_lost_with_a_futex)
 {
     hammer(true);
+}
+
+/* One falls asleep at the very moment at which the other puts a byte: if he has not seen the byte,
+ * he has to be rung. Both begin at once, and at distances that change. */
+#define ROUNDS 200000
+
+static atomic_uint begun, met; /* the round; odd: to fall asleep, even: to wake up */
+static bool slept;
+
+static void await(atomic_uint *round, unsigned n)
+{
+    for (unsigned i = 1; atomic_load_explicit(round, memory_order_acquire) < n; i++)
+        if (i % 1024 == 0)
+            sched_yield();
+}
+
+static void linger(unsigned n)
+{
+    for (volatile unsigned i = 0; i < n; i++)
+        ;
+}
+
+static void *fall_asleep(void *arg)
+{
+    uint8_t byte;
+
+    for (unsigned round = 1; round <= ROUNDS; round += 2) {
+        await(&begun, round);
+        linger(round / 2 % 23);
+        slept = ring_sleep(&server, RING_BYTES);
+        atomic_store(&met, round);
+        await(&begun, round + 1);
+        ring_wake(&server);
+        cr_assert_eq(ring_take(&server, &byte, 1), 1);
+        atomic_store(&met, round + 1);
+    }
+    return arg;
+}
+
+Test(ring, who_falls_asleep_sees_the_bytes_or_is_rung)
+{
+    pthread_t thread;
+
+    cr_assert_eq(pthread_create(&thread, NULL, fall_asleep, NULL), 0);
+    for (unsigned round = 1; round <= ROUNDS; round += 2) {
+        atomic_store_explicit(&begun, round, memory_order_release);
+        linger(round / 2 % 17);
+        ssize_t put = ring_put(&client, "x", 1);
+        bool rung = ring_bell(&client, RING_BYTES) != RING_QUIET;
+        await(&met, round);
+        cr_assert_eq(put, 1);
+        cr_assert(rung || !slept, "a wake-up was lost in round %u", round);
+        atomic_store(&begun, round + 1);
+        await(&met, round + 1);
+    }
+    pthread_join(thread, NULL);
 }
 
 /* Each side answers one byte with one: whoever sleeps is woken or nothing ever goes on. */
