@@ -119,6 +119,13 @@ ssize_t channel_write(struct channel *c, const void *p, size_t n)
     return moved(c, ring_put(&c->ring, p, n), RING_BYTES);
 }
 
+size_t channel_untaken(const struct channel *c)
+{
+    uint32_t n = ring_untaken(&c->ring);
+
+    return n <= c->ring.size ? n : 0;
+}
+
 /* --- waiting ----------------------------------------------------------------------------- */
 
 bool channel_sleep(struct channel *c, uint32_t wants)

@@ -23,6 +23,9 @@ void channel_free(struct channel *c);
  * impossible. */
 ssize_t channel_read(struct channel *c, void *p, size_t n);
 ssize_t channel_write(struct channel *c, const void *p, size_t n);
+/* How many of the bytes written the daemon has not taken. After the end of the socket: never will.
+ */
+size_t channel_untaken(const struct channel *c);
 
 /* Asks for the bell when there is what `wants` says (RING_BYTES, RING_ROOM). False: there is. */
 bool channel_sleep(struct channel *c, uint32_t wants);

@@ -442,6 +442,13 @@ static int read_some(rapyer *db)
     return settled;
 }
 
+/* What the daemon has not taken from the ring was not sent: nothing of it was done. */
+static int ring_ended(rapyer *db)
+{
+    db->out_sent -= channel_untaken(db->channel);
+    return lost(db, "it was closed by the daemon");
+}
+
 static int read_channel(rapyer *db, bool told)
 {
     bool ended = told && channel_hear(db->channel);
@@ -452,7 +459,7 @@ static int read_channel(rapyer *db, bool told)
     if (write_some(db) < 0) /* callbacks have sent something */
         return -1;
     sleep_lightly(db);
-    return ended && !db->awake ? lost(db, "it was closed by the daemon") : settled;
+    return ended && !db->awake ? ring_ended(db) : settled;
 }
 
 int rapyer_process(rapyer *db, short revents)

@@ -86,14 +86,14 @@ static uint32_t arrived(const struct ring *r)
     return load(&r->theirs->put) - r->taken;
 }
 
-static uint32_t unsent(const struct ring *r)
+uint32_t ring_untaken(const struct ring *r)
 {
     return r->put - load(&r->theirs->taken);
 }
 
 ssize_t ring_put(struct ring *r, const void *p, size_t n)
 {
-    uint32_t used = unsent(r), at = r->put & (r->size - 1);
+    uint32_t used = ring_untaken(r), at = r->put & (r->size - 1);
 
     if (used > r->size)
         return -1;
@@ -146,7 +146,8 @@ bool ring_sleep(struct ring *r, uint32_t wants)
 {
     say(r, wants);
     atomic_thread_fence(memory_order_seq_cst);
-    if (((wants & RING_BYTES) && arrived(r)) || ((wants & RING_ROOM) && unsent(r) != r->size)) {
+    if (((wants & RING_BYTES) && arrived(r)) ||
+        ((wants & RING_ROOM) && ring_untaken(r) != r->size)) {
         ring_wake(r);
         return false;
     }

@@ -58,6 +58,9 @@ int ring_join(struct ring *r, void *memory, size_t len, uint32_t size);
  * are impossible, and nothing it says can be used any more. Then ask ring_bell. */
 ssize_t ring_put(struct ring *r, const void *p, size_t n);
 ssize_t ring_take(struct ring *r, void *p, size_t n);
+/* Bytes that were put and that the other side has not taken; more than size: an impossible count.
+ */
+uint32_t ring_untaken(const struct ring *r);
 
 /* After put (RING_BYTES) or take (RING_ROOM): what the other side sleeps with and waits for that;
  * it has to be woken then. Says so once for each sleep. */
