@@ -3,7 +3,6 @@ whoever dies, and nothing that a client does to the memory and the bells harms a
 
 import ctypes
 import fcntl
-import mmap
 import multiprocessing
 import os
 import random
@@ -17,10 +16,10 @@ import time
 import msgpack
 import pytest
 
-from daemon_process import REPOSITORY
+from daemon_process import binary
 from lock_clients import acquire, is_free
-from models import ADA, KEY, define_all, save_ada
-from ring_client import MINE, MODULUS, PUT, SLEEP, TAKEN, THEIRS, RingClient, frame
+from models import ADA, KEY, save_ada
+from ring_client import MINE, MODULUS, PUT, SLEEP, TAKEN, RingClient, frame
 from rpc_client import Client, Closed, RpcError, wait_until
 from test_examples import program
 from test_protocol_md import BLOCKS, Teller
@@ -502,3 +501,127 @@ def test_librapyer_does_the_same_with_a_ring_and_without(example, after, daemon,
                          check=False)
     assert run.returncode == 0 and not run.stderr, f"{run.stdout}{run.stderr}"
     assert not complaints(daemon)
+
+
+class Caller:
+    """A process with one connection of librapyer (ring_caller.c)."""
+
+    def __init__(self, daemon, after):
+        env = dict(os.environ, RAPYER_SOCKET=daemon.socket, RAPYER_RING=str(after),
+                   ASAN_OPTIONS="detect_leaks=1")
+        path = os.path.join(os.path.dirname(os.path.dirname(binary())), "tests", "ring_caller")
+        self.process = subprocess.Popen([path], env=env, text=True, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+
+    def tell(self, word, number=0):
+        self.process.stdin.write(f"{word} {number}\n")
+        self.process.stdin.flush()
+
+    def hear(self):
+        line = self.process.stdout.readline().strip()
+        return int(line) if re.fullmatch(r"-?\d+", line) else line
+
+    def ask(self, word, number=0):
+        self.tell(word, number)
+        return self.hear()
+
+
+@pytest.fixture
+def new_caller(daemon, ada):
+    callers = []
+
+    def new(after=1):
+        callers.append(Caller(daemon, after))
+        return callers[-1]
+
+    yield new
+    for caller in callers:
+        caller.process.stdin.close()
+        caller.process.stdout.close()
+        assert caller.process.wait(10) in (0, -signal.SIGKILL)
+
+
+def test_librapyer_asks_for_a_ring_after_its_first_requests(new_caller, ada):
+    never, soon, later = (new_caller(after) for after in (0, 1, 64))
+    for number, caller in enumerate((never, soon, later)):
+        assert caller.ask("incr", 60) == ADA["age"] + 60 * (number + 1)
+    assert rings(ada) == 1
+    for caller in (never, soon, later):
+        assert caller.ask("incr", 10) > 0
+    assert rings(ada) == 2
+
+
+@with_settings(max_rings=0)
+def test_librapyer_goes_on_without_a_ring_where_there_is_none(new_caller, ada):
+    assert new_caller().ask("incr", 100) == ADA["age"] + 100
+    assert rings(ada) == 0
+
+
+@with_settings(ring_size="4K")
+def test_librapyer_sends_and_takes_what_is_larger_than_its_ring(new_caller, ada):
+    caller = new_caller()
+    caller.ask("incr", 10)
+    assert rings(ada) == 1
+    for size in (1, 4095, 4096, 100_000, 3 * MIB):
+        assert caller.ask("bytes", size) == size
+
+
+def test_after_a_fork_parent_and_child_both_go_on(new_caller, ada):
+    caller = new_caller()
+    assert caller.ask("incr", 100) == ADA["age"] + 100
+    assert caller.ask("fork", 300) > ADA["age"] + 300
+    assert caller.ask("incr", 100) == ADA["age"] + 800
+    wait_until(lambda: len(ada.call("admin.clients")) == 2, what="the child's end")
+
+
+def test_a_lock_of_librapyer_is_lost_with_its_ring(new_caller, ada, daemon):
+    caller = new_caller()
+    caller.ask("incr", 10)
+    assert caller.ask("lock") == 0 and caller.ask("locked", 5) == 0
+    daemon.kill()
+    daemon.start()
+    assert caller.ask("locked", 6).startswith("LOCK_LOST: ")
+    with daemon.connect() as other:
+        assert other.call("doc.load", KEY, "age") == 5
+
+
+def test_a_caller_notices_within_a_second_that_the_daemon_was_killed(new_caller, ada, daemon,
+                                                                     redis_server):
+    caller = new_caller(64)
+    caller.ask("incr", 100)
+    assert rings(ada) == 1
+    redis_server.pause()
+    try:
+        caller.tell("incr", 1)
+        wait_until(lambda: max(c["waiting"] for c in ada.call("admin.clients")), what="its request")
+        daemon.kill()
+        begin = time.monotonic()
+        assert "lost" in caller.hear()
+        assert time.monotonic() - begin < 1
+    finally:
+        redis_server.resume()
+    daemon.start()
+    with daemon.connect() as other:
+        for asked, ring in ((30, 0), (60, 1)):
+            assert caller.ask("incr", asked) > 0
+            assert rings(other) == ring
+
+
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_what_the_daemon_did_not_take_is_sent_again_to_the_next_one(new_caller, ada, daemon, end):
+    caller = new_caller()
+    assert caller.ask("incr", 100) == ADA["age"] + 100
+    if end == "killed":
+        daemon.kill()
+    else:
+        daemon.stop()
+    daemon.start()
+    assert caller.ask("incr", 1) == ADA["age"] + 101
+
+
+def test_a_killed_caller_has_done_what_it_was_told(new_caller, ada):
+    caller = new_caller()
+    caller.ask("incr", 100)
+    caller.process.kill()
+    wait_until(lambda: len(ada.call("admin.clients")) == 1, what="its end")
+    assert ada.call("doc.load", KEY, "age") == ADA["age"] + 100
