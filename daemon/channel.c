@@ -80,14 +80,16 @@ static int make_memory(struct channel *c, uint32_t size)
 }
 
 /* The daemon's bell is edge-triggered: it rings with each write, without being read. The client's
- * is a pipe, because the two ends of an eventfd share their O_NONBLOCK: a client could take it
- * away, and have the daemon wait for it. */
+ * is a socket pair: the two ends of an eventfd share their O_NONBLOCK, which a client could take
+ * away; and who reads from a pipe holds its mutex while he copies, for as long as he likes if the
+ * page that he copies to is of his own making (userfaultfd, FUSE). The daemon would wait for it. */
 static int make_bells(struct channel *c, struct event_base *base)
 {
     int ends[2];
 
     c->fds[DAEMON_BELL] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (c->fds[DAEMON_BELL] < 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+    if (c->fds[DAEMON_BELL] < 0 ||
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
         return -1;
     c->fds[CLIENT_BELL] = ends[0];
     c->ring_client = ends[1];
@@ -186,7 +188,7 @@ static void wake_the_client(struct channel *c, enum ring_call how)
 {
     if (how == RING_CALL_FUTEX)
         wake_with_next(c);
-    else if (how == RING_CALL_BELL && write(c->ring_client, "", 1) < 0)
+    else if (how == RING_CALL_BELL && send(c->ring_client, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         return; /* full, it has rung already; or closed, nobody hears it */
 }
 

@@ -1,7 +1,7 @@
 /* channel: a ring with its memory and its two bells, as the daemon holds them.
  *
  *   client ── put ──► ring memory ──► channel_read      bell of the daemon: an eventfd
- *   client ◄── take ── ring memory ◄── channel_write    bell of the client: a pipe
+ *   client ◄── take ── ring memory ◄── channel_write    bell of the client: a socket
  *
  * Reading and writing are like read(2) and send(2) on a non-blocking socket, without a system
  * call: one is made only to wake a client that sleeps. Nothing that the client does to the memory
