@@ -3,14 +3,18 @@ whoever dies, and nothing that a client does to the memory and the bells harms a
 
 import ctypes
 import fcntl
+import mmap
 import multiprocessing
 import os
 import random
 import re
+import select
 import signal
 import socket
+import stat
 import struct
 import subprocess
+import threading
 import time
 
 import msgpack
@@ -19,7 +23,8 @@ import pytest
 from daemon_process import binary
 from lock_clients import acquire, is_free
 from models import ADA, KEY, save_ada
-from ring_client import MINE, MODULUS, PUT, SLEEP, TAKEN, RingClient, frame
+from ring_client import (MINE, MODULUS, ONCE_MORE, PUT, SLEEP, TAKEN, WANTS_BYTES, RingClient,
+                         frame)
 from rpc_client import Client, Closed, RpcError, wait_until
 from test_examples import program
 from test_protocol_md import BLOCKS, Teller
@@ -27,6 +32,8 @@ from wire_examples import decode, same
 
 KIB, MIB = 1 << 10, 1 << 20
 LIMIT_OUTPUT = 4 * MIB
+SYS_USERFAULTFD = 323 if os.uname().machine == "x86_64" else 282
+UFFDIO_API, UFFDIO_REGISTER = 0xC018AA3F, 0xC020AA00
 
 
 @pytest.fixture
@@ -355,21 +362,54 @@ def test_a_client_that_goes_without_taking_its_answers_is_forgotten(unharmed, da
     assert not complaints(daemon)
 
 
+def have_it_ring(client, request=1):
+    """Something for it to answer while the client seems to sleep."""
+    client.sleeps += ONCE_MORE
+    client.write(MINE + SLEEP, client.sleeps + WANTS_BYTES)
+    client.put_some(frame(request, "doc.exists", KEY))
+    client.ring_bell()
+
+
 def test_the_daemon_is_not_blocked_by_full_bells_that_block(unharmed, daemon):
     with RingClient(daemon.socket) as bad:
         for descriptor in (bad.daemon_bell, bad.bell):
             fcntl.fcntl(descriptor, fcntl.F_SETFL, 0)
-        with open(f"/proc/self/fd/{bad.bell}", "wb", buffering=0) as end:  # of the same pipe
-            os.set_blocking(end.fileno(), False)
-            while end.write(b"x" * 4096):
-                pass
-        os.write(bad.daemon_bell, struct.pack("=Q", (1 << 64) - 3))
-        for request in range(100):  # each is an answer to ring for
-            bad.sleeps += 8
-            bad.write(MINE + SLEEP, bad.sleeps + 1)
-            bad.put_some(frame(request, "doc.exists", KEY))
+        for request in range(1000):  # more than the bell holds
+            have_it_ring(bad, request)
             assert unharmed.call("doc.exists", KEY)
-        wait_until(lambda: bad.take() or True)
+            bad.take_some()
+    assert not complaints(daemon)
+
+
+def never_there(size):
+    """Memory whose pages nobody provides: to touch it is to wait. Its address, and what to close."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    faults = libc.syscall(SYS_USERFAULTFD, os.O_CLOEXEC)
+    if faults < 0:  # for the administrator alone, by default
+        return None, None
+    fcntl.ioctl(faults, UFFDIO_API, bytearray(struct.pack("=QQQ", 0xAA, 0, 0)))
+    memory = mmap.mmap(-1, size)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    fcntl.ioctl(faults, UFFDIO_REGISTER, bytearray(struct.pack("=QQQQ", address, size, 1, 0)))
+    return address, faults
+
+
+def test_the_daemon_does_not_wait_for_a_client_that_reads_its_bell_for_ever(unharmed, daemon):
+    """As it would with a pipe, of which one reads or writes at a time."""
+    with RingClient(daemon.socket) as bad:
+        assert stat.S_ISSOCK(os.fstat(bad.bell).st_mode)
+        address, faults = never_there(mmap.PAGESIZE)
+        if address:
+            have_it_ring(bad)
+            select.select([bad.bell], [], [])
+            reader = threading.Thread(target=ctypes.CDLL(None).read, args=(
+                bad.bell, ctypes.c_void_p(address), 1), daemon=True)
+            reader.start()
+            for request in range(100):
+                have_it_ring(bad, request)
+                assert unharmed.call("doc.exists", KEY)
+            os.close(faults)
+            reader.join()
     assert not complaints(daemon)
 
 
