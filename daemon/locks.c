@@ -5,180 +5,31 @@
  *   clients by number ──► owners by name ──► holds, lost holds, waits, and waits that are over
  *
  * Each change is complete when its function returns: whatever can be granted is granted. What
- * somebody has to be told of it is put on a list, and told from the loop:
+ * somebody has to be told of it is put on a list, and told from the loop (lock_tell.c):
  *
- *   falling: lost holds    told: waits that are over    stirred: locks where lease.c is to look
+ *   falling: lost holds    told: waits that are over    stirred: locks where lease is to look
  *
  * So no callback runs while a list is walked here, and none is nested in another. All that is
  * done for one request takes no longer when there are many locks, owners or waits; but for the
  * search for a cycle, which follows those who wait.
  */
-#include "daemon/locks.h"
 #include "daemon/deadlock.h"
 #include "daemon/lock_text.h"
-#include "protocol/buf.h"
-#include <stdlib.h>
+#include "daemon/locks_inside.h"
 #include <string.h>
 #include <time.h>
 #include <utlist.h>
-
-/* What is to be looked at: struct lock's stirred. The first two from the loop, the queue at the
- * end of locks_client_gone. */
-enum { STIR_WANT = 1, STIR_EASED = 2, STIR_QUEUE = 4 };
-
-struct lock_client {
-    UT_hash_handle hh;
-    struct locks *table;
-    struct lock_who who;
-    struct lock_owner *owners;
-    unsigned nlocks; /* holds, lost ones too, and waits */
-    bool leaving;    /* its owners stay until the end of locks_client_gone */
-};
-
-struct locks {
-    struct event_base *base;
-    const struct locks_limits *limits;
-    struct locks_callbacks cb;
-    void *arg;
-    struct lock *locks;
-    struct hold *tokens, *own;
-    struct lock_client *clients;
-    uint64_t last_token, last_wait, last_mark;
-    struct hold *falling;
-    struct wait *told;
-    struct lock *stirred;
-    struct event *kick; /* runs tell() */
-    bool kicked;
-    bool leaving;    /* a client: queues are looked at when all it had is gone */
-    struct buf name; /* scratch */
-};
 
 /* The key of `own` is these two together. */
 #define OWN_LEN (2 * sizeof(void *))
 _Static_assert(offsetof(struct hold, owner) == offsetof(struct hold, lock) + sizeof(void *),
                "lock and owner are one key");
 
-static void *must(void *p)
-{
-    if (p == NULL)
-        abort(); /* as tree_alloc: the daemon does not go on without memory */
-    return p;
-}
-
 int64_t lock_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_BOOTTIME, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* ---- telling ---- */
-
-static void kick(struct locks *t)
-{
-    if (!t->kicked)
-        event_active(t->kick, EV_TIMEOUT, 0);
-    t->kicked = true;
-}
-
-static void stir(struct lock *l, unsigned what)
-{
-    if (l->stirred == 0)
-        DL_APPEND2(l->table->stirred, l, stirred_prev, stirred_next);
-    l->stirred |= (uint8_t)what;
-    kick(l->table);
-}
-
-static void calm(struct lock *l)
-{
-    if (l->stirred != 0)
-        DL_DELETE2(l->table->stirred, l, stirred_prev, stirred_next);
-    l->stirred = 0;
-}
-
-static bool covered(const struct lock *l, enum lock_mode mode)
-{
-    return l->covers >= (uint8_t)mode;
-}
-
-/* One callback at a time: the first may free the lock. */
-static void tell_lock(struct locks *t, struct lock *l)
-{
-    const struct wait *w = l->waits;
-    bool want = l->stirred & STIR_WANT;
-    if (want && l->stirred & STIR_EASED)
-        l->stirred = STIR_EASED;
-    else
-        calm(l);
-    if (want) {
-        if (w != NULL && !l->closing && !covered(l, w->mode))
-            t->cb.want(t->arg, l, w->mode);
-    } else if (l->holds == NULL && l->pins == 0 &&
-               (w == NULL || l->closing || !covered(l, w->mode))) {
-        t->cb.eased(t->arg, l);
-    }
-}
-
-static void fall(struct hold *h)
-{
-    struct locks *t = h->owner->client->table;
-    h->falling = true;
-    DL_APPEND(t->falling, h);
-    kick(t);
-}
-
-/* One grant of a hold less that is not told of. */
-static void untold_less(struct hold *h)
-{
-    if (--h->untold == 0 && h->lost)
-        fall(h);
-}
-
-static void owner_settle(struct lock_owner *o);
-
-/* Takes a wait that is over out of the lists. */
-static void wait_free(struct locks *t, struct wait *w)
-{
-    struct lock_owner *o = w->owner;
-    DL_DELETE(t->told, w);
-    DL_DELETE2(o->told, w, prev_of_owner, next_of_owner);
-    free(w);
-    owner_settle(o);
-}
-
-static void tell_wait(struct locks *t, struct wait *w)
-{
-    lock_done_fn *done = w->done;
-    void *arg = w->arg;
-    struct hold *h = w->hold;
-    struct fault *why = w->why;
-    wait_free(t, w);
-    if (h != NULL)
-        untold_less(h);
-    done(arg, h, why);
-    free(why);
-}
-
-static void tell(evutil_socket_t fd, short what, void *arg)
-{
-    struct locks *t = arg;
-    (void)fd;
-    (void)what;
-    for (;;) {
-        struct hold *h = t->falling;
-        if (h != NULL) {
-            DL_DELETE(t->falling, h);
-            h->falling = false;
-            t->cb.lost(t->arg, h);
-        } else if (t->told != NULL) {
-            tell_wait(t, t->told);
-        } else if (t->stirred != NULL) {
-            tell_lock(t, t->stirred);
-        } else {
-            break;
-        }
-    }
-    t->kicked = false;
 }
 
 /* ---- clients and owners ---- */
@@ -225,8 +76,7 @@ static void owner_free(struct lock_owner *o)
     free(o);
 }
 
-/* An owner goes when it has nothing left, and its client with the last one. */
-static void owner_settle(struct lock_owner *o)
+void lock_owner_settle(struct lock_owner *o)
 {
     struct lock_client *c = o->client;
     if (o->holds != NULL || o->lost != NULL || o->waits != NULL || o->told != NULL || c->leaving)
@@ -281,7 +131,7 @@ bool lock_free(struct lock *l)
 {
     if (l->holds != NULL || l->waits != NULL || l->pins > 0)
         return false;
-    calm(l);
+    lock_calm(l);
     HASH_DELETE(hh, l->table->locks, l);
     free(l);
     return true;
@@ -305,7 +155,7 @@ void lock_pin(struct lock *l)
 void lock_unpin(struct lock *l)
 {
     if (--l->pins == 0)
-        stir(l, STIR_EASED);
+        lock_stir(l, STIR_EASED);
 }
 
 static bool lease_over(const struct lock *l, int64_t now)
@@ -398,7 +248,7 @@ static void hold_leave(struct hold *h)
     h->timer = NULL;
     h->lock = NULL;
     if (--l->nholds == 0)
-        stir(l, STIR_EASED);
+        lock_stir(l, STIR_EASED);
 }
 
 static void look_at_queue(struct lock *l);
@@ -419,7 +269,7 @@ static void hold_free(struct hold *h)
     o->client->nlocks--;
     free((char *)h->name.key);
     free(h);
-    owner_settle(o);
+    lock_owner_settle(o);
     if (l != NULL)
         look_at_queue(l);
 }
@@ -442,7 +292,7 @@ static void hold_lose(struct hold *h, const struct fault *why)
     h->why = *why;
     DL_APPEND2(h->owner->lost, h, prev_of_owner, next_of_owner);
     if (h->untold == 0)
-        fall(h);
+        hold_fall(h);
 }
 
 /* Loses it when its time is over. */
@@ -544,7 +394,7 @@ static void wait_leave(struct wait *w)
     DL_DELETE(l->waits, w);
     l->nexclusive -= w->mode == LOCK_EXCLUSIVE;
     if (--l->nwaits == 0)
-        stir(l, STIR_EASED);
+        lock_stir(l, STIR_EASED);
     DL_DELETE2(w->owner->waits, w, prev_of_owner, next_of_owner);
     w->owner->client->nlocks--;
     w->lock = NULL;
@@ -556,16 +406,13 @@ static void wait_leave(struct wait *w)
 /* It is over, and done will be told so. The queue is not looked at. */
 static void wait_over(struct wait *w, struct hold *h, const struct fault *why)
 {
-    struct locks *t = w->owner->client->table;
     wait_leave(w);
     w->hold = h;
     if (h != NULL)
         h->untold++;
     else
         *(w->why = must(malloc(sizeof(*why)))) = *why;
-    DL_APPEND(t->told, w);
-    DL_APPEND2(w->owner->told, w, prev_of_owner, next_of_owner);
-    kick(t);
+    wait_tell(w);
 }
 
 /* What else this owner asked for of the same lock is answered as if it had asked now. */
@@ -601,13 +448,13 @@ static void advance(struct lock *l)
     if (l->wanted && l->waits == NULL)
         l->closing = true;
     if (l->waits != NULL && !l->closing && !covered(l, l->waits->mode))
-        stir(l, STIR_WANT);
+        lock_stir(l, STIR_WANT);
 }
 
 static void look_at_queue(struct lock *l)
 {
     if (l->table->leaving)
-        stir(l, STIR_QUEUE);
+        lock_stir(l, STIR_QUEUE);
     else
         advance(l);
 }
@@ -632,7 +479,7 @@ void lock_cancel(struct wait *w)
         bool first = w == l->waits;
         wait_leave(w);
         free(w);
-        owner_settle(o);
+        lock_owner_settle(o);
         if (first)
             look_at_queue(l);
         return;
@@ -641,7 +488,7 @@ void lock_cancel(struct wait *w)
     wait_free(o->client->table, w);
     if (h == NULL)
         return;
-    untold_less(h);
+    hold_untold_less(h);
     if (--h->depth == 0)
         hold_free(h);
 }
@@ -699,7 +546,7 @@ static struct wait *wait_new(struct lock *l, struct lock_owner *o, enum lock_mod
     DL_APPEND2(o->waits, w, prev_of_owner, next_of_owner);
     o->client->nlocks++;
     if (w == l->waits)
-        stir(l, STIR_WANT);
+        lock_stir(l, STIR_WANT);
     return w;
 }
 
@@ -718,7 +565,7 @@ static bool in_the_way(const struct lock *l, enum lock_mode mode)
 
 static enum lock_answer refused(struct lock_owner *o)
 {
-    owner_settle(o);
+    lock_owner_settle(o);
     return LOCK_REFUSED;
 }
 
@@ -765,7 +612,7 @@ enum lock_answer locks_acquire(struct locks *t, struct lock_owner *o, const stru
     return LOCK_WAITS;
 }
 
-/* ---- what lease.c says ---- */
+/* ---- what lease says ---- */
 
 /* The lease covers less than before. */
 static void all_elsewhere(struct lock *l)
@@ -785,7 +632,7 @@ void lock_cover(struct lock *l, enum lock_mode covers, int64_t fence)
     if (less)
         all_elsewhere(l);
     advance(l);
-    stir(l, STIR_EASED);
+    lock_stir(l, STIR_EASED);
 }
 
 void lock_uncover(struct lock *l, const struct fault *why)
@@ -796,7 +643,7 @@ void lock_uncover(struct lock *l, const struct fault *why)
     l->turns = 0;
     lose_all(l, why);
     all_elsewhere(l);
-    stir(l, STIR_EASED);
+    lock_stir(l, STIR_EASED);
 }
 
 void lock_wanted(struct lock *l)
@@ -806,7 +653,7 @@ void lock_wanted(struct lock *l)
     l->wanted = true;
     if (l->waits == NULL)
         l->closing = true;
-    stir(l, STIR_EASED);
+    lock_stir(l, STIR_EASED);
 }
 
 void lock_unwanted(struct lock *l)
@@ -846,7 +693,7 @@ struct locks *locks_new(struct event_base *base, const struct locks_limits *limi
     t->limits = limits;
     t->cb = *cb;
     t->arg = arg;
-    t->kick = must(event_new(base, -1, 0, tell, t));
+    t->kick = must(event_new(base, -1, 0, locks_tell, t));
     /* Beyond each token that a daemon before has given. */
     clock_gettime(CLOCK_REALTIME, &now);
     t->last_token = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;

@@ -44,8 +44,8 @@ struct lock_who {
     char program[32];
 };
 
-/* The structs below are read by lease.c, probe.c and the methods; locks.c alone writes them,
- * except where it says otherwise. */
+/* The structs below are read by lease*.c, probe.c and the methods; locks.c and lock_tell.c alone
+ * write them, except where it says otherwise. */
 
 /* A line of execution of a client: it waits for one thing at a time, and may take a lock that it
  * holds again. It has never a hold and a wait of the same lock. */
@@ -72,17 +72,17 @@ struct lock {
     unsigned nholds, nwaits;
     unsigned nexclusive; /* of the waits */
     unsigned pins;       /* writes under it that are on their way to Redis: lock_pin */
-    void *lease;         /* lease.c's; NULL at first */
-    int64_t until;       /* lease.c's: when the lease ends, by lock_now(); 0: no end. A grant and
+    void *lease;         /* lease's; NULL at first */
+    int64_t until;       /* lease's: when the lease ends, by lock_now(); 0: no end. A grant and
                           * hold_check look at it, as a timer may be late */
-    /* What lease.c says by the functions below: */
+    /* What lease says by the functions below: */
     uint8_t covers; /* enum lock_mode: what may be granted */
     bool wanted;    /* another host waits */
     bool closing;   /* nothing more is granted until lock_cover */
     unsigned turns; /* grants since it is wanted */
     int64_t fence;  /* of the last grant; the next one has at least 1 more */
     uint64_t seen;  /* the methods': exec's stamp when the lease came */
-    /* Within locks.c: */
+    /* Within locks.c and lock_tell.c: */
     struct lock *stirred_prev, *stirred_next;
     uint8_t stirred; /* what is to be looked at, from the loop */
     uint64_t mark;   /* of the search that saw it last */
@@ -219,7 +219,7 @@ void hold_renew(struct hold *h, int64_t ttl);
 /* All holds of it are lost (lock.break). The number. */
 unsigned lock_break(struct lock *l, const struct fault *why);
 
-/* ---- for lease.c ---- */
+/* ---- for lease ---- */
 
 /* The lease covers this much from now on, and no less than before unless nobody holds more;
  * closing and wanted end. fence is the first that may be given: grants count up from there (or
@@ -238,7 +238,7 @@ void lock_advance(struct lock *l);
 /* Waits that were only to try end with LOCK_TIMEOUT; `who` has it ("another host"). */
 void lock_elsewhere(struct lock *l, const char *who);
 /* Frees a lock that nobody holds, waits for or pins (a no-op otherwise: false). What `lease` points
- * to is lease.c's to free. */
+ * to is lease's to free. */
 bool lock_free(struct lock *l);
 struct lock *locks_find(struct locks *t, const struct lock_name *name);
 struct lock *locks_first(struct locks *t); /* then by hh.next */
