@@ -123,7 +123,9 @@ static const struct setting table[] = {
     {"commit", "queue_bytes", SIZE, AT(queue_bytes), "64M", 64 * KIB, 64 * GIB, true,
      "Writes waiting for Redis; past it new ones are answered UNAVAILABLE at once."},
     {"commit", "queue_time", TIME, AT(queue_time), "5s", 1, HOUR, true,
-     "How long a write waits for Redis to come back before it is answered UNAVAILABLE."},
+     "How long a write waits for Redis to come back before it is answered UNAVAILABLE; and is "
+     "tried\n"
+     "again while other hosts change the same document, before it is answered BUSY."},
 
     {"locks", "lock_ttl", TIME, AT(lock_ttl), "30s", 100, 24 * HOUR, true,
      "How long a client holds a lock, unless it says otherwise or renews it: a client that hangs\n"

@@ -17,6 +17,7 @@ struct hots {
     struct event turn;
     struct hot *list;
     unsigned count;
+    unsigned busy_turns; /* so far, modulo UINT_MAX + 1 */
     unsigned watch_us;
     uint64_t busy_at; /* microseconds, when any had something to do */
     bool in_turn, over;
@@ -31,9 +32,9 @@ static bool serve_all(struct hots *all)
         struct hot *h = all->list;
         DL_DELETE(all->list, h);
         DL_APPEND(all->list, h);
-        h->idle++;
         busy |= all->calls.serve(h); /* h may be gone now */
     }
+    all->busy_turns += busy;
     return busy;
 }
 
@@ -78,7 +79,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     all->in_turn = true;
     bool awake = keep_watch(all, serve_all(all));
     DL_FOREACH_SAFE (all->list, h, next)
-        if ((!awake || h->idle > HOT_TURNS) && all->calls.on_cold(h))
+        if ((!awake || all->busy_turns - h->since > HOT_TURNS) && all->calls.on_cold(h))
             hot_remove(all, h);
     all->in_turn = false;
     if (all->over)
@@ -89,7 +90,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 
 void hot_add(struct hots *all, struct hot *h)
 {
-    h->idle = 0;
+    h->since = all->busy_turns;
     if (h->is)
         return;
     h->is = true;

@@ -1,7 +1,7 @@
 /* hot: those that had something to do lately, and are looked at in each turn of the loop instead
  * of having to say when there is more.
  *
- *   cold ──hot_add──► hot ──a turn without anything to do for all, or HOT_TURNS of its own──►
+ *   cold ──hot_add──► hot ──a turn without work for all, or HOT_TURNS only for others──►
  *     ▲                │                        on_cold: it asks to be told, from now on
  *     └──── true ──────┴─ false: there is something already, it stays hot
  *
@@ -17,7 +17,7 @@
 struct hot {
     struct hot *prev, *next;
     bool is;
-    unsigned idle; /* turns without anything to do */
+    unsigned since; /* the number of the turn in which it was added last */
 };
 
 struct hot_calls {
