@@ -7,10 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum config_value { APPENDONLY, APPENDFSYNC, SAVE, MAXMEMORY, POLICY, MIN_REPLICAS, CONFIG_COUNT };
+enum config_value {
+    APPENDONLY,
+    APPENDFSYNC,
+    TRUNCATED,
+    SAVE,
+    MAXMEMORY,
+    POLICY,
+    MIN_REPLICAS,
+    CONFIG_COUNT
+};
 
 static const char *const config_names[CONFIG_COUNT] = {
-    "appendonly", "appendfsync", "save", "maxmemory", "maxmemory-policy", "min-replicas-to-write"};
+    "appendonly", "appendfsync",      "aof-load-truncated",   "save",
+    "maxmemory",  "maxmemory-policy", "min-replicas-to-write"};
 
 /* What Redis said; NULL where it would not tell. */
 struct probe {
@@ -137,6 +147,25 @@ static struct finding check_fsync(const struct probe *p)
                    "%s", fsync);
 }
 
+/* G3, G4: a Redis that was killed while it wrote a transaction cuts off the last command of it, and
+ * leaves the others. The next transaction is written behind them, and the next start applies both
+ * as one. */
+static struct finding check_aof_tail(const struct probe *p)
+{
+    const char *truncated = p->config[TRUNCATED];
+    if (info_number(p, "aof_enabled") == 0)
+        return finding(OK, NULL, "there is no append-only file");
+    if (truncated == NULL)
+        return unseen(p);
+    if (strcmp(truncated, "no") == 0)
+        return finding(OK, NULL, "aof-load-truncated no");
+    return finding(WARN,
+                   "When Redis is killed while it writes, a later start may apply a part of a "
+                   "commit, or apply it twice (G3, G4). Set aof-load-truncated no, and let "
+                   "redis-check-aof --fix run before Redis starts.",
+                   "aof-load-truncated %s", truncated);
+}
+
 static struct finding check_disk(const struct probe *p)
 {
     static const char *const names[] = {"aof_last_write_status", "aof_last_bgrewrite_status",
@@ -230,9 +259,11 @@ static const struct check {
     const char *name;
     struct finding (*look)(const struct probe *p);
 } checks[] = {
-    {"version", check_version}, {"role", check_role},         {"persistence", check_persistence},
-    {"fsync", check_fsync},     {"disk", check_disk},         {"eviction", check_eviction},
-    {"memory", check_memory},   {"replicas", check_replicas}, {"min-replicas", check_min_replicas},
+    {"version", check_version},         {"role", check_role},
+    {"persistence", check_persistence}, {"fsync", check_fsync},
+    {"aof-tail", check_aof_tail},       {"disk", check_disk},
+    {"eviction", check_eviction},       {"memory", check_memory},
+    {"replicas", check_replicas},       {"min-replicas", check_min_replicas},
 };
 
 #define CHECKS (sizeof(checks) / sizeof(*checks))

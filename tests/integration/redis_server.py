@@ -1,5 +1,6 @@
 """A private redis-server: on a unix socket, below a directory of the test's own."""
 
+import glob
 import os
 import signal
 import socket
@@ -14,6 +15,22 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def aof_path(directory):
+    """The append-only file that is written now."""
+    return max(glob.glob(f"{directory}/appendonlydir/*.incr.aof"), key=os.path.getmtime)
+
+
+def break_off(path, *commands):
+    """Leaves of a transaction what a Redis leaves that is killed in the middle of the write: these
+    commands, and a half one."""
+    with open(path, "ab") as file:
+        for words in (["MULTI"], *commands):
+            file.write(b"*%d\r\n" % len(words))
+            for word in words:
+                file.write(b"$%d\r\n%s\r\n" % (len(word), word.encode()))
+        file.write(b"*3\r\n$3\r\nSET\r\n$5\r\nha")
 
 
 class RedisServer:
@@ -35,13 +52,24 @@ class RedisServer:
         return redis.Redis(unix_socket_path=self.socket)
 
     def start(self):
-        aof = ["--appendonly", "yes", "--appendfsync", "always"] if self.aof else []
+        aof = ["--appendonly", "yes", "--appendfsync", "always",
+               "--aof-load-truncated", "no"] if self.aof else []
+        if self.aof:
+            self.mend()
         self.process = subprocess.Popen(
             ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1",
              "--unixsocket", self.socket, "--dir", self.directory, "--save", "",
              "--loglevel", "warning", "--logfile", os.path.join(self.directory, "log"), *aof,
              *self.options])
         wait_until(self.answers, what="redis-server")
+
+    def mend(self):
+        """What admin.doctor advises to do before a start. Killed while it wrote, Redis leaves a
+        transaction without its end, and would itself cut off no more than the last command."""
+        manifest = os.path.join(self.directory, "appendonlydir", "appendonly.aof.manifest")
+        if os.path.exists(manifest):
+            subprocess.run(["redis-check-aof", "--fix", manifest], input=b"y\n",
+                           stdout=subprocess.DEVNULL, check=True)
 
     def answers(self):
         try:

@@ -47,6 +47,8 @@ def test_each_weakness_is_named(redis_server, daemon, client, rdb):
     assert states(client) == {**good, "persistence": "warn"}
     rdb.config_set("appendonly", "yes")
     rdb.config_set("appendfsync", "always")
+    assert states(client) == {**good, "aof-tail": "warn"}
+    rdb.config_set("aof-load-truncated", "no")
     assert states(client) == good
     rdb.config_set("appendfsync", "everysec")
     assert states(client) == {**good, "fsync": "warn"}

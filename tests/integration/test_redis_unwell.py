@@ -1,4 +1,4 @@
-"""Redis is full, read-only, loading, locked, emptied, frozen: what then happens is defined."""
+"""Redis is full, read-only, loading, locked, emptied, frozen, killed: what then happens is defined."""
 
 import os
 import threading
@@ -7,6 +7,7 @@ import time
 import pytest
 
 from models import ADA, KEY, ROOT, define_all, save_ada
+from redis_server import aof_path, break_off
 from rpc_client import RpcError, wait_until
 
 FULL = bool(os.environ.get("RAPYER_FULL"))
@@ -118,6 +119,27 @@ def test_loading_for_longer_than_anybody_waits(new_redis, new_daemon):
         starting.join()
         wait_until(lambda: try_call(client, "doc.load", KEY, "age") == 36, what="a read")
         all_work(client)
+
+
+def test_killed_while_it_writes_a_commit(new_redis, new_proxy, new_daemon):
+    """The first commands of the commit are in the append-only file, and the commit is sent again:
+    it is applied once, also when Redis reads its file once more."""
+    redis_server = new_redis(aof=True)
+    proxy = new_proxy(redis_server.address)
+    daemon = new_daemon(proxy.address, {"redis.reconnect_max": "50ms"})
+    with daemon.connect() as client, redis_server.client() as rdb:
+        save_ada(client)
+        proxy.freeze()
+        request = client.send("list.append", KEY, "tags", "x")
+        wait_until(lambda: client.call("admin.stats")["in_flight_bytes"] > 0, what="the commit")
+        redis_server.kill()
+        break_off(aof_path(redis_server.directory), ["RPUSH", f"{ROOT}/tags", "x"])
+        redis_server.start()
+        proxy.thaw()
+        assert client.wait(request) == 4
+        redis_server.restart()
+        assert rdb.lrange(f"{ROOT}/tags", 0, -1) == [b"a", b"b", b"c", b"x"]
+        assert client.call("list.append", KEY, "tags", "y") == 5
 
 
 def try_call(client, *request):
