@@ -28,7 +28,10 @@
 #define STOP_PATIENCE 10000
 #define LOG_KEEP (1 << 20) /* bytes; a larger log is put aside at the next start */
 
-enum state { IDLE, LOCKING, STARTING, RUNNING, BACKOFF, STOPPING, STOPPED };
+/* What it says as its last words when its append-only file breaks off. */
+#define BROKEN_OFF "Unexpected end of file reading the append only file"
+
+enum state { IDLE, LOCKING, MENDING, STARTING, RUNNING, BACKOFF, STOPPING, STOPPED };
 
 struct embedded {
     struct event_base *base;
@@ -41,6 +44,7 @@ struct embedded {
     int dir_fd, lock_fd;
     char address[sizeof(struct sockaddr_un) + 8];
     pid_t pid;
+    bool broken;         /* its file breaks off: to be mended before it is started */
     off_t log_start;     /* where the log of this run begins */
     struct event *timer; /* the next step of the state */
     struct event *child; /* SIGCHLD */
@@ -180,7 +184,9 @@ static void quote(struct buf *out, const char *name, const char *value)
     buf_printf(out, "\"\n");
 }
 
-/* A file and not arguments: the password would be in everyone's ps. */
+/* A file and not arguments: the password would be in everyone's ps. aof-load-truncated: where it
+ * was killed while it wrote a transaction, Redis would cut off the last command only, and apply the
+ * others at a later start. It shall end instead, so that the file can be mended. */
 static int write_conf(struct embedded *e)
 {
     const struct config *c = e->config;
@@ -194,6 +200,7 @@ static int write_conf(struct embedded *e)
                      "logfile redis.log\n"
                      "appendonly yes\n"
                      "appendfsync everysec\n"
+                     "aof-load-truncated no\n"
                      "save \"\"\n"
                      "maxmemory 0\n"
                      "maxmemory-policy noeviction\n"
@@ -246,13 +253,46 @@ static void last_line(struct embedded *e, char *out, size_t size)
 
 /* process */
 
-/* In the child: between fork and exec only calls that a signal handler may make. All signals
- * are blocked here: the daemon's handlers would tell the daemon what was meant for the child. */
-static void run_child(const struct embedded *e, int log_fd, pid_t daemon) __attribute__((noreturn));
-static void run_child(const struct embedded *e, int log_fd, pid_t daemon)
+/* Cuts off what was not written to its end, whole transactions at a time: redis-server is
+ * redis-check-aof, too, when it is called so. */
+static char *const *mend_argv(const struct embedded *e)
+{
+    static char name[] = "redis-check-aof", fix[] = "--fix";
+    static char parts[] = "appendonlydir/appendonly.aof.manifest", single[] = "appendonly.aof";
+    static char *argv[] = {name, fix, NULL, NULL};
+    argv[2] = faccessat(e->dir_fd, parts, F_OK, 0) == 0 ? parts : single;
+    return argv;
+}
+
+static char *const *serve_argv(const struct embedded *e)
 {
     static char conf[] = "redis.conf";
-    char *const argv[] = {e->program, conf, NULL};
+    static char *argv[] = {NULL, conf, NULL};
+    argv[0] = e->program;
+    return argv;
+}
+
+/* Before it cuts it asks. */
+static int open_yes(void)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -1;
+    if (write(ends[1], "y\n", 2) != 2) {
+        close(ends[0]);
+        ends[0] = -1;
+    }
+    close(ends[1]);
+    return ends[0];
+}
+
+/* In the child: between fork and exec only calls that a signal handler may make. All signals
+ * are blocked here: the daemon's handlers would tell the daemon what was meant for the child. */
+static void run_child(const struct embedded *e, char *const argv[], int in_fd, int log_fd,
+                      pid_t daemon) __attribute__((noreturn));
+static void run_child(const struct embedded *e, char *const argv[], int in_fd, int log_fd,
+                      pid_t daemon)
+{
     sigset_t none;
     for (int i = 1; i < NSIG; i++)
         signal(i, SIG_DFL);
@@ -260,8 +300,7 @@ static void run_child(const struct embedded *e, int log_fd, pid_t daemon)
     sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0); /* ^C at a terminal is for the daemon, which then stops it in order */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (getppid() != daemon || fchdir(e->dir_fd) < 0 || dup2(null, 0) < 0 || dup2(log_fd, 1) < 0 ||
+    if (getppid() != daemon || fchdir(e->dir_fd) < 0 || dup2(in_fd, 0) < 0 || dup2(log_fd, 1) < 0 ||
         dup2(log_fd, 2) < 0 || fcntl(e->lock_fd, F_SETFD, 0) < 0)
         _exit(126);
     execv(e->program, argv);
@@ -285,15 +324,16 @@ static void write_pid(struct embedded *e)
         log_warning("%s/lock cannot be written: %s", e->dir, strerror(errno));
 }
 
-static pid_t fork_child(struct embedded *e, int log_fd)
+static pid_t fork_child(struct embedded *e, int in_fd, int log_fd)
 {
+    char *const *argv = e->broken ? mend_argv(e) : serve_argv(e);
     sigset_t all, before;
     pid_t daemon = getpid();
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
     pid_t pid = fork();
     if (pid == 0)
-        run_child(e, log_fd, daemon);
+        run_child(e, argv, in_fd, log_fd, daemon);
     int err = errno;
     sigprocmask(SIG_SETMASK, &before, NULL);
     errno = err;
@@ -303,10 +343,14 @@ static pid_t fork_child(struct embedded *e, int log_fd)
 static void spawn(struct embedded *e)
 {
     int log_fd = open_log(e);
-    pid_t pid = log_fd >= 0 && write_conf(e) == 0 ? fork_child(e, log_fd) : -1;
+    int in_fd = e->broken ? open_yes() : open("/dev/null", O_RDONLY | O_CLOEXEC);
+    bool ready = log_fd >= 0 && in_fd >= 0 && write_conf(e) == 0;
+    pid_t pid = ready ? fork_child(e, in_fd, log_fd) : -1;
     int err = errno;
     if (log_fd >= 0)
         close(log_fd);
+    if (in_fd >= 0)
+        close(in_fd);
     if (pid < 0) {
         enter(e, BACKOFF, "the embedded Redis cannot be started in %s: %s", e->dir, strerror(err));
         log_error("%s", e->why);
@@ -315,6 +359,10 @@ static void spawn(struct embedded *e)
     }
     e->pid = pid;
     write_pid(e);
+    if (e->broken) {
+        enter(e, MENDING, "the append-only file of the embedded Redis is being mended");
+        return;
+    }
     enter(e, STARTING, "the embedded Redis is starting");
     e->delay = PROBE_MIN;
     arm(e, e->delay);
@@ -392,9 +440,22 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         kill(e->pid, SIGKILL);
         break;
     case IDLE:
+    case MENDING:
     case RUNNING:
     case STOPPED: break;
     }
+}
+
+/* Whether it worked the next start says. */
+static void mended(struct embedded *e)
+{
+    char line[200];
+    last_line(e, line, sizeof(line));
+    log_warning("the append-only file of the embedded Redis broke off, as it was killed while it "
+                "wrote; redis-check-aof says: %s",
+                line);
+    e->broken = false;
+    spawn(e);
 }
 
 static void ended(struct embedded *e, int status)
@@ -409,6 +470,7 @@ static void ended(struct embedded *e, int status)
     if (e->state == RUNNING && now_ms() - e->since > RESTART_MAX)
         e->failures = 0;
     last_line(e, line, sizeof(line));
+    e->broken = strstr(line, BROKEN_OFF) != NULL;
     enter(e, BACKOFF, "the embedded Redis %s", how);
     log_error("the embedded Redis (%s) %s%s%s; it is started again", e->program, how,
               *line ? "; its last line: " : "", line);
@@ -426,6 +488,8 @@ static void on_child(evutil_socket_t signal_number, short what, void *arg)
     e->pid = 0;
     if (e->state == STOPPING)
         stopped(e);
+    else if (e->state == MENDING)
+        mended(e);
     else
         ended(e, status);
 }

@@ -2,7 +2,8 @@
  *
  *   start ──► wait for the lock ──► spawn ──► wait for its socket ──► running ── on_ready
  *                                     ▲                                  │
- *                                     └────────── backoff ◄── it ended ──┘
+ *                                     ├────────── backoff ◄── it ended ──┘
+ *                                     └── mend ◄────┘  its file breaks off
  *
  * Everything it has lies in state_dir/redis (0700): its data, redis.conf (written at each
  * start), redis.log, redis.sock and lock. It listens on no port, so no other Redis is in its

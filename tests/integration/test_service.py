@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from daemon_process import binary
-from models import KEY, define_all, save_ada
+from models import KEY, ROOT, define_all, save_ada
+from redis_server import aof_path, break_off
 from rpc_client import RpcError, wait_until
 
 
@@ -270,6 +271,23 @@ def test_kill_9_of_the_daemon_loses_nothing(embedded):
         embedded.start()
         with embedded.connect() as client:
             assert when_back(client, "doc.load", KEY, "age") == before + 50
+
+
+def test_embedded_redis_that_was_killed_while_it_wrote_a_commit(embedded):
+    """What it has of a commit that it did not write to its end is never applied."""
+    with embedded.connect() as client:
+        ready(client)
+        save_ada(client)
+    embedded.stop()
+    break_off(aof_path(f"{embedded.directory}/state/redis"), ["HINCRBY", ROOT, "age", "1"])
+    embedded.start()
+    with embedded.connect() as client:
+        assert when_back(client, "num.incr", KEY, "age", 1) == 37
+        (server,) = children(embedded.pid)
+        os.kill(server, signal.SIGKILL)
+        wait_until(lambda: children(embedded.pid) not in ([], [server]), what="a new Redis")
+        assert when_back(client, "num.incr", KEY, "age", 1) == 38
+    assert "broke off" in embedded.log()
 
 
 def test_program_that_is_not_there(new_daemon):
