@@ -760,7 +760,7 @@ Test(unit_redis, what_a_document_is)
     static const bool holds[] = {false, true, true, false, true, true, false, false};
     struct batch_doc *bd[8];
     for (int i = 0; i < 8; i++) { /* 0 and 1: the same; 5 and 6: missing; else present */
-        char key[16];
+        char key[24];
         snprintf(key, sizeof(key), "User:%d", i);
         struct doc *d = doc_new(key, 4);
         d->state = i == 5 || i == 6 ? DOC_ABSENT : DOC_PRESENT;
