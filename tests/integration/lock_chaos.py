@@ -227,6 +227,7 @@ def client(name, socket, notes, keys, seed):
         over = True
 
     signal.signal(signal.SIGTERM, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     chance = random.Random(seed)
     life = 0
     while not over:
