@@ -181,25 +181,37 @@ static void on_swept(void *arg, unsigned index, redisReply *reply)
     free(s);
 }
 
-/* Goes out before the next commit, which may be built upon the removed documents too. */
-static void sweep(struct lane *l, struct commit *c)
+static struct sweep *sweep_of(struct lane *l, struct commit *c)
 {
     struct buf resp = BUF_INIT;
     unsigned n = batch_format_sweep(c->batch, &resp);
     if (n == 0)
-        return;
+        return NULL;
     struct sweep *s = calloc(1, sizeof(*s));
     if (s == NULL)
         abort();
     *s = (struct sweep){.lane = l, .resp = resp, .ncommands = n};
     LL_APPEND(l->sweeps, s);
-    upstream_send(l->up, resp.data, resp.len, n, on_swept, s);
+    return s;
+}
+
+static void send_sweep(struct lane *l, struct sweep *s)
+{
+    upstream_send(l->up, s->resp.data, s->resp.len, s->ncommands, on_swept, s);
+}
+
+/* Goes out before the next commit, which may be built upon the removed documents too. */
+static void sweep(struct lane *l, struct commit *c)
+{
+    struct sweep *s = sweep_of(l, c);
+    if (s != NULL)
+        send_sweep(l, s);
 }
 
 static void sweep_again(struct lane *l)
 {
     for (struct sweep *s = l->sweeps; s != NULL; s = s->next)
-        upstream_send(l->up, s->resp.data, s->resp.len, s->ncommands, on_swept, s);
+        send_sweep(l, s);
 }
 
 /* ---- commits and their answers ---- */
@@ -378,7 +390,7 @@ static void applied_unseen(struct lane *l, const struct recovery *r)
     l->stats.recovered_applied++;
     retain(l, c);
     l->applied = r->marker;
-    sweep(l, c);
+    (void)sweep_of(l, c); /* goes out with the others */
     settle(l, c, NULL, exact);
 }
 
