@@ -44,7 +44,10 @@ static void take_version(struct batch_doc *bd, int64_t version)
     if (bd->deleted || bd->bump == 0 || batch_doc_lost(bd))
         return;
     bd->version.by = version - bd->version.expected;
-    bd->gone = version == bd->bump && bd->version.by != 0 && !bd->whole;
+    /* Not if the unit made sure that it was there: a version as low as this is of one that was
+     * removed and saved again since. */
+    bd->gone =
+        version == bd->bump && bd->version.by != 0 && !bd->whole && bd->relies == RELIES_ON_NOTHING;
 }
 
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
