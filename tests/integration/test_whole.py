@@ -251,6 +251,8 @@ def test_a_crowd_and_one_who_removes(redis_server, new_proxy, new_daemon, rdb, s
     proxies = [new_proxy(redis_server.address) for _ in range(2)]
     daemons = [new_daemon(proxy.address, FAST) for proxy in proxies]
     mortals, witnesses = [f"Page:m{i}" for i in range(4)], [f"Page:w{i}" for i in range(3)]
+    with daemons[1].connect() as client:
+        client.call("define", PAGE)
     with daemons[0].connect() as client:
         client.call("define", PAGE)
         for key in mortals + witnesses:
@@ -261,7 +263,6 @@ def test_a_crowd_and_one_who_removes(redis_server, new_proxy, new_daemon, rdb, s
         chance = random.Random(seed * 100 + number)
         try:
             with daemons[number % 2].connect() as client:
-                client.call("define", PAGE)
                 for i in range(400 if FULL else 120):
                     write(client, chance, number * 1_000_000 + i)
         except Exception as error:  # told by the thread that can fail the test
