@@ -3,12 +3,12 @@
  *   listener ─► sessions ─► dispatch ─► exec ─► lane ─► upstream ─► Redis
  *                              └──► registry ───────────────┘         └─ embedded, if so configured
  */
-#include "daemon/ask.h"
-#include "daemon/dispatch.h"
-#include "daemon/embedded.h"
-#include "daemon/listener.h"
-#include "daemon/methods.h"
-#include "daemon/probe.h"
+#include "daemon/clients/listener.h"
+#include "daemon/leases/probe.h"
+#include "daemon/methods/ask.h"
+#include "daemon/methods/dispatch.h"
+#include "daemon/methods/methods.h"
+#include "daemon/redis/embedded.h"
 #include "protocol/value.h"
 #include <getopt.h>
 #include <signal.h>

@@ -1,4 +1,4 @@
-"""The script of the leases (daemon/lease.lua) alone, in a real Redis: daemons are played by names
+"""The script of the leases (daemon/leases/lease.lua) alone, in a real Redis: daemons are played by names
 and channels. What the answers and messages are is written at its head."""
 
 import os

@@ -1,5 +1,5 @@
-#include "daemon/batch.h"
-#include "daemon/hash.h"
+#include "daemon/base/hash.h"
+#include "daemon/commit/batch.h"
 #include "protocol/tree.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>

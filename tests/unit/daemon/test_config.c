@@ -1,5 +1,5 @@
 /* The settings: defaults, the sample file, and every way to get one wrong. */
-#include "daemon/config.h"
+#include "daemon/base/config.h"
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "daemon/embedded.h"
+#include "daemon/redis/embedded.h"
 #include "redis_process.h"
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* hot: who is looked at, until when, and what may go while it is served. */
-#include "daemon/hot.h"
+#include "daemon/io/hot.h"
 #include "turn.h"
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-#include "daemon/layout.h"
+#include "daemon/documents/layout.h"
 #include "protocol/tree.h"
 #include "protocol/type.h"
 #include "protocol/value.h"

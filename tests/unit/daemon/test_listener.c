@@ -1,6 +1,6 @@
 /* The listening socket: whose it is, who may connect, and what happens when it is short of
  * descriptors. */
-#include "daemon/listener.h"
+#include "daemon/clients/listener.h"
 #include "turn.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "daemon/locks.h"
+#include "daemon/locks/locks.h"
 #include "daemon/turn.h"
 #include <stdlib.h>
 #include <string.h>

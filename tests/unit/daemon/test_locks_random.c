@@ -2,7 +2,7 @@
  *
  * The model is slow and simple. It knows what the header says: who holds and who waits, in order,
  * and which answers are still to be told. After each step the table must look the same. */
-#include "daemon/locks.h"
+#include "daemon/locks/locks.h"
 #include "daemon/turn.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "daemon/resp.h"
+#include "daemon/redis/resp.h"
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdio.h>

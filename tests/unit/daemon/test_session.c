@@ -1,5 +1,5 @@
 /* Sessions over socket pairs: frames, faults, limits, and the ways a client can leave. */
-#include "daemon/session.h"
+#include "daemon/clients/session.h"
 #include "protocol/scan.h"
 #include "turn.h"
 #include <errno.h>

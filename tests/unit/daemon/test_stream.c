@@ -1,5 +1,5 @@
 /* The stream over a socket pair: what is offered, what is written when, and closing anywhere. */
-#include "daemon/stream.h"
+#include "daemon/io/stream.h"
 #include "turn.h"
 #include <errno.h>
 #include <fcntl.h>

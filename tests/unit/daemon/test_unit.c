@@ -1,7 +1,7 @@
 /* What a batch with guarded changes says, what it makes of the answers, and what a real Redis makes
  * of its scripts. */
-#include "daemon/batch.h"
-#include "daemon/hash.h"
+#include "daemon/base/hash.h"
+#include "daemon/commit/batch.h"
 #include "protocol/tree.h"
 #include "redis_process.h"
 #include <stdlib.h>

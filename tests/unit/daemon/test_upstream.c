@@ -1,4 +1,4 @@
-#include "daemon/upstream.h"
+#include "daemon/redis/upstream.h"
 #include "redis_process.h"
 #include <arpa/inet.h>
 #include <criterion/criterion.h>

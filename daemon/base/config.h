@@ -1,0 +1,68 @@
+/* config: the settings, one table (config.c) from which the sample file, --help-settings, the
+ * man page and the parser come. Sizes in bytes, times in milliseconds, unless named otherwise. */
+#ifndef RAPYERD_CONFIG_H
+#define RAPYERD_CONFIG_H
+
+#include "daemon/base/log.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct config {
+    /* [listen] */
+    char *socket;       /* path; default /run/rapyerd/rapyerd.sock */
+    char *socket_owner; /* user name, "" leaves it */
+    char *socket_group;
+    unsigned socket_mode; /* octal, 0660 */
+    /* [limits] */
+    unsigned max_clients;       /* 10000 */
+    size_t max_frame;           /* 32M: one request */
+    size_t max_value;           /* 16M: one str, bytes or composite value */
+    size_t client_output;       /* 64M: answers a client has not read; past it it is closed */
+    size_t client_output_pause; /* 1M: past it no more requests are read from it */
+    unsigned client_requests;   /* 10000: requests in flight per client; past it reading pauses */
+    size_t total_input;         /* 512M: unfinished frames of all clients */
+    unsigned max_rings;         /* 1000: clients that talk through memory */
+    size_t ring_size;           /* 64K each way, a power of two */
+    unsigned ring_watch;        /* 50 microseconds */
+    /* [redis] */
+    char *redis; /* "embedded" | "unix:/path" | "host:port" | "[::1]:6379" */
+    char *redis_user;
+    char *redis_password;
+    char *redis_password_file;
+    unsigned redis_db;
+    unsigned connect_timeout; /* 2000 */
+    unsigned command_timeout; /* 5000 */
+    unsigned reconnect_min;   /* 50 */
+    unsigned reconnect_max;   /* 2000 */
+    char *redis_server;       /* program of the embedded one; "redis-server" */
+    char *state_dir;          /* its data; default /var/lib/rapyerd, or below $XDG_STATE_HOME */
+    char *key_prefix;         /* "rapyer" */
+    /* [cache] */
+    size_t cache_memory;  /* 256M */
+    unsigned stale_reads; /* 0: for how long cached documents are read without a link */
+    /* [commit] */
+    size_t queue_bytes;  /* 64M: requests waiting for Redis; past it UNAVAILABLE at once */
+    unsigned queue_time; /* 5000: a request waits this long for Redis at most */
+    /* [locks] */
+    unsigned lock_ttl;     /* 30000: of a hold whose client does not say */
+    unsigned lock_max_ttl; /* 3600000 */
+    unsigned lock_lease;   /* 10000: in Redis; after a crash of rapyerd its locks are free then */
+    unsigned lock_turns;   /* 16: grants in a row while another host waits */
+    unsigned client_locks; /* 20000: held and waited for by one client */
+    /* [log] */
+    enum log_level log_level;
+};
+
+/* Defaults, then the file (NULL: /etc/rapyerd/rapyerd.conf if there), then -o section.name=value
+ * overrides. 0, or -1 with a message for a person ("rapyerd.conf:12: limits.max_frame: ..."). */
+int config_load(struct config *c, const char *file, const char *const *overrides, size_t noverrides,
+                char *error, size_t error_size);
+void config_free(struct config *c);
+/* Takes over from `fresh` the settings that can change while running; says which others differ
+ * (comma-separated names into ignored). */
+void config_reload(struct config *c, struct config *fresh, char *ignored, size_t ignored_size);
+/* The table as a commented sample file on stdout (conf/rapyerd.conf is this, a test says so). */
+void config_print_sample(void);
+
+#endif

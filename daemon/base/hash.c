@@ -1,0 +1,4 @@
+/* hash: see hash.h. */
+#include "daemon/base/hash.h"
+
+uint64_t hash_seed;

@@ -1,0 +1,26 @@
+/* listener: the socket clients connect to: made, or taken over from systemd.
+ *
+ * Only one daemon can have a path: the lock file `<socket>.lock` is held as long as the listener
+ * lives. A socket left behind by a daemon that died is replaced, a living one's never is.
+ */
+#ifndef RAPYERD_LISTENER_H
+#define RAPYERD_LISTENER_H
+
+#include "daemon/base/config.h"
+#include <event2/event.h>
+
+struct listener;
+
+/* Takes over the fd: non-blocking, close-on-exec. */
+typedef void listener_accept_fn(void *arg, int fd);
+
+/* Listens at config->socket with its owner, group and mode, or on the one socket systemd hands
+ * over (its variables are removed from the environment). NULL with a message for a person. */
+struct listener *listener_open(struct event_base *base, const struct config *config,
+                               listener_accept_fn *on_accept, void *arg, char *error, size_t n);
+/* Stops listening. Removes the socket when it is ours and still the same file. */
+void listener_close(struct listener *l);
+/* Whether systemd owns the socket; then it outlives us. */
+bool listener_from_systemd(const struct listener *l);
+
+#endif

@@ -1,0 +1,606 @@
+/* session: see session.h for the contract.
+ *
+ *   OPEN ──end of stream, or bytes that are no message──► ENDING ──all answered──► closed
+ *     └───────────── socket failed, client reads nothing, daemon ends ────────────────┘
+ *
+ * OPEN reads requests, except while the client has too much unread output or too many requests
+ * in flight. ENDING reads no more but still delivers the answers that are due. Only
+ * session_leave moves a session to closed.
+ */
+#include "daemon/clients/session.h"
+#include "daemon/io/stream.h"
+#include "protocol/scan.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define FLUSH_MS 10000 /* a closing session's last answers may take this long */
+#define SCRAP_KEEP ((size_t)64 * 1024)
+
+enum state { OPEN, ENDING, CLOSED };
+
+struct session {
+    struct sessions *all;
+    struct stream *stream; /* NULL when closed */
+    unsigned refs;
+    enum state state;
+    uint64_t number;
+    struct session_peer peer;
+    struct scan scan; /* of the frame that begins at the first unused byte */
+    bool in_frame;    /* scan has begun */
+    bool paused;
+    bool ring; /* its stream has a channel, counted in all->rings */
+    unsigned deferred;
+    size_t partial; /* unused bytes, counted in all->partial */
+    uint64_t requests, bytes_in;
+    uint64_t since;
+    struct event *check; /* while ENDING */
+    struct session *prev, *next;
+};
+
+struct sessions {
+    struct event_base *base;
+    const struct config *config;
+    struct session_handler handler;
+    void *arg;
+    unsigned refs; /* the owner and each session */
+    unsigned count, rings;
+    uint64_t last_number;
+    size_t partial;   /* unfinished input of all sessions */
+    bool full;        /* max_clients is reached and was logged */
+    struct buf scrap; /* answers to sessions that are gone */
+    struct session *list;
+};
+
+static void sessions_unref(struct sessions *all)
+{
+    if (--all->refs)
+        return;
+    buf_free(&all->scrap);
+    free(all);
+}
+
+struct session *session_ref(struct session *s)
+{
+    s->refs++;
+    return s;
+}
+
+void session_unref(struct session *s)
+{
+    if (--s->refs)
+        return;
+    sessions_unref(s->all);
+    free(s);
+}
+
+static void log_session(enum log_level level, const struct session *s, const char *what)
+{
+    log_line(level, "client %llu (%s, pid %ld, uid %ld): %s", (unsigned long long)s->number,
+             s->peer.program, (long)s->peer.pid, (long)s->peer.uid, what);
+}
+
+/* --- ending ------------------------------------------------------------------------------ */
+
+static void count_partial(struct session *s, size_t now)
+{
+    s->all->partial += now - s->partial;
+    s->partial = now;
+}
+
+/* The one way out. */
+static void session_leave(struct session *s, bool flush)
+{
+    struct sessions *all = s->all;
+
+    if (s->state == CLOSED)
+        return;
+    s->state = CLOSED;
+    count_partial(s, 0);
+    if (s->check)
+        event_free(s->check);
+    s->check = NULL;
+    if (flush)
+        stream_close_after_flush(s->stream, FLUSH_MS);
+    else
+        stream_close(s->stream);
+    s->stream = NULL;
+    DL_DELETE(all->list, s);
+    all->count--;
+    all->rings -= s->ring;
+    if (all->count < all->config->max_clients)
+        all->full = false;
+    log_session(LOG_LEVEL_DEBUG, s, "closed");
+    all->handler.on_close(all->arg, s);
+    session_unref(s);
+}
+
+void session_close(struct session *s, const char *why)
+{
+    if (s->state == CLOSED)
+        return;
+    log_session(LOG_LEVEL_NOTICE, s, why);
+    session_leave(s, false);
+}
+
+/* ENDING: once a second, and when an answer may have been the last. A client that shut down its
+ * write side alone shows no event when it dies later, so it is looked at. */
+static void on_check(evutil_socket_t fd, short what, void *arg)
+{
+    struct session *s = arg;
+
+    (void)fd;
+    (void)what;
+    if (stream_peer_gone(s->stream))
+        session_leave(s, false);
+    else if (!s->deferred)
+        session_leave(s, true);
+}
+
+static void session_end_reading(struct session *s)
+{
+    struct timeval second = {.tv_sec = 1};
+
+    if (s->state != OPEN)
+        return;
+    s->state = ENDING;
+    stream_stop_reading(s->stream);
+    count_partial(s, 0);
+    s->check = event_new(s->all->base, -1, EV_PERSIST, on_check, s);
+    if (!s->check || event_add(s->check, &second) < 0) {
+        session_leave(s, true);
+        return;
+    }
+    event_active(s->check, EV_TIMEOUT, 0);
+}
+
+/* --- answers ----------------------------------------------------------------------------- */
+
+static void pause_reading(struct session *s)
+{
+    if (s->paused || s->state != OPEN)
+        return;
+    s->paused = true;
+    stream_pause(s->stream, true);
+}
+
+/* Resumes some way below the limits, so that it does not go to and fro with each answer. */
+static void resume_reading(struct session *s)
+{
+    const struct config *c = s->all->config;
+
+    if (!s->paused || s->state != OPEN)
+        return;
+    if (s->deferred > (uint64_t)c->client_requests * 3 / 4)
+        return;
+    if (stream_unsent(s->stream) >= c->client_output_pause / 2)
+        return;
+    s->paused = false;
+    stream_pause(s->stream, false);
+}
+
+/* Something was appended to the output of an open session. */
+static void output_grew(struct session *s)
+{
+    const struct config *c = s->all->config;
+
+    if (s->state == ENDING)
+        event_active(s->check, EV_TIMEOUT, 0);
+    if (stream_unsent(s->stream) <= c->client_output_pause) {
+        stream_flush_later(s->stream);
+        return;
+    }
+    stream_flush(s->stream);
+    size_t unsent = stream_unsent(s->stream);
+    if (unsent > c->client_output) {
+        char text[128];
+        snprintf(text, sizeof text,
+                 "disconnected: it left %zu bytes of answers unread, limits.client_output is %zu",
+                 unsent, c->client_output);
+        log_session(LOG_LEVEL_WARNING, s, text);
+        session_leave(s, false);
+    } else if (unsent > c->client_output_pause && !s->paused) {
+        stream_set_low(s->stream, c->client_output_pause / 2);
+        pause_reading(s);
+    }
+}
+
+static struct buf *output_of(struct session *s)
+{
+    if (s->state != CLOSED)
+        return stream_out(s->stream);
+    buf_clear(&s->all->scrap);
+    buf_shrink(&s->all->scrap, SCRAP_KEEP);
+    return &s->all->scrap;
+}
+
+struct buf *session_result(struct session *s, uint64_t id)
+{
+    struct buf *out = output_of(s);
+
+    rpc_open_result(out, id);
+    return out;
+}
+
+void session_done(struct session *s)
+{
+    if (s->state != CLOSED)
+        output_grew(s);
+}
+
+void session_answer(struct session *s, uint64_t id, const void *value, size_t len)
+{
+    buf_append(session_result(s, id), value, len);
+    session_done(s);
+}
+
+static void answer_fault(struct session *s, const uint64_t *id, const struct fault *f)
+{
+    if (s->state == CLOSED)
+        return;
+    rpc_pack_error(stream_out(s->stream), id, f);
+    output_grew(s);
+}
+
+void session_fault(struct session *s, uint64_t id, const struct fault *f)
+{
+    answer_fault(s, &id, f);
+}
+
+void session_notify(struct session *s, const char *method, const void *params, size_t len)
+{
+    if (s->state == CLOSED)
+        return;
+    struct buf *out = stream_out(s->stream);
+    rpc_open_notify(out, method);
+    buf_append(out, params, len);
+    output_grew(s);
+}
+
+void session_defer(struct session *s)
+{
+    s->deferred++;
+}
+
+void session_settle(struct session *s)
+{
+    if (s->deferred)
+        s->deferred--;
+    resume_reading(s);
+    if (s->state == ENDING && !s->deferred)
+        event_active(s->check, EV_TIMEOUT, 0);
+}
+
+/* --- rings ------------------------------------------------------------------------------- */
+
+static bool may_have_ring(const struct session *s, struct fault *f)
+{
+    const struct sessions *all = s->all;
+
+    f->code = FAULT_NONE;
+    if (s->ring)
+        fault_set(f, FAULT_BAD_REQUEST, "this connection has its ring already");
+    else if (all->rings >= all->config->max_rings)
+        fault_set(f, FAULT_BUSY,
+                  "%u clients have a ring, limits.max_rings is %u; go on with the socket",
+                  all->rings, all->config->max_rings);
+    return f->code == FAULT_NONE;
+}
+
+void session_open_ring(struct session *s, uint64_t id)
+{
+    uint32_t size = (uint32_t)s->all->config->ring_size;
+    struct buf answer = BUF_INIT;
+    struct fault f;
+
+    if (s->state != OPEN)
+        return;
+    if (!may_have_ring(s, &f)) {
+        session_fault(s, id, &f);
+        return;
+    }
+    rpc_open_result(&answer, id);
+    pack_map(&answer, 1);
+    pack_cstr(&answer, "size");
+    pack_uint(&answer, size);
+    if (stream_open_channel(s->stream, size, s->all->config->ring_watch, answer.data, answer.len) ==
+        0) {
+        s->ring = true;
+        s->all->rings++;
+    } else if (errno == EAGAIN) {
+        fault_set(&f, FAULT_BUSY, "there are answers to be read first; then ask for a ring");
+        session_fault(s, id, &f);
+    } else {
+        fault_set(&f, FAULT_UNAVAILABLE, "no ring: %s; go on with the socket", strerror(errno));
+        session_fault(s, id, &f);
+    }
+    buf_free(&answer);
+}
+
+static void on_drained(void *arg)
+{
+    resume_reading(arg);
+}
+
+/* --- requests ---------------------------------------------------------------------------- */
+
+/* These bytes cannot be followed any further: says so, and ends once all is answered. */
+static void refuse_bytes(struct session *s, const uint8_t *data, size_t len, const struct fault *f)
+{
+    char text[FAULT_TEXT_MAX + 64];
+    uint64_t id;
+    bool known = rpc_guess_id(data, len, &id);
+
+    snprintf(text, sizeof text, "refused what it sent: %s: %s", fault_name(f->code), f->text);
+    log_session(LOG_LEVEL_INFO, s, text);
+    answer_fault(s, known ? &id : NULL, f);
+    session_end_reading(s);
+}
+
+static void take_frame(struct session *s, const uint8_t *frame, size_t len)
+{
+    struct fault f;
+    struct rpc m;
+
+    s->requests++;
+    if (rpc_parse(&m, frame, len, &f) < 0) {
+        if (f.code == FAULT_BAD_FRAME)
+            refuse_bytes(s, frame, len, &f);
+        else if (m.kind == RPC_REQUEST)
+            answer_fault(s, &m.id, &f);
+        else
+            log_session(LOG_LEVEL_INFO, s, f.text); /* a notification has nobody to tell */
+    } else if (m.kind == RPC_RESPONSE) {
+        /* Its id is one of ours, not of the client's requests: must not be answered with. */
+        fault_set(&f, FAULT_BAD_REQUEST, "a response was sent, but rapyerd asks nothing");
+        answer_fault(s, NULL, &f);
+    } else {
+        s->all->handler.on_message(s->all->arg, s, &m);
+    }
+}
+
+static size_t take_frames(struct session *s, const uint8_t *data, size_t len)
+{
+    const struct config *c = s->all->config;
+    size_t used = 0;
+    struct fault f;
+
+    while (used < len && s->state == OPEN && !s->paused) {
+        if (!s->in_frame)
+            scan_init(&s->scan, c->max_frame);
+        s->in_frame = true;
+        enum scan_status status = scan_run(&s->scan, data + used, len - used, &f);
+        if (status == SCAN_MORE)
+            break;
+        if (status == SCAN_BAD) {
+            refuse_bytes(s, data + used, len - used, &f);
+            break;
+        }
+        s->in_frame = false;
+        size_t at = used;
+        used += s->scan.at;
+        bool had_ring = s->ring;
+        take_frame(s, data + at, s->scan.at);
+        if (s->ring != had_ring && used < len)
+            session_close(s, "sent more on the socket after it had asked for a ring");
+        if (s->deferred >= c->client_requests)
+            pause_reading(s);
+    }
+    return used;
+}
+
+/* Room for unfinished frames is shared by all; who would go past it has to start again. */
+static void check_partial(struct session *s, const uint8_t *rest, size_t len)
+{
+    struct sessions *all = s->all;
+    struct fault f;
+
+    count_partial(s, len);
+    if (!len || !s->in_frame || all->partial <= all->config->total_input)
+        return;
+    fault_set(&f, FAULT_BUSY,
+              "unfinished requests of all clients hold %zu bytes, limits.total_input is %zu; "
+              "try again later",
+              all->partial, all->config->total_input);
+    refuse_bytes(s, rest, len, &f);
+}
+
+static size_t on_input(void *arg, const uint8_t *data, size_t len)
+{
+    struct session *s = session_ref(arg);
+
+    s->bytes_in += len - s->partial; /* what was left the last time comes again */
+    size_t used = take_frames(s, data, len);
+    if (s->state == OPEN)
+        check_partial(s, data + used, len - used);
+    session_unref(s);
+    return used;
+}
+
+static void on_end(void *arg, int err, size_t rest)
+{
+    struct session *s = arg;
+    struct fault f;
+
+    if (err == EPROTO) {
+        session_close(s, "broke the rules of its ring");
+    } else if (err) {
+        log_session(LOG_LEVEL_DEBUG, s, strerror(err));
+        session_leave(s, false);
+    } else if (stream_peer_gone(s->stream)) {
+        session_leave(s, false);
+    } else if (rest) {
+        fault_set(&f, FAULT_BAD_FRAME, "the stream ended inside a message, after %zu bytes of it",
+                  rest);
+        refuse_bytes(s, stream_unread_data(s->stream), rest, &f);
+    } else {
+        session_end_reading(s);
+    }
+}
+
+/* --- arriving ---------------------------------------------------------------------------- */
+
+static const struct stream_callbacks stream_calls = {on_input, on_end, on_drained};
+
+static void read_peer(int fd, struct session_peer *peer)
+{
+    struct ucred cred;
+    socklen_t len = sizeof cred;
+    char path[64];
+
+    *peer = (struct session_peer){.uid = (uid_t)-1, .gid = (gid_t)-1, .program = "?"};
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+        return;
+    peer->pid = cred.pid;
+    peer->uid = cred.uid;
+    peer->gid = cred.gid;
+    snprintf(path, sizeof path, "/proc/%ld/comm", (long)cred.pid);
+    int comm = open(path, O_RDONLY | O_CLOEXEC);
+    if (comm < 0)
+        return;
+    ssize_t n = read(comm, peer->program, sizeof peer->program - 1);
+    close(comm);
+    if (n > 0 && peer->program[n - 1] == '\n')
+        n--;
+    if (n > 0)
+        peer->program[n] = '\0';
+    for (char *p = peer->program; *p; p++) /* a process names itself as it likes */
+        if (*p < ' ' || *p > '~')
+            *p = '?';
+}
+
+static void turn_away(struct sessions *all, int fd)
+{
+    struct buf out = BUF_INIT;
+    struct fault f;
+
+    fault_set(&f, FAULT_BUSY, "%u clients are connected, limits.max_clients is %u; try again later",
+              all->count, all->config->max_clients);
+    if (!all->full)
+        log_warning("%s", f.text);
+    all->full = true;
+    rpc_pack_error(&out, NULL, &f);
+    /* A fresh socket takes so little at once; if not, closing says enough. */
+    if (send(fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        log_debug("could not tell a client that there are too many: %s", strerror(errno));
+    buf_free(&out);
+    close(fd);
+}
+
+void sessions_accept(struct sessions *all, int fd)
+{
+    if (all->count >= all->config->max_clients) {
+        turn_away(all, fd);
+        return;
+    }
+    struct session *s = calloc(1, sizeof *s);
+    if (!s) {
+        close(fd);
+        return;
+    }
+    read_peer(fd, &s->peer);
+    s->stream = stream_new(all->base, fd, &stream_calls, s);
+    if (!s->stream) {
+        log_error("cannot take a client: %s", strerror(errno));
+        free(s);
+        return;
+    }
+    s->refs = 1;
+    s->all = all;
+    all->refs++;
+    all->count++;
+    s->number = ++all->last_number;
+    DL_APPEND(all->list, s);
+    log_session(LOG_LEVEL_DEBUG, s, "connected");
+}
+
+struct sessions *sessions_new(struct event_base *base, const struct config *config,
+                              const struct session_handler *handler, void *arg)
+{
+    struct sessions *all = calloc(1, sizeof *all);
+
+    if (!all)
+        return NULL;
+    all->base = base;
+    all->config = config;
+    all->handler = *handler;
+    all->arg = arg;
+    all->refs = 1;
+    return all;
+}
+
+void sessions_free(struct sessions *all)
+{
+    if (!all)
+        return;
+    while (all->list) {
+        stream_flush(all->list->stream);
+        session_leave(all->list, false);
+    }
+    streams_finish(all->base);
+    sessions_unref(all);
+}
+
+unsigned sessions_count(const struct sessions *all)
+{
+    return all->count;
+}
+
+unsigned sessions_rings(const struct sessions *all)
+{
+    return all->rings;
+}
+
+void sessions_each(struct sessions *all, void (*visit)(struct session *s, void *arg), void *arg)
+{
+    struct session *s, *next;
+
+    DL_FOREACH_SAFE (all->list, s, next)
+        visit(s, arg);
+}
+
+bool session_open(const struct session *s)
+{
+    return s->state != CLOSED;
+}
+
+uint64_t session_number(const struct session *s)
+{
+    return s->number;
+}
+
+uint64_t session_since(const struct session *s)
+{
+    return s->since;
+}
+
+void session_see(struct session *s, uint64_t stamp)
+{
+    if (stamp > s->since)
+        s->since = stamp;
+}
+
+const struct session_peer *session_peer(const struct session *s)
+{
+    return &s->peer;
+}
+
+void session_stats(const struct session *s, struct session_stats *out)
+{
+    *out = (struct session_stats){
+        .requests = s->requests,
+        .bytes_in = s->bytes_in,
+        .deferred = s->deferred,
+        .paused = s->paused,
+        .ring = s->ring,
+    };
+    if (s->stream) {
+        out->bytes_out = stream_written(s->stream);
+        out->unsent = stream_unsent(s->stream);
+    }
+}

@@ -1,0 +1,80 @@
+/* session: one connected client: frames in, answers out, limits.
+ *
+ * Owns a stream and a scan. Each complete request goes to the handler given at creation; its
+ * answer may come at once or later, in any order. Answers to a session that is gone are
+ * dropped. Sessions are reference-counted: whoever keeps one for later holds a reference.
+ */
+#ifndef RAPYERD_SESSION_H
+#define RAPYERD_SESSION_H
+
+#include "daemon/base/config.h"
+#include "protocol/rpc.h"
+#include <event2/event.h>
+#include <sys/types.h>
+
+struct session;
+struct sessions; /* all of them */
+
+struct session_peer {
+    pid_t pid;
+    uid_t uid;
+    gid_t gid;
+    char program[32]; /* from /proc/<pid>/comm at accept */
+};
+
+struct session_handler {
+    /* One request or notification. msg points into the input buffer: copy what is kept. */
+    void (*on_message)(void *arg, struct session *s, const struct rpc *msg);
+    /* The session is over (once, also for sessions that never sent anything). */
+    void (*on_close)(void *arg, struct session *s);
+};
+
+struct sessions *sessions_new(struct event_base *base, const struct config *config,
+                              const struct session_handler *handler, void *arg);
+/* Takes over an accepted socket; closes it when there are too many (after one BUSY answer). */
+void sessions_accept(struct sessions *all, int fd);
+/* Closes all of them, after writing what their sockets take at once. Before the base goes. */
+void sessions_free(struct sessions *all);
+unsigned sessions_count(const struct sessions *all);
+void sessions_each(struct sessions *all, void (*visit)(struct session *s, void *arg), void *arg);
+
+struct session *session_ref(struct session *s);
+void session_unref(struct session *s);
+bool session_open(const struct session *s);
+void session_close(struct session *s, const char *why); /* at once; `why` goes into the log */
+uint64_t session_number(const struct session *s);       /* unique in the daemon's life */
+const struct session_peer *session_peer(const struct session *s);
+/* What it reads must have been checked in Redis since this stamp of exec's (0 at first): a lock
+ * came to it from another host. Only rises. */
+uint64_t session_since(const struct session *s);
+void session_see(struct session *s, uint64_t stamp);
+
+/* Answers. Each request must get exactly one. session_result packs the envelope's head and
+ * gives the buffer: append exactly one value, then session_done. */
+struct buf *session_result(struct session *s, uint64_t id);
+void session_done(struct session *s);
+void session_answer(struct session *s, uint64_t id, const void *value, size_t len); /* packed */
+void session_fault(struct session *s, uint64_t id, const struct fault *f);
+void session_notify(struct session *s, const char *method, const void *params, size_t len);
+/* A request was taken that will be answered later: it counts against client_requests, and keeps
+ * the session of a client that only reads any more, until session_settle. Answer and settle in
+ * the same turn of the loop, in any order. */
+void session_defer(struct session *s);
+void session_settle(struct session *s); /* one deferred request was answered */
+
+/* Answers a request for a ring: the answer and the descriptors are the last that the socket
+ * carries, everything else goes through the ring from then on, or it is a fault and all is as
+ * before: BUSY when there are max_rings already or the client has answers to read first,
+ * BAD_REQUEST when it has a ring, UNAVAILABLE when the system gives no memory or descriptors. */
+void session_open_ring(struct session *s, uint64_t id);
+unsigned sessions_rings(const struct sessions *all);
+
+struct session_stats {
+    uint64_t requests, bytes_in, bytes_out;
+    size_t unsent;
+    unsigned deferred;
+    bool paused, ring;
+};
+void session_stats(const struct session *s, struct session_stats *out);
+
+#endif

@@ -1,0 +1,408 @@
+/* batch: see batch.h. This file gathers: changes are kept as structures until batch_format, so that
+ * a field that is changed a hundred times is sent once. batch_text.c writes what they have become,
+ * batch_answer.c takes what Redis says to it. */
+#include "daemon/commit/batch_inside.h"
+#include "daemon/documents/layout.h"
+#include "daemon/redis/resp.h"
+#include <utlist.h>
+
+#define UNIT_BYTES 300 /* of a unit, roughly; and of the script that they share */
+#define SCRIPT_BYTES 2500
+
+/* Of the batch before, for the next one; one loop, one thread. */
+static struct arena spare;
+
+struct batch *batch_new(uint64_t number, const char *prefix)
+{
+    struct arena arena = spare;
+    spare = (struct arena){0};
+    struct batch *b = arena_zero(&arena, sizeof(*b));
+    b->arena = arena;
+    b->number = number;
+    b->prefix = prefix;
+    return b;
+}
+
+/* What a dropped key had gathered; answers may still refer to its numbers. */
+static void forget_changes(struct batch *b, struct pend *p)
+{
+    for (struct pend_field *f = p->fields; f != NULL; f = f->next)
+        HASH_DELETE(hh, b->fields, f);
+    p->fields = p->last_field = NULL;
+    p->cmds = p->last_cmd = NULL;
+}
+
+void batch_free(struct batch *b)
+{
+    for (struct list_cmd *c = b->all_cmds; c != NULL; c = c->next_of_all)
+        buf_free(&c->raws);
+    HASH_CLEAR(hh, b->pends);
+    HASH_CLEAR(hh, b->fields);
+    for (struct unit *u = b->units; u != NULL; u = u->next)
+        guard_unref(u->guard);
+    buf_free(&b->key);
+    free(b->expect);
+    free(b->parts);
+    struct arena arena = b->arena; /* b itself is in it */
+    arena_empty(&arena);
+    arena_free(&spare);
+    spare = arena;
+}
+
+uint64_t batch_number(const struct batch *b)
+{
+    return b->number;
+}
+
+bool batch_empty(const struct batch *b)
+{
+    return b->docs == NULL;
+}
+
+size_t batch_bytes(const struct batch *b)
+{
+    return b->bytes;
+}
+struct unit *batch_unit(struct batch *b, struct guard *g)
+{
+    for (struct unit *u = g == NULL || g->versions ? NULL : b->units; u != NULL; u = u->next) {
+        if (guard_same(u->guard, g))
+            return u;
+    }
+    struct unit *u = arena_zero(&b->arena, sizeof(*u));
+    u->guard = g != NULL ? guard_ref(g) : NULL;
+    if (b->last_unit != NULL) {
+        u->number = b->last_unit->number + 1;
+        b->last_unit->next = u;
+    } else {
+        b->units = u;
+    }
+    if (b->last_unit == NULL)
+        b->bytes += SCRIPT_BYTES;
+    b->last_unit = u;
+    b->bytes += UNIT_BYTES;
+    return u;
+}
+
+struct unit *batch_units(const struct batch *b)
+{
+    return b->units;
+}
+
+static void unit_add(struct unit *u, struct batch_doc *bd)
+{
+    bd->unit = u;
+    if (u->last_doc != NULL)
+        u->last_doc->next_of_unit = bd;
+    else
+        u->docs = bd;
+    u->last_doc = bd;
+    u->ndocs++;
+}
+
+struct unit *batch_join(struct unit *a, struct unit *other)
+{
+    if (a == other)
+        return a;
+    struct unit *u = a->ndocs < other->ndocs ? other : a, *gone = u == a ? other : a;
+    for (struct batch_doc *bd = gone->docs, *next; bd != NULL; bd = next) {
+        next = bd->next_of_unit;
+        bd->next_of_unit = NULL;
+        unit_add(u, bd);
+    }
+    u->relies = u->relies || gone->relies;
+    gone->docs = gone->last_doc = NULL;
+    gone->into = u;
+    return u;
+}
+
+static struct batch_doc *part_of(const struct batch *b, const struct doc *d)
+{
+    return d->staged != NULL && d->batch == b->number ? d->staged : NULL;
+}
+
+struct unit *batch_unit_of(const struct batch *b, const struct doc *d)
+{
+    const struct batch_doc *bd = part_of(b, d);
+    return bd != NULL ? bd->unit : NULL;
+}
+
+static void close_part(struct batch *b, struct batch_doc *bd);
+
+struct batch_doc *batch_doc(struct batch *b, struct doc *d, struct unit *u)
+{
+    struct batch_doc *had = part_of(b, d);
+    if (had != NULL && had->unit != NULL && u != NULL)
+        batch_join(had->unit, u);
+    if (had != NULL && (had->unit != NULL || u == NULL))
+        return had;
+    struct batch_doc *bd = arena_zero(&b->arena, sizeof(*bd));
+    bd->doc = d;
+    bd->base = d->state == DOC_PRESENT ? d->version : 0;
+    if (had != NULL) {
+        close_part(b, had);
+        had->second = bd;
+    }
+    if (b->last_doc != NULL)
+        b->last_doc->next = bd;
+    else
+        b->docs = bd;
+    b->last_doc = bd;
+    if (u != NULL)
+        unit_add(u, bd);
+    d->staged = bd;
+    d->batch = b->number;
+    b->bytes += 100;
+    return bd;
+}
+
+void batch_rely(struct batch_doc *bd, enum reliance on)
+{
+    if (bd->base == 0 && on == RELIES_ON_PRESENCE)
+        on = RELIES_ON_STATE; /* that it is still missing */
+    if (on > bd->relies)
+        bd->relies = on;
+    bd->unit->relies = bd->unit->relies || on != RELIES_ON_NOTHING;
+}
+
+struct batch_doc *batch_docs(const struct batch *b)
+{
+    return b->docs;
+}
+
+void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n)
+{
+    (void)b;
+    bd->bump += n;
+    bd->deleted = false;
+    bd->version.expected = bd->doc->version;
+}
+
+/* A tree that is forgotten before the batch goes out takes doc->expires with it. */
+static void keep_deadline(struct batch_doc *bd)
+{
+    if (bd->doc->state != DOC_UNKNOWN)
+        bd->expires = bd->doc->expires;
+}
+
+static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *suffix,
+                            size_t suffix_len)
+{
+    buf_clear(&b->key);
+    layout_key(&b->key, b->prefix, bd->doc->key, bd->doc->key_len, suffix, suffix_len);
+    struct pend *p;
+    keep_deadline(bd);
+    HASH_FIND(hh, b->pends, b->key.data, b->key.len, p);
+    if (p != NULL) {
+        p->expire = p->expire || bd->expires != 0;
+        return p;
+    }
+    p = arena_zero(&b->arena, sizeof(*p) + b->key.len + 1);
+    p->bd = bd;
+    p->key_len = b->key.len;
+    p->suffix_at = b->key.len - suffix_len;
+    p->expire = bd->expires != 0;
+    memcpy(p->key, b->key.data, b->key.len);
+    HASH_ADD(hh, b->pends, key, p->key_len, p);
+    if (bd->last_pend != NULL)
+        bd->last_pend->next = p;
+    else
+        bd->pends = p;
+    bd->last_pend = p;
+    b->bytes += p->key_len + 32;
+    return p;
+}
+
+struct pend *batch_root(struct batch *b, struct batch_doc *bd)
+{
+    for (struct pend *p = bd->pends; p != NULL; p = p->next) {
+        if (p->key_len == p->suffix_at)
+            return p;
+    }
+    return pend_of(b, bd, "", 0);
+}
+
+/* What comes next to its keys is of another part. */
+static void close_part(struct batch *b, struct batch_doc *bd)
+{
+    (void)batch_root(b, bd); /* for its version */
+    for (struct pend *p = bd->pends; p != NULL; p = p->next)
+        HASH_DELETE(hh, b->pends, p);
+}
+
+static struct pend_field *field_of(struct batch *b, struct pend *p, const char *field, size_t len,
+                                   bool *fresh)
+{
+    char key[512];
+    size_t key_len = sizeof(p) + len;
+    char *k = key_len <= sizeof(key) ? key : must(malloc(key_len));
+    memcpy(k, &p, sizeof(p));
+    memcpy(k + sizeof(p), field, len);
+    struct pend_field *f;
+    HASH_FIND(hh, b->fields, k, key_len, f);
+    *fresh = f == NULL;
+    if (f == NULL) {
+        f = arena_zero(&b->arena, sizeof(*f) + key_len);
+        f->pend = p;
+        f->name_len = len;
+        memcpy(f->key, k, key_len);
+        HASH_ADD(hh, b->fields, key, key_len, f);
+        if (p->last_field != NULL)
+            p->last_field->next = f;
+        else
+            p->fields = f;
+        p->last_field = f;
+        b->bytes += len + 32;
+    }
+    if (k != key)
+        free(k);
+    return f;
+}
+static void field_set(struct batch *b, struct pend_field *f, const void *raw, size_t raw_len)
+{
+    if (f->raw_cap < raw_len) {
+        f->raw = arena_take(&b->arena, raw_len);
+        f->raw_cap = raw_len;
+        b->bytes += raw_len;
+    }
+    if (raw_len > 0) /* an empty raw value may be at NULL */
+        memcpy(f->raw, raw, raw_len);
+    f->kind = FIELD_SET;
+    f->raw_len = raw_len;
+}
+
+void batch_hash_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                    const char *field, size_t field_len, const void *raw, size_t raw_len)
+{
+    bool fresh;
+    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    field_set(b, field_of(b, p, field, field_len, &fresh), raw, raw_len);
+    if (suffix_len == 0 && field_len == 2 && memcmp(field, LAYOUT_SCHEMA_FIELD, 2) == 0)
+        bd->whole = true;
+}
+
+const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const char *suffix,
+                                    size_t suffix_len, const char *field, size_t field_len,
+                                    int64_t by, int64_t now)
+{
+    bool fresh;
+    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    struct pend_field *f = field_of(b, p, field, field_len, &fresh);
+    if (fresh && !p->drop) {
+        f->kind = FIELD_INCR;
+        f->by = by;
+        f->drift.expected = now;
+        return &f->drift;
+    }
+    int64_t sum;
+    if (f->kind == FIELD_INCR && !__builtin_add_overflow(f->by, by, &sum)) {
+        f->by = sum;
+        f->drift.expected = now;
+        return &f->drift;
+    }
+    char text[RESP_DECIMAL_MAX];
+    field_set(b, f, text, resp_decimal(text, now));
+    return NULL;
+}
+
+void batch_hash_del(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                    const char *field, size_t field_len)
+{
+    bool fresh;
+    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    field_of(b, p, field, field_len, &fresh)->kind = FIELD_DEL;
+}
+
+static struct list_cmd *list_cmd(struct batch *b, struct pend *p, enum list_kind kind)
+{
+    struct list_cmd *c = arena_zero(&b->arena, sizeof(*c));
+    c->kind = kind;
+    c->next_of_all = b->all_cmds;
+    b->all_cmds = c;
+    if (p->last_cmd != NULL)
+        p->last_cmd->next = c;
+    else
+        p->cmds = c;
+    p->last_cmd = c;
+    return c;
+}
+static void list_raw(struct batch *b, struct list_cmd *c, const void *raw, size_t len)
+{
+    uint32_t n = (uint32_t)len;
+    buf_append(&c->raws, &n, sizeof(n));
+    buf_append(&c->raws, raw, len);
+    c->nraws++;
+    b->bytes += len + 16;
+}
+
+const struct drift *batch_list_push(struct batch *b, struct batch_doc *bd, const char *suffix,
+                                    size_t suffix_len, bool front, const void *raw, size_t raw_len)
+{
+    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    enum list_kind kind = front ? LIST_LPUSH : LIST_RPUSH;
+    struct list_cmd *c = p->last_cmd;
+    if (c == NULL || c->kind != kind || c->nraws >= words_max(bd) - 2)
+        c = list_cmd(b, p, kind);
+    list_raw(b, c, raw, raw_len);
+    c->drift.expected++; /* from what batch_list_expect said last */
+    return &c->drift;
+}
+
+void batch_list_expect(const struct drift *d, int64_t len)
+{
+    ((struct drift *)d)->expected = len;
+}
+
+void batch_list_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                    size_t index, const void *raw, size_t raw_len)
+{
+    struct list_cmd *c = list_cmd(b, pend_of(b, bd, suffix, suffix_len), LIST_SET);
+    c->index = index;
+    list_raw(b, c, raw, raw_len);
+}
+
+void batch_list_insert(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                       size_t index, const void *raw, size_t raw_len)
+{
+    struct list_cmd *c = list_cmd(b, pend_of(b, bd, suffix, suffix_len), LIST_INSERT);
+    c->index = index;
+    list_raw(b, c, raw, raw_len);
+}
+
+void batch_list_remove(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                       size_t from, size_t count, size_t len_before)
+{
+    struct list_cmd *c = list_cmd(b, pend_of(b, bd, suffix, suffix_len), LIST_REMOVE);
+    c->index = from;
+    c->count = count;
+    c->len_before = len_before;
+    b->bytes += 64;
+}
+
+void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
+{
+    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    forget_changes(b, p);
+    p->drop = true;
+    if (suffix_len == 0) {
+        bd->deleted = true;
+        bd->whole = false;
+        bd->bump = 0;
+    }
+}
+
+void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
+{
+    pend_of(b, bd, suffix, suffix_len)->expire = true;
+}
+
+bool batch_doc_lost(const struct batch_doc *bd)
+{
+    return bd->unit != NULL && bd->unit->lost != 0;
+}
+
+void batch_cleanup(void)
+{
+    arena_free(&spare);
+    batch_text_cleanup();
+}

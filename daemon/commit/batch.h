@@ -1,0 +1,130 @@
+/* batch: what one MULTI … EXEC will say, merged while it gathers.
+ *
+ *   effects of admitted operations ──► per Redis key: fields to set, add to, delete;
+ *                                      list commands in order, neighbours of a kind joined
+ *   batch_format ──► RESP: MULTI, the commands, @v per document, marker, PUBLISH, EXEC
+ *   batch_answer ◄── EXEC's array: did every element do what was expected?
+ *
+ * Changes to different keys, and to different fields of a hash, commute, so only the state of
+ * each field at the end is sent; increments stay increments, as other daemons may add to the
+ * same number. What Redis answers is compared with what the tree said: `drift` is by how much
+ * a number, length or version was off because somebody else wrote in between.
+ *
+ * Changes with a guard (guard.h), or that rely upon what their documents are, stand apart, as a
+ * unit: a script in the same MULTI that looks if all of that holds and then runs the unit's
+ * commands. A unit for which it does not hold leaves its number in the marker, so that this is
+ * known also when EXEC's answer is lost.
+ *
+ * A leaf: knows documents only by the handle it is given, and no sockets.
+ */
+#ifndef RAPYERD_BATCH_H
+#define RAPYERD_BATCH_H
+
+#include "daemon/commit/unit.h"
+#include "daemon/documents/doc.h"
+#include "protocol/buf.h"
+#include "protocol/fault.h"
+#include <hiredis/hiredis.h>
+
+struct batch;
+
+/* A number in an answer that Redis has the last word on. */
+struct drift {
+    int64_t expected; /* at the end of the batch */
+    int64_t by;       /* what Redis said minus expected */
+    bool failed;      /* Redis refused the command: the key holds something else */
+};
+
+/* One document's part of a batch. There may be two: what was changed without a unit comes first. */
+struct batch_doc {
+    struct batch_doc *next, *next_of_unit;
+    struct batch_doc *second; /* the document's part behind this one; or NULL */
+    struct doc *doc;
+    struct unit *unit;              /* NULL: none */
+    enum reliance relies;           /* of the unit on this document */
+    int64_t base;                   /* its version before this part; 0: there was none */
+    struct pend *pends, *last_pend; /* its keys that change, in order of first use */
+    struct drift version;
+    int64_t bump;    /* to add to @v; 0: deleted, or only looked at by a guard */
+    int64_t expires; /* of doc->expires when it was last staged: the tree may be forgotten since */
+    bool deleted;    /* has no @v at the end of the batch */
+    bool whole;      /* the batch writes all of it, so that it may be missing before */
+    bool failed;     /* a command of it failed */
+    bool gone;       /* it was not in Redis any more: what the batch left there is a stump */
+    bool unseen;     /* the answer was lost: failed commands are not known */
+};
+
+struct batch *batch_new(uint64_t number, const char *prefix);
+void batch_free(struct batch *b);
+void batch_cleanup(void); /* gives back what is kept from batch to batch */
+uint64_t batch_number(const struct batch *b);
+bool batch_empty(const struct batch *b);
+size_t batch_bytes(const struct batch *b); /* roughly what it will send */
+
+/* The unit of a guard (or one that is the same), made on first use. NULL: a new one without. */
+struct unit *batch_unit(struct batch *b, struct guard *g);
+struct unit *batch_units(const struct batch *b); /* the first of the list */
+/* The document's last part, made on first use. u NULL: whatever unit that is of. Else it is of u:
+ * a part without a unit is left as it is, and gets a second one behind it; that of another unit
+ * makes the two one, bd->unit (sealing (exec) sees to it that neither has a guard then). */
+struct batch_doc *batch_doc(struct batch *b, struct doc *d, struct unit *u);
+/* The unit of the document's last part; NULL: it has none. */
+struct unit *batch_unit_of(const struct batch *b, const struct doc *d);
+/* Two units without a guard become one. Returns it. */
+struct unit *batch_join(struct unit *a, struct unit *other);
+/* The part, which has a unit, relies at least on this of what was there before it. */
+void batch_rely(struct batch_doc *bd, enum reliance on);
+struct batch_doc *batch_docs(const struct batch *b); /* the first of the list */
+/* One more change of the document: its version goes up by n. */
+void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n);
+
+/* Raw Redis strings; suffixes as in op.h. */
+void batch_hash_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                    const char *field, size_t field_len, const void *raw, size_t raw_len);
+/* `now` is the value after it; returns what to look at for the result, NULL when the field is
+ * set in this batch and the result is certain. */
+const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const char *suffix,
+                                    size_t suffix_len, const char *field, size_t field_len,
+                                    int64_t by, int64_t now);
+void batch_hash_del(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                    const char *field, size_t field_len);
+const struct drift *batch_list_push(struct batch *b, struct batch_doc *bd, const char *suffix,
+                                    size_t suffix_len, bool front, const void *raw, size_t raw_len);
+/* The list's length at this point, as the tree has it: what the last push should answer. */
+void batch_list_expect(const struct drift *d, int64_t len);
+void batch_list_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                    size_t index, const void *raw, size_t raw_len);
+void batch_list_insert(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                       size_t index, const void *raw, size_t raw_len);
+void batch_list_remove(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                       size_t from, size_t count, size_t len_before);
+void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len);
+/* The key gets the document's deadline (doc->expires) at the end, or none when that is 0. */
+void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len);
+
+/* Appends the transaction; returns the number of commands, MULTI and EXEC included. `daemon` is
+ * this daemon's id, for marker and PUBLISH. Without the units that are lost already: once more
+ * after the answer, it is what is to be applied if Redis loses its state. */
+unsigned batch_format(struct batch *b, const char *daemon, struct buf *out);
+/* Takes EXEC's reply. 0: applied; drifts and `failed` are filled in (look at each document).
+ * -1: not applied at all, *f says why. */
+int batch_answer(struct batch *b, const redisReply *exec, struct fault *f);
+/* Its unit was refused. */
+bool batch_doc_lost(const struct batch_doc *bd);
+/* The batch is applied, and its answer was lost: takes the version that the document has in Redis
+ * now (0: there is none), for each part. False: somebody else has changed it since. */
+bool batch_unseen(struct batch_doc *bd, int64_t version);
+/* Appends commands that remove what the batch left of documents that were gone; each does
+ * nothing when somebody has written the document since. Returns their number. */
+unsigned batch_format_sweep(struct batch *b, struct buf *out);
+/* Takes the marker as Redis has it after this batch: which units were not applied. */
+void batch_take_marker(struct batch *b, const char *marker);
+bool batch_lost_any(const struct batch *b); /* some unit was not applied */
+/* The units of b with the guard of one that was not applied `before` are not applied either: they
+ * were built upon it, and their guard may hold again by then. */
+void batch_follow(struct batch *b, const struct batch *before);
+/* Appends commands that take back the leases of its units, as far as nobody else has them: for
+ * a Redis that came back without them, before the batch is sent again. Returns their number. */
+unsigned batch_format_leases(struct batch *b, const char *daemon, struct buf *out);
+
+#endif

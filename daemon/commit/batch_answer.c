@@ -1,0 +1,119 @@
+/* batch_answer: what Redis says to a batch (batch.h): EXEC's replies beside what batch_text.c has
+ * noted of each, and, where the answer was lost, what the marker and the versions tell in its
+ * place. */
+#include "daemon/commit/batch_inside.h"
+
+static void fail(struct expectation *e)
+{
+    if (e->bd != NULL)
+        e->bd->failed = true;
+    if (e->pend == NULL)
+        return;
+    for (struct pend_field *f = e->pend->fields; f != NULL; f = f->next)
+        f->drift.failed = true;
+    for (struct list_cmd *c = e->pend->cmds; c != NULL; c = c->next)
+        c->drift.failed = true;
+}
+
+static void take(struct expectation *e, const redisReply *r)
+{
+    if (r->type == REDIS_REPLY_ERROR)
+        fail(e);
+    else if (e->number != NULL && r->type == REDIS_REPLY_INTEGER)
+        e->number->by = r->integer - e->number->expected;
+}
+
+static void take_unit(struct batch *b, const struct part *p, const redisReply *script)
+{
+    bool whole = script->type == REDIS_REPLY_ARRAY && p->sub < script->elements;
+    const redisReply *r = whole ? script->element[p->sub] : script;
+    bool refused = unit_refused(r, p->unit);
+    for (unsigned i = 0; i < p->n && !refused; i++) {
+        struct expectation *e = &b->expect[p->first + i];
+        if (whole && r->type == REDIS_REPLY_ARRAY && r->elements == p->n)
+            take(e, r->element[i]);
+        else
+            fail(e); /* the script itself was refused */
+    }
+}
+
+/* The version that the document had in Redis behind this part: how far it is off, and whether the
+ * document was gone (removed behind our back: FLUSHALL, another daemon's delete). */
+static void take_version(struct batch_doc *bd, int64_t version)
+{
+    if (bd->deleted || bd->bump == 0 || batch_doc_lost(bd))
+        return;
+    bd->version.by = version - bd->version.expected;
+    /* Not if the unit made sure that it was there: a version as low as this is of one that was
+     * removed and saved again since. */
+    bd->gone =
+        version == bd->bump && bd->version.by != 0 && !bd->whole && bd->relies == RELIES_ON_NOTHING;
+}
+
+int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
+{
+    if (exec->type == REDIS_REPLY_ERROR)
+        return fault_set(f, FAULT_UNAVAILABLE, "Redis refused the commit, nothing was applied: %s",
+                         exec->str);
+    if (exec->type != REDIS_REPLY_ARRAY || exec->elements != b->nreplies)
+        return fault_set(f, FAULT_UNKNOWN_OUTCOME,
+                         "Redis answered the commit with something that is no EXEC reply");
+    for (unsigned i = 0; i < b->nparts; i++) {
+        const struct part *p = &b->parts[i];
+        if (p->unit != NULL)
+            take_unit(b, p, exec->element[p->reply]);
+        else
+            take(&b->expect[p->first], exec->element[p->reply]);
+    }
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        if (!bd->failed)
+            take_version(bd, bd->version.expected + bd->version.by);
+    }
+    return 0;
+}
+
+void batch_take_marker(struct batch *b, const char *marker)
+{
+    for (struct unit *u = b->units; u != NULL; u = u->next)
+        unit_take_marker(u, marker);
+}
+
+bool batch_lost_any(const struct batch *b)
+{
+    const struct unit *u = b->units;
+    while (u != NULL && u->lost == 0)
+        u = u->next;
+    return u != NULL;
+}
+
+void batch_follow(struct batch *b, const struct batch *before)
+{
+    for (const struct unit *was = before->units; was != NULL; was = was->next) {
+        if (was->lost == 0 || unit_outdated(was) || was->guard->versions) /* of one call only */
+            continue;
+        for (struct unit *u = b->units; u != NULL; u = u->next) {
+            if (!guard_same(u->guard, was->guard))
+                continue;
+            u->lost = was->lost;
+            u->found = was->found;
+        }
+    }
+}
+
+bool batch_unseen(struct batch_doc *bd, int64_t version)
+{
+    const struct batch_doc *second = bd->second;
+    if (batch_doc_lost(bd) || (bd->bump == 0 && !bd->deleted))
+        return true;
+    bd->unseen = true;
+    if (bd->relies == RELIES_ON_STATE)
+        return true; /* nobody has changed it before this part, so all is as it was worked out */
+    /* What the second part did comes off again. */
+    if (second != NULL && !batch_doc_lost(second)) {
+        if (second->deleted)
+            return true; /* it was there, and had this version, or there was nothing to remove */
+        version -= second->bump;
+    }
+    take_version(bd, version);
+    return version == (bd->deleted ? 0 : bd->version.expected);
+}

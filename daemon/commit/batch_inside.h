@@ -1,0 +1,115 @@
+/* batch_inside: what batch.c, batch_text.c and batch_answer.c share, and nobody else: the batch as
+ * it is kept, and what its text notes for its answer. */
+#ifndef RAPYERD_BATCH_INSIDE_H
+#define RAPYERD_BATCH_INSIDE_H
+
+#include "daemon/base/arena.h"
+#include "daemon/base/hash.h"
+#include "daemon/commit/batch.h"
+#include <stdlib.h>
+
+/* Words of one command; Redis takes about a million. In a unit they pass through Lua's unpack,
+ * which takes less than 8000. */
+#define WORDS_MAX 65536
+#define UNIT_WORDS_MAX 4096
+
+enum field_kind { FIELD_SET, FIELD_INCR, FIELD_DEL };
+
+/* A field of a hash that changes. */
+struct pend_field {
+    UT_hash_handle hh; /* in batch->fields, by pend + name */
+    struct pend_field *next;
+    struct pend *pend;
+    enum field_kind kind;
+    int64_t by;
+    struct drift drift;
+    char *raw;
+    size_t raw_len, raw_cap;
+    size_t name_len; /* the key is the pend's address and the name */
+    char key[];
+};
+
+enum list_kind { LIST_RPUSH, LIST_LPUSH, LIST_SET, LIST_INSERT, LIST_REMOVE };
+
+/* One list command, or several neighbours of one kind. */
+struct list_cmd {
+    struct list_cmd *next, *next_of_all;
+    enum list_kind kind;
+    unsigned nraws;
+    struct buf raws; /* u32 length + bytes, each */
+    size_t index, count, len_before;
+    struct drift drift;
+};
+
+/* A Redis key that changes. */
+struct pend {
+    UT_hash_handle hh; /* in batch->pends, by key */
+    struct pend *next; /* of the document */
+    struct batch_doc *bd;
+    struct pend_field *fields, *last_field;
+    struct list_cmd *cmds, *last_cmd;
+    bool drop; /* DEL first */
+    bool expire;
+    size_t suffix_at; /* where the suffix begins in key */
+    size_t key_len;
+    char key[];
+};
+
+/* What the reply at one place in EXEC's array is about. */
+struct expectation {
+    struct batch_doc *bd;
+    struct pend *pend;
+    struct drift *number; /* NULL: any reply that is no error */
+};
+
+/* One reply in EXEC's array: what it is about. A script call has one for each of its units, which
+ * answers for several commands. */
+struct part {
+    struct unit *unit;   /* NULL: a command by itself */
+    unsigned first, n;   /* expectations */
+    unsigned reply, sub; /* its index in EXEC's array; that in the script's */
+};
+
+struct batch {
+    uint64_t number;
+    const char *prefix;
+    const char *daemon; /* while it is formatted */
+    struct batch_doc *docs, *last_doc;
+    struct unit *units, *last_unit;
+    struct pend *pends;
+    struct pend_field *fields;
+    struct expectation *expect;
+    unsigned nexpect, expect_cap;
+    struct part *parts;
+    unsigned nparts, parts_cap;
+    unsigned nreplies;
+    struct list_cmd *all_cmds; /* also those of dropped keys: answers may refer to their drift */
+    size_t bytes;
+    struct arena arena; /* all parts of the batch */
+    struct buf key;     /* scratch */
+};
+
+static inline void *must(void *p)
+{
+    if (p == NULL)
+        abort(); /* as tree_alloc: the daemon does not go on without memory */
+    return p;
+}
+
+static inline const char *field_name(const struct pend_field *f)
+{
+    return f->key + sizeof(f->pend);
+}
+
+/* Of one command of the part. */
+static inline unsigned words_max(const struct batch_doc *bd)
+{
+    return bd->unit != NULL ? UNIT_WORDS_MAX : WORDS_MAX;
+}
+
+/* The root hash of the part's document, made on first use. */
+struct pend *batch_root(struct batch *b, struct batch_doc *bd);
+/* Of batch_cleanup: what the text keeps from batch to batch. */
+void batch_text_cleanup(void);
+
+#endif

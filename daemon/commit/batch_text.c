@@ -1,0 +1,409 @@
+/* batch_text: what a batch says to Redis (batch.h): the structures that batch.c has gathered as
+ * RESP, those of units as calls of their script. For each reply that EXEC will give it notes what
+ * the reply is about (struct part), for batch_answer.c. */
+#include "daemon/commit/batch_inside.h"
+#include "daemon/documents/layout.h"
+#include "daemon/redis/resp.h"
+#include "protocol/tree.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Words of one script call, roughly: what there is more of goes as several calls. */
+#define CALL_WORDS_MAX 262144
+#define CALL_KEPT (1u << 20)
+
+/* A command being put together: words borrowed from the batch. */
+struct words {
+    const char **argv;
+    size_t *len;
+    int n, cap;
+};
+
+/* Kept from batch to batch, as the scratch memory below; one loop, one thread. */
+static struct words words;
+static struct buf scratch;
+
+static void word(struct words *w, const void *s, size_t len)
+{
+    if (w->n == w->cap) {
+        w->cap = w->cap ? w->cap * 2 : 64;
+        w->argv = must(realloc(w->argv, (size_t)w->cap * sizeof(*w->argv)));
+        w->len = must(realloc(w->len, (size_t)w->cap * sizeof(*w->len)));
+    }
+    w->argv[w->n] = s;
+    w->len[w->n++] = len;
+}
+
+static void begin(struct words *w, const char *name, const struct pend *p)
+{
+    w->n = 0;
+    word(w, name, strlen(name));
+    word(w, p->key, p->key_len);
+}
+
+static void *room(void *at, unsigned n, unsigned *cap, size_t size)
+{
+    if (n < *cap)
+        return at;
+    *cap = *cap ? *cap * 2 : 16;
+    return must(realloc(at, *cap * size));
+}
+
+static void expect(struct batch *b, struct batch_doc *bd, struct pend *p, struct drift *number)
+{
+    b->expect = room(b->expect, b->nexpect, &b->expect_cap, sizeof(*b->expect));
+    b->expect[b->nexpect++] = (struct expectation){bd, p, number};
+}
+
+static void add_part(struct batch *b, struct unit *u, unsigned first, unsigned sub)
+{
+    b->parts = room(b->parts, b->nparts, &b->parts_cap, sizeof(*b->parts));
+    b->parts[b->nparts++] = (struct part){u, first, b->nexpect - first, b->nreplies, sub};
+}
+
+/* What is gathered of the next script call; one loop, one thread. */
+static struct unit_call call;
+static unsigned call_first; /* expectation of the unit */
+
+static void flush_call(struct batch *b, struct buf *out)
+{
+    if (call.nunits == 0)
+        return;
+    unit_call_flush(&call, b->prefix, b->daemon, out);
+    b->nreplies++;
+}
+
+static void end_unit(struct batch *b, struct unit *u, struct buf *out)
+{
+    add_part(b, u, call_first, call.nunits);
+    unit_call_end(&call, u->number);
+    call_first = b->nexpect;
+    if (call.nwords >= CALL_WORDS_MAX || call.nkeys >= UNIT_CHECKS_MAX)
+        flush_call(b, out);
+}
+
+static void end(struct batch *b, struct words *w, struct buf *out, struct batch_doc *bd,
+                struct pend *p, struct drift *number)
+{
+    expect(b, bd, p, number);
+    if (bd != NULL && bd->unit != NULL) {
+        unit_call_command(&call, w->n, w->argv, w->len);
+        if (call.ncommands >= CALL_WORDS_MAX)
+            end_unit(b, bd->unit, out);
+        return;
+    }
+    resp_command(out, w->n, w->argv, w->len);
+    add_part(b, NULL, b->nexpect - 1, 0);
+    b->nreplies++;
+}
+
+static void format_fields(struct batch *b, struct pend *p, struct words *w, struct buf *out)
+{
+    begin(w, "HSET", p);
+    for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
+        if (f->kind != FIELD_SET)
+            continue;
+        word(w, field_name(f), f->name_len);
+        word(w, f->raw, f->raw_len);
+        if (w->n >= (int)words_max(p->bd) - 1) {
+            end(b, w, out, p->bd, p, NULL);
+            begin(w, "HSET", p);
+        }
+    }
+    if (w->n > 2)
+        end(b, w, out, p->bd, p, NULL);
+    begin(w, "HDEL", p);
+    for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
+        if (f->kind != FIELD_DEL || p->drop)
+            continue;
+        word(w, field_name(f), f->name_len);
+        if (w->n >= (int)words_max(p->bd) - 1) {
+            end(b, w, out, p->bd, p, NULL);
+            begin(w, "HDEL", p);
+        }
+    }
+    if (w->n > 2)
+        end(b, w, out, p->bd, p, NULL);
+    for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
+        if (f->kind != FIELD_INCR)
+            continue;
+        char by[RESP_DECIMAL_MAX];
+        begin(w, "HINCRBY", p);
+        word(w, field_name(f), f->name_len);
+        word(w, by, resp_decimal(by, f->by));
+        end(b, w, out, p->bd, p, &f->drift);
+    }
+}
+
+/* The words up to the count; a unit's script has the function, and no script calls another. */
+static void begin_splice(struct words *w, const struct pend *p, const char *from, const char *count)
+{
+    w->n = 0;
+    if (p->bd->unit == NULL) {
+        word(w, "EVAL", 4);
+        word(w, unit_splice_script, strlen(unit_splice_script));
+        word(w, "1", 1);
+    } else {
+        word(w, "splice", 6);
+    }
+    word(w, p->key, p->key_len);
+    word(w, from, strlen(from));
+    word(w, count, strlen(count));
+}
+
+static void format_remove(struct batch *b, struct pend *p, struct list_cmd *c, struct words *w,
+                          struct buf *out)
+{
+    char from[24], count[24];
+    if (c->count == c->len_before) {
+        begin(w, "DEL", p);
+    } else if (c->index == 0 && c->count == 1) {
+        begin(w, "LPOP", p);
+    } else if (c->index == 0) {
+        begin(w, "LTRIM", p);
+        word(w, from, (size_t)snprintf(from, sizeof(from), "%zu", c->count));
+        word(w, "-1", 2);
+    } else if (c->index + c->count == c->len_before && c->count == 1) {
+        begin(w, "RPOP", p);
+    } else if (c->index + c->count == c->len_before) {
+        begin(w, "LTRIM", p);
+        word(w, "0", 1);
+        word(w, from, (size_t)snprintf(from, sizeof(from), "%zu", c->index - 1));
+    } else {
+        snprintf(from, sizeof(from), "%zu", c->index);
+        snprintf(count, sizeof(count), "%zu", c->count);
+        begin_splice(w, p, from, count);
+    }
+    end(b, w, out, p->bd, p, NULL);
+}
+
+static void format_list_cmd(struct batch *b, struct pend *p, struct list_cmd *c, struct words *w,
+                            struct buf *out)
+{
+    char index[24];
+    struct drift *number = NULL;
+    switch (c->kind) {
+    case LIST_RPUSH:
+        begin(w, "RPUSH", p);
+        number = &c->drift;
+        break;
+    case LIST_LPUSH:
+        begin(w, "LPUSH", p);
+        number = &c->drift;
+        break;
+    case LIST_SET:
+        begin(w, "LSET", p);
+        word(w, index, (size_t)snprintf(index, sizeof(index), "%zu", c->index));
+        break;
+    case LIST_INSERT:
+        if (c->index == 0) {
+            begin(w, "LPUSH", p);
+        } else {
+            snprintf(index, sizeof(index), "%zu", c->index);
+            begin_splice(w, p, index, "0");
+        }
+        break;
+    case LIST_REMOVE: format_remove(b, p, c, w, out); return;
+    }
+    for (size_t at = 0; at < c->raws.len;) {
+        uint32_t n;
+        memcpy(&n, c->raws.data + at, sizeof(n));
+        word(w, c->raws.data + at + sizeof(n), n);
+        at += sizeof(n) + n;
+    }
+    end(b, w, out, p->bd, p, number);
+}
+
+static void format_doc(struct batch *b, struct batch_doc *bd, struct words *w, struct buf *out)
+{
+    for (struct pend *p = bd->pends; p != NULL; p = p->next) {
+        if (p->drop) {
+            begin(w, "DEL", p);
+            end(b, w, out, bd, p, NULL);
+        }
+        format_fields(b, p, w, out);
+        for (struct list_cmd *c = p->cmds; c != NULL; c = c->next)
+            format_list_cmd(b, p, c, w, out);
+    }
+    if (!bd->deleted && bd->bump != 0) {
+        char by[RESP_DECIMAL_MAX];
+        struct pend *root = batch_root(b, bd);
+        begin(w, "HINCRBY", root);
+        word(w, "@v", 2);
+        word(w, by, resp_decimal(by, bd->bump));
+        end(b, w, out, bd, root, &bd->version);
+    }
+    if (bd->deleted)
+        return;
+    for (struct pend *p = bd->pends; p != NULL; p = p->next) {
+        if (!p->expire)
+            continue;
+        char at[RESP_DECIMAL_MAX];
+        if (bd->expires == 0) {
+            begin(w, "PERSIST", p);
+        } else {
+            begin(w, "PEXPIREAT", p);
+            word(w, at, resp_decimal(at, bd->expires));
+        }
+        end(b, w, out, bd, p, NULL);
+    }
+}
+
+static void format_marker(struct batch *b, const char *daemon, struct words *w, struct buf *out)
+{
+    buf_clear(&scratch);
+    unit_marker_key(b->prefix, daemon, &scratch);
+    size_t key_len = scratch.len;
+    buf_printf(&scratch, "%" PRIu64, b->number);
+    w->n = 0;
+    word(w, "SET", 3);
+    word(w, scratch.data, key_len);
+    word(w, scratch.data + key_len, scratch.len - key_len);
+    end(b, w, out, NULL, NULL, NULL);
+}
+
+/* [daemon, [[key, version or nil when deleted, [suffix, ...]], ...]] */
+static void format_publish(struct batch *b, const char *daemon, struct words *w, struct buf *out)
+{
+    uint32_t ndocs = 0;
+    buf_clear(&scratch);
+    buf_append(&scratch, b->prefix, strlen(b->prefix));
+    buf_append(&scratch, ":@changes", 9);
+    size_t channel_len = scratch.len;
+    pack_array(&scratch, 2);
+    pack_cstr(&scratch, daemon);
+    size_t docs = pack_array_open(&scratch);
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        uint32_t nkeys = 0;
+        if (batch_doc_lost(bd) || (bd->bump == 0 && !bd->deleted))
+            continue;
+        ndocs++;
+        pack_array(&scratch, 3);
+        pack_str(&scratch, bd->doc->key, bd->doc->key_len);
+        if (bd->deleted)
+            pack_nil(&scratch);
+        else
+            pack_int(&scratch, bd->version.expected);
+        size_t keys = pack_array_open(&scratch);
+        for (struct pend *p = bd->pends; p != NULL; p = p->next, nkeys++)
+            pack_str(&scratch, p->key + p->suffix_at, p->key_len - p->suffix_at);
+        pack_array_close(&scratch, keys, nkeys);
+    }
+    pack_array_close(&scratch, docs, ndocs);
+    w->n = 0;
+    word(w, "PUBLISH", 7);
+    word(w, scratch.data, channel_len);
+    word(w, scratch.data + channel_len, scratch.len - channel_len);
+    end(b, w, out, NULL, NULL, NULL);
+}
+
+static void format_checks(struct batch *b, struct unit *u, struct buf *out)
+{
+    if (u->guard != NULL)
+        unit_call_guard(&call, u->guard, b->daemon);
+    for (struct batch_doc *bd = u->docs; bd != NULL; bd = bd->next_of_unit) {
+        if (bd->relies == RELIES_ON_NOTHING)
+            continue;
+        if (call.nchecks >= UNIT_CHECKS_MAX)
+            end_unit(b, u, out);
+        buf_clear(&b->key);
+        layout_key(&b->key, b->prefix, bd->doc->key, bd->doc->key_len, "", 0);
+        unit_call_reliance(&call, bd->relies, (const char *)b->key.data, b->key.len, bd->base);
+    }
+}
+
+static void format_unit(struct batch *b, struct unit *u, struct words *w, struct buf *out)
+{
+    unit_call_begin(&call);
+    call_first = b->nexpect;
+    format_checks(b, u, out);
+    for (struct batch_doc *bd = u->docs; bd != NULL; bd = bd->next_of_unit)
+        format_doc(b, bd, w, out);
+    end_unit(b, u, out);
+}
+
+/* It has come to nothing else when another unit has taken it in. */
+static bool changes_something(const struct unit *u)
+{
+    const struct batch_doc *bd = u->docs;
+    while (bd != NULL && bd->bump == 0 && !bd->deleted)
+        bd = bd->next_of_unit;
+    return bd != NULL;
+}
+
+unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)
+{
+    static const char multi[] = "*1\r\n$5\r\nMULTI\r\n", exec[] = "*1\r\n$4\r\nEXEC\r\n";
+    struct words w = words;
+    b->nexpect = b->nparts = b->nreplies = 0;
+    b->daemon = daemon;
+    buf_append(out, multi, sizeof(multi) - 1);
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        if (bd->unit == NULL)
+            format_doc(b, bd, &w, out);
+    }
+    if (RAPYER_EXACTLY_ONCE)
+        format_marker(b, daemon, &w, out);
+    for (struct unit *u = b->units; u != NULL; u = u->next) {
+        if (u->lost == 0 && changes_something(u))
+            format_unit(b, u, &w, out);
+    }
+    flush_call(b, out);
+    if (call.words.cap > CALL_KEPT)
+        unit_call_free(&call);
+    format_publish(b, daemon, &w, out);
+    buf_append(out, exec, sizeof(exec) - 1);
+    words = w; /* it may have grown */
+    return b->nreplies + 2;
+}
+
+unsigned batch_format_leases(struct batch *b, const char *daemon, struct buf *out)
+{
+    unsigned n = 0;
+    for (struct unit *u = b->units; u != NULL; u = u->next)
+        n += u->lost == 0 ? unit_format_leases(u->guard, daemon, out) : 0;
+    return n;
+}
+
+/* Only what this batch put there: as soon as anybody has written since, it is theirs. */
+unsigned batch_format_sweep(struct batch *b, struct buf *out)
+{
+    static const char script[] = "if redis.call('HGET',KEYS[1],'@v')~=ARGV[1] then return 0 end "
+                                 "for i=1,#KEYS do redis.call('DEL',KEYS[i]) end return 1";
+    struct words w = words;
+    unsigned n = 0;
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        char keys[24], version[RESP_DECIMAL_MAX];
+        uint32_t nkeys = 1;
+        if (!bd->gone)
+            continue;
+        struct pend *root = batch_root(b, bd);
+        w.n = 0;
+        word(&w, "EVAL", 4);
+        word(&w, script, sizeof(script) - 1);
+        word(&w, keys, 0); /* put in below */
+        word(&w, root->key, root->key_len);
+        for (struct pend *p = bd->pends; p != NULL && w.n < WORDS_MAX; p = p->next) {
+            if (p == root)
+                continue;
+            word(&w, p->key, p->key_len);
+            nkeys++;
+        }
+        w.len[2] = (size_t)snprintf(keys, sizeof(keys), "%" PRIu32, nkeys);
+        word(&w, version, resp_decimal(version, bd->bump));
+        resp_command(out, w.n, w.argv, w.len);
+        n++;
+    }
+    words = w; /* it may have grown */
+    return n;
+}
+
+void batch_text_cleanup(void)
+{
+    free(words.argv);
+    free(words.len);
+    buf_free(&scratch);
+    unit_call_free(&call);
+    words = (struct words){0};
+}

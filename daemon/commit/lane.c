@@ -1,0 +1,709 @@
+/* lane: see lane.h. */
+#include "daemon/commit/lane.h"
+#include "daemon/base/log.h"
+#include "daemon/documents/layout.h"
+#include "daemon/redis/resp.h"
+#include "protocol/tree.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+#include <utlist.h>
+
+/* Committed batches that are kept for a Redis that lost the last of them in a restart. */
+#define RETAIN_BATCHES 1024
+#define RETAIN_BYTES (16u << 20)
+
+enum lane_state { LANE_DOWN, LANE_RECOVERING, LANE_READY };
+
+struct commit {
+    struct batch *batch;
+    struct waiter *first, *last;
+    struct buf resp;
+    unsigned ncommands;
+    char refusal[256]; /* the first error among the QUEUED answers */
+};
+
+struct retained {
+    uint64_t number;
+    uint64_t after; /* what the marker said before it: numbers have gaps where Redis refused */
+    struct buf resp;
+    unsigned ncommands;
+    struct buf leases; /* commands that take back what its units need */
+    unsigned nleases;
+};
+
+static size_t retained_bytes(const struct retained *r)
+{
+    return r->resp.len + r->leases.len;
+}
+
+static void retained_free(struct retained *r)
+{
+    buf_free(&r->resp);
+    buf_free(&r->leases);
+}
+
+struct lane {
+    const struct config *config;
+    const char *id;
+    const struct lane_callbacks *cb;
+    void *arg;
+    struct upstream *up;
+    struct event *kick;  /* active: send what gathered, at the end of this turn */
+    struct event *watch; /* while the link is down: gives up what waits too long */
+    enum lane_state state;
+    struct commit *gathering, *in_flight;
+    uint64_t number;    /* of the gathering batch */
+    uint64_t committed; /* of the last settled batch */
+    uint64_t applied;   /* of the last batch known to be in Redis: what the marker should say */
+    uint64_t abandoned; /* one whose clients were told that its outcome is unknown; 0: none */
+    uint32_t epoch;
+    int64_t down_since; /* monotonic ms */
+    struct retained retain[RETAIN_BATCHES];
+    unsigned retain_first, retain_n;
+    size_t retain_bytes;
+    unsigned replay_refused; /* units, since the link is back */
+    char run_id[48];
+    uint64_t *suspects; /* connections that may still hold a transaction of ours */
+    unsigned nsuspects, suspects_cap;
+    struct sweep *sweeps; /* on the way */
+    struct lane_stats stats;
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* ---- commits ---- */
+
+static struct commit *commit_new(struct lane *l)
+{
+    struct commit *c = tree_alloc(sizeof(*c));
+    c->batch = batch_new(++l->number, l->config->key_prefix);
+    return c;
+}
+
+static void commit_free(struct commit *c)
+{
+    batch_free(c->batch);
+    buf_free(&c->resp);
+    tree_free(c);
+}
+
+static void settle(struct lane *l, struct commit *c, const struct fault *fault, bool exact)
+{
+    if (l->gathering != NULL)
+        batch_follow(l->gathering->batch, c->batch);
+    l->committed = batch_number(c->batch);
+    l->cb->on_decided(l->arg, c->batch, fault);
+    struct waiter *w = c->first;
+    while (w != NULL) {
+        struct waiter *next = w->next;
+        l->cb->on_settled(l->arg, w, fault, exact);
+        w = next;
+    }
+    l->cb->on_batch(l->arg, c->batch, fault);
+    commit_free(c);
+}
+
+/* What Redis refused, or what nobody waits for any more, takes with it what was built upon it:
+ * the gathering batch saw the same documents. */
+static void refuse_all(struct lane *l, const struct fault *in_flight, const struct fault *gathering)
+{
+    struct commit *a = l->in_flight;
+    l->in_flight = NULL;
+    if (a != NULL)
+        settle(l, a, in_flight, true);
+    struct commit *b = l->gathering; /* only now: more may have been attached meanwhile */
+    l->gathering = NULL;
+    if (b != NULL)
+        settle(l, b, gathering, true);
+    l->stats.refused++;
+}
+
+static void retain(struct lane *l, struct commit *c)
+{
+    if (!RAPYER_EXACTLY_ONCE)
+        return;
+    if (batch_lost_any(c->batch)) { /* an earlier state may let them pass, and they were refused */
+        buf_clear(&c->resp);
+        c->ncommands = batch_format(c->batch, l->id, &c->resp);
+    }
+    while (l->retain_n > 0 &&
+           (l->retain_n == RETAIN_BATCHES || l->retain_bytes + c->resp.len > RETAIN_BYTES)) {
+        struct retained *r = &l->retain[l->retain_first];
+        l->retain_bytes -= retained_bytes(r);
+        retained_free(r);
+        l->retain_first = (l->retain_first + 1) % RETAIN_BATCHES;
+        l->retain_n--;
+    }
+    if (c->resp.len > RETAIN_BYTES)
+        return; /* nothing before it is of use either: there is a gap behind it */
+    struct retained *r = &l->retain[(l->retain_first + l->retain_n++) % RETAIN_BATCHES];
+    *r = (struct retained){batch_number(c->batch), l->applied, c->resp, c->ncommands, BUF_INIT, 0};
+    r->nleases = batch_format_leases(c->batch, l->id, &r->leases);
+    l->retain_bytes += retained_bytes(r);
+    c->resp = BUF_INIT;
+}
+
+static void retain_clear(struct lane *l)
+{
+    for (; l->retain_n > 0; l->retain_n--) {
+        retained_free(&l->retain[l->retain_first]);
+        l->retain_first = (l->retain_first + 1) % RETAIN_BATCHES;
+    }
+    l->retain_bytes = 0;
+}
+
+/* ---- stumps: what a commit leaves of documents that were removed behind our back ---- */
+
+struct sweep {
+    struct sweep *next;
+    struct lane *lane;
+    struct buf resp;
+    unsigned ncommands;
+};
+
+static void on_swept(void *arg, unsigned index, redisReply *reply)
+{
+    struct sweep *s = arg;
+    if (reply == NULL)
+        return; /* sent again when the link is back: it looks before it removes */
+    if (reply->type == REDIS_REPLY_ERROR)
+        log_error("what is left of a removed document stays in Redis: %s", reply->str);
+    if (index + 1 < s->ncommands)
+        return;
+    LL_DELETE(s->lane->sweeps, s);
+    buf_free(&s->resp);
+    free(s);
+}
+
+static struct sweep *sweep_of(struct lane *l, struct commit *c)
+{
+    struct buf resp = BUF_INIT;
+    unsigned n = batch_format_sweep(c->batch, &resp);
+    if (n == 0)
+        return NULL;
+    struct sweep *s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        abort();
+    *s = (struct sweep){.lane = l, .resp = resp, .ncommands = n};
+    LL_APPEND(l->sweeps, s);
+    return s;
+}
+
+static void send_sweep(struct lane *l, struct sweep *s)
+{
+    upstream_send(l->up, s->resp.data, s->resp.len, s->ncommands, on_swept, s);
+}
+
+/* Goes out before the next commit, which may be built upon the removed documents too. */
+static void sweep(struct lane *l, struct commit *c)
+{
+    struct sweep *s = sweep_of(l, c);
+    if (s != NULL)
+        send_sweep(l, s);
+}
+
+static void sweep_again(struct lane *l)
+{
+    for (struct sweep *s = l->sweeps; s != NULL; s = s->next)
+        send_sweep(l, s);
+}
+
+/* ---- commits and their answers ---- */
+
+static void on_reply(void *arg, unsigned index, redisReply *reply)
+{
+    struct lane *l = arg;
+    struct commit *c = l->in_flight;
+    if (c == NULL || reply == NULL) {
+        return; /* the link is lost: on_up finds out what became of it */
+    }
+    if (index + 1 < c->ncommands) {
+        if (reply->type == REDIS_REPLY_ERROR && c->refusal[0] == '\0')
+            snprintf(c->refusal, sizeof(c->refusal), "%s", reply->str);
+        return;
+    }
+    struct fault f;
+    if (batch_answer(c->batch, reply, &f) < 0) {
+        if (c->refusal[0] != '\0' && f.code == FAULT_UNAVAILABLE)
+            fault_set(&f, FAULT_UNAVAILABLE, "Redis refused the commit, nothing was applied: %s",
+                      c->refusal);
+        log_warning("commit %" PRIu64 ": %s", batch_number(c->batch), f.text);
+        /* It was demoted: a name may lead to the new master by now. A socket's path will not. */
+        bool moved = strncmp(c->refusal, "READONLY", 8) == 0 && strchr(l->config->redis, ':') &&
+                     strncmp(l->config->redis, "unix:", 5) != 0;
+        refuse_all(l, &f, &f);
+        if (moved)
+            upstream_reset(l->up, "it is a replica now, and refuses writes");
+        return;
+    }
+    l->in_flight = NULL;
+    l->stats.batches++;
+    l->stats.commands += c->ncommands;
+    retain(l, c);
+    l->applied = batch_number(c->batch);
+    sweep(l, c);
+    /* Before the answers, which are written at the end of the turn, too: Redis works meanwhile. */
+    if (l->gathering != NULL && !batch_empty(l->gathering->batch))
+        event_active(l->kick, 0, 0);
+    settle(l, c, NULL, true);
+}
+
+static void send_in_flight(struct lane *l)
+{
+    struct commit *c = l->in_flight;
+    c->refusal[0] = '\0';
+    upstream_send(l->up, c->resp.data, c->resp.len, c->ncommands, on_reply, l);
+}
+
+static void on_kick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct lane *l = arg;
+    if (l->state != LANE_READY || l->in_flight != NULL || l->gathering == NULL)
+        return;
+    struct commit *c = l->gathering;
+    l->gathering = NULL;
+    l->in_flight = c;
+    buf_grow(&c->resp, batch_bytes(c->batch) + 512);
+    c->ncommands = batch_format(c->batch, l->id, &c->resp);
+    send_in_flight(l);
+}
+
+struct batch *lane_batch(struct lane *l)
+{
+    if (l->gathering == NULL)
+        l->gathering = commit_new(l);
+    if (l->in_flight == NULL)
+        event_active(l->kick, 0, 0);
+    return l->gathering->batch;
+}
+
+uint64_t lane_gathering(const struct lane *l)
+{
+    return l->gathering != NULL ? batch_number(l->gathering->batch) : 0;
+}
+
+void lane_attach(struct lane *l, uint64_t number, struct waiter *w)
+{
+    struct commit *c = l->in_flight;
+    if (c == NULL || batch_number(c->batch) != number)
+        c = l->gathering;
+    w->next = NULL;
+    if (c->last != NULL)
+        c->last->next = w;
+    else
+        c->first = w;
+    c->last = w;
+}
+
+/* ---- after the link was lost ---- */
+
+static void ready(struct lane *l)
+{
+    l->state = LANE_READY;
+    event_del(l->watch);
+    l->cb->on_ready(l->arg);
+    if (l->gathering != NULL)
+        event_active(l->kick, 0, 0);
+}
+
+/* Sends again what Redis lost behind `marker`. Their answers were given long ago. */
+static void on_replayed(void *arg, unsigned index, redisReply *reply)
+{
+    struct lane *l = arg;
+    (void)index;
+    if (reply == NULL)
+        return; /* the next connection goes on from the marker */
+    const redisReply *bad = reply->type == REDIS_REPLY_ERROR ? reply : NULL;
+    for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++) {
+        if (reply->element[i]->type == REDIS_REPLY_ERROR)
+            bad = reply->element[i];
+        unsigned refused = unit_refusals(reply->element[i]);
+        if (refused > 0 && l->replay_refused == 0)
+            log_error("commits that Redis had lost could not be applied again: their lock is gone, "
+                      "or a document has changed");
+        l->replay_refused += refused;
+        l->stats.lost += refused;
+    }
+    if (bad != NULL)
+        log_error("a commit that Redis had lost could not be applied again: %s", bad->str);
+}
+
+static void on_lease_again(void *arg, unsigned index, redisReply *reply)
+{
+    (void)arg;
+    (void)index;
+    (void)reply; /* where somebody else has it the commit says so */
+}
+
+/* Changes under a lock only as long as Redis would remember who else has had the lock since. */
+static bool replay_from(struct lane *l, uint64_t marker)
+{
+    unsigned i = 0;
+    while (i < l->retain_n && l->retain[(l->retain_first + i) % RETAIN_BATCHES].after != marker)
+        i++;
+    if (i == l->retain_n)
+        return false;
+    l->replay_refused = 0;
+    log_warning("Redis came back without the last %u commits; they are applied again",
+                l->retain_n - i);
+    for (; i < l->retain_n; i++) {
+        struct retained *r = &l->retain[(l->retain_first + i) % RETAIN_BATCHES];
+        if (r->nleases > 0 && now_ms() - l->down_since < (int64_t)l->config->lock_lease)
+            upstream_send(l->up, r->leases.data, r->leases.len, r->nleases, on_lease_again, l);
+        upstream_send(l->up, r->resp.data, r->resp.len, r->ncommands, on_replayed, l);
+        l->stats.recovered_resent++;
+    }
+    return true;
+}
+
+/* What the new connection has learned. */
+struct recovery {
+    struct lane *lane;
+    unsigned marker_at; /* index of the marker's reply; the documents' versions follow */
+    unsigned last;
+    bool found; /* a marker */
+    uint64_t marker;
+    char error[200];
+    unsigned ndocs;
+    int64_t versions[]; /* of the batch in flight, which may be given up meanwhile */
+};
+
+/* The batch in flight is in Redis, only its answer was lost: it is made up from the versions. */
+static void applied_unseen(struct lane *l, const struct recovery *r)
+{
+    struct commit *c = l->in_flight;
+    bool exact = true;
+    unsigned i = 0;
+    l->in_flight = NULL;
+    for (struct batch_doc *bd = batch_docs(c->batch); bd != NULL; bd = bd->next, i++) {
+        if (!batch_unseen(bd, r->versions[i]))
+            exact = false;
+    }
+    l->stats.recovered_applied++;
+    retain(l, c);
+    l->applied = r->marker;
+    (void)sweep_of(l, c); /* goes out with the others */
+    settle(l, c, NULL, exact);
+}
+
+/* Redis has another state than it acknowledged, and it cannot be made good. */
+static void state_lost(struct lane *l, const struct recovery *r)
+{
+    l->stats.lost++;
+    log_error("Redis came back with marker %" PRIu64 " where %" PRIu64 " was expected: "
+              "acknowledged changes may be lost and cannot be applied again",
+              r->marker, l->applied);
+    retain_clear(l);
+    l->applied = r->marker;
+    if (l->in_flight == NULL)
+        return;
+    struct fault unknown, gone;
+    l->stats.unknown++;
+    fault_set(&unknown, FAULT_UNKNOWN_OUTCOME,
+              "the connection to Redis was lost during the commit, and Redis came back without "
+              "its state; the change may or may not be there");
+    fault_set(&gone, FAULT_UNAVAILABLE,
+              "Redis came back without its state; nothing of this was applied");
+    refuse_all(l, &unknown, &gone);
+}
+
+/* Decides over the batch in flight, and over acknowledged ones that Redis has lost. */
+static void recover(struct lane *l, const struct recovery *r)
+{
+    struct commit *c = l->in_flight;
+    bool applied = c != NULL && r->found && r->marker == batch_number(c->batch);
+    bool as_left = r->marker == l->applied && (r->found || l->applied == 0);
+    bool replica = strcmp(upstream_info(l->up)->role, "slave") == 0;
+    if (r->error[0] != '\0') {
+        upstream_reset(l->up, r->error);
+        return;
+    }
+    /* What the master has may still be on its way here: only after the promotion is it final. */
+    if (replica && !applied && (c != NULL || !as_left)) {
+        upstream_reset(l->up, "it is a replica, and it is open whether the last commit gets there");
+        return;
+    }
+    l->nsuspects = 0;
+    if (applied) {
+        applied_unseen(l, r);
+    } else if (r->found && l->abandoned != 0 && r->marker == l->abandoned) {
+        /* Its clients know that it may have been applied; it was. */
+        retain_clear(l);
+        l->applied = r->marker;
+    } else if (!as_left && !(r->found && r->marker < l->applied && replay_from(l, r->marker))) {
+        state_lost(l, r);
+    }
+    l->abandoned = 0;
+    sweep_again(l);
+    bool resend = l->in_flight != NULL;
+    if (resend) {
+        l->stats.recovered_resent++;
+        send_in_flight(l);
+    }
+    ready(l);
+}
+
+static void on_recovery(void *arg, unsigned index, redisReply *reply)
+{
+    struct recovery *r = arg;
+    struct lane *l = r->lane;
+    if (reply == NULL) {
+        free(r);
+        return; /* lost again; the next connection asks again */
+    }
+    bool string = reply->type == REDIS_REPLY_STRING;
+    if (index < r->marker_at && reply->type == REDIS_REPLY_ERROR)
+        log_error("CLIENT KILL is refused (%s): a commit may be applied twice after a break of the "
+                  "connection; let the user of rapyerd run it",
+                  reply->str);
+    if (index >= r->marker_at && reply->type == REDIS_REPLY_ERROR)
+        snprintf(r->error, sizeof(r->error), "%s", reply->str);
+    if (index == r->marker_at) {
+        r->found = string;
+        r->marker = string ? strtoull(reply->str, NULL, 10) : 0;
+        if (string && l->in_flight != NULL && r->marker == batch_number(l->in_flight->batch))
+            batch_take_marker(l->in_flight->batch, reply->str);
+    } else if (index > r->marker_at) {
+        r->versions[index - r->marker_at - 1] = string ? strtoll(reply->str, NULL, 10) : 0;
+    }
+    if (index != r->last)
+        return;
+    recover(l, r);
+    free(r);
+}
+
+/* Without this the transaction that an old connection still has in its buffer could be applied
+ * after the marker was read. Client ids mean nothing to a restarted server. */
+static unsigned kill_suspects(struct lane *l, bool same_server, struct buf *out)
+{
+    const struct upstream_info *info = upstream_info(l->up);
+    if (!same_server)
+        l->nsuspects = 0;
+    if (!same_server || info->previous_client_id == 0)
+        return 0;
+    if (l->nsuspects == l->suspects_cap) {
+        l->suspects_cap = l->suspects_cap ? l->suspects_cap * 2 : 8;
+        l->suspects = realloc(l->suspects, l->suspects_cap * sizeof(*l->suspects));
+        if (l->suspects == NULL)
+            abort();
+    }
+    l->suspects[l->nsuspects++] = info->previous_client_id;
+    for (unsigned i = 0; i < l->nsuspects; i++) {
+        char id[24];
+        snprintf(id, sizeof(id), "%" PRIu64, l->suspects[i]);
+        resp_words(out, "CLIENT", "KILL", "ID", id, NULL);
+    }
+    return l->nsuspects;
+}
+
+/* Asks for the marker and for the versions of the documents of the batch in flight. */
+static void ask_state(struct lane *l, bool same_server)
+{
+    struct buf out = BUF_INIT, key = BUF_INIT;
+    struct batch_doc *docs = l->in_flight != NULL ? batch_docs(l->in_flight->batch) : NULL, *bd;
+    unsigned ndocs = 0;
+    LL_COUNT(docs, bd, ndocs);
+    struct recovery *r = calloc(1, sizeof(*r) + ndocs * sizeof(*r->versions));
+    if (r == NULL)
+        abort();
+    r->lane = l;
+    r->ndocs = ndocs;
+    r->marker_at = kill_suspects(l, same_server, &out);
+    r->last = r->marker_at + ndocs;
+    unit_marker_key(l->config->key_prefix, l->id, &key);
+    resp_command(&out, 2, (const char *[]){"GET", (char *)key.data}, (size_t[]){3, key.len});
+    for (bd = docs; bd != NULL; bd = bd->next) {
+        buf_clear(&key);
+        layout_key(&key, l->config->key_prefix, bd->doc->key, bd->doc->key_len, "", 0);
+        const char *hget[] = {"HGET", (char *)key.data, LAYOUT_VERSION_FIELD};
+        resp_command(&out, 3, hget, (size_t[]){4, key.len, 2});
+    }
+    if (!upstream_send(l->up, out.data, out.len, r->last + 1, on_recovery, r))
+        free(r);
+    buf_free(&out);
+    buf_free(&key);
+}
+
+static void on_marker_set(void *arg, unsigned index, redisReply *reply)
+{
+    (void)arg;
+    (void)index;
+    (void)reply; /* a replica or a full Redis refuses; then it is as if it had been lost */
+}
+
+/* So that a marker that is missing later always means that Redis has lost its state. */
+static void set_first_marker(struct lane *l)
+{
+    struct buf out = BUF_INIT, key = BUF_INIT;
+    unit_marker_key(l->config->key_prefix, l->id, &key);
+    const char *set[] = {"SET", (char *)key.data, "0"};
+    resp_command(&out, 3, set, (size_t[]){3, key.len, 1});
+    upstream_send(l->up, out.data, out.len, 1, on_marker_set, l);
+    buf_free(&out);
+    buf_free(&key);
+}
+
+static void on_up(void *arg)
+{
+    struct lane *l = arg;
+    const struct upstream_info *info = upstream_info(l->up);
+    bool first = l->run_id[0] == '\0';
+    bool same = strcmp(l->run_id, info->run_id) == 0;
+    snprintf(l->run_id, sizeof(l->run_id), "%s", info->run_id);
+    if (first) {
+        set_first_marker(l);
+        l->cb->on_link(l->arg);
+        ready(l);
+        return;
+    }
+    if (!same)
+        l->epoch = (l->epoch | ((1u << LANE_SERVER_SHIFT) - 1)) + 1;
+    l->state = LANE_RECOVERING;
+    ask_state(l, same);
+    l->cb->on_link(l->arg);
+}
+
+static void on_watch(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct lane *l = arg;
+    if (now_ms() - l->down_since < (int64_t)l->config->queue_time)
+        return;
+    if (l->in_flight == NULL && l->gathering == NULL)
+        return;
+    struct fault unknown, gone;
+    fault_set(&gone, FAULT_UNAVAILABLE, "%s; nothing was applied", upstream_why(l->up));
+    fault_set(&unknown, FAULT_UNKNOWN_OUTCOME,
+              "the connection to Redis was lost during the commit and did not come back for %u "
+              "ms; the change may or may not be there",
+              l->config->queue_time);
+    if (l->in_flight != NULL) {
+        l->abandoned = batch_number(l->in_flight->batch);
+        l->stats.unknown++;
+    }
+    refuse_all(l, &unknown, &gone);
+}
+
+static void on_down(void *arg, const char *why)
+{
+    struct lane *l = arg;
+    (void)why;
+    if (l->state == LANE_DOWN)
+        return;
+    if (l->state == LANE_READY) { /* a link that comes up and goes again is still the same outage */
+        struct timeval tick = {.tv_usec = 100000};
+        l->down_since = now_ms();
+        event_add(l->watch, &tick);
+    }
+    l->state = LANE_DOWN;
+    l->epoch++;
+    l->cb->on_down(l->arg);
+}
+
+/* ---- the rest ---- */
+
+struct lane *lane_new(struct event_base *base, const struct config *config, const char *id,
+                      const struct lane_callbacks *cb, void *arg)
+{
+    static const struct upstream_callbacks upstream_cb = {.on_up = on_up, .on_down = on_down};
+    struct lane *l = tree_alloc(sizeof(*l));
+    l->config = config;
+    l->id = id;
+    l->cb = cb;
+    l->arg = arg;
+    l->epoch = 1;
+    l->down_since = now_ms();
+    l->kick = event_new(base, -1, 0, on_kick, l);
+    l->watch = event_new(base, -1, EV_PERSIST, on_watch, l);
+    l->up = upstream_new(base, config, &upstream_cb, l);
+    struct timeval tick = {.tv_usec = 100000};
+    event_add(l->watch, &tick);
+    return l;
+}
+
+void lane_stop(struct lane *l)
+{
+    struct fault gone, unknown;
+    fault_set(&gone, FAULT_UNAVAILABLE, "rapyerd is stopping; nothing was applied");
+    fault_set(
+        &unknown, FAULT_UNKNOWN_OUTCOME,
+        "rapyerd is stopping and Redis has not answered the commit; the change may or may not "
+        "be there");
+    l->state = LANE_DOWN;
+    upstream_stop(l->up, "rapyerd is stopping");
+    refuse_all(l, &unknown, &gone);
+}
+
+void lane_free(struct lane *l)
+{
+    lane_stop(l);
+    upstream_free(l->up);
+    retain_clear(l);
+    struct sweep *s, *next;
+    LL_FOREACH_SAFE (l->sweeps, s, next) {
+        buf_free(&s->resp);
+        free(s);
+    }
+    free(l->suspects);
+    event_free(l->kick);
+    event_free(l->watch);
+    batch_cleanup();
+    tree_free(l);
+}
+
+void lane_start(struct lane *l)
+{
+    upstream_start(l->up);
+}
+
+struct upstream *lane_upstream(const struct lane *l)
+{
+    return l->up;
+}
+
+bool lane_ready(const struct lane *l)
+{
+    return l->state == LANE_READY && upstream_state(l->up) == UPSTREAM_UP;
+}
+
+uint32_t lane_epoch(const struct lane *l)
+{
+    return l->epoch;
+}
+
+uint64_t lane_committed(const struct lane *l)
+{
+    return l->committed;
+}
+
+int lane_admit(const struct lane *l, struct fault *f)
+{
+    if (l->state == LANE_DOWN && now_ms() - l->down_since >= (int64_t)l->config->queue_time)
+        return fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->up));
+    if (l->gathering != NULL && batch_bytes(l->gathering->batch) > l->config->queue_bytes)
+        return fault_set(f, FAULT_UNAVAILABLE,
+                         "%zu bytes wait for Redis already (commit.queue_bytes); try again later",
+                         batch_bytes(l->gathering->batch));
+    return 0;
+}
+
+bool lane_quiet(const struct lane *l)
+{
+    return l->in_flight == NULL && l->gathering == NULL;
+}
+
+void lane_stats(const struct lane *l, struct lane_stats *out)
+{
+    *out = l->stats;
+    out->gathering_bytes = l->gathering != NULL ? batch_bytes(l->gathering->batch) : 0;
+    out->in_flight_bytes = l->in_flight != NULL ? l->in_flight->resp.len : 0;
+}

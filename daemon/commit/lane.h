@@ -1,0 +1,81 @@
+/* lane: the commits to one Redis node, one after the other.
+ *
+ *   gathering ──(idle: at the end of the loop's turn; else when the one before is answered)──►
+ *   in flight ──EXEC──► settled: waiters are told, in order
+ *       │
+ *       └─ link lost ─► recovering: old connection killed, marker read ─► settled, or sent again
+ *
+ * While a batch is in flight the next one gathers (group commit), so the load sets the size of
+ * batches and no timer is needed. Waiters are answers that may only leave when the batch they
+ * saw is committed. There is one lane per Redis node; a document belongs to one lane.
+ */
+#ifndef RAPYERD_LANE_H
+#define RAPYERD_LANE_H
+
+#include "daemon/commit/batch.h"
+#include "daemon/redis/upstream.h"
+
+struct lane;
+
+/* Embedded in whatever waits. */
+struct waiter {
+    struct waiter *next;
+};
+
+struct lane_callbacks {
+    /* What became of the batch is known, and nobody was told yet: documents are clean from here
+     * on, so what cannot be relied upon has to be forgotten. */
+    void (*on_decided)(void *arg, struct batch *b, const struct fault *fault);
+    /* The batch the waiter was attached to is settled: fault NULL when committed (drifts and
+     * failed documents of the batch are filled in). `exact` is false when the commit's own
+     * answer was lost and somebody else has changed a document since: numbers are uncertain. */
+    void (*on_settled)(void *arg, struct waiter *w, const struct fault *fault, bool exact);
+    /* After its waiters were told; the batch is freed afterwards. */
+    void (*on_batch)(void *arg, struct batch *b, const struct fault *fault);
+    /* The link is up, and old connections are gone. What is sent now is before any commit that is
+     * sent again. */
+    void (*on_link)(void *arg);
+    /* Requests may be sent: first time, and each time after the link was down and the state of
+     * the last commit is known. */
+    void (*on_ready)(void *arg);
+    void (*on_down)(void *arg);
+};
+
+struct lane *lane_new(struct event_base *base, const struct config *config, const char *id,
+                      const struct lane_callbacks *cb, void *arg);
+void lane_free(struct lane *l);
+void lane_start(struct lane *l);
+/* The end: nothing more is sent, and whoever waits is told. */
+void lane_stop(struct lane *l);
+struct upstream *lane_upstream(const struct lane *l);
+
+bool lane_ready(const struct lane *l);
+/* Counts the losses of the link: what was cached in another epoch must be checked again. When it
+ * differs above LANE_SERVER_SHIFT another server, or a restarted one, has answered since: what it
+ * lost may have been replaced by other changes with the same versions, so that the version is not
+ * enough to go by. */
+#define LANE_SERVER_SHIFT 12
+uint32_t lane_epoch(const struct lane *l);
+uint64_t lane_committed(const struct lane *l); /* number of the last settled batch */
+/* Whether a request may wait for this lane. -1: UNAVAILABLE (the link is down for too long, or
+ * too much waits already). */
+int lane_admit(const struct lane *l, struct fault *f);
+
+/* The batch that gathers; whatever is put in goes out at the end of this loop turn or later. */
+struct batch *lane_batch(struct lane *l);
+/* Its number; 0: nothing gathers. */
+uint64_t lane_gathering(const struct lane *l);
+/* w is told when batch `number` (gathering or in flight) is settled. */
+void lane_attach(struct lane *l, uint64_t number, struct waiter *w);
+
+/* Nothing is gathering or in flight. */
+bool lane_quiet(const struct lane *l);
+
+struct lane_stats {
+    uint64_t batches, commands, refused, recovered_applied, recovered_resent, unknown, lost;
+    uint64_t drifts;
+    size_t gathering_bytes, in_flight_bytes;
+};
+void lane_stats(const struct lane *l, struct lane_stats *out);
+
+#endif

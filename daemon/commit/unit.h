@@ -1,0 +1,88 @@
+/* unit: changes that are applied together or not at all, as scripts in a MULTI.
+ *
+ *   EVAL script  marker, the checks' keys  for each unit: number, checks, commands
+ *     ──► for each unit: the commands' replies, or "REFUSED i"
+ *
+ * The checks are those of its guard, if it has one (a refusal is for the client to know), and then
+ * what its documents rely upon (enum reliance): when that does not hold the trees were behind, and
+ * the unit's calls are carried out again, upon what is there.
+ *
+ * A unit that was refused appends its number to the marker ("17 0/1 3/2": of batch 17 the units 0
+ * and 3, for their checks 1 and 2), so that it is known also when EXEC's answer is lost, and so
+ * that the further calls of a unit that is too long for one do as the first did.
+ */
+#ifndef RAPYERD_UNIT_H
+#define RAPYERD_UNIT_H
+
+#include "daemon/commit/guard.h"
+#include "protocol/buf.h"
+#include <hiredis/hiredis.h>
+
+struct batch_doc;
+
+/* What a document's part of a unit relies upon: that the document is there (it was not removed by
+ * others, whatever they have changed), or that it is the same (nobody has changed it). */
+enum reliance { RELIES_ON_NOTHING, RELIES_ON_PRESENCE, RELIES_ON_STATE };
+
+struct unit {
+    struct unit *next; /* of the batch */
+    struct batch_doc *docs, *last_doc;
+    unsigned ndocs;
+    struct guard *guard; /* NULL: only what its documents rely upon */
+    struct unit *into;   /* it has become a part of this one, and has no documents any more */
+    bool relies;         /* some document does */
+    unsigned number;     /* in the batch, from 0 */
+    unsigned lost;       /* 1 + the check that did not hold; 0: applied */
+    int64_t found;       /* VERSION: the one that is there; -1: not known */
+};
+
+/* The unit that this one is a part of by now. */
+struct unit *unit_whole(struct unit *u);
+/* It was not applied because a document was not what it relied upon. */
+bool unit_outdated(const struct unit *u);
+
+/* One script call while it is put together, of any number of units. */
+struct unit_call {
+    struct buf keys, words; /* in Redis' form; the words are all that comes behind the keys */
+    unsigned nkeys, nwords, nunits;
+    struct buf checks, commands; /* of the unit that is being added */
+    unsigned nchecks, ncommands; /* checks; words of commands */
+    unsigned before;             /* checks that it had in earlier calls */
+};
+
+#define UNIT_CHECKS_MAX 65536 /* of one call */
+
+void unit_call_begin(struct unit_call *c); /* a unit */
+/* All checks of a unit come before its first command, in as many calls as they need. */
+void unit_call_guard(struct unit_call *c, const struct guard *g, const char *daemon);
+/* The document's root hash has this version; PRESENCE: or a later one. 0: there is none. */
+void unit_call_reliance(struct unit_call *c, enum reliance on, const char *key, size_t key_len,
+                        int64_t version);
+void unit_call_command(struct unit_call *c, int argc, const char *const *argv, const size_t *len);
+/* The unit, or as much of it as this call takes. */
+void unit_call_end(struct unit_call *c, unsigned number);
+/* Appends the call, and is ready for another. */
+void unit_call_flush(struct unit_call *c, const char *prefix, const char *daemon, struct buf *out);
+void unit_call_free(struct unit_call *c);
+
+/* Whether a unit's reply says that it was not applied; u, if given, takes what it says. */
+bool unit_refused(const redisReply *reply, struct unit *u);
+/* How many units a reply of EXEC, a script's or not, says that of. */
+unsigned unit_refusals(const redisReply *reply);
+/* What the marker, as Redis has it after the batch, says of this unit. */
+void unit_take_marker(struct unit *u, const char *marker);
+/* Fills in why its guard has refused it. Returns -1. */
+int unit_refusal(const struct unit *u, struct fault *f);
+
+/* Appends commands that take the leases of the guard (NULL: none) back, as far as nobody has them:
+ * for a Redis that came back without them, before the batch is sent again. Returns their number. */
+unsigned unit_format_leases(const struct guard *g, const char *daemon, struct buf *out);
+
+/* The key of this daemon's marker. */
+void unit_marker_key(const char *prefix, const char *daemon, struct buf *out);
+
+/* KEYS[1]: a list. ARGV: from, count, value?. Removes count elements from there on, and puts value
+ * in their place. Within a unit the command "splice key from count value?" does the same. */
+extern const char unit_splice_script[];
+
+#endif

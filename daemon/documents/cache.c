@@ -1,0 +1,115 @@
+/* cache: see doc.h. The bound counts all trees and entries of the process. */
+#include "daemon/documents/doc.h"
+#include <stdlib.h>
+#include <utlist.h>
+
+struct cache {
+    struct doc *by_key; /* uthash */
+    struct doc *recent; /* utlist; the tail is the next to go */
+    size_t memory;
+    uint64_t hits, misses, evictions;
+};
+
+struct cache *cache_new(size_t memory)
+{
+    struct cache *c = tree_alloc(sizeof(*c));
+    c->memory = memory;
+    return c;
+}
+
+static void drop(struct cache *c, struct doc *d)
+{
+    HASH_DEL(c->by_key, d);
+    DL_DELETE(c->recent, d);
+    record_free(d->root);
+    tree_free(d);
+}
+
+void cache_free(struct cache *c)
+{
+    struct doc *d, *next;
+    HASH_ITER (hh, c->by_key, d, next) {
+        drop(c, d);
+    }
+    tree_free(c);
+}
+
+void cache_set_memory(struct cache *c, size_t memory)
+{
+    c->memory = memory;
+}
+
+struct doc *cache_doc(struct cache *c, const struct model *model, const char *key, size_t len)
+{
+    struct doc *d;
+    HASH_FIND(hh, c->by_key, key, len, d);
+    if (d != NULL) {
+        if (d != c->recent) {
+            DL_DELETE(c->recent, d);
+            DL_PREPEND(c->recent, d);
+        }
+        return d;
+    }
+    d = tree_alloc(sizeof(*d) + len + 1);
+    d->model = model;
+    d->key_len = (uint16_t)len;
+    d->model_len = (uint16_t)strlen(model->name);
+    memcpy(d->key, key, len);
+    HASH_ADD(hh, c->by_key, key, len, d);
+    DL_PREPEND(c->recent, d);
+    return d;
+}
+
+void doc_forget(struct doc *d)
+{
+    record_free(d->root);
+    d->root = NULL;
+    d->state = DOC_UNKNOWN;
+    d->expires = 0;
+}
+
+static bool idle(const struct doc *d, uint64_t committed)
+{
+    return d->queue == NULL && !d->loading && !d->runnable && d->staged == NULL &&
+           d->batch <= committed;
+}
+
+void cache_trim(struct cache *c, uint64_t committed)
+{
+    unsigned looked = 0;
+    struct doc *d = c->recent != NULL ? c->recent->prev : NULL;
+    while (tree_memory() > c->memory && d != NULL && d != c->recent && looked++ < 1000) {
+        struct doc *prev = d->prev;
+        if (idle(d, committed)) {
+            drop(c, d);
+            c->evictions++;
+        }
+        d = prev;
+    }
+}
+
+void cache_release(struct cache *c, struct doc *d, uint64_t committed)
+{
+    if (d->state == DOC_UNKNOWN && idle(d, committed))
+        drop(c, d);
+}
+
+void cache_stats(const struct cache *c, struct cache_stats *out)
+{
+    *out = (struct cache_stats){.documents = HASH_COUNT(c->by_key),
+                                .memory = tree_memory(),
+                                .limit = c->memory,
+                                .hits = c->hits,
+                                .misses = c->misses,
+                                .evictions = c->evictions};
+}
+
+void cache_hit(struct cache *c)
+{
+    c->hits++;
+}
+
+void cache_miss(struct cache *c)
+{
+    c->misses++;
+}

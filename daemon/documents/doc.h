@@ -1,0 +1,81 @@
+/* doc: one document as the daemon knows it, and the cache of them.
+ *
+ *   UNKNOWN ──load──► PRESENT (root tree) or ABSENT
+ *      ▲                  │
+ *      └──── forget ◄─────┘   evicted, changed by someone else, or a commit's outcome is open
+ *
+ * The tree runs ahead of Redis: it holds all staged changes, in order. `batch` is the number of
+ * the last batch that changes it; until that one is committed the document is dirty, and answers
+ * that saw it wait. Requests for a document wait in its queue, first come first served.
+ */
+#ifndef RAPYERD_DOC_H
+#define RAPYERD_DOC_H
+
+#include "daemon/base/hash.h"
+#include "protocol/tree.h"
+
+struct task;
+struct guard;
+struct batch_doc;
+struct task_link;
+
+enum doc_state { DOC_UNKNOWN, DOC_PRESENT, DOC_ABSENT };
+
+struct doc {
+    UT_hash_handle hh;
+    struct doc *prev, *next;        /* most recently used first */
+    struct task_link *queue, *tail; /* requests waiting for this document */
+    const struct model *model;
+    struct record *root;      /* PRESENT; ABSENT: what is left of it without its root hash */
+    int64_t version;          /* with all staged changes */
+    struct batch_doc *staged; /* its part of the gathering batch, if `batch` is that one */
+    uint64_t batch;           /* the last one that changes it; 0: none ever did */
+    uint64_t mark;            /* of the call that looked at it last */
+    uint64_t touched;         /* mark of the run that changed it last */
+    uint64_t computed;        /* mark of the run that last worked out its change from the tree */
+    struct guard *seal;       /* while `batch` is not committed: of whom changed it; or NULL */
+    uint64_t checked, asked;  /* exec's stamp when Redis was last asked for its version; is asked */
+    int64_t expires;          /* unix milliseconds, 0: never */
+    uint32_t epoch;           /* of the link when it was last known to be fresh */
+    uint32_t growths;         /* schema_growths when the tree was begun */
+    uint8_t state;
+    bool loading;
+    bool unsteady;      /* somebody else wrote while it was read in slices: read it at once */
+    bool runnable;      /* waits in the executor's list to be looked at */
+    uint16_t model_len; /* key = Model ':' pk */
+    uint16_t key_len;
+    char key[];
+};
+
+static inline const char *doc_pk(const struct doc *d, size_t *len)
+{
+    *len = (size_t)d->key_len - d->model_len - 1;
+    return d->key + d->model_len + 1;
+}
+
+struct cache;
+
+struct cache *cache_new(size_t memory);
+void cache_free(struct cache *c);
+void cache_set_memory(struct cache *c, size_t memory);
+
+/* The entry of a key, made (UNKNOWN) when there is none; moved to the front. */
+struct doc *cache_doc(struct cache *c, const struct model *model, const char *key, size_t len);
+/* Drops what is known of the content; the entry stays while something waits for it. */
+void doc_forget(struct doc *d);
+/* Evicts idle documents, least recently used first, until the bound holds. `committed` is the
+ * number of the last committed batch: dirty documents stay. */
+void cache_trim(struct cache *c, uint64_t committed);
+/* Frees the entry at once if it says nothing and nobody waits (keys that do not exist must not
+ * fill the cache). */
+void cache_release(struct cache *c, struct doc *d, uint64_t committed);
+
+struct cache_stats {
+    size_t documents, memory, limit;
+    uint64_t hits, misses, evictions;
+};
+void cache_stats(const struct cache *c, struct cache_stats *out);
+void cache_hit(struct cache *c);
+void cache_miss(struct cache *c);
+
+#endif

@@ -1,0 +1,760 @@
+/* loader: see loader.h. */
+#include "daemon/documents/loader.h"
+#include "daemon/commit/lane.h"
+#include "daemon/documents/layout.h"
+#include "daemon/documents/round.h"
+#include "protocol/alloc.h"
+#include "protocol/cursor.h"
+#include "protocol/path.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/time.h>
+
+#define ATTEMPTS_MAX 8 /* of reading a document that others keep changing */
+
+/* What one round asks for at most, so that Redis serves others in between. A hash has no ranges:
+ * up to HASH_WHOLE fields it is read at once, beyond with HSCAN, to which the version gives what
+ * it does not promise by itself: that nothing has changed between two pages. Where
+ * something has (another host keeps writing) slices might never end: then all is read at once. */
+#define SLICE 10000
+#define HASH_WHOLE 100000
+#define SLICE_RECORDS 2000
+
+struct loader {
+    struct upstream *up;
+    const char *prefix;
+    loader_done_fn *done;
+    void *arg;
+};
+
+/* Elements of one container that wait for the second round. */
+struct target {
+    struct cell *cell;
+    const struct type *type;
+    char *suffix;
+    size_t suffix_len;
+    char **keys; /* of a dict: the keys */
+    size_t *key_lens;
+    struct record **records; /* with their pks; taken over by the container at the end */
+    size_t nrecords;
+    size_t total;  /* its length as it is known */
+    size_t next;   /* elements asked for so far */
+    char page[24]; /* of HSCAN; "": not begun, or not needed */
+    bool asked;    /* in this round */
+    bool last;     /* nothing is left to ask for */
+};
+
+struct load {
+    struct loader *loader;
+    struct doc *doc;
+    uint32_t epoch;
+    unsigned attempts;
+    bool (*next)(struct load *l, redisReply *exec, struct fault *f); /* false: finished */
+    struct record *root; /* has the containers that were asked for: the model may grow meanwhile */
+    struct target *targets;
+    unsigned ntargets;
+    unsigned record_target; /* the first element that the second kind of round is about: */
+    size_t record_at;       /* in this target, this one */
+    struct round round;
+};
+
+/* Forgets what was read of it so far. */
+static void target_clear(struct target *t)
+{
+    for (size_t j = 0; j < t->nrecords; j++) {
+        record_free(t->records[j]);
+        if (t->keys != NULL)
+            free(t->keys[j]);
+    }
+    free(t->records);
+    free(t->keys);
+    free(t->key_lens);
+    *t = (struct target){.type = t->type, .suffix = t->suffix, .suffix_len = t->suffix_len};
+}
+
+static void targets_free(struct load *l)
+{
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        target_clear(&l->targets[i]);
+        free(l->targets[i].suffix);
+    }
+    free(l->targets);
+    l->targets = NULL;
+    l->ntargets = 0;
+}
+
+static void load_free(struct load *l)
+{
+    l->doc->loading = false;
+    record_free(l->root);
+    targets_free(l);
+    round_clear(&l->round);
+    free(l);
+}
+
+static void finish(struct load *l, const struct fault *fault)
+{
+    struct loader *loader = l->loader;
+    struct doc *d = l->doc;
+    if (fault != NULL)
+        doc_forget(d);
+    else if (l->ntargets > 0)
+        d->unsteady = false;
+    load_free(l);
+    loader->done(loader->arg, d, fault);
+}
+
+/* ---- a round ---- */
+
+static void on_answers(void *arg, redisReply *answers, const struct fault *fault)
+{
+    struct load *l = arg;
+    struct fault f = {.code = FAULT_NONE};
+    if (answers == NULL)
+        finish(l, fault);
+    else if (!l->next(l, answers, &f))
+        finish(l, f.code == FAULT_NONE ? NULL : &f);
+}
+
+/* True when the round is on its way. */
+static bool send_round(struct load *l, bool (*next)(struct load *, redisReply *, struct fault *))
+{
+    l->next = next;
+    return round_send(&l->round);
+}
+
+static bool send_round_or(struct load *l, bool (*next)(struct load *, redisReply *, struct fault *),
+                          struct fault *f)
+{
+    if (send_round(l, next))
+        return true;
+    fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
+    return false;
+}
+
+/* ---- records ---- */
+
+typedef void visit_fn(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                      size_t len);
+
+/* name holds "<suffix>/<inline prefix>" and is as it was when this returns. */
+static void walk_containers(struct record *r, struct buf *name, visit_fn *visit, void *arg)
+{
+    size_t base = name->len;
+    for (uint32_t i = 0; i < r->nslots; i++) {
+        const struct field *f = &r->model->fields[i];
+        bool container = f->type->kind == TYPE_LIST || f->type->kind == TYPE_DICT;
+        if (!container && !type_atomic(f->type))
+            continue;
+        buf_append(name, f->name, f->name_len);
+        if (container) {
+            visit(arg, &r->slots[i], f->type, (const char *)name->data, name->len);
+        } else {
+            buf_append(name, ".", 1);
+            walk_containers(r->slots[i].record, name, visit, arg);
+        }
+        name->len = base;
+    }
+}
+
+/* Calls visit for each container of a record and of the inline records in it, with its suffix. */
+static void each_container(struct record *r, const char *suffix, visit_fn *visit, void *arg)
+{
+    struct buf name = BUF_INIT;
+    buf_append(&name, suffix, strlen(suffix));
+    buf_append(&name, "/", 1);
+    walk_containers(r, &name, visit, arg);
+    buf_free(&name);
+}
+
+static void ask_length(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                       size_t len)
+{
+    (void)c;
+    struct load *l = arg;
+    round_ask(&l->round, suffix, len, t->kind == TYPE_LIST ? "LLEN" : "HLEN", NULL, NULL);
+}
+
+struct lengths {
+    struct load *load;
+    redisReply **at;
+    struct fault *fault;
+    bool bad;
+};
+
+static const char *kind_of(const struct type *t)
+{
+    return t->kind == TYPE_LIST ? "list" : "hash";
+}
+
+static void take_length(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                        size_t len)
+{
+    struct lengths *w = arg;
+    const redisReply *r = *w->at++;
+    if (w->bad)
+        return;
+    if (r->type != REDIS_REPLY_INTEGER) {
+        w->bad = true;
+        fault_set(w->fault, FAULT_CORRUPT,
+                  "%s: the Redis key %s:{%s}%.*s should be a %s, but another program put something "
+                  "else there; remove that key",
+                  w->load->doc->key, w->load->loader->prefix, w->load->doc->key, (int)len, suffix,
+                  kind_of(t));
+        return;
+    }
+    if (r->integer == 0)
+        return;
+    if (t->kind == TYPE_LIST)
+        list_unload(c->list, (size_t)r->integer);
+    else
+        dict_unload(c->dict, (size_t)r->integer);
+}
+
+/* Moves *at behind the answers of this record. */
+static int take_lengths(struct load *l, struct record *rec, const char *suffix, redisReply ***at,
+                        struct fault *f)
+{
+    struct lengths w = {.load = l, .at = *at, .fault = f};
+    each_container(rec, suffix, take_length, &w);
+    *at = w.at;
+    return w.bad ? -1 : 0;
+}
+
+/* Puts one hash field where it belongs; fields the model does not have are not ours to judge. */
+static int take_field(struct load *l, struct record *r, const char *name, size_t len,
+                      const redisReply *value, const char *suffix, struct fault *f)
+{
+    const char *whole = name;
+    size_t whole_len = len;
+    for (;;) {
+        const char *dot = memchr(name, '.', len);
+        size_t n = dot != NULL ? (size_t)(dot - name) : len;
+        int i = model_field(r->model, name, n);
+        struct cell *slot = i < 0 ? NULL : record_slot(r, (uint32_t)i);
+        if (slot == NULL)
+            return 0;
+        if (dot != NULL) {
+            if (slot->kind != CELL_RECORD)
+                return 0;
+            r = slot->record;
+            len -= n + 1;
+            name = dot + 1;
+            continue;
+        }
+        const struct type *t = r->model->fields[i].type;
+        if (type_atomic(t) || t->kind == TYPE_LIST || t->kind == TYPE_DICT)
+            return 0;
+        struct fault why;
+        struct cell c = {0};
+        if (value->type != REDIS_REPLY_STRING ||
+            layout_parse(t, value->str, value->len, &c, &why) < 0)
+            return fault_set(f, FAULT_CORRUPT, "%s%s%s: field %.*s: %s", l->doc->key,
+                             suffix[0] ? " at " : "", suffix, (int)whole_len, whole, why.text);
+        cell_free(slot);
+        *slot = c;
+        return 0;
+    }
+}
+
+static int take_hash(struct load *l, struct record *r, const redisReply *hash, const char *suffix,
+                     struct fault *f)
+{
+    if (hash->type != REDIS_REPLY_ARRAY)
+        return fault_set(f, FAULT_CORRUPT,
+                         "%s: the Redis key %s:{%s}%s should be a hash, but another program put "
+                         "something else there; remove that key",
+                         l->doc->key, l->loader->prefix, l->doc->key, suffix);
+    for (size_t i = 0; i + 1 < hash->elements; i += 2) {
+        const redisReply *name = hash->element[i];
+        if (name->len > 0 && name->str[0] == '@')
+            continue;
+        if (take_field(l, r, name->str, name->len, hash->element[i + 1], suffix, f) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- the root ---- */
+
+static bool find_version(const redisReply *hash, int64_t *version)
+{
+    for (size_t i = 0; i + 1 < hash->elements; i += 2) {
+        if (hash->element[i]->len == 2 && memcmp(hash->element[i]->str, "@v", 2) == 0) {
+            *version = strtoll(hash->element[i + 1]->str, NULL, 10);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void note_remains(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                         size_t len)
+{
+    bool *remains = arg;
+    (void)suffix;
+    (void)len;
+    if ((t->kind == TYPE_LIST ? list_len(c->list) : dict_len(c->dict)) > 0)
+        *remains = true;
+}
+
+static bool on_root(struct load *l, redisReply *exec, struct fault *f)
+{
+    struct doc *d = l->doc;
+    const redisReply *hash = exec->element[0], *ttl = exec->element[1];
+    redisReply **lengths = &exec->element[2];
+    if (hash->type == REDIS_REPLY_ARRAY && hash->elements == 0) {
+        bool remains = false;
+        if (take_lengths(l, l->root, "", &lengths, f) < 0)
+            return false;
+        each_container(l->root, "", note_remains, &remains);
+        if (remains) {
+            d->root = l->root;
+            l->root = NULL;
+        }
+        d->state = DOC_ABSENT;
+        d->epoch = l->epoch;
+        return false;
+    }
+    if (take_hash(l, l->root, hash, "", f) < 0 || take_lengths(l, l->root, "", &lengths, f) < 0)
+        return false;
+    if (!find_version(hash, &d->version)) {
+        fault_set(f, FAULT_CORRUPT, "%s: its hash has no @v: it was not written by rapyerd",
+                  d->key);
+        return false;
+    }
+    struct timeval now;
+    gettimeofday(&now, NULL);
+    d->expires = ttl->type == REDIS_REPLY_INTEGER && ttl->integer >= 0
+                     ? (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000 + ttl->integer
+                     : 0;
+    d->root = l->root;
+    l->root = NULL;
+    d->state = DOC_PRESENT;
+    d->epoch = l->epoch;
+    return false;
+}
+
+/* Begins a round with all that on_root looks at. */
+static void begin_root(struct load *l)
+{
+    /* The containers that there may be are known by the model alone. */
+    record_free(l->root);
+    l->root = record_new(l->doc->model);
+    doc_forget(l->doc);
+    round_begin(&l->round);
+    round_ask(&l->round, "", 0, "HGETALL", NULL, NULL);
+    round_ask(&l->round, "", 0, "PTTL", NULL, NULL);
+    each_container(l->root, "", ask_length, l);
+}
+
+static bool ask_root(struct load *l)
+{
+    begin_root(l);
+    return send_round(l, on_root);
+}
+
+static bool ask_whole(struct load *l);
+
+/* The version as HGET told it; someone else's write means reading all of it again. */
+static bool same_version(struct load *l, const redisReply *v, bool *again, struct fault *f)
+{
+    *again = false;
+    bool same = l->doc->state == DOC_PRESENT
+                    ? v->type == REDIS_REPLY_STRING && strtoll(v->str, NULL, 10) == l->doc->version
+                    : v->type == REDIS_REPLY_NIL;
+    if (same)
+        return true;
+    bool whole = l->ntargets > 0 && l->doc->unsteady && l->attempts + 2 < ATTEMPTS_MAX;
+    l->doc->unsteady = l->ntargets > 0;
+    if (!whole)
+        targets_free(l);
+    if (++l->attempts >= ATTEMPTS_MAX) {
+        fault_set(f, FAULT_BUSY, "%s was changed by others each time it was read; try again",
+                  l->doc->key);
+        return false;
+    }
+    *again = whole ? ask_whole(l) : ask_root(l);
+    if (!*again)
+        fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
+    return false;
+}
+
+static bool on_check(struct load *l, redisReply *exec, struct fault *f)
+{
+    bool again;
+    if (!same_version(l, exec->element[0], &again, f))
+        return again;
+    l->doc->epoch = l->epoch;
+    return false;
+}
+
+/* ---- containers ---- */
+
+static int corrupt_container(struct load *l, const struct target *t, const char *why,
+                             struct fault *f)
+{
+    return fault_set(f, FAULT_CORRUPT, "%s: the Redis key %s:{%s}%.*s: %s", l->doc->key,
+                     l->loader->prefix, l->doc->key, (int)t->suffix_len, t->suffix, why);
+}
+
+static int take_values(struct load *l, struct target *t, const redisReply *r, struct fault *f)
+{
+    bool list = t->type->kind == TYPE_LIST;
+    struct fault why;
+    if (list) {
+        list_set_loaded(t->cell->list);
+        list_reserve(t->cell->list, t->total > r->elements ? t->total : r->elements);
+    } else {
+        dict_set_loaded(t->cell->dict);
+        dict_reserve(t->cell->dict, t->total > r->elements / 2 ? t->total : r->elements / 2);
+    }
+    for (size_t i = 0; i < r->elements; i += list ? 1 : 2) {
+        const redisReply *v = r->element[list ? i : i + 1], *k = r->element[i];
+        struct cell c = {0};
+        if (v->type != REDIS_REPLY_STRING ||
+            layout_parse(t->type->of, v->str, v->len, &c, &why) < 0)
+            return corrupt_container(l, t, why.text, f);
+        if (list) {
+            list_insert(t->cell->list, list_len(t->cell->list), c);
+        } else if (!utf8_valid(k->str, k->len)) {
+            cell_free(&c);
+            return corrupt_container(l, t, "a key in it is not UTF-8", f);
+        } else {
+            struct cell old = dict_put(t->cell->dict, k->str, k->len, c);
+            cell_free(&old);
+        }
+    }
+    return 0;
+}
+
+/* The pks of atomic elements; their content comes with the next round. */
+static int take_pks(struct load *l, struct target *t, const redisReply *r, struct fault *f)
+{
+    bool list = t->type->kind == TYPE_LIST;
+    size_t n = list ? r->elements : r->elements / 2, had = t->nrecords;
+    t->records = alloc_resized(t->records, had + n, sizeof(*t->records));
+    if (!list) {
+        t->keys = alloc_resized(t->keys, had + n, sizeof(*t->keys));
+        t->key_lens = alloc_resized(t->key_lens, had + n, sizeof(*t->key_lens));
+    }
+    for (size_t i = 0; i < n; i++) {
+        const redisReply *pk = r->element[list ? i : 2 * i + 1];
+        struct fault why;
+        if (pk->type != REDIS_REPLY_STRING || pk_check(pk->str, pk->len, &why) < 0)
+            return corrupt_container(l, t, "it should hold pks, and holds something else", f);
+        t->records[had + i] = record_new(t->type->of->model);
+        t->records[had + i]->pk = cell_str(pk->str, pk->len);
+        if (!list) {
+            const redisReply *k = r->element[2 * i];
+            t->keys[had + i] = alloc_copy(k->str, k->len);
+            t->key_lens[had + i] = k->len;
+        }
+        t->nrecords = had + i + 1;
+    }
+    return 0;
+}
+
+static const char *element_suffix(const struct target *t, size_t i, struct buf *out)
+{
+    const char *pk;
+    size_t len;
+    buf_clear(out);
+    buf_append(out, t->suffix, t->suffix_len);
+    buf_append(out, "/", 1);
+    if (cell_get_str(&t->records[i]->pk, &pk, &len) == 0)
+        buf_append(out, pk, len);
+    buf_append(out, "", 1);
+    return (const char *)out->data;
+}
+
+static void install_records(struct target *t)
+{
+    if (t->type->kind == TYPE_LIST) {
+        list_set_loaded(t->cell->list);
+        list_reserve(t->cell->list, t->nrecords);
+    } else {
+        dict_set_loaded(t->cell->dict);
+    }
+    for (size_t i = 0; i < t->nrecords; i++) {
+        struct cell c = {.record = t->records[i]};
+        c.kind = CELL_RECORD;
+        t->records[i] = NULL;
+        if (t->type->kind == TYPE_LIST) {
+            list_insert(t->cell->list, i, c);
+        } else {
+            struct cell old = dict_put(t->cell->dict, t->keys[i], t->key_lens[i], c);
+            cell_free(&old);
+        }
+    }
+}
+
+static bool ask_elements(struct load *l, struct fault *f);
+
+/* To the element at (i, j), or the first behind it. */
+static bool next_record(const struct load *l, unsigned *i, size_t *j)
+{
+    for (; *i < l->ntargets && *j >= l->targets[*i].nrecords; *j = 0)
+        ++*i;
+    return *i < l->ntargets;
+}
+
+/* Moves *at behind its answers. */
+static int take_element(struct load *l, struct target *t, size_t j, redisReply ***at,
+                        struct fault *f)
+{
+    struct buf suffix = BUF_INIT;
+    const char *s = element_suffix(t, j, &suffix);
+    int rc = take_hash(l, t->records[j], *(*at)++, s, f);
+    if (rc == 0)
+        rc = take_lengths(l, t->records[j], s, at, f);
+    buf_free(&suffix);
+    return rc;
+}
+
+static bool on_elements(struct load *l, redisReply *exec, struct fault *f)
+{
+    bool again;
+    if (!same_version(l, exec->element[0], &again, f))
+        return again;
+    redisReply **at = &exec->element[1], **end = exec->element + exec->elements;
+    unsigned i = l->record_target;
+    size_t j = l->record_at;
+    for (; at < end && next_record(l, &i, &j); j++) {
+        if (take_element(l, &l->targets[i], j, &at, f) < 0)
+            return false;
+    }
+    l->record_target = i;
+    l->record_at = j;
+    if (next_record(l, &i, &j))
+        return ask_elements(l, f);
+    for (i = 0; i < l->ntargets; i++) {
+        if (type_atomic(l->targets[i].type->of))
+            install_records(&l->targets[i]);
+    }
+    return false;
+}
+
+static bool ask_elements(struct load *l, struct fault *f)
+{
+    struct buf suffix = BUF_INIT;
+    unsigned i = l->record_target;
+    size_t j = l->record_at;
+    round_begin(&l->round);
+    round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
+    for (unsigned n = 0; next_record(l, &i, &j) && (n < SLICE_RECORDS || l->doc->unsteady);
+         n++, j++) {
+        struct target *t = &l->targets[i];
+        const char *s = element_suffix(t, j, &suffix);
+        round_ask(&l->round, s, strlen(s), "HGETALL", NULL, NULL);
+        each_container(t->records[j], s, ask_length, l);
+    }
+    buf_free(&suffix);
+    return send_round_or(l, on_elements, f);
+}
+
+static bool ask_containers(struct load *l);
+
+/* One slice of a container. -1: it is none. */
+static int take_slice(struct load *l, struct target *t, const redisReply *r, struct fault *f)
+{
+    if (t->page[0] != '\0' && r->type == REDIS_REPLY_ARRAY && r->elements == 2) {
+        snprintf(t->page, sizeof(t->page), "%s", r->element[0]->str);
+        t->last = strcmp(t->page, "0") == 0;
+        r = r->element[1];
+    }
+    if (r->type != REDIS_REPLY_ARRAY) {
+        char why[96];
+        snprintf(why, sizeof(why),
+                 "it should be a %s, but another program put something "
+                 "else there; remove it",
+                 kind_of(t->type));
+        return corrupt_container(l, t, why, f);
+    }
+    return type_atomic(t->type->of) ? take_pks(l, t, r, f) : take_values(l, t, r, f);
+}
+
+static bool on_containers(struct load *l, redisReply *exec, struct fault *f)
+{
+    bool again, all = true, atomic = false;
+    if (!same_version(l, exec->element[0], &again, f))
+        return again;
+    redisReply **at = &exec->element[1];
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        struct target *t = &l->targets[i];
+        if (t->asked && take_slice(l, t, *at++, f) < 0)
+            return false;
+        all = all && t->last;
+        atomic = atomic || type_atomic(t->type->of);
+    }
+    if (all)
+        return atomic && ask_elements(l, f);
+    if (ask_containers(l))
+        return true;
+    fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
+    return false;
+}
+
+/* The next elements of a list; at its end whatever there is. */
+static size_t ask_range(struct load *l, struct target *t, size_t room)
+{
+    char from[24], to[24] = "-1";
+    size_t left = t->total > t->next ? t->total - t->next : 0;
+    t->last = left <= room;
+    snprintf(from, sizeof(from), "%zu", t->next);
+    if (!t->last) {
+        left = room;
+        snprintf(to, sizeof(to), "%zu", t->next + room - 1);
+    }
+    t->next += left;
+    round_ask(&l->round, t->suffix, t->suffix_len, "LRANGE", from, to);
+    return left;
+}
+
+static size_t ask_hash(struct load *l, struct target *t)
+{
+    char count[24];
+    if (t->total <= HASH_WHOLE || l->doc->unsteady) {
+        t->last = true;
+        round_ask(&l->round, t->suffix, t->suffix_len, "HGETALL", NULL, NULL);
+        return t->total;
+    }
+    snprintf(count, sizeof(count), "%d", SLICE);
+    if (t->page[0] == '\0')
+        memcpy(t->page, "0", 2);
+    round_words(&l->round, t->suffix, t->suffix_len, "HSCAN",
+                (const char *[ROUND_WORDS_MAX]){t->page, "COUNT", count});
+    return SLICE;
+}
+
+/* At most `room` elements where that can be chosen; how many. */
+static size_t ask_slice(struct load *l, struct target *t, size_t room)
+{
+    return t->type->kind == TYPE_LIST ? ask_range(l, t, room) : ask_hash(l, t);
+}
+
+static bool ask_containers(struct load *l)
+{
+    size_t room = l->doc->unsteady ? SIZE_MAX : SLICE;
+    round_begin(&l->round);
+    round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        struct target *t = &l->targets[i];
+        t->asked = !t->last && room > 0;
+        if (!t->asked)
+            continue;
+        size_t n = ask_slice(l, t, room);
+        room -= n < room ? n : room;
+    }
+    return send_round(l, on_containers);
+}
+
+/* ---- all in one round ---- */
+
+static void find_target(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                        size_t len)
+{
+    struct load *l = arg;
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        struct target *at = &l->targets[i];
+        if (at->suffix_len == len && memcmp(at->suffix, suffix, len) == 0) {
+            at->cell = c;
+            at->type = t;
+        }
+    }
+}
+
+static bool on_whole(struct load *l, redisReply *exec, struct fault *f)
+{
+    bool atomic = false;
+    redisReply **at = &exec->element[exec->elements - l->ntargets];
+    f->code = FAULT_NONE;
+    (void)on_root(l, exec, f);
+    if (f->code != FAULT_NONE || l->doc->state != DOC_PRESENT)
+        return false;
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        if (take_slice(l, &l->targets[i], at[i], f) < 0)
+            return false;
+        atomic = atomic || type_atomic(l->targets[i].type->of);
+    }
+    return atomic && ask_elements(l, f);
+}
+
+/* Reads the root and the containers again, as of one moment. Those within elements have no place
+ * in the new tree yet: who needs them asks again. */
+static bool ask_whole(struct load *l)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < l->ntargets; i++)
+        target_clear(&l->targets[i]);
+    begin_root(l);
+    each_container(l->root, "", find_target, l); /* the root stays where it is */
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        if (l->targets[i].cell != NULL)
+            l->targets[n++] = l->targets[i];
+        else
+            free(l->targets[i].suffix);
+    }
+    l->ntargets = n;
+    l->record_target = 0;
+    l->record_at = 0;
+    for (unsigned i = 0; i < n; i++)
+        (void)ask_slice(l, &l->targets[i], SIZE_MAX);
+    return send_round(l, on_whole);
+}
+
+/* ---- */
+
+struct loader *loader_new(struct upstream *up, const char *prefix, loader_done_fn *done, void *arg)
+{
+    struct loader *l = tree_alloc(sizeof(*l));
+    *l = (struct loader){.up = up, .prefix = prefix, .done = done, .arg = arg};
+    return l;
+}
+
+void loader_free(struct loader *l)
+{
+    tree_free(l);
+}
+
+bool loader_load(struct loader *loader, struct doc *d, uint32_t epoch, bool check,
+                 const struct missing *missing, unsigned n)
+{
+    if (upstream_state(loader->up) != UPSTREAM_UP)
+        return false;
+    struct load *l = calloc(1, sizeof(*l));
+    if (l == NULL)
+        abort();
+    l->loader = loader;
+    l->doc = d;
+    l->epoch = epoch;
+    l->round = (struct round){
+        .up = loader->up, .prefix = loader->prefix, .doc = d, .done = on_answers, .arg = l};
+    bool sent;
+    d->loading = true;
+    if (d->state == DOC_UNKNOWN || d->epoch >> LANE_SERVER_SHIFT != epoch >> LANE_SERVER_SHIFT) {
+        sent = ask_root(l);
+    } else if (d->epoch != epoch || check) {
+        round_begin(&l->round);
+        round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
+        sent = send_round(l, on_check);
+    } else {
+        l->targets = calloc(n, sizeof(*l->targets));
+        if (l->targets == NULL)
+            abort();
+        for (unsigned i = 0; i < n; i++) {
+            l->targets[i].cell = missing[i].cell;
+            l->targets[i].type = missing[i].type;
+            l->targets[i].total = missing[i].type->kind == TYPE_LIST
+                                      ? list_len(missing[i].cell->list)
+                                      : dict_len(missing[i].cell->dict);
+            l->targets[i].suffix = strndup(missing[i].suffix, missing[i].suffix_len);
+            l->targets[i].suffix_len = missing[i].suffix_len;
+        }
+        l->ntargets = n;
+        sent = ask_containers(l);
+    }
+    if (!sent)
+        load_free(l);
+    return sent;
+}

@@ -1,0 +1,42 @@
+/* loader: brings documents, or containers of them, from Redis into their trees.
+ *
+ *   root        the root hash, its deadline, and how long each of its containers is
+ *   containers  the content of lists and dicts; of atomic elements the pks, then, in a second
+ *               round, their hashes and the lengths of their containers
+ *
+ * Big containers come in slices, one a round, so that neither side is held up for long.
+ * Each round is one MULTI, so it sees one state, and reads @v: when that is not the tree's
+ * version any more, somebody else has written, and the document is read again from its root.
+ * While a document is loading nothing else touches its tree.
+ */
+#ifndef RAPYERD_LOADER_H
+#define RAPYERD_LOADER_H
+
+#include "daemon/documents/doc.h"
+#include "daemon/redis/upstream.h"
+
+struct loader;
+
+/* doc->loading is false again; fault NULL, or CORRUPT (what is there is not ours), UNAVAILABLE
+ * (the link was lost), BUSY (it kept changing): the document is then UNKNOWN. */
+typedef void loader_done_fn(void *arg, struct doc *d, const struct fault *fault);
+
+struct loader *loader_new(struct upstream *up, const char *prefix, loader_done_fn *done, void *arg);
+void loader_free(struct loader *l);
+
+/* A container that an operation missed. */
+struct missing {
+    struct doc *doc;
+    struct cell *cell;
+    const struct type *type;
+    char *suffix;
+    size_t suffix_len;
+};
+
+/* Reads the root when the document is UNKNOWN, checks its version when it is of another epoch or
+ * `check` says so (and reads it again when that changed), or else the containers. Returns false
+ * when the link is down; else sets doc->loading, and done is called later. */
+bool loader_load(struct loader *l, struct doc *d, uint32_t epoch, bool check,
+                 const struct missing *missing, unsigned n);
+
+#endif

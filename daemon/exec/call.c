@@ -1,0 +1,365 @@
+/* call: a request while it is carried out, as methods see it: its documents, what they may know of
+ * them, what they change. exec.h has the contract; exec.c says when a call runs. */
+#include "daemon/exec/exec_inside.h"
+#include <sys/time.h>
+
+#define DOCS_MAX 100000 /* of one request */
+
+void call_reset(struct call *c)
+{
+    for (unsigned i = 0; i < c->nmissing; i++)
+        free(c->missing[i].suffix);
+    c->nmissing = c->ntouched = c->nfixes = 0;
+    c->missing_doc = NULL;
+    c->unit = NULL;
+    c->stale = -1;
+    c->now = 0;
+}
+
+void call_begin_again(struct call *c)
+{
+    call_clear(c);
+    c->docs = NULL;
+    c->touched = NULL;
+    c->missing = NULL;
+    c->fixes = NULL;
+    c->guard = NULL;
+    c->plan = BUF_INIT;
+    c->ndocs = c->docs_cap = c->touched_cap = c->missing_cap = c->fixes_cap = 0;
+}
+
+void call_clear(struct call *c)
+{
+    call_reset(c);
+    free(c->missing);
+    if (c->fixes != &c->one_fix)
+        free(c->fixes);
+    if (c->touched != &c->one_touched)
+        free(c->touched);
+    if (c->docs != &c->one_doc)
+        free(c->docs);
+    guard_unref(c->guard);
+    buf_free(&c->plan);
+}
+
+/* The model of a key, NULL: refused. */
+static const struct model *model_of(const struct exec *e, const char *key, size_t len,
+                                    struct fault *f)
+{
+    const char *model, *pk;
+    size_t model_len, pk_len;
+    if (key_parse(key, len, &model, &model_len, &pk, &pk_len, f) < 0)
+        return NULL;
+    const struct model *m = schema_model(e->schema, model, model_len);
+    if (m != NULL && m->atomic)
+        return m;
+    fault_set(f, FAULT_UNKNOWN_MODEL,
+              m == NULL ? "no model %.*s is defined; define it first"
+                        : "%.*s is a plain model: it lives only inside "
+                          "documents of atomic models",
+              (int)model_len, model);
+    return NULL;
+}
+
+int exec_check_key(const struct exec *e, const char *key, size_t len, struct fault *f)
+{
+    return model_of(e, key, len, f) != NULL ? 0 : -1;
+}
+
+struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *f)
+{
+    /* A pipeline names one document again and again. */
+    struct doc *last = c->ndocs > 0 ? c->docs[c->ndocs - 1] : NULL;
+    if (last != NULL && last->key_len == len && memcmp(last->key, key, len) == 0)
+        return last;
+    const struct model *m = model_of(c->exec, key, len, f);
+    if (m == NULL)
+        return NULL;
+    struct doc *d = cache_doc(c->exec->cache, m, key, len);
+    if (d->mark == c->mark)
+        return d;
+    if (c->ndocs == DOCS_MAX) {
+        fault_set(f, FAULT_TOO_LARGE, "a request may name %d documents", DOCS_MAX);
+        cache_release(c->exec->cache, d, lane_committed(c->exec->lane));
+        return NULL;
+    }
+    d->mark = c->mark;
+    if (c->ndocs == 0) {
+        c->docs = &c->one_doc;
+        c->docs_cap = 1;
+    } else if (c->ndocs == c->docs_cap) {
+        struct doc **grown = must(malloc(2 * c->docs_cap * sizeof(*grown)));
+        memcpy(grown, c->docs, c->ndocs * sizeof(*grown));
+        if (c->docs != &c->one_doc)
+            free(c->docs);
+        c->docs = grown;
+        c->docs_cap *= 2;
+    }
+    c->docs[c->ndocs++] = d;
+    return d;
+}
+
+/* One clock per run: a document that is there at its beginning is there to its end. */
+static bool expired(struct call *c, const struct doc *d)
+{
+    if (d->expires == 0)
+        return false;
+    if (c->now == 0) {
+        struct timeval now;
+        gettimeofday(&now, NULL);
+        c->now = (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
+    }
+    return d->expires <= c->now;
+}
+
+/* Its tree was begun before a model got more fields, whatever Redis holds of them. */
+static bool outgrown(const struct exec *e, const struct doc *d)
+{
+    return d->root != NULL && d->growths != schema_growths(e->schema);
+}
+
+bool call_unfresh(const struct call *c, const struct doc *d)
+{
+    const struct exec *e = c->exec;
+    return d->state == DOC_UNKNOWN || d->epoch != lane_epoch(e->lane) || d->checked < c->since ||
+           outgrown(e, d);
+}
+
+/* It holds changes that may still be refused as a whole, with a guard that is not the call's (or
+ * such as were made without one, and the call has one); or such as are done again when the document
+ * is another than was thought, and are on their way already. */
+static bool sealed(const struct call *c, const struct doc *d)
+{
+    if (d->batch <= lane_committed(c->exec->lane))
+        return false;
+    const struct unit *u = d->staged->unit;
+    return !guard_same(d->seal, c->guard) ||
+           (u != NULL && u->relies && d->batch != lane_gathering(c->exec->lane));
+}
+
+/* How many ms ago the link was lost, where that is recent enough for stale reads; else -1. */
+static int64_t stale_for(const struct exec *e)
+{
+    if (e->lost_at == 0 || e->config->stale_reads == 0)
+        return -1;
+    int64_t ms = now_ms() - e->lost_at;
+    return ms <= (int64_t)e->config->stale_reads ? ms : -1;
+}
+
+bool call_may_be_stale(struct call *c, const struct doc *d)
+{
+    const struct exec *e = c->exec;
+    if (!c->method->reads || c->no_stale || d->state == DOC_UNKNOWN || d->loading ||
+        d->epoch != e->good_epoch || d->batch > lane_committed(e->lane))
+        return false;
+    int64_t ms = stale_for(e);
+    if (ms >= 0)
+        c->stale = ms;
+    return ms >= 0;
+}
+
+enum op_status call_known(struct call *c, struct doc *d)
+{
+    bool clean = d->batch <= lane_committed(c->exec->lane);
+    if ((expired(c, d) || outgrown(c->exec, d)) && clean)
+        doc_forget(d);
+    if ((call_unfresh(c, d) && !call_may_be_stale(c, d)) || sealed(c, d))
+        return OP_NEEDS;
+    return OP_DONE;
+}
+
+enum op_status call_present(struct call *c, struct doc *d)
+{
+    enum op_status st = call_known(c, d);
+    if (st == OP_DONE && d->state == DOC_ABSENT) {
+        fault_set(&c->fault, FAULT_NOT_FOUND, "there is no document %s", d->key);
+        return OP_REFUSED;
+    }
+    return st;
+}
+
+static void on_missing(void *arg, struct cell *cell, const struct type *t, const char *suffix,
+                       size_t len)
+{
+    struct call *c = arg;
+    if (c->nmissing == c->missing_cap) {
+        c->missing_cap = c->missing_cap ? c->missing_cap * 2 : 8;
+        c->missing = must(realloc(c->missing, c->missing_cap * sizeof(*c->missing)));
+    }
+    for (unsigned i = c->nmissing; i > 0 && c->nmissing - i < 64; i--) {
+        if (c->missing[i - 1].cell == cell)
+            return;
+    }
+    c->missing[c->nmissing++] = (struct missing){.doc = c->missing_doc,
+                                                 .cell = cell,
+                                                 .type = t,
+                                                 .suffix = must(strndup(suffix, len)),
+                                                 .suffix_len = len};
+}
+
+struct needs call_needs(struct call *c, struct doc *d)
+{
+    c->missing_doc = d;
+    return (struct needs){.container = on_missing, .arg = c};
+}
+
+bool call_touches(const struct call *c, const struct doc *d)
+{
+    return d->touched == c->mark && d->staged != NULL;
+}
+
+int call_full(struct call *c, size_t bytes)
+{
+    return fault_set(&c->fault, FAULT_UNAVAILABLE,
+                     "%zu bytes of answers wait for Redis already (commit.queue_bytes); try again "
+                     "later",
+                     bytes);
+}
+
+int call_admit(struct call *c)
+{
+    const struct exec *e = c->exec;
+    if (e->kept_bytes > e->config->queue_bytes)
+        return call_full(c, e->kept_bytes);
+    return lane_admit(e->lane, &c->fault);
+}
+
+int call_room(struct call *c, const struct buf *out)
+{
+    size_t most = c->exec->config->client_output;
+    if (out->len <= most)
+        return 0;
+    return fault_set(&c->fault, FAULT_TOO_LARGE,
+                     "the answer would have more than %zu bytes (limits.client_output); ask for "
+                     "less at a time",
+                     most);
+}
+
+static void seal(struct call *c, struct doc *d)
+{
+    if (d->seal == NULL)
+        d->seal = guard_ref(c->guard);
+}
+
+static void into_unit(struct call *c, struct batch *b, struct doc *d)
+{
+    c->unit = batch_doc(b, d, c->unit)->unit;
+    if (c->guard != NULL)
+        seal(c, d);
+}
+
+/* Whether what it changes may not be applied unless something holds: its guard, that a document is
+ * what it was worked out from, or that all of them are there still. The same for what it saw of
+ * others' changes of that kind, when it changes more than one document. */
+static bool wants_unit(const struct call *c, const struct batch *b, const struct doc *d)
+{
+    bool wants = c->guard != NULL || d->computed == c->mark || (c->whole && c->ndocs > 1);
+    for (unsigned i = 0; i < c->ndocs && c->ndocs > 1 && !wants; i++)
+        wants = batch_unit_of(b, c->docs[i]) != NULL;
+    return wants;
+}
+
+/* Documents that are only looked at are sealed as well: nobody changes them in the same batch
+ * before that, and they are read anew when it was refused. */
+static void begin_unit(struct call *c, struct batch *b, struct doc *d)
+{
+    c->unit = c->guard != NULL ? batch_unit(b, c->guard) : batch_unit_of(b, d);
+    if (c->unit == NULL)
+        c->unit = batch_unit(b, NULL);
+    for (unsigned i = 0; c->guard != NULL && i < c->guard->n; i++) {
+        if (c->guard->checks[i].doc != NULL)
+            into_unit(c, b, c->guard->checks[i].doc);
+    }
+    for (unsigned i = 0; i < c->ndocs && c->ndocs > 1; i++)
+        into_unit(c, b, c->docs[i]);
+}
+
+static void rely(const struct call *c, const struct doc *d, struct batch_doc *bd)
+{
+    if (d->computed == c->mark)
+        batch_rely(bd, RELIES_ON_STATE);
+    else if (bd->unit != NULL && (bd->unit->guard == NULL || c->ndocs > 1))
+        batch_rely(bd, RELIES_ON_PRESENCE);
+}
+
+void call_computes(struct call *c, struct doc *d)
+{
+    d->computed = c->mark;
+}
+
+struct batch_doc *call_stage(struct call *c, struct doc *d)
+{
+    if (d->touched == c->mark)
+        return d->staged;
+    struct batch *b = lane_batch(c->exec->lane);
+    if (c->ntouched == 0 && wants_unit(c, b, d))
+        begin_unit(c, b, d);
+    struct batch_doc *bd = batch_doc(b, d, c->unit);
+    c->unit = bd->unit;
+    d->touched = c->mark;
+    if (c->guard != NULL)
+        seal(c, d);
+    rely(c, d, bd);
+    if (c->ntouched == 0 && c->touched == NULL) {
+        c->touched = &c->one_touched;
+        c->touched_cap = 1;
+    } else if (c->ntouched == c->touched_cap) {
+        struct batch_doc **grown = must(malloc(2 * c->touched_cap * sizeof(*grown)));
+        memcpy(grown, c->touched, c->ntouched * sizeof(*grown));
+        if (c->touched != &c->one_touched)
+            free(c->touched);
+        c->touched = grown;
+        c->touched_cap *= 2;
+    }
+    c->touched[c->ntouched++] = bd;
+    d->version++;
+    batch_bump(b, bd, 1);
+    return bd;
+}
+
+void call_ride(struct call *c, uint64_t batch)
+{
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        struct unit *u = c->docs[i]->batch == batch ? c->docs[i]->staged->unit : NULL;
+        if (u != NULL)
+            c->unit = c->unit != NULL ? batch_join(unit_whole(c->unit), u) : u;
+    }
+    if (c->unit == NULL || c->guard != NULL || c->ndocs == 1 ||
+        batch != lane_gathering(c->exec->lane))
+        return;
+    /* What its client asks for next waits until this is decided, also where that is for a document
+     * that was only read. */
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (c->docs[i]->state != DOC_UNKNOWN)
+            into_unit(c, lane_batch(c->exec->lane), c->docs[i]);
+    }
+}
+
+void call_fix(struct call *c, const struct drift *drift, size_t at, const struct buf *out)
+{
+    struct cursor in = cursor_of(out->data + at, out->len - at);
+    int64_t value;
+    if (drift == NULL || cursor_int(&in, &value) < 0)
+        return;
+    if (c->fixes == NULL) {
+        c->fixes = &c->one_fix;
+        c->fixes_cap = 1;
+    } else if (c->nfixes == c->fixes_cap) {
+        struct fix *grown = must(malloc(2 * c->fixes_cap * sizeof(*grown)));
+        memcpy(grown, c->fixes, c->nfixes * sizeof(*grown));
+        if (c->fixes != &c->one_fix)
+            free(c->fixes);
+        c->fixes = grown;
+        c->fixes_cap *= 2;
+    }
+    c->fixes[c->nfixes++] = (struct fix){
+        .drift = drift, .at = (uint32_t)at, .len = (uint32_t)(out->len - at), .value = value};
+}
+
+void call_pack_version(struct call *c, struct doc *d, struct buf *out)
+{
+    size_t at = out->len;
+    pack_int(out, d->version);
+    if (d->staged != NULL && d->batch > lane_committed(c->exec->lane) && call_touches(c, d))
+        call_fix(c, &d->staged->version, at, out);
+}

@@ -1,0 +1,223 @@
+/* channel: see channel.h. */
+#include "daemon/io/channel.h"
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008u
+#endif
+
+enum { MEMORY, DAEMON_BELL, CLIENT_BELL, CHANNEL_FDS };
+
+struct channel {
+    struct ring ring;
+    void *memory;
+    int fds[CHANNEL_FDS];
+    int ring_client; /* the other end of CLIENT_BELL */
+    struct event bell;
+    bool listening; /* bell is added */
+    channel_bell_fn *on_bell;
+    void *arg;
+};
+
+static struct channel *sleeper; /* whose futex is woken together with the next one */
+
+void channels_wake(void)
+{
+    if (sleeper)
+        ring_futex_wake(&sleeper->ring);
+    sleeper = NULL;
+}
+
+static void on_bell(evutil_socket_t fd, short what, void *arg)
+{
+    struct channel *c = arg;
+
+    (void)fd;
+    (void)what;
+    c->on_bell(c->arg);
+}
+
+/* Kernels before 6.3 do not know the flag, later ones complain where it is missing. */
+static int anonymous_file(void)
+{
+    int fd = memfd_create("rapyer-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create("rapyer-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd;
+}
+
+/* All of the memory is there from the beginning, and stays: touching it never fails later. */
+static int make_memory(struct channel *c, uint32_t size)
+{
+    off_t bytes = (off_t)ring_memory(size);
+    int fd = c->fds[MEMORY] = anonymous_file();
+
+    if (fd < 0)
+        return -1;
+    int error = posix_fallocate(fd, 0, bytes);
+    if (error) {
+        errno = error;
+        return -1;
+    }
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        return -1;
+    void *memory = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED)
+        return -1;
+    c->memory = memory;
+    ring_init(&c->ring, memory, size);
+    return 0;
+}
+
+/* The daemon's bell is edge-triggered: it rings with each write, without being read. The client's
+ * is a socket pair: the two ends of an eventfd share their O_NONBLOCK, which a client could take
+ * away; and who reads from a pipe holds its mutex while he copies, for as long as he likes if the
+ * page that he copies to is of his own making (userfaultfd, FUSE). The daemon would wait for it. */
+static int make_bells(struct channel *c, struct event_base *base)
+{
+    int ends[2];
+
+    c->fds[DAEMON_BELL] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (c->fds[DAEMON_BELL] < 0 ||
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
+        return -1;
+    c->fds[CLIENT_BELL] = ends[0];
+    c->ring_client = ends[1];
+    if (event_assign(&c->bell, base, c->fds[DAEMON_BELL], EV_READ | EV_PERSIST | EV_ET, on_bell,
+                     c) < 0 ||
+        event_add(&c->bell, NULL) < 0)
+        return -1;
+    c->listening = true;
+    return 0;
+}
+
+struct channel *channel_new(struct event_base *base, uint32_t size, channel_bell_fn *bell,
+                            void *arg)
+{
+    struct channel *c = calloc(1, sizeof *c);
+
+    if (!c)
+        return NULL;
+    *c = (struct channel){.fds = {-1, -1, -1}, .ring_client = -1, .on_bell = bell, .arg = arg};
+    if (make_memory(c, size) < 0 || make_bells(c, base) < 0) {
+        int error = errno;
+        channel_free(c);
+        errno = error;
+        return NULL;
+    }
+    return c;
+}
+
+static void close_one(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void channel_free(struct channel *c)
+{
+    if (!c)
+        return;
+    if (sleeper == c)
+        channels_wake();
+    if (c->listening)
+        event_del(&c->bell);
+    if (c->memory)
+        munmap(c->memory, ring_memory(c->ring.size));
+    for (int i = 0; i < CHANNEL_FDS; i++)
+        close_one(&c->fds[i]);
+    close_one(&c->ring_client);
+    free(c);
+}
+
+static int send_with(int socket, const void *data, size_t len, const int *fds)
+{
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(CHANNEL_FDS * sizeof *fds)] = {0};
+    struct iovec bytes = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    struct msghdr message = {.msg_iov = &bytes,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof control};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(CHANNEL_FDS * sizeof *fds);
+    memcpy(CMSG_DATA(c), fds, CHANNEL_FDS * sizeof *fds);
+    ssize_t n = sendmsg(socket, &message, MSG_NOSIGNAL);
+    if (n < 0 || (size_t)n == len)
+        return n < 0 ? -1 : 0;
+    errno = EPIPE; /* half an answer is of no use */
+    return -1;
+}
+
+int channel_hand_over(struct channel *c, int socket, const void *last, size_t len)
+{
+    if (send_with(socket, last, len, c->fds) < 0)
+        return -1;
+    close_one(&c->fds[MEMORY]);
+    close_one(&c->fds[CLIENT_BELL]);
+    return 0;
+}
+
+/* Half the system calls; and where a wake-up interrupts another processor, it does so for two. */
+static void wake_with_next(struct channel *c)
+{
+    struct channel *first = sleeper;
+
+    if (!first) {
+        sleeper = c;
+        return;
+    }
+    sleeper = NULL;
+    ring_futex_wake_both(&first->ring, &c->ring);
+}
+
+static void wake_the_client(struct channel *c, enum ring_call how)
+{
+    if (how == RING_CALL_FUTEX)
+        wake_with_next(c);
+    else if (how == RING_CALL_BELL && send(c->ring_client, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        return; /* full, it has rung already; or closed, nobody hears it */
+}
+
+static ssize_t moved(struct channel *c, ssize_t n, uint32_t what)
+{
+    if (n <= 0) {
+        errno = n < 0 ? EPROTO : EAGAIN;
+        return -1;
+    }
+    wake_the_client(c, ring_bell(&c->ring, what));
+    return n;
+}
+
+ssize_t channel_read(struct channel *c, void *p, size_t n)
+{
+    return moved(c, ring_take(&c->ring, p, n), RING_ROOM);
+}
+
+ssize_t channel_write(struct channel *c, const void *p, size_t n)
+{
+    return moved(c, ring_put(&c->ring, p, n), RING_BYTES);
+}
+
+bool channel_sleep(struct channel *c, uint32_t wants)
+{
+    return ring_sleep(&c->ring, wants);
+}
+
+void channel_wake(struct channel *c)
+{
+    ring_wake(&c->ring);
+}

@@ -1,0 +1,320 @@
+/* lease_call: see lease_call.h. */
+#include "daemon/leases/lease_call.h"
+#include "daemon/leases/lease_script.h"
+#include "daemon/redis/bus.h"
+#include "daemon/redis/resp.h"
+#include "protocol/alloc.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <utlist.h>
+
+#define CHUNK 100 /* locks in one request: Redis serves others in between */
+
+static const char *const op_words[] = {
+    [LEASE_TAKE] = "take",   [LEASE_TRY] = "try",     [LEASE_KEEP] = "keep",
+    [LEASE_DROP] = "drop",   [LEASE_SHARE] = "share", [LEASE_LEAVE] = "leave",
+    [LEASE_BREAK] = "break",
+};
+
+struct call {
+    struct call *prev, *next;
+    struct lease_calls *all; /* NULL: nobody is interested any more */
+    struct buf keys, args;
+    unsigned count;
+    struct lease_ask asks[CHUNK];
+};
+
+struct lease_calls {
+    const struct config *config;
+    const char *id;
+    struct upstream *up;
+    lease_answer_fn *fn;
+    void *arg;
+    struct call *calls; /* sent, and the one that gathers */
+    struct call *gathering;
+    struct call *loading; /* SCRIPT LOAD is on its way; not among the calls */
+    char sha[41];         /* of the script, when Redis keeps it */
+    int64_t floor;
+};
+
+/* ---- writing ---- */
+
+static void word(struct buf *b, const void *p, size_t n)
+{
+    buf_printf(b, "$%zu\r\n", n);
+    buf_append(b, p, n);
+    buf_append(b, "\r\n", 2);
+}
+
+static void text(struct buf *b, const char *s)
+{
+    word(b, s, strlen(s));
+}
+
+static void number(struct buf *b, int64_t n)
+{
+    char digits[24];
+    word(b, digits, (size_t)snprintf(digits, sizeof(digits), "%" PRId64, n));
+}
+
+static const char *mode_word(enum lock_mode mode)
+{
+    return mode == LOCK_EXCLUSIVE ? "x" : mode == LOCK_SHARED ? "s" : "-";
+}
+
+void lease_key(const struct config *config, const char *kind, const struct lock_name *n,
+               struct buf *out)
+{
+    buf_printf(out, "%s:@%s:{", config->key_prefix, kind);
+    buf_append(out, n->key, n->key_len);
+    buf_append(out, "}/", 2);
+    buf_append(out, n->path, n->path_len);
+    buf_append(out, "!", 1);
+    buf_append(out, n->action, n->action_len);
+}
+
+static void add_key(struct call *c, const char *kind, const struct lock_name *n)
+{
+    struct buf key = BUF_INIT;
+    lease_key(c->all->config, kind, n, &key);
+    word(&c->keys, key.data, key.len);
+    buf_free(&key);
+}
+
+static struct call *call_new(struct lease_calls *lc)
+{
+    struct call *c = alloc_zeroed(1, sizeof(*c));
+    c->all = lc;
+    DL_APPEND(lc->calls, c);
+    return c;
+}
+
+static void call_free(struct call *c)
+{
+    if (c->all != NULL)
+        DL_DELETE(c->all->calls, c);
+    buf_free(&c->keys);
+    buf_free(&c->args);
+    free(c);
+}
+
+void lease_calls_ask(struct lease_calls *lc, const struct lease_ask *ask,
+                     const struct lock_name *name)
+{
+    if (lc->gathering == NULL)
+        lc->gathering = call_new(lc);
+    struct call *c = lc->gathering;
+    c->asks[c->count++] = *ask;
+    add_key(c, "lock", name);
+    add_key(c, "lockq", name);
+    text(&c->args, op_words[ask->op]);
+    text(&c->args, mode_word(ask->mode));
+    text(&c->args, mode_word(ask->have));
+    number(&c->args, ask->fence);
+    number(&c->args, ask->expiry);
+    number(&c->args, ask->last);
+    word(&c->args, name->key, name->key_len);
+    word(&c->args, name->path, name->path_len);
+    word(&c->args, name->action, name->action_len);
+    if (c->count == CHUNK)
+        lease_calls_flush(lc);
+}
+
+/* ---- reading ---- */
+
+static const redisReply *element(const redisReply *r, size_t i)
+{
+    return r->type == REDIS_REPLY_ARRAY && i < r->elements ? r->element[i] : NULL;
+}
+
+static int64_t integer_at(const redisReply *r, size_t i)
+{
+    const redisReply *e = element(r, i);
+    return e != NULL && e->type == REDIS_REPLY_INTEGER ? e->integer : 0;
+}
+
+static const char *text_at(const redisReply *r, size_t i)
+{
+    const redisReply *e = element(r, i);
+    return e != NULL && e->type == REDIS_REPLY_STRING ? e->str : "";
+}
+
+enum lock_mode lease_mode(const char *word)
+{
+    return *word == 'x' ? LOCK_EXCLUSIVE : *word == 's' ? LOCK_SHARED : LOCK_NONE;
+}
+
+static void read_ids(const redisReply *r, size_t from, struct lease_answer *a)
+{
+    for (size_t i = from; element(r, i) != NULL && a->nids < LEASE_ELSEWHERE_MAX; i++)
+        if (*text_at(r, i) != '\0')
+            a->ids[a->nids++] = text_at(r, i);
+}
+
+static struct lease_answer read_answer(const redisReply *r)
+{
+    struct lease_answer a = {.kind = LEASE_ERROR, .text = "an answer of a strange form"};
+    const char *what = text_at(r, 0);
+    if (r->type == REDIS_REPLY_ERROR) {
+        a.text = r->str;
+    } else if (strcmp(what, "held") == 0) {
+        a.kind = LEASE_HELD;
+        a.mode = lease_mode(text_at(r, 1));
+        a.fence = integer_at(r, 2);
+        a.expiry = integer_at(r, 3);
+        a.first = integer_at(r, 4);
+        a.wanted = lease_mode(text_at(r, 5));
+    } else if (strcmp(what, "queued") == 0) {
+        a.kind = LEASE_QUEUED;
+        a.ms = integer_at(r, 1);
+        read_ids(r, 2, &a);
+    } else if (strcmp(what, "lost") == 0) {
+        a.kind = LEASE_LOST;
+        read_ids(r, 1, &a);
+    } else if (strcmp(what, "free") == 0) {
+        a.kind = LEASE_FREE;
+    } else if (strcmp(what, "broke") == 0) {
+        a.kind = LEASE_BROKE;
+        a.count = integer_at(r, 1);
+    } else if (strcmp(what, "error") == 0) {
+        a.text = text_at(r, 1);
+    }
+    return a;
+}
+
+/* ---- sending ---- */
+
+static void send_call(struct call *c);
+
+static void on_loaded(void *arg, unsigned index, redisReply *reply)
+{
+    struct call *c = arg;
+    struct lease_calls *lc = c->all;
+    (void)index;
+    if (lc != NULL) {
+        lc->loading = NULL;
+        /* Refused: then the text is sent each time. */
+        if (reply != NULL && reply->type == REDIS_REPLY_STRING && reply->len + 1 == sizeof(lc->sha))
+            memcpy(lc->sha, reply->str, sizeof(lc->sha));
+    }
+    free(c);
+}
+
+static void load_script(struct lease_calls *lc)
+{
+    struct buf out = BUF_INIT;
+    const char *argv[] = {"SCRIPT", "LOAD", lease_script};
+    size_t len[] = {6, 4, sizeof(lease_script)};
+    struct call *c = alloc_zeroed(1, sizeof(*c));
+    c->all = lc;
+    lc->sha[0] = '\0';
+    resp_command(&out, 3, argv, len);
+    if (upstream_send(lc->up, out.data, out.len, 1, on_loaded, c))
+        lc->loading = c;
+    else
+        free(c);
+    buf_free(&out);
+}
+
+static void on_answer(void *arg, unsigned index, redisReply *reply)
+{
+    struct call *c = arg;
+    struct lease_calls *lc = c->all;
+    (void)index;
+    if (lc != NULL && reply != NULL && reply->type == REDIS_REPLY_ERROR &&
+        strncmp(reply->str, "NOSCRIPT", 8) == 0 && lc->sha[0] != '\0') {
+        load_script(lc);
+        send_call(c);
+        return;
+    }
+    for (unsigned i = 0; i < c->count && lc != NULL; i++) {
+        struct lease_answer a = {.kind = LEASE_UNKNOWN};
+        if (reply != NULL)
+            a = read_answer(element(reply, i) != NULL ? element(reply, i) : reply);
+        lc->fn(lc->arg, &c->asks[i], &a);
+    }
+    call_free(c);
+}
+
+static void send_call(struct call *c)
+{
+    struct lease_calls *lc = c->all;
+    struct buf out = BUF_INIT, name = BUF_INIT;
+    for (unsigned i = 0; i < c->count; i++) {
+        c->asks[i].sent = lock_now();
+        c->asks[i].length = lc->config->lock_lease;
+    }
+    unsigned nkeys = 1 + 2 * c->count, nargs = 4 + 9 * c->count;
+    buf_printf(&out, "*%u\r\n", 3 + nkeys + nargs);
+    text(&out, lc->sha[0] != '\0' ? "EVALSHA" : "EVAL");
+    if (lc->sha[0] != '\0')
+        text(&out, lc->sha);
+    else
+        word(&out, lease_script, sizeof(lease_script));
+    number(&out, nkeys);
+    buf_printf(&name, "%s:@fence", lc->config->key_prefix);
+    word(&out, name.data, name.len);
+    buf_append(&out, c->keys.data, c->keys.len);
+    text(&out, lc->id);
+    number(&out, lc->config->lock_lease);
+    number(&out, lc->floor);
+    buf_clear(&name);
+    bus_channel(lc->config, "", &name);
+    word(&out, name.data, name.len);
+    buf_append(&out, c->args.data, c->args.len);
+    bool sent = upstream_send(lc->up, out.data, out.len, 1, on_answer, c);
+    buf_free(&name);
+    buf_free(&out);
+    if (!sent)
+        on_answer(c, 0, NULL);
+}
+
+void lease_calls_flush(struct lease_calls *lc)
+{
+    struct call *c = lc->gathering;
+    lc->gathering = NULL;
+    if (c != NULL)
+        send_call(c);
+}
+
+/* ---- the whole ---- */
+
+void lease_calls_link_up(struct lease_calls *lc)
+{
+    load_script(lc);
+}
+
+bool lease_calls_idle(const struct lease_calls *lc)
+{
+    return lc->calls == NULL;
+}
+
+void lease_calls_floor(struct lease_calls *lc, int64_t fence)
+{
+    if (fence > lc->floor)
+        lc->floor = fence;
+}
+
+struct lease_calls *lease_calls_new(const struct config *config, const char *id,
+                                    struct upstream *up, lease_answer_fn *fn, void *arg)
+{
+    struct lease_calls *lc = alloc_zeroed(1, sizeof(*lc));
+    lc->config = config;
+    lc->id = id;
+    lc->up = up;
+    lc->fn = fn;
+    lc->arg = arg;
+    return lc;
+}
+
+void lease_calls_free(struct lease_calls *lc)
+{
+    struct call *c, *next;
+    if (lc->gathering != NULL)
+        call_free(lc->gathering);
+    DL_FOREACH_SAFE (lc->calls, c, next)
+        c->all = NULL; /* freed when the link tells it */
+    if (lc->loading != NULL)
+        lc->loading->all = NULL;
+    free(lc);
+}

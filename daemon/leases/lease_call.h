@@ -1,0 +1,85 @@
+/* lease_call: what leases ask of Redis: the operations of lease.lua, on many locks in one request.
+ *
+ *   lease_calls_ask, lease_calls_ask, ... lease_calls_flush ──► EVALSHA ──► an answer for each
+ *
+ * The script is sent with its text until Redis has said that it keeps it, and again when it does
+ * not. Knows nothing of what leases are for; the words are explained in lease.lua.
+ */
+#ifndef RAPYERD_LEASE_CALL_H
+#define RAPYERD_LEASE_CALL_H
+
+#include "daemon/base/config.h"
+#include "daemon/locks/locks.h"
+#include "daemon/redis/upstream.h"
+
+#define LEASE_ELSEWHERE_MAX 8
+
+struct lease_calls;
+
+enum lease_op {
+    LEASE_NOTHING,
+    LEASE_TAKE,
+    LEASE_TRY,
+    LEASE_KEEP,
+    LEASE_DROP,
+    LEASE_SHARE,
+    LEASE_LEAVE,
+    LEASE_BREAK
+};
+
+struct lease_ask {
+    enum lease_op op;
+    enum lock_mode mode;   /* what is wanted */
+    enum lock_mode have;   /* the lease that is counted on, LOCK_NONE: */
+    int64_t fence, expiry; /* none, and these are 0 */
+    int64_t last;          /* the highest fence given on it */
+    void *whose;           /* handed back */
+    /* Filled in when it is sent: */
+    int64_t sent;   /* by lock_now */
+    int64_t length; /* ms, of a lease that is given */
+};
+
+enum lease_kind {
+    LEASE_UNKNOWN, /* the link was lost: whether it was done is not known */
+    LEASE_HELD,
+    LEASE_QUEUED,
+    LEASE_LOST,
+    LEASE_FREE,
+    LEASE_BROKE,
+    LEASE_ERROR
+};
+
+struct lease_answer {
+    enum lease_kind kind;
+    enum lock_mode mode, wanted;          /* HELD */
+    int64_t fence, expiry, first;         /* HELD */
+    int64_t ms;                           /* QUEUED */
+    const char *ids[LEASE_ELSEWHERE_MAX]; /* QUEUED, LOST: who has it */
+    size_t nids;
+    int64_t count;    /* BROKE */
+    const char *text; /* ERROR */
+};
+
+typedef void lease_answer_fn(void *arg, const struct lease_ask *ask, const struct lease_answer *a);
+
+struct lease_calls *lease_calls_new(const struct config *config, const char *id,
+                                    struct upstream *up, lease_answer_fn *fn, void *arg);
+/* What is not answered yet stays untold; the link may tell it later. */
+void lease_calls_free(struct lease_calls *lc);
+/* One more operation; it goes out with the next flush, or when many are together. */
+void lease_calls_ask(struct lease_calls *lc, const struct lease_ask *ask,
+                     const struct lock_name *name);
+void lease_calls_flush(struct lease_calls *lc);
+/* Another connection, perhaps to another server. */
+void lease_calls_link_up(struct lease_calls *lc);
+bool lease_calls_idle(const struct lease_calls *lc); /* all are answered */
+/* Fences given from now on are above this one. */
+void lease_calls_floor(struct lease_calls *lc, int64_t fence);
+
+/* Appends "<prefix>:@<kind>:{<key>}/<path>!<action>". */
+void lease_key(const struct config *config, const char *kind, const struct lock_name *n,
+               struct buf *out);
+/* x, s: of answers and messages. */
+enum lock_mode lease_mode(const char *word);
+
+#endif

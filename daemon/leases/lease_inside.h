@@ -1,0 +1,115 @@
+/* lease_inside: what lease.c, lease_term.c and lease_news.c share, and nobody else: a lease as this
+ * daemon knows it, and the steps of one file that another one takes. */
+#ifndef RAPYERD_LEASE_INSIDE_H
+#define RAPYERD_LEASE_INSIDE_H
+
+#include "daemon/leases/lease.h"
+#include "daemon/leases/lease_call.h"
+#include <stdlib.h>
+#include <utlist.h>
+
+#define ID_MAX 40
+#define LOG_MS 1000 /* between two lines on lost locks */
+
+struct lease {
+    struct lease *prev, *next;           /* of all */
+    struct lease *prev_held, *next_held; /* of those held, by `until` */
+    struct lease *prev_due, *next_due;
+    struct leases *all;
+    struct lock *lock;
+    enum lease_op op; /* in flight */
+    bool due;
+    enum lock_mode have;     /* counts here, until `until` */
+    int64_t fence;           /* of the lease, while `have` */
+    int64_t expiry;          /* of the lease, by Redis' clock: past it a late renewal is void */
+    int64_t sent, until;     /* when its last good request was sent; when it ends here */
+    int64_t tried;           /* when it was last to be renewed */
+    int64_t seen;            /* the last fence given when it was renewed: has it been used since? */
+    bool renew, unused;      /* to be renewed, given up */
+    enum lock_mode queued;   /* asked for; we are told, or ask again, when it is free */
+    bool in_queue, in_redis; /* Redis may have a place in the queue, a lease of ours */
+    enum lock_mode wanted;   /* by another host, as last heard */
+    bool heard;              /* a message while a request was in flight: its answer may be older */
+    struct event *retry;
+    size_t nelsewhere;
+    char (*elsewhere)[ID_MAX];
+};
+
+struct leases {
+    const struct config *config;
+    char id[ID_MAX];
+    struct upstream *up;
+    struct bus *bus;
+    struct locks *locks;
+    struct leases_callbacks cb;
+    void *arg;
+    struct event_base *base;
+    struct lease *leases, *held, *due;
+    struct lease_calls *calls;
+    struct event *flush, *tick;
+    int64_t
+        soonest; /* the next renewals: not before; set when some went out, and by nothing else */
+    struct event *away; /* ends the patience with a Redis that cannot be reached */
+    bool given_up;      /* it has ended */
+    unsigned lost;      /* holds were, since this was last logged */
+    int64_t logged;
+    char lost_why[FAULT_TEXT_MAX];
+    struct event *report;
+    bool stopping;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+};
+
+static inline void arm(struct event *e, int64_t ms)
+{
+    if (ms < 0)
+        ms = 0;
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    event_add(e, &tv);
+}
+
+static inline bool unused_here(const struct lock *l)
+{
+    return l->nholds == 0 && l->pins == 0;
+}
+
+/* ---- lease.c: what comes next ---- */
+
+/* decide() will look at it in this turn of the loop, or when its answer is here. */
+void lease_set_due(struct lease *le);
+/* Only readers are here, nothing they or others before them wrote is on its way, and a reader
+ * elsewhere wants to join them. */
+bool lease_can_share(const struct lease *le);
+/* Ends those waits (or those that only try) that the lease does not cover; not those that are new
+ * meanwhile. */
+void lease_refuse_waits(struct lease *le, bool tries_only, const struct fault *f);
+
+/* ---- lease_term.c: how long it counts ---- */
+
+/* A request sent at `sent` was granted: it counts from then on (whoever had it not before sets
+ * `have` next). False: that is over already. */
+bool lease_extend(struct lease *le, const struct lease_ask *ask);
+/* From here on nothing is granted on it. */
+void lease_end(struct lease *le, const struct fault *why);
+/* The same, against our will: it is asked for anew where it is needed, and it will be logged. */
+void lease_lose(struct lease *le, const struct fault *why);
+/* by: the daemon that has it now, or "". */
+void lease_lose_taken(struct lease *le, const char *by);
+/* One line for all that one event has cost, and no more than one in LOG_MS. */
+void leases_log_lost(struct leases *ls);
+/* Those whose time is over are lost; that is logged. */
+void leases_end_over(struct leases *ls);
+/* Marks those whose third is over as to be renewed, or given up where nobody has used them since
+ * the time before, and sets the earliest moment for the next ones. */
+void leases_renew(struct leases *ls);
+/* Sets ls->tick to the moment of the next renewal or end. */
+void leases_plan_tick(struct leases *ls);
+
+/* ---- lease_news.c: what is heard of it ---- */
+
+/* For lease_calls_new. */
+void leases_answer(void *arg, const struct lease_ask *ask, const struct lease_answer *a);
+/* Stops the timer that asks again where no news has come. */
+void lease_no_retry(struct lease *le);
+
+#endif

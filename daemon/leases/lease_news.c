@@ -1,0 +1,327 @@
+/* lease_news: what this daemon hears of leases (lease.h): answers to what it asked of Redis, and
+ * messages of other daemons; a timer where neither may come. What is heard changes what is known of
+ * the lease and marks it as due; lease.c does the rest. */
+#include "daemon/base/log.h"
+#include "daemon/leases/lease_inside.h"
+#include "daemon/locks/lock_text.h"
+#include "protocol/alloc.h"
+#include "protocol/cursor.h"
+#include <event2/util.h>
+#include <string.h>
+
+#define RETRY_SLACK_MS 5   /* after a lease must have run out */
+#define RETRY_JITTER_MS 8  /* several daemons wait for the same moment */
+#define DEAF_RETRY_MS 1000 /* nobody can tell us that it is free */
+
+/* ---- who has it ---- */
+
+static void forget_elsewhere(struct lease *le)
+{
+    le->nelsewhere = 0;
+}
+
+static void add_elsewhere(struct lease *le, const char *id, size_t len)
+{
+    if (le->nelsewhere == LEASE_ELSEWHERE_MAX || len == 0 || len >= ID_MAX)
+        return;
+    if (le->elsewhere == NULL)
+        le->elsewhere = alloc_zeroed(LEASE_ELSEWHERE_MAX, ID_MAX);
+    char *to = le->elsewhere[le->nelsewhere++];
+    memcpy(to, id, len);
+    to[len] = '\0';
+}
+
+/* ---- no news ---- */
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+    struct lease *le = arg;
+    (void)fd;
+    (void)what;
+    le->queued = LOCK_NONE;
+    lease_set_due(le);
+}
+
+static void retry_in(struct lease *le, int64_t ms)
+{
+    uint8_t jitter;
+    evutil_secure_rng_get_bytes(&jitter, sizeof(jitter));
+    if (le->retry == NULL && (le->retry = evtimer_new(le->all->base, on_retry, le)) == NULL)
+        abort();
+    if (!bus_listening(le->all->bus) && ms > DEAF_RETRY_MS)
+        ms = DEAF_RETRY_MS;
+    arm(le->retry, ms + RETRY_SLACK_MS + jitter % RETRY_JITTER_MS);
+}
+
+void lease_no_retry(struct lease *le)
+{
+    if (le->retry != NULL)
+        event_del(le->retry);
+}
+
+/* ---- another host waits ---- */
+
+static void set_wanted(struct lease *le, enum lock_mode mode)
+{
+    le->wanted = mode;
+    if (le->have == LOCK_NONE)
+        return;
+    if (mode == LOCK_NONE) {
+        if (le->lock->wanted)
+            lock_unwanted(le->lock);
+    } else if (lease_can_share(le)) {
+        lease_set_due(le);
+    } else {
+        lock_wanted(le->lock);
+    }
+}
+
+/* ---- answers ---- */
+
+/* Messages and answers come by two ways that have no order: a message that came while the request
+ * was on its way may be newer than its answer. */
+static void answer_wanted(struct lease *le, enum lock_mode wanted)
+{
+    if (wanted != LOCK_NONE || !le->heard)
+        le->wanted = wanted;
+    set_wanted(le, le->wanted);
+}
+
+static void cover(struct lease *le, enum lock_mode mode, int64_t first)
+{
+    struct leases *ls = le->all;
+    le->have = mode;
+    le->queued = LOCK_NONE;
+    le->in_queue = false;
+    le->in_redis = true;
+    le->unused = false;
+    le->seen = first - 1;
+    lease_no_retry(le);
+    if (mode == LOCK_EXCLUSIVE)
+        forget_elsewhere(le);
+    lease_calls_floor(ls->calls, first);
+    if (ls->cb.taken != NULL)
+        ls->cb.taken(ls->arg, le->lock);
+    lock_cover(le->lock, mode, first);
+}
+
+static void on_held(struct lease *le, const struct lease_ask *ask, const struct lease_answer *a)
+{
+    le->in_redis = true;
+    if (ask->have != LOCK_NONE && ask->op != LEASE_DROP && le->have == LOCK_NONE)
+        return; /* it has ended meanwhile: decide() gives it back, or takes one of a new fence */
+    if (ask->op != LEASE_SHARE) {
+        if (!lease_extend(le, ask))
+            return;
+        le->fence = a->fence;
+        le->expiry = a->expiry;
+        if (a->first > 0)
+            cover(le, a->mode, a->first);
+    }
+    answer_wanted(le, a->wanted);
+}
+
+static void on_queued(struct lease *le, const struct lease_ask *ask, const struct lease_answer *a)
+{
+    le->in_redis = le->have != LOCK_NONE;
+    le->in_queue = ask->op != LEASE_TRY;
+    forget_elsewhere(le);
+    for (size_t i = 0; i < a->nids; i++)
+        add_elsewhere(le, a->ids[i], strlen(a->ids[i]));
+    if (ask->op != LEASE_TRY && !le->heard) {
+        le->queued = ask->mode;
+        retry_in(le, a->ms);
+    }
+    const char *where = lease_where(le->lock);
+    lock_elsewhere(le->lock, where != NULL ? where : "another host");
+}
+
+static void on_error(struct lease *le, const struct lease_ask *ask, const char *why)
+{
+    struct fault f;
+    if (ask->op == LEASE_KEEP || ask->op == LEASE_SHARE) {
+        log_debug("a lease was not renewed: %s", why);
+        return; /* it counts until it ends; it is tried again before */
+    }
+    if (ask->op == LEASE_DROP || ask->op == LEASE_LEAVE) {
+        le->in_redis = le->have != LOCK_NONE; /* it runs out by itself */
+        le->in_queue = false;
+        return;
+    }
+    fault_set(&f, FAULT_UNAVAILABLE, "Redis would not give the lock: %s", why);
+    le->queued = LOCK_NONE;
+    lease_refuse_waits(le, false, &f);
+}
+
+static void on_lease(struct lease *le, const struct lease_ask *ask, const struct lease_answer *a)
+{
+    switch (a->kind) {
+    case LEASE_UNKNOWN: le->queued = LOCK_NONE; break; /* all is asked anew when the link is up */
+    case LEASE_HELD: on_held(le, ask, a); break;
+    case LEASE_QUEUED: on_queued(le, ask, a); break;
+    case LEASE_LOST:
+        le->in_redis = false;
+        lease_lose_taken(le, a->nids > 0 ? a->ids[0] : "");
+        break;
+    case LEASE_FREE:
+        le->in_redis = le->have != LOCK_NONE;
+        le->in_queue = false;
+        le->queued = LOCK_NONE;
+        break;
+    case LEASE_BROKE:
+    case LEASE_ERROR: on_error(le, ask, a->text); break;
+    }
+    le->op = LEASE_NOTHING;
+    lease_set_due(le);
+}
+
+struct breaking {
+    lease_broken_fn *done;
+    void *arg;
+};
+
+void leases_break(struct leases *ls, const struct lock_name *name, lease_broken_fn *done, void *arg)
+{
+    struct fault f;
+    if (upstream_state(ls->up) != UPSTREAM_UP) {
+        fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(ls->up));
+        done(arg, 0, &f);
+        return;
+    }
+    struct breaking *b = alloc_zeroed(1, sizeof(*b));
+    *b = (struct breaking){.done = done, .arg = arg};
+    struct lease_ask ask = {.op = LEASE_BREAK, .whose = b};
+    lease_calls_ask(ls->calls, &ask, name);
+    lease_calls_flush(ls->calls);
+}
+
+static void answer_break(struct breaking *b, const struct lease_answer *a)
+{
+    struct fault f;
+    if (a->kind == LEASE_BROKE) {
+        b->done(b->arg, a->count, NULL);
+    } else {
+        if (a->kind == LEASE_UNKNOWN)
+            fault_set(&f, FAULT_UNAVAILABLE, "the link to Redis was lost; the lock may be broken");
+        else
+            fault_set(&f, FAULT_UNAVAILABLE, "Redis would not break the lock: %s", a->text);
+        b->done(b->arg, 0, &f);
+    }
+    free(b);
+}
+
+void leases_answer(void *arg, const struct lease_ask *ask, const struct lease_answer *a)
+{
+    struct leases *ls = arg;
+    if (ask->op == LEASE_BREAK)
+        answer_break(ask->whose, a);
+    else if (ask->whose != NULL)
+        on_lease(ask->whose, ask, a);
+    event_active(ls->flush, EV_TIMEOUT, 0);
+}
+
+/* ---- messages ---- */
+
+struct message {
+    char what[16];
+    struct lock_name name;
+    struct cursor rest;
+};
+
+static int read_message(const void *payload, size_t len, struct message *m)
+{
+    uint32_t n;
+    const char *what;
+    size_t what_len;
+    m->rest = cursor_of(payload, len);
+    if (cursor_array(&m->rest, &n) < 0 || n < 4 || cursor_str(&m->rest, &what, &what_len) < 0 ||
+        what_len >= sizeof(m->what) || cursor_str(&m->rest, &m->name.key, &m->name.key_len) < 0 ||
+        cursor_str(&m->rest, &m->name.path, &m->name.path_len) < 0 ||
+        cursor_str(&m->rest, &m->name.action, &m->name.action_len) < 0)
+        return -1;
+    memcpy(m->what, what, what_len);
+    m->what[what_len] = '\0';
+    return 0;
+}
+
+static struct lease *find(struct leases *ls, const struct lock_name *name)
+{
+    struct lock *l = locks_find(ls->locks, name);
+    return l != NULL ? l->lease : NULL;
+}
+
+/* An offer. It counts only once it was taken: asking for it again does that. */
+static void on_granted(struct leases *ls, struct message *m)
+{
+    struct lease *le = find(ls, &m->name);
+    if (le != NULL) {
+        le->heard = le->in_redis = true;
+        le->queued = LOCK_NONE;
+        lease_set_due(le);
+    } else if (upstream_state(ls->up) == UPSTREAM_UP) {
+        struct lease_ask ask = {.op = LEASE_DROP}; /* nobody here wants it any more */
+        lease_calls_ask(ls->calls, &ask, &m->name);
+        lease_calls_flush(ls->calls);
+    }
+}
+
+static void on_wanted(struct leases *ls, struct message *m)
+{
+    struct lease *le = find(ls, &m->name);
+    const char *mode;
+    size_t len;
+    if (le == NULL || cursor_str(&m->rest, &mode, &len) < 0 || len != 1)
+        return;
+    le->heard = true;
+    set_wanted(le, lease_mode(mode));
+}
+
+static void on_broken(struct leases *ls, struct message *m)
+{
+    struct lease *le = find(ls, &m->name);
+    struct fault f;
+    int64_t fence;
+    if (le == NULL || le->have == LOCK_NONE || cursor_int(&m->rest, &fence) < 0 ||
+        fence != le->fence)
+        return;
+    le->in_redis = false;
+    fault_set(&f, FAULT_LOCK_LOST, "%s was broken by lock.break on another host",
+              LOCK_TEXT(le->lock));
+    lease_lose(le, &f);
+    leases_log_lost(ls);
+}
+
+static void on_moved(struct leases *ls, struct message *m)
+{
+    struct lease *le = find(ls, &m->name);
+    int64_t ms;
+    const char *id;
+    size_t len;
+    if (le == NULL || cursor_int(&m->rest, &ms) < 0)
+        return;
+    le->heard = true;
+    if (le->queued == LOCK_NONE)
+        return;
+    forget_elsewhere(le);
+    while (cursor_str(&m->rest, &id, &len) == 0)
+        add_elsewhere(le, id, len);
+    retry_in(le, ms);
+}
+
+bool leases_message(struct leases *ls, const void *payload, size_t len)
+{
+    static const struct {
+        const char *what;
+        void (*fn)(struct leases *ls, struct message *m);
+    } table[] = {
+        {"granted", on_granted}, {"wanted", on_wanted}, {"broken", on_broken}, {"moved", on_moved}};
+    struct message m;
+    if (ls->stopping || read_message(payload, len, &m) < 0)
+        return false;
+    for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
+        if (strcmp(m.what, table[i].what) == 0) {
+            table[i].fn(ls, &m);
+            return true;
+        }
+    return false;
+}

@@ -1,0 +1,72 @@
+/* locks_inside: what locks.c and lock_tell.c share, and nobody else: the table, and the lists of
+ * what is to be told. */
+#ifndef RAPYERD_LOCKS_INSIDE_H
+#define RAPYERD_LOCKS_INSIDE_H
+
+#include "daemon/locks/locks.h"
+#include "protocol/buf.h"
+#include <stdlib.h>
+
+/* What is to be looked at: struct lock's stirred. The first two from the loop, the queue at the
+ * end of locks_client_gone. */
+enum { STIR_WANT = 1, STIR_EASED = 2, STIR_QUEUE = 4 };
+
+struct lock_client {
+    UT_hash_handle hh;
+    struct locks *table;
+    struct lock_who who;
+    struct lock_owner *owners;
+    unsigned nlocks; /* holds, lost ones too, and waits */
+    bool leaving;    /* its owners stay until the end of locks_client_gone */
+};
+
+struct locks {
+    struct event_base *base;
+    const struct locks_limits *limits;
+    struct locks_callbacks cb;
+    void *arg;
+    struct lock *locks;
+    struct hold *tokens, *own;
+    struct lock_client *clients;
+    uint64_t last_token, last_wait, last_mark;
+    struct hold *falling;
+    struct wait *told;
+    struct lock *stirred;
+    struct event *kick; /* runs locks_tell() */
+    bool kicked;
+    bool leaving;    /* a client: queues are looked at when all it had is gone */
+    struct buf name; /* scratch */
+};
+
+static inline void *must(void *p)
+{
+    if (p == NULL)
+        abort(); /* as tree_alloc: the daemon does not go on without memory */
+    return p;
+}
+
+static inline bool covered(const struct lock *l, enum lock_mode mode)
+{
+    return l->covers >= (uint8_t)mode;
+}
+
+/* An owner goes when it has nothing left, and its client with the last one. */
+void lock_owner_settle(struct lock_owner *o);
+
+/* ---- lock_tell.c ---- */
+
+/* The lock is to be looked at from the loop: STIR_*. */
+void lock_stir(struct lock *l, unsigned what);
+void lock_calm(struct lock *l); /* not any more */
+/* The hold is lost, and its client is to be told so. */
+void hold_fall(struct hold *h);
+/* One grant of a hold less that is not told of. */
+void hold_untold_less(struct hold *h);
+/* The wait, which has left its lock, is over, and done is to be told so. */
+void wait_tell(struct wait *w);
+/* Takes a wait that is over out of the lists; nobody is told. */
+void wait_free(struct locks *t, struct wait *w);
+/* Tells all that is to be told: for t->kick. */
+void locks_tell(evutil_socket_t fd, short what, void *arg);
+
+#endif

@@ -1,0 +1,197 @@
+/* admin: see admin.h. */
+#include "daemon/methods/admin.h"
+#include "daemon/leases/lease.h"
+#include "daemon/methods/ask.h"
+#include "daemon/methods/methods.h"
+
+static void put(struct buf *out, const char *name, uint64_t value)
+{
+    pack_cstr(out, name);
+    pack_uint(out, value);
+}
+
+static void put_str(struct buf *out, const char *name, const char *value)
+{
+    pack_cstr(out, name);
+    pack_cstr(out, value);
+}
+
+static void put_desk(struct buf *out, const struct desk *d)
+{
+    uint64_t held = 0, waiting = 0;
+    for (const struct lock *l = locks_first(d->locks); l != NULL; l = l->hh.next) {
+        held += l->nholds;
+        waiting += l->nwaits;
+    }
+    put(out, "locks_held", held);
+    put(out, "locks_waiting", waiting);
+    put(out, "locks_granted", d->stats.granted);
+    put(out, "locks_lost", d->stats.lost);
+    put(out, "lock_timeouts", d->stats.timeouts);
+    put(out, "deadlocks", d->stats.deadlocks);
+}
+
+void admin_stats(const struct admin *a, struct buf *out)
+{
+    static const char *const states[] = {"down", "connecting", "greeting", "up"};
+    const struct lane *lane = exec_lane(a->exec);
+    const struct upstream *up = lane_upstream(lane);
+    struct lane_stats l;
+    lane_stats(lane, &l);
+    pack_map(out, 24);
+    put_str(out, "version", RAPYER_VERSION);
+    put(out, "uptime_ms", (uint64_t)(unix_ms() - a->started));
+    put_str(out, "redis", states[upstream_state(up)]);
+    put_str(out, "redis_version", upstream_info(up)->version);
+    put(out, "clients", sessions_count(a->sessions));
+    put(out, "waiting", exec_waiting(a->exec));
+    put(out, "commits", l.batches);
+    put(out, "commands", l.commands);
+    put(out, "commits_refused", l.refused);
+    put(out, "done_again", exec_done_again(a->exec));
+    put(out, "recovered_applied", l.recovered_applied);
+    put(out, "recovered_resent", l.recovered_resent);
+    put(out, "unknown_outcomes", l.unknown);
+    put(out, "lost_states", l.lost);
+    put(out, "gathering_bytes", l.gathering_bytes);
+    put(out, "in_flight_bytes", l.in_flight_bytes);
+    put(out, "link_epoch", lane_epoch(lane));
+    put(out, "memory", tree_memory());
+    put_desk(out, exec_desk(a->exec));
+}
+
+struct listing {
+    struct buf *out;
+    uint32_t n;
+};
+
+static void put_client(struct session *s, void *arg)
+{
+    struct listing *l = arg;
+    const struct session_peer *peer = session_peer(s);
+    struct session_stats st;
+    session_stats(s, &st);
+    pack_map(l->out, 12);
+    put(l->out, "number", session_number(s));
+    put(l->out, "pid", (uint64_t)peer->pid);
+    put(l->out, "uid", peer->uid);
+    put(l->out, "gid", peer->gid);
+    put_str(l->out, "program", peer->program);
+    put(l->out, "requests", st.requests);
+    put(l->out, "bytes_in", st.bytes_in);
+    put(l->out, "bytes_out", st.bytes_out);
+    put(l->out, "unsent", st.unsent);
+    put(l->out, "waiting", st.deferred);
+    pack_cstr(l->out, "paused");
+    pack_bool(l->out, st.paused);
+    pack_cstr(l->out, "ring");
+    pack_bool(l->out, st.ring);
+    l->n++;
+}
+
+void admin_clients(const struct admin *a, struct buf *out)
+{
+    struct listing l = {.out = out};
+    size_t at = pack_array_open(out);
+    sessions_each(a->sessions, put_client, &l);
+    pack_array_close(out, at, l.n);
+}
+
+void admin_cache(const struct admin *a, struct buf *out)
+{
+    struct cache_stats c;
+    cache_stats(exec_cache(a->exec), &c);
+    pack_map(out, 6);
+    put(out, "documents", c.documents);
+    put(out, "memory", c.memory);
+    put(out, "limit", c.limit);
+    put(out, "hits", c.hits);
+    put(out, "misses", c.misses);
+    put(out, "evictions", c.evictions);
+}
+
+static void put_who(struct buf *out, const struct lock_owner *o)
+{
+    const struct lock_who *who = lock_who(o);
+    pack_cstr(out, "client");
+    pack_uint(out, who->client);
+    pack_cstr(out, "pid");
+    pack_int(out, who->pid);
+    pack_cstr(out, "uid");
+    pack_uint(out, who->uid);
+    pack_cstr(out, "program");
+    pack_cstr(out, who->program);
+    pack_cstr(out, "owner");
+    pack_str(out, o->name, o->name_len);
+}
+
+static const char *mode_name(unsigned mode)
+{
+    static const char *const names[] = {"none", "shared", "exclusive"};
+    return names[mode];
+}
+
+static void put_seconds(struct buf *out, const char *name, int64_t ms)
+{
+    pack_cstr(out, name);
+    pack_float(out, (double)ms / 1000);
+}
+
+static void put_lock(struct buf *out, const struct lock *l, int64_t now)
+{
+    const char *elsewhere = lease_elsewhere(l);
+    pack_map(out, 9);
+    pack_cstr(out, "key");
+    pack_str(out, lock_key(l), l->key_len);
+    pack_cstr(out, "path");
+    pack_str(out, lock_path(l), l->path_len);
+    pack_cstr(out, "action");
+    pack_str(out, lock_action(l), l->action_len);
+    pack_cstr(out, "lease");
+    pack_cstr(out, mode_name(l->covers));
+    put_seconds(out, "lease_left", l->covers != LOCK_NONE ? lease_left(l) : 0);
+    pack_cstr(out, "wanted");
+    pack_bool(out, l->wanted);
+    pack_cstr(out, "elsewhere");
+    if (*elsewhere != '\0')
+        pack_cstr(out, elsewhere);
+    else
+        pack_nil(out);
+    pack_cstr(out, "holders");
+    pack_array(out, l->nholds);
+    for (const struct hold *h = l->holds; h != NULL; h = h->next) {
+        pack_map(out, 10);
+        put_who(out, h->owner);
+        pack_cstr(out, "mode");
+        pack_cstr(out, mode_name(h->mode));
+        pack_cstr(out, "depth");
+        pack_uint(out, h->depth);
+        pack_cstr(out, "fence");
+        pack_int(out, h->fence);
+        put_seconds(out, "age", now - h->since);
+        put_seconds(out, "ttl_left", h->deadline - now);
+    }
+    pack_cstr(out, "waiters");
+    pack_array(out, l->nwaits);
+    for (const struct wait *w = l->waits; w != NULL; w = w->next) {
+        pack_map(out, 7);
+        put_who(out, w->owner);
+        pack_cstr(out, "mode");
+        pack_cstr(out, mode_name(w->mode));
+        put_seconds(out, "age", now - w->since);
+    }
+}
+
+void admin_locks(struct locks *locks, const char *key, size_t len, struct buf *out)
+{
+    uint32_t n = 0;
+    int64_t now = lock_now();
+    size_t at = pack_array_open(out);
+    for (struct lock *l = locks_first(locks); l != NULL; l = l->hh.next) {
+        if (key != NULL && (len != l->key_len || memcmp(key, lock_key(l), len) != 0))
+            continue;
+        put_lock(out, l, now);
+        n++;
+    }
+    pack_array_close(out, at, n);
+}

@@ -1,0 +1,22 @@
+/* admin: what the daemon says about itself. */
+#ifndef RAPYERD_ADMIN_H
+#define RAPYERD_ADMIN_H
+
+#include "daemon/exec/exec.h"
+#include "daemon/locks/locks.h"
+
+struct admin {
+    struct exec *exec;
+    struct sessions *sessions;
+    int64_t started; /* unix ms */
+};
+
+/* Each packs one value. */
+void admin_stats(const struct admin *a, struct buf *out);
+void admin_clients(const struct admin *a, struct buf *out);
+void admin_cache(const struct admin *a, struct buf *out);
+
+/* The locks of this document, or of all (key NULL). */
+void admin_locks(struct locks *locks, const char *key, size_t len, struct buf *out);
+
+#endif

@@ -1,0 +1,325 @@
+/* dispatch: see dispatch.h. */
+#include "daemon/methods/dispatch.h"
+#include "daemon/methods/doctor.h"
+#include "daemon/methods/keys.h"
+#include "daemon/methods/methods.h"
+#include "daemon/methods/methods_lock.h"
+#include <stdlib.h>
+#include <utlist.h>
+
+#define METHODS_MAX 64
+
+typedef void plain_fn(struct dispatch *d, struct session *s, const struct rpc *msg);
+
+/* A name, and either a method on documents or a function that answers by itself. */
+struct entry {
+    const char *name;
+    const struct method *method;
+    plain_fn *plain;
+    bool early; /* is answered before Redis is known */
+};
+
+struct held {
+    struct held *prev, *next;
+    struct session *session;
+    struct rpc msg; /* method and params in bytes */
+    struct buf bytes;
+    int64_t deadline;
+};
+
+struct dispatch {
+    struct exec *exec;
+    struct registry *registry;
+    struct admin admin;
+    struct doctor *doctor;
+    struct entry entries[METHODS_MAX]; /* sorted by name */
+    size_t nentries;
+    struct held *held;
+    size_t held_bytes;
+    struct event *tick;
+    bool stopping;
+};
+
+/* ---- methods that answer by themselves ---- */
+
+static void do_hello(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    struct buf *out = session_result(s, msg->id);
+    uint32_t features = 0;
+    pack_map(out, 3);
+    pack_cstr(out, "server");
+    pack_cstr(out, "rapyerd " RAPYER_VERSION);
+    pack_cstr(out, "protocol");
+    pack_int(out, RPC_PROTOCOL_VERSION);
+    pack_cstr(out, "features");
+    size_t at = pack_array_open(out);
+    for (size_t i = 0; i < d->nentries; i++, features++)
+        pack_cstr(out, d->entries[i].name);
+    pack_array_close(out, at, features);
+    session_done(s);
+}
+
+static void do_ring(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    struct fault f;
+    (void)d;
+    if (msg->nparams == 0) {
+        session_open_ring(s, msg->id);
+        return;
+    }
+    fault_set(&f, FAULT_BAD_REQUEST, "ring.open takes no parameters");
+    session_fault(s, msg->id, &f);
+}
+
+static void do_define(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    registry_define(d->registry, s, msg);
+}
+
+static void do_keys(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    keys_request(lane_upstream(exec_lane(d->exec)), exec_schema(d->exec),
+                 exec_config(d->exec)->key_prefix, s, msg);
+}
+
+static void admin_answer(struct dispatch *d, struct session *s, const struct rpc *msg,
+                         void (*pack)(const struct admin *a, struct buf *out))
+{
+    struct fault f;
+    if (msg->nparams != 0) {
+        fault_set(&f, FAULT_BAD_REQUEST, "%.*s takes no parameters", (int)msg->method_len,
+                  msg->method);
+        session_fault(s, msg->id, &f);
+        return;
+    }
+    pack(&d->admin, session_result(s, msg->id));
+    session_done(s);
+}
+
+static void do_stats(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    admin_answer(d, s, msg, admin_stats);
+}
+
+static void do_clients(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    admin_answer(d, s, msg, admin_clients);
+}
+
+static void do_cache(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    admin_answer(d, s, msg, admin_cache);
+}
+
+static void do_doctor(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    doctor_request(d->doctor, s, msg);
+}
+
+#define DESK_METHOD(fn)                                                               \
+    static void do_##fn(struct dispatch *d, struct session *s, const struct rpc *msg) \
+    {                                                                                 \
+        desk_##fn(exec_desk(d->exec), s, msg);                                        \
+    }
+DESK_METHOD(acquire)
+DESK_METHOD(acquire_many)
+DESK_METHOD(release)
+DESK_METHOD(renew)
+DESK_METHOD(break)
+DESK_METHOD(list)
+
+static const struct entry plain_entries[] = {
+    {"lock.acquire", NULL, do_acquire, false}, {"lock.acquire_many", NULL, do_acquire_many, false},
+    {"lock.release", NULL, do_release, false}, {"lock.renew", NULL, do_renew, false},
+    {"lock.break", NULL, do_break, false},     {"admin.locks", NULL, do_list, true},
+    {"hello", NULL, do_hello, true},           {"ring.open", NULL, do_ring, true},
+    {"define", NULL, do_define, false},        {"doc.keys", NULL, do_keys, false},
+    {"admin.stats", NULL, do_stats, true},     {"admin.clients", NULL, do_clients, true},
+    {"admin.cache", NULL, do_cache, true},     {"admin.doctor", NULL, do_doctor, true},
+};
+
+/* ---- finding ---- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+}
+
+static void add(struct dispatch *d, struct entry e)
+{
+    if (d->nentries == METHODS_MAX)
+        abort(); /* a bigger table is needed; seen at the first start */
+    d->entries[d->nentries++] = e;
+}
+
+static const struct entry *find(const struct dispatch *d, const char *name, size_t len)
+{
+    size_t lo = 0, hi = d->nentries;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        const struct entry *e = &d->entries[mid];
+        size_t e_len = strlen(e->name);
+        int order = memcmp(name, e->name, len < e_len ? len : e_len);
+        if (order == 0 && len != e_len)
+            order = len < e_len ? -1 : 1;
+        if (order == 0)
+            return e;
+        if (order < 0)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return NULL;
+}
+
+/* ---- holding ---- */
+
+static const char stopping_text[] = "rapyerd is stopping; nothing was applied";
+
+static int64_t now_ms(void)
+{
+    return unix_ms();
+}
+
+static int may_hold(const struct dispatch *d, struct fault *f)
+{
+    if (d->held_bytes > exec_config(d->exec)->queue_bytes)
+        return fault_set(f, FAULT_UNAVAILABLE,
+                         "%zu bytes of requests wait already (commit.queue_bytes); try again later",
+                         d->held_bytes);
+    return lane_admit(exec_lane(d->exec), f);
+}
+
+static void hold(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    struct held *h = calloc(1, sizeof(*h));
+    if (h == NULL)
+        abort();
+    size_t params_len = (size_t)(msg->params.end - msg->params.at);
+    buf_append(&h->bytes, msg->method, msg->method_len);
+    buf_append(&h->bytes, msg->params.at, params_len);
+    h->msg = *msg;
+    h->msg.method = (const char *)h->bytes.data;
+    h->msg.params = cursor_of(h->bytes.data + msg->method_len, params_len);
+    h->session = session_ref(s);
+    h->deadline = now_ms() + (int64_t)exec_config(d->exec)->queue_time;
+    session_defer(s);
+    DL_APPEND(d->held, h);
+    d->held_bytes += sizeof(*h) + h->bytes.len;
+}
+
+static void release(struct dispatch *d, struct held *h)
+{
+    DL_DELETE(d->held, h);
+    d->held_bytes -= sizeof(*h) + h->bytes.len;
+    session_settle(h->session);
+    session_unref(h->session);
+    buf_free(&h->bytes);
+    free(h);
+}
+
+static void refuse_held(struct dispatch *d, const struct fault *f)
+{
+    session_fault(d->held->session, d->held->msg.id, f);
+    release(d, d->held);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct dispatch *d = arg;
+    struct fault f;
+    (void)fd;
+    (void)what;
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(exec_lane(d->exec))));
+    while (d->held != NULL && d->held->deadline <= now_ms())
+        refuse_held(d, &f);
+}
+
+void dispatch_stop(struct dispatch *d)
+{
+    struct fault f;
+    d->stopping = true;
+    fault_set(&f, FAULT_UNAVAILABLE, stopping_text);
+    while (d->held != NULL)
+        refuse_held(d, &f);
+}
+
+void dispatch_ready(struct dispatch *d)
+{
+    while (d->held != NULL) {
+        struct held *h = d->held;
+        dispatch_message(d, h->session, &h->msg);
+        release(d, h);
+    }
+}
+
+/* ---- */
+
+void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    struct fault f;
+    if (msg->kind == RPC_NOTIFY)
+        return; /* rapyerd has nothing that a client could notify it of */
+    const struct entry *e = find(d, msg->method, msg->method_len);
+    if (e == NULL) {
+        fault_set(&f, FAULT_UNKNOWN_METHOD,
+                  "there is no method '%.*s'; hello lists those there are",
+                  (int)(msg->method_len > 100 ? 100 : msg->method_len), msg->method);
+        session_fault(s, msg->id, &f);
+    } else if (!e->early && d->stopping) {
+        fault_set(&f, FAULT_UNAVAILABLE, stopping_text);
+        session_fault(s, msg->id, &f);
+    } else if (!e->early && !registry_loaded(d->registry)) {
+        if (may_hold(d, &f) < 0)
+            session_fault(s, msg->id, &f);
+        else
+            hold(d, s, msg);
+    } else if (e->method != NULL) {
+        exec_request(d->exec, e->method, s, msg);
+    } else {
+        e->plain(d, s, msg);
+    }
+}
+
+struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct registry *registry)
+{
+    struct dispatch *d = calloc(1, sizeof(*d));
+    if (d == NULL)
+        abort();
+    d->exec = exec;
+    d->registry = registry;
+    d->admin = (struct admin){.exec = exec, .started = unix_ms()};
+    d->doctor = doctor_new(lane_upstream(exec_lane(exec)));
+    for (const struct method *m = methods_doc; m->name != NULL; m++)
+        add(d, (struct entry){.name = m->name, .method = m});
+    for (const struct method *m = methods_op; m->name != NULL; m++)
+        add(d, (struct entry){.name = m->name, .method = m});
+    for (const struct method *m = methods_pipeline; m->name != NULL; m++)
+        add(d, (struct entry){.name = m->name, .method = m});
+    for (size_t i = 0; i < sizeof(plain_entries) / sizeof(*plain_entries); i++)
+        add(d, plain_entries[i]);
+    qsort(d->entries, d->nentries, sizeof(d->entries[0]), by_name);
+    d->tick = event_new(base, -1, EV_PERSIST, on_tick, d);
+    struct timeval tick = {.tv_usec = 100000};
+    event_add(d->tick, &tick);
+    return d;
+}
+
+void dispatch_free(struct dispatch *d)
+{
+    while (d->held != NULL)
+        release(d, d->held);
+    event_free(d->tick);
+    doctor_free(d->doctor);
+    free(d);
+}
+
+void dispatch_link_up(struct dispatch *d)
+{
+    doctor_link_up(d->doctor);
+}
+
+void dispatch_sessions(struct dispatch *d, struct sessions *all)
+{
+    d->admin.sessions = all;
+}

@@ -1,0 +1,428 @@
+/* doctor: see doctor.h. A probe collects the answers as texts; the checks only look at those. */
+#include "daemon/methods/doctor.h"
+#include "daemon/base/log.h"
+#include "protocol/cursor.h"
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum config_value {
+    APPENDONLY,
+    APPENDFSYNC,
+    TRUNCATED,
+    SAVE,
+    MAXMEMORY,
+    POLICY,
+    MIN_REPLICAS,
+    CONFIG_COUNT
+};
+
+static const char *const config_names[CONFIG_COUNT] = {
+    "appendonly", "appendfsync",      "aof-load-truncated",   "save",
+    "maxmemory",  "maxmemory-policy", "min-replicas-to-write"};
+
+/* What Redis said; NULL where it would not tell. */
+struct probe {
+    struct doctor *doctor;
+    struct session *session; /* NULL: for the log */
+    uint64_t id;
+    char *info, *config[CONFIG_COUNT];
+    char refusal[128]; /* why CONFIG GET was not answered */
+};
+
+enum state { OK, WARN, BAD };
+
+struct finding {
+    enum state state;
+    char found[192];
+    const char *advice; /* NULL: none */
+};
+
+struct doctor {
+    struct upstream *up;
+    char said[2][192]; /* what was logged last of eviction and persistence */
+};
+
+/* ---- the answers ---- */
+
+static struct finding finding(enum state state, const char *advice, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static struct finding finding(enum state state, const char *advice, const char *fmt, ...)
+{
+    struct finding f = {.state = state, .advice = advice};
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(f.found, sizeof(f.found), fmt, args);
+    va_end(args);
+    return f;
+}
+
+/* The value of a line "name:value" of INFO, "" when it is not there. */
+static const char *info(const struct probe *p, const char *name, char *out, size_t size)
+{
+    size_t len = strlen(name);
+    out[0] = '\0';
+    for (const char *at = p->info; at != NULL && *at != '\0'; at = strchr(at, '\n')) {
+        at += *at == '\n';
+        if (strncmp(at, name, len) == 0 && at[len] == ':') {
+            at += len + 1;
+            snprintf(out, size, "%.*s", (int)strcspn(at, "\r\n"), at);
+            break;
+        }
+    }
+    return out;
+}
+
+static uint64_t info_number(const struct probe *p, const char *name)
+{
+    char text[64];
+    return strtoull(info(p, name, text, sizeof(text)), NULL, 10);
+}
+
+static struct finding unseen(const struct probe *p)
+{
+    return finding(WARN, "Let the user of redis.redis_user run CONFIG GET, or look there yourself.",
+                   "cannot be checked: %s", p->refusal);
+}
+
+/* ---- the checks ---- */
+
+static struct finding check_version(const struct probe *p)
+{
+    char version[32];
+    unsigned major = 0, minor = 0;
+    info(p, "redis_version", version, sizeof(version));
+    if (sscanf(version, "%u.%u", &major, &minor) < 2)
+        return finding(WARN, "Let the user of redis.redis_user run INFO.", "it does not tell");
+    if (major < 6 || (major == 6 && minor < 2))
+        return finding(BAD, "Use Redis 6.2 or later; rapyerd is not tested with this one.", "%s",
+                       version);
+    return finding(OK, NULL, "%s", version);
+}
+
+static struct finding check_role(const struct probe *p)
+{
+    char role[32];
+    info(p, "role", role, sizeof(role));
+    if (strcmp(role, "slave") == 0)
+        return finding(BAD, "Point redis.redis to the master: a replica refuses all writes.",
+                       "a replica");
+    return finding(OK, NULL, "%s", role[0] != '\0' ? role : "unknown");
+}
+
+/* G8: a write that was acknowledged is there after a crash of Redis. */
+static struct finding check_persistence(const struct probe *p)
+{
+    const char *aof = p->config[APPENDONLY], *save = p->config[SAVE];
+    if ((aof != NULL && strcmp(aof, "yes") == 0) || info_number(p, "aof_enabled") == 1)
+        return finding(OK, NULL, "append-only file");
+    if (save == NULL)
+        return unseen(p);
+    if (save[0] != '\0')
+        return finding(WARN,
+                       "Acknowledged writes since the last snapshot are lost when Redis or its "
+                       "host crashes (G8). Set appendonly yes.",
+                       "snapshots only (save %s)", save);
+    return finding(BAD, "All documents are lost when Redis ends (G8). Set appendonly yes.",
+                   "none: appendonly no, and no snapshots");
+}
+
+static struct finding check_fsync(const struct probe *p)
+{
+    const char *fsync = p->config[APPENDFSYNC];
+    if (info_number(p, "aof_enabled") == 0)
+        return finding(OK, NULL, "there is no append-only file");
+    if (fsync == NULL)
+        return unseen(p);
+    if (strcmp(fsync, "always") == 0)
+        return finding(OK, NULL, "always");
+    return finding(WARN,
+                   strcmp(fsync, "everysec") == 0
+                       ? "Up to a second or two of acknowledged writes is lost when the host "
+                         "crashes (G8; not when Redis does). appendfsync always loses none."
+                       : "Half a minute of acknowledged writes may be lost when the host crashes "
+                         "(G8; not when Redis does). appendfsync always loses none.",
+                   "%s", fsync);
+}
+
+/* G3, G4: a Redis that was killed while it wrote a transaction cuts off the last command of it, and
+ * leaves the others. The next transaction is written behind them, and the next start applies both
+ * as one. */
+static struct finding check_aof_tail(const struct probe *p)
+{
+    const char *truncated = p->config[TRUNCATED];
+    if (info_number(p, "aof_enabled") == 0)
+        return finding(OK, NULL, "there is no append-only file");
+    if (truncated == NULL)
+        return unseen(p);
+    if (strcmp(truncated, "no") == 0)
+        return finding(OK, NULL, "aof-load-truncated no");
+    return finding(WARN,
+                   "When Redis is killed while it writes, a later start may apply a part of a "
+                   "commit, or apply it twice (G3, G4). Set aof-load-truncated no, and let "
+                   "redis-check-aof --fix run before Redis starts.",
+                   "aof-load-truncated %s", truncated);
+}
+
+static struct finding check_disk(const struct probe *p)
+{
+    static const char *const names[] = {"aof_last_write_status", "aof_last_bgrewrite_status",
+                                        "rdb_last_bgsave_status"};
+    char status[64];
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        info(p, names[i], status, sizeof(status));
+        if (status[0] != '\0' && strcmp(status, "ok") != 0)
+            return finding(BAD,
+                           "Redis could not write to its disk, and may refuse writes because of "
+                           "that: see its log.",
+                           "%s: %s", names[i], status);
+    }
+    return finding(OK, NULL, "the last writes succeeded");
+}
+
+static struct finding check_eviction(const struct probe *p)
+{
+    char policy[64];
+    uint64_t max = info_number(p, "maxmemory");
+    snprintf(policy, sizeof(policy), "%s", p->config[POLICY] != NULL ? p->config[POLICY] : "");
+    if (policy[0] == '\0')
+        info(p, "maxmemory_policy", policy, sizeof(policy));
+    if (p->config[MAXMEMORY] != NULL)
+        max = strtoull(p->config[MAXMEMORY], NULL, 10);
+    if (policy[0] == '\0')
+        return unseen(p);
+    if (max == 0 || strcmp(policy, "noeviction") == 0)
+        return finding(OK, NULL, "%s", max == 0 ? "no maxmemory" : "noeviction");
+    if (strncmp(policy, "volatile-", 9) == 0)
+        return finding(WARN,
+                       "Documents with a time to live, or parts of them, may go before that is "
+                       "over (G8), and locks may be lost. Set maxmemory-policy noeviction.",
+                       "%s with maxmemory %" PRIu64, policy, max);
+    return finding(BAD,
+                   "Redis may drop documents, parts of them, commit markers and locks at any time "
+                   "(G4, G6, G8). Set maxmemory-policy noeviction.",
+                   "%s with maxmemory %" PRIu64, policy, max);
+}
+
+static struct finding check_memory(const struct probe *p)
+{
+    uint64_t used = info_number(p, "used_memory"), max = info_number(p, "maxmemory");
+    if (max == 0)
+        return finding(OK, NULL, "%" PRIu64 " MB used", used >> 20);
+    return used < max / 10 * 9
+               ? finding(OK, NULL, "%" PRIu64 " of %" PRIu64 " MB used", used >> 20, max >> 20)
+               : finding(WARN, "When it is full Redis refuses writes or drops keys.",
+                         "%" PRIu64 " of %" PRIu64 " MB used", used >> 20, max >> 20);
+}
+
+static struct finding check_replicas(const struct probe *p)
+{
+    uint64_t n = info_number(p, "connected_slaves"), bad = 0;
+    for (uint64_t i = 0; i < n && i < 64; i++) {
+        char name[32], line[256];
+        snprintf(name, sizeof(name), "slave%" PRIu64, i);
+        info(p, name, line, sizeof(line));
+        const char *lag = strstr(line, "lag=");
+        bad += strstr(line, "state=online") == NULL || (lag != NULL && atoi(lag + 4) > 10);
+    }
+    if (n == 0)
+        return finding(OK, NULL, "none");
+    if (bad > 0)
+        return finding(WARN,
+                       "A failover to a replica that lags loses acknowledged writes (G8): see the "
+                       "log of that replica.",
+                       "%" PRIu64 " of %" PRIu64 " not online or more than 10 s behind", bad, n);
+    return finding(OK, NULL, "%" PRIu64 " online", n);
+}
+
+static struct finding check_min_replicas(const struct probe *p)
+{
+    uint64_t n = info_number(p, "connected_slaves");
+    const char *value = p->config[MIN_REPLICAS];
+    if (value == NULL)
+        return n > 0 ? unseen(p) : finding(OK, NULL, "there are no replicas");
+    uint64_t min = strtoull(value, NULL, 10);
+    if (min > n)
+        return finding(BAD, "Redis refuses all writes until enough replicas are there.",
+                       "%" PRIu64 ", and %" PRIu64 " are connected", min, n);
+    if (n > 0 && min == 0)
+        return finding(WARN,
+                       "A master that is cut off goes on acknowledging writes that a failover "
+                       "loses (G8). Set min-replicas-to-write 1.",
+                       "0, with %" PRIu64 " connected", n);
+    return finding(OK, NULL, "%s", n > 0 ? value : "there are no replicas");
+}
+
+static const struct check {
+    const char *name;
+    struct finding (*look)(const struct probe *p);
+} checks[] = {
+    {"version", check_version},         {"role", check_role},
+    {"persistence", check_persistence}, {"fsync", check_fsync},
+    {"aof-tail", check_aof_tail},       {"disk", check_disk},
+    {"eviction", check_eviction},       {"memory", check_memory},
+    {"replicas", check_replicas},       {"min-replicas", check_min_replicas},
+};
+
+#define CHECKS (sizeof(checks) / sizeof(*checks))
+
+/* ---- telling ---- */
+
+static void pack_finding(struct buf *out, const char *check, const struct finding *f)
+{
+    static const char *const states[] = {"ok", "warn", "bad"};
+    pack_map(out, 4);
+    pack_cstr(out, "check");
+    pack_cstr(out, check);
+    pack_cstr(out, "state");
+    pack_cstr(out, states[f->state]);
+    pack_cstr(out, "found");
+    pack_cstr(out, f->found);
+    pack_cstr(out, "advice");
+    pack_cstr(out, f->advice != NULL ? f->advice : "");
+}
+
+static void answer(const struct probe *p)
+{
+    struct buf *out = session_result(p->session, p->id);
+    struct finding link = finding(OK, NULL, "up");
+    pack_array(out, 1 + CHECKS);
+    pack_finding(out, "link", &link);
+    for (size_t i = 0; i < CHECKS; i++) {
+        struct finding f = checks[i].look(p);
+        pack_finding(out, checks[i].name, &f);
+    }
+    session_done(p->session);
+}
+
+static void answer_down(struct session *s, uint64_t id, const char *why)
+{
+    struct finding f =
+        finding(BAD, "Nothing can be written, nor read that is not in memory, until Redis answers.",
+                "%s", why);
+    struct buf *out = session_result(s, id);
+    pack_array(out, 1);
+    pack_finding(out, "link", &f);
+    session_done(s);
+}
+
+static void warn(const char *what, const struct finding *f, char said[192])
+{
+    if (f->state == OK || strncmp(f->found, "cannot be", 9) == 0) {
+        said[0] = '\0';
+    } else if (strcmp(said, f->found) != 0) {
+        memcpy(said, f->found, sizeof(f->found));
+        log_warning("%s of Redis: %s. %s", what, f->found, f->advice);
+    }
+}
+
+static void log_findings(struct doctor *d, const struct probe *p)
+{
+    struct finding eviction = check_eviction(p), persistence = check_persistence(p);
+    warn("eviction", &eviction, d->said[0]);
+    /* Snapshots are a choice; nothing at all is mostly a mistake. */
+    if (persistence.state != BAD)
+        persistence.state = OK;
+    warn("persistence", &persistence, d->said[1]);
+}
+
+/* ---- asking ---- */
+
+static void probe_free(struct probe *p)
+{
+    if (p->session != NULL) {
+        session_settle(p->session);
+        session_unref(p->session);
+    }
+    for (unsigned i = 0; i < CONFIG_COUNT; i++)
+        free(p->config[i]);
+    free(p->info);
+    free(p);
+}
+
+static void take(struct probe *p, unsigned index, const redisReply *r)
+{
+    if (index == 0) {
+        if (r->type == REDIS_REPLY_STRING)
+            p->info = strndup(r->str, r->len);
+    } else if (r->type == REDIS_REPLY_ARRAY && r->elements == 2) {
+        p->config[index - 1] = strndup(r->element[1]->str, r->element[1]->len);
+    } else if (p->refusal[0] == '\0') {
+        snprintf(p->refusal, sizeof(p->refusal), "%s",
+                 r->type == REDIS_REPLY_ERROR ? r->str : "CONFIG GET does not know it");
+    }
+}
+
+static void on_reply(void *arg, unsigned index, redisReply *reply)
+{
+    struct probe *p = arg;
+    if (reply == NULL) {
+        /* The doctor may be gone by now. */
+        if (p->session != NULL)
+            answer_down(p->session, p->id, "the connection was lost");
+        probe_free(p);
+        return;
+    }
+    take(p, index, reply);
+    if (index < CONFIG_COUNT)
+        return;
+    if (p->session != NULL)
+        answer(p);
+    else
+        log_findings(p->doctor, p);
+    probe_free(p);
+}
+
+static bool ask(struct doctor *d, struct session *s, uint64_t id)
+{
+    struct buf out = BUF_INIT;
+    struct probe *p = calloc(1, sizeof(*p));
+    if (p == NULL)
+        abort();
+    p->doctor = d;
+    resp_words(&out, "INFO", NULL);
+    for (unsigned i = 0; i < CONFIG_COUNT; i++)
+        resp_words(&out, "CONFIG", "GET", config_names[i], NULL);
+    if (s != NULL) {
+        p->session = session_ref(s);
+        p->id = id;
+        session_defer(s);
+    }
+    bool sent = upstream_send(d->up, out.data, out.len, 1 + CONFIG_COUNT, on_reply, p);
+    if (!sent)
+        probe_free(p);
+    buf_free(&out);
+    return sent;
+}
+
+void doctor_request(struct doctor *d, struct session *s, const struct rpc *msg)
+{
+    struct fault f;
+    if (msg->nparams != 0) {
+        fault_set(&f, FAULT_BAD_REQUEST, "admin.doctor takes no parameters");
+        session_fault(s, msg->id, &f);
+    } else if (!ask(d, s, msg->id)) {
+        answer_down(s, msg->id, upstream_why(d->up));
+    }
+}
+
+void doctor_link_up(struct doctor *d)
+{
+    (void)ask(d, NULL, 0);
+}
+
+struct doctor *doctor_new(struct upstream *up)
+{
+    struct doctor *d = calloc(1, sizeof(*d));
+    if (d == NULL)
+        abort();
+    d->up = up;
+    return d;
+}
+
+void doctor_free(struct doctor *d)
+{
+    free(d);
+}

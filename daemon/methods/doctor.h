@@ -1,0 +1,22 @@
+/* doctor: looks at the Redis behind the daemon, and says which guarantee it weakens.
+ *
+ * One pipelined question (INFO and a few CONFIG GET); each finding is judged by itself, and what
+ * the daemon's user may not see there is "cannot be checked", not taken for good.
+ */
+#ifndef RAPYERD_DOCTOR_H
+#define RAPYERD_DOCTOR_H
+
+#include "daemon/clients/session.h"
+#include "daemon/redis/upstream.h"
+
+struct doctor;
+
+struct doctor *doctor_new(struct upstream *up);
+void doctor_free(struct doctor *d);
+/* Answers admin.doctor [] -> [{check, state, found, advice}, ...]; state is "ok", "warn" or
+ * "bad", advice "" where there is none. */
+void doctor_request(struct doctor *d, struct session *s, const struct rpc *msg);
+/* The link is up: what may lose documents is logged, once until it changes. */
+void doctor_link_up(struct doctor *d);
+
+#endif

@@ -1,0 +1,50 @@
+/* methods: what a client can ask for, by name.
+ *
+ * Methods on documents are struct method (exec.h) and run in their documents' order; the others
+ * answer by themselves.
+ */
+#ifndef RAPYERD_METHODS_H
+#define RAPYERD_METHODS_H
+
+#include "daemon/exec/exec.h"
+
+/* NULL-ended by name; each file of methods has one. */
+extern const struct method methods_doc[];
+extern const struct method methods_op[OP_COUNT + 1];
+extern const struct method methods_pipeline[];
+
+/* BAD_REQUEST unless lo <= nparams <= hi; `form` shows what the method takes. */
+int params_count(const struct call *c, unsigned lo, unsigned hi, const char *form, struct fault *f);
+/* The str at the cursor, or BAD_REQUEST naming `what`. */
+int params_str(struct cursor *c, const char *what, const char **s, size_t *len, struct fault *f);
+
+/* Operations on one document, for methods_op and pipelines: call_present must hold. With an undo
+ * log it is a rehearsal: the tree changes, Redis is told nothing. */
+enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct cursor *args,
+                      uint32_t nargs, struct undo *rehearsal, struct buf *out);
+
+/* A pipeline as part of another method. admit, from docs(): the operations stand at `in`, within
+ * the call's params, their options behind them when `options` says so; the call gets its
+ * documents and its guard, and keeps the operations. perform, as run(): appends the list of their
+ * results. */
+int pipeline_admit(struct call *c, struct cursor in, bool options, bool lock, struct fault *f);
+enum op_status pipeline_perform(struct call *c, struct buf *out);
+
+/* The parts of doc.save and doc.delete. doc_keys_known must hold for
+ * what is there. */
+int doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **root);
+void doc_replace(struct call *c, struct doc *d, struct record *root);
+void doc_remove(struct call *c, struct doc *d);
+void doc_pack_saved(struct call *c, struct doc *d, struct buf *out);
+/* Appends the whole document as doc.get does; OP_NEEDS when something is not loaded. */
+enum op_status doc_pack(struct call *c, struct doc *d, struct buf *out);
+
+/* OP_DONE when every Redis key of the document, or of what is left of one whose root hash
+ * somebody removed, can be named (no list of atomic models on the way
+ * is unloaded). */
+enum op_status doc_keys_known(struct call *c, struct doc *d);
+/* Gives all of them this deadline (unix milliseconds, 0: none); doc_keys_known must hold. */
+void doc_expire_at(struct call *c, struct doc *d, int64_t at);
+int64_t unix_ms(void);
+
+#endif

@@ -1,0 +1,614 @@
+/* methods_doc: whole documents: save, insert, get, delete, and what is known about them. */
+#include "daemon/documents/layout.h"
+#include "daemon/methods/methods.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <uuid/uuid.h>
+
+static int doc_param(struct call *c, struct fault *f)
+{
+    const char *key;
+    size_t len;
+    if (params_str(&c->params, "the key", &key, &len, f) < 0)
+        return -1;
+    return call_doc(c, key, len, f) != NULL ? 0 : -1;
+}
+
+/* The document of the key at the cursor; docs() has seen that it is good. */
+static struct doc *doc_of(struct call *c, struct cursor *in)
+{
+    const char *key = "";
+    size_t len = 0;
+    struct fault f;
+    if (cursor_str(in, &key, &len) < 0)
+        return NULL;
+    return call_doc(c, key, len, &f);
+}
+
+/* ---- writing whole documents ---- */
+
+static void drop_field(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                       size_t field_len)
+{
+    call_effects.hash_del(arg, suffix, suffix_len, field, field_len);
+}
+
+static void drop_key(void *arg, const char *suffix, size_t suffix_len)
+{
+    /* The root hash stays for its version; its fields go one by one. */
+    if (suffix_len > 0)
+        call_effects.drop(arg, suffix, suffix_len);
+}
+
+/* prefix is as it was when this returns. */
+static void drop_fields(struct call_effects *e, const struct record *r, struct buf *prefix)
+{
+    size_t base = prefix->len;
+    for (uint32_t i = 0; i < r->nslots; i++) {
+        const struct field *f = &r->model->fields[i];
+        buf_append(prefix, f->name, f->name_len);
+        if (cell_is_value(&r->slots[i])) {
+            drop_field(e, "", 0, (const char *)prefix->data, prefix->len);
+        } else if (type_atomic(f->type)) {
+            buf_append(prefix, ".", 1);
+            drop_fields(e, r->slots[i].record, prefix);
+        }
+        prefix->len = base;
+    }
+}
+
+static const struct effects drop_content = {.drop = drop_key, .hash_del = drop_field};
+
+/* Puts a tree that was built into the document's place, new or not. */
+void doc_replace(struct call *c, struct doc *d, struct record *root)
+{
+    struct call_effects e = {.call = c, .doc = d};
+    struct batch *b = lane_batch(exec_lane(c->exec));
+    bool fresh = d->state == DOC_ABSENT;
+    int64_t now = unix_ms();
+    d->expires = d->model->ttl > 0 ? now + d->model->ttl * 1000 : 0;
+    if (fresh) {
+        /* Versions begin at the clock: a document that is deleted and made again never comes
+         * back to a version somebody may remember. */
+        int64_t first = now > d->version ? now : d->version + 1;
+        d->version = first - 1;
+        struct batch_doc *bd = call_stage(c, d);
+        batch_bump(b, bd, first - 1);
+    }
+    if (d->root != NULL) {
+        struct needs none = call_needs(c, d);
+        record_drop(d->root, "", "", &none, &drop_content, &e);
+        struct buf prefix = BUF_INIT;
+        drop_fields(&e, d->root, &prefix);
+        buf_free(&prefix);
+        record_free(d->root);
+    }
+    struct batch_doc *bd = call_stage(c, d);
+    char revision[16];
+    int n = snprintf(revision, sizeof(revision), "%u", d->model->revision);
+    batch_hash_set(b, bd, "", 0, LAYOUT_SCHEMA_FIELD, 2, revision, (size_t)n);
+    if (d->expires == 0 && !fresh)
+        batch_expire(b, bd, "", 0);
+    d->root = root;
+    d->growths = schema_growths(exec_schema(c->exec));
+    d->state = DOC_PRESENT;
+    d->epoch = lane_epoch(exec_lane(c->exec));
+    record_emit(root, "", "", &call_effects, &e);
+}
+
+int doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **root)
+{
+    size_t pk_len;
+    const char *pk = doc_pk(d, &pk_len);
+    return record_build(d->model, RECORD_ROOT, pk, pk_len, in, "", root, &c->fault);
+}
+
+void doc_pack_saved(struct call *c, struct doc *d, struct buf *out)
+{
+    pack_map(out, 2);
+    pack_cstr(out, "key");
+    pack_str(out, d->key, d->key_len);
+    pack_cstr(out, "version");
+    call_pack_version(c, d, out);
+}
+
+static int save_docs(struct call *c, struct fault *f)
+{
+    if (params_count(c, 2, 2, "[key, map]", f) < 0)
+        return -1;
+    return doc_param(c, f);
+}
+
+static enum op_status save_run(struct call *c, struct buf *out)
+{
+    struct doc *d = call_doc_at(c, 0);
+    struct record *root;
+    enum op_status st = call_known(c, d);
+    if (st == OP_DONE)
+        st = doc_keys_known(c, d);
+    if (st != OP_DONE)
+        return st;
+    if (call_admit(c) < 0)
+        return OP_REFUSED;
+    cursor_skip(&c->params);
+    if (doc_build(c, d, &c->params, &root) < 0)
+        return OP_REFUSED;
+    doc_replace(c, d, root);
+    doc_pack_saved(c, d, out);
+    return OP_DONE;
+}
+
+static int insert_docs(struct call *c, struct fault *f)
+{
+    uint32_t n, two;
+    if (params_count(c, 1, 1, "[[[key, map], ...]]", f) < 0)
+        return -1;
+    if (cursor_array(&c->params, &n) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST, "doc.insert takes a list of [key, map]");
+    for (uint32_t i = 0; i < n; i++) {
+        if (cursor_array(&c->params, &two) < 0 || two != 2)
+            return fault_set(f, FAULT_BAD_REQUEST, "document %u is not [key, map]", i);
+        unsigned before = c->ndocs;
+        if (doc_param(c, f) < 0)
+            return -1;
+        if (c->ndocs == before)
+            return fault_set(f, FAULT_BAD_REQUEST,
+                             "document %u has a key that is in the list "
+                             "already",
+                             i);
+        cursor_skip(&c->params);
+    }
+    return 0;
+}
+
+/* Builds all of them before anything is changed. */
+static enum op_status insert_run(struct call *c, struct buf *out)
+{
+    struct cursor in = c->params;
+    enum op_status st = OP_DONE;
+    uint32_t n = 0, two;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (call_known(c, c->docs[i]) != OP_DONE || doc_keys_known(c, c->docs[i]) != OP_DONE)
+            st = OP_NEEDS;
+    }
+    if (st != OP_DONE)
+        return st;
+    if (call_admit(c) < 0)
+        return OP_REFUSED;
+    struct record **roots = calloc(c->ndocs + 1, sizeof(*roots));
+    if (roots == NULL)
+        abort();
+    cursor_array(&in, &n);
+    for (unsigned i = 0; i < c->ndocs && st == OP_DONE; i++) {
+        struct doc *d = c->docs[i];
+        cursor_array(&in, &two);
+        cursor_skip(&in);
+        if (d->state != DOC_ABSENT)
+            st = fault_set(&c->fault, FAULT_CONFLICT,
+                           "%s is there already, with version %" PRId64 "; doc.save replaces it",
+                           d->key, d->version);
+        else if (doc_build(c, d, &in, &roots[i]) < 0)
+            st = OP_REFUSED;
+    }
+    if (st == OP_DONE) {
+        pack_array(out, c->ndocs);
+        for (unsigned i = 0; i < c->ndocs; i++)
+            call_computes(c, c->docs[i]); /* that it is new holds only for what we know */
+        for (unsigned i = 0; i < c->ndocs; i++)
+            doc_replace(c, c->docs[i], roots[i]);
+        for (unsigned i = 0; i < c->ndocs; i++)
+            doc_pack_saved(c, c->docs[i], out);
+    } else {
+        for (unsigned i = 0; i < c->ndocs; i++)
+            record_free(roots[i]);
+    }
+    free(roots);
+    return st;
+}
+
+static int duplicate_docs(struct call *c, struct fault *f)
+{
+    const char *pk;
+    size_t len;
+    char uuid[37];
+    if (params_count(c, 1, 2, "[key, new pk?]", f) < 0 || doc_param(c, f) < 0)
+        return -1;
+    if (c->nparams == 2 && !cursor_nil(&c->params)) {
+        if (params_str(&c->params, "the new pk", &pk, &len, f) < 0)
+            return -1;
+    } else {
+        uuid_t id;
+        uuid_generate_random(id);
+        uuid_unparse_lower(id, uuid);
+        pk = uuid;
+        len = 36;
+    }
+    struct buf key = BUF_INIT;
+    buf_printf(&key, "%s:%.*s", c->docs[0]->model->name, (int)len, pk);
+    struct doc *to = call_doc(c, (char *)key.data, key.len, f);
+    buf_free(&key);
+    if (to == NULL)
+        return -1;
+    if (c->ndocs < 2)
+        return fault_set(f, FAULT_CONFLICT, "%s cannot become its own copy", to->key);
+    return 0;
+}
+
+/* A copy of the tree under another identity, which is its pk and, if the model has one, its key
+ * field. */
+static struct record *copy_as(struct call *c, const struct doc *from, const struct doc *to)
+{
+    size_t len;
+    const char *pk = doc_pk(to, &len);
+    const struct model *m = from->model;
+    struct cell key = {0};
+    if (m->key_field >= 0 && m->fields[m->key_field].type->kind == TYPE_INT) {
+        char *end;
+        errno = 0;
+        key = cell_int(strtoll(pk, &end, 10));
+        if (*end != '\0' || errno != 0) {
+            fault_set(&c->fault, FAULT_BAD_KEY,
+                      "%s: the key field '%s' is an int, and '%s' is none", to->key,
+                      m->fields[m->key_field].name, pk);
+            return NULL;
+        }
+    } else if (m->key_field >= 0) {
+        key = cell_str(pk, len);
+    }
+    struct record *copy = record_copy(from->root);
+    if (copy->pk.kind != CELL_UNSET) {
+        cell_free(&copy->pk);
+        copy->pk = cell_str(pk, len);
+    }
+    if (m->key_field >= 0) {
+        struct cell *slot = record_slot(copy, (uint32_t)m->key_field);
+        cell_free(slot);
+        *slot = key;
+    }
+    return copy;
+}
+
+static enum op_status duplicate_run(struct call *c, struct buf *out)
+{
+    struct doc *from = c->docs[0], *to = c->docs[1];
+    enum op_status a = call_present(c, from), b = call_known(c, to);
+    if (a != OP_DONE)
+        return a;
+    if (b != OP_DONE)
+        return b;
+    if (to->state == DOC_PRESENT)
+        return fault_set(&c->fault, FAULT_CONFLICT, "%s is there already", to->key);
+    if (call_admit(c) < 0)
+        return OP_REFUSED;
+    struct needs needs = call_needs(c, from);
+    record_pack(from->root, NULL, 0, false, "", 0, &needs, out); /* says what is not loaded */
+    buf_clear(out);
+    if (needs.count > 0 || doc_keys_known(c, to) != OP_DONE)
+        return OP_NEEDS;
+    struct record *copy = copy_as(c, from, to);
+    if (copy == NULL)
+        return OP_REFUSED;
+    call_computes(c, to); /* as doc.insert */
+    doc_replace(c, to, copy);
+    doc_pack_saved(c, to, out);
+    return OP_DONE;
+}
+
+/* ---- reading ---- */
+
+struct get_options {
+    bool fresh, version;
+    struct cursor paths;
+    uint32_t npaths;
+    bool has_paths;
+};
+
+static int get_options(struct cursor *in, bool present, struct get_options *o, struct fault *f)
+{
+    uint32_t n;
+    *o = (struct get_options){0};
+    if (!present || cursor_nil(in))
+        return 0;
+    if (cursor_map(in, &n) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "the options should be a map {paths?, fresh?, version?}");
+    for (uint32_t i = 0; i < n; i++) {
+        const char *name;
+        size_t len;
+        int rc = -1;
+        if (params_str(in, "an option's name", &name, &len, f) < 0)
+            return -1;
+        if (len == 5 && memcmp(name, "fresh", 5) == 0) {
+            rc = cursor_bool(in, &o->fresh);
+        } else if (len == 7 && memcmp(name, "version", 7) == 0) {
+            rc = cursor_bool(in, &o->version);
+        } else if (len == 5 && memcmp(name, "paths", 5) == 0) {
+            rc = cursor_array(in, &o->npaths);
+            o->has_paths = true;
+            o->paths = *in;
+            for (uint32_t j = 0; rc == 0 && j < o->npaths; j++) {
+                const char *path;
+                rc = cursor_str(in, &path, &len);
+            }
+        } else {
+            return fault_set(f, FAULT_BAD_REQUEST,
+                             "there is no option '%.*s'; there are paths, fresh and version",
+                             (int)len, name);
+        }
+        if (rc < 0)
+            return fault_set(f, FAULT_BAD_REQUEST,
+                             "option '%.*s' has the wrong type (fresh and version are bool, paths "
+                             "is a list of str)",
+                             (int)len, name);
+    }
+    return 0;
+}
+
+/* What {version: true} adds to the map; how many pairs. */
+static uint32_t pack_about(const struct call *c, const struct doc *d, struct buf *out)
+{
+    pack_cstr(out, "@v");
+    pack_int(out, d->version);
+    if (c->stale < 0)
+        return 1;
+    pack_cstr(out, "@stale");
+    pack_int(out, c->stale);
+    return 2;
+}
+
+/* path -> value; a path that leads to nothing (now) is left out, as an unset field is. */
+static enum op_status pack_paths(struct call *c, struct doc *d, const struct get_options *o,
+                                 struct buf *out)
+{
+    struct cursor paths = o->paths;
+    enum op_status all = OP_DONE;
+    uint32_t n = 0;
+    size_t map = pack_map_open(out);
+    for (uint32_t i = 0; i < o->npaths; i++) {
+        struct cursor path = paths;
+        const char *s = "";
+        size_t len = 0, before = out->len;
+        cursor_str(&paths, &s, &len);
+        pack_str(out, s, len);
+        enum op_status st = run_op(c, d, OP_LOAD, &path, 1, NULL, out);
+        if ((st == OP_REFUSED && c->fault.code != FAULT_NOT_FOUND) || call_room(c, out) < 0)
+            return OP_REFUSED;
+        if (st == OP_NEEDS)
+            all = st;
+        if (st == OP_REFUSED)
+            out->len = before;
+        else
+            n++;
+    }
+    if (all == OP_DONE && o->version)
+        n += pack_about(c, d, out);
+    pack_map_close(out, map, n);
+    return all;
+}
+
+enum op_status doc_pack(struct call *c, struct doc *d, struct buf *out)
+{
+    struct needs needs = call_needs(c, d);
+    size_t pk_len;
+    const char *pk = doc_pk(d, &pk_len);
+    record_pack(d->root, pk, pk_len, true, "", 0, &needs, out);
+    return needs.count > 0 ? OP_NEEDS : OP_DONE;
+}
+
+static enum op_status pack_doc(struct call *c, struct doc *d, const struct get_options *o,
+                               struct buf *out)
+{
+    if (o->has_paths)
+        return pack_paths(c, d, o, out);
+    size_t at = out->len;
+    enum op_status st = doc_pack(c, d, out);
+    if (st != OP_DONE || !o->version)
+        return st;
+    /* More pairs than the tree has: the head may become longer. */
+    struct cursor in = cursor_of(out->data + at, out->len - at);
+    struct buf body = BUF_INIT;
+    uint32_t n = 0;
+    cursor_map(&in, &n);
+    buf_append(&body, in.at, (size_t)(in.end - in.at));
+    out->len = at;
+    pack_map(out, n + (c->stale < 0 ? 1 : 2));
+    buf_append(out, body.data, body.len);
+    buf_free(&body);
+    pack_about(c, d, out);
+    return OP_DONE;
+}
+
+/* {fresh: true}: Redis is asked for the version once, whatever is cached. */
+static void make_fresh(struct call *c, const struct get_options *o)
+{
+    if (!o->fresh || c->checked)
+        return;
+    c->checked = c->no_stale = true;
+    /* After a loss of the link all of them are checked anyway. */
+    for (unsigned i = 0; i < c->ndocs && lane_ready(exec_lane(c->exec)); i++)
+        c->docs[i]->epoch = 0;
+}
+
+static int get_docs(struct call *c, struct fault *f)
+{
+    struct get_options o;
+    if (params_count(c, 1, 2, "[key, {paths?, fresh?, version?}?]", f) < 0 || doc_param(c, f) < 0)
+        return -1;
+    return get_options(&c->params, c->nparams == 2, &o, f);
+}
+
+static enum op_status get_run(struct call *c, struct buf *out)
+{
+    struct doc *d = call_doc_at(c, 0);
+    struct get_options o;
+    cursor_skip(&c->params);
+    get_options(&c->params, c->nparams == 2, &o, &c->fault);
+    make_fresh(c, &o);
+    enum op_status st = call_present(c, d);
+    return st == OP_DONE ? pack_doc(c, d, &o, out) : st;
+}
+
+static int keys_docs(struct call *c, struct cursor *in, uint32_t n, struct fault *f)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const char *key;
+        size_t len;
+        if (params_str(in, "a key", &key, &len, f) < 0 || call_doc(c, key, len, f) == NULL)
+            return -1;
+    }
+    return 0;
+}
+
+static int get_many_docs(struct call *c, struct fault *f)
+{
+    struct get_options o;
+    uint32_t n;
+    if (params_count(c, 1, 2, "[[key, ...], {paths?, fresh?, version?}?]", f) < 0)
+        return -1;
+    if (cursor_array(&c->params, &n) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST, "doc.get_many takes a list of keys first");
+    if (keys_docs(c, &c->params, n, f) < 0)
+        return -1;
+    return get_options(&c->params, c->nparams == 2, &o, f);
+}
+
+static enum op_status get_many_run(struct call *c, struct buf *out)
+{
+    struct get_options o;
+    enum op_status all = OP_DONE;
+    uint32_t n = 0;
+    struct cursor keys = c->params;
+    cursor_skip(&c->params);
+    get_options(&c->params, c->nparams == 2, &o, &c->fault);
+    make_fresh(c, &o);
+    cursor_array(&keys, &n);
+    pack_array(out, n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct doc *d = doc_of(c, &keys);
+        enum op_status st = call_known(c, d);
+        if (st == OP_DONE && d->state == DOC_ABSENT)
+            pack_nil(out);
+        else if (st == OP_DONE)
+            st = pack_doc(c, d, &o, out);
+        if (st == OP_REFUSED || call_room(c, out) < 0)
+            return OP_REFUSED;
+        if (st == OP_NEEDS)
+            all = st;
+    }
+    return all;
+}
+
+/* ---- existence ---- */
+
+static int many_docs(struct call *c, struct fault *f)
+{
+    if (params_count(c, 1, UINT32_MAX, "[key, ...]", f) < 0)
+        return -1;
+    return keys_docs(c, &c->params, c->nparams, f);
+}
+
+static enum op_status all_known(struct call *c)
+{
+    enum op_status all = OP_DONE;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (call_known(c, c->docs[i]) != OP_DONE)
+            all = OP_NEEDS;
+    }
+    return all;
+}
+
+static enum op_status exists_run(struct call *c, struct buf *out)
+{
+    int64_t count = 0;
+    if (all_known(c) != OP_DONE)
+        return OP_NEEDS;
+    for (unsigned i = 0; i < c->ndocs; i++)
+        count += c->docs[i]->state == DOC_PRESENT;
+    pack_int(out, count);
+    return OP_DONE;
+}
+
+void doc_remove(struct call *c, struct doc *d)
+{
+    struct call_effects e = {.call = c, .doc = d};
+    struct needs none = call_needs(c, d);
+    call_stage(c, d);
+    record_drop(d->root, "", "", &none, &call_effects, &e);
+    record_free(d->root);
+    d->root = NULL;
+    d->state = DOC_ABSENT;
+    d->expires = 0;
+}
+
+static enum op_status delete_run(struct call *c, struct buf *out)
+{
+    int64_t count = 0;
+    enum op_status st = all_known(c);
+    for (unsigned i = 0; i < c->ndocs && st == OP_DONE; i++) {
+        if (c->docs[i]->state == DOC_PRESENT)
+            st = doc_keys_known(c, c->docs[i]);
+    }
+    if (st != OP_DONE)
+        return st;
+    if (call_admit(c) < 0)
+        return OP_REFUSED;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (c->docs[i]->state != DOC_PRESENT)
+            continue;
+        doc_remove(c, c->docs[i]);
+        count++;
+    }
+    pack_int(out, count);
+    return OP_DONE;
+}
+
+static int ttl_docs(struct call *c, struct fault *f)
+{
+    int64_t seconds;
+    if (params_count(c, 1, 2, "[key, seconds?]", f) < 0 || doc_param(c, f) < 0)
+        return -1;
+    if (c->nparams == 2 &&
+        (cursor_int(&c->params, &seconds) < 0 || seconds < 0 || seconds > INT32_MAX))
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "the time to live should be an int of seconds, 0 (for ever) to %d",
+                         INT32_MAX);
+    return 0;
+}
+
+static enum op_status ttl_run(struct call *c, struct buf *out)
+{
+    struct doc *d = call_doc_at(c, 0);
+    int64_t seconds;
+    c->no_stale = c->nparams == 2;
+    enum op_status st = call_present(c, d);
+    if (st != OP_DONE)
+        return st;
+    cursor_skip(&c->params);
+    if (c->nparams == 1) {
+        int64_t left = d->expires - unix_ms();
+        pack_int(out, d->expires == 0 ? -1 : left <= 0 ? 0 : (left + 999) / 1000);
+        return OP_DONE;
+    }
+    st = doc_keys_known(c, d);
+    if (st != OP_DONE)
+        return st;
+    if (call_admit(c) < 0)
+        return OP_REFUSED;
+    cursor_int(&c->params, &seconds);
+    doc_expire_at(c, d, seconds == 0 ? 0 : unix_ms() + seconds * 1000);
+    pack_int(out, seconds);
+    return OP_DONE;
+}
+
+const struct method methods_doc[] = {
+    {.name = "doc.save", .docs = save_docs, .run = save_run},
+    {.name = "doc.insert", .docs = insert_docs, .run = insert_run},
+    {.name = "doc.get", .docs = get_docs, .run = get_run, .reads = true},
+    {.name = "doc.get_many", .docs = get_many_docs, .run = get_many_run, .reads = true},
+    {.name = "doc.delete", .docs = many_docs, .run = delete_run},
+    {.name = "doc.exists", .docs = many_docs, .run = exists_run, .reads = true},
+    {.name = "doc.ttl", .docs = ttl_docs, .run = ttl_run, .reads = true},
+    {.name = "doc.duplicate", .docs = duplicate_docs, .run = duplicate_run},
+    {.name = NULL},
+};

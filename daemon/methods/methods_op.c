@@ -1,0 +1,161 @@
+/* methods_op: the operations of the wire table, one document each. */
+#include "daemon/methods/methods.h"
+#include <sys/time.h>
+
+int params_count(const struct call *c, unsigned lo, unsigned hi, const char *form, struct fault *f)
+{
+    if (c->nparams >= lo && c->nparams <= hi)
+        return 0;
+    return fault_set(f, FAULT_BAD_REQUEST, "%s takes %s, and got %u parameter%s", c->method->name,
+                     form, c->nparams, c->nparams == 1 ? "" : "s");
+}
+
+int params_str(struct cursor *c, const char *what, const char **s, size_t *len, struct fault *f)
+{
+    struct item it;
+    if (cursor_str(c, s, len) == 0)
+        return 0;
+    return fault_set(f, FAULT_BAD_REQUEST, "%s should be a str, found %s", what,
+                     cursor_peek(c, &it) < 0 ? "nothing" : item_kind_name(it.kind));
+}
+
+static int op_docs(struct call *c, struct fault *f)
+{
+    const struct op_info *info = c->method->arg;
+    const char *key;
+    size_t len;
+    unsigned lo = 2u + info->min_args, hi = 2u + info->max_args;
+    if (c->nparams < lo || c->nparams > hi)
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "%s takes [key, path%s, and got %u parameter%s (it takes %u%s)",
+                         info->name, info->max_args > 0 ? ", ...]" : "]", c->nparams,
+                         c->nparams == 1 ? "" : "s", lo, hi > lo ? " or one more" : "");
+    if (params_str(&c->params, "the key", &key, &len, f) < 0)
+        return -1;
+    return call_doc(c, key, len, f) != NULL ? 0 : -1;
+}
+
+static void tell_expire(void *arg, const char *suffix, size_t suffix_len)
+{
+    struct call_effects *e = arg;
+    struct batch_doc *bd = call_stage(e->call, e->doc);
+    batch_expire(lane_batch(exec_lane(e->call->exec)), bd, suffix, suffix_len);
+}
+
+static void tell_nothing(void *arg, const char *suffix, size_t suffix_len)
+{
+    (void)arg;
+    (void)suffix;
+    (void)suffix_len;
+}
+
+static void tell_no_field(void *arg, const char *suffix, size_t suffix_len, const char *field,
+                          size_t field_len)
+{
+    (void)arg;
+    (void)suffix;
+    (void)suffix_len;
+    (void)field;
+    (void)field_len;
+}
+
+/* record_drop names every key of a document; these make it only look, and give each a deadline. */
+static const struct effects look = {.drop = tell_nothing, .hash_del = tell_no_field};
+static const struct effects expire_all = {.drop = tell_expire, .hash_del = tell_no_field};
+
+enum op_status doc_keys_known(struct call *c, struct doc *d)
+{
+    if (d->root == NULL)
+        return OP_DONE;
+    struct needs needs = call_needs(c, d);
+    return record_drop(d->root, "", "", &needs, &look, NULL);
+}
+
+void doc_expire_at(struct call *c, struct doc *d, int64_t at)
+{
+    struct call_effects e = {.call = c, .doc = d};
+    struct needs needs = call_needs(c, d);
+    d->expires = at;
+    record_drop(d->root, "", "", &needs, &expire_all, &e);
+}
+
+int64_t unix_ms(void)
+{
+    struct timeval now;
+    gettimeofday(&now, NULL);
+    return (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
+}
+
+enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct cursor *args,
+                      uint32_t nargs, struct undo *rehearsal, struct buf *out)
+{
+    struct call_effects effects = {.call = c, .doc = d};
+    struct needs needs = call_needs(c, d);
+    struct op op;
+    struct op_run env = {.root = d->root,
+                         .effects = rehearsal == NULL ? &call_effects : NULL,
+                         .effects_arg = &effects,
+                         .undo = rehearsal,
+                         .needs = &needs,
+                         .max_value = exec_config(c->exec)->max_value,
+                         .computes = &effects.computes,
+                         .fault = &c->fault};
+    if (op_parse(kind, args, nargs, &op, &c->fault) < 0)
+        return OP_REFUSED;
+    bool refresh = op_infos[kind].writes && d->model->refresh_ttl && d->model->ttl > 0;
+    if (refresh && doc_keys_known(c, d) != OP_DONE)
+        return OP_NEEDS;
+    size_t at = out->len;
+    enum op_status st = op_run(&op, &env, out);
+    if (st != OP_DONE)
+        return st;
+    if (rehearsal != NULL) {
+        if (effects.computes)
+            call_computes(c, d);
+        if (op_infos[kind].result == RESULT_VERSION)
+            pack_nil(out);
+        return OP_DONE;
+    }
+    if (refresh && call_touches(c, d))
+        doc_expire_at(c, d, unix_ms() + d->model->ttl * 1000);
+    if (op_infos[kind].result == RESULT_VERSION) {
+        call_pack_version(c, d, out);
+        return OP_DONE;
+    }
+    if (effects.drift == NULL)
+        return OP_DONE;
+    if (kind == OP_LIST_APPEND || kind == OP_LIST_EXTEND || kind == OP_LIST_INSERT) {
+        struct cursor in = cursor_of(out->data + at, out->len - at);
+        int64_t len;
+        if (cursor_int(&in, &len) == 0)
+            batch_list_expect(effects.drift, len);
+        call_fix(c, effects.drift, at, out);
+    } else if (kind == OP_NUM_INCR) {
+        call_fix(c, effects.drift, at, out);
+    }
+    return OP_DONE;
+}
+
+static enum op_status op_method(struct call *c, struct buf *out)
+{
+    const struct op_info *info = c->method->arg;
+    struct doc *d = call_doc_at(c, 0);
+    enum op_status st = call_present(c, d);
+    if (st != OP_DONE)
+        return st;
+    cursor_skip(&c->params);
+    if (info->writes && call_admit(c) < 0)
+        return OP_REFUSED;
+    return run_op(c, d, (enum op_kind)(info - op_infos), &c->params, c->nparams - 1, NULL, out);
+}
+
+const struct method methods_op[OP_COUNT + 1] = {
+#define OP_METHOD(id, wire, lo, hi, result, writes) \
+    {.name = wire,                                  \
+     .docs = op_docs,                               \
+     .run = op_method,                              \
+     .arg = &op_infos[OP_##id],                     \
+     .reads = OP_##id == OP_LOAD},
+    OP_TABLE(OP_METHOD)
+#undef OP_METHOD
+};

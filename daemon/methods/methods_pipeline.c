@@ -1,0 +1,338 @@
+/* methods_pipeline: several operations as one: all of them, or none.
+ *
+ *   rehearse  every operation on the trees, with an undo log, Redis told nothing; then undone
+ *   perform   the same again, into one batch; nothing can be refused any more
+ *
+ * So an operation sees what those before it did, a refusal in the middle leaves no trace, and
+ * the commit never has to be taken back. A batch is never split, so neither is a pipeline.
+ */
+#include "daemon/documents/layout.h"
+#include "daemon/methods/methods.h"
+#include "daemon/methods/methods_lock.h"
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* A document as it was before the rehearsal put another tree into its place. */
+struct swapped {
+    struct doc *doc;
+    struct record *root;
+    uint8_t state;
+};
+
+struct rehearsal {
+    struct undo *undo;
+    struct swapped *swapped;
+    unsigned n, cap;
+};
+
+/* What may stand in a pipeline besides the operations of the wire table. */
+enum { PLANNED_SAVE = OP_COUNT, PLANNED_DELETE, PLANNED_GET, PLANNED_COUNT };
+
+static const struct {
+    const char *name;
+    unsigned nparams;
+} whole[] = {{"doc.save", 2}, {"doc.delete", 1}, {"doc.get", 1}};
+
+/* One operation, as docs() keeps it for run(). */
+struct planned {
+    struct doc *doc;
+    size_t args; /* behind the key; from the beginning of the call's params */
+    int kind;    /* enum op_kind, or PLANNED_... */
+    uint32_t nargs;
+};
+
+static const char *kind_name(int kind)
+{
+    return kind < OP_COUNT ? op_infos[kind].name : whole[kind - OP_COUNT].name;
+}
+
+/* -1: there is none. */
+static int kind_by_name(const char *name, size_t len)
+{
+    int kind = op_by_name(name, len);
+    for (int other = OP_COUNT; kind < 0 && other < PLANNED_COUNT; other++) {
+        if (strlen(kind_name(other)) == len && memcmp(kind_name(other), name, len) == 0)
+            kind = other;
+    }
+    return kind;
+}
+
+static int check_count(int kind, uint32_t nparams, uint32_t i, struct fault *f)
+{
+    unsigned lo, hi;
+    if (kind < OP_COUNT) {
+        lo = 2u + op_infos[kind].min_args;
+        hi = 2u + op_infos[kind].max_args;
+    } else {
+        lo = hi = whole[kind - OP_COUNT].nparams;
+    }
+    if (nparams >= lo && nparams <= hi)
+        return 0;
+    return fault_set(f, FAULT_BAD_REQUEST, "operation %u: %s takes %u to %u parameters, and got %u",
+                     i, kind_name(kind), lo, hi, nparams);
+}
+
+static int read_op(struct call *c, struct cursor *in, uint32_t i, struct planned *op,
+                   struct fault *f)
+{
+    uint32_t n;
+    const char *name, *key;
+    size_t name_len, key_len;
+    if (cursor_array(in, &n) < 0 || n < 2 || cursor_str(in, &name, &name_len) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "operation %u should be [method, key, ...], as in [\"list.append\", "
+                         "\"User:42\", \"tags\", \"x\"]",
+                         i);
+    op->kind = kind_by_name(name, name_len);
+    if (op->kind < 0)
+        return fault_set(f, FAULT_UNKNOWN_METHOD,
+                         "operation %u: '%.*s' cannot be in a pipeline; the operations on fields, "
+                         "lists and dicts can, and doc.save, doc.delete, doc.get, doc.load",
+                         i, (int)(name_len > 100 ? 100 : name_len), name);
+    if (check_count(op->kind, n - 1, i, f) < 0 ||
+        params_str(in, "the key of an operation", &key, &key_len, f) < 0)
+        return -1;
+    op->doc = call_doc(c, key, key_len, f);
+    op->args = (size_t)(in->at - c->params.at);
+    op->nargs = n - 2;
+    for (uint32_t arg = 0; arg < op->nargs; arg++)
+        cursor_skip(in);
+    return op->doc != NULL ? 0 : -1;
+}
+
+static void add_version(struct call *c, struct doc *d, int64_t version)
+{
+    struct buf key = BUF_INIT;
+    layout_key(&key, exec_config(c->exec)->key_prefix, d->key, d->key_len, "", 0);
+    struct guard_check check = {.kind = GUARD_VERSION,
+                                .key = (char *)key.data,
+                                .key_len = key.len,
+                                .number = version,
+                                .name = d->key,
+                                .doc = d};
+    guard_add(c->guard, &check);
+    buf_free(&key);
+}
+
+/* N when the pipeline is about one document, or {key: N, ...}. */
+static int read_versions(struct call *c, struct cursor *in, struct fault *f)
+{
+    uint32_t m = 1;
+    bool many = cursor_map(in, &m) == 0;
+    for (; m > 0; m--) {
+        const char *key = "";
+        size_t len;
+        int64_t version;
+        struct doc *d = c->ndocs > 0 ? c->docs[0] : NULL;
+        if (many && params_str(in, "a key in if_version", &key, &len, f) < 0)
+            return -1;
+        if (many)
+            d = call_doc(c, key, len, f);
+        if (many && d == NULL)
+            return -1;
+        if ((!many && c->ndocs != 1) || cursor_int(in, &version) < 0)
+            return fault_set(f, FAULT_BAD_REQUEST,
+                             "if_version should be the expected version of the one document, "
+                             "or a map of key to version (0: must not exist)");
+        add_version(c, d, version);
+    }
+    return 0;
+}
+
+/* A map {if_version?, lock?}, each at most once. */
+static int read_options(struct call *c, struct cursor in, bool lock, struct fault *f)
+{
+    uint32_t n;
+    bool seen[2] = {false, false};
+    if (cursor_nil(&in))
+        return 0;
+    if (cursor_map(&in, &n) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST, "the options should be a map {if_version?%s}",
+                         lock ? ", lock?" : "");
+    for (; n > 0; n--) {
+        const char *name;
+        size_t len;
+        if (params_str(&in, "an option's name", &name, &len, f) < 0)
+            return -1;
+        bool version = len == 10 && memcmp(name, "if_version", 10) == 0;
+        if (!version && !(lock && len == 4 && memcmp(name, "lock", 4) == 0))
+            return fault_set(f, FAULT_BAD_REQUEST,
+                             "there is no option '%.*s'; there is if_version%s",
+                             (int)(len > 100 ? 100 : len), name, lock ? ", and lock" : "");
+        if (seen[version])
+            return fault_set(f, FAULT_BAD_REQUEST, "the option %.*s is given twice", (int)len,
+                             name);
+        seen[version] = true;
+        if (c->guard == NULL)
+            c->guard = guard_new();
+        if ((version ? read_versions(c, &in, f) : desk_read_tokens(c, &in, f)) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int check_versions(struct call *c, struct fault *f)
+{
+    for (unsigned i = 0; c->guard != NULL && i < c->guard->n; i++) {
+        const struct guard_check *check = &c->guard->checks[i];
+        if (check->kind != GUARD_VERSION)
+            continue;
+        int64_t now = check->doc->state == DOC_PRESENT ? check->doc->version : 0;
+        if (now != check->number)
+            return fault_set(f, FAULT_CONFLICT,
+                             "%s has version %" PRId64 ", and %" PRId64 " was expected",
+                             check->doc->key, now, check->number);
+    }
+    return 0;
+}
+
+int pipeline_admit(struct call *c, struct cursor in, bool options, bool lock, struct fault *f)
+{
+    struct planned op;
+    uint32_t n;
+    if (cursor_array(&in, &n) < 0)
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "the operations should be a list [[method, key, ...], ...]");
+    for (uint32_t i = 0; i < n; i++) {
+        if (read_op(c, &in, i, &op, f) < 0)
+            return -1;
+        buf_append(&c->plan, &op, sizeof(op));
+    }
+    if (c->plan.failed)
+        abort();
+    return options ? read_options(c, in, lock, f) : 0;
+}
+
+static int pipeline_docs(struct call *c, struct fault *f)
+{
+    if (params_count(c, 1, 2, "[[[method, key, ...], ...], {if_version?, lock?}?]", f) < 0)
+        return -1;
+    return pipeline_admit(c, c->params, c->nparams == 2, true, f);
+}
+
+/* ---- one operation ---- */
+
+static void swap_root(struct call *c, struct rehearsal *r, struct doc *d, struct record *root)
+{
+    if (r->n == r->cap) {
+        r->cap = r->cap ? r->cap * 2 : 4;
+        r->swapped = realloc(r->swapped, r->cap * sizeof(*r->swapped));
+        if (r->swapped == NULL)
+            abort();
+    }
+    r->swapped[r->n++] = (struct swapped){d, d->root, d->state};
+    d->root = root;
+    d->growths = schema_growths(exec_schema(c->exec));
+    d->state = root != NULL ? DOC_PRESENT : DOC_ABSENT;
+}
+
+static enum op_status run_save(struct call *c, struct doc *d, struct cursor *in,
+                               struct rehearsal *r, struct buf *out)
+{
+    struct record *root;
+    if (doc_keys_known(c, d) != OP_DONE)
+        return OP_NEEDS;
+    if (doc_build(c, d, in, &root) < 0)
+        return OP_REFUSED;
+    if (r != NULL) {
+        swap_root(c, r, d, root);
+        pack_nil(out);
+    } else {
+        doc_replace(c, d, root);
+        doc_pack_saved(c, d, out);
+    }
+    return OP_DONE;
+}
+
+static enum op_status run_delete(struct call *c, struct doc *d, struct rehearsal *r,
+                                 struct buf *out)
+{
+    bool there = d->state == DOC_PRESENT;
+    if (there && doc_keys_known(c, d) != OP_DONE)
+        return OP_NEEDS;
+    if (there && r != NULL)
+        swap_root(c, r, d, NULL);
+    else if (there)
+        doc_remove(c, d);
+    pack_int(out, there);
+    return OP_DONE;
+}
+
+static enum op_status run_planned(struct call *c, const struct planned *op, struct rehearsal *r,
+                                  struct buf *out)
+{
+    struct doc *d = op->doc;
+    struct cursor in = {c->params.at + op->args, c->params.end};
+    if (op->kind == PLANNED_SAVE)
+        return run_save(c, d, &in, r, out);
+    if (op->kind == PLANNED_DELETE)
+        return run_delete(c, d, r, out);
+    enum op_status st = call_present(c, d);
+    if (st != OP_DONE)
+        return st;
+    if (op->kind == PLANNED_GET)
+        return doc_pack(c, d, out);
+    return run_op(c, d, (enum op_kind)op->kind, &in, op->nargs, r != NULL ? r->undo : NULL, out);
+}
+
+/* All operations in order; a refusal says which one it was. What is missing is collected over
+ * all of them, as far as they can go on without it. */
+static enum op_status run_all(struct call *c, struct rehearsal *r, struct buf *out)
+{
+    const struct planned *plan = (const struct planned *)c->plan.data;
+    uint32_t n = (uint32_t)(c->plan.len / sizeof(*plan));
+    enum op_status all = OP_DONE;
+    pack_array(out, n);
+    for (uint32_t i = 0; i < n; i++) {
+        enum op_status st = run_planned(c, &plan[i], r, out);
+        if (r != NULL && st != OP_REFUSED && call_room(c, out) < 0)
+            return OP_REFUSED;
+        if (st == OP_REFUSED && all == OP_DONE) {
+            struct fault why = c->fault;
+            return fault_set(&c->fault, why.code, "operation %u (%s): %s", i,
+                             kind_name(plan[i].kind), why.text);
+        }
+        if (st != OP_DONE)
+            all = OP_NEEDS;
+    }
+    return all;
+}
+
+static void end_rehearsal(struct rehearsal *r)
+{
+    undo_rollback(r->undo);
+    while (r->n > 0) {
+        struct swapped *s = &r->swapped[--r->n];
+        record_free(s->doc->root);
+        s->doc->root = s->root;
+        s->doc->state = s->state;
+    }
+    free(r->swapped);
+    undo_free(r->undo);
+}
+
+enum op_status pipeline_perform(struct call *c, struct buf *out)
+{
+    enum op_status st = OP_DONE;
+    c->whole = true;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (call_known(c, c->docs[i]) != OP_DONE)
+            st = OP_NEEDS;
+    }
+    if (st != OP_DONE)
+        return st;
+    if (call_admit(c) < 0 || desk_check(c, &c->fault) < 0 || check_versions(c, &c->fault) < 0)
+        return OP_REFUSED;
+    struct rehearsal r = {.undo = undo_new()};
+    st = run_all(c, &r, out);
+    end_rehearsal(&r);
+    if (st != OP_DONE)
+        return st;
+    buf_clear(out);
+    return run_all(c, NULL, out);
+}
+
+const struct method methods_pipeline[] = {
+    {.name = "pipeline", .docs = pipeline_docs, .run = pipeline_perform},
+    {.name = NULL},
+};

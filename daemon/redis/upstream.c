@@ -1,0 +1,651 @@
+/* The requests in flight stand in a ring, oldest first. Whatever breaks the link ends in lost():
+ * it closes, goes DOWN, plans the next attempt and only then tells the owners, so that they see
+ * a settled link whatever they call. Nothing is told from inside upstream_send: the stream keeps
+ * a failed write to itself until the next turn of the loop. */
+#include "daemon/redis/upstream.h"
+#include "daemon/base/log.h"
+#include "daemon/io/stream.h"
+#include "daemon/redis/dial.h"
+#include "daemon/redis/reply.h"
+#include <errno.h>
+#include <event2/util.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define WHY_MAX 320
+#define CLIENT_NAME "rapyerd"
+#define OLDEST_MAJOR 6
+#define OLDEST_MINOR 2
+
+struct request {
+    upstream_reply_fn *fn;
+    void *arg;
+    unsigned nreplies, index;
+    uint64_t sent; /* ms */
+};
+
+struct ring { /* capacity is a power of two; at[(head + i) & (cap - 1)] */
+    struct request *at;
+    size_t cap, head, count;
+};
+
+enum greeting {
+    GREET_AUTH,
+    GREET_SELECT,
+    GREET_NAME,
+    GREET_ID,
+    GREET_SERVER,
+    GREET_REPLICATION,
+    GREET_PING,
+    GREET_COUNT
+};
+
+struct upstream {
+    struct event_base *base;
+    const struct config *config;
+    struct upstream_callbacks cb;
+    void *arg;
+    char *address; /* NULL: not known yet */
+    enum upstream_state state;
+    bool started;
+    struct dial *dial;
+    struct stream *stream;
+    struct reply_reader *reader;
+    struct reply_reader *spent; /* of a link that was lost while its reply is being looked at */
+    bool delivering;
+    struct ring ring;
+    enum greeting steps[GREET_COUNT];
+    struct upstream_info info, next;       /* next: what the greeting has learned so far */
+    struct event *timer;                   /* the next attempt, or the end of the greeting's time */
+    struct event *overdue;                 /* looks whether Redis still answers */
+    unsigned attempts;                     /* failed, since the link was last up for a while */
+    uint64_t dialed, up_since, last_input; /* ms */
+    uint64_t links;                        /* changes with every lost link */
+    char why[WHY_MAX];
+    char logged[WHY_MAX]; /* the last trouble that was logged; "": none since it was up */
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void arm(struct event *e, uint64_t ms)
+{
+    struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    event_add(e, &tv);
+}
+
+/* ring */
+
+static bool ring_push(struct ring *r, const struct request *request)
+{
+    if (r->count == r->cap) {
+        size_t cap = r->cap ? r->cap * 2 : 64;
+        struct request *at = calloc(cap, sizeof(*at));
+        if (!at)
+            return false;
+        for (size_t i = 0; i < r->count; i++)
+            at[i] = r->at[(r->head + i) & (r->cap - 1)];
+        free(r->at);
+        *r = (struct ring){.at = at, .cap = cap, .count = r->count};
+    }
+    r->at[(r->head + r->count++) & (r->cap - 1)] = *request;
+    return true;
+}
+
+static struct request *ring_first(struct ring *r)
+{
+    return r->count ? &r->at[r->head] : NULL;
+}
+
+static void ring_pop(struct ring *r)
+{
+    r->head = (r->head + 1) & (r->cap - 1);
+    r->count--;
+}
+
+/* Takes the ring's content away first: the owners may call back into the link. */
+static void ring_tell_lost(struct ring *r)
+{
+    struct ring lost = *r;
+    *r = (struct ring){0};
+    for (; lost.count; ring_pop(&lost)) {
+        struct request *request = ring_first(&lost);
+        request->fn(request->arg, request->index, NULL);
+    }
+    free(lost.at);
+}
+
+/* link */
+
+static void close_link(struct upstream *u)
+{
+    dial_cancel(u->dial);
+    u->dial = NULL;
+    if (u->stream)
+        stream_close(u->stream);
+    u->stream = NULL;
+    if (u->delivering && !u->spent)
+        u->spent = u->reader;
+    else
+        reply_reader_free(u->reader);
+    u->reader = NULL;
+    event_del(u->timer);
+    event_del(u->overdue);
+    u->state = UPSTREAM_DOWN;
+    u->links++;
+}
+
+static void set_why(struct upstream *u, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void set_why(struct upstream *u, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(u->why, sizeof(u->why), fmt, args);
+    va_end(args);
+}
+
+/* Once per reason: an outage of an hour is one line. */
+static void log_trouble(struct upstream *u)
+{
+    if (strcmp(u->why, u->logged) == 0)
+        return;
+    log_line(u->cb.quiet ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "%s", u->why);
+    memcpy(u->logged, u->why, sizeof(u->logged));
+}
+
+/* Full jitter: many daemons that lost one Redis do not come back in step. */
+static void plan_attempt(struct upstream *u, bool soon)
+{
+    uint64_t most = u->config->reconnect_min ? u->config->reconnect_min : 1;
+    if (!soon) {
+        for (unsigned i = 0; i < u->attempts && most < u->config->reconnect_max; i++)
+            most *= 2;
+        if (most > u->config->reconnect_max && u->config->reconnect_max)
+            most = u->config->reconnect_max;
+        u->attempts++;
+    }
+    uint32_t random;
+    evutil_secure_rng_get_bytes(&random, sizeof(random));
+    arm(u->timer, 1 + random % most);
+}
+
+static void lost(struct upstream *u, bool soon)
+{
+    bool was_up = u->state == UPSTREAM_UP;
+    if (was_up && now_ms() - u->up_since >= u->config->reconnect_max)
+        u->attempts = 0;
+    close_link(u);
+    log_trouble(u);
+    if (u->started && u->address)
+        plan_attempt(u, soon);
+    ring_tell_lost(&u->ring);
+    if (was_up)
+        u->cb.on_down(u->arg, u->why);
+}
+
+static void lose(struct upstream *u, const char *why)
+{
+    set_why(u, "Redis at %s: %s", u->address, why);
+    lost(u, false);
+}
+
+/* greeting */
+
+static void info_field(const char *text, const char *name, char *out, size_t size)
+{
+    size_t n = strlen(name);
+    const char *line = text;
+    while (line && (strncmp(line, name, n) != 0 || line[n] != ':')) {
+        line = strchr(line, '\n');
+        line = line ? line + 1 : NULL;
+    }
+    snprintf(out, size, "%.*s", line ? (int)strcspn(line + n + 1, "\r\n") : 0,
+             line ? line + n + 1 : "");
+}
+
+/* Redis may quote the words of a command that it does not know, the password among them. */
+static void auth_refused(struct upstream *u, const char *error)
+{
+    if (strncmp(error, "ERR unknown command", 19) == 0 || strstr(error, u->config->redis_password))
+        error = "it does not know AUTH";
+    bool address = strncmp(error, "ERR max number", 14) == 0 || strncmp(error, "DENIED", 6) == 0;
+    set_why(u, "Redis at %s refuses the %s: %s", u->address, address ? "connection" : "password",
+            error);
+    lost(u, false);
+}
+
+static void greeting_refused(struct upstream *u, enum greeting step, const char *error)
+{
+    static const char *const words[GREET_COUNT] = {
+        [GREET_SELECT] = "SELECT",
+        [GREET_NAME] = "CLIENT SETNAME",
+        [GREET_ID] = "CLIENT ID",
+        [GREET_SERVER] = "INFO server",
+        [GREET_REPLICATION] = "INFO replication",
+        [GREET_PING] = "PING",
+    };
+    if (strncmp(error, "LOADING", 7) == 0) {
+        set_why(u, "Redis at %s is loading its data", u->address);
+        lost(u, true);
+        return;
+    }
+    if (step == GREET_AUTH) {
+        auth_refused(u, error);
+        return;
+    }
+    if (strncmp(error, "NOAUTH", 6) == 0)
+        set_why(u, "Redis at %s wants a password and none is configured", u->address);
+    else if (step == GREET_SELECT && strncmp(error, "ERR DB index", 12) == 0)
+        set_why(u, "Redis at %s has no database %u: %s", u->address, u->config->redis_db, error);
+    else
+        set_why(u, "Redis at %s refuses %s: %s", u->address, words[step], error);
+    lost(u, false);
+}
+
+/* False: the link was lost over it. */
+static bool check_version(struct upstream *u)
+{
+    unsigned major = 0, minor = 0;
+    sscanf(u->next.version, "%u.%u", &major, &minor);
+    if (major > OLDEST_MAJOR || (major == OLDEST_MAJOR && minor >= OLDEST_MINOR))
+        return true;
+    set_why(u, "Redis at %s is version \"%s\"; %d.%d or newer is needed", u->address,
+            u->next.version, OLDEST_MAJOR, OLDEST_MINOR);
+    lost(u, false);
+    return false;
+}
+
+static void greeted(struct upstream *u)
+{
+    if (!u->next.run_id[0] || !u->next.client_id) {
+        lose(u, "it does not say its run_id and our client id");
+        return;
+    }
+    u->info = u->next;
+    u->state = UPSTREAM_UP;
+    u->up_since = now_ms();
+    u->why[0] = '\0';
+    event_del(u->timer);
+    log_line(u->cb.quiet ? LOG_LEVEL_DEBUG : LOG_LEVEL_NOTICE, "%s to Redis %s at %s (%s)",
+             u->logged[0] ? "connected again" : "connected", u->info.version, u->address,
+             u->info.role);
+    u->logged[0] = '\0';
+    u->cb.on_up(u->arg);
+}
+
+static void on_greeting(void *arg, unsigned index, redisReply *reply)
+{
+    struct upstream *u = arg;
+    if (!reply)
+        return;
+    enum greeting step = u->steps[index];
+    /* PING can be refused for a full disk or by an ACL: such a Redis still serves reads. */
+    bool optional = step == GREET_NAME || (step == GREET_PING && reply->type == REDIS_REPLY_ERROR &&
+                                           strncmp(reply->str, "LOADING", 7) != 0);
+    if (reply->type == REDIS_REPLY_ERROR && !optional) {
+        greeting_refused(u, step, reply->str);
+        return;
+    }
+    const char *text = reply->type == REDIS_REPLY_STRING ? reply->str : "";
+    switch (step) {
+    case GREET_ID: u->next.client_id = (uint64_t)reply->integer; break;
+    case GREET_SERVER:
+        info_field(text, "redis_version", u->next.version, sizeof(u->next.version));
+        info_field(text, "run_id", u->next.run_id, sizeof(u->next.run_id));
+        check_version(u);
+        break;
+    case GREET_REPLICATION: info_field(text, "role", u->next.role, sizeof(u->next.role)); break;
+    case GREET_PING: greeted(u); break;
+    default: break;
+    }
+}
+
+static bool has_password(const struct upstream *u)
+{
+    return u->config->redis_password && *u->config->redis_password;
+}
+
+static void pack_auth(struct upstream *u, struct buf *out)
+{
+    if (u->config->redis_user && *u->config->redis_user)
+        resp_words(out, "AUTH", u->config->redis_user, u->config->redis_password, NULL);
+    else
+        resp_words(out, "AUTH", u->config->redis_password, NULL);
+}
+
+static bool send_raw(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
+                     upstream_reply_fn *fn, void *arg)
+{
+    struct request request = {.fn = fn, .arg = arg, .nreplies = nreplies, .sent = now_ms()};
+    if (!ring_push(&u->ring, &request))
+        return false;
+    buf_append(stream_out(u->stream), resp, len);
+    stream_flush(u->stream);
+    return true;
+}
+
+static void send_greeting(struct upstream *u)
+{
+    struct buf out = BUF_INIT;
+    unsigned n = 0;
+    if (has_password(u)) {
+        u->steps[n++] = GREET_AUTH;
+        pack_auth(u, &out);
+    }
+    if (u->config->redis_db) {
+        char db[16];
+        snprintf(db, sizeof(db), "%u", u->config->redis_db);
+        u->steps[n++] = GREET_SELECT;
+        resp_words(&out, "SELECT", db, NULL);
+    }
+    u->steps[n++] = GREET_NAME;
+    resp_words(&out, "CLIENT", "SETNAME", CLIENT_NAME, NULL);
+    u->steps[n++] = GREET_ID;
+    resp_words(&out, "CLIENT", "ID", NULL);
+    u->steps[n++] = GREET_SERVER;
+    resp_words(&out, "INFO", "server", NULL);
+    u->steps[n++] = GREET_REPLICATION;
+    resp_words(&out, "INFO", "replication", NULL);
+    u->steps[n++] = GREET_PING;
+    resp_words(&out, "PING", NULL);
+    bool sent = send_raw(u, out.data, out.len, n, on_greeting, u);
+    if (has_password(u))
+        explicit_bzero(out.data, out.len);
+    buf_free(&out);
+    if (!sent)
+        lose(u, "out of memory");
+}
+
+/* stream */
+
+static void settle_delivery(struct upstream *u)
+{
+    u->delivering = false;
+    reply_reader_free(u->spent);
+    u->spent = NULL;
+}
+
+static bool is_push(const struct upstream *u, const redisReply *reply)
+{
+    if (!u->cb.on_push || reply->type != REDIS_REPLY_ARRAY || reply->elements == 0)
+        return false;
+    const redisReply *kind = reply->element[0];
+    return kind->type == REDIS_REPLY_STRING && kind->len == 7 &&
+           memcmp(kind->str, "message", 7) == 0;
+}
+
+/* False: the link the reply came from is gone. */
+static bool take_reply(struct upstream *u, redisReply *reply)
+{
+    if (is_push(u, reply)) {
+        uint64_t link = u->links;
+        u->delivering = true;
+        u->cb.on_push(u->arg, reply);
+        settle_delivery(u);
+        return link == u->links;
+    }
+    struct request *first = ring_first(&u->ring);
+    if (!first) {
+        bool said = reply->type == REDIS_REPLY_ERROR;
+        char why[WHY_MAX / 2];
+        snprintf(why, sizeof(why), "an answer that nothing was asked for%s%s", said ? ": " : "",
+                 said ? reply->str : "");
+        lose(u, why);
+        return false;
+    }
+    uint64_t link = u->links;
+    struct request request = *first;
+    if (++first->index == first->nreplies)
+        ring_pop(&u->ring);
+    u->delivering = true;
+    request.fn(request.arg, request.index, reply);
+    settle_delivery(u);
+    return link == u->links;
+}
+
+/* The statuses that the answer to a MULTI is full of, without the reader. How long one is, or 0. */
+static size_t plain_status(const uint8_t *data, size_t len, redisReply **reply)
+{
+    static redisReply ok = {.type = REDIS_REPLY_STATUS, .str = "OK", .len = 2};
+    static redisReply queued = {.type = REDIS_REPLY_STATUS, .str = "QUEUED", .len = 6};
+    if (len >= 9 && memcmp(data, "+QUEUED\r\n", 9) == 0) {
+        *reply = &queued;
+        return 9;
+    }
+    if (len >= 5 && memcmp(data, "+OK\r\n", 5) == 0) {
+        *reply = &ok;
+        return 5;
+    }
+    return 0;
+}
+
+static size_t on_input(void *arg, const uint8_t *data, size_t len)
+{
+    struct upstream *u = arg;
+    size_t plain, skipped = 0;
+    redisReply *status_reply;
+    u->last_input = now_ms();
+    while (reply_idle(u->reader) &&
+           (plain = plain_status(data + skipped, len - skipped, &status_reply)) > 0) {
+        skipped += plain;
+        if (!take_reply(u, status_reply))
+            return 0;
+    }
+    data += skipped;
+    if (skipped == len)
+        return len;
+    if (reply_feed(u->reader, data, len - skipped) < 0) {
+        lose(u, reply_error(u->reader));
+        return 0;
+    }
+    for (;;) {
+        redisReply *reply;
+        int status = reply_next(u->reader, &reply);
+        if (status < 0) {
+            lose(u, reply_error(u->reader));
+            return 0;
+        }
+        if (status == 0)
+            return len;
+        if (!take_reply(u, reply))
+            return 0;
+    }
+}
+
+static void on_end(void *arg, int err, size_t rest)
+{
+    (void)rest;
+    lose(arg, err ? strerror(err) : "it closed the connection");
+}
+
+static const struct stream_callbacks stream_callbacks = {.on_input = on_input, .on_end = on_end};
+
+static void on_dialed(void *arg, int fd, const char *why)
+{
+    struct upstream *u = arg;
+    u->dial = NULL;
+    if (fd < 0) {
+        lose(u, why);
+        return;
+    }
+    u->stream = stream_new(u->base, fd, &stream_callbacks, u);
+    u->reader = reply_reader_new();
+    if (!u->stream || !u->reader) {
+        lose(u, "out of memory");
+        return;
+    }
+    u->state = UPSTREAM_GREETING;
+    u->next = (struct upstream_info){.previous_client_id = u->info.client_id};
+    memcpy(u->next.previous_run_id, u->info.run_id, sizeof(u->info.run_id));
+    uint64_t spent = now_ms() - u->dialed;
+    arm(u->timer, spent < u->config->connect_timeout ? u->config->connect_timeout - spent : 1);
+    send_greeting(u);
+}
+
+static void dial_now(struct upstream *u)
+{
+    u->state = UPSTREAM_CONNECTING;
+    u->dialed = now_ms();
+    u->dial = dial_start(u->base, u->address, u->config->connect_timeout, on_dialed, u);
+    if (!u->dial)
+        lose(u, "out of memory");
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct upstream *u = arg;
+    if (u->state == UPSTREAM_GREETING) {
+        char why[80];
+        snprintf(why, sizeof(why), "connected, but no answer for %u ms",
+                 u->config->connect_timeout);
+        lose(u, why);
+    } else if (u->state == UPSTREAM_DOWN) {
+        dial_now(u);
+    }
+}
+
+/* Armed when something is asked and it is not running yet; while answers come it runs on. So a
+ * request costs no timer of its own, and a long queue is no fault as long as it moves. */
+static void on_overdue(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct upstream *u = arg;
+    const struct request *first = ring_first(&u->ring);
+    if (!first)
+        return;
+    uint64_t since = first->sent > u->last_input ? first->sent : u->last_input;
+    uint64_t waited = now_ms() - since;
+    if (waited < u->config->command_timeout) {
+        arm(u->overdue, u->config->command_timeout - waited);
+        return;
+    }
+    char why[80];
+    snprintf(why, sizeof(why), "no answer for %u ms", u->config->command_timeout);
+    lose(u, why);
+}
+
+/* interface */
+
+struct upstream *upstream_new(struct event_base *base, const struct config *config,
+                              const struct upstream_callbacks *cb, void *arg)
+{
+    struct upstream *u = calloc(1, sizeof(*u));
+    if (!u)
+        return NULL;
+    u->base = base;
+    u->config = config;
+    u->cb = *cb;
+    u->arg = arg;
+    u->timer = evtimer_new(base, on_timer, u);
+    u->overdue = evtimer_new(base, on_overdue, u);
+    bool embedded = !config->redis || strcmp(config->redis, "embedded") == 0;
+    if (!embedded)
+        u->address = strdup(config->redis);
+    if (!u->timer || !u->overdue || (!embedded && !u->address)) {
+        upstream_free(u);
+        return NULL;
+    }
+    if (embedded)
+        set_why(u, "the embedded Redis is starting");
+    else
+        set_why(u, "not connected to Redis at %s yet", u->address);
+    return u;
+}
+
+void upstream_free(struct upstream *u)
+{
+    if (!u)
+        return;
+    u->started = false;
+    if (u->timer && u->overdue) {
+        close_link(u);
+        ring_tell_lost(&u->ring);
+    }
+    free(u->ring.at);
+    if (u->timer)
+        event_free(u->timer);
+    if (u->overdue)
+        event_free(u->overdue);
+    free(u->address);
+    free(u);
+}
+
+void upstream_start(struct upstream *u)
+{
+    u->started = true;
+    if (u->address && u->state == UPSTREAM_DOWN)
+        arm(u->timer, 0);
+}
+
+void upstream_stop(struct upstream *u, const char *why)
+{
+    u->started = false;
+    close_link(u);
+    set_why(u, "%s", why);
+    ring_tell_lost(&u->ring);
+}
+
+void upstream_set_address(struct upstream *u, const char *address)
+{
+    bool same = u->address && strcmp(u->address, address) == 0;
+    if (same && u->state != UPSTREAM_DOWN)
+        return;
+    char *copy = strdup(address);
+    if (!copy)
+        return;
+    if (u->state != UPSTREAM_DOWN)
+        lose(u, "another address is used from now on");
+    free(u->address);
+    u->address = copy;
+    u->attempts = 0;
+    if (u->started)
+        arm(u->timer, 0);
+}
+
+enum upstream_state upstream_state(const struct upstream *u)
+{
+    return u->state;
+}
+
+const struct upstream_info *upstream_info(const struct upstream *u)
+{
+    return &u->info;
+}
+
+const char *upstream_why(const struct upstream *u)
+{
+    return u->why;
+}
+
+bool upstream_send(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
+                   upstream_reply_fn *fn, void *arg)
+{
+    if (u->state != UPSTREAM_UP)
+        return false;
+    if (!send_raw(u, resp, len, nreplies, fn, arg))
+        return false;
+    if (!event_pending(u->overdue, EV_TIMEOUT, NULL))
+        arm(u->overdue, u->config->command_timeout);
+    return true;
+}
+
+void upstream_reset(struct upstream *u, const char *why)
+{
+    if (u->state != UPSTREAM_DOWN)
+        lose(u, why);
+}
+
+size_t upstream_unsent(const struct upstream *u)
+{
+    return u->stream ? stream_unsent(u->stream) : 0;
+}

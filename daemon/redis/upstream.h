@@ -1,0 +1,68 @@
+/* upstream: the link to one Redis node.
+ *
+ *   DOWN ──► CONNECTING ──► GREETING (AUTH, SELECT, CLIENT ID, INFO) ──► UP
+ *     ▲            │                    │                                │
+ *     └── backoff ◄┴────────────────────┴────────── lost ◄───────────────┘
+ *
+ * Requests are RESP bytes with a known number of replies; replies come back in order. Nothing
+ * is queued while the link is not UP: upstream_send refuses. When the link is lost every
+ * outstanding request is told so, in order; whether Redis got it is not known then.
+ */
+#ifndef RAPYERD_UPSTREAM_H
+#define RAPYERD_UPSTREAM_H
+
+#include "daemon/base/config.h"
+#include "daemon/redis/resp.h"
+#include "protocol/buf.h"
+#include <event2/event.h>
+#include <hiredis/hiredis.h>
+
+struct upstream;
+
+enum upstream_state { UPSTREAM_DOWN, UPSTREAM_CONNECTING, UPSTREAM_GREETING, UPSTREAM_UP };
+
+struct upstream_info { /* of the Redis behind it, valid in UP */
+    char run_id[48];
+    char version[32];
+    char role[16];      /* master, slave */
+    uint64_t client_id; /* of this connection */
+    char previous_run_id[48];
+    uint64_t previous_client_id; /* of the connection before; 0: none */
+};
+
+struct upstream_callbacks {
+    void (*on_up)(void *arg);                    /* requests may be sent from here on */
+    void (*on_down)(void *arg, const char *why); /* after outstanding requests were told */
+    /* A message of a channel this connection listens to; the reply as in upstream_reply_fn. NULL:
+     * there are none. */
+    void (*on_push)(void *arg, redisReply *reply);
+    /* A second link to a Redis that another one speaks of: its log lines are level debug. */
+    bool quiet;
+};
+
+/* Called once per reply (`index` from 0) with a reply it may read until it returns; or once with
+ * reply NULL when the link was lost before all replies came. */
+typedef void upstream_reply_fn(void *arg, unsigned index, redisReply *reply);
+
+struct upstream *upstream_new(struct event_base *base, const struct config *config,
+                              const struct upstream_callbacks *cb, void *arg);
+/* Outstanding requests are told (reply NULL) before it returns, so what they point to must still
+ * be there. Not from within a callback of this upstream. */
+void upstream_free(struct upstream *u);
+/* Drops the connection for good; outstanding requests are told. */
+void upstream_stop(struct upstream *u, const char *why);
+void upstream_start(struct upstream *u); /* begins connecting; again for ever, with backoff */
+/* The address changes (the embedded server was given its socket): "unix:/path". */
+void upstream_set_address(struct upstream *u, const char *address);
+enum upstream_state upstream_state(const struct upstream *u);
+const struct upstream_info *upstream_info(const struct upstream *u);
+const char *upstream_why(const struct upstream *u); /* why it is not UP, for UNAVAILABLE texts */
+
+/* Sends bytes holding exactly nreplies commands. False when not UP (fn is then never called). */
+bool upstream_send(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
+                   upstream_reply_fn *fn, void *arg);
+/* Drops the connection and connects anew (a fault was found in what it sent). */
+void upstream_reset(struct upstream *u, const char *why);
+size_t upstream_unsent(const struct upstream *u);
+
+#endif
