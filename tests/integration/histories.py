@@ -1,0 +1,229 @@
+"""Records histories of a few documents, which clients of several daemons and foreign programs change
+at once while things break, and has them judged.
+
+A history is a list of entries: who asked for what, when it was asked and answered, and the answer.
+tests/judge says whether there is an order of them, each at one moment between its question and its
+answer, in which one after the other gives these answers (linearizability).
+
+A plain read may be older than that, by the bound; but not older than what its daemon has already
+told somebody. So its question is dated back by the bound, at most to then."""
+
+import json
+import os
+import random
+import subprocess
+import threading
+import time
+
+from daemon_process import REPOSITORY, binary
+from models import atomic, field
+from rpc_client import Client, Closed, RpcError
+
+PAGE = atomic("Page", field("n", "int", default=0), field("text", "str", default=""),
+              field("tags", "list<str>"), field("jobs", "dict<str>"))
+NOTHING_HAPPENED = {"UNAVAILABLE", "BUSY"}  # refused before anything was done
+UNKNOWN = {"UNKNOWN_OUTCOME"}
+
+
+def judge_program():
+    """It is built beside the daemon."""
+    program = os.path.join(os.path.dirname(os.path.dirname(binary())), "tests", "judge")
+    if not os.path.exists(program):  # of another build than the daemon's, such as an installed one
+        program = os.path.join(REPOSITORY, "build", "asan", "tests", "judge")
+    assert os.path.exists(program), "no judge: build the tests"
+    return program
+
+
+def judge(histories):
+    """A verdict for each history: "ok", "wrong", "unknown"."""
+    lines = "".join(json.dumps({"entries": entries}) + "\n" for entries in histories)
+    done = subprocess.run([judge_program()], input=lines, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+class Recorder:
+    """One history. Threads add what they did; `since` is what each daemon has told already."""
+
+    def __init__(self, bound):
+        self.bound = int(bound * 1e9)
+        self.entries = []
+        self.told = {}  # daemon -> when its last answer about a write came
+        self.seen = {}  # (daemon, key) -> [(call, return, version)]
+        self.lock = threading.Lock()
+
+    def add(self, client, daemon, request, call, end, result=None, error=None, plain=False, version=None):
+        if error in NOTHING_HAPPENED:
+            return
+        if error in UNKNOWN:
+            end = None
+        asked = call
+        with self.lock:
+            if plain:
+                call = max(call - self.bound, min(call, self.told.get(daemon, 0)))
+            elif end is not None and daemon is not None:
+                self.told[daemon] = max(self.told.get(daemon, 0), end)
+            if version is not None:
+                self.seen.setdefault((daemon, request[1]), []).append((asked, end, version))
+            self.entries.append({"client": client, "call": call, "return": end, "request": request,
+                                 "result": result, "error": error or ""})
+
+    def backwards(self):
+        """Reads that a later one, through the same daemon, saw in an older version."""
+        wrong = []
+        for reads in self.seen.values():
+            best_end, best = 0, 0
+            ends = sorted((end, version) for _, end, version in reads)
+            at = 0
+            for call, end, version in sorted(reads):
+                while at < len(ends) and ends[at][0] < call:
+                    best = max(best, ends[at][1])
+                    best_end = ends[at][0]
+                    at += 1
+                if version < best:
+                    wrong.append((best_end, call, best, version))
+        return wrong
+
+
+class Actor:
+    """A client of one daemon: asks at random and records what it is answered."""
+
+    def __init__(self, number, daemon, recorder, keys, rng):
+        self.number = number
+        self.daemon = daemon
+        self.recorder = recorder
+        self.keys = keys
+        self.rng = rng
+        self.client = None
+
+    def connection(self):
+        if self.client is None:
+            self.client = Client(self.daemon.socket)
+        return self.client
+
+    def one_operation(self, key):
+        rng, word = self.rng, f"{self.number}.{self.rng.randrange(1000)}"
+        return rng.choice([
+            ["set", key, "n", rng.randrange(100)], ["num.incr", key, "n", rng.randrange(1, 9)],
+            ["num.incr", key, "n", 1], ["num.mod", key, "n", 7], ["str.append", key, "text", word[-1]],
+            ["list.append", key, "tags", word], ["list.append", key, "tags", word],
+            ["list.pop", key, "tags", rng.choice([-1, 0])], ["list.pop", key, "tags", -1],
+            ["dict.set", key, "jobs", rng.choice("ab"), word], ["dict.del", key, "jobs", rng.choice("ab")],
+            ["dict.pop", key, "jobs", rng.choice("ab")]])
+
+    def request(self):
+        rng, key = self.rng, self.rng.choice(self.keys)
+        what = rng.random()
+        if what < 0.2:
+            return ["doc.get", key, {"version": True}]
+        if what < 0.35:
+            return ["doc.get", key, {"fresh": True, "version": True}]
+        if what < 0.4:
+            return ["doc.exists", key]
+        if what < 0.44:
+            return ["doc.delete", key]
+        if what < 0.52:
+            return ["doc.save", key, {"n": rng.randrange(50), "tags": ["s"]}]
+        if what < 0.64 and len(self.keys) > 1:
+            two = rng.sample(self.keys, 2)
+            return ["pipeline", [self.one_operation(rng.choice(two)) for _ in range(rng.randrange(2, 4))]]
+        return self.one_operation(key)
+
+    def ask(self, request):
+        """The request as it is sent, asked and recorded."""
+        plain = request[0] == "doc.get" and not request[2].get("fresh")
+        shown, version = request, None
+        if request[0] == "doc.get":
+            shown = request[:2]
+        result = error = None
+        call = time.monotonic_ns()
+        try:
+            result = self.connection().call(*request)
+        except RpcError as refusal:
+            error = refusal.code
+        except (OSError, Closed):
+            # A daemon that was killed may have carried it out, or not.
+            self.client = None
+            error = "UNKNOWN_OUTCOME"
+        end = time.monotonic_ns()
+        if error is None and request[0] == "doc.get":
+            version = result.pop("@v", None)
+            result.pop("@pk", None)
+            if "@stale" in result:
+                return error
+        if error is None and request[0] == "doc.save":
+            result = None
+        self.recorder.add(self.number, self.daemon.socket, shown, call, end, result, error, plain,
+                          version)
+        return error
+
+    def work(self, count):
+        for _ in range(count):
+            if self.ask(self.request()) == "UNKNOWN_OUTCOME" and self.client is None:
+                time.sleep(0.01)  # until the daemon is back: this client only waits with its next request
+
+    def close(self):
+        if self.client is not None:
+            self.client.close()
+
+
+class Foreigner:
+    """A program that knows nothing of daemons: it writes into Redis directly."""
+
+    OPERATIONS = ["foreign.hset", "foreign.hset", "foreign.rpush", "foreign.del"]
+
+    def __init__(self, number, redis, recorder, keys, rng):
+        self.number, self.redis, self.recorder, self.keys, self.rng = number, redis, recorder, keys, rng
+
+    def work(self, count):
+        for turn in range(count):
+            key, what = self.rng.choice(self.keys), self.rng.choice(self.OPERATIONS)
+            root, value = "rapyer:{%s}" % key, self.rng.randrange(1000, 2000)
+            call = time.monotonic_ns()
+            if what == "foreign.hset":
+                request, code = [what, key, "n", value], (
+                    "if redis.call('EXISTS',KEYS[1])==1 then redis.call('HSET',KEYS[1],'n',ARGV[1]) end")
+            elif what == "foreign.rpush":
+                value = f"f{self.number}.{turn}"
+                request, code = [what, key, "tags", value], (
+                    "if redis.call('EXISTS',KEYS[1])==1 then redis.call('RPUSH',KEYS[2],ARGV[1]) end")
+            else:
+                request, code = [what, key], "redis.call('DEL',unpack(KEYS))"
+            self.redis.eval(code, 3, root, f"{root}/tags", f"{root}/jobs", value)
+            self.recorder.add(self.number, None, request, call, time.monotonic_ns())
+            time.sleep(self.rng.random() * 0.01)
+
+
+def record(daemons, redis, number, rng, clients=6, operations=30, documents=2, bound=1.0, foreign=False,
+           nemesis=None):
+    """One history of documents of its own; nemesis() runs beside it once."""
+    keys = [f"Page:{number}-{i}" for i in range(documents)]
+    recorder = Recorder(bound)
+    workers = [Actor(i, daemons[i % len(daemons)], recorder, keys, random.Random(rng.random()))
+               for i in range(clients)]
+    if foreign:
+        workers.append(Foreigner(clients, redis, recorder, keys, random.Random(rng.random())))
+    failed = []
+
+    def run(worker):
+        try:
+            worker.work(operations if isinstance(worker, Actor) else operations // 4)
+        except Exception as error:  # told by the thread that can fail the test
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(worker,)) for worker in workers]
+    if nemesis:
+        threads.append(threading.Thread(target=nemesis))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed, failed[0]
+    for daemon_number, daemon in enumerate(daemons):  # the end is equal everywhere
+        last = Actor(clients + 1 + daemon_number, daemon, recorder, keys, rng)
+        for key in keys:
+            last.ask(["doc.get", key, {"fresh": True, "version": True}])
+        last.close()
+    for worker in workers:
+        if isinstance(worker, Actor):
+            worker.close()
+    return recorder

@@ -1,0 +1,151 @@
+"""Clients of one daemon work on a few documents at once, while links are cut and servers killed: is
+there one order of what they did that explains all answers?"""
+
+import os
+import random
+import time
+
+import pytest
+
+from histories import PAGE, Recorder, judge, record
+
+FULL = bool(os.environ.get("RAPYER_FULL"))
+HISTORIES = 300 if FULL else 12
+SEED = int(os.environ.get("RAPYER_SEED", random.randrange(1 << 30)))
+
+
+def declare(*daemons):
+    for daemon in daemons:
+        with daemon.connect() as client:
+            client.call("define", PAGE)
+
+
+def histories(daemons, redis, count=HISTORIES, **options):
+    """Records and judges; what is wrong is in the message, with what makes it again."""
+    rng = random.Random(SEED)
+    recorded = [record(daemons, redis, number, rng, **options) for number in range(count)]
+    verdicts = judge([one.entries for one in recorded])
+    assert len(verdicts) == count
+    wrong = [number for number, verdict in enumerate(verdicts) if verdict != "ok"]
+    assert not wrong, f"RAPYER_SEED={SEED}: {len(wrong)} of {count} histories are {verdicts[wrong[0]]}"
+    backwards = [one.backwards() for one in recorded if one.backwards()]
+    assert not backwards, f"RAPYER_SEED={SEED}: versions went back: {backwards[0][:3]}"
+
+
+# --- the judge itself ------------------------------------------------------------------------
+
+
+def entry(call, end, request, result=None, error=""):
+    return {"client": 0, "call": call, "return": end, "request": request, "result": result,
+            "error": error}
+
+
+SAVED = entry(0, 1, ["doc.save", "Page:1", {"n": 1, "tags": ["a"]}])
+POPPED = entry(2, 3, ["list.pop", "Page:1", "tags", -1], "a")
+RIGHT = [
+    [SAVED, entry(2, 3, ["num.incr", "Page:1", "n", 2], 3),
+     entry(4, 5, ["doc.get", "Page:1"], {"n": 3, "text": "", "tags": ["a"], "jobs": {}})],
+    [SAVED, POPPED, entry(4, 5, ["list.pop", "Page:1", "tags", -1], error="OUT_OF_RANGE")],
+    # Nobody was told; it happened late.
+    [SAVED, entry(2, None, ["num.incr", "Page:1", "n", 2]), entry(4, 5, ["num.incr", "Page:1", "n", 1], 2),
+     entry(6, 7, ["num.incr", "Page:1", "n", 1], 5)],
+    # Two at once, the later question first.
+    [SAVED, entry(2, 9, ["num.incr", "Page:1", "n", 1], 3), entry(3, 8, ["num.incr", "Page:1", "n", 1], 2)],
+    [entry(2, 3, ["pipeline", [["num.incr", "Page:1", "n", 1], ["list.pop", "Page:1", "tags", 0]]],
+           [2, "a"]), SAVED],
+]
+WRONG = [
+    # A lost increment, a doubled one, an old read, a refusal from memory, half a pipeline.
+    [SAVED, entry(2, 3, ["num.incr", "Page:1", "n", 1], 2), entry(4, 5, ["num.incr", "Page:1", "n", 1], 2)],
+    [SAVED, entry(2, 3, ["num.incr", "Page:1", "n", 1], 3)],
+    [SAVED, POPPED, entry(4, 5, ["doc.get", "Page:1"], {"n": 1, "text": "", "tags": ["a"], "jobs": {}})],
+    [SAVED, entry(2, 3, ["list.append", "Page:1", "tags", "b"], 2), POPPED,
+     entry(4, 5, ["list.pop", "Page:1", "tags", -1], error="OUT_OF_RANGE")],
+    [SAVED, entry(2, 3, ["pipeline", [["num.incr", "Page:1", "n", 1], ["list.pop", "Page:1", "tags", 5]]],
+                  error="OUT_OF_RANGE"), entry(4, 5, ["num.incr", "Page:1", "n", 1], 3)],
+    [SAVED, entry(2, 3, ["doc.exists", "Page:1"], 0)],
+]
+
+
+def test_the_judge_takes_what_is_right():
+    assert judge(RIGHT) == ["ok"] * len(RIGHT)
+
+
+def test_the_judge_finds_what_is_wrong():
+    assert judge(WRONG) == ["wrong"] * len(WRONG)
+
+
+def test_versions_that_go_back_are_found():
+    recorder = Recorder(bound=0)
+    for call, version in ((1, 7), (3, 8), (5, 7)):
+        recorder.add(0, "a", ["doc.get", "Page:1"], call, call + 1, {}, version=version)
+    assert [(best, version) for _, _, best, version in recorder.backwards()] == [(8, 7)]
+
+
+def test_a_plain_read_may_be_older_by_the_bound_but_not_than_what_its_daemon_has_told():
+    recorder = Recorder(bound=1)
+    second = 1_000_000_000
+    recorder.add(0, "a", ["num.incr", "Page:1", "n", 1], 4 * second, 5 * second, 1)
+    recorder.add(0, "a", ["doc.get", "Page:1"], 9 * second, 10 * second, {}, plain=True)
+    recorder.add(0, "b", ["doc.get", "Page:1"], 9 * second, 10 * second, {}, plain=True)
+    recorder.add(0, "b", ["num.incr", "Page:1", "n", 1], int(10.1 * second), int(10.2 * second), 2)
+    recorder.add(0, "b", ["doc.get", "Page:1"], int(10.5 * second), 11 * second, {}, plain=True)
+    assert [entry["call"] / second for entry in recorder.entries if entry["request"][0] == "doc.get"] \
+        == [8, 8, 10.2]
+
+
+# --- one daemon ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def aof(new_redis):
+    return new_redis(aof=True)
+
+
+def later(rng, act):
+    """act() at a random moment of a history."""
+    def nemesis():
+        time.sleep(rng.random() * 0.1)  # any moment is as good as another
+        act()
+    return nemesis
+
+
+def test_clients_of_one_daemon(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address)
+    declare(daemon)
+    histories([daemon], redis_server.client(), bound=0)
+
+
+def test_three_documents_and_twelve_clients(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address)
+    declare(daemon)
+    histories([daemon], redis_server.client(), bound=0, documents=3, clients=12, operations=16)
+
+
+def test_links_that_are_cut(redis_server, new_proxy, new_daemon):
+    proxy = new_proxy(redis_server.address)
+    daemon = new_daemon(proxy.address)
+    declare(daemon)
+    histories([daemon], redis_server.client(), bound=0, nemesis=later(random.Random(SEED), proxy.cut))
+
+
+def test_a_redis_that_is_killed(aof, new_daemon):
+    daemon = new_daemon(aof.address)
+    declare(daemon)
+    histories([daemon], None, bound=0, nemesis=later(random.Random(SEED), aof.restart))
+
+
+def test_a_daemon_that_is_killed(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address)
+    declare(daemon)
+
+    def restart():
+        daemon.kill()
+        daemon.start()
+    histories([daemon], redis_server.client(), bound=0, nemesis=later(random.Random(SEED), restart))
+
+
+def test_a_cache_that_holds_next_to_nothing(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"cache.cache_memory": "64K"})
+    declare(daemon)
+    histories([daemon], redis_server.client(), bound=0)
