@@ -57,14 +57,12 @@ struct lane {
     uint64_t committed; /* of the last settled batch */
     uint64_t applied;   /* of the last batch known to be in Redis: what the marker should say */
     uint64_t abandoned; /* one whose clients were told that its outcome is unknown; 0: none */
-    uint32_t epoch;
     int64_t down_since; /* monotonic ms */
     struct retained retain[RETAIN_BATCHES];
     unsigned retain_first, retain_n;
     size_t retain_bytes;
     unsigned replay_refused; /* units, since the link is back */
-    char run_id[48];
-    uint64_t *suspects; /* connections that may still hold a transaction of ours */
+    uint64_t *suspects;      /* connections that may still hold a transaction of ours */
     unsigned nsuspects, suspects_cap;
     struct sweep *sweeps; /* on the way */
     struct lane_stats stats;
@@ -555,19 +553,14 @@ static void on_up(void *arg)
 {
     struct lane *l = arg;
     const struct upstream_info *info = upstream_info(l->up);
-    bool first = l->run_id[0] == '\0';
-    bool same = strcmp(l->run_id, info->run_id) == 0;
-    snprintf(l->run_id, sizeof(l->run_id), "%s", info->run_id);
-    if (first) {
+    if (info->previous_run_id[0] == '\0') {
         set_first_marker(l);
         l->cb->on_link(l->arg);
         ready(l);
         return;
     }
-    if (!same)
-        l->epoch = (l->epoch | ((1u << LANE_SERVER_SHIFT) - 1)) + 1;
     l->state = LANE_RECOVERING;
-    ask_state(l, same);
+    ask_state(l, strcmp(info->previous_run_id, info->run_id) == 0);
     l->cb->on_link(l->arg);
 }
 
@@ -605,7 +598,6 @@ static void on_down(void *arg, const char *why)
         event_add(l->watch, &tick);
     }
     l->state = LANE_DOWN;
-    l->epoch++;
     l->cb->on_down(l->arg);
 }
 
@@ -620,7 +612,6 @@ struct lane *lane_new(struct event_base *base, const struct config *config, cons
     l->id = id;
     l->cb = cb;
     l->arg = arg;
-    l->epoch = 1;
     l->down_since = now_ms();
     l->kick = event_new(base, -1, 0, on_kick, l);
     l->watch = event_new(base, -1, EV_PERSIST, on_watch, l);
@@ -673,11 +664,6 @@ struct upstream *lane_upstream(const struct lane *l)
 bool lane_ready(const struct lane *l)
 {
     return l->state == LANE_READY && upstream_state(l->up) == UPSTREAM_UP;
-}
-
-uint32_t lane_epoch(const struct lane *l)
-{
-    return l->epoch;
 }
 
 uint64_t lane_committed(const struct lane *l)

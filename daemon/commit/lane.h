@@ -50,12 +50,6 @@ void lane_stop(struct lane *l);
 struct upstream *lane_upstream(const struct lane *l);
 
 bool lane_ready(const struct lane *l);
-/* Counts the losses of the link: what was cached in another epoch must be checked again. When it
- * differs above LANE_SERVER_SHIFT another server, or a restarted one, has answered since: what it
- * lost may have been replaced by other changes with the same versions, so that the version is not
- * enough to go by. */
-#define LANE_SERVER_SHIFT 12
-uint32_t lane_epoch(const struct lane *l);
 uint64_t lane_committed(const struct lane *l); /* number of the last settled batch */
 /* Whether a request may wait for this lane. -1: UNAVAILABLE (the link is down for too long, or
  * too much waits already). */

@@ -1,6 +1,5 @@
 /* loader: see loader.h. */
 #include "daemon/documents/loader.h"
-#include "daemon/commit/lane.h"
 #include "daemon/documents/layout.h"
 #include "daemon/documents/round.h"
 #include "protocol/alloc.h"
@@ -717,8 +716,8 @@ void loader_free(struct loader *l)
     tree_free(l);
 }
 
-bool loader_load(struct loader *loader, struct doc *d, uint32_t epoch, bool check,
-                 const struct missing *missing, unsigned n)
+bool loader_load(struct loader *loader, struct doc *d, bool check, const struct missing *missing,
+                 unsigned n)
 {
     if (upstream_state(loader->up) != UPSTREAM_UP)
         return false;
@@ -727,14 +726,14 @@ bool loader_load(struct loader *loader, struct doc *d, uint32_t epoch, bool chec
         abort();
     l->loader = loader;
     l->doc = d;
-    l->epoch = epoch;
+    l->epoch = upstream_epoch(loader->up);
     l->round = (struct round){
         .up = loader->up, .prefix = loader->prefix, .doc = d, .done = on_answers, .arg = l};
     bool sent;
     d->loading = true;
-    if (d->state == DOC_UNKNOWN || d->epoch >> LANE_SERVER_SHIFT != epoch >> LANE_SERVER_SHIFT) {
+    if (d->state == DOC_UNKNOWN || !upstream_same_server(d->epoch, l->epoch)) {
         sent = ask_root(l);
-    } else if (d->epoch != epoch || check) {
+    } else if (d->epoch != l->epoch || check) {
         round_begin(&l->round);
         round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
         sent = send_round(l, on_check);

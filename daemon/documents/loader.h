@@ -36,7 +36,7 @@ struct missing {
 /* Reads the root when the document is UNKNOWN, checks its version when it is of another epoch or
  * `check` says so (and reads it again when that changed), or else the containers. Returns false
  * when the link is down; else sets doc->loading, and done is called later. */
-bool loader_load(struct loader *l, struct doc *d, uint32_t epoch, bool check,
-                 const struct missing *missing, unsigned n);
+bool loader_load(struct loader *l, struct doc *d, bool check, const struct missing *missing,
+                 unsigned n);
 
 #endif

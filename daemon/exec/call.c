@@ -121,8 +121,8 @@ static bool outgrown(const struct exec *e, const struct doc *d)
 bool call_unfresh(const struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
-    return d->state == DOC_UNKNOWN || d->epoch != lane_epoch(e->lane) || d->checked < c->since ||
-           outgrown(e, d);
+    return d->state == DOC_UNKNOWN || d->epoch != upstream_epoch(lane_upstream(e->lane)) ||
+           d->checked < c->since || outgrown(e, d);
 }
 
 /* It holds changes that may still be refused as a whole, with a guard that is not the call's (or

@@ -303,7 +303,7 @@ static bool bring(struct exec *e, struct doc *d, const struct missing *missing, 
         d->growths = schema_growths(e->schema);
     if (missing == NULL)
         d->asked = e->stamp;
-    return loader_load(e->loader, d, lane_epoch(e->lane), missing == NULL, missing, n);
+    return loader_load(e->loader, d, missing == NULL, missing, n);
 }
 
 static int by_place(const void *a, const void *b)
@@ -649,7 +649,7 @@ static void on_lane_link(void *arg)
 static void on_lane_ready(void *arg)
 {
     struct exec *e = arg;
-    e->good_epoch = lane_epoch(e->lane);
+    e->good_epoch = upstream_epoch(lane_upstream(e->lane));
     e->lost_at = 0;
     wake_all(e);
     e->cb.on_ready(e->arg);

@@ -55,7 +55,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     put(out, "lost_states", l.lost);
     put(out, "gathering_bytes", l.gathering_bytes);
     put(out, "in_flight_bytes", l.in_flight_bytes);
-    put(out, "link_epoch", lane_epoch(lane));
+    put(out, "link_epoch", upstream_epoch(up));
     put(out, "memory", tree_memory());
     put_desk(out, exec_desk(a->exec));
 }

@@ -93,7 +93,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     d->root = root;
     d->growths = schema_growths(exec_schema(c->exec));
     d->state = DOC_PRESENT;
-    d->epoch = lane_epoch(exec_lane(c->exec));
+    d->epoch = upstream_epoch(lane_upstream(exec_lane(c->exec)));
     record_emit(root, "", "", &call_effects, &e);
 }
 

@@ -19,6 +19,7 @@
 #define CLIENT_NAME "rapyerd"
 #define OLDEST_MAJOR 6
 #define OLDEST_MINOR 2
+#define SERVER_SHIFT 12 /* of the epoch: what is above counts the servers */
 
 struct request {
     upstream_reply_fn *fn;
@@ -64,6 +65,7 @@ struct upstream {
     unsigned attempts;                     /* failed, since the link was last up for a while */
     uint64_t dialed, up_since, last_input; /* ms */
     uint64_t links;                        /* changes with every lost link */
+    uint32_t epoch;
     char why[WHY_MAX];
     char logged[WHY_MAX]; /* the last trouble that was logged; "": none since it was up */
 };
@@ -185,6 +187,7 @@ static void lost(struct upstream *u, bool soon)
     log_trouble(u);
     if (u->started && u->address)
         plan_attempt(u, soon);
+    u->epoch += was_up;
     ring_tell_lost(&u->ring);
     if (was_up)
         u->cb.on_down(u->arg, u->why);
@@ -269,6 +272,9 @@ static void greeted(struct upstream *u)
         return;
     }
     u->info = u->next;
+    bool first = u->info.previous_run_id[0] == '\0';
+    if (!first && strcmp(u->info.previous_run_id, u->info.run_id) != 0)
+        u->epoch = ((u->epoch >> SERVER_SHIFT) + 1) << SERVER_SHIFT;
     u->state = UPSTREAM_UP;
     u->up_since = now_ms();
     u->why[0] = '\0';
@@ -546,6 +552,7 @@ struct upstream *upstream_new(struct event_base *base, const struct config *conf
     u->config = config;
     u->cb = *cb;
     u->arg = arg;
+    u->epoch = 1;
     u->timer = evtimer_new(base, on_timer, u);
     u->overdue = evtimer_new(base, on_overdue, u);
     bool embedded = !config->redis || strcmp(config->redis, "embedded") == 0;
@@ -620,6 +627,16 @@ enum upstream_state upstream_state(const struct upstream *u)
 const struct upstream_info *upstream_info(const struct upstream *u)
 {
     return &u->info;
+}
+
+uint32_t upstream_epoch(const struct upstream *u)
+{
+    return u->epoch;
+}
+
+bool upstream_same_server(uint32_t epoch, uint32_t other)
+{
+    return epoch >> SERVER_SHIFT == other >> SERVER_SHIFT;
 }
 
 const char *upstream_why(const struct upstream *u)

@@ -56,6 +56,11 @@ void upstream_start(struct upstream *u); /* begins connecting; again for ever, w
 void upstream_set_address(struct upstream *u, const char *address);
 enum upstream_state upstream_state(const struct upstream *u);
 const struct upstream_info *upstream_info(const struct upstream *u);
+/* Counts the losses of the link, from 1: what was cached in another epoch must be checked again. */
+uint32_t upstream_epoch(const struct upstream *u);
+/* Whether one and the same run of a server has answered in both epochs. If not, what it lost may
+ * have been replaced by other changes with the same versions: a version is not enough to go by. */
+bool upstream_same_server(uint32_t epoch, uint32_t other);
 const char *upstream_why(const struct upstream *u); /* why it is not UP, for UNAVAILABLE texts */
 
 /* Sends bytes holding exactly nreplies commands. False when not UP (fn is then never called). */

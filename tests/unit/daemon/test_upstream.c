@@ -235,6 +235,7 @@ Test(upstream, a_killed_server_loses_the_outstanding_requests_in_order)
 {
     begin_with_server();
     struct upstream_info before = *upstream_info(up);
+    uint32_t epoch = upstream_epoch(up);
     kill(server.pid, SIGSTOP);
     for (int i = 1; i <= 3; i++)
         cr_assert(send_words(i, "INCR", "n", NULL));
@@ -250,6 +251,7 @@ Test(upstream, a_killed_server_loses_the_outstanding_requests_in_order)
     cr_expect_str_eq(after->previous_run_id, before.run_id);
     cr_expect_str_neq(after->run_id, before.run_id);
     cr_expect_eq(after->previous_client_id, before.client_id);
+    cr_expect_not(upstream_same_server(upstream_epoch(up), epoch));
     cr_assert(send_words(5, "INCR", "n", NULL));
     wait_until(strstr(heard_text(), "5:0=1 "));
 }
@@ -259,6 +261,7 @@ Test(upstream, a_server_that_does_not_answer_is_given_up)
     config.command_timeout = 100;
     begin_with_server();
     struct upstream_info before = *upstream_info(up);
+    uint32_t epoch = upstream_epoch(up);
     kill(server.pid, SIGSTOP);
     cr_assert(send_words(1, "INCR", "n", NULL));
     wait_until(downs == 1);
@@ -268,6 +271,8 @@ Test(upstream, a_server_that_does_not_answer_is_given_up)
     wait_until(ups == 2);
     cr_expect_str_eq(upstream_info(up)->run_id, before.run_id);
     cr_expect_eq(upstream_info(up)->previous_client_id, before.client_id);
+    cr_expect_neq(upstream_epoch(up), epoch);
+    cr_expect(upstream_same_server(upstream_epoch(up), epoch));
 }
 
 static void count_tick(evutil_socket_t fd, short what, void *arg)
