@@ -123,8 +123,9 @@ bool batch_lost_any(const struct batch *b); /* some unit was not applied */
 /* The units of b with the guard of one that was not applied `before` are not applied either: they
  * were built upon it, and their guard may hold again by then. */
 void batch_follow(struct batch *b, const struct batch *before);
-/* Appends commands that take back the leases of its units, as far as nobody else has them: for
- * a Redis that came back without them, before the batch is sent again. Returns their number. */
-unsigned batch_format_leases(struct batch *b, const char *daemon, struct buf *out);
+/* Appends commands that take back the leases of its units, for so many ms, as far as nobody else
+ * has them: for a Redis that came back without them, before the batch is sent again. Returns their
+ * number. */
+unsigned batch_format_leases(struct batch *b, const char *daemon, int64_t ms, struct buf *out);
 
 #endif

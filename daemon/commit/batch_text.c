@@ -2,6 +2,7 @@
  * RESP, those of units as calls of their script. For each reply that EXEC will give it notes what
  * the reply is about (struct part), for batch_answer.c. */
 #include "daemon/commit/batch_inside.h"
+#include "daemon/commit/sweep_script.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
 #include "protocol/tree.h"
@@ -142,7 +143,7 @@ static void begin_splice(struct words *w, const struct pend *p, const char *from
     w->n = 0;
     if (p->bd->unit == NULL) {
         word(w, "EVAL", 4);
-        word(w, unit_splice_script, strlen(unit_splice_script));
+        word(w, unit_splice_script(), strlen(unit_splice_script()));
         word(w, "1", 1);
     } else {
         word(w, "splice", 6);
@@ -358,19 +359,17 @@ unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)
     return b->nreplies + 2;
 }
 
-unsigned batch_format_leases(struct batch *b, const char *daemon, struct buf *out)
+unsigned batch_format_leases(struct batch *b, const char *daemon, int64_t ms, struct buf *out)
 {
     unsigned n = 0;
     for (struct unit *u = b->units; u != NULL; u = u->next)
-        n += u->lost == 0 ? unit_format_leases(u->guard, daemon, out) : 0;
+        n += u->lost == 0 ? unit_format_leases(u->guard, daemon, ms, out) : 0;
     return n;
 }
 
 /* Only what this batch put there: as soon as anybody has written since, it is theirs. */
 unsigned batch_format_sweep(struct batch *b, struct buf *out)
 {
-    static const char script[] = "if redis.call('HGET',KEYS[1],'@v')~=ARGV[1] then return 0 end "
-                                 "for i=1,#KEYS do redis.call('DEL',KEYS[i]) end return 1";
     struct words w = words;
     unsigned n = 0;
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
@@ -381,7 +380,7 @@ unsigned batch_format_sweep(struct batch *b, struct buf *out)
         struct pend *root = batch_root(b, bd);
         w.n = 0;
         word(&w, "EVAL", 4);
-        word(&w, script, sizeof(script) - 1);
+        word(&w, sweep_script, sizeof(sweep_script) - 1);
         word(&w, keys, 0); /* put in below */
         word(&w, root->key, root->key_len);
         for (struct pend *p = bd->pends; p != NULL && w.n < WORDS_MAX; p = p->next) {

@@ -142,7 +142,7 @@ static void retain(struct lane *l, struct commit *c)
         return; /* nothing before it is of use either: there is a gap behind it */
     struct retained *r = &l->retain[(l->retain_first + l->retain_n++) % RETAIN_BATCHES];
     *r = (struct retained){batch_number(c->batch), l->applied, c->resp, c->ncommands, BUF_INIT, 0};
-    r->nleases = batch_format_leases(c->batch, l->id, &r->leases);
+    r->nleases = batch_format_leases(c->batch, l->id, l->config->queue_time, &r->leases);
     l->retain_bytes += retained_bytes(r);
     c->resp = BUF_INIT;
 }

@@ -1,5 +1,8 @@
 /* unit: see unit.h. */
 #include "daemon/commit/unit.h"
+#include "daemon/commit/retake_script.h"
+#include "daemon/commit/splice_one_script.h"
+#include "daemon/commit/unit_script.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
 #include <inttypes.h>
@@ -7,72 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Lists have no native insertion or removal by index. Both are done on a copy of the tail. */
-#define SPLICE                                                                       \
-    "local function splice(key,from,count,value) "                                   \
-    "local t=redis.call('LRANGE',key,from+count,-1) "                                \
-    "redis.call('LTRIM',key,0,from-1) "                                              \
-    "if value then redis.call('RPUSH',key,value) end "                               \
-    "for i=1,#t,1000 do redis.call('RPUSH',key,unpack(t,i,math.min(i+999,#t))) end " \
-    "return redis.call('LLEN',key) end "
-
-const char unit_splice_script[] = SPLICE "return splice(KEYS[1],ARGV[1],ARGV[2],ARGV[3])";
-
-/* KEYS: the marker, then one for each check. ARGV: for each unit its number; how many checks
- * earlier calls had; how many there are now; how many words its commands take; three words for each
- * check: its kind, the hash field to look at, what has to be there; then the commands, each with
- * the number of its words before it. A unit that was begun in an earlier call goes by the marker. A
- * key that is no hash has nothing of what has to be there. Within a script no command undoes
- * another's failure: each one's error is in its place, as in a MULTI. */
-static const char unit_script[] =
-    SPLICE "local out,at,key={},1,1 "
-           "while ARGV[at] do "
-           "local unit,before,n=' '..ARGV[at]..'/',tonumber(ARGV[at+1]),tonumber(ARGV[at+2]) "
-           "local stop,replies,lost=at+4+3*n+tonumber(ARGV[at+3]),{},nil "
-           "at=at+4 "
-           "if before>0 and string.find(redis.call('GET',KEYS[1]) or '',unit,1,true) then "
-           "lost='REFUSED' end "
-           "for i=1,n do if not lost then "
-           "local kind,want=ARGV[at],ARGV[at+2] "
-           "local v=redis.pcall('HGET',KEYS[key+i],ARGV[at+1]) or '' "
-           "local ok,found "
-           "if type(v)=='table' then ok=false "
-           "elseif kind=='version' then found=v=='' and '0' or v ok=found==want "
-           "elseif kind=='present' then ok=(tonumber(v) or 0)>=tonumber(want) "
-           "else local t=redis.call('TIME') "
-           "local fence,expiry=string.match(v,'^%a (%d+) (%d+)$') "
-           "ok=fence==want and tonumber(expiry)>t[1]*1000+math.floor(t[2]/1000) end "
-           "if not ok then redis.call('APPEND',KEYS[1],unit..before+i) "
-           "lost='REFUSED '..before+i..' '..(found or '-1') end "
-           "end at=at+3 end "
-           "key=key+n "
-           "while not lost and at<stop do "
-           "local k=tonumber(ARGV[at]) "
-           "if ARGV[at+1]=='splice' then "
-           "local ok,r=pcall(splice,unpack(ARGV,at+2,at+k)) "
-           "if not ok and type(r)~='table' then r={err=tostring(r)} end "
-           "replies[#replies+1]=r "
-           "else replies[#replies+1]=redis.pcall(unpack(ARGV,at+1,at+k)) end "
-           "at=at+k+1 end "
-           "at=stop "
-           "out[#out+1]=lost and redis.status_reply(lost) or replies end "
-           "return out";
-
-/* ARGV: this daemon, the fence. As daemon/leases/lease.lua has it: "mode fence expiry" for each
- * daemon, and "@last" for leases that have ended. Not where somebody has had the lock since. The
- * lease is for as long as sending the batch again may take. */
-static const char lease_script[] =
-    "local t=redis.call('TIME') "
-    "local now=t[1]*1000+math.floor(t[2]/1000) "
-    "local all,mine=redis.call('HGETALL',KEYS[1]),tonumber(ARGV[2]) "
-    "for i=1,#all,2 do "
-    "local fence,expiry=string.match(all[i+1],'^%S+ (%d+) (%d+)$') "
-    "if expiry and tonumber(expiry)>now then "
-    "if all[i]==ARGV[1] and tonumber(fence)==mine then return 0 end "
-    "if all[i]~='@last' or tonumber(fence)>mine then return 0 end end end "
-    "redis.call('HSET',KEYS[1],ARGV[1],string.format('x %s %.0f',ARGV[2],now+5000)) "
-    "redis.call('PEXPIREAT',KEYS[1],string.format('%.0f',now+5000)) "
-    "return 1";
+const char *unit_splice_script(void)
+{
+    return splice_one_script;
+}
 
 void unit_marker_key(const char *prefix, const char *daemon, struct buf *out)
 {
@@ -246,19 +187,26 @@ int unit_refusal(const struct unit *u, struct fault *f)
     return guard_refusal(u->guard, u->lost - 1, u->found, f);
 }
 
-unsigned unit_format_leases(const struct guard *g, const char *daemon, struct buf *out)
+unsigned unit_format_leases(const struct guard *g, const char *daemon, int64_t ms, struct buf *out)
 {
     unsigned count = 0;
+    char length[24];
+    snprintf(length, sizeof(length), "%" PRId64, ms);
     for (unsigned i = 0; g != NULL && i < g->n; i++) {
         const struct guard_check *c = &g->checks[i];
         char fence[24];
         if (c->kind != GUARD_LEASE)
             continue;
         snprintf(fence, sizeof(fence), "%" PRId64, c->number);
-        const char *argv[] = {"EVAL", lease_script, "1", c->key, daemon, fence};
-        const size_t len[] = {4,          sizeof(lease_script) - 1, 1,
-                              c->key_len, strlen(daemon),           strlen(fence)};
-        resp_command(out, 6, argv, len);
+        const char *argv[] = {"EVAL", retake_script, "1", c->key, daemon, fence, length};
+        const size_t len[] = {4,
+                              sizeof(retake_script) - 1,
+                              1,
+                              c->key_len,
+                              strlen(daemon),
+                              strlen(fence),
+                              strlen(length)};
+        resp_command(out, 7, argv, len);
         count++;
     }
     return count;

@@ -74,15 +74,16 @@ void unit_take_marker(struct unit *u, const char *marker);
 /* Fills in why its guard has refused it. Returns -1. */
 int unit_refusal(const struct unit *u, struct fault *f);
 
-/* Appends commands that take the leases of the guard (NULL: none) back, as far as nobody has them:
- * for a Redis that came back without them, before the batch is sent again. Returns their number. */
-unsigned unit_format_leases(const struct guard *g, const char *daemon, struct buf *out);
+/* Appends commands that take the leases of the guard (NULL: none) back, for so many ms, as far as
+ * nobody has them: for a Redis that came back without them, before the batch is sent again. Returns
+ * their number. */
+unsigned unit_format_leases(const struct guard *g, const char *daemon, int64_t ms, struct buf *out);
 
 /* The key of this daemon's marker. */
 void unit_marker_key(const char *prefix, const char *daemon, struct buf *out);
 
 /* KEYS[1]: a list. ARGV: from, count, value?. Removes count elements from there on, and puts value
  * in their place. Within a unit the command "splice key from count value?" does the same. */
-extern const char unit_splice_script[];
+const char *unit_splice_script(void);
 
 #endif

@@ -1,6 +1,7 @@
 /* round: see round.h. */
 #include "daemon/documents/round.h"
 #include "daemon/documents/layout.h"
+#include "daemon/documents/round_script.h"
 #include "daemon/redis/resp.h"
 #include <stdlib.h>
 #include <string.h>
@@ -93,12 +94,10 @@ static unsigned script_words(const struct buf *resp, struct buf *out)
 
 static void send_as_script(struct round *r)
 {
-    static const char script[] = "local r,i={},1 while i<=#ARGV do local n=tonumber(ARGV[i]) "
-                                 "r[#r+1]=redis.pcall(unpack(ARGV,i+1,i+n)) i=i+n+1 end return r";
     struct buf words = BUF_INIT, out = BUF_INIT;
     unsigned n = script_words(&r->resp, &words);
-    buf_printf(&out, "*%u\r\n$4\r\nEVAL\r\n$%zu\r\n%s\r\n$1\r\n0\r\n", n + 3, sizeof(script) - 1,
-               script);
+    buf_printf(&out, "*%u\r\n$4\r\nEVAL\r\n$%zu\r\n%s\r\n$1\r\n0\r\n", n + 3,
+               sizeof(round_script) - 1, round_script);
     buf_append(&out, words.data, words.len);
     if (!upstream_send(r->up, out.data, out.len, 1, on_script, r))
         lost(r);

@@ -1,13 +1,12 @@
 -- lease: all that happens to the leases of locks in Redis, as one script, so that every step is
--- atomic. lease.c sends it; daemon/leases/lease.h says what leases are for.
+-- atomic. lease_call.c sends it; daemon/leases/lease.h says what leases are for.
 --
 --   KEYS  1: highest fence ever given     then for each lock: its leases (hash), its queue (zset)
 --   ARGV  1: this daemon   2: length of a lease in ms   3: highest fence this daemon has seen
 --         4: how channels begin           then for each lock 9 words: operation, mode, have, fence,
 --         expiry, last, key, path, action
 --
---   leases  daemon -> "mode fence expiry"; mode x or s, expiry in ms of this Redis' clock
---           "@last" -> "- fence expiry": the highest fence of leases that have ended
+--   leases  as daemon/redis/lease_text.lua has them
 --   queue   "mode daemon", by order of arrival
 --
 -- mode: what is wanted, "-": nothing. have, fence, expiry: the lease that the daemon counts on, "-",
@@ -36,13 +35,8 @@ local OFFER_MS = 1000
 local TOLD = 16 -- so many of the queue are told who has it now
 
 local me, lease_ms, floor, channels = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local time = redis.call('TIME')
-local us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local us = now_us()
 local now = math.floor(us / 1000)
-
-local function text(number)
-  return string.format('%.0f', number)
-end
 
 -- Fences: never back, whatever happens to Redis' state or to its clock alone.
 
@@ -64,7 +58,7 @@ end
 
 local function put(lock, id, mode, fence, expiry)
   lock.held[id] = {mode = mode, fence = fence, expiry = expiry}
-  redis.call('HSET', lock.leases, id, mode .. ' ' .. text(fence) .. ' ' .. text(expiry))
+  lease_write(lock.leases, id, mode, fence, expiry)
   lock.latest = math.max(lock.latest, expiry)
 end
 
@@ -76,7 +70,7 @@ end
 local function put_last(lock, fence)
   lock.ended = math.max(lock.ended, fence)
   local expiry = now + lease_ms
-  redis.call('HSET', lock.leases, '@last', '- ' .. text(lock.ended) .. ' ' .. text(expiry))
+  lease_write(lock.leases, '@last', '-', lock.ended, expiry)
   lock.latest = math.max(lock.latest, expiry)
 end
 
@@ -85,9 +79,8 @@ local function read(lock)
   redis.call('HDEL', lock.leases, '')
   local raw = redis.call('HGETALL', lock.leases)
   for i = 1, #raw, 2 do
-    local mode, fence, expiry = string.match(raw[i + 1], '^(%S+) (%d+) (%d+)$')
-    fence, expiry = tonumber(fence), tonumber(expiry)
-    if not expiry or expiry <= now then
+    local mode, fence, expiry = lease_read(raw[i + 1], now)
+    if not mode then
       redis.call('HDEL', lock.leases, raw[i])
     else
       lock.latest = math.max(lock.latest, expiry)

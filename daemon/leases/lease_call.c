@@ -204,7 +204,7 @@ static void load_script(struct lease_calls *lc)
 {
     struct buf out = BUF_INIT;
     const char *argv[] = {"SCRIPT", "LOAD", lease_script};
-    size_t len[] = {6, 4, sizeof(lease_script)};
+    size_t len[] = {6, 4, sizeof(lease_script) - 1};
     struct call *c = alloc_zeroed(1, sizeof(*c));
     c->all = lc;
     lc->sha[0] = '\0';
@@ -250,7 +250,7 @@ static void send_call(struct call *c)
     if (lc->sha[0] != '\0')
         text(&out, lc->sha);
     else
-        word(&out, lease_script, sizeof(lease_script));
+        word(&out, lease_script, sizeof(lease_script) - 1);
     number(&out, nkeys);
     buf_printf(&name, "%s:@fence", lc->config->key_prefix);
     word(&out, name.data, name.len);

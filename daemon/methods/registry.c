@@ -1,6 +1,7 @@
 /* registry: see registry.h. */
 #include "daemon/methods/registry.h"
 #include "daemon/base/log.h"
+#include "daemon/methods/declare_script.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,15 +82,18 @@ static void on_stored(void *arg, unsigned index, redisReply *reply)
 
 static void store(struct define *d, const struct model *m)
 {
-    static const char script[] = "local c=redis.call('HGET',KEYS[1],ARGV[1]) "
-                                 "if (c or '')~=ARGV[2] then return 0 end "
-                                 "redis.call('HSET',KEYS[1],ARGV[1],ARGV[3]) return 1";
     struct buf packed = BUF_INIT, out = BUF_INIT;
     schema_pack(m, &packed);
-    const char *argv[] = {
-        "EVAL", script, "1", d->r->key, d->name, (char *)d->stored.data, (char *)packed.data};
+    const char *argv[] = {"EVAL",
+                          declare_script,
+                          "1",
+                          d->r->key,
+                          d->name,
+                          (char *)d->stored.data,
+                          (char *)packed.data};
     size_t len[] = {
-        4, sizeof(script) - 1, 1, strlen(d->r->key), strlen(d->name), d->stored.len, packed.len};
+        4,         sizeof(declare_script) - 1, 1, strlen(d->r->key), strlen(d->name), d->stored.len,
+        packed.len};
     if (d->stored.len == 0)
         argv[5] = "";
     resp_command(&out, 7, argv, len);

@@ -10,8 +10,10 @@ import pytest
 from daemon_process import REPOSITORY
 from rpc_client import wait_until
 
-with open(os.path.join(REPOSITORY, "daemon", "lease.lua"), encoding="utf-8") as file:
-    SCRIPT = file.read()
+SCRIPT = ""
+for part in "redis/lease_text.lua", "leases/lease.lua":  # as daemon/CMakeLists.txt puts them together
+    with open(os.path.join(REPOSITORY, "daemon", part), encoding="utf-8") as file:
+        SCRIPT += file.read()
 
 LEASE = 60_000  # ms: longer than any test here
 LOCK = ("User:ada", "", "edit")

@@ -257,7 +257,7 @@ Test(unit, a_lost_unit_is_not_said)
                 "4 HSET " A " name x 4 HINCRBY " A " @v 1\n"
                 "PUBLISH\n");
     struct buf leases = BUF_INIT;
-    cr_assert_eq(batch_format_leases(b, "me", &leases), 0);
+    cr_assert_eq(batch_format_leases(b, "me", 5000, &leases), 0);
     buf_free(&leases);
 }
 
@@ -822,7 +822,7 @@ Test(unit_redis, leases_are_taken_back_where_nobody_has_them)
     guard_add(g, &second);
     guard_add(g, &third);
     batch_unit(b, g);
-    cr_assert_eq(batch_format_leases(b, "me", &out), 2);
+    cr_assert_eq(batch_format_leases(b, "me", 5000, &out), 2);
     give_lease(LEASE, "you", "x 1 ", -10);
     give_lease("L2", "you", "s 8 ", 10000);
     redisReply *reply;

@@ -1,0 +1,69 @@
+-- unit: changes that are applied together or not at all (unit.h).
+--
+--   KEYS  1: the marker    then one for each check
+--   ARGV  for each unit: its number; how many checks earlier calls had; how many there are now; how
+--         many words its commands take
+--         three words for each check: kind, the hash field to look at, what has to be there
+--         the commands, each with the number of its words before it
+--
+-- A unit that was begun in an earlier call goes by the marker. A key that is no hash has nothing of
+-- what has to be there. Within a script no command undoes another's failure: each one's error is in
+-- its place, as in a MULTI.
+
+-- Whether it holds, and what is there instead, where that is of use.
+local checks = {
+  version = function(value, want)
+    local found = value == '' and '0' or value
+    return found == want, found
+  end,
+  present = function(value, want)
+    return (tonumber(value) or 0) >= tonumber(want)
+  end,
+  lease = function(value, want)
+    local mode, fence = lease_read(value, now_ms())
+    return mode and fence == tonumber(want)
+  end,
+}
+
+local function holds(kind, key, field, want)
+  local value = redis.pcall('HGET', key, field) or ''
+  if type(value) == 'table' then return false end
+  return checks[kind](value, want)
+end
+
+local function run(first, last)
+  if ARGV[first] ~= 'splice' then return redis.pcall(unpack(ARGV, first, last)) end
+  local ok, reply = pcall(splice, unpack(ARGV, first + 1, last))
+  if not ok and type(reply) ~= 'table' then reply = {err = tostring(reply)} end
+  return reply
+end
+
+local out, at, key = {}, 1, 1
+while ARGV[at] do
+  local unit, before, nchecks = ' ' .. ARGV[at] .. '/', tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local stop = at + 4 + 3 * nchecks + tonumber(ARGV[at + 3])
+  local replies, refused = {}, nil
+  at = at + 4
+  if before > 0 and string.find(redis.call('GET', KEYS[1]) or '', unit, 1, true) then
+    refused = 'REFUSED'
+  end
+  for i = 1, nchecks do
+    if not refused then
+      local ok, found = holds(ARGV[at], KEYS[key + i], ARGV[at + 1], ARGV[at + 2])
+      if not ok then
+        redis.call('APPEND', KEYS[1], unit .. before + i)
+        refused = 'REFUSED ' .. before + i .. ' ' .. (found or '-1')
+      end
+    end
+    at = at + 3
+  end
+  key = key + nchecks
+  while not refused and at < stop do
+    local words = tonumber(ARGV[at])
+    replies[#replies + 1] = run(at + 1, at + words)
+    at = at + words + 1
+  end
+  at = stop
+  out[#out + 1] = refused and redis.status_reply(refused) or replies
+end
+return out
