@@ -3,6 +3,7 @@
  *   listener ─► sessions ─► dispatch ─► exec ─► lane ─► upstream ─► Redis
  *                              └──► registry ───────────────┘         └─ embedded, if so configured
  */
+#include "daemon/base/clock.h"
 #include "daemon/clients/listener.h"
 #include "daemon/leases/probe.h"
 #include "daemon/methods/ask.h"
@@ -42,7 +43,7 @@ struct daemon {
     struct event *term, *intr, *hup, *stop_tick;
     char id[40];
     bool stopping, announced, leaving; /* leaving: the marker is being removed */
-    int64_t stop_deadline;
+    int64_t stop_deadline;             /* clock_mono_ms() */
 };
 
 /* ---- what the parts report ---- */
@@ -253,7 +254,7 @@ static void on_stop_tick(evutil_socket_t fd, short what, void *arg)
     struct daemon *d = arg;
     (void)fd;
     (void)what;
-    if (unix_ms() > d->stop_deadline) {
+    if (clock_mono_ms() > d->stop_deadline) {
         if (exec_waiting(d->exec) > 0)
             log_warning("stopping; %u requests could not be carried out", exec_waiting(d->exec));
         end(d);
@@ -279,7 +280,7 @@ static void on_stop(evutil_socket_t sig, short what, void *arg)
     listener_close(d->listener);
     d->listener = NULL;
     dispatch_stop(d->dispatch);
-    d->stop_deadline = unix_ms() + STOP_TIMEOUT_MS;
+    d->stop_deadline = clock_mono_ms() + STOP_TIMEOUT_MS;
     struct timeval tick = {.tv_usec = 10000};
     event_add(d->stop_tick, &tick);
 }

@@ -1,5 +1,6 @@
 /* log: one write(2) per line, so that lines of a forked child and ours never mix. */
 #include "daemon/base/log.h"
+#include "daemon/base/clock.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -38,16 +39,16 @@ void log_setup(enum log_level level)
 
 static int line_head(char *line, size_t size, enum log_level level)
 {
-    struct timespec now;
     struct tm tm;
 
     if (to_journal)
         return snprintf(line, size, "<%d>", priorities[level]);
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &tm);
-    return snprintf(line, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s: ", tm.tm_year + 1900,
-                    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-                    now.tv_nsec / 1000000, words[level]);
+    int64_t now = clock_wall_ms();
+    time_t seconds = now / 1000;
+    gmtime_r(&seconds, &tm);
+    return snprintf(line, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s: ", tm.tm_year + 1900,
+                    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(now % 1000),
+                    words[level]);
 }
 
 void log_line(enum log_level level, const char *fmt, ...)

@@ -1,12 +1,12 @@
 /* lane: see lane.h. */
 #include "daemon/commit/lane.h"
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
 #include "protocol/tree.h"
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 #include <utlist.h>
 
 /* Committed batches that are kept for a Redis that lost the last of them in a restart. */
@@ -57,7 +57,7 @@ struct lane {
     uint64_t committed; /* of the last settled batch */
     uint64_t applied;   /* of the last batch known to be in Redis: what the marker should say */
     uint64_t abandoned; /* one whose clients were told that its outcome is unknown; 0: none */
-    int64_t down_since; /* monotonic ms */
+    int64_t down_since; /* clock_mono_ms() */
     struct retained retain[RETAIN_BATCHES];
     unsigned retain_first, retain_n;
     size_t retain_bytes;
@@ -67,13 +67,6 @@ struct lane {
     struct sweep *sweeps; /* on the way */
     struct lane_stats stats;
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* ---- commits ---- */
 
@@ -354,7 +347,7 @@ static bool replay_from(struct lane *l, uint64_t marker)
                 l->retain_n - i);
     for (; i < l->retain_n; i++) {
         struct retained *r = &l->retain[(l->retain_first + i) % RETAIN_BATCHES];
-        if (r->nleases > 0 && now_ms() - l->down_since < (int64_t)l->config->lock_lease)
+        if (r->nleases > 0 && clock_mono_ms() - l->down_since < (int64_t)l->config->lock_lease)
             upstream_send(l->up, r->leases.data, r->leases.len, r->nleases, on_lease_again, l);
         upstream_send(l->up, r->resp.data, r->resp.len, r->ncommands, on_replayed, l);
         l->stats.recovered_resent++;
@@ -569,7 +562,7 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct lane *l = arg;
-    if (now_ms() - l->down_since < (int64_t)l->config->queue_time)
+    if (clock_mono_ms() - l->down_since < (int64_t)l->config->queue_time)
         return;
     if (l->in_flight == NULL && l->gathering == NULL)
         return;
@@ -594,7 +587,7 @@ static void on_down(void *arg, const char *why)
         return;
     if (l->state == LANE_READY) { /* a link that comes up and goes again is still the same outage */
         struct timeval tick = {.tv_usec = 100000};
-        l->down_since = now_ms();
+        l->down_since = clock_mono_ms();
         event_add(l->watch, &tick);
     }
     l->state = LANE_DOWN;
@@ -612,7 +605,7 @@ struct lane *lane_new(struct event_base *base, const struct config *config, cons
     l->id = id;
     l->cb = cb;
     l->arg = arg;
-    l->down_since = now_ms();
+    l->down_since = clock_mono_ms();
     l->kick = event_new(base, -1, 0, on_kick, l);
     l->watch = event_new(base, -1, EV_PERSIST, on_watch, l);
     l->up = upstream_new(base, config, &upstream_cb, l);
@@ -673,7 +666,7 @@ uint64_t lane_committed(const struct lane *l)
 
 int lane_admit(const struct lane *l, struct fault *f)
 {
-    if (l->state == LANE_DOWN && now_ms() - l->down_since >= (int64_t)l->config->queue_time)
+    if (l->state == LANE_DOWN && clock_mono_ms() - l->down_since >= (int64_t)l->config->queue_time)
         return fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->up));
     if (l->gathering != NULL && batch_bytes(l->gathering->batch) > l->config->queue_bytes)
         return fault_set(f, FAULT_UNAVAILABLE,

@@ -1,5 +1,6 @@
 /* loader: see loader.h. */
 #include "daemon/documents/loader.h"
+#include "daemon/base/clock.h"
 #include "daemon/documents/layout.h"
 #include "daemon/documents/round.h"
 #include "protocol/alloc.h"
@@ -7,7 +8,6 @@
 #include "protocol/path.h"
 #include <inttypes.h>
 #include <stdlib.h>
-#include <sys/time.h>
 
 #define ATTEMPTS_MAX 8 /* of reading a document that others keep changing */
 
@@ -322,11 +322,8 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
                   d->key);
         return false;
     }
-    struct timeval now;
-    gettimeofday(&now, NULL);
-    d->expires = ttl->type == REDIS_REPLY_INTEGER && ttl->integer >= 0
-                     ? (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000 + ttl->integer
-                     : 0;
+    d->expires =
+        ttl->type == REDIS_REPLY_INTEGER && ttl->integer >= 0 ? clock_wall_ms() + ttl->integer : 0;
     d->root = l->root;
     l->root = NULL;
     d->state = DOC_PRESENT;

@@ -1,7 +1,7 @@
 /* call: a request while it is carried out, as methods see it: its documents, what they may know of
  * them, what they change. exec.h has the contract; exec.c says when a call runs. */
+#include "daemon/base/clock.h"
 #include "daemon/exec/exec_inside.h"
-#include <sys/time.h>
 
 #define DOCS_MAX 100000 /* of one request */
 
@@ -104,11 +104,8 @@ static bool expired(struct call *c, const struct doc *d)
 {
     if (d->expires == 0)
         return false;
-    if (c->now == 0) {
-        struct timeval now;
-        gettimeofday(&now, NULL);
-        c->now = (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
-    }
+    if (c->now == 0)
+        c->now = clock_wall_ms();
     return d->expires <= c->now;
 }
 
@@ -142,7 +139,7 @@ static int64_t stale_for(const struct exec *e)
 {
     if (e->lost_at == 0 || e->config->stale_reads == 0)
         return -1;
-    int64_t ms = now_ms() - e->lost_at;
+    int64_t ms = clock_mono_ms() - e->lost_at;
     return ms <= (int64_t)e->config->stale_reads ? ms : -1;
 }
 

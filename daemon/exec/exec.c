@@ -1,4 +1,5 @@
 /* exec: see exec.h. */
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/exec/exec_inside.h"
 #include <inttypes.h>
@@ -166,7 +167,7 @@ static void apply_fixes(struct task *t)
  * it saw). on_batch puts it into the queues, when all others were told. False: for long enough. */
 static bool do_again(struct exec *e, struct task *t)
 {
-    int64_t now = now_ms();
+    int64_t now = clock_mono_ms();
     if (t->again_until == 0)
         t->again_until = now + (int64_t)e->config->queue_time;
     if (now >= t->again_until)
@@ -393,7 +394,7 @@ static void enqueue(struct exec *e, struct task *t,
         link(t->call.docs[i], &t->links[i]);
     }
     t->queued = true;
-    t->deadline = now_ms() + (int64_t)e->config->queue_time;
+    t->deadline = clock_mono_ms() + (int64_t)e->config->queue_time;
     DL_APPEND(e->waiting, t);
     t->cost = sizeof(*t) + t->params_len + t->call.plan.cap + (size_t)t->call.ndocs * DOC_COST;
     e->waiting_bytes += t->cost;
@@ -659,7 +660,7 @@ static void on_lane_down(void *arg)
 {
     struct exec *e = arg;
     if (e->lost_at == 0 && e->good_epoch != 0)
-        e->lost_at = now_ms();
+        e->lost_at = clock_mono_ms();
     e->cb.on_down(e->arg);
 }
 
@@ -678,7 +679,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct exec *e = arg;
-    int64_t now = now_ms();
+    int64_t now = clock_mono_ms();
     if (lane_ready(e->lane))
         return;
     while (e->waiting != NULL && e->waiting->deadline <= now)

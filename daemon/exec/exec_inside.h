@@ -5,7 +5,6 @@
 
 #include "daemon/exec/exec.h"
 #include <stdlib.h>
-#include <time.h>
 
 struct exec {
     const struct config *config;
@@ -35,13 +34,6 @@ struct exec {
     void *lost_arg;
     struct desk *desk;
 };
-
-static inline int64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static inline void *must(void *p)
 {

@@ -3,11 +3,11 @@
  * A turn is a timer of no time: the loop looks at its descriptors between two of them.
  */
 #include "daemon/io/hot.h"
+#include "daemon/base/clock.h"
 #include <event2/event_struct.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
 #include <utlist.h>
 
 #define HOT_TURNS 256 /* keeps the cost of a turn down when only some of many are busy */
@@ -19,7 +19,7 @@ struct hots {
     unsigned count;
     unsigned busy_turns; /* so far, modulo UINT_MAX + 1 */
     unsigned watch_us;
-    uint64_t busy_at; /* microseconds, when any had something to do */
+    int64_t busy_at; /* clock_mono_us(), when any had something to do */
     bool in_turn, over;
 };
 
@@ -38,21 +38,13 @@ static bool serve_all(struct hots *all)
     return busy;
 }
 
-static uint64_t now_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 /* Between two bursts some more looks are cheaper than being woken: by a client that has to ring,
  * or by Redis, from another processor. */
 static bool keep_watch(struct hots *all, bool busy)
 {
     if (!all->watch_us)
         return busy;
-    uint64_t now = now_us();
+    int64_t now = clock_mono_us();
     if (busy)
         all->busy_at = now;
     else if (now - all->busy_at < all->watch_us)

@@ -17,6 +17,7 @@
  *
  * This file says what comes next; lease_term.c for how long a lease counts, and lease_news.c takes
  * what Redis and other daemons tell. */
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/leases/lease_inside.h"
 #include "protocol/alloc.h"
@@ -150,7 +151,7 @@ static void before_sending(struct lease *le, enum lease_op op)
     if (op == LEASE_KEEP) {
         le->renew = false;
         le->seen = le->lock->fence;
-        le->tried = lock_now();
+        le->tried = clock_boot_ms();
     } else if (op == LEASE_DROP) {
         struct fault f;
         fault_set(&f, FAULT_LOCK_LOST, "rapyerd is stopping");
@@ -374,7 +375,7 @@ int64_t lease_fence(const struct lock *l)
 int64_t lease_left(const struct lock *l)
 {
     const struct lease *le = l->lease;
-    return le != NULL && le->have != LOCK_NONE ? le->until - lock_now() : 0;
+    return le != NULL && le->have != LOCK_NONE ? le->until - clock_boot_ms() : 0;
 }
 
 const char *lease_elsewhere_at(const struct lock *l, size_t i)
@@ -421,7 +422,7 @@ struct leases *leases_new(struct event_base *base, const struct config *config, 
     ls->report = evtimer_new(base, on_report, ls);
     if (ls->flush == NULL || ls->tick == NULL || ls->away == NULL || ls->report == NULL)
         abort();
-    ls->logged = lock_now() - LOG_MS;
+    ls->logged = clock_boot_ms() - LOG_MS;
     arm(ls->away, config->queue_time); /* Redis may not be there from the beginning */
     return ls;
 }

@@ -1,5 +1,6 @@
 /* lease_call: see lease_call.h. */
 #include "daemon/leases/lease_call.h"
+#include "daemon/base/clock.h"
 #include "daemon/leases/lease_script.h"
 #include "daemon/redis/bus.h"
 #include "daemon/redis/resp.h"
@@ -241,7 +242,7 @@ static void send_call(struct call *c)
     struct lease_calls *lc = c->all;
     struct buf out = BUF_INIT, name = BUF_INIT;
     for (unsigned i = 0; i < c->count; i++) {
-        c->asks[i].sent = lock_now();
+        c->asks[i].sent = clock_boot_ms();
         c->asks[i].length = lc->config->lock_lease;
     }
     unsigned nkeys = 1 + 2 * c->count, nargs = 4 + 9 * c->count;

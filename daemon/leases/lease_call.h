@@ -35,7 +35,7 @@ struct lease_ask {
     int64_t last;          /* the highest fence given on it */
     void *whose;           /* handed back */
     /* Filled in when it is sent: */
-    int64_t sent;   /* by lock_now */
+    int64_t sent;   /* by clock_boot_ms() */
     int64_t length; /* ms, of a lease that is given */
 };
 

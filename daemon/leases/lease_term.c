@@ -1,6 +1,7 @@
 /* lease_term: for how long a lease counts on this host (lease.h). It is extended when Redis has
  * granted it, renewed at each third of its length while it is used, and ends: given up, run out,
  * taken or broken. Those held stand in the order in which they end. */
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/leases/lease_inside.h"
 #include "daemon/locks/lock_text.h"
@@ -26,7 +27,7 @@ bool lease_extend(struct lease *le, const struct lease_ask *ask)
 {
     struct leases *ls = le->all;
     int64_t until = ask->sent + ask->length - margin(ask->length);
-    if (until <= lock_now())
+    if (until <= clock_boot_ms())
         return false;
     if (le->have != LOCK_NONE)
         DL_DELETE2(ls->held, le, prev_held, next_held);
@@ -64,7 +65,7 @@ void lease_lose(struct lease *le, const struct fault *why)
 
 void leases_log_lost(struct leases *ls)
 {
-    int64_t since = lock_now() - ls->logged;
+    int64_t since = clock_boot_ms() - ls->logged;
     if (ls->lost == 0)
         return;
     if (since < LOG_MS) {
@@ -76,13 +77,13 @@ void leases_log_lost(struct leases *ls)
     else
         log_warning("%u locks are lost; the last one: %s", ls->lost, ls->lost_why);
     ls->lost = 0;
-    ls->logged = lock_now();
+    ls->logged = clock_boot_ms();
 }
 
 static void lose_over(struct lease *le)
 {
     struct fault f;
-    int64_t ago = lock_now() - le->sent;
+    int64_t ago = clock_boot_ms() - le->sent;
     if (upstream_state(le->all->up) != UPSTREAM_UP)
         fault_set(&f, FAULT_LOCK_LOST,
                   "%s: its lease in Redis ran out; Redis could not be reached for %s",
@@ -98,7 +99,7 @@ static void lose_over(struct lease *le)
 void lease_lose_taken(struct lease *le, const char *by)
 {
     struct fault f;
-    int64_t ago = lock_now() - le->sent;
+    int64_t ago = clock_boot_ms() - le->sent;
     if (*by != '\0')
         fault_set(&f, FAULT_LOCK_LOST,
                   "%s: another host (daemon %.8s) has it; Redis had lost its lease here, which was "
@@ -121,7 +122,7 @@ void leases_plan_tick(struct leases *ls)
         event_del(ls->tick);
         return;
     }
-    int64_t now = lock_now(), length = lease_length(ls);
+    int64_t now = clock_boot_ms(), length = lease_length(ls);
     int64_t at = first->until;
     if (upstream_state(ls->up) == UPSTREAM_UP) {
         int64_t renewal = first->sent + length / 3;
@@ -142,7 +143,7 @@ static void renew(struct lease *le)
 
 void leases_end_over(struct leases *ls)
 {
-    while (ls->held != NULL && ls->held->until <= lock_now())
+    while (ls->held != NULL && ls->held->until <= clock_boot_ms())
         lose_over(ls->held);
     leases_log_lost(ls);
 }
@@ -150,7 +151,7 @@ void leases_end_over(struct leases *ls)
 /* Those that are due, or would soon be. True: there are more. */
 static bool renew_some(struct leases *ls)
 {
-    int64_t now = lock_now(), length = lease_length(ls);
+    int64_t now = clock_boot_ms(), length = lease_length(ls);
     unsigned n = 0;
     for (struct lease *le = ls->held; le != NULL; le = le->next_held) {
         if (le->sent + length / 4 > now)
@@ -168,5 +169,5 @@ void leases_renew(struct leases *ls)
 {
     bool rest = upstream_state(ls->up) == UPSTREAM_UP && renew_some(ls);
     /* Those that are on their way, or were refused, have time until then. */
-    ls->soonest = lock_now() + (rest ? RENEW_PAUSE_MS : lease_length(ls) / 20);
+    ls->soonest = clock_boot_ms() + (rest ? RENEW_PAUSE_MS : lease_length(ls) / 20);
 }

@@ -14,13 +14,13 @@
  * its waits, a message was lost, or a lease had just moved. Waits that end by themselves while a
  * probe is on its way can make it see a circle that has just been broken. */
 #include "daemon/leases/probe.h"
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/locks/lock_text.h"
 #include "protocol/alloc.h"
 #include "protocol/cursor.h"
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 #include <utlist.h>
 
 #define HOPS_MAX 64
@@ -86,13 +86,6 @@ static void follow_wait(struct search *s, const struct wait *w, unsigned depth);
 
 /* ---- stamps ---- */
 
-static int64_t unix_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 static int compare(const struct stamp *a, const struct stamp *b)
 {
     if (a->us != b->us)
@@ -117,7 +110,7 @@ static void add_way(struct search *s, const struct wait *w)
 
 static bool may_send(struct probes *p)
 {
-    int64_t second = lock_now() / 1000;
+    int64_t second = clock_boot_ms() / 1000;
     if (second != p->second) {
         p->second = second;
         p->sent = 0;
@@ -313,7 +306,7 @@ static void plan(struct line *line)
         event_del(line->timer);
         return;
     }
-    int64_t ms = line->first->due - lock_now();
+    int64_t ms = line->first->due - clock_boot_ms();
     ms = ms < 0 ? 0 : ms;
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
     event_add(line->timer, &tv);
@@ -323,7 +316,7 @@ static void join(struct probes *p, struct probe *own, unsigned number)
 {
     struct line *line = &p->lines[number];
     own->line = number;
-    own->due = lock_now() + delays[number];
+    own->due = clock_boot_ms() + delays[number];
     DL_APPEND(line->first, own);
     if (line->first == own)
         plan(line);
@@ -333,7 +326,7 @@ static void on_line(evutil_socket_t fd, short what, void *arg)
 {
     struct line *line = arg;
     struct probes *p = line->all;
-    int64_t now = lock_now();
+    int64_t now = clock_boot_ms();
     (void)fd;
     (void)what;
     for (struct probe *own; (own = line->first) != NULL && own->due <= now;) {
@@ -350,8 +343,8 @@ void probes_waiting(struct probes *p, struct wait *w)
         return;
     struct probe *own = alloc_zeroed(1, sizeof(*own));
     own->wait = w;
-    int64_t age = lock_now() - w->since;
-    own->stamp.us = unix_us() - (age > 1 ? age * 1000 : 0); /* most begin now, within a ms */
+    int64_t age = clock_boot_ms() - w->since;
+    own->stamp.us = clock_wall_us() - (age > 1 ? age * 1000 : 0); /* most begin now, within a ms */
     own->stamp.number = w->number;
     memcpy(own->stamp.daemon, p->id, sizeof(own->stamp.daemon));
     w->probe = own;

@@ -1,5 +1,6 @@
 /* lock_text: see lock_text.h. */
 #include "daemon/locks/lock_text.h"
+#include "daemon/base/clock.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,10 +50,10 @@ static const char *blocker_text(const struct lock *l, const char *where, char *t
     const struct hold *h = l->holds;
     if (h != NULL && l->nholds > 1)
         snprintf(text, size, "%s has held it for %s, and %u more hold it", LOCK_WHO_TEXT(h->owner),
-                 LOCK_SPAN_TEXT(lock_now() - h->since), l->nholds - 1);
+                 LOCK_SPAN_TEXT(clock_boot_ms() - h->since), l->nholds - 1);
     else if (h != NULL)
         snprintf(text, size, "%s has held it for %s", LOCK_WHO_TEXT(h->owner),
-                 LOCK_SPAN_TEXT(lock_now() - h->since));
+                 LOCK_SPAN_TEXT(clock_boot_ms() - h->since));
     else if (where != NULL)
         snprintf(text, size, "%s has it", where);
     else if (l->closing)

@@ -13,24 +13,17 @@
  * done for one request takes no longer when there are many locks, owners or waits; but for the
  * search for a cycle, which follows those who wait.
  */
+#include "daemon/base/clock.h"
 #include "daemon/locks/deadlock.h"
 #include "daemon/locks/lock_text.h"
 #include "daemon/locks/locks_inside.h"
 #include <string.h>
-#include <time.h>
 #include <utlist.h>
 
 /* The key of `own` is these two together. */
 #define OWN_LEN (2 * sizeof(void *))
 _Static_assert(offsetof(struct hold, owner) == offsetof(struct hold, lock) + sizeof(void *),
                "lock and owner are one key");
-
-int64_t lock_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* ---- clients and owners ---- */
 
@@ -172,7 +165,7 @@ static bool may_grant(const struct lock *l, enum lock_mode mode, int64_t now)
 /* ---- holds ---- */
 
 /* Never sooner than in ms; the loop's clock may be behind, and stands still while the machine is
- * suspended: whoever gets the event looks at lock_now(). */
+ * suspended: whoever gets the event looks at clock_boot_ms(). */
 static void timer_set(struct event *timer, int64_t ms)
 {
     if (ms < 1)
@@ -190,7 +183,7 @@ static void hold_until(struct hold *h, int64_t deadline, int64_t ttl)
     h->deadline = deadline;
     h->ttl = ttl;
     if (earlier)
-        timer_set(h->timer, deadline - lock_now());
+        timer_set(h->timer, deadline - clock_boot_ms());
 }
 
 static struct hold *hold_new(struct lock *l, struct lock_owner *o, enum lock_mode mode, int64_t ttl,
@@ -318,7 +311,7 @@ static bool hold_over(struct hold *h, int64_t now)
 static void hold_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct hold *h = arg;
-    int64_t now = lock_now();
+    int64_t now = clock_boot_ms();
     (void)fd;
     (void)what;
     if (!hold_over(h, now))
@@ -336,7 +329,7 @@ struct hold *locks_hold(struct locks *t, uint64_t client, uint64_t token)
 
 int hold_check(struct hold *h, struct fault *f)
 {
-    if (!h->lost && !hold_over(h, lock_now()))
+    if (!h->lost && !hold_over(h, clock_boot_ms()))
         return 0;
     *f = h->why;
     return -1;
@@ -356,7 +349,7 @@ bool hold_release(struct hold *h)
 void hold_renew(struct hold *h, int64_t ttl)
 {
     if (!h->lost)
-        hold_until(h, lock_now() + ttl, ttl);
+        hold_until(h, clock_boot_ms() + ttl, ttl);
 }
 
 static void lose_all(struct lock *l, const struct fault *why)
@@ -438,7 +431,7 @@ static void grant_again(struct hold *h, int64_t now)
  * changed. */
 static void advance(struct lock *l)
 {
-    int64_t now = l->waits != NULL ? lock_now() : 0;
+    int64_t now = l->waits != NULL ? clock_boot_ms() : 0;
     while (l->waits != NULL && may_grant(l, l->waits->mode, now)) {
         struct wait *w = l->waits;
         struct hold *h = hold_new(l, w->owner, w->mode, w->ttl, now);
@@ -512,7 +505,7 @@ static void wait_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct wait *w = arg;
     struct fault f;
-    int64_t now = lock_now();
+    int64_t now = clock_boot_ms();
     (void)fd;
     (void)what;
     if (now < w->deadline) {
@@ -573,7 +566,7 @@ enum lock_answer locks_acquire(struct locks *t, struct lock_owner *o, const stru
                                enum lock_mode mode, int64_t wait, int64_t ttl, lock_done_fn *done,
                                void *arg, struct hold **h, struct wait **w, struct fault *f)
 {
-    int64_t now = lock_now();
+    int64_t now = clock_boot_ms();
     struct lock *l = locks_find(t, name);
     struct hold *held = l != NULL && l->holds != NULL ? hold_of(l, o) : NULL;
 
@@ -688,15 +681,13 @@ struct locks *locks_new(struct event_base *base, const struct locks_limits *limi
                         const struct locks_callbacks *cb, void *arg)
 {
     struct locks *t = must(calloc(1, sizeof(*t)));
-    struct timespec now;
     t->base = base;
     t->limits = limits;
     t->cb = *cb;
     t->arg = arg;
     t->kick = must(event_new(base, -1, 0, locks_tell, t));
     /* Beyond each token that a daemon before has given. */
-    clock_gettime(CLOCK_REALTIME, &now);
-    t->last_token = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    t->last_token = (uint64_t)clock_wall_us();
     return t;
 }
 

@@ -73,7 +73,7 @@ struct lock {
     unsigned nexclusive; /* of the waits */
     unsigned pins;       /* writes under it that are on their way to Redis: lock_pin */
     void *lease;         /* lease's; NULL at first */
-    int64_t until;       /* lease's: when the lease ends, by lock_now(); 0: no end. A grant and
+    int64_t until;       /* lease's: when the lease ends, by clock_boot_ms(); 0: no end. A grant and
                           * hold_check look at it, as a timer may be late */
     /* What lease says by the functions below: */
     uint8_t covers; /* enum lock_mode: what may be granted */
@@ -249,9 +249,5 @@ size_t locks_count(const struct locks *t);
 /* While pinned the lock is not freed and `eased` waits. */
 void lock_pin(struct lock *l);
 void lock_unpin(struct lock *l);
-
-/* Milliseconds of the clock that all times here are on: CLOCK_BOOTTIME, which a suspended machine
- * does not stop. */
-int64_t lock_now(void);
 
 #endif

@@ -1,5 +1,6 @@
 /* admin: see admin.h. */
 #include "daemon/methods/admin.h"
+#include "daemon/base/clock.h"
 #include "daemon/leases/lease.h"
 #include "daemon/methods/ask.h"
 #include "daemon/methods/methods.h"
@@ -40,7 +41,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     lane_stats(lane, &l);
     pack_map(out, 24);
     put_str(out, "version", RAPYER_VERSION);
-    put(out, "uptime_ms", (uint64_t)(unix_ms() - a->started));
+    put(out, "uptime_ms", (uint64_t)(clock_mono_ms() - a->started));
     put_str(out, "redis", states[upstream_state(up)]);
     put_str(out, "redis_version", upstream_info(up)->version);
     put(out, "clients", sessions_count(a->sessions));
@@ -185,7 +186,7 @@ static void put_lock(struct buf *out, const struct lock *l, int64_t now)
 void admin_locks(struct locks *locks, const char *key, size_t len, struct buf *out)
 {
     uint32_t n = 0;
-    int64_t now = lock_now();
+    int64_t now = clock_boot_ms();
     size_t at = pack_array_open(out);
     for (struct lock *l = locks_first(locks); l != NULL; l = l->hh.next) {
         if (key != NULL && (len != l->key_len || memcmp(key, lock_key(l), len) != 0))

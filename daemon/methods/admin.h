@@ -8,7 +8,7 @@
 struct admin {
     struct exec *exec;
     struct sessions *sessions;
-    int64_t started; /* unix ms */
+    int64_t started; /* clock_mono_ms() */
 };
 
 /* Each packs one value. */

@@ -1,5 +1,6 @@
 /* ask: see ask.h. */
 #include "daemon/methods/ask.h"
+#include "daemon/base/clock.h"
 #include "daemon/methods/methods.h"
 #include "protocol/alloc.h"
 #include "protocol/place.h"
@@ -231,7 +232,7 @@ static void take(struct ask *a)
     while (a->taken < a->n) {
         struct want *w = &a->wants[a->taken];
         struct lock_owner *owner = locks_owner(d->locks, &who, a->owner, a->owner_len);
-        int64_t wait = a->deadline < 0 ? -1 : a->deadline - lock_now();
+        int64_t wait = a->deadline < 0 ? -1 : a->deadline - clock_boot_ms();
         struct hold *h;
         struct fault f;
         if (a->deadline >= 0 && wait < 0)

@@ -39,7 +39,7 @@ struct ask {
     char owner[OWNER_MAX];
     size_t owner_len;
     bool many, document, notify;
-    int64_t deadline; /* of all waits together, on lock_now; -1: for ever */
+    int64_t deadline; /* of all waits together, by clock_boot_ms(); -1: for ever */
     int64_t ttl;
     struct wait *wait; /* while it waits */
     unsigned n, taken; /* wants; the first `taken` are held */

@@ -1,5 +1,6 @@
 /* dispatch: see dispatch.h. */
 #include "daemon/methods/dispatch.h"
+#include "daemon/base/clock.h"
 #include "daemon/methods/doctor.h"
 #include "daemon/methods/keys.h"
 #include "daemon/methods/methods.h"
@@ -24,7 +25,7 @@ struct held {
     struct session *session;
     struct rpc msg; /* method and params in bytes */
     struct buf bytes;
-    int64_t deadline;
+    int64_t deadline; /* clock_mono_ms() */
 };
 
 struct dispatch {
@@ -176,11 +177,6 @@ static const struct entry *find(const struct dispatch *d, const char *name, size
 
 static const char stopping_text[] = "rapyerd is stopping; nothing was applied";
 
-static int64_t now_ms(void)
-{
-    return unix_ms();
-}
-
 static int may_hold(const struct dispatch *d, struct fault *f)
 {
     if (d->held_bytes > exec_config(d->exec)->queue_bytes)
@@ -202,7 +198,7 @@ static void hold(struct dispatch *d, struct session *s, const struct rpc *msg)
     h->msg.method = (const char *)h->bytes.data;
     h->msg.params = cursor_of(h->bytes.data + msg->method_len, params_len);
     h->session = session_ref(s);
-    h->deadline = now_ms() + (int64_t)exec_config(d->exec)->queue_time;
+    h->deadline = clock_mono_ms() + (int64_t)exec_config(d->exec)->queue_time;
     session_defer(s);
     DL_APPEND(d->held, h);
     d->held_bytes += sizeof(*h) + h->bytes.len;
@@ -231,7 +227,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(exec_lane(d->exec))));
-    while (d->held != NULL && d->held->deadline <= now_ms())
+    while (d->held != NULL && d->held->deadline <= clock_mono_ms())
         refuse_held(d, &f);
 }
 
@@ -288,7 +284,7 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
         abort();
     d->exec = exec;
     d->registry = registry;
-    d->admin = (struct admin){.exec = exec, .started = unix_ms()};
+    d->admin = (struct admin){.exec = exec, .started = clock_mono_ms()};
     d->doctor = doctor_new(lane_upstream(exec_lane(exec)));
     for (const struct method *m = methods_doc; m->name != NULL; m++)
         add(d, (struct entry){.name = m->name, .method = m});

@@ -45,6 +45,5 @@ enum op_status doc_pack(struct call *c, struct doc *d, struct buf *out);
 enum op_status doc_keys_known(struct call *c, struct doc *d);
 /* Gives all of them this deadline (unix milliseconds, 0: none); doc_keys_known must hold. */
 void doc_expire_at(struct call *c, struct doc *d, int64_t at);
-int64_t unix_ms(void);
 
 #endif

@@ -1,4 +1,5 @@
 /* methods_doc: whole documents: save, insert, get, delete, and what is known about them. */
+#include "daemon/base/clock.h"
 #include "daemon/documents/layout.h"
 #include "daemon/methods/methods.h"
 #include <errno.h>
@@ -66,7 +67,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     struct call_effects e = {.call = c, .doc = d};
     struct batch *b = lane_batch(exec_lane(c->exec));
     bool fresh = d->state == DOC_ABSENT;
-    int64_t now = unix_ms();
+    int64_t now = clock_wall_ms();
     d->expires = d->model->ttl > 0 ? now + d->model->ttl * 1000 : 0;
     if (fresh) {
         /* Versions begin at the clock: a document that is deleted and made again never comes
@@ -586,7 +587,7 @@ static enum op_status ttl_run(struct call *c, struct buf *out)
         return st;
     cursor_skip(&c->params);
     if (c->nparams == 1) {
-        int64_t left = d->expires - unix_ms();
+        int64_t left = d->expires - clock_wall_ms();
         pack_int(out, d->expires == 0 ? -1 : left <= 0 ? 0 : (left + 999) / 1000);
         return OP_DONE;
     }
@@ -596,7 +597,7 @@ static enum op_status ttl_run(struct call *c, struct buf *out)
     if (call_admit(c) < 0)
         return OP_REFUSED;
     cursor_int(&c->params, &seconds);
-    doc_expire_at(c, d, seconds == 0 ? 0 : unix_ms() + seconds * 1000);
+    doc_expire_at(c, d, seconds == 0 ? 0 : clock_wall_ms() + seconds * 1000);
     pack_int(out, seconds);
     return OP_DONE;
 }

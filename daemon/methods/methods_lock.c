@@ -1,5 +1,6 @@
 /* methods_lock: see methods_lock.h. */
 #include "daemon/methods/methods_lock.h"
+#include "daemon/base/clock.h"
 #include "daemon/methods/admin.h"
 #include "daemon/methods/ask.h"
 #include "daemon/methods/methods.h"
@@ -94,7 +95,7 @@ static int read_wait(struct ask *a, struct cursor *in, struct fault *f)
     }
     if (read_seconds(in, "wait", 0, 1e9, &ms, f) < 0)
         return -1;
-    a->deadline = lock_now() + ms;
+    a->deadline = clock_boot_ms() + ms;
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* methods_op: the operations of the wire table, one document each. */
+#include "daemon/base/clock.h"
 #include "daemon/methods/methods.h"
-#include <sys/time.h>
 
 int params_count(const struct call *c, unsigned lo, unsigned hi, const char *form, struct fault *f)
 {
@@ -79,13 +79,6 @@ void doc_expire_at(struct call *c, struct doc *d, int64_t at)
     record_drop(d->root, "", "", &needs, &expire_all, &e);
 }
 
-int64_t unix_ms(void)
-{
-    struct timeval now;
-    gettimeofday(&now, NULL);
-    return (int64_t)now.tv_sec * 1000 + now.tv_usec / 1000;
-}
-
 enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct cursor *args,
                       uint32_t nargs, struct undo *rehearsal, struct buf *out)
 {
@@ -117,7 +110,7 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
         return OP_DONE;
     }
     if (refresh && call_touches(c, d))
-        doc_expire_at(c, d, unix_ms() + d->model->ttl * 1000);
+        doc_expire_at(c, d, clock_wall_ms() + d->model->ttl * 1000);
     if (op_infos[kind].result == RESULT_VERSION) {
         call_pack_version(c, d, out);
         return OP_DONE;

@@ -5,6 +5,7 @@
  * Each step begins in the timer's callback, never inside the resolver's: the resolver can then
  * be freed at any step, and no answer is given before dial_start has returned. */
 #include "daemon/redis/dial.h"
+#include "daemon/base/clock.h"
 #include <errno.h>
 #include <event2/dns.h>
 #include <event2/util.h>
@@ -18,7 +19,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define TARGETS_MAX 16
@@ -37,7 +37,7 @@ struct dial {
     struct event_base *base;
     dial_done_fn *fn;
     void *arg;
-    uint64_t deadline; /* ms, monotonic */
+    int64_t deadline; /* clock_mono_ms() */
     struct target targets[TARGETS_MAX];
     unsigned ntargets, next;
     struct evdns_base *dns;
@@ -46,13 +46,6 @@ struct dial {
     struct event *writable, *timer;
     char why[256];
 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static void say_why(struct dial *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void say_why(struct dial *d, const char *fmt, ...)
@@ -154,8 +147,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 /* An equal share of what is left for each target that is left. */
 static void arm_timer(struct dial *d, unsigned shares)
 {
-    uint64_t now = now_ms();
-    uint64_t ms = now < d->deadline ? (d->deadline - now) / (shares ? shares : 1) : 0;
+    int64_t now = clock_mono_ms();
+    int64_t ms = now < d->deadline ? (d->deadline - now) / (shares ? shares : 1) : 0;
     struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
     event_add(d->timer, &tv);
 }
@@ -308,7 +301,7 @@ struct dial *dial_start(struct event_base *base, const char *address, unsigned t
     if (!d)
         return NULL;
     *d = (struct dial){.base = base, .fn = fn, .arg = arg, .fd = -1};
-    d->deadline = now_ms() + timeout_ms;
+    d->deadline = clock_mono_ms() + timeout_ms;
     d->timer = evtimer_new(base, on_timer, d);
     char *text = strdup(address);
     if (!d->timer || !text) {

@@ -1,5 +1,6 @@
 /* embedded: see embedded.h. */
 #include "daemon/redis/embedded.h"
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "protocol/buf.h"
 #include <errno.h>
@@ -15,7 +16,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LOCK_POLL_MIN 50 /* all times in ms */
@@ -50,19 +50,12 @@ struct embedded {
     struct event *child; /* SIGCHLD */
     unsigned delay;      /* of the next poll or probe */
     unsigned failures;   /* ends since it last ran for a while */
-    uint64_t since;      /* ms; the state's begin */
+    int64_t since;       /* clock_mono_ms(), the state's begin */
     bool complained;     /* about the lock */
     char why[256];
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static void arm(struct embedded *e, uint64_t ms)
+static void arm(struct embedded *e, int64_t ms)
 {
     struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
     event_add(e->timer, &tv);
@@ -77,7 +70,7 @@ static void enter(struct embedded *e, enum state state, const char *why, ...)
     vsnprintf(e->why, sizeof(e->why), why, args);
     va_end(args);
     e->state = state;
-    e->since = now_ms();
+    e->since = clock_mono_ms();
     event_del(e->timer);
 }
 
@@ -383,7 +376,7 @@ static void try_lock(struct embedded *e)
              *pid ? " pid " : "", pid, e->dir);
     if (e->delay == LOCK_POLL_MIN)
         log_notice("%s", e->why);
-    if (!e->complained && now_ms() - e->since > LOCK_PATIENCE) {
+    if (!e->complained && clock_mono_ms() - e->since > LOCK_PATIENCE) {
         log_error("%s; two daemons cannot share one redis.state_dir", e->why);
         e->complained = true;
     }
@@ -467,7 +460,7 @@ static void ended(struct embedded *e, int status)
         snprintf(how, sizeof(how), "could not be executed");
     else
         snprintf(how, sizeof(how), "ended with status %d", WEXITSTATUS(status));
-    if (e->state == RUNNING && now_ms() - e->since > RESTART_MAX)
+    if (e->state == RUNNING && clock_mono_ms() - e->since > RESTART_MAX)
         e->failures = 0;
     last_line(e, line, sizeof(line));
     e->broken = strstr(line, BROKEN_OFF) != NULL;

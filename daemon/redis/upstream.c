@@ -3,6 +3,7 @@
  * a settled link whatever they call. Nothing is told from inside upstream_send: the stream keeps
  * a failed write to itself until the next turn of the loop. */
 #include "daemon/redis/upstream.h"
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/io/stream.h"
 #include "daemon/redis/dial.h"
@@ -13,7 +14,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define WHY_MAX 320
 #define CLIENT_NAME "rapyerd"
@@ -25,7 +25,7 @@ struct request {
     upstream_reply_fn *fn;
     void *arg;
     unsigned nreplies, index;
-    uint64_t sent; /* ms */
+    int64_t sent; /* ms */
 };
 
 struct ring { /* capacity is a power of two; at[(head + i) & (cap - 1)] */
@@ -59,25 +59,18 @@ struct upstream {
     bool delivering;
     struct ring ring;
     enum greeting steps[GREET_COUNT];
-    struct upstream_info info, next;       /* next: what the greeting has learned so far */
-    struct event *timer;                   /* the next attempt, or the end of the greeting's time */
-    struct event *overdue;                 /* looks whether Redis still answers */
-    unsigned attempts;                     /* failed, since the link was last up for a while */
-    uint64_t dialed, up_since, last_input; /* ms */
-    uint64_t links;                        /* changes with every lost link */
+    struct upstream_info info, next;      /* next: what the greeting has learned so far */
+    struct event *timer;                  /* the next attempt, or the end of the greeting's time */
+    struct event *overdue;                /* looks whether Redis still answers */
+    unsigned attempts;                    /* failed, since the link was last up for a while */
+    int64_t dialed, up_since, last_input; /* clock_mono_ms() */
+    uint64_t links;                       /* changes with every lost link */
     uint32_t epoch;
     char why[WHY_MAX];
     char logged[WHY_MAX]; /* the last trouble that was logged; "": none since it was up */
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static void arm(struct event *e, uint64_t ms)
+static void arm(struct event *e, int64_t ms)
 {
     struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
     event_add(e, &tv);
@@ -181,7 +174,7 @@ static void plan_attempt(struct upstream *u, bool soon)
 static void lost(struct upstream *u, bool soon)
 {
     bool was_up = u->state == UPSTREAM_UP;
-    if (was_up && now_ms() - u->up_since >= u->config->reconnect_max)
+    if (was_up && clock_mono_ms() - u->up_since >= u->config->reconnect_max)
         u->attempts = 0;
     close_link(u);
     log_trouble(u);
@@ -276,7 +269,7 @@ static void greeted(struct upstream *u)
     if (!first && strcmp(u->info.previous_run_id, u->info.run_id) != 0)
         u->epoch = ((u->epoch >> SERVER_SHIFT) + 1) << SERVER_SHIFT;
     u->state = UPSTREAM_UP;
-    u->up_since = now_ms();
+    u->up_since = clock_mono_ms();
     u->why[0] = '\0';
     event_del(u->timer);
     log_line(u->cb.quiet ? LOG_LEVEL_DEBUG : LOG_LEVEL_NOTICE, "%s to Redis %s at %s (%s)",
@@ -329,7 +322,7 @@ static void pack_auth(struct upstream *u, struct buf *out)
 static bool send_raw(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
                      upstream_reply_fn *fn, void *arg)
 {
-    struct request request = {.fn = fn, .arg = arg, .nreplies = nreplies, .sent = now_ms()};
+    struct request request = {.fn = fn, .arg = arg, .nreplies = nreplies, .sent = clock_mono_ms()};
     if (!ring_push(&u->ring, &request))
         return false;
     buf_append(stream_out(u->stream), resp, len);
@@ -437,7 +430,7 @@ static size_t on_input(void *arg, const uint8_t *data, size_t len)
     struct upstream *u = arg;
     size_t plain, skipped = 0;
     redisReply *status_reply;
-    u->last_input = now_ms();
+    u->last_input = clock_mono_ms();
     while (reply_idle(u->reader) &&
            (plain = plain_status(data + skipped, len - skipped, &status_reply)) > 0) {
         skipped += plain;
@@ -490,7 +483,7 @@ static void on_dialed(void *arg, int fd, const char *why)
     u->state = UPSTREAM_GREETING;
     u->next = (struct upstream_info){.previous_client_id = u->info.client_id};
     memcpy(u->next.previous_run_id, u->info.run_id, sizeof(u->info.run_id));
-    uint64_t spent = now_ms() - u->dialed;
+    int64_t spent = clock_mono_ms() - u->dialed;
     arm(u->timer, spent < u->config->connect_timeout ? u->config->connect_timeout - spent : 1);
     send_greeting(u);
 }
@@ -498,7 +491,7 @@ static void on_dialed(void *arg, int fd, const char *why)
 static void dial_now(struct upstream *u)
 {
     u->state = UPSTREAM_CONNECTING;
-    u->dialed = now_ms();
+    u->dialed = clock_mono_ms();
     u->dial = dial_start(u->base, u->address, u->config->connect_timeout, on_dialed, u);
     if (!u->dial)
         lose(u, "out of memory");
@@ -529,8 +522,8 @@ static void on_overdue(evutil_socket_t fd, short what, void *arg)
     const struct request *first = ring_first(&u->ring);
     if (!first)
         return;
-    uint64_t since = first->sent > u->last_input ? first->sent : u->last_input;
-    uint64_t waited = now_ms() - since;
+    int64_t since = first->sent > u->last_input ? first->sent : u->last_input;
+    int64_t waited = clock_mono_ms() - since;
     if (waited < u->config->command_timeout) {
         arm(u->overdue, u->config->command_timeout - waited);
         return;

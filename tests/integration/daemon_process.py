@@ -25,6 +25,13 @@ def binary():
     return max(found, key=os.path.getmtime)
 
 
+def built(name):
+    """What was built along with it: the path from the root of its build."""
+    path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(binary()))), name)
+    assert os.path.exists(path), f"{path} was not built"
+    return path
+
+
 class Daemon:
     STOP_TIME = 10
 
@@ -59,7 +66,9 @@ class Daemon:
     def start(self, wait=True):
         config = self.write_config()
         env = dict(os.environ,
-                   ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:allocator_may_return_null=0",
+                   # The link order: a test may preload what stands in front of the allocator.
+                   ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:allocator_may_return_null=0"
+                                ":verify_asan_link_order=0",
                    UBSAN_OPTIONS="print_stacktrace=1", **self.env)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([*self.prefix, binary(), "-c", config], stderr=log,

@@ -20,7 +20,7 @@ import time
 import msgpack
 import pytest
 
-from daemon_process import binary
+from daemon_process import built
 from lock_clients import acquire, is_free
 from models import ADA, KEY, save_ada
 from ring_client import (MINE, MODULUS, ONCE_MORE, PUT, SLEEP, TAKEN, WANTS_BYTES, RingClient,
@@ -549,8 +549,7 @@ class Caller:
     def __init__(self, daemon, after):
         env = dict(os.environ, RAPYER_SOCKET=daemon.socket, RAPYER_RING=str(after),
                    ASAN_OPTIONS="detect_leaks=1")
-        path = os.path.join(os.path.dirname(os.path.dirname(binary())), "tests", "ring_caller")
-        self.process = subprocess.Popen([path], env=env, text=True, stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([built("tests/ring_caller")], env=env, text=True, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE)
 
     def tell(self, word, number=0):

@@ -1,3 +1,4 @@
+#include "daemon/base/clock.h"
 #include "daemon/locks/locks.h"
 #include "daemon/turn.h"
 #include <stdlib.h>
@@ -369,7 +370,7 @@ Test(locks, a_ttl_ends_a_hold)
 {
     struct hold *other = get_of(5, "", "User:b", LOCK_SHARED, 20);
     turn_until(base, other->lost);
-    cr_assert_geq(lock_now(), other->since + 20);
+    cr_assert_geq(clock_boot_ms(), other->since + 20);
     nlost = 0;
 
     struct hold *h = get(1, "User:a", LOCK_EXCLUSIVE), *again = NULL;
@@ -380,7 +381,7 @@ Test(locks, a_ttl_ends_a_hold)
     ask(&next, 2, "User:a", LOCK_EXCLUSIVE);
     hold_renew(h, 30);
     turn_until(base, next.told > 0);
-    cr_assert_geq(lock_now(), h->deadline);
+    cr_assert_geq(clock_boot_ms(), h->deadline);
     cr_assert_not_null(next.hold);
     cr_assert_eq(nlost, 1);
     cr_assert_eq(lost_hold, h);
@@ -410,7 +411,7 @@ Test(locks, a_check_looks_at_the_clock)
     struct fault f;
     ask(&next, 2, "User:a", LOCK_EXCLUSIVE);
     hold_renew(h, 20);
-    while (lock_now() < h->deadline)
+    while (clock_boot_ms() < h->deadline)
         ;
     cr_assert_lt(hold_check(h, &f), 0);
     expect_text(&f, FAULT_LOCK_LOST, "ttl");
@@ -424,7 +425,7 @@ Test(locks, a_check_looks_at_the_clock)
     /* Taking it again is no way around: it is a new hold. */
     struct hold *late = get(3, "User:a", LOCK_EXCLUSIVE);
     hold_renew(late, 20);
-    while (lock_now() < late->deadline)
+    while (clock_boot_ms() < late->deadline)
         ;
     ask(&again, 3, "User:a", LOCK_EXCLUSIVE);
     cr_assert_eq(again.answer, LOCK_GRANTED);
@@ -452,9 +453,9 @@ Test(locks, renewing_moves_the_end)
     ask_of(&a, 3, "", "User:c", LOCK_EXCLUSIVE, -1, 20);
     cr_assert_eq(twice->ttl, HOUR, "taken again with a shorter ttl it keeps the longer one");
     turn_until(base, shorter->lost);
-    cr_assert_geq(lock_now(), shorter->deadline);
+    cr_assert_geq(clock_boot_ms(), shorter->deadline);
     turn_until(base, later->lost);
-    cr_assert_geq(lock_now(), later->deadline);
+    cr_assert_geq(clock_boot_ms(), later->deadline);
     cr_assert_not(longer->lost);
     cr_assert_not(twice->lost);
 }
@@ -467,9 +468,9 @@ Test(locks, a_wait_ends_in_time)
     ask(&second, 3, "User:a", LOCK_SHARED);
     ask_of(&third, 4, "", "User:a", LOCK_EXCLUSIVE, 30, HOUR);
     ask_of(&far, 5, "", "User:a", LOCK_EXCLUSIVE, HOUR, HOUR);
-    int64_t began = lock_now();
+    int64_t began = clock_boot_ms();
     turn_until(base, third.told > 0);
-    cr_assert_geq(lock_now() - began, 29);
+    cr_assert_geq(clock_boot_ms() - began, 29);
     expect_text(&third.fault, FAULT_LOCK_TIMEOUT,
                 "\"edit\" of User:a was not free within 30 ms: pid 1001 (job) has held it for ");
     expect_text(&third.fault, FAULT_LOCK_TIMEOUT, "2 wait before this one");
@@ -503,7 +504,7 @@ Test(locks, nothing_is_granted_on_a_lease_that_is_over)
     struct hold *h = get(1, "User:a", LOCK_SHARED);
     struct ask a;
     struct fault f;
-    lock_of("User:a")->until = lock_now() - 1;
+    lock_of("User:a")->until = clock_boot_ms() - 1;
     ask(&a, 2, "User:a", LOCK_SHARED);
     cr_assert_eq(a.answer, LOCK_WAITS);
     cr_assert_lt(hold_check(h, &f), 0);

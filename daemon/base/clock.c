@@ -1,0 +1,45 @@
+/* clock: see clock.h. */
+#include "daemon/base/clock.h"
+#include <time.h>
+
+static struct timespec ask(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t); /* cannot fail: the kernel has all that are asked for here */
+    return t;
+}
+
+static int64_t ms(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int64_t us(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+int64_t clock_mono_ms(void)
+{
+    return ms(ask(CLOCK_MONOTONIC_COARSE));
+}
+
+int64_t clock_mono_us(void)
+{
+    return us(ask(CLOCK_MONOTONIC));
+}
+
+int64_t clock_boot_ms(void)
+{
+    return ms(ask(CLOCK_BOOTTIME));
+}
+
+int64_t clock_wall_ms(void)
+{
+    return ms(ask(CLOCK_REALTIME));
+}
+
+int64_t clock_wall_us(void)
+{
+    return us(ask(CLOCK_REALTIME));
+}
