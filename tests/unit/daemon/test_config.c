@@ -277,11 +277,8 @@ Test(config, sample_file_is_the_table)
 {
     static char shipped[65536];
     char *text = sample();
-    char path[512];
 
-    snprintf(path, sizeof path, "%.*s/conf/rapyerd.conf",
-             (int)(strlen(__FILE__) - strlen("/tests/unit/daemon/test_config.c")), __FILE__);
-    FILE *f = fopen(path, "r");
+    FILE *f = fopen(RAPYER_SOURCE "/conf/rapyerd.conf", "r");
     cr_assert(f);
     shipped[fread(shipped, 1, sizeof shipped - 1, f)] = '\0';
     fclose(f);
