@@ -118,7 +118,7 @@ struct unit *batch_join(struct unit *a, struct unit *other)
 
 static struct batch_doc *part_of(const struct batch *b, const struct doc *d)
 {
-    return d->staged != NULL && d->batch == b->number ? d->staged : NULL;
+    return d->batch == b ? d->staged : NULL;
 }
 
 struct unit *batch_unit_of(const struct batch *b, const struct doc *d)
@@ -151,7 +151,8 @@ struct batch_doc *batch_doc(struct batch *b, struct doc *d, struct unit *u)
     if (u != NULL)
         unit_add(u, bd);
     d->staged = bd;
-    d->batch = b->number;
+    d->batch = b;
+    d->pins++;
     b->bytes += 100;
     return bd;
 }
@@ -394,6 +395,14 @@ void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_
 void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
 {
     pend_of(b, bd, suffix, suffix_len)->expire = true;
+}
+
+void batch_release(struct batch *b, void (*fn)(void *arg, struct doc *d), void *arg)
+{
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        bd->doc->pins--;
+        fn(arg, bd->doc);
+    }
 }
 
 bool batch_doc_lost(const struct batch_doc *bd)

@@ -109,6 +109,27 @@ unsigned batch_format(struct batch *b, const char *daemon, struct buf *out);
 /* Takes EXEC's reply. 0: applied; drifts and `failed` are filled in (look at each document).
  * -1: not applied at all, *f says why. */
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f);
+/* What became of the batch is known (fault NULL: it is applied), and nobody was told yet. Its
+ * documents are clean from here on, unless the next batch changes them too; what cannot be relied
+ * upon is forgotten. */
+void batch_decide(struct batch *b, const struct fault *fault);
+/* Gives back the documents, which stay in the cache for it until then: each to fn, once for each
+ * part. Nothing but batch_free comes behind it. */
+void batch_release(struct batch *b, void (*fn)(void *arg, struct doc *d), void *arg);
+
+/* A document that a decided batch has changed; readable as long as the batch is there. */
+struct committed {
+    struct doc *doc;         /* UNKNOWN when others have changed it too */
+    int64_t version;         /* that Redis has; 0: deleted */
+    const struct pend *next; /* of committed_suffix */
+};
+/* Tells fn of each document that the batch has changed in Redis; of one with two parts twice, the
+ * last time with what is there. After batch_decide. */
+void batch_each_committed(const struct batch *b, void (*fn)(void *arg, const struct committed *c),
+                          void *arg);
+/* The suffixes (layout.h) of the document's keys that have changed: the first, each next; at the
+ * end NULL. "" is the root hash. */
+const char *committed_suffix(struct committed *c, size_t *len);
 /* Its unit was refused. */
 bool batch_doc_lost(const struct batch_doc *bd);
 /* The batch is applied, and its answer was lost: takes the version that the document has in Redis

@@ -1,6 +1,7 @@
 /* batch_answer: what Redis says to a batch (batch.h): EXEC's replies beside what batch_text.c has
  * noted of each, and, where the answer was lost, what the marker and the versions tell in its
  * place. */
+#include "daemon/base/log.h"
 #include "daemon/commit/batch_inside.h"
 
 static void fail(struct expectation *e)
@@ -100,10 +101,54 @@ void batch_follow(struct batch *b, const struct batch *before)
     }
 }
 
+/* The one place where documents become clean; batch_doc makes them dirty. */
+static void mark_clean(const struct batch *b, struct doc *d)
+{
+    if (d->batch != b)
+        return; /* the next batch changes it too */
+    guard_unref(d->seal);
+    d->seal = NULL;
+    d->batch = NULL;
+    d->staged = NULL;
+}
+
+void batch_decide(struct batch *b, const struct fault *fault)
+{
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        mark_clean(b, bd->doc);
+        if (bd->version.by != 0)
+            log_debug("%s was changed by another writer", bd->doc->key);
+        if (fault != NULL || batch_doc_lost(bd) || bd->failed || bd->unseen || bd->version.by != 0)
+            doc_forget(bd->doc);
+    }
+}
+
+void batch_each_committed(const struct batch *b, void (*fn)(void *arg, const struct committed *c),
+                          void *arg)
+{
+    for (const struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        if (batch_doc_lost(bd) || bd->gone || !part_changes(bd))
+            continue;
+        struct committed c = {.doc = bd->doc, .next = bd->pends};
+        c.version = bd->deleted ? 0 : bd->version.expected + bd->version.by;
+        fn(arg, &c);
+    }
+}
+
+const char *committed_suffix(struct committed *c, size_t *len)
+{
+    const struct pend *p = c->next;
+    if (p == NULL)
+        return NULL;
+    c->next = p->next;
+    *len = p->key_len - p->suffix_at;
+    return p->key + p->suffix_at;
+}
+
 bool batch_unseen(struct batch_doc *bd, int64_t version)
 {
     const struct batch_doc *second = bd->second;
-    if (batch_doc_lost(bd) || (bd->bump == 0 && !bd->deleted))
+    if (batch_doc_lost(bd) || !part_changes(bd))
         return true;
     bd->unseen = true;
     if (bd->relies == RELIES_ON_STATE)

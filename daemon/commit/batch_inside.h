@@ -107,6 +107,12 @@ static inline unsigned words_max(const struct batch_doc *bd)
     return bd->unit != NULL ? UNIT_WORDS_MAX : WORDS_MAX;
 }
 
+/* It is not only looked at. */
+static inline bool part_changes(const struct batch_doc *bd)
+{
+    return bd->bump != 0 || bd->deleted;
+}
+
 /* The root hash of the part's document, made on first use. */
 struct pend *batch_root(struct batch *b, struct batch_doc *bd);
 /* Of batch_cleanup: what the text keeps from batch to batch. */

@@ -277,7 +277,7 @@ static void format_publish(struct batch *b, const char *daemon, struct words *w,
     size_t docs = pack_array_open(&scratch);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         uint32_t nkeys = 0;
-        if (batch_doc_lost(bd) || (bd->bump == 0 && !bd->deleted))
+        if (batch_doc_lost(bd) || !part_changes(bd))
             continue;
         ndocs++;
         pack_array(&scratch, 3);
@@ -328,7 +328,7 @@ static void format_unit(struct batch *b, struct unit *u, struct words *w, struct
 static bool changes_something(const struct unit *u)
 {
     const struct batch_doc *bd = u->docs;
-    while (bd != NULL && bd->bump == 0 && !bd->deleted)
+    while (bd != NULL && !part_changes(bd))
         bd = bd->next_of_unit;
     return bd != NULL;
 }

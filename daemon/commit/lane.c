@@ -54,7 +54,6 @@ struct lane {
     enum lane_state state;
     struct commit *gathering, *in_flight;
     uint64_t number;    /* of the gathering batch */
-    uint64_t committed; /* of the last settled batch */
     uint64_t applied;   /* of the last batch known to be in Redis: what the marker should say */
     uint64_t abandoned; /* one whose clients were told that its outcome is unknown; 0: none */
     int64_t down_since; /* clock_mono_ms() */
@@ -65,6 +64,7 @@ struct lane {
     uint64_t *suspects;      /* connections that may still hold a transaction of ours */
     unsigned nsuspects, suspects_cap;
     struct sweep *sweeps; /* on the way */
+    struct commit_listener *listeners;
     struct lane_stats stats;
 };
 
@@ -88,8 +88,10 @@ static void settle(struct lane *l, struct commit *c, const struct fault *fault, 
 {
     if (l->gathering != NULL)
         batch_follow(l->gathering->batch, c->batch);
-    l->committed = batch_number(c->batch);
-    l->cb->on_decided(l->arg, c->batch, fault);
+    batch_decide(c->batch, fault);
+    for (struct commit_listener *at = fault == NULL ? l->listeners : NULL; at != NULL;
+         at = at->next)
+        batch_each_committed(c->batch, at->on_committed, at->arg);
     struct waiter *w = c->first;
     while (w != NULL) {
         struct waiter *next = w->next;
@@ -276,15 +278,20 @@ struct batch *lane_batch(struct lane *l)
     return l->gathering->batch;
 }
 
-uint64_t lane_gathering(const struct lane *l)
+const struct batch *lane_gathering(const struct lane *l)
 {
-    return l->gathering != NULL ? batch_number(l->gathering->batch) : 0;
+    return l->gathering != NULL ? l->gathering->batch : NULL;
 }
 
-void lane_attach(struct lane *l, uint64_t number, struct waiter *w)
+void lane_listen(struct lane *l, struct commit_listener *listener)
+{
+    LL_APPEND(l->listeners, listener);
+}
+
+void lane_attach(struct lane *l, const struct batch *b, struct waiter *w)
 {
     struct commit *c = l->in_flight;
-    if (c == NULL || batch_number(c->batch) != number)
+    if (c == NULL || c->batch != b)
         c = l->gathering;
     w->next = NULL;
     if (c->last != NULL)
@@ -657,11 +664,6 @@ struct upstream *lane_upstream(const struct lane *l)
 bool lane_ready(const struct lane *l)
 {
     return l->state == LANE_READY && upstream_state(l->up) == UPSTREAM_UP;
-}
-
-uint64_t lane_committed(const struct lane *l)
-{
-    return l->committed;
 }
 
 int lane_admit(const struct lane *l, struct fault *f)

@@ -23,9 +23,6 @@ struct waiter {
 };
 
 struct lane_callbacks {
-    /* What became of the batch is known, and nobody was told yet: documents are clean from here
-     * on, so what cannot be relied upon has to be forgotten. */
-    void (*on_decided)(void *arg, struct batch *b, const struct fault *fault);
     /* The batch the waiter was attached to is settled: fault NULL when committed (drifts and
      * failed documents of the batch are filled in). `exact` is false when the commit's own
      * answer was lost and somebody else has changed a document since: numbers are uncertain. */
@@ -50,17 +47,26 @@ void lane_stop(struct lane *l);
 struct upstream *lane_upstream(const struct lane *l);
 
 bool lane_ready(const struct lane *l);
-uint64_t lane_committed(const struct lane *l); /* number of the last settled batch */
 /* Whether a request may wait for this lane. -1: UNAVAILABLE (the link is down for too long, or
  * too much waits already). */
 int lane_admit(const struct lane *l, struct fault *f);
 
 /* The batch that gathers; whatever is put in goes out at the end of this loop turn or later. */
 struct batch *lane_batch(struct lane *l);
-/* Its number; 0: nothing gathers. */
-uint64_t lane_gathering(const struct lane *l);
-/* w is told when batch `number` (gathering or in flight) is settled. */
-void lane_attach(struct lane *l, uint64_t number, struct waiter *w);
+/* As above; NULL: nothing gathers. */
+const struct batch *lane_gathering(const struct lane *l);
+/* w is told when the batch (gathering or in flight) is settled. */
+void lane_attach(struct lane *l, const struct batch *b, struct waiter *w);
+
+/* Hears of each document that was committed, before any answer that saw it leaves: for who keeps
+ * something beside the documents that has to follow them. Kept by its owner, as long as the lane.
+ */
+struct commit_listener {
+    struct commit_listener *next;
+    void (*on_committed)(void *arg, const struct committed *c);
+    void *arg;
+};
+void lane_listen(struct lane *l, struct commit_listener *listener);
 
 /* Nothing is gathering or in flight. */
 bool lane_quiet(const struct lane *l);

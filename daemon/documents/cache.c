@@ -68,19 +68,18 @@ void doc_forget(struct doc *d)
     d->expires = 0;
 }
 
-static bool idle(const struct doc *d, uint64_t committed)
+static bool idle(const struct doc *d)
 {
-    return d->queue == NULL && !d->loading && !d->runnable && d->staged == NULL &&
-           d->batch <= committed;
+    return d->queue == NULL && !d->loading && !d->runnable && !doc_dirty(d) && d->pins == 0;
 }
 
-void cache_trim(struct cache *c, uint64_t committed)
+void cache_trim(struct cache *c)
 {
     unsigned looked = 0;
     struct doc *d = c->recent != NULL ? c->recent->prev : NULL;
     while (tree_memory() > c->memory && d != NULL && d != c->recent && looked++ < 1000) {
         struct doc *prev = d->prev;
-        if (idle(d, committed)) {
+        if (idle(d)) {
             drop(c, d);
             c->evictions++;
         }
@@ -88,9 +87,9 @@ void cache_trim(struct cache *c, uint64_t committed)
     }
 }
 
-void cache_release(struct cache *c, struct doc *d, uint64_t committed)
+void cache_release(struct cache *c, struct doc *d)
 {
-    if (d->state == DOC_UNKNOWN && idle(d, committed))
+    if (d->state == DOC_UNKNOWN && idle(d))
         drop(c, d);
 }
 

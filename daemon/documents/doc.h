@@ -4,9 +4,9 @@
  *      ▲                  │
  *      └──── forget ◄─────┘   evicted, changed by someone else, or a commit's outcome is open
  *
- * The tree runs ahead of Redis: it holds all staged changes, in order. `batch` is the number of
- * the last batch that changes it; until that one is committed the document is dirty, and answers
- * that saw it wait. Requests for a document wait in its queue, first come first served.
+ * The tree runs ahead of Redis: it holds all staged changes, in order. From a change on until its
+ * batch is decided the document is dirty, and answers that saw it wait. The batch marks it so, and
+ * clean again (batch.h). Requests for a document wait in its queue, first come first served.
  */
 #ifndef RAPYERD_DOC_H
 #define RAPYERD_DOC_H
@@ -16,6 +16,7 @@
 
 struct task;
 struct guard;
+struct batch;
 struct batch_doc;
 struct task_link;
 
@@ -28,16 +29,17 @@ struct doc {
     const struct model *model;
     struct record *root;      /* PRESENT; ABSENT: what is left of it without its root hash */
     int64_t version;          /* with all staged changes */
-    struct batch_doc *staged; /* its part of the gathering batch, if `batch` is that one */
-    uint64_t batch;           /* the last one that changes it; 0: none ever did */
+    struct batch *batch;      /* dirty: the last one that changes it; clean: NULL */
+    struct batch_doc *staged; /* dirty: its part of that one */
     uint64_t mark;            /* of the call that looked at it last */
     uint64_t touched;         /* mark of the run that changed it last */
     uint64_t computed;        /* mark of the run that last worked out its change from the tree */
-    struct guard *seal;       /* while `batch` is not committed: of whom changed it; or NULL */
+    struct guard *seal;       /* dirty: of whom changed it; or NULL */
     uint64_t checked, asked;  /* exec's stamp when Redis was last asked for its version; is asked */
     int64_t expires;          /* unix milliseconds, 0: never */
     uint32_t epoch;           /* of the link when it was last known to be fresh */
     uint32_t growths;         /* schema_growths when the tree was begun */
+    uint32_t pins;            /* parts of batches that name it: it stays */
     uint8_t state;
     bool loading;
     bool unsteady;      /* somebody else wrote while it was read in slices: read it at once */
@@ -53,6 +55,12 @@ static inline const char *doc_pk(const struct doc *d, size_t *len)
     return d->key + d->model_len + 1;
 }
 
+/* Its tree holds changes of which it is not decided whether they are in Redis. */
+static inline bool doc_dirty(const struct doc *d)
+{
+    return d->batch != NULL;
+}
+
 struct cache;
 
 struct cache *cache_new(size_t memory);
@@ -63,12 +71,11 @@ void cache_set_memory(struct cache *c, size_t memory);
 struct doc *cache_doc(struct cache *c, const struct model *model, const char *key, size_t len);
 /* Drops what is known of the content; the entry stays while something waits for it. */
 void doc_forget(struct doc *d);
-/* Evicts idle documents, least recently used first, until the bound holds. `committed` is the
- * number of the last committed batch: dirty documents stay. */
-void cache_trim(struct cache *c, uint64_t committed);
+/* Evicts idle documents, least recently used first, until the bound holds. Dirty ones stay. */
+void cache_trim(struct cache *c);
 /* Frees the entry at once if it says nothing and nobody waits (keys that do not exist must not
  * fill the cache). */
-void cache_release(struct cache *c, struct doc *d, uint64_t committed);
+void cache_release(struct cache *c, struct doc *d);
 
 struct cache_stats {
     size_t documents, memory, limit;

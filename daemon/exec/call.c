@@ -80,7 +80,7 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
         return d;
     if (c->ndocs == DOCS_MAX) {
         fault_set(f, FAULT_TOO_LARGE, "a request may name %d documents", DOCS_MAX);
-        cache_release(c->exec->cache, d, lane_committed(c->exec->lane));
+        cache_release(c->exec->cache, d);
         return NULL;
     }
     d->mark = c->mark;
@@ -127,7 +127,7 @@ bool call_unfresh(const struct call *c, const struct doc *d)
  * is another than was thought, and are on their way already. */
 static bool sealed(const struct call *c, const struct doc *d)
 {
-    if (d->batch <= lane_committed(c->exec->lane))
+    if (!doc_dirty(d))
         return false;
     const struct unit *u = d->staged->unit;
     return !guard_same(d->seal, c->guard) ||
@@ -147,7 +147,7 @@ bool call_may_be_stale(struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
     if (!c->method->reads || c->no_stale || d->state == DOC_UNKNOWN || d->loading ||
-        d->epoch != e->good_epoch || d->batch > lane_committed(e->lane))
+        d->epoch != e->good_epoch || doc_dirty(d))
         return false;
     int64_t ms = stale_for(e);
     if (ms >= 0)
@@ -157,8 +157,7 @@ bool call_may_be_stale(struct call *c, const struct doc *d)
 
 enum op_status call_known(struct call *c, struct doc *d)
 {
-    bool clean = d->batch <= lane_committed(c->exec->lane);
-    if ((expired(c, d) || outgrown(c->exec, d)) && clean)
+    if ((expired(c, d) || outgrown(c->exec, d)) && !doc_dirty(d))
         doc_forget(d);
     if ((call_unfresh(c, d) && !call_may_be_stale(c, d)) || sealed(c, d))
         return OP_NEEDS;
@@ -202,7 +201,7 @@ struct needs call_needs(struct call *c, struct doc *d)
 
 bool call_touches(const struct call *c, const struct doc *d)
 {
-    return d->touched == c->mark && d->staged != NULL;
+    return d->touched == c->mark && doc_dirty(d);
 }
 
 int call_full(struct call *c, size_t bytes)
@@ -314,7 +313,7 @@ struct batch_doc *call_stage(struct call *c, struct doc *d)
     return bd;
 }
 
-void call_ride(struct call *c, uint64_t batch)
+void call_ride(struct call *c, const struct batch *batch)
 {
     for (unsigned i = 0; i < c->ndocs; i++) {
         struct unit *u = c->docs[i]->batch == batch ? c->docs[i]->staged->unit : NULL;
@@ -357,6 +356,6 @@ void call_pack_version(struct call *c, struct doc *d, struct buf *out)
 {
     size_t at = out->len;
     pack_int(out, d->version);
-    if (d->staged != NULL && d->batch > lane_committed(c->exec->lane) && call_touches(c, d))
+    if (call_touches(c, d))
         call_fix(c, &d->staged->version, at, out);
 }

@@ -86,15 +86,16 @@ static struct task *task_take(struct exec *e)
     return t;
 }
 
-/* The last of the batches whose changes the call saw or made; 0: all of it is committed. */
-static uint64_t rides_on(const struct call *c)
+/* The last of the batches whose changes the call saw or made; NULL: all of it is committed. */
+static struct batch *rides_on(const struct call *c)
 {
-    uint64_t last = 0;
+    struct batch *last = NULL;
     for (unsigned i = 0; i < c->ndocs; i++) {
-        if (c->docs[i]->batch > last)
-            last = c->docs[i]->batch;
+        struct batch *b = c->docs[i]->batch;
+        if (b != NULL && (last == NULL || batch_number(b) > batch_number(last)))
+            last = b;
     }
-    return last > lane_committed(c->exec->lane) ? last : 0;
+    return last;
 }
 
 static struct task *task_new(struct exec *e, struct call *c)
@@ -241,24 +242,24 @@ static void on_settled(void *arg, struct waiter *w, const struct fault *fault, b
  * request that never had to wait. */
 static void conclude(struct exec *e, struct call *c, struct task *t, enum op_status st)
 {
-    uint64_t batch = rides_on(c);
-    if (batch != 0)
+    struct batch *batch = rides_on(c);
+    if (batch != NULL)
         call_ride(c, batch);
     bool refused = st == OP_REFUSED;
     /* That nothing more is taken is no matter of what the documents hold. */
     if (refused && c->fault.code == FAULT_UNAVAILABLE)
-        batch = 0;
+        batch = NULL;
     /* A change that was staged goes out in any case; call_admit bounds those. */
-    if (batch != 0 && !refused && c->ntouched == 0 &&
+    if (batch != NULL && !refused && c->ntouched == 0 &&
         e->kept_bytes + e->scratch.len > e->config->queue_bytes) {
         call_full(c, e->kept_bytes);
         refused = true;
-        batch = 0;
+        batch = NULL;
     }
-    if (batch == 0) {
+    if (batch == NULL) {
         answer(c, refused ? &c->fault : NULL, &e->scratch);
         for (unsigned i = 0; i < c->ndocs; i++)
-            cache_release(e->cache, c->docs[i], lane_committed(e->lane));
+            cache_release(e->cache, c->docs[i]);
         if (t != NULL)
             task_free(e, t);
         return;
@@ -297,7 +298,7 @@ static enum op_status run(struct exec *e, struct call *c)
 
 static bool bring(struct exec *e, struct doc *d, const struct missing *missing, unsigned n)
 {
-    if (d->loading || d->batch > lane_committed(e->lane))
+    if (d->loading || doc_dirty(d))
         return true; /* it becomes runnable when that is over */
     cache_miss(e->cache);
     if (d->root == NULL)
@@ -451,7 +452,7 @@ static void run_runnable(struct exec *e)
             head = d->queue;
         }
         d->runnable = false;
-        cache_release(e->cache, d, lane_committed(e->lane));
+        cache_release(e->cache, d);
     }
     e->running = false;
 }
@@ -503,7 +504,7 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
     if (rc < 0) {
         answer(&c, &c.fault, NULL);
         for (unsigned i = 0; i < c.ndocs; i++)
-            cache_release(e->cache, c.docs[i], lane_committed(e->lane));
+            cache_release(e->cache, c.docs[i]);
         call_clear(&c);
         return;
     }
@@ -550,7 +551,7 @@ static void begin_again(struct exec *e, struct task *t)
     }
     answer(&t->call, &t->call.fault, NULL);
     for (unsigned i = 0; i < t->call.ndocs; i++)
-        cache_release(e->cache, t->call.docs[i], lane_committed(e->lane));
+        cache_release(e->cache, t->call.docs[i]);
     task_free(e, t);
 }
 
@@ -577,22 +578,11 @@ static void tell_lost_leases(struct exec *e, struct batch *b)
     }
 }
 
-/* Before anybody hears of it, as who is told may ask for the same documents at once. */
-static void on_decided(void *arg, struct batch *b, const struct fault *fault)
+static void on_released(void *arg, struct doc *d)
 {
-    (void)arg;
-    for (struct batch_doc *bd = batch_docs(b); bd != NULL; bd = bd->next) {
-        struct doc *d = bd->doc;
-        bool lost = batch_doc_lost(bd);
-        if (d->batch == batch_number(b)) {
-            guard_unref(d->seal);
-            d->seal = NULL;
-        }
-        if (bd->version.by != 0)
-            log_debug("%s was changed by another writer", d->key);
-        if (fault != NULL || lost || bd->failed || bd->unseen || bd->version.by != 0)
-            doc_forget(d);
-    }
+    struct exec *e = arg;
+    make_runnable(e, d);
+    cache_release(e->cache, d);
 }
 
 static void on_batch(void *arg, struct batch *b, const struct fault *fault)
@@ -601,17 +591,9 @@ static void on_batch(void *arg, struct batch *b, const struct fault *fault)
     (void)fault;
     tell_lost_leases(e, b);
     run_again(e);
-    for (struct batch_doc *bd = batch_docs(b); bd != NULL; bd = bd->next) {
-        struct doc *d = bd->doc;
-        if (bd->second != NULL)
-            continue;                    /* then comes d's turn */
-        if (d->batch == batch_number(b)) /* until here: it kept d */
-            d->staged = NULL;
-        make_runnable(e, d);
-        cache_release(e->cache, d, lane_committed(e->lane));
-    }
+    batch_release(b, on_released, e);
     run_runnable(e);
-    cache_trim(e->cache, lane_committed(e->lane));
+    cache_trim(e->cache);
 }
 
 static void on_loaded(void *arg, struct doc *d, const struct fault *fault)
@@ -629,7 +611,7 @@ static void on_loaded(void *arg, struct doc *d, const struct fault *fault)
         conclude(e, &t->call, t, OP_REFUSED);
     }
     run_runnable(e);
-    cache_trim(e->cache, lane_committed(e->lane));
+    cache_trim(e->cache);
 }
 
 static void wake_all(struct exec *e)
@@ -692,8 +674,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 struct exec *exec_new(struct event_base *base, const struct config *config, struct schema *schema,
                       const char *id)
 {
-    static const struct lane_callbacks lane_cb = {.on_decided = on_decided,
-                                                  .on_settled = on_settled,
+    static const struct lane_callbacks lane_cb = {.on_settled = on_settled,
                                                   .on_batch = on_batch,
                                                   .on_link = on_lane_link,
                                                   .on_ready = on_lane_ready,

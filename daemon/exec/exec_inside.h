@@ -55,7 +55,7 @@ bool call_unfresh(const struct call *c, const struct doc *d);
 bool call_may_be_stale(struct call *c, const struct doc *d);
 /* At the end of a run that waits for this batch, as it changed or saw what that changes: what the
  * call has to do with is of one unit, which tells whether it happens. */
-void call_ride(struct call *c, uint64_t batch);
+void call_ride(struct call *c, const struct batch *batch);
 /* UNAVAILABLE: so many bytes of answers wait already. */
 int call_full(struct call *c, size_t bytes);
 

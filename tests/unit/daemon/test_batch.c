@@ -411,6 +411,79 @@ Test(batch, others_may_have_written_more_than_we)
     cr_assert(bd->gone);
 }
 
+Test(batch, a_document_is_dirty_until_its_batch_is_decided)
+{
+    struct doc *d = doc_new("User:a", 4);
+    cr_assert_not(doc_dirty(d));
+    (void)stage(d);
+    cr_assert(doc_dirty(d));
+    batch_decide(b, NULL);
+    cr_assert_not(doc_dirty(d));
+    cr_assert_eq(d->state, DOC_PRESENT);
+    cr_assert_eq(d->pins, 1, "it stays while the batch names it");
+}
+
+Test(batch, a_document_that_the_next_batch_changes_stays_dirty)
+{
+    struct doc *d = doc_new("User:a", 4);
+    struct batch *next = batch_new(8, "rapyer");
+    (void)stage(d);
+    struct batch_doc *bd = batch_doc(next, d, NULL);
+    batch_decide(b, NULL);
+    cr_assert(doc_dirty(d));
+    cr_assert_eq(d->staged, bd);
+    batch_decide(next, NULL);
+    cr_assert_not(doc_dirty(d));
+    batch_free(next);
+}
+
+Test(batch, what_was_refused_is_forgotten)
+{
+    struct doc *d = doc_new("User:a", 4);
+    (void)stage(d);
+    batch_decide(b, &(struct fault){.code = FAULT_UNAVAILABLE});
+    cr_assert_not(doc_dirty(d));
+    cr_assert_eq(d->state, DOC_UNKNOWN);
+}
+
+static void hear_committed(void *arg, const struct committed *committed)
+{
+    struct committed c = *committed;
+    size_t len;
+    buf_printf(arg, "%s %d", c.doc->key, (int)c.version);
+    for (const char *suffix; (suffix = committed_suffix(&c, &len)) != NULL;)
+        buf_printf(arg, " '%.*s'", (int)len, suffix);
+    buf_printf(arg, "\n");
+}
+
+static void give_back(void *arg, struct doc *d)
+{
+    cr_assert_eq(d->pins, 0);
+    ++*(int *)arg;
+}
+
+Test(batch, what_was_committed_is_told_with_its_keys)
+{
+    struct doc *changed = doc_new("User:a", 4), *deleted = doc_new("User:b", 7);
+    struct batch_doc *bd = stage(changed);
+    struct buf heard = BUF_INIT;
+    int given_back = 0;
+    (void)batch_doc(b, doc_new("User:c", 1), NULL); /* only looked at */
+    set(bd, "", "name", "x");
+    push(bd, false, "a", 1);
+    batch_drop(b, stage(deleted), "", 0);
+    said(NULL);
+    cr_assert_eq(answer("*6\r\n:1\r\n:1\r\n:8\r\n:1\r\n+OK\r\n:0\r\n"), 0);
+    batch_decide(b, NULL);
+    batch_each_committed(b, hear_committed, &heard);
+    buf_append(&heard, "", 1);
+    cr_assert_str_eq((char *)heard.data, "User:a 8 '' '/tags'\nUser:b 0 ''\n");
+    cr_assert_eq(changed->state, DOC_UNKNOWN, "somebody else has changed it too");
+    batch_release(b, give_back, &given_back);
+    cr_assert_eq(given_back, 3);
+    buf_free(&heard);
+}
+
 Test(batch, the_deadline_is_kept_when_the_tree_is_forgotten)
 {
     struct doc *d = doc_new("User:a", 4);
@@ -469,6 +542,4 @@ Test(batch, a_batch_knows_its_size)
     batch_list_push(b, bd, "/tags", 5, false, big, sizeof(big));
     cr_assert_geq(batch_bytes(b), before + 1000);
     cr_assert_eq(batch_doc(b, docs[0], NULL), bd, "one part per document");
-    docs[0]->batch = 8;
-    docs[0]->staged = NULL;
 }
