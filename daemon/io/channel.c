@@ -24,17 +24,16 @@ struct channel {
     int ring_client; /* the other end of CLIENT_BELL */
     struct event bell;
     bool listening; /* bell is added */
+    struct channel_wakes *wakes;
     channel_bell_fn *on_bell;
     void *arg;
 };
 
-static struct channel *sleeper; /* whose futex is woken together with the next one */
-
-void channels_wake(void)
+void channels_wake(struct channel_wakes *wakes)
 {
-    if (sleeper)
-        ring_futex_wake(&sleeper->ring);
-    sleeper = NULL;
+    if (wakes->pending)
+        ring_futex_wake(&wakes->pending->ring);
+    wakes->pending = NULL;
 }
 
 static void on_bell(evutil_socket_t fd, short what, void *arg)
@@ -101,14 +100,15 @@ static int make_bells(struct channel *c, struct event_base *base)
     return 0;
 }
 
-struct channel *channel_new(struct event_base *base, uint32_t size, channel_bell_fn *bell,
-                            void *arg)
+struct channel *channel_new(struct event_base *base, struct channel_wakes *wakes, uint32_t size,
+                            channel_bell_fn *bell, void *arg)
 {
     struct channel *c = calloc(1, sizeof *c);
 
     if (!c)
         return NULL;
-    *c = (struct channel){.fds = {-1, -1, -1}, .ring_client = -1, .on_bell = bell, .arg = arg};
+    *c = (struct channel){
+        .fds = {-1, -1, -1}, .ring_client = -1, .wakes = wakes, .on_bell = bell, .arg = arg};
     if (make_memory(c, size) < 0 || make_bells(c, base) < 0) {
         int error = errno;
         channel_free(c);
@@ -129,8 +129,8 @@ void channel_free(struct channel *c)
 {
     if (!c)
         return;
-    if (sleeper == c)
-        channels_wake();
+    if (c->wakes->pending == c)
+        channels_wake(c->wakes);
     if (c->listening)
         event_del(&c->bell);
     if (c->memory)
@@ -174,13 +174,13 @@ int channel_hand_over(struct channel *c, int socket, const void *last, size_t le
 /* Half the system calls; and where a wake-up interrupts another processor, it does so for two. */
 static void wake_with_next(struct channel *c)
 {
-    struct channel *first = sleeper;
+    struct channel *first = c->wakes->pending;
 
     if (!first) {
-        sleeper = c;
+        c->wakes->pending = c;
         return;
     }
-    sleeper = NULL;
+    c->wakes->pending = NULL;
     ring_futex_wake_both(&first->ring, &c->ring);
 }
 

@@ -16,11 +16,17 @@
 
 struct channel;
 
+/* Clients that wait on a futex are woken two at a time: this one by the next write to another, or
+ * by channels_wake, which is due before the loop sleeps. One for each loop; zeroes at first. */
+struct channel_wakes {
+    struct channel *pending;
+};
+
 typedef void channel_bell_fn(void *arg); /* there may be bytes or room again */
 
 /* size: bytes each way, as ring_size_fits says. The bell is heard from the loop. NULL: errno. */
-struct channel *channel_new(struct event_base *base, uint32_t size, channel_bell_fn *on_bell,
-                            void *arg);
+struct channel *channel_new(struct event_base *base, struct channel_wakes *wakes, uint32_t size,
+                            channel_bell_fn *on_bell, void *arg);
 void channel_free(struct channel *c);
 /* Sends `last` through the socket, and with it what the client needs, in this order: the memory,
  * the daemon's bell, its own bell. -1 with errno. */
@@ -31,9 +37,7 @@ int channel_hand_over(struct channel *c, int socket, const void *last, size_t le
 ssize_t channel_read(struct channel *c, void *p, size_t n);
 ssize_t channel_write(struct channel *c, const void *p, size_t n);
 
-/* Clients that wait on a futex are woken two at a time: the last one by the next write to another,
- * or by this, which is due before the loop sleeps. */
-void channels_wake(void);
+void channels_wake(struct channel_wakes *wakes);
 
 /* Asks for the bell when there is what `wants` says (RING_BYTES, RING_ROOM). False: there is. */
 bool channel_sleep(struct channel *c, uint32_t wants);

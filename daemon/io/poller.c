@@ -1,8 +1,8 @@
-/* hot: see hot.h.
+/* poller: see poller.h.
  *
  * A turn is a timer of no time: the loop looks at its descriptors between two of them.
  */
-#include "daemon/io/hot.h"
+#include "daemon/io/poller.h"
 #include "daemon/base/clock.h"
 #include <event2/event_struct.h>
 #include <sched.h>
@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define HOT_TURNS 256 /* keeps the cost of a turn down when only some of many are busy */
+#define AWAKE_TURNS 256 /* keeps the cost of a turn down when only some of many are busy */
 
-struct hots {
-    struct hot_calls calls;
+struct poller {
+    struct polled_calls calls;
     struct event turn;
-    struct hot *list;
+    struct polled *list;
     unsigned count;
     unsigned busy_turns; /* so far, modulo UINT_MAX + 1 */
     unsigned watch_us;
@@ -23,16 +23,16 @@ struct hots {
     bool in_turn, over;
 };
 
-/* Each of those that are hot now is looked at once, whatever is added or removed meanwhile. */
-static bool serve_all(struct hots *all)
+/* Each of those that are awake now is looked at once, whatever is added or removed meanwhile. */
+static bool serve_all(struct poller *all)
 {
     bool busy = false;
 
     for (unsigned n = all->count; n && all->list; n--) {
-        struct hot *h = all->list;
-        DL_DELETE(all->list, h);
-        DL_APPEND(all->list, h);
-        busy |= all->calls.serve(h); /* h may be gone now */
+        struct polled *p = all->list;
+        DL_DELETE(all->list, p);
+        DL_APPEND(all->list, p);
+        busy |= all->calls.serve(p); /* p may be gone now */
     }
     all->busy_turns += busy;
     return busy;
@@ -40,7 +40,7 @@ static bool serve_all(struct hots *all)
 
 /* Between two bursts some more looks are cheaper than being woken: by a client that has to ring,
  * or by Redis, from another processor. */
-static bool keep_watch(struct hots *all, bool busy)
+static bool keep_watch(struct poller *all, bool busy)
 {
     if (!all->watch_us)
         return busy;
@@ -54,7 +54,7 @@ static bool keep_watch(struct hots *all, bool busy)
     return true;
 }
 
-static void next_turn(struct hots *all)
+static void next_turn(struct poller *all)
 {
     static const struct timeval at_once = {0};
 
@@ -63,16 +63,16 @@ static void next_turn(struct hots *all)
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
-    struct hots *all = arg;
-    struct hot *h, *next;
+    struct poller *all = arg;
+    struct polled *p, *next;
 
     (void)fd;
     (void)what;
     all->in_turn = true;
     bool awake = keep_watch(all, serve_all(all));
-    DL_FOREACH_SAFE (all->list, h, next)
-        if ((!awake || all->busy_turns - h->since > HOT_TURNS) && all->calls.on_cold(h))
-            hot_remove(all, h);
+    DL_FOREACH_SAFE (all->list, p, next)
+        if ((!awake || all->busy_turns - p->busy_turn > AWAKE_TURNS) && all->calls.fall_asleep(p))
+            poller_remove(all, p);
     all->in_turn = false;
     if (all->over)
         free(all);
@@ -80,30 +80,30 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
         next_turn(all);
 }
 
-void hot_add(struct hots *all, struct hot *h)
+void poller_wake(struct poller *all, struct polled *p)
 {
-    h->since = all->busy_turns;
-    if (h->is)
+    p->busy_turn = all->busy_turns;
+    if (p->awake)
         return;
-    h->is = true;
+    p->awake = true;
     if (!all->list && !all->in_turn)
         next_turn(all);
-    DL_APPEND(all->list, h);
+    DL_APPEND(all->list, p);
     all->count++;
 }
 
-void hot_remove(struct hots *all, struct hot *h)
+void poller_remove(struct poller *all, struct polled *p)
 {
-    if (!h->is)
+    if (!p->awake)
         return;
-    h->is = false;
-    DL_DELETE(all->list, h);
+    p->awake = false;
+    DL_DELETE(all->list, p);
     all->count--;
 }
 
-struct hots *hots_new(struct event_base *base, const struct hot_calls *calls)
+struct poller *poller_new(struct event_base *base, const struct polled_calls *calls)
 {
-    struct hots *all = calloc(1, sizeof *all);
+    struct poller *all = calloc(1, sizeof *all);
 
     if (!all)
         return NULL;
@@ -114,7 +114,7 @@ struct hots *hots_new(struct event_base *base, const struct hot_calls *calls)
     return NULL;
 }
 
-void hots_free(struct hots *all)
+void poller_free(struct poller *all)
 {
     if (!all)
         return;
@@ -124,7 +124,7 @@ void hots_free(struct hots *all)
         free(all);
 }
 
-void hots_set_watch(struct hots *all, unsigned us)
+void poller_set_watch(struct poller *all, unsigned us)
 {
     all->watch_us = us;
 }
