@@ -63,6 +63,22 @@ size_t batch_bytes(const struct batch *b)
 {
     return b->bytes;
 }
+
+void batch_wait(struct batch *b, struct waiter *w)
+{
+    w->next = NULL;
+    if (b->last_waiter != NULL)
+        b->last_waiter->next = w;
+    else
+        b->waiters = w;
+    b->last_waiter = w;
+}
+
+struct waiter *batch_waiters(const struct batch *b)
+{
+    return b->waiters;
+}
+
 struct unit *batch_unit(struct batch *b, struct guard *g)
 {
     for (struct unit *u = g == NULL || g->versions ? NULL : b->units; u != NULL; u = u->next) {

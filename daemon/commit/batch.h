@@ -54,12 +54,20 @@ struct batch_doc {
     bool unseen;     /* the answer was lost: failed commands are not known */
 };
 
+/* Embedded in what waits for the batch: an answer that may only leave when that is decided. */
+struct waiter {
+    struct waiter *next;
+};
+
 struct batch *batch_new(uint64_t number, const char *prefix);
 void batch_free(struct batch *b);
 void batch_cleanup(void); /* gives back what is kept from batch to batch */
 uint64_t batch_number(const struct batch *b);
 bool batch_empty(const struct batch *b);
 size_t batch_bytes(const struct batch *b); /* roughly what it will send */
+
+void batch_wait(struct batch *b, struct waiter *w);
+struct waiter *batch_waiters(const struct batch *b); /* the first; they stand in their order */
 
 /* The unit of a guard (or one that is the same), made on first use. NULL: a new one without. */
 struct unit *batch_unit(struct batch *b, struct guard *g);

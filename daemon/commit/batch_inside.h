@@ -75,6 +75,7 @@ struct batch {
     const char *prefix;
     const char *daemon; /* while it is formatted */
     struct batch_doc *docs, *last_doc;
+    struct waiter *waiters, *last_waiter;
     struct unit *units, *last_unit;
     struct pend *pends;
     struct pend_field *fields;

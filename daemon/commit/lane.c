@@ -17,7 +17,6 @@ enum lane_state { LANE_DOWN, LANE_RECOVERING, LANE_READY };
 
 struct commit {
     struct batch *batch;
-    struct waiter *first, *last;
     struct buf resp;
     unsigned ncommands;
     char refusal[256]; /* the first error among the QUEUED answers */
@@ -92,13 +91,7 @@ static void settle(struct lane *l, struct commit *c, const struct fault *fault, 
     for (struct commit_listener *at = fault == NULL ? l->listeners : NULL; at != NULL;
          at = at->next)
         batch_each_committed(c->batch, at->on_committed, at->arg);
-    struct waiter *w = c->first;
-    while (w != NULL) {
-        struct waiter *next = w->next;
-        l->cb->on_settled(l->arg, w, fault, exact);
-        w = next;
-    }
-    l->cb->on_batch(l->arg, c->batch, fault);
+    l->cb->on_batch(l->arg, c->batch, fault, exact);
     commit_free(c);
 }
 
@@ -110,7 +103,7 @@ static void refuse_all(struct lane *l, const struct fault *in_flight, const stru
     l->in_flight = NULL;
     if (a != NULL)
         settle(l, a, in_flight, true);
-    struct commit *b = l->gathering; /* only now: more may have been attached meanwhile */
+    struct commit *b = l->gathering; /* only now: more may wait for it meanwhile */
     l->gathering = NULL;
     if (b != NULL)
         settle(l, b, gathering, true);
@@ -286,19 +279,6 @@ const struct batch *lane_gathering(const struct lane *l)
 void lane_listen(struct lane *l, struct commit_listener *listener)
 {
     LL_APPEND(l->listeners, listener);
-}
-
-void lane_attach(struct lane *l, const struct batch *b, struct waiter *w)
-{
-    struct commit *c = l->in_flight;
-    if (c == NULL || c->batch != b)
-        c = l->gathering;
-    w->next = NULL;
-    if (c->last != NULL)
-        c->last->next = w;
-    else
-        c->first = w;
-    c->last = w;
 }
 
 /* ---- after the link was lost ---- */

@@ -1,13 +1,12 @@
 /* lane: the commits to one Redis node, one after the other.
  *
  *   gathering ──(idle: at the end of the loop's turn; else when the one before is answered)──►
- *   in flight ──EXEC──► settled: waiters are told, in order
+ *   in flight ──EXEC──► decided: whoever waits for it is told
  *       │
- *       └─ link lost ─► recovering: old connection killed, marker read ─► settled, or sent again
+ *       └─ link lost ─► recovering: old connection killed, marker read ─► decided, or sent again
  *
  * While a batch is in flight the next one gathers (group commit), so the load sets the size of
- * batches and no timer is needed. Waiters are answers that may only leave when the batch they
- * saw is committed. There is one lane per Redis node; a document belongs to one lane.
+ * batches and no timer is needed. There is one lane per Redis node; a document belongs to one lane.
  */
 #ifndef RAPYERD_LANE_H
 #define RAPYERD_LANE_H
@@ -17,18 +16,12 @@
 
 struct lane;
 
-/* Embedded in whatever waits. */
-struct waiter {
-    struct waiter *next;
-};
-
 struct lane_callbacks {
-    /* The batch the waiter was attached to is settled: fault NULL when committed (drifts and
-     * failed documents of the batch are filled in). `exact` is false when the commit's own
-     * answer was lost and somebody else has changed a document since: numbers are uncertain. */
-    void (*on_settled)(void *arg, struct waiter *w, const struct fault *fault, bool exact);
-    /* After its waiters were told; the batch is freed afterwards. */
-    void (*on_batch)(void *arg, struct batch *b, const struct fault *fault);
+    /* The batch is decided, its documents are marked, and the listeners have heard of it: its
+     * waiters (batch.h) are to be told. fault NULL: it is committed; drifts and failed documents
+     * are filled in. `exact` is false when the commit's own answer was lost and somebody else has
+     * changed a document since: numbers are uncertain. The batch is freed afterwards. */
+    void (*on_batch)(void *arg, struct batch *b, const struct fault *fault, bool exact);
     /* The link is up, and old connections are gone. What is sent now is before any commit that is
      * sent again. */
     void (*on_link)(void *arg);
@@ -55,9 +48,6 @@ int lane_admit(const struct lane *l, struct fault *f);
 struct batch *lane_batch(struct lane *l);
 /* As above; NULL: nothing gathers. */
 const struct batch *lane_gathering(const struct lane *l);
-/* w is told when the batch (gathering or in flight) is settled. */
-void lane_attach(struct lane *l, const struct batch *b, struct waiter *w);
-
 /* Hears of each document that was committed, before any answer that saw it leaves: for who keeps
  * something beside the documents that has to follow them. Kept by its owner, as long as the lane.
  */

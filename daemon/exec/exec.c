@@ -21,7 +21,7 @@ struct task_link {
 /* A request that could not be answered at once: queued with its parameters, or staged with its
  * answer. */
 struct task {
-    struct waiter waiter; /* first: the lane gives this back */
+    struct waiter waiter; /* first: the batch has it in its list */
     struct task *prev, *next;
     struct call call; /* keeps its session */
     uint8_t *params;
@@ -182,10 +182,9 @@ static bool do_again(struct exec *e, struct task *t)
     return true;
 }
 
-static void on_settled(void *arg, struct waiter *w, const struct fault *fault, bool exact)
+/* Its batch is decided. */
+static void settle(struct exec *e, struct task *t, const struct fault *fault, bool exact)
 {
-    struct exec *e = arg;
-    struct task *t = (struct task *)w;
     struct fault f;
     if (fault != NULL && fault->code == FAULT_UNKNOWN_OUTCOME && t->call.ntouched == 0) {
         fault_set(&f, FAULT_UNAVAILABLE,
@@ -275,7 +274,7 @@ static void conclude(struct exec *e, struct call *c, struct task *t, enum op_sta
         buf_append(&t->answer, e->scratch.data, e->scratch.len);
     t->kept = sizeof(*t) + t->answer.len + t->params_len;
     e->kept_bytes += t->kept;
-    lane_attach(e->lane, batch, &t->waiter);
+    batch_wait(batch, &t->waiter);
 }
 
 /* ---- running ---- */
@@ -585,10 +584,13 @@ static void on_released(void *arg, struct doc *d)
     cache_release(e->cache, d);
 }
 
-static void on_batch(void *arg, struct batch *b, const struct fault *fault)
+static void on_batch(void *arg, struct batch *b, const struct fault *fault, bool exact)
 {
     struct exec *e = arg;
-    (void)fault;
+    for (struct waiter *w = batch_waiters(b), *next; w != NULL; w = next) {
+        next = w->next;
+        settle(e, (struct task *)w, fault, exact);
+    }
     tell_lost_leases(e, b);
     run_again(e);
     batch_release(b, on_released, e);
@@ -674,8 +676,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 struct exec *exec_new(struct event_base *base, const struct config *config, struct schema *schema,
                       const char *id)
 {
-    static const struct lane_callbacks lane_cb = {.on_settled = on_settled,
-                                                  .on_batch = on_batch,
+    static const struct lane_callbacks lane_cb = {.on_batch = on_batch,
                                                   .on_link = on_lane_link,
                                                   .on_ready = on_lane_ready,
                                                   .on_down = on_lane_down};
