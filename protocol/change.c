@@ -66,6 +66,12 @@ void run_computes(const struct run *run)
         *run->env->computes = true;
 }
 
+enum op_status check_result(struct run *run)
+{
+    const struct op_run *env = run->env;
+    return env->fits == NULL || env->fits(env->fits_arg, run->result) == 0 ? OP_DONE : OP_REFUSED;
+}
+
 /* ---- reading ---- */
 
 enum op_status check_not_key(struct run *run)
@@ -118,7 +124,7 @@ enum op_status element_pack(struct run *run, const struct cell *c, const struct 
     }
     cell_pack(c, of, at->name, len, run->needs, run->result);
     if (run->needs->count == needed)
-        return OP_DONE;
+        return check_result(run);
     run->result->len = had;
     return run->env->needs ? OP_NEEDS : REFUSE(run, FAULT_INTERNAL, "an element is not loaded");
 }

@@ -39,6 +39,10 @@ enum op_status arg_key(struct run *run, const char **key, size_t *len);
 enum op_status arg_cell(struct run *run, const struct type *t, bool field, const char *where,
                         struct cell *out);
 
+/* After a result that may be long was packed, before anything is changed: whether it may be given.
+ */
+enum op_status check_result(struct run *run);
+
 /* What is told next follows from what the tree holds; see op_run's `computes`. */
 void run_computes(const struct run *run);
 

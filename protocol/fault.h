@@ -13,7 +13,7 @@
 /* X(name, text for PROTOCOL.md and rapyer_strerror). The wire word is the name itself. */
 #define FAULT_CODES(X)                                                                    \
     X(BAD_FRAME, "the bytes are not a MessagePack-RPC message; the connection is closed") \
-    X(TOO_LARGE, "a frame or value is over the configured limit")                         \
+    X(TOO_LARGE, "a frame, a value or the answer is over the configured limit")           \
     X(BAD_REQUEST, "the parameters have the wrong number or shape")                       \
     X(UNKNOWN_METHOD, "there is no such method")                                          \
     X(BAD_KEY, "the key is not Model:pk, or its pk holds a forbidden character")          \

@@ -122,6 +122,10 @@ struct op_run {
     bool *computes; /* set, before the first effect is told, if what is told was worked out from
                      * what the tree holds and is wrong where that was changed since: a product,
                      * a text that grew, what is at an index. NULL: not wanted */
+    /* Asked, before anything is changed, of a result that may be long: -1 refuses the operation,
+     * with the fault set. NULL: any will do. */
+    int (*fits)(void *arg, const struct buf *result);
+    void *fits_arg;
     struct fault *fault;
 };
 

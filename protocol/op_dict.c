@@ -95,7 +95,7 @@ enum op_status run_dict_pop(struct run *run)
         return REFUSE(run, FAULT_NOT_FOUND, "'%s' has no key '%.*s', and no default was given",
                       run_where(run, where), (int)(len < 80 ? len : 80), key);
     buf_append(run->result, run->args.at, (size_t)(run->args.end - run->args.at));
-    return OP_DONE;
+    return check_result(run);
 }
 
 enum op_status run_dict_popitem(struct run *run)

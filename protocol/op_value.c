@@ -54,15 +54,20 @@ static enum op_status check_size(struct run *run, size_t len)
 /* Stores and answers what `value` holds; frees it. */
 static enum op_status finish(struct run *run, struct buf *value)
 {
-    enum op_status st;
+    enum op_status st = OP_DONE;
+    size_t had = run->result->len;
     if (value->failed) {
         st = REFUSE(run, FAULT_BUSY, "%s: no memory for the value", run_name(run));
     } else {
+        buf_append(run->result, value->data, value->len);
+        st = check_result(run);
+    }
+    if (st == OP_DONE) {
         run_computes(run);
         st = place_store(run, cell_value(value->data, value->len));
-        if (st == OP_DONE)
-            buf_append(run->result, value->data, value->len);
     }
+    if (st != OP_DONE)
+        run->result->len = had;
     buf_free(value);
     return st;
 }

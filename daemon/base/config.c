@@ -68,7 +68,8 @@ static const struct setting table[] = {
     {"limits", "max_value", SIZE, AT(max_value), "16M", 64, 512 * MIB, true,
      "The longest single str, bytes or composite value. At most max_frame."},
     {"limits", "client_output", SIZE, AT(client_output), "64M", 64 * KIB, 64 * GIB, true,
-     "Answers that a client has not read; one that lets more pile up is disconnected."},
+     "Answers that a client has not read; one that lets more pile up is disconnected. A single\n"
+     "answer that is longer is refused with TOO_LARGE, before anything is changed."},
     {"limits", "client_output_pause", SIZE, AT(client_output_pause), "1M", KIB, 64 * GIB, true,
      "From this many unread bytes on no more requests are taken from a client, until half of\n"
      "them are read. Less than client_output."},

@@ -36,7 +36,9 @@ struct session {
     bool paused;
     bool ring; /* its stream has a channel, counted in all->rings */
     unsigned deferred;
-    size_t partial; /* unused bytes, counted in all->partial */
+    uint64_t answering; /* the id of the result that is being packed, */
+    size_t answer_at;   /* and where in the output it begins */
+    size_t partial;     /* unused bytes, counted in all->partial */
     uint64_t requests, bytes_in;
     uint64_t since;
     struct event *check; /* while ENDING */
@@ -184,8 +186,15 @@ static void resume_reading(struct session *s)
     stream_pause(s->stream, false);
 }
 
-/* Something was appended to the output of an open session. */
-static void output_grew(struct session *s)
+/* More than may be left unread. A single answer that may be given is not held against who has read
+ * most of those before it. */
+static bool piles_up(const struct config *c, size_t unsent, size_t last)
+{
+    return unsent > c->client_output && (last >= unsent || unsent - last > c->client_output / 2);
+}
+
+/* Something of so many bytes was appended to the output of an open session. */
+static void output_grew(struct session *s, size_t by)
 {
     const struct config *c = s->all->config;
 
@@ -197,7 +206,7 @@ static void output_grew(struct session *s)
     }
     stream_flush(s->stream);
     size_t unsent = stream_unsent(s->stream);
-    if (unsent > c->client_output) {
+    if (piles_up(c, unsent, by)) {
         char text[128];
         snprintf(text, sizeof text,
                  "disconnected: it left %zu bytes of answers unread, limits.client_output is %zu",
@@ -223,28 +232,54 @@ struct buf *session_result(struct session *s, uint64_t id)
 {
     struct buf *out = output_of(s);
 
+    s->answering = id;
+    s->answer_at = out->len;
     rpc_open_result(out, id);
     return out;
 }
 
+int session_fits(const struct session *s, size_t len, struct fault *f)
+{
+    size_t most = s->all->config->client_output;
+
+    if (len <= most)
+        return 0;
+    return fault_set(f, FAULT_TOO_LARGE,
+                     "the answer would have more than %zu bytes (limits.client_output); ask for "
+                     "less at a time",
+                     most);
+}
+
 void session_done(struct session *s)
 {
-    if (s->state != CLOSED)
-        output_grew(s);
+    struct fault f;
+
+    if (s->state == CLOSED)
+        return;
+    struct buf *out = stream_out(s->stream);
+    if (session_fits(s, out->len - s->answer_at, &f) < 0) {
+        out->len = s->answer_at;
+        session_fault(s, s->answering, &f);
+        return;
+    }
+    output_grew(s, out->len - s->answer_at);
 }
 
 void session_answer(struct session *s, uint64_t id, const void *value, size_t len)
 {
     buf_append(session_result(s, id), value, len);
-    session_done(s);
+    if (s->state != CLOSED)
+        output_grew(s, len);
 }
 
 static void answer_fault(struct session *s, const uint64_t *id, const struct fault *f)
 {
     if (s->state == CLOSED)
         return;
-    rpc_pack_error(stream_out(s->stream), id, f);
-    output_grew(s);
+    struct buf *out = stream_out(s->stream);
+    size_t had = out->len;
+    rpc_pack_error(out, id, f);
+    output_grew(s, out->len - had);
 }
 
 void session_fault(struct session *s, uint64_t id, const struct fault *f)
@@ -259,7 +294,7 @@ void session_notify(struct session *s, const char *method, const void *params, s
     struct buf *out = stream_out(s->stream);
     rpc_open_notify(out, method);
     buf_append(out, params, len);
-    output_grew(s);
+    output_grew(s, len);
 }
 
 void session_defer(struct session *s)

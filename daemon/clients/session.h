@@ -50,10 +50,14 @@ uint64_t session_since(const struct session *s);
 void session_see(struct session *s, uint64_t stamp);
 
 /* Answers. Each request must get exactly one. session_result packs the envelope's head and
- * gives the buffer: append exactly one value, then session_done. */
+ * gives the buffer: append exactly one value, then session_done, which answers TOO_LARGE in its
+ * place when it has become too long: only for what changes nothing. */
 struct buf *session_result(struct session *s, uint64_t id);
 void session_done(struct session *s);
-void session_answer(struct session *s, uint64_t id, const void *value, size_t len); /* packed */
+/* A packed value. Who changes something has asked session_fits before. */
+void session_answer(struct session *s, uint64_t id, const void *value, size_t len);
+/* Whether an answer of so many bytes may be given: TOO_LARGE. */
+int session_fits(const struct session *s, size_t len, struct fault *f);
 void session_fault(struct session *s, uint64_t id, const struct fault *f);
 void session_notify(struct session *s, const char *method, const void *params, size_t len);
 /* A request was taken that will be answered later: it counts against client_requests, and keeps

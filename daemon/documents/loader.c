@@ -337,6 +337,9 @@ static void begin_root(struct load *l)
     /* The containers that there may be are known by the model alone. */
     record_free(l->root);
     l->root = record_new(l->doc->model);
+    size_t pk_len;
+    const char *pk = doc_pk(l->doc, &pk_len);
+    l->root->pk = cell_str(pk, pk_len);
     doc_forget(l->doc);
     round_begin(&l->round);
     round_ask(&l->round, "", 0, "HGETALL", NULL, NULL);

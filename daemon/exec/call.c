@@ -222,13 +222,7 @@ int call_admit(struct call *c)
 
 int call_room(struct call *c, const struct buf *out)
 {
-    size_t most = c->exec->config->client_output;
-    if (out->len <= most)
-        return 0;
-    return fault_set(&c->fault, FAULT_TOO_LARGE,
-                     "the answer would have more than %zu bytes (limits.client_output); ask for "
-                     "less at a time",
-                     most);
+    return session_fits(c->session, out->len, &c->fault);
 }
 
 static void seal(struct call *c, struct doc *d)

@@ -291,6 +291,8 @@ static enum op_status run(struct exec *e, struct call *c)
     if (e->scratch.cap > 1u << 20)
         buf_shrink(&e->scratch, 1u << 16);
     enum op_status st = c->method->run(c, &e->scratch);
+    if (st == OP_DONE && c->ntouched == 0 && call_room(c, &e->scratch) < 0)
+        st = OP_REFUSED;
     c->params = params;
     return st;
 }

@@ -144,8 +144,9 @@ bool call_touches(const struct call *c, const struct doc *d);
 /* Before a change: -1 when no more can be taken, UNAVAILABLE (lane_admit; or the answers that wait
  * for their commit are too many already). */
 int call_admit(struct call *c);
-/* -1 when the answer grows beyond what a client could be given: TOO_LARGE. For answers whose size
- * a short request can multiply. */
+/* -1 when the answer grows beyond what a client could be given: TOO_LARGE. What only reads is held
+ * to it at its end in any case; a change asks before it changes anything, and so does what packs
+ * many documents, between them. */
 int call_room(struct call *c, const struct buf *out);
 /* Packs a document's version as a result; when the call changes it, as of then. */
 void call_pack_version(struct call *c, struct doc *d, struct buf *out);

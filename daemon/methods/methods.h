@@ -35,7 +35,8 @@ enum op_status pipeline_perform(struct call *c, struct buf *out);
 int doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **root);
 void doc_replace(struct call *c, struct doc *d, struct record *root);
 void doc_remove(struct call *c, struct doc *d);
-void doc_pack_saved(struct call *c, struct doc *d, struct buf *out);
+/* c NULL: the version is not known yet; as long as any. */
+void doc_pack_saved(struct doc *d, struct call *c, struct buf *out);
 /* Appends the whole document as doc.get does; OP_NEEDS when something is not loaded. */
 enum op_status doc_pack(struct call *c, struct doc *d, struct buf *out);
 

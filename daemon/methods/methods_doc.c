@@ -107,13 +107,16 @@ int doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **
     return record_build(d->model, RECORD_ROOT, pk, pk_len, in, "", root, &c->fault);
 }
 
-void doc_pack_saved(struct call *c, struct doc *d, struct buf *out)
+void doc_pack_saved(struct doc *d, struct call *c, struct buf *out)
 {
     pack_map(out, 2);
     pack_cstr(out, "key");
     pack_str(out, d->key, d->key_len);
     pack_cstr(out, "version");
-    call_pack_version(c, d, out);
+    if (c != NULL)
+        call_pack_version(c, d, out);
+    else
+        pack_int(out, INT64_MAX);
 }
 
 static int save_docs(struct call *c, struct fault *f)
@@ -138,7 +141,7 @@ static enum op_status save_run(struct call *c, struct buf *out)
     if (doc_build(c, d, &c->params, &root) < 0)
         return OP_REFUSED;
     doc_replace(c, d, root);
-    doc_pack_saved(c, d, out);
+    doc_pack_saved(d, c, out);
     return OP_DONE;
 }
 
@@ -201,7 +204,7 @@ static enum op_status insert_run(struct call *c, struct buf *out)
         for (unsigned i = 0; i < c->ndocs; i++)
             doc_replace(c, c->docs[i], roots[i]);
         for (unsigned i = 0; i < c->ndocs; i++)
-            doc_pack_saved(c, c->docs[i], out);
+            doc_pack_saved(c->docs[i], c, out);
     } else {
         for (unsigned i = 0; i < c->ndocs; i++)
             record_free(roots[i]);
@@ -294,7 +297,7 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
         return OP_REFUSED;
     call_computes(c, to); /* as doc.insert */
     doc_replace(c, to, copy);
-    doc_pack_saved(c, to, out);
+    doc_pack_saved(to, c, out);
     return OP_DONE;
 }
 

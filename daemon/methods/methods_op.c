@@ -79,6 +79,11 @@ void doc_expire_at(struct call *c, struct doc *d, int64_t at)
     record_drop(d->root, "", "", &needs, &expire_all, &e);
 }
 
+static int result_fits(void *arg, const struct buf *result)
+{
+    return call_room(arg, result);
+}
+
 enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct cursor *args,
                       uint32_t nargs, struct undo *rehearsal, struct buf *out)
 {
@@ -92,6 +97,8 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
                          .needs = &needs,
                          .max_value = exec_config(c->exec)->max_value,
                          .computes = &effects.computes,
+                         .fits = result_fits,
+                         .fits_arg = c,
                          .fault = &c->fault};
     if (op_parse(kind, args, nargs, &op, &c->fault) < 0)
         return OP_REFUSED;
@@ -106,7 +113,7 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
         if (effects.computes)
             call_computes(c, d);
         if (op_infos[kind].result == RESULT_VERSION)
-            pack_nil(out);
+            pack_int(out, INT64_MAX); /* as long as any version */
         return OP_DONE;
     }
     if (refresh && call_touches(c, d))

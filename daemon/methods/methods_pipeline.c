@@ -236,10 +236,10 @@ static enum op_status run_save(struct call *c, struct doc *d, struct cursor *in,
         return OP_REFUSED;
     if (r != NULL) {
         swap_root(c, r, d, root);
-        pack_nil(out);
+        doc_pack_saved(d, NULL, out);
     } else {
         doc_replace(c, d, root);
-        doc_pack_saved(c, d, out);
+        doc_pack_saved(d, c, out);
     }
     return OP_DONE;
 }
