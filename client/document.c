@@ -76,7 +76,7 @@ rapyer_doc *rapyer_new(rapyer *db, const char *model, const char *fmt, ...)
         db_no_memory(db);
         return NULL;
     }
-    struct embedding e = {.home = h, .model = m, .path = "", .into = EMBED_AT, .moves = &moves};
+    struct embedding e = {.home = h, .model = m, .path = "", .into = INTO_PLACE, .moves = &moves};
     va_start(ap, fmt);
     if (template_value(fmt ? fmt : "{}", &ap, embed_draft, &e, &map, &f) < 0) {
         db_fail(db, &f);

@@ -93,9 +93,9 @@ static int way_to_spot(struct way *w, const struct embedding *e, const struct te
                        const struct buf *out)
 {
     struct step s = {.kind = STEP_NAME};
-    if (e->into == EMBED_ENTRY)
+    if (e->into == INTO_ENTRY)
         s = (struct step){.kind = STEP_KEY, .s = e->key, .len = strlen(e->key)};
-    if (e->into != EMBED_AT && way_step(w, &s) < 0)
+    if (e->into != INTO_PLACE && way_step(w, &s) < 0)
         return -1;
     for (unsigned i = 0; i < spot->nsteps; i++) {
         const struct template_step *t = &spot->steps[i];

@@ -9,6 +9,7 @@
 
 #include "client/handle.h"
 #include "client/template.h"
+#include "protocol/op.h"
 
 struct move {
     struct home *what; /* a reference */
@@ -27,13 +28,8 @@ struct embedding {
     const struct model *model; /* of the target, NULL: not declared here */
     const char *path;          /* of the place the operation names */
     size_t path_len;
-    enum {
-        EMBED_AT,
-        EMBED_ITEM,
-        EMBED_ENTRY
-    } into; /* the value goes there, or into the list or
-               dict there (under `key`) */
-    const char *key;
+    enum op_into into;
+    const char *key; /* INTO_ENTRY */
     struct moves *moves;
 };
 

@@ -25,16 +25,10 @@ static struct embedding embedding_of(struct operation *o)
 {
     struct embedding e = {.home = o->target.home,
                           .model = home_model(o->target.home),
+                          .into = op_infos[o->kind].into,
                           .key = o->key,
                           .moves = &o->moves};
     e.path = target_path(&o->target, &e.path_len);
-    switch (o->kind) {
-    case OP_LIST_APPEND:
-    case OP_LIST_INSERT:
-    case OP_LIST_SET: e.into = EMBED_ITEM; break;
-    case OP_DICT_SET: e.into = EMBED_ENTRY; break;
-    default: e.into = EMBED_AT;
-    }
     return e;
 }
 
@@ -55,7 +49,7 @@ void operation_values(struct operation *o, const char *fmt, va_list *ap)
     if (o->failed)
         return;
     struct embedding e = embedding_of(o);
-    template_embed *embed = o->kind == OP_DICT_SET ? embed_value : embed_draft;
+    template_embed *embed = op_infos[o->kind].into == INTO_ENTRY ? embed_value : embed_draft;
     if (template_values(fmt, ap, embed, &e, &o->args, &o->nargs, &f) < 0)
         fail(o, &f);
 }

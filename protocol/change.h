@@ -90,24 +90,9 @@ enum op_status element_pack(struct run *run, const struct cell *c, const struct 
 /* Effects that nobody wants. */
 extern const struct effects effects_none;
 
-/* The handlers, by the op's kind; at is resolved, args at the first argument. */
-enum op_status run_number(struct run *run);
-enum op_status run_str_append(struct run *run);
-enum op_status run_str_repeat(struct run *run);
-enum op_status run_bytes_append(struct run *run);
-enum op_status run_datetime_add(struct run *run);
-enum op_status run_list_append(struct run *run);
-enum op_status run_list_extend(struct run *run);
-enum op_status run_list_insert(struct run *run);
-enum op_status run_list_set(struct run *run);
-enum op_status run_list_pop(struct run *run);
-enum op_status run_list_remove_range(struct run *run);
-enum op_status run_list_clear(struct run *run);
-enum op_status run_dict_update(struct run *run);
-enum op_status run_dict_set(struct run *run);
-enum op_status run_dict_del(struct run *run);
-enum op_status run_dict_pop(struct run *run);
-enum op_status run_dict_popitem(struct run *run);
-enum op_status run_dict_clear(struct run *run);
+/* What runs the operations; `at` is resolved, args at the first argument. */
+#define OP_RUNS(id, wire, lo, hi, res, wr, into, run) enum op_status run(struct run *);
+OP_TABLE(OP_RUNS)
+#undef OP_RUNS
 
 #endif

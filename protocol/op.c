@@ -7,14 +7,14 @@
 #include "protocol/change.h"
 
 const struct op_info op_infos[OP_COUNT] = {
-#define OP_INFO(id, wire, lo, hi, res, wr) [OP_##id] = {wire, lo, hi, res, wr},
+#define OP_INFO(id, wire, lo, hi, res, wr, into, run) [OP_##id] = {wire, lo, hi, res, wr, into},
     OP_TABLE(OP_INFO)
 #undef OP_INFO
 };
 
 /* Asked several times for each operation of a pipeline: the lengths tell most names apart. */
 static const uint8_t name_lens[OP_COUNT] = {
-#define OP_NAME_LEN(id, name, lo, hi, result, writes) sizeof(name) - 1,
+#define OP_NAME_LEN(id, name, ...) sizeof(name) - 1,
     OP_TABLE(OP_NAME_LEN)
 #undef OP_NAME_LEN
 };
@@ -77,7 +77,7 @@ static enum op_status load_tree(struct run *run)
     return run->env->needs ? OP_NEEDS : REFUSE(run, FAULT_INTERNAL, "a part of it is not loaded");
 }
 
-static enum op_status run_load(struct run *run)
+enum op_status run_load(struct run *run)
 {
     struct place *at = &run->at;
     if (at->kind == PLACE_ROOT || (at->kind == PLACE_FIELD && at->cell &&
@@ -97,7 +97,7 @@ static enum op_status run_load(struct run *run)
     return OP_DONE;
 }
 
-static enum op_status run_set(struct run *run)
+enum op_status run_set(struct run *run)
 {
     struct place *at = &run->at;
     struct cell v;
@@ -113,31 +113,9 @@ static enum op_status run_set(struct run *run)
 }
 
 static enum op_status (*const handlers[OP_COUNT])(struct run *run) = {
-    [OP_LOAD] = run_load,
-    [OP_SET] = run_set,
-    [OP_NUM_INCR] = run_number,
-    [OP_NUM_MUL] = run_number,
-    [OP_NUM_DIV] = run_number,
-    [OP_NUM_FLOORDIV] = run_number,
-    [OP_NUM_MOD] = run_number,
-    [OP_NUM_POW] = run_number,
-    [OP_STR_APPEND] = run_str_append,
-    [OP_STR_REPEAT] = run_str_repeat,
-    [OP_BYTES_APPEND] = run_bytes_append,
-    [OP_DATETIME_ADD] = run_datetime_add,
-    [OP_LIST_APPEND] = run_list_append,
-    [OP_LIST_EXTEND] = run_list_extend,
-    [OP_LIST_INSERT] = run_list_insert,
-    [OP_LIST_SET] = run_list_set,
-    [OP_LIST_POP] = run_list_pop,
-    [OP_LIST_REMOVE_RANGE] = run_list_remove_range,
-    [OP_LIST_CLEAR] = run_list_clear,
-    [OP_DICT_UPDATE] = run_dict_update,
-    [OP_DICT_SET] = run_dict_set,
-    [OP_DICT_DEL] = run_dict_del,
-    [OP_DICT_POP] = run_dict_pop,
-    [OP_DICT_POPITEM] = run_dict_popitem,
-    [OP_DICT_CLEAR] = run_dict_clear,
+#define OP_HANDLER(id, wire, lo, hi, res, wr, into, run) [OP_##id] = run,
+    OP_TABLE(OP_HANDLER)
+#undef OP_HANDLER
 };
 
 static void unwanted(void *arg, struct cell *c, const struct type *t, const char *suffix,

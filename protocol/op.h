@@ -19,40 +19,48 @@
 #include "protocol/path.h"
 #include "protocol/tree.h"
 
-/* X(OP enum, wire name, min args, max args, result, writes). Args are those behind [key, path].
- * list.append takes 1 (value), list.insert 2 (index, value), list.pop 0..1, dict.set 2, ...
- * dict.pop takes an optional default. */
-enum op_result { RESULT_VALUE, RESULT_VERSION };
+/* What an operation answers. A length or a number is worked out from the tree, and Redis has the
+ * last word on it: another daemon may have pushed to the same list, or counted with the same field.
+ */
+enum op_result { RESULT_VALUE, RESULT_VERSION, RESULT_LENGTH, RESULT_NUMBER };
 
-#define OP_TABLE(X)                                                     \
-    X(LOAD, "doc.load", 0, 0, RESULT_VALUE, false)                      \
-    X(SET, "set", 1, 1, RESULT_VERSION, true)                           \
-    X(NUM_INCR, "num.incr", 1, 1, RESULT_VALUE, true)                   \
-    X(NUM_MUL, "num.mul", 1, 1, RESULT_VALUE, true)                     \
-    X(NUM_DIV, "num.div", 1, 1, RESULT_VALUE, true)                     \
-    X(NUM_FLOORDIV, "num.floordiv", 1, 1, RESULT_VALUE, true)           \
-    X(NUM_MOD, "num.mod", 1, 1, RESULT_VALUE, true)                     \
-    X(NUM_POW, "num.pow", 1, 1, RESULT_VALUE, true)                     \
-    X(STR_APPEND, "str.append", 1, 1, RESULT_VALUE, true)               \
-    X(STR_REPEAT, "str.repeat", 1, 1, RESULT_VALUE, true)               \
-    X(BYTES_APPEND, "bytes.append", 1, 1, RESULT_VALUE, true)           \
-    X(DATETIME_ADD, "datetime.add", 1, 1, RESULT_VALUE, true)           \
-    X(LIST_APPEND, "list.append", 1, 1, RESULT_VALUE, true)             \
-    X(LIST_EXTEND, "list.extend", 1, 1, RESULT_VALUE, true)             \
-    X(LIST_INSERT, "list.insert", 2, 2, RESULT_VALUE, true)             \
-    X(LIST_SET, "list.set", 2, 2, RESULT_VERSION, true)                 \
-    X(LIST_POP, "list.pop", 0, 1, RESULT_VALUE, true)                   \
-    X(LIST_REMOVE_RANGE, "list.remove_range", 2, 2, RESULT_VALUE, true) \
-    X(LIST_CLEAR, "list.clear", 0, 0, RESULT_VERSION, true)             \
-    X(DICT_UPDATE, "dict.update", 1, 1, RESULT_VERSION, true)           \
-    X(DICT_SET, "dict.set", 2, 2, RESULT_VERSION, true)                 \
-    X(DICT_DEL, "dict.del", 1, 1, RESULT_VALUE, true)                   \
-    X(DICT_POP, "dict.pop", 1, 2, RESULT_VALUE, true)                   \
-    X(DICT_POPITEM, "dict.popitem", 0, 0, RESULT_VALUE, true)           \
-    X(DICT_CLEAR, "dict.clear", 0, 0, RESULT_VERSION, true)
+/* Where the value that an operation takes will be: at the place that its path names, in the list
+ * there, or in the dict there under the key that it takes as well. */
+enum op_into { INTO_PLACE, INTO_LIST, INTO_ENTRY };
+
+/* X(OP enum, wire name, min args, max args, result, writes, into, what runs it). Args are those
+ * behind [key, path]: list.append takes 1 (value), list.insert 2 (index, value), list.pop 0..1,
+ * dict.set 2, ... dict.pop takes an optional default. */
+#define OP_TABLE(X)                                                                         \
+    X(LOAD, "doc.load", 0, 0, RESULT_VALUE, false, INTO_PLACE, run_load)                    \
+    X(SET, "set", 1, 1, RESULT_VERSION, true, INTO_PLACE, run_set)                          \
+    X(NUM_INCR, "num.incr", 1, 1, RESULT_NUMBER, true, INTO_PLACE, run_number)              \
+    X(NUM_MUL, "num.mul", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                 \
+    X(NUM_DIV, "num.div", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                 \
+    X(NUM_FLOORDIV, "num.floordiv", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)       \
+    X(NUM_MOD, "num.mod", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                 \
+    X(NUM_POW, "num.pow", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                 \
+    X(STR_APPEND, "str.append", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_str_append)       \
+    X(STR_REPEAT, "str.repeat", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_str_repeat)       \
+    X(BYTES_APPEND, "bytes.append", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_bytes_append) \
+    X(DATETIME_ADD, "datetime.add", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_datetime_add) \
+    X(LIST_APPEND, "list.append", 1, 1, RESULT_LENGTH, true, INTO_LIST, run_list_append)    \
+    X(LIST_EXTEND, "list.extend", 1, 1, RESULT_LENGTH, true, INTO_PLACE, run_list_extend)   \
+    X(LIST_INSERT, "list.insert", 2, 2, RESULT_LENGTH, true, INTO_LIST, run_list_insert)    \
+    X(LIST_SET, "list.set", 2, 2, RESULT_VERSION, true, INTO_LIST, run_list_set)            \
+    X(LIST_POP, "list.pop", 0, 1, RESULT_VALUE, true, INTO_PLACE, run_list_pop)             \
+    X(LIST_REMOVE_RANGE, "list.remove_range", 2, 2, RESULT_VALUE, true, INTO_PLACE,         \
+      run_list_remove_range)                                                                \
+    X(LIST_CLEAR, "list.clear", 0, 0, RESULT_VERSION, true, INTO_PLACE, run_list_clear)     \
+    X(DICT_UPDATE, "dict.update", 1, 1, RESULT_VERSION, true, INTO_PLACE, run_dict_update)  \
+    X(DICT_SET, "dict.set", 2, 2, RESULT_VERSION, true, INTO_ENTRY, run_dict_set)           \
+    X(DICT_DEL, "dict.del", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_dict_del)             \
+    X(DICT_POP, "dict.pop", 1, 2, RESULT_VALUE, true, INTO_PLACE, run_dict_pop)             \
+    X(DICT_POPITEM, "dict.popitem", 0, 0, RESULT_VALUE, true, INTO_PLACE, run_dict_popitem) \
+    X(DICT_CLEAR, "dict.clear", 0, 0, RESULT_VERSION, true, INTO_PLACE, run_dict_clear)
 
 enum op_kind {
-#define OP_ENUM(id, name, lo, hi, result, writes) OP_##id,
+#define OP_ENUM(id, ...) OP_##id,
     OP_TABLE(OP_ENUM)
 #undef OP_ENUM
         OP_COUNT
@@ -63,6 +71,7 @@ struct op_info {
     uint8_t min_args, max_args;
     enum op_result result;
     bool writes;
+    enum op_into into;
 };
 extern const struct op_info op_infos[OP_COUNT];
 
@@ -135,9 +144,9 @@ enum op_status { OP_DONE = 0, OP_REFUSED = -1, OP_NEEDS = 1 };
  * computes are NOT_FOUND, only num.incr starts at 0. An int that Redis holds and num.incr changes
  * is told as hash_incr, everything else as its outcome.
  *
- * Runs op. OP_DONE: changed, effects told, and for RESULT_VALUE exactly one value was appended
- * to *result. OP_REFUSED: fault set, nothing changed. OP_NEEDS: something it must see is not
- * loaded; reported to needs, nothing changed, run it again later. */
+ * Runs op. OP_DONE: changed, effects told, and unless the result is a version exactly one value was
+ * appended to *result. OP_REFUSED: fault set, nothing changed. OP_NEEDS: something it must see is
+ * not loaded; reported to needs, nothing changed, run it again later. */
 enum op_status op_run(const struct op *op, const struct op_run *env, struct buf *result);
 
 /* Effects that write a whole record (its fields, containers and elements) to keys under

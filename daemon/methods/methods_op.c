@@ -124,13 +124,13 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
     }
     if (effects.drift == NULL)
         return OP_DONE;
-    if (kind == OP_LIST_APPEND || kind == OP_LIST_EXTEND || kind == OP_LIST_INSERT) {
+    if (op_infos[kind].result == RESULT_LENGTH) {
         struct cursor in = cursor_of(out->data + at, out->len - at);
         int64_t len;
         if (cursor_int(&in, &len) == 0)
             batch_list_expect(effects.drift, len);
         call_fix(c, effects.drift, at, out);
-    } else if (kind == OP_NUM_INCR) {
+    } else if (op_infos[kind].result == RESULT_NUMBER) {
         call_fix(c, effects.drift, at, out);
     }
     return OP_DONE;
@@ -150,12 +150,12 @@ static enum op_status op_method(struct call *c, struct buf *out)
 }
 
 const struct method methods_op[OP_COUNT + 1] = {
-#define OP_METHOD(id, wire, lo, hi, result, writes) \
-    {.name = wire,                                  \
-     .docs = op_docs,                               \
-     .run = op_method,                              \
-     .arg = &op_infos[OP_##id],                     \
-     .reads = OP_##id == OP_LOAD},
+#define OP_METHOD(id, wire, lo, hi, result, writes, into, run_op) \
+    {.name = wire,                                                \
+     .docs = op_docs,                                             \
+     .run = op_method,                                            \
+     .arg = &op_infos[OP_##id],                                   \
+     .reads = !(writes)},
     OP_TABLE(OP_METHOD)
 #undef OP_METHOD
 };
