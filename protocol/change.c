@@ -161,57 +161,14 @@ enum op_status check_loaded(struct run *run)
 
 /* ---- effects of records and containers ---- */
 
-static void none_set(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                     size_t field_len, const struct type *t, const struct cell *v)
+void tell(struct run *run, struct effect e)
 {
-    (void)arg, (void)suffix, (void)suffix_len, (void)field, (void)field_len, (void)t, (void)v;
+    if (!run->env->effects)
+        return;
+    e.suffix = run->at.name;
+    e.suffix_len = run->at.len;
+    run->env->effects(run->env->effects_arg, &e);
 }
-
-static void none_incr(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                      size_t field_len, int64_t by, int64_t now)
-{
-    (void)arg, (void)suffix, (void)suffix_len, (void)field, (void)field_len, (void)by, (void)now;
-}
-
-static void none_del(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                     size_t field_len)
-{
-    (void)arg, (void)suffix, (void)suffix_len, (void)field, (void)field_len;
-}
-
-static void none_push(void *arg, const char *suffix, size_t suffix_len, bool front,
-                      const struct type *t, const struct cell *v)
-{
-    (void)arg, (void)suffix, (void)suffix_len, (void)front, (void)t, (void)v;
-}
-
-static void none_at(void *arg, const char *suffix, size_t suffix_len, size_t index,
-                    const struct type *t, const struct cell *v)
-{
-    (void)arg, (void)suffix, (void)suffix_len, (void)index, (void)t, (void)v;
-}
-
-static void none_remove(void *arg, const char *suffix, size_t suffix_len, size_t from, size_t count,
-                        size_t len_before)
-{
-    (void)arg, (void)suffix, (void)suffix_len, (void)from, (void)count, (void)len_before;
-}
-
-static void none_drop(void *arg, const char *suffix, size_t suffix_len)
-{
-    (void)arg, (void)suffix, (void)suffix_len;
-}
-
-const struct effects effects_none = {
-    .hash_set = none_set,
-    .hash_incr = none_incr,
-    .hash_del = none_del,
-    .list_push = none_push,
-    .list_set = none_at,
-    .list_insert = none_at,
-    .list_remove = none_remove,
-    .drop = none_drop,
-};
 
 const struct type *stored_type(const struct type *t)
 {
@@ -256,7 +213,7 @@ enum op_status check_drop(struct run *run, const struct cell *element)
 void tell_element(struct run *run, const struct cell *element)
 {
     if (element->kind == CELL_RECORD && run->env->effects)
-        record_emit(element->record, element_key(&run->at, element->record), "", run->tell,
+        record_emit(element->record, element_key(&run->at, element->record), "", run->env->effects,
                     run->env->effects_arg);
 }
 
@@ -264,7 +221,7 @@ void tell_element_gone(struct run *run, const struct cell *element)
 {
     if (element->kind == CELL_RECORD && run->env->effects)
         record_drop(element->record, element_key(&run->at, element->record), "", run->needs,
-                    run->tell, run->env->effects_arg);
+                    run->env->effects, run->env->effects_arg);
 }
 
 struct each {
@@ -310,22 +267,19 @@ static void tell_container_gone(struct run *run, const struct cell *c, const str
     if (type_atomic(t->of))
         for (struct each e = {0}; each_next(&e, c);)
             tell_element_gone(run, e.c);
-    run->tell->drop(run->env->effects_arg, run->at.name, run->at.len);
+    tell(run, (struct effect){.kind = EFFECT_DROP});
 }
 
 static void tell_container(struct run *run, const struct cell *c, const struct type *t)
 {
-    struct place *at = &run->at;
-    void *arg = run->env->effects_arg;
     if (!run->env->effects)
         return;
     for (struct each e = {0}; each_next(&e, c);) {
-        if (t->kind == TYPE_LIST)
-            run->tell->list_push(arg, at->name, at->len, false, stored_type(t->of),
-                                 stored_cell(e.c));
-        else
-            run->tell->hash_set(arg, at->name, at->len, e.key, e.key_len, stored_type(t->of),
-                                stored_cell(e.c));
+        tell(run, (struct effect){.kind = t->kind == TYPE_LIST ? EFFECT_PUSH : EFFECT_FIELD_SET,
+                                  .field = e.key,
+                                  .field_len = e.key_len,
+                                  .type = stored_type(t->of),
+                                  .value = stored_cell(e.c)});
         tell_element(run, e.c);
     }
 }
@@ -371,18 +325,28 @@ enum op_status check_pk(struct run *run, struct list *l, const struct cell *c, i
 static void tell_value(struct run *run, const struct cell *v, const int64_t *by, int64_t now)
 {
     const struct place *at = &run->at;
-    void *arg = run->env->effects_arg;
+    struct effect e = {.kind = EFFECT_FIELD_SET,
+                       .suffix = at->name,
+                       .suffix_len = at->kind == PLACE_FIELD ? at->base : at->len,
+                       .type = at->type,
+                       .value = v};
     if (at->kind == PLACE_ELEMENT) {
-        run->tell->list_set(arg, at->name, at->len, at->index, at->type, v);
-        return;
+        e.kind = EFFECT_LIST_SET;
+        e.index = at->index;
+    } else if (at->kind == PLACE_ENTRY) {
+        e.field = at->key;
+        e.field_len = at->key_len;
+    } else {
+        e.field = at->name + at->base + 1;
+        e.field_len = at->len - at->base - 1;
     }
-    const char *field = at->kind == PLACE_ENTRY ? at->key : at->name + at->base + 1;
-    size_t field_len = at->kind == PLACE_ENTRY ? at->key_len : at->len - at->base - 1;
-    size_t key_len = at->kind == PLACE_ENTRY ? at->len : at->base;
-    if (by)
-        run->tell->hash_incr(arg, at->name, key_len, field, field_len, *by, now);
-    else
-        run->tell->hash_set(arg, at->name, key_len, field, field_len, at->type, v);
+    if (by && at->kind != PLACE_ELEMENT) {
+        e.kind = EFFECT_FIELD_INCR;
+        e.by = *by;
+        e.now = now;
+    }
+    if (run->env->effects)
+        run->env->effects(run->env->effects_arg, &e);
 }
 
 static void value_put(struct run *run, struct cell v, const int64_t *by, int64_t now)
@@ -446,8 +410,9 @@ static enum op_status inline_put(struct run *run, struct cell v)
         struct cell old = *at->cell;
         *at->cell = v;
         if (run->env->effects) {
-            record_drop(old.record, suffix, prefix, run->needs, run->tell, run->env->effects_arg);
-            record_emit(v.record, suffix, prefix, run->tell, run->env->effects_arg);
+            record_drop(old.record, suffix, prefix, run->needs, run->env->effects,
+                        run->env->effects_arg);
+            record_emit(v.record, suffix, prefix, run->env->effects, run->env->effects_arg);
         }
         undo_slot(run->env->undo, at->record, at->slot, old);
     } else {
@@ -461,7 +426,6 @@ static enum op_status element_put(struct run *run, struct cell v)
 {
     struct place *at = &run->at;
     struct list *l = at->container->list;
-    void *arg = run->env->effects_arg;
     enum op_status st = check_pk(run, l, &v, (int64_t)at->index);
     if (st == OP_DONE)
         st = check_drop(run, at->cell);
@@ -471,7 +435,10 @@ static enum op_status element_put(struct run *run, struct cell v)
     }
     struct cell old = list_replace(l, at->index, v);
     tell_element_gone(run, &old);
-    run->tell->list_set(arg, at->name, at->len, at->index, &type_str, &v.record->pk);
+    tell(run, (struct effect){.kind = EFFECT_LIST_SET,
+                              .index = at->index,
+                              .type = &type_str,
+                              .value = &v.record->pk});
     tell_element(run, &v);
     undo_list_replaced(run->env->undo, l, at->index, old);
     return OP_DONE;
@@ -558,9 +525,18 @@ static enum op_status check_entries(struct run *run, struct cell *container, str
     return st == OP_DONE ? all : st;
 }
 
+static void tell_entry(struct run *run, const char *key, size_t len, const struct type *of,
+                       const struct cell *c)
+{
+    tell(run, (struct effect){.kind = EFFECT_FIELD_SET,
+                              .field = key,
+                              .field_len = len,
+                              .type = stored_type(of),
+                              .value = stored_cell(c)});
+}
+
 static void entries_move(struct run *run, struct dict *d, const struct type *of, struct dict *from)
 {
-    struct place *at = &run->at;
     size_t it, len, n = 0;
     const char *key;
     struct cell *c;
@@ -570,8 +546,7 @@ static void entries_move(struct run *run, struct dict *d, const struct type *of,
     for (size_t i = 0; i < n; i++)
         tell_element_gone(run, &olds[i]);
     for (it = 0, n = 0; dict_next(from, &it, &key, &len, &c);) {
-        run->tell->hash_set(run->env->effects_arg, at->name, at->len, key, len, stored_type(of),
-                            stored_cell(c));
+        tell_entry(run, key, len, of, c);
         tell_element(run, c);
         undo_dict(run->env->undo, d, key, len, olds[n++]);
         *c = (struct cell){0}; /* it lives in d now */
@@ -582,7 +557,6 @@ static void entries_move(struct run *run, struct dict *d, const struct type *of,
 enum op_status entries_put(struct run *run, struct cell *container, const struct type *of,
                            struct dict *from)
 {
-    struct place *at = &run->at;
     struct dict *d = container->dict;
     enum op_status st = type_atomic(of) ? check_entries(run, container, from) : OP_DONE;
     if (st == OP_DONE && dict_loaded(d)) {
@@ -592,7 +566,7 @@ enum op_status entries_put(struct run *run, struct cell *container, const struct
         size_t it = 0, len;
         struct cell *c;
         while (dict_next(from, &it, &key, &len, &c))
-            run->tell->hash_set(run->env->effects_arg, at->name, at->len, key, len, of, c);
+            tell_entry(run, key, len, of, c);
     }
     dict_free(from);
     return st;

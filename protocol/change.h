@@ -12,8 +12,7 @@
 struct run {
     const struct op *op;
     const struct op_run *env;
-    const struct effects *tell; /* never NULL */
-    struct needs *needs;        /* never NULL */
+    struct needs *needs; /* never NULL */
     struct cursor args;
     struct buf *result;
     struct fault *f;
@@ -65,6 +64,8 @@ enum op_status check_loaded(struct run *run);
 /* OP_DONE when the keys of this element (a record, or a value, which has none) are known. */
 enum op_status check_drop(struct run *run, const struct cell *element);
 
+/* Tells an effect on the key of the place, at.name[0,len), to whoever wants it. */
+void tell(struct run *run, struct effect e);
 /* The effects of a record's coming and going in the container whose key is at.name[0,len).
  * Nothing for a value. */
 void tell_element(struct run *run, const struct cell *element);
@@ -87,11 +88,8 @@ void place_to_entry(struct place *p, const char *key, size_t len);
 /* Appends the wire form of an element of the container at the place. */
 enum op_status element_pack(struct run *run, const struct cell *c, const struct type *of);
 
-/* Effects that nobody wants. */
-extern const struct effects effects_none;
-
 /* What runs the operations; `at` is resolved, args at the first argument. */
-#define OP_RUNS(id, wire, lo, hi, res, wr, into, run) enum op_status run(struct run *);
+#define OP_RUNS(id, wire, lo, hi, res, wr, into, handler) enum op_status handler(struct run *);
 OP_TABLE(OP_RUNS)
 #undef OP_RUNS
 

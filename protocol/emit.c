@@ -10,7 +10,7 @@
 #include <string.h>
 
 struct emitting {
-    const struct effects *e;
+    effect_fn *tell; /* NULL: only what is needed for it */
     void *arg;
     struct needs *needs;
     unsigned needed;
@@ -67,21 +67,38 @@ static struct span element_key(struct emitting *m, struct span container, const 
 static void emit_record(struct emitting *m, const struct record *r, struct span suffix,
                         struct span prefix);
 
+static void tell_field(struct emitting *m, enum effect_kind kind, struct span suffix,
+                       const char *field, size_t len, const struct type *t, const struct cell *v)
+{
+    struct effect e = {.kind = kind,
+                       .suffix = span_text(m, suffix),
+                       .suffix_len = suffix.len,
+                       .field = field,
+                       .field_len = len,
+                       .type = t,
+                       .value = v};
+
+    m->tell(m->arg, &e);
+}
+
+static void emit_element(struct emitting *m, enum effect_kind kind, const char *key, size_t len,
+                         const struct cell *c, const struct type *t, struct span container)
+{
+    if (c->kind == CELL_RECORD) {
+        tell_field(m, kind, container, key, len, &type_str, &c->record->pk);
+        emit_record(m, c->record, element_key(m, container, c->record), nothing);
+    } else {
+        tell_field(m, kind, container, key, len, t->of, c);
+    }
+}
+
 static void emit_list(struct emitting *m, const struct cell *c, const struct type *t,
                       struct span key)
 {
     size_t n = list_loaded(c->list) ? list_len(c->list) : 0;
 
-    for (size_t i = 0; i < n; i++) {
-        const struct cell *element = list_at(c->list, i);
-        if (element->kind == CELL_RECORD) {
-            m->e->list_push(m->arg, span_text(m, key), key.len, false, &type_str,
-                            &element->record->pk);
-            emit_record(m, element->record, element_key(m, key, element->record), nothing);
-        } else {
-            m->e->list_push(m->arg, span_text(m, key), key.len, false, t->of, element);
-        }
-    }
+    for (size_t i = 0; i < n; i++)
+        emit_element(m, EFFECT_PUSH, "", 0, list_at(c->list, i), t, key);
 }
 
 static void emit_dict(struct emitting *m, const struct cell *c, const struct type *t,
@@ -91,15 +108,8 @@ static void emit_dict(struct emitting *m, const struct cell *c, const struct typ
     size_t it = 0, len;
     const char *k;
 
-    while (dict_next(c->dict, &it, &k, &len, &element)) {
-        if (element->kind == CELL_RECORD) {
-            m->e->hash_set(m->arg, span_text(m, key), key.len, k, len, &type_str,
-                           &element->record->pk);
-            emit_record(m, element->record, element_key(m, key, element->record), nothing);
-        } else {
-            m->e->hash_set(m->arg, span_text(m, key), key.len, k, len, t->of, element);
-        }
-    }
+    while (dict_next(c->dict, &it, &k, &len, &element))
+        emit_element(m, EFFECT_FIELD_SET, k, len, element, t, key);
 }
 
 static void emit_field(struct emitting *m, const struct field *f, const struct cell *c,
@@ -112,8 +122,7 @@ static void emit_field(struct emitting *m, const struct field *f, const struct c
     case CELL_INLINE:
     case CELL_HEAP:
         s = span_make(m, nothing, "", prefix, f->name, f->name_len);
-        m->e->hash_set(m->arg, span_text(m, suffix), suffix.len, span_text(m, s), s.len, f->type,
-                       c);
+        tell_field(m, EFFECT_FIELD_SET, suffix, span_text(m, s), s.len, f->type, c);
         break;
     case CELL_RECORD:
         s = span_make(m, nothing, "", prefix, f->name, f->name_len);
@@ -141,10 +150,10 @@ static void emit_record(struct emitting *m, const struct record *r, struct span 
     }
 }
 
-void record_emit(const struct record *r, const char *suffix, const char *prefix,
-                 const struct effects *e, void *arg)
+void record_emit(const struct record *r, const char *suffix, const char *prefix, effect_fn *tell,
+                 void *arg)
 {
-    struct emitting m = {.e = e, .arg = arg};
+    struct emitting m = {.tell = tell, .arg = arg};
     struct span at = span_start(&m, suffix), in = span_start(&m, prefix);
 
     emit_record(&m, r, at, in);
@@ -153,7 +162,7 @@ void record_emit(const struct record *r, const char *suffix, const char *prefix,
 
 /* ---- removing ---- */
 
-/* Walks everything below a record. With m->e it tells what to remove; without it reports the
+/* Walks everything below a record. With m->tell it tells what to remove; without it reports the
  * containers of records that must be loaded for that. `shared`: the fields lie in a hash that
  * stays, so that they are removed one by one. */
 static void drop_record(struct emitting *m, const struct record *r, struct span suffix,
@@ -191,13 +200,13 @@ static void drop_container(struct emitting *m, const struct cell *c, const struc
 
     if (loaded && !len)
         return;
-    if (m->e)
-        m->e->drop(m->arg, span_text(m, key), key.len);
+    if (m->tell)
+        tell_field(m, EFFECT_DROP, key, NULL, 0, NULL, NULL);
     if (!type_atomic(t->of))
         return;
     if (loaded) {
         drop_elements(m, c, key);
-    } else if (!m->e) {
+    } else if (!m->tell) {
         m->needed++;
         if (m->needs)
             needs_add(m->needs, c, t, span_text(m, key), key.len);
@@ -214,8 +223,8 @@ static void drop_field(struct emitting *m, const struct field *f, const struct c
     case CELL_INLINE:
     case CELL_HEAP:
         s = span_make(m, nothing, "", prefix, f->name, f->name_len);
-        if (m->e && shared)
-            m->e->hash_del(m->arg, span_text(m, suffix), suffix.len, span_text(m, s), s.len);
+        if (m->tell && shared)
+            tell_field(m, EFFECT_FIELD_DEL, suffix, span_text(m, s), s.len, NULL, NULL);
         break;
     case CELL_RECORD:
         s = span_make(m, nothing, "", prefix, f->name, f->name_len);
@@ -235,8 +244,8 @@ static void drop_record(struct emitting *m, const struct record *r, struct span 
 {
     size_t mark;
 
-    if (m->e && !shared && !prefix.len)
-        m->e->drop(m->arg, span_text(m, suffix), suffix.len);
+    if (m->tell && !shared && !prefix.len)
+        tell_field(m, EFFECT_DROP, suffix, NULL, 0, NULL, NULL);
     mark = m->names.len;
     for (uint32_t i = 0; i < r->nslots; i++) {
         drop_field(m, &r->model->fields[i], &r->slots[i], suffix, prefix, shared);
@@ -245,14 +254,14 @@ static void drop_record(struct emitting *m, const struct record *r, struct span 
 }
 
 enum op_status record_drop(const struct record *r, const char *suffix, const char *prefix,
-                           struct needs *needs, const struct effects *e, void *arg)
+                           struct needs *needs, effect_fn *tell, void *arg)
 {
     struct emitting m = {.arg = arg, .needs = needs};
     struct span at = span_start(&m, suffix), in = span_start(&m, prefix);
 
     drop_record(&m, r, at, in, *prefix != 0);
-    if (!m.needed && e) {
-        m.e = e;
+    if (!m.needed && tell) {
+        m.tell = tell;
         drop_record(&m, r, at, in, *prefix != 0);
     }
     buf_free(&m.names);

@@ -7,7 +7,7 @@
 #include "protocol/change.h"
 
 const struct op_info op_infos[OP_COUNT] = {
-#define OP_INFO(id, wire, lo, hi, res, wr, into, run) [OP_##id] = {wire, lo, hi, res, wr, into},
+#define OP_INFO(id, wire, lo, hi, res, wr, into, handler) [OP_##id] = {wire, lo, hi, res, wr, into},
     OP_TABLE(OP_INFO)
 #undef OP_INFO
 };
@@ -113,7 +113,7 @@ enum op_status run_set(struct run *run)
 }
 
 static enum op_status (*const handlers[OP_COUNT])(struct run *run) = {
-#define OP_HANDLER(id, wire, lo, hi, res, wr, into, run) [OP_##id] = run,
+#define OP_HANDLER(id, wire, lo, hi, res, wr, into, handler) [OP_##id] = handler,
     OP_TABLE(OP_HANDLER)
 #undef OP_HANDLER
 };
@@ -130,7 +130,6 @@ enum op_status op_run(const struct op *op, const struct op_run *env, struct buf 
     struct run run; /* not zeroed: the place in it has a buffer of kilobytes */
     run.op = op;
     run.env = env;
-    run.tell = env->effects ? env->effects : &effects_none;
     run.needs = env->needs ? env->needs : &nothing;
     run.args = op->args;
     run.result = result;

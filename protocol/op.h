@@ -16,6 +16,7 @@
 #ifndef RAPYER_PROTOCOL_OP_H
 #define RAPYER_PROTOCOL_OP_H
 
+#include "protocol/effect.h"
 #include "protocol/path.h"
 #include "protocol/tree.h"
 
@@ -89,29 +90,6 @@ struct op {
 /* Reads [path, ...args] with nparams items from c into *op; arity is checked: BAD_REQUEST. */
 int op_parse(enum op_kind kind, struct cursor *c, uint32_t nparams, struct op *op, struct fault *f);
 
-/* What a change means in Redis. Called after the tree was changed, in order. Cells are borrowed
- * for the call. `suffix` names a key, `field` a field of a hash. Numbers of elements are those
- * of the Redis list. */
-struct effects {
-    void (*hash_set)(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                     size_t field_len, const struct type *t, const struct cell *v);
-    /* An int field that had a value before: now `now`, by `by`. Commutes with others' increments.
-     */
-    void (*hash_incr)(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                      size_t field_len, int64_t by, int64_t now);
-    void (*hash_del)(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                     size_t field_len);
-    void (*list_push)(void *arg, const char *suffix, size_t suffix_len, bool front,
-                      const struct type *t, const struct cell *v);
-    void (*list_set)(void *arg, const char *suffix, size_t suffix_len, size_t index,
-                     const struct type *t, const struct cell *v);
-    void (*list_insert)(void *arg, const char *suffix, size_t suffix_len, size_t index,
-                        const struct type *t, const struct cell *v);
-    void (*list_remove)(void *arg, const char *suffix, size_t suffix_len, size_t from, size_t count,
-                        size_t len_before);
-    void (*drop)(void *arg, const char *suffix, size_t suffix_len); /* DEL of the whole key */
-};
-
 struct undo;
 struct undo *undo_new(void);
 void undo_free(struct undo *u);
@@ -122,7 +100,7 @@ void undo_commit(struct undo *u);
 
 struct op_run {
     struct record *root;
-    const struct effects *effects; /* NULL: none wanted */
+    effect_fn *effects; /* NULL: none wanted */
     void *effects_arg;
     struct undo *undo;   /* NULL: replaced cells are freed at once. While it has entries
                           * no record of the tree may be moved (record_widen) */
@@ -142,7 +120,7 @@ enum op_status { OP_DONE = 0, OP_REFUSED = -1, OP_NEEDS = 1 };
 
 /* Where nothing was ever set, a default counts as the value; without one doc.load and all that
  * computes are NOT_FOUND, only num.incr starts at 0. An int that Redis holds and num.incr changes
- * is told as hash_incr, everything else as its outcome.
+ * is told as its increment, everything else as its outcome.
  *
  * Runs op. OP_DONE: changed, effects told, and unless the result is a version exactly one value was
  * appended to *result. OP_REFUSED: fault set, nothing changed. OP_NEEDS: something it must see is
@@ -152,10 +130,10 @@ enum op_status op_run(const struct op *op, const struct op_run *env, struct buf 
 /* Effects that write a whole record (its fields, containers and elements) to keys under
  * suffix/prefix, and that remove one. record_drop needs the lists of records below to be
  * loaded: OP_NEEDS otherwise, with nothing told. For a root: suffix "", prefix "". */
-void record_emit(const struct record *r, const char *suffix, const char *prefix,
-                 const struct effects *e, void *arg);
+void record_emit(const struct record *r, const char *suffix, const char *prefix, effect_fn *tell,
+                 void *arg);
 enum op_status record_drop(const struct record *r, const char *suffix, const char *prefix,
-                           struct needs *needs, const struct effects *e, void *arg);
+                           struct needs *needs, effect_fn *tell, void *arg);
 
 /* Where a path leads, for watch and locks: appends its canonical form, elements by pk. An entry
  * of a dict need not be there. 0, OP_NEEDS, or -1 with a fault (and nothing appended). */

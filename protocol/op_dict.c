@@ -39,13 +39,12 @@ enum op_status run_dict_set(struct run *run)
 /* Takes an entry out. The key may be the dict's own. */
 static void entry_remove(struct run *run, struct dict *d, const char *key, size_t len)
 {
-    const struct place *at = &run->at;
     struct buf name = BUF_INIT;
     buf_append(&name, key, len);
     key = len ? (const char *)name.data : "";
     struct cell old = dict_take(d, key, len);
     tell_element_gone(run, &old);
-    run->tell->hash_del(run->env->effects_arg, at->name, at->len, key, len);
+    tell(run, (struct effect){.kind = EFFECT_FIELD_DEL, .field = key, .field_len = len});
     undo_dict(run->env->undo, d, key, len, old);
     buf_free(&name);
 }

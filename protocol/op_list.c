@@ -24,16 +24,13 @@ static enum op_status index_in(struct run *run, int64_t i, size_t len, bool end,
 
 static void tell_inserted(struct run *run, const struct cell *c, size_t i, size_t len_before)
 {
-    const struct place *at = &run->at;
-    const struct type *t = stored_type(at->type->of);
-    const struct cell *v = stored_cell(c);
-    void *arg = run->env->effects_arg;
-    if (i == len_before)
-        run->tell->list_push(arg, at->name, at->len, false, t, v);
-    else if (i == 0)
-        run->tell->list_push(arg, at->name, at->len, true, t, v);
-    else
-        run->tell->list_insert(arg, at->name, at->len, i, t, v);
+    enum effect_kind kind = i == len_before ? EFFECT_PUSH
+                            : i == 0        ? EFFECT_PUSH_FRONT
+                                            : EFFECT_LIST_INSERT;
+    tell(run, (struct effect){.kind = kind,
+                              .index = i,
+                              .type = stored_type(run->at.type->of),
+                              .value = stored_cell(c)});
     tell_element(run, c);
 }
 
@@ -162,14 +159,14 @@ enum op_status run_list_set(struct run *run)
 /* Takes n > 0 elements at i out; what they need to be dropped has been checked. */
 static void remove_range(struct run *run, struct list *l, size_t i, size_t n)
 {
-    const struct place *at = &run->at;
     size_t len = list_len(l);
     struct cell *taken = tree_alloc(n * sizeof *taken);
     run_computes(run);
     list_cut(l, i, n, taken);
     for (size_t k = 0; k < n; k++)
         tell_element_gone(run, &taken[k]);
-    run->tell->list_remove(run->env->effects_arg, at->name, at->len, i, n, len);
+    tell(run,
+         (struct effect){.kind = EFFECT_LIST_REMOVE, .index = i, .count = n, .len_before = len});
     undo_list_taken(run->env->undo, l, i, n, taken);
 }
 

@@ -2,113 +2,64 @@
 #include "daemon/documents/layout.h"
 #include "daemon/exec/exec.h"
 
-static struct batch_doc *stage(struct call_effects *e, struct batch **b)
-{
-    *b = lane_batch(exec_lane(e->call->exec));
-    if (e->computes)
-        call_computes(e->call, e->doc);
-    return call_stage(e->call, e->doc);
-}
-
 static struct buf raw; /* scratch of the effects; one loop, one thread */
 
-static void raw_of(const struct type *t, const struct cell *v)
+static void raw_of(const struct effect *e)
 {
     buf_clear(&raw);
-    layout_raw(t, v, &raw);
+    if (e->value != NULL)
+        layout_raw(e->type, e->value, &raw);
 }
 
-static void on_hash_set(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                        size_t field_len, const struct type *t, const struct cell *v)
+/* A length in an answer is that of one list: when an operation pushes to several (elements with
+ * lists of their own), the first is meant. */
+static void note_push(struct call_effects *c, const struct effect *e, const struct drift *d)
 {
-    struct batch *b;
-    struct batch_doc *bd = stage(arg, &b);
-    raw_of(t, v);
-    batch_hash_set(b, bd, suffix, suffix_len, field, field_len, raw.data, raw.len);
-}
-
-static void on_hash_incr(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                         size_t field_len, int64_t by, int64_t now)
-{
-    struct call_effects *e = arg;
-    struct batch *b;
-    struct batch_doc *bd = stage(e, &b);
-    e->drift = batch_hash_incr(b, bd, suffix, suffix_len, field, field_len, by, now);
-}
-
-static void on_hash_del(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                        size_t field_len)
-{
-    struct batch *b;
-    struct batch_doc *bd = stage(arg, &b);
-    batch_hash_del(b, bd, suffix, suffix_len, field, field_len);
-}
-
-static void on_list_push(void *arg, const char *suffix, size_t suffix_len, bool front,
-                         const struct type *t, const struct cell *v)
-{
-    struct call_effects *e = arg;
-    struct batch *b;
-    struct batch_doc *bd = stage(e, &b);
-    raw_of(t, v);
-    const struct drift *d = batch_list_push(b, bd, suffix, suffix_len, front, raw.data, raw.len);
-    /* A length in an answer is that of one list: when an operation pushes to several (elements
-     * with lists of their own), the first is meant. */
-    if (!e->told) {
-        e->told = true;
-        e->drift = d;
-        snprintf(e->suffix, sizeof(e->suffix), "%.*s", (int)suffix_len, suffix);
-    } else if (strlen(e->suffix) == suffix_len && memcmp(e->suffix, suffix, suffix_len) == 0) {
-        e->drift = d;
+    if (!c->told) {
+        c->told = true;
+        c->drift = d;
+        snprintf(c->suffix, sizeof(c->suffix), "%.*s", (int)e->suffix_len, e->suffix);
+    } else if (d != NULL && strlen(c->suffix) == e->suffix_len &&
+               memcmp(c->suffix, e->suffix, e->suffix_len) == 0) {
+        c->drift = d;
     }
 }
 
-static void on_list_set(void *arg, const char *suffix, size_t suffix_len, size_t index,
-                        const struct type *t, const struct cell *v)
+void call_effect(void *arg, const struct effect *e)
 {
-    struct batch *b;
-    struct batch_doc *bd = stage(arg, &b);
-    raw_of(t, v);
-    batch_list_set(b, bd, suffix, suffix_len, index, raw.data, raw.len);
+    struct call_effects *c = arg;
+    struct batch *b = lane_batch(exec_lane(c->call->exec));
+    if (c->computes)
+        call_computes(c->call, c->doc);
+    struct batch_doc *bd = call_stage(c->call, c->doc);
+    const char *key = e->suffix;
+    size_t len = e->suffix_len;
+    raw_of(e);
+    switch (e->kind) {
+    case EFFECT_FIELD_SET:
+        batch_hash_set(b, bd, key, len, e->field, e->field_len, raw.data, raw.len);
+        break;
+    case EFFECT_FIELD_INCR:
+        c->drift = batch_hash_incr(b, bd, key, len, e->field, e->field_len, e->by, e->now);
+        break;
+    case EFFECT_FIELD_DEL: batch_hash_del(b, bd, key, len, e->field, e->field_len); break;
+    case EFFECT_PUSH:
+    case EFFECT_PUSH_FRONT:
+        note_push(
+            c, e,
+            batch_list_push(b, bd, key, len, e->kind == EFFECT_PUSH_FRONT, raw.data, raw.len));
+        break;
+    case EFFECT_LIST_SET: batch_list_set(b, bd, key, len, e->index, raw.data, raw.len); break;
+    case EFFECT_LIST_INSERT:
+        note_push(c, e, NULL); /* what is pushed next is to lists within the element */
+        batch_list_insert(b, bd, key, len, e->index, raw.data, raw.len);
+        break;
+    case EFFECT_LIST_REMOVE:
+        batch_list_remove(b, bd, key, len, e->index, e->count, e->len_before);
+        break;
+    case EFFECT_DROP: batch_drop(b, bd, key, len); break;
+    }
 }
-
-static void on_list_insert(void *arg, const char *suffix, size_t suffix_len, size_t index,
-                           const struct type *t, const struct cell *v)
-{
-    struct call_effects *e = arg;
-    struct batch *b;
-    struct batch_doc *bd = stage(e, &b);
-    e->told = true; /* what is pushed next is to lists within the element */
-    snprintf(e->suffix, sizeof(e->suffix), "%.*s", (int)suffix_len, suffix);
-    raw_of(t, v);
-    batch_list_insert(b, bd, suffix, suffix_len, index, raw.data, raw.len);
-}
-
-static void on_list_remove(void *arg, const char *suffix, size_t suffix_len, size_t from,
-                           size_t count, size_t len_before)
-{
-    struct batch *b;
-    struct batch_doc *bd = stage(arg, &b);
-    batch_list_remove(b, bd, suffix, suffix_len, from, count, len_before);
-}
-
-static void on_drop(void *arg, const char *suffix, size_t suffix_len)
-{
-    struct batch *b;
-    struct batch_doc *bd = stage(arg, &b);
-    batch_drop(b, bd, suffix, suffix_len);
-}
-
-const struct effects call_effects = {
-    .hash_set = on_hash_set,
-    .hash_incr = on_hash_incr,
-    .hash_del = on_hash_del,
-    .list_push = on_list_push,
-    .list_set = on_list_set,
-    .list_insert = on_list_insert,
-    .list_remove = on_list_remove,
-    .drop = on_drop,
-};
 
 void call_effects_cleanup(void)
 {

@@ -161,7 +161,7 @@ struct call_effects {
     bool told;
     bool computes; /* the operation's; before its first effect */
 };
-extern const struct effects call_effects;
+effect_fn call_effect;
 void call_effects_cleanup(void); /* gives back their scratch memory */
 
 #endif

@@ -29,17 +29,11 @@ static struct doc *doc_of(struct call *c, struct cursor *in)
 
 /* ---- writing whole documents ---- */
 
-static void drop_field(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                       size_t field_len)
+/* The root hash stays for its version; its fields go one by one. */
+static void drop_content(void *arg, const struct effect *e)
 {
-    call_effects.hash_del(arg, suffix, suffix_len, field, field_len);
-}
-
-static void drop_key(void *arg, const char *suffix, size_t suffix_len)
-{
-    /* The root hash stays for its version; its fields go one by one. */
-    if (suffix_len > 0)
-        call_effects.drop(arg, suffix, suffix_len);
+    if (e->kind != EFFECT_DROP || e->suffix_len > 0)
+        call_effect(arg, e);
 }
 
 /* prefix is as it was when this returns. */
@@ -50,7 +44,10 @@ static void drop_fields(struct call_effects *e, const struct record *r, struct b
         const struct field *f = &r->model->fields[i];
         buf_append(prefix, f->name, f->name_len);
         if (cell_is_value(&r->slots[i])) {
-            drop_field(e, "", 0, (const char *)prefix->data, prefix->len);
+            call_effect(e, &(struct effect){.kind = EFFECT_FIELD_DEL,
+                                            .suffix = "",
+                                            .field = (const char *)prefix->data,
+                                            .field_len = prefix->len});
         } else if (type_atomic(f->type)) {
             buf_append(prefix, ".", 1);
             drop_fields(e, r->slots[i].record, prefix);
@@ -58,8 +55,6 @@ static void drop_fields(struct call_effects *e, const struct record *r, struct b
         prefix->len = base;
     }
 }
-
-static const struct effects drop_content = {.drop = drop_key, .hash_del = drop_field};
 
 /* Puts a tree that was built into the document's place, new or not. */
 void doc_replace(struct call *c, struct doc *d, struct record *root)
@@ -81,7 +76,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     }
     if (d->root != NULL) {
         struct needs none = call_needs(c, d);
-        record_drop(d->root, "", "", &none, &drop_content, &e);
+        record_drop(d->root, "", "", &none, drop_content, &e);
         struct buf prefix = BUF_INIT;
         drop_fields(&e, d->root, &prefix);
         buf_free(&prefix);
@@ -97,7 +92,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     d->growths = schema_growths(exec_schema(c->exec));
     d->state = DOC_PRESENT;
     d->epoch = upstream_epoch(lane_upstream(exec_lane(c->exec)));
-    record_emit(root, "", "", &call_effects, &e);
+    record_emit(root, "", "", call_effect, &e);
 }
 
 int doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **root)
@@ -540,7 +535,7 @@ void doc_remove(struct call *c, struct doc *d)
     struct call_effects e = {.call = c, .doc = d};
     struct needs none = call_needs(c, d);
     call_stage(c, d);
-    record_drop(d->root, "", "", &none, &call_effects, &e);
+    record_drop(d->root, "", "", &none, call_effect, &e);
     record_free(d->root);
     d->root = NULL;
     d->state = DOC_ABSENT;

@@ -35,40 +35,28 @@ static int op_docs(struct call *c, struct fault *f)
     return call_doc(c, key, len, f) != NULL ? 0 : -1;
 }
 
-static void tell_expire(void *arg, const char *suffix, size_t suffix_len)
-{
-    struct call_effects *e = arg;
-    struct batch_doc *bd = call_stage(e->call, e->doc);
-    batch_expire(lane_batch(exec_lane(e->call->exec)), bd, suffix, suffix_len);
-}
-
-static void tell_nothing(void *arg, const char *suffix, size_t suffix_len)
-{
-    (void)arg;
-    (void)suffix;
-    (void)suffix_len;
-}
-
-static void tell_no_field(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                          size_t field_len)
-{
-    (void)arg;
-    (void)suffix;
-    (void)suffix_len;
-    (void)field;
-    (void)field_len;
-}
-
 /* record_drop names every key of a document; these make it only look, and give each a deadline. */
-static const struct effects look = {.drop = tell_nothing, .hash_del = tell_no_field};
-static const struct effects expire_all = {.drop = tell_expire, .hash_del = tell_no_field};
+static void look(void *arg, const struct effect *e)
+{
+    (void)arg;
+    (void)e;
+}
+
+static void expire(void *arg, const struct effect *e)
+{
+    struct call_effects *c = arg;
+    if (e->kind != EFFECT_DROP)
+        return;
+    struct batch_doc *bd = call_stage(c->call, c->doc);
+    batch_expire(lane_batch(exec_lane(c->call->exec)), bd, e->suffix, e->suffix_len);
+}
 
 enum op_status doc_keys_known(struct call *c, struct doc *d)
 {
     if (d->root == NULL)
         return OP_DONE;
     struct needs needs = call_needs(c, d);
-    return record_drop(d->root, "", "", &needs, &look, NULL);
+    return record_drop(d->root, "", "", &needs, look, NULL);
 }
 
 void doc_expire_at(struct call *c, struct doc *d, int64_t at)
@@ -76,7 +64,7 @@ void doc_expire_at(struct call *c, struct doc *d, int64_t at)
     struct call_effects e = {.call = c, .doc = d};
     struct needs needs = call_needs(c, d);
     d->expires = at;
-    record_drop(d->root, "", "", &needs, &expire_all, &e);
+    record_drop(d->root, "", "", &needs, expire, &e);
 }
 
 static int result_fits(void *arg, const struct buf *result)
@@ -91,7 +79,7 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
     struct needs needs = call_needs(c, d);
     struct op op;
     struct op_run env = {.root = d->root,
-                         .effects = rehearsal == NULL ? &call_effects : NULL,
+                         .effects = rehearsal == NULL ? call_effect : NULL,
                          .effects_arg = &effects,
                          .undo = rehearsal,
                          .needs = &needs,

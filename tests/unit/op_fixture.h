@@ -182,13 +182,11 @@ static inline struct mini_value *mini_field(struct mini_key *k, const char *name
     return NULL;
 }
 
-static inline void mini_hash_set(void *arg, const char *suffix, size_t suffix_len,
-                                 const char *field, size_t field_len, const struct type *t,
-                                 const struct cell *v)
+static inline void mini_field_set(struct mini_key *k, const struct effect *e, const struct type *t,
+                                  const struct cell *v)
 {
-    struct mini_key *k = mini_open(arg, suffix, suffix_len, false);
-    struct mini_value *old = mini_field(k, field, field_len);
-    struct mini_value now = mini_value_of(field, field_len, t, v);
+    struct mini_value *old = mini_field(k, e->field, e->field_len);
+    struct mini_value now = mini_value_of(e->field, e->field_len, t, v);
     if (old) {
         mini_value_free(old);
         *old = now;
@@ -197,93 +195,78 @@ static inline void mini_hash_set(void *arg, const char *suffix, size_t suffix_le
     }
 }
 
-static inline void mini_hash_incr(void *arg, const char *suffix, size_t suffix_len,
-                                  const char *field, size_t field_len, int64_t by, int64_t now)
+static inline void mini_field_incr(struct mini_key *k, const struct effect *e)
 {
-    struct mini *m = arg;
-    struct mini_key *k = mini_open(m, suffix, suffix_len, false);
-    struct mini_value *old = mini_field(k, field, field_len);
+    static const struct type t = {.kind = TYPE_INT};
+    struct mini_value *old = mini_field(k, e->field, e->field_len);
     int64_t had;
-    m->incrs++;
-    cr_assert(old, "increment of '%.*s', which is not there", (int)field_len, field);
+    cr_assert(old, "increment of '%.*s', which is not there", (int)e->field_len, e->field);
     struct cell c = cell_value(old->bytes, old->len);
     cr_assert_eq(cell_get_int(&c, &had), 0);
     cell_free(&c);
-    cr_assert_eq(had + by, now, "told %lld, Redis would have %lld", (long long)now,
-                 (long long)(had + by));
-    struct type t = {.kind = TYPE_INT};
-    c = cell_int(had + by);
-    mini_hash_set(arg, suffix, suffix_len, field, field_len, &t, &c);
+    cr_assert_eq(had + e->by, e->now, "told %lld, Redis would have %lld", (long long)e->now,
+                 (long long)(had + e->by));
+    c = cell_int(e->now);
+    mini_field_set(k, e, &t, &c);
     cell_free(&c);
 }
 
-static inline void mini_hash_del(void *arg, const char *suffix, size_t suffix_len,
-                                 const char *field, size_t field_len)
+static inline void mini_field_del(struct mini_key *k, const struct effect *e)
 {
-    struct mini_key *k = mini_open(arg, suffix, suffix_len, false);
-    struct mini_value *old = mini_field(k, field, field_len);
+    struct mini_value *old = mini_field(k, e->field, e->field_len);
     if (old)
         mini_remove(k, (size_t)(old - k->values));
-    mini_close(arg, k);
 }
 
-static inline void mini_list_push(void *arg, const char *suffix, size_t suffix_len, bool front,
-                                  const struct type *t, const struct cell *v)
+static inline void mini_list_set(struct mini_key *k, const struct effect *e)
 {
-    struct mini_key *k = mini_open(arg, suffix, suffix_len, true);
-    mini_insert(k, front ? 0 : k->n, mini_value_of("", 0, t, v));
+    cr_assert_lt(e->index, k->n);
+    mini_value_free(&k->values[e->index]);
+    k->values[e->index] = mini_value_of("", 0, e->type, e->value);
 }
 
-static inline void mini_list_set(void *arg, const char *suffix, size_t suffix_len, size_t index,
-                                 const struct type *t, const struct cell *v)
+static inline void mini_list_remove(struct mini_key *k, const struct effect *e)
 {
-    struct mini_key *k = mini_open(arg, suffix, suffix_len, true);
-    cr_assert_lt(index, k->n);
-    mini_value_free(&k->values[index]);
-    k->values[index] = mini_value_of("", 0, t, v);
+    cr_assert_eq(k->n, e->len_before);
+    cr_assert_leq(e->index + e->count, k->n);
+    for (size_t n = e->count; n > 0; n--)
+        mini_remove(k, e->index);
 }
 
-static inline void mini_list_insert(void *arg, const char *suffix, size_t suffix_len, size_t index,
-                                    const struct type *t, const struct cell *v)
-{
-    mini_insert(mini_open(arg, suffix, suffix_len, true), index, mini_value_of("", 0, t, v));
-}
-
-static inline void mini_list_remove(void *arg, const char *suffix, size_t suffix_len, size_t from,
-                                    size_t count, size_t len_before)
-{
-    struct mini_key *k = mini_open(arg, suffix, suffix_len, true);
-    cr_assert_eq(k->n, len_before);
-    cr_assert_leq(from + count, k->n);
-    while (count-- > 0)
-        mini_remove(k, from);
-    mini_close(arg, k);
-}
-
-static inline void mini_drop(void *arg, const char *suffix, size_t suffix_len)
+static inline void mini_tell(void *arg, const struct effect *e)
 {
     struct mini *m = arg;
-    struct mini_key *k = mini_find(m, suffix, suffix_len);
-    m->effects++;
-    if (k)
-        mini_key_free(m, k);
+    struct mini_key *k = NULL;
+    if (e->kind == EFFECT_DROP) {
+        m->effects++;
+        if ((k = mini_find(m, e->suffix, e->suffix_len)))
+            mini_key_free(m, k);
+        return;
+    }
+    k = mini_open(m, e->suffix, e->suffix_len, e->kind >= EFFECT_PUSH);
+    switch (e->kind) {
+    case EFFECT_FIELD_SET: mini_field_set(k, e, e->type, e->value); break;
+    case EFFECT_FIELD_INCR:
+        m->incrs++;
+        mini_field_incr(k, e);
+        break;
+    case EFFECT_FIELD_DEL: mini_field_del(k, e); break;
+    case EFFECT_PUSH: mini_insert(k, k->n, mini_value_of("", 0, e->type, e->value)); break;
+    case EFFECT_PUSH_FRONT: mini_insert(k, 0, mini_value_of("", 0, e->type, e->value)); break;
+    case EFFECT_LIST_SET: mini_list_set(k, e); break;
+    case EFFECT_LIST_INSERT:
+        mini_insert(k, e->index, mini_value_of("", 0, e->type, e->value));
+        break;
+    case EFFECT_LIST_REMOVE: mini_list_remove(k, e); break;
+    case EFFECT_DROP: break;
+    }
+    mini_close(m, k);
 }
-
-static const struct effects mini_effects = {
-    .hash_set = mini_hash_set,
-    .hash_incr = mini_hash_incr,
-    .hash_del = mini_hash_del,
-    .list_push = mini_list_push,
-    .list_set = mini_list_set,
-    .list_insert = mini_list_insert,
-    .list_remove = mini_list_remove,
-    .drop = mini_drop,
-};
 
 static inline struct mini mini_of(const struct record *r)
 {
     struct mini m = {0};
-    record_emit(r, "", "", &mini_effects, &m);
+    record_emit(r, "", "", mini_tell, &m);
     return m;
 }
 
@@ -361,7 +344,7 @@ static inline enum op_status fixture_run(struct fixture *x, enum op_kind kind, s
     if (op_parse(kind, &c, n, &op, &x->fault) < 0)
         return OP_REFUSED;
     struct op_run env = {.root = x->root,
-                         .effects = &mini_effects,
+                         .effects = mini_tell,
                          .effects_arg = &x->redis,
                          .undo = x->undo,
                          .needs = x->needs,

@@ -6,52 +6,27 @@ static const struct model *project, *settings, *task;
 static struct buf told; /* one line per effect */
 static size_t memory_before;
 
-static void tell(const char *verb, const char *suffix, size_t suffix_len, const char *field,
-                 size_t field_len, const struct type *t, const struct cell *v)
+static void tell(void *arg, const struct effect *e)
 {
+    static const char *const verbs[] = {[EFFECT_FIELD_SET] = "set",
+                                        [EFFECT_FIELD_DEL] = "del",
+                                        [EFFECT_PUSH] = "push",
+                                        [EFFECT_DROP] = "drop"};
     char type[TYPE_NAME_MAX];
     const uint8_t *p;
     size_t n;
 
-    buf_printf(&told, "%s '%.*s'", verb, (int)suffix_len, suffix);
-    if (field)
-        buf_printf(&told, " %.*s", (int)field_len, field);
-    if (v) {
-        p = cell_bytes(v, &n);
-        buf_printf(&told, " %s %s", type_name(t, type, sizeof type), item_text(p, n));
+    (void)arg;
+    cr_assert(e->kind < sizeof verbs / sizeof *verbs && verbs[e->kind]);
+    buf_printf(&told, "%s '%.*s'", verbs[e->kind], (int)e->suffix_len, e->suffix);
+    if (e->field_len)
+        buf_printf(&told, " %.*s", (int)e->field_len, e->field);
+    if (e->value) {
+        p = cell_bytes(e->value, &n);
+        buf_printf(&told, " %s %s", type_name(e->type, type, sizeof type), item_text(p, n));
     }
     buf_append(&told, "\n", 1);
 }
-
-static void on_set(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                   size_t field_len, const struct type *t, const struct cell *v)
-{
-    (void)arg;
-    tell("set", suffix, suffix_len, field, field_len, t, v);
-}
-
-static void on_del(void *arg, const char *suffix, size_t suffix_len, const char *field,
-                   size_t field_len)
-{
-    (void)arg;
-    tell("del", suffix, suffix_len, field, field_len, NULL, NULL);
-}
-
-static void on_push(void *arg, const char *suffix, size_t suffix_len, bool front,
-                    const struct type *t, const struct cell *v)
-{
-    (void)arg;
-    tell(front ? "unshift" : "push", suffix, suffix_len, NULL, 0, t, v);
-}
-
-static void on_drop(void *arg, const char *suffix, size_t suffix_len)
-{
-    (void)arg;
-    tell("drop", suffix, suffix_len, NULL, 0, NULL, NULL);
-}
-
-static const struct effects effects = {
-    .hash_set = on_set, .hash_del = on_del, .list_push = on_push, .drop = on_drop};
 
 static void setup(void)
 {
@@ -100,7 +75,7 @@ Test(emit, a_root_is_written_to_its_keys)
 {
     struct record *r = sample();
 
-    record_emit(r, "", "", &effects, NULL);
+    record_emit(r, "", "", tell, NULL);
     cr_assert_str_eq(said(), "set '' name str 'x'\n"
                              "set '' settings.theme str 'light'\n"
                              "set '/settings.flags' a bool true\n"
@@ -119,8 +94,8 @@ Test(emit, an_element_and_an_inline_record_are_written_below_their_own)
 {
     struct record *r = make_record(settings, "s", "{'lang': null, 'flags': {'a': true}}");
 
-    record_emit(r, "/posts/s", "", &effects, NULL);
-    record_emit(r, "/posts/p", "deep.in.", &effects, NULL);
+    record_emit(r, "/posts/s", "", tell, NULL);
+    record_emit(r, "/posts/p", "deep.in.", tell, NULL);
     cr_assert_str_eq(said(), "set '/posts/s' theme str 'light'\n"
                              "set '/posts/s' lang optional<str> null\n"
                              "set '/posts/s/flags' a bool true\n"
@@ -134,7 +109,7 @@ Test(emit, all_keys_of_a_root_are_dropped)
 {
     struct record *r = sample();
 
-    cr_assert_eq(record_drop(r, "", "", NULL, &effects, NULL), OP_DONE);
+    cr_assert_eq(record_drop(r, "", "", NULL, tell, NULL), OP_DONE);
     cr_assert_str_eq(said(), "drop ''\n"
                              "drop '/settings.flags'\n"
                              "drop '/settings.tasks'\n"
@@ -151,7 +126,7 @@ Test(emit, an_inline_record_is_taken_out_of_the_hash_it_shares)
     struct record *r = make_record(project, "p", "{'name': 'x', 'due': 5}");
 
     dict_unload(r->slots[2].record->slots[2].dict, 0);
-    cr_assert_eq(record_drop(r, "/a/b", "in.", NULL, &effects, NULL), OP_DONE);
+    cr_assert_eq(record_drop(r, "/a/b", "in.", NULL, tell, NULL), OP_DONE);
     cr_assert_str_eq(said(), "del '/a/b' in.name\n"
                              "del '/a/b' in.due\n"
                              "del '/a/b' in.settings.theme\n"
@@ -179,13 +154,13 @@ Test(emit, a_drop_that_cannot_see_all_asks_and_tells_nothing)
     list_unload(r->slots[2].record->slots[3].list, 1);
     dict_unload(r->slots[4].dict, 1);
     list_unload(r->slots[3].list, 2);
-    cr_assert_eq(record_drop(r, "", "", &needs, &effects, NULL), OP_NEEDS);
+    cr_assert_eq(record_drop(r, "", "", &needs, tell, NULL), OP_NEEDS);
     cr_assert_str_eq(asked_for, "/settings.tasks /owners ");
     cr_assert_eq(needs.count, asked);
     cr_assert_eq(told.len, 0);
     list_set_loaded(r->slots[2].record->slots[3].list);
     dict_set_loaded(r->slots[4].dict);
-    cr_assert_eq(record_drop(r, "", "", &needs, &effects, NULL), OP_DONE);
+    cr_assert_eq(record_drop(r, "", "", &needs, tell, NULL), OP_DONE);
     cr_assert_str_eq(said(), "drop ''\ndrop '/settings.flags'\ndrop '/matrix'\n",
                      "values need not be loaded to be dropped, nor empty containers");
     record_free(r);

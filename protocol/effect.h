@@ -1,0 +1,50 @@
+/* effect: what one change of a tree means in Redis.
+ *
+ * Keys are named by their suffix behind the document's root key (op.h). A key is a hash, with
+ * fields that have names, or a list. Numbers of elements are those of the Redis list.
+ */
+#ifndef RAPYER_PROTOCOL_EFFECT_H
+#define RAPYER_PROTOCOL_EFFECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct cell;
+struct type;
+
+enum effect_kind {
+    EFFECT_FIELD_SET,
+    EFFECT_FIELD_INCR, /* an int that had a value before; commutes with others' increments */
+    EFFECT_FIELD_DEL,
+    EFFECT_PUSH,
+    EFFECT_PUSH_FRONT,
+    EFFECT_LIST_SET,
+    EFFECT_LIST_INSERT,
+    EFFECT_LIST_REMOVE,
+    EFFECT_DROP, /* DEL of the whole key */
+};
+
+struct effect {
+    enum effect_kind kind;
+    const char *suffix; /* of the key */
+    size_t suffix_len;
+    const char *field; /* of a hash: FIELD_* */
+    size_t field_len;
+    const struct type *type; /* of value */
+    const struct cell *value;
+    union {
+        struct {
+            int64_t by, now; /* FIELD_INCR */
+        };
+        struct {
+            size_t index, count, len_before; /* LIST_*; the last two of LIST_REMOVE alone */
+        };
+    };
+};
+
+/* Whoever wants to know is told after the tree was changed, in order. All of it is borrowed for
+ * the call. */
+typedef void effect_fn(void *arg, const struct effect *e);
+
+#endif
