@@ -61,10 +61,11 @@ static int way_step(struct way *w, const struct step *s)
         return -1;
     if (!w->type || type_atomic(w->type))
         return s->len ? way_field(w, s->s, s->len) : way_lost(w, "no index leads into a model");
-    if (w->type->kind == TYPE_LIST) {
+    const struct container_kind *kind = type_container(w->type);
+    if (kind && kind->by == BY_INDEX) {
         w->element = true;
         w->step = *s;
-    } else if (w->type->kind == TYPE_DICT && s->kind != STEP_INDEX) {
+    } else if (kind && kind->by == BY_KEY && s->kind != STEP_INDEX) {
         path_add_key(&w->path, s->s, s->len);
     } else {
         return way_lost(w, "this is a value, replaced whole");

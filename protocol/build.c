@@ -145,50 +145,11 @@ static int same_pk(struct building *b, struct text pk)
                      here(b), (int)pk.len, pk.s);
 }
 
-static int build_items(struct building *b, const struct type *of, uint32_t n, struct cursor *in,
-                       struct list *l)
-{
-    size_t mark = b->len;
-    struct text pk;
-    struct cell c;
-
-    for (uint32_t i = 0; i < n; i++) {
-        where_index(b, i);
-        if (build_element(b, of, in, &c) != 0)
-            return -1;
-        if (c.kind == CELL_RECORD && cell_get_str(&c.record->pk, &pk.s, &pk.len) == 0 &&
-            list_by_pk(l, pk.s, pk.len)) {
-            (void)same_pk(b, pk);
-            cell_free(&c);
-            return -1;
-        }
-        where_back(b, mark);
-        list_insert(l, i, c);
-    }
-    return 0;
-}
-
 static uint32_t plausible(uint32_t n, const struct cursor *in)
 {
     size_t left = (size_t)(in->end - in->at);
 
     return n < left ? n : (uint32_t)left;
-}
-
-static int build_list(struct building *b, const struct type *t, struct cursor *in, struct cell *out)
-{
-    char name[TYPE_NAME_MAX];
-    uint32_t n;
-
-    if (cursor_array(in, &n) != 0)
-        return wrong_type(b, in, type_name(t, name, sizeof name));
-    *out = cell_blank(t);
-    if (n)
-        list_reserve(out->list, plausible(n, in));
-    if (build_items(b, t->of, n, in, out->list) == 0)
-        return 0;
-    cell_free(out);
-    return -1;
 }
 
 static int build_key(struct building *b, struct cursor *in, struct text *key)
@@ -204,47 +165,63 @@ static int build_key(struct building *b, struct cursor *in, struct text *key)
     return 0;
 }
 
-/* pks: those of the records that are in the dict already, or NULL. */
-static int build_pair(struct building *b, const struct type *of, struct cursor *in, struct dict *d,
-                      struct dict *pks)
+/* The i-th element, with its name: where it is, and what it is. */
+static int build_pair(struct building *b, const struct container_kind *kind, uint32_t i,
+                      struct cursor *in, struct container *node, struct element *e)
 {
-    struct text key, pk;
-    struct cell c, old;
+    struct text key;
 
+    if (kind->wire != ITEM_MAP) {
+        where_index(b, i);
+        return 0;
+    }
     if (build_key(b, in, &key) != 0)
         return -1;
     where_key(b, key.s, key.len);
-    if (dict_get(d, key.s, key.len))
+    e->key = key.s;
+    e->key_len = key.len;
+    if (dict_get((struct dict *)node, key.s, key.len))
         return fault_set(b->f, FAULT_BAD_VALUE, "%s: the key is there twice", here(b));
-    if (build_element(b, of, in, &c) != 0)
-        return -1;
-    (void)dict_put(d, key.s, key.len, c);
-    if (pks && c.kind == CELL_RECORD && cell_get_str(&c.record->pk, &pk.s, &pk.len) == 0) {
-        old = dict_put(pks, pk.s, pk.len, cell_nil());
+    return 0;
+}
+
+/* pks: those of the records that are in the container already, or NULL. */
+static int build_elements(struct building *b, const struct type *t, uint32_t n, struct cursor *in,
+                          struct container *node, struct dict *pks)
+{
+    const struct container_kind *kind = container_kind(node);
+    size_t mark = b->len;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct text pk;
+        struct cell c, old = {0};
+        struct element e = {.cell = &c};
+        if (build_pair(b, kind, i, in, node, &e) != 0 || build_element(b, t->of, in, &c) != 0)
+            return -1;
+        container_add(node, &e);
+        if (pks && c.kind == CELL_RECORD && cell_get_str(&c.record->pk, &pk.s, &pk.len) == 0)
+            old = dict_put(pks, pk.s, pk.len, cell_nil());
         if (old.kind != CELL_UNSET)
             return same_pk(b, pk);
+        where_back(b, mark);
     }
     return 0;
 }
 
-static int build_dict(struct building *b, const struct type *t, struct cursor *in, struct cell *out)
+static int build_container(struct building *b, const struct type *t, struct cursor *in,
+                           struct cell *out)
 {
     char name[TYPE_NAME_MAX];
-    struct dict *pks;
-    size_t mark = b->len;
     uint32_t n;
-    int rc = 0;
+    bool map = type_container(t)->wire == ITEM_MAP;
 
-    if (cursor_map(in, &n) != 0)
+    if ((map ? cursor_map(in, &n) : cursor_array(in, &n)) != 0)
         return wrong_type(b, in, type_name(t, name, sizeof name));
     *out = cell_blank(t);
-    pks = type_atomic(t->of) && n > 1 ? dict_new() : NULL;
     if (n)
-        dict_reserve(out->dict, plausible(n, in));
-    for (uint32_t i = 0; i < n && rc == 0; i++) {
-        rc = build_pair(b, t->of, in, out->dict, pks);
-        where_back(b, mark);
-    }
+        container_reserve(out->container, plausible(n, in));
+    struct dict *pks = type_atomic(t->of) && n > 1 ? dict_new() : NULL;
+    int rc = build_elements(b, t, n, in, out->container, pks);
     dict_free(pks);
     if (rc != 0)
         cell_free(out);
@@ -256,10 +233,8 @@ static int build_field(struct building *b, const struct type *t, struct cursor *
 {
     struct record *r;
 
-    if (t->kind == TYPE_LIST)
-        return build_list(b, t, in, out);
-    if (t->kind == TYPE_DICT)
-        return build_dict(b, t, in, out);
+    if (type_container(t))
+        return build_container(b, t, in, out);
     if (!type_atomic(t))
         return build_value(b, t, in, out);
     if (build_record(b, t->model, RECORD_INLINE, (struct text){0}, in, &r) != 0)
@@ -382,7 +357,7 @@ static int settle_pk(struct building *b, struct record *r, enum record_place pla
 static int build_default(struct building *b, const struct field *f, struct cell *slot)
 {
     struct cursor empty = cursor_of("\x80", 1), fallback = cursor_of(f->fallback, f->fallback_len);
-    bool container = f->type->kind == TYPE_LIST || f->type->kind == TYPE_DICT;
+    bool container = type_container(f->type);
 
     if (f->fallback && (container || type_atomic(f->type)))
         return build_field(b, f->type, &fallback, slot);

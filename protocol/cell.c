@@ -162,9 +162,9 @@ struct cell cell_copy(const struct cell *c)
     switch (c->kind) {
     case CELL_HEAP: return cell_value(c->heap, c->heap_len);
     case CELL_RECORD: copy.record = record_copy(c->record); break;
-    case CELL_LIST: copy.list = list_copy(c->list); break;
-    case CELL_DICT: copy.dict = dict_copy(c->dict); break;
-    default: break;
+    case CELL_CONTAINER: copy.container = container_copy(c->container); break;
+    case CELL_UNSET:
+    case CELL_INLINE: break;
     }
     return copy;
 }
@@ -174,9 +174,9 @@ void cell_free(struct cell *c)
     switch (c->kind) {
     case CELL_HEAP: tree_free(c->heap); break;
     case CELL_RECORD: record_free(c->record); break;
-    case CELL_LIST: list_free(c->list); break;
-    case CELL_DICT: dict_free(c->dict); break;
-    default: break;
+    case CELL_CONTAINER: container_free(c->container); break;
+    case CELL_UNSET:
+    case CELL_INLINE: break;
     }
     memset(c, 0, sizeof *c);
 }

@@ -3,7 +3,7 @@
  *   CELL_UNSET                       never set
  *   CELL_INLINE  | bytes[15] | tag   a value of up to 14 canonical MessagePack bytes
  *   CELL_HEAP    | ptr, len  | tag   a longer one
- *   CELL_RECORD / LIST / DICT        owns the node it points to
+ *   CELL_RECORD / CONTAINER          owns the node it points to
  *
  * A value is kept as its canonical MessagePack (value.h): reading a document out is copying
  * bytes. Zeroed memory is CELL_UNSET. A cell owns what it points to; copying the struct moves
@@ -17,10 +17,11 @@
 #include <stdint.h>
 
 struct record;
+struct container; /* of any kind, see container.h */
 struct list;
 struct dict;
 
-enum cell_kind { CELL_UNSET, CELL_INLINE, CELL_HEAP, CELL_RECORD, CELL_LIST, CELL_DICT };
+enum cell_kind { CELL_UNSET, CELL_INLINE, CELL_HEAP, CELL_RECORD, CELL_CONTAINER };
 
 #define CELL_INLINE_MAX 14
 
@@ -35,6 +36,7 @@ struct cell {
             union {
                 uint8_t *heap;
                 struct record *record;
+                struct container *container;
                 struct list *list;
                 struct dict *dict;
             };

@@ -129,28 +129,17 @@ enum op_status element_pack(struct run *run, const struct cell *c, const struct 
     return run->env->needs ? OP_NEEDS : REFUSE(run, FAULT_INTERNAL, "an element is not loaded");
 }
 
-enum op_status check_list(struct run *run)
+enum op_status check_container(struct run *run, enum type_kind kind)
 {
     const struct place *at = &run->at;
-    char where[WHERE_MAX], kind[TYPE_NAME_MAX];
-    if (at->kind == PLACE_FIELD && type_is_list(at->type))
+    char where[WHERE_MAX], have[TYPE_NAME_MAX];
+    bool same = at->type && at->type->kind == kind;
+    if (at->kind == PLACE_FIELD && same)
         return OP_DONE;
-    return REFUSE(run, FAULT_BAD_TYPE, "%s needs a field of type list<>: '%s' is %s%s",
-                  run_name(run), run_where(run, where),
-                  at->type ? type_name(at->type, kind, sizeof kind) : "the document",
-                  type_is_list(at->type) ? ", a value inside another: replace it whole" : "");
-}
-
-enum op_status check_dict(struct run *run)
-{
-    const struct place *at = &run->at;
-    char where[WHERE_MAX], kind[TYPE_NAME_MAX];
-    if (at->kind == PLACE_FIELD && type_is_dict(at->type))
-        return OP_DONE;
-    return REFUSE(run, FAULT_BAD_TYPE, "%s needs a field of type dict<>: '%s' is %s%s",
-                  run_name(run), run_where(run, where),
-                  at->type ? type_name(at->type, kind, sizeof kind) : "the document",
-                  type_is_dict(at->type) ? ", a value inside another: replace it whole" : "");
+    return REFUSE(run, FAULT_BAD_TYPE, "%s needs a field of type %s<>: '%s' is %s%s", run_name(run),
+                  container_kinds[kind]->name, run_where(run, where),
+                  at->type ? type_name(at->type, have, sizeof have) : "the document",
+                  same ? ", a value inside another: replace it whole" : "");
 }
 
 enum op_status check_loaded(struct run *run)
@@ -224,24 +213,6 @@ void tell_element_gone(struct run *run, const struct cell *element)
                     run->env->effects, run->env->effects_arg);
 }
 
-struct each {
-    struct cell *c;
-    size_t it;
-    const char *key; /* of a dict */
-    size_t key_len;
-};
-
-/* The next element of a loaded list or dict. */
-static bool each_next(struct each *e, const struct cell *container)
-{
-    if (container->kind == CELL_DICT)
-        return dict_next(container->dict, &e->it, &e->key, &e->key_len, &e->c);
-    if (e->it >= list_len(container->list))
-        return false;
-    e->c = list_at(container->list, e->it++);
-    return true;
-}
-
 static enum op_status check_container_drop(struct run *run, const struct type *t)
 {
     enum op_status st, all = OP_DONE;
@@ -249,8 +220,8 @@ static enum op_status check_container_drop(struct run *run, const struct type *t
         return OP_DONE;
     if ((st = check_loaded(run)) != OP_DONE)
         return st;
-    for (struct each e = {0}; each_next(&e, run->at.cell);) {
-        if ((st = check_drop(run, e.c)) == OP_REFUSED)
+    for (struct element e = {0}; container_next(run->at.cell->container, &e);) {
+        if ((st = check_drop(run, e.cell)) == OP_REFUSED)
             return st;
         if (st == OP_NEEDS)
             all = st; /* the others' needs are worth one and the same wait */
@@ -260,27 +231,26 @@ static enum op_status check_container_drop(struct run *run, const struct type *t
 
 static void tell_container_gone(struct run *run, const struct cell *c, const struct type *t)
 {
-    bool list = t->kind == TYPE_LIST;
-    bool loaded = list ? list_loaded(c->list) : dict_loaded(c->dict);
-    if (!run->env->effects || (loaded && (list ? list_len(c->list) : dict_len(c->dict)) == 0))
+    if (!run->env->effects || (container_loaded(c->container) && c->container->len == 0))
         return;
     if (type_atomic(t->of))
-        for (struct each e = {0}; each_next(&e, c);)
-            tell_element_gone(run, e.c);
+        for (struct element e = {0}; container_next(c->container, &e);)
+            tell_element_gone(run, e.cell);
     tell(run, (struct effect){.kind = EFFECT_DROP});
 }
 
 static void tell_container(struct run *run, const struct cell *c, const struct type *t)
 {
+    enum effect_kind put = container_kind(c->container)->put;
     if (!run->env->effects)
         return;
-    for (struct each e = {0}; each_next(&e, c);) {
-        tell(run, (struct effect){.kind = t->kind == TYPE_LIST ? EFFECT_PUSH : EFFECT_FIELD_SET,
+    for (struct element e = {0}; container_next(c->container, &e);) {
+        tell(run, (struct effect){.kind = put,
                                   .field = e.key,
                                   .field_len = e.key_len,
                                   .type = stored_type(t->of),
-                                  .value = stored_cell(e.c)});
-        tell_element(run, e.c);
+                                  .value = stored_cell(e.cell)});
+        tell_element(run, e.cell);
     }
 }
 
@@ -456,7 +426,7 @@ enum op_status place_store(struct run *run, struct cell v)
         run_computes(run); /* it is told by its index, wherever it is now */
     if (at->kind == PLACE_FIELD && v.kind == CELL_RECORD)
         return inline_put(run, v);
-    if (at->kind == PLACE_FIELD && (v.kind == CELL_LIST || v.kind == CELL_DICT))
+    if (at->kind == PLACE_FIELD && v.kind == CELL_CONTAINER)
         return container_put(run, v);
     if (at->kind == PLACE_ELEMENT && v.kind == CELL_RECORD)
         return element_put(run, v);

@@ -56,9 +56,8 @@ enum op_status place_store(struct run *run, struct cell v);
 /* As place_store of an int that is there already, told as an increment where Redis has one. */
 enum op_status place_store_incr(struct run *run, int64_t by, int64_t now);
 
-/* OP_DONE when the place is a field of type list<> or dict<>, else a refusal. */
-enum op_status check_list(struct run *run);
-enum op_status check_dict(struct run *run);
+/* OP_DONE when the place is a field of this type, a container's, else a refusal. */
+enum op_status check_container(struct run *run, enum type_kind kind);
 /* OP_DONE when the container at the place is loaded. */
 enum op_status check_loaded(struct run *run);
 /* OP_DONE when the keys of this element (a record, or a value, which has none) are known. */

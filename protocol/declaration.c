@@ -7,6 +7,7 @@
  */
 #include "protocol/declaration.h"
 #include "protocol/alloc.h"
+#include "protocol/container.h"
 #include "protocol/path.h"
 #include "protocol/type.h"
 #include "protocol/value.h"
@@ -138,7 +139,7 @@ static int check_placement(struct reading *r, const struct type *t)
                          "%s: the plain model '%s' is one value and cannot hold the atomic model "
                          "'%s'; declare '%s' with kind plain, or '%s' with kind atomic",
                          r->where, r->model->name, inner->name, inner->name, r->model->name);
-    const struct type *at = t->kind == TYPE_LIST || t->kind == TYPE_DICT ? t->of : t;
+    const struct type *at = type_container(t) ? t->of : t;
     if (at->kind == TYPE_MODEL)
         return 0;
     char name[TYPE_NAME_MAX];
@@ -168,7 +169,8 @@ static void keep_default(struct field *field, const void *bytes, size_t len)
 /* Containers of atomic models, and atomic models, take no default but the empty one. */
 static int read_empty_default(struct reading *r, struct field *field, struct cursor *in)
 {
-    bool list = field->type->kind == TYPE_LIST;
+    const struct container_kind *kind = type_container(field->type);
+    bool list = kind && kind->wire == ITEM_ARRAY;
     struct item it;
     if (cursor_next(in, &it) == 0 && it.kind == (list ? ITEM_ARRAY : ITEM_MAP) && it.count == 0)
         return 0;
@@ -182,12 +184,12 @@ static int read_default(struct reading *r, struct field *field, struct cursor in
 {
     const struct type *t = field->type;
     const struct model *inner = type_model(t);
-    bool container = t->kind == TYPE_LIST || t->kind == TYPE_DICT;
+    const struct container_kind *container = type_container(t);
     bool atomic = inner && inner->atomic;
     if (atomic && in.at && read_empty_default(r, field, &in) < 0)
         return -1;
     if (r->model->atomic && container && (atomic || !in.at))
-        keep_default(field, t->kind == TYPE_LIST ? "\x90" : "\x80", 1);
+        keep_default(field, container->wire == ITEM_ARRAY ? "\x90" : "\x80", 1);
     if (atomic || !in.at)
         return 0;
     char where[2 * NAME_MAX_LEN + 16];

@@ -20,11 +20,11 @@ struct entry {
 };
 
 struct dict {
+    struct container head;
+    uint32_t used, cap;
     struct entry *entries; /* NULL while empty or unloaded */
     uint32_t *index;
-    uint32_t len, used, cap;
-    uint32_t bits : 8; /* the index has 2^bits places */
-    uint32_t unloaded : 1;
+    uint8_t bits; /* the index has 2^bits places */
 };
 
 static uint64_t seed_now;
@@ -111,73 +111,49 @@ static void index_build(struct dict *d)
             index_put(d, i);
 }
 
-struct dict *dict_new(void)
+static struct container *dict_fresh(void)
 {
     return tree_alloc(sizeof(struct dict));
 }
 
-static void dict_empty(struct dict *d)
+struct dict *dict_new(void)
 {
+    return (struct dict *)container_new(TYPE_DICT);
+}
+
+static void dict_empty(struct container *c)
+{
+    struct dict *d = (struct dict *)c;
+
     for (uint32_t i = 0; i < d->used; i++) {
         cell_free(&d->entries[i].key);
         cell_free(&d->entries[i].value);
     }
     tree_free(d->entries);
     d->entries = NULL;
-    d->len = d->used = d->cap = 0;
+    d->head.len = d->used = d->cap = 0;
     index_drop(d);
 }
 
 void dict_free(struct dict *d)
 {
-    if (!d)
-        return;
-    dict_empty(d);
-    tree_free(d);
+    container_free((struct container *)d);
 }
 
-struct dict *dict_copy(const struct dict *d)
+static void dict_fill(struct container *c, const struct container *source)
 {
-    struct dict *copy = dict_new();
+    struct dict *d = (struct dict *)c;
+    const struct dict *from = (const struct dict *)source;
 
-    copy->unloaded = d->unloaded;
-    copy->len = d->len;
-    if (d->unloaded || !d->len)
-        return copy;
-    copy->cap = d->len;
-    copy->entries = tree_alloc(d->len * sizeof *copy->entries);
-    for (uint32_t i = 0; i < d->used; i++) {
-        if (d->entries[i].key.kind == CELL_UNSET)
+    d->cap = from->head.len;
+    d->entries = tree_alloc(d->cap * sizeof *d->entries);
+    for (uint32_t i = 0; i < from->used; i++) {
+        if (from->entries[i].key.kind == CELL_UNSET)
             continue;
-        copy->entries[copy->used].key = cell_copy(&d->entries[i].key);
-        copy->entries[copy->used++].value = cell_copy(&d->entries[i].value);
+        d->entries[d->used].key = cell_copy(&from->entries[i].key);
+        d->entries[d->used++].value = cell_copy(&from->entries[i].value);
     }
-    index_build(copy);
-    return copy;
-}
-
-bool dict_loaded(const struct dict *d)
-{
-    return !d->unloaded;
-}
-
-void dict_unload(struct dict *d, size_t known_len)
-{
-    dict_empty(d);
-    d->unloaded = true;
-    d->len = known_len > UINT32_MAX ? UINT32_MAX : (uint32_t)known_len;
-}
-
-void dict_set_loaded(struct dict *d)
-{
-    if (d->unloaded)
-        d->len = 0;
-    d->unloaded = false;
-}
-
-size_t dict_len(const struct dict *d)
-{
-    return d->len;
+    index_build(d);
 }
 
 /* Packs the entries into an array of cap places. */
@@ -185,19 +161,21 @@ static void dict_resize(struct dict *d, uint32_t cap)
 {
     uint32_t to = 0;
 
-    for (uint32_t i = 0; d->used != d->len && i < d->used; i++)
+    for (uint32_t i = 0; d->used != d->head.len && i < d->used; i++)
         if (d->entries[i].key.kind != CELL_UNSET)
             d->entries[to++] = d->entries[i];
-    d->used = d->len;
+    d->used = d->head.len;
     if (cap != d->cap)
         d->entries = tree_realloc(d->entries, cap * sizeof *d->entries);
     d->cap = cap;
     index_build(d);
 }
 
-void dict_reserve(struct dict *d, size_t n)
+static void dict_reserve(struct container *c, size_t n)
 {
-    if (!d->unloaded && n > d->cap)
+    struct dict *d = (struct dict *)c;
+
+    if (n > d->cap)
         dict_resize(d, (uint32_t)n);
 }
 
@@ -234,14 +212,14 @@ struct cell dict_put(struct dict *d, const char *key, size_t len, struct cell c)
         return old;
     }
     if (d->used == d->cap)
-        dict_resize(d, d->len < d->cap - d->cap / 4 ? d->cap : tree_grown(d->cap));
+        dict_resize(d, d->head.len < d->cap - d->cap / 4 ? d->cap : tree_grown(d->cap));
     e = &d->entries[d->used];
     e->key = cell_str(key, len);
     e->value = c;
     if (d->index)
         index_put(d, d->used);
     d->used++;
-    d->len++;
+    d->head.len++;
     return old;
 }
 
@@ -257,12 +235,12 @@ struct cell dict_take(struct dict *d, const char *key, size_t len)
         index_remove(d, (uint32_t)(e - d->entries));
     cell_free(&e->key);
     e->value = (struct cell){0};
-    d->len--;
+    d->head.len--;
     while (d->used && d->entries[d->used - 1].key.kind == CELL_UNSET)
         d->used--;
-    if (d->cap > INDEX_FROM && d->len < d->cap / 4)
+    if (d->cap > INDEX_FROM && d->head.len < d->cap / 4)
         dict_resize(d, d->cap / 2);
-    else if (d->used > 8 && d->len < d->used / 2)
+    else if (d->used > 8 && d->head.len < d->used / 2)
         dict_resize(d, d->cap);
     return taken;
 }
@@ -286,3 +264,28 @@ bool dict_last(const struct dict *d, const char **key, size_t *len, struct cell 
     *c = &d->entries[d->used - 1].value;
     return cell_get_str(&d->entries[d->used - 1].key, key, len) == 0;
 }
+
+static bool dict_walk(const struct container *c, struct element *e)
+{
+    return dict_next((const struct dict *)c, &e->next, &e->key, &e->key_len, &e->cell);
+}
+
+static void dict_add(struct container *c, const struct element *e)
+{
+    struct cell old = dict_put((struct dict *)c, e->key, e->key_len, *e->cell);
+
+    cell_free(&old);
+}
+
+const struct container_kind dict_kind = {
+    .name = "dict",
+    .wire = ITEM_MAP,
+    .by = BY_KEY,
+    .put = EFFECT_FIELD_SET,
+    .fresh = dict_fresh,
+    .empty = dict_empty,
+    .fill = dict_fill,
+    .reserve = dict_reserve,
+    .next = dict_walk,
+    .add = dict_add,
+};

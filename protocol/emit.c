@@ -81,35 +81,19 @@ static void tell_field(struct emitting *m, enum effect_kind kind, struct span su
     m->tell(m->arg, &e);
 }
 
-static void emit_element(struct emitting *m, enum effect_kind kind, const char *key, size_t len,
-                         const struct cell *c, const struct type *t, struct span container)
+static void emit_container(struct emitting *m, const struct cell *c, const struct type *t,
+                           struct span key)
 {
-    if (c->kind == CELL_RECORD) {
-        tell_field(m, kind, container, key, len, &type_str, &c->record->pk);
-        emit_record(m, c->record, element_key(m, container, c->record), nothing);
-    } else {
-        tell_field(m, kind, container, key, len, t->of, c);
+    enum effect_kind put = container_kind(c->container)->put;
+
+    for (struct element e = {0}; container_next(c->container, &e);) {
+        if (e.cell->kind == CELL_RECORD) {
+            tell_field(m, put, key, e.key, e.key_len, &type_str, &e.cell->record->pk);
+            emit_record(m, e.cell->record, element_key(m, key, e.cell->record), nothing);
+        } else {
+            tell_field(m, put, key, e.key, e.key_len, t->of, e.cell);
+        }
     }
-}
-
-static void emit_list(struct emitting *m, const struct cell *c, const struct type *t,
-                      struct span key)
-{
-    size_t n = list_loaded(c->list) ? list_len(c->list) : 0;
-
-    for (size_t i = 0; i < n; i++)
-        emit_element(m, EFFECT_PUSH, "", 0, list_at(c->list, i), t, key);
-}
-
-static void emit_dict(struct emitting *m, const struct cell *c, const struct type *t,
-                      struct span key)
-{
-    struct cell *element;
-    size_t it = 0, len;
-    const char *k;
-
-    while (dict_next(c->dict, &it, &k, &len, &element))
-        emit_element(m, EFFECT_FIELD_SET, k, len, element, t, key);
 }
 
 static void emit_field(struct emitting *m, const struct field *f, const struct cell *c,
@@ -130,11 +114,8 @@ static void emit_field(struct emitting *m, const struct field *f, const struct c
         s.len++;
         emit_record(m, c->record, suffix, s);
         break;
-    case CELL_LIST:
-        emit_list(m, c, f->type, span_make(m, suffix, "/", prefix, f->name, f->name_len));
-        break;
-    case CELL_DICT:
-        emit_dict(m, c, f->type, span_make(m, suffix, "/", prefix, f->name, f->name_len));
+    case CELL_CONTAINER:
+        emit_container(m, c, f->type, span_make(m, suffix, "/", prefix, f->name, f->name_len));
         break;
     }
 }
@@ -178,35 +159,20 @@ static void drop_element(struct emitting *m, const struct cell *c, struct span c
     m->names.len = mark;
 }
 
-static void drop_elements(struct emitting *m, const struct cell *c, struct span key)
-{
-    struct cell *element;
-    size_t it = 0, len;
-    const char *k;
-
-    if (c->kind == CELL_LIST)
-        for (; it < list_len(c->list); it++)
-            drop_element(m, list_at(c->list, it), key);
-    else
-        while (dict_next(c->dict, &it, &k, &len, &element))
-            drop_element(m, element, key);
-}
-
 static void drop_container(struct emitting *m, const struct cell *c, const struct type *t,
                            struct span key)
 {
-    bool loaded = c->kind == CELL_LIST ? list_loaded(c->list) : dict_loaded(c->dict);
-    size_t len = c->kind == CELL_LIST ? list_len(c->list) : dict_len(c->dict);
+    bool loaded = container_loaded(c->container);
 
-    if (loaded && !len)
+    if (loaded && !c->container->len)
         return;
     if (m->tell)
         tell_field(m, EFFECT_DROP, key, NULL, 0, NULL, NULL);
     if (!type_atomic(t->of))
         return;
-    if (loaded) {
-        drop_elements(m, c, key);
-    } else if (!m->tell) {
+    for (struct element e = {0}; container_next(c->container, &e);)
+        drop_element(m, e.cell, key);
+    if (!loaded && !m->tell) {
         m->needed++;
         if (m->needs)
             needs_add(m->needs, c, t, span_text(m, key), key.len);
@@ -232,8 +198,7 @@ static void drop_field(struct emitting *m, const struct field *f, const struct c
         s.len++;
         drop_record(m, c->record, suffix, s, shared);
         break;
-    case CELL_LIST:
-    case CELL_DICT:
+    case CELL_CONTAINER:
         drop_container(m, c, f->type, span_make(m, suffix, "/", prefix, f->name, f->name_len));
         break;
     }

@@ -19,10 +19,10 @@ struct table {
 };
 
 struct list {
+    struct container head;
+    uint32_t gap, cap;
     struct cell *items; /* NULL while empty or unloaded */
     struct table *table;
-    uint32_t gap, len, cap;
-    bool unloaded; /* len is what is known */
 };
 
 static void pk_of(const struct record *r, const char **pk, size_t *len)
@@ -101,12 +101,12 @@ static void table_build(struct list *l)
     uint32_t n = 32;
 
     table_drop(l);
-    while (n < l->len * 2u)
+    while (n < l->head.len * 2u)
         n *= 2;
     l->table = tree_alloc(sizeof *l->table + n * sizeof(struct record *));
     l->table->mask = n - 1;
     l->table->moves = tree_moves;
-    for (uint32_t i = 0; i < l->len; i++)
+    for (uint32_t i = 0; i < l->head.len; i++)
         if (l->items[l->gap + i].kind == CELL_RECORD)
             table_put(l->table, l->items[l->gap + i].record);
 }
@@ -117,7 +117,7 @@ static void table_added(struct list *l, const struct cell *c)
     if (!l->table)
         return;
     if (l->table->moves != tree_moves || c->kind != CELL_RECORD ||
-        l->len + l->len / 4 > l->table->mask)
+        l->head.len + l->head.len / 4 > l->table->mask)
         table_drop(l);
     else
         table_put(l->table, c->record);
@@ -127,86 +127,52 @@ static void table_removed(struct list *l, const struct cell *c)
 {
     if (!l->table)
         return;
-    if (l->table->moves != tree_moves || c->kind != CELL_RECORD || l->len <= INDEX_FROM / 2)
+    if (l->table->moves != tree_moves || c->kind != CELL_RECORD || l->head.len <= INDEX_FROM / 2)
         table_drop(l);
     else
         table_remove(l->table, c->record);
 }
 
-struct list *list_new(void)
+static struct container *list_fresh(void)
 {
     return tree_alloc(sizeof(struct list));
 }
 
-static void list_empty(struct list *l)
+struct list *list_new(void)
 {
+    return (struct list *)container_new(TYPE_LIST);
+}
+
+static void list_empty(struct container *c)
+{
+    struct list *l = (struct list *)c;
+
     table_drop(l);
     if (l->items)
-        for (uint32_t i = 0; i < l->len; i++)
+        for (uint32_t i = 0; i < l->head.len; i++)
             cell_free(&l->items[l->gap + i]);
     tree_free(l->items);
     l->items = NULL;
-    l->gap = l->len = l->cap = 0;
+    l->gap = l->head.len = l->cap = 0;
 }
 
-void list_free(struct list *l)
+static void list_fill(struct container *c, const struct container *source)
 {
-    if (!l)
-        return;
-    list_empty(l);
-    tree_free(l);
-}
+    struct list *l = (struct list *)c;
+    const struct list *from = (const struct list *)source;
 
-struct list *list_copy(const struct list *l)
-{
-    struct list *copy = list_new();
-
-    copy->unloaded = l->unloaded;
-    copy->len = l->len;
-    if (!l->items || !l->len)
-        return copy;
-    copy->cap = l->len;
-    copy->items = tree_alloc(l->len * sizeof(struct cell));
-    for (uint32_t i = 0; i < l->len; i++)
-        copy->items[i] = cell_copy(&l->items[l->gap + i]);
-    return copy;
-}
-
-bool list_loaded(const struct list *l)
-{
-    return !l->unloaded;
-}
-
-static uint32_t clamp_len(size_t n)
-{
-    return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
-}
-
-void list_unload(struct list *l, size_t known_len)
-{
-    list_empty(l);
-    l->unloaded = true;
-    l->len = clamp_len(known_len);
-}
-
-void list_set_loaded(struct list *l)
-{
-    if (l->unloaded)
-        l->len = 0;
-    l->unloaded = false;
-}
-
-size_t list_len(const struct list *l)
-{
-    return l->len;
+    l->cap = from->head.len;
+    l->items = tree_alloc(l->cap * sizeof(struct cell));
+    for (uint32_t i = 0; i < l->cap; i++)
+        l->items[i] = cell_copy(&from->items[from->gap + i]);
 }
 
 void list_adjust_len(struct list *l, int64_t by)
 {
-    int64_t now = (int64_t)l->len + by;
+    int64_t now = (int64_t)l->head.len + by;
 
-    if (l->unloaded)
-        l->len = now < 0 ? 0 : clamp_len((size_t)now);
+    if (l->head.unloaded)
+        l->head.len = now < 0 ? 0 : now > UINT32_MAX ? UINT32_MAX : (uint32_t)now;
 }
 
 struct cell *list_at(struct list *l, size_t i)
@@ -222,11 +188,11 @@ static void list_resize(struct list *l, uint32_t cap, uint32_t gap)
     if (gap == l->gap && cap > l->cap) {
         l->items = tree_realloc(l->items, cap * sizeof(struct cell));
     } else if (cap == l->cap) {
-        memmove(l->items + gap, l->items + l->gap, l->len * sizeof(struct cell));
+        memmove(l->items + gap, l->items + l->gap, l->head.len * sizeof(struct cell));
     } else {
         to = tree_alloc(cap * sizeof(struct cell));
-        if (l->len)
-            memcpy(to + gap, l->items + l->gap, l->len * sizeof(struct cell));
+        if (l->head.len)
+            memcpy(to + gap, l->items + l->gap, l->head.len * sizeof(struct cell));
         tree_free(l->items);
         l->items = to;
     }
@@ -234,9 +200,11 @@ static void list_resize(struct list *l, uint32_t cap, uint32_t gap)
     l->cap = cap;
 }
 
-void list_reserve(struct list *l, size_t n)
+static void list_reserve(struct container *c, size_t n)
 {
-    if (!l->unloaded && n > l->cap - l->gap)
+    struct list *l = (struct list *)c;
+
+    if (n > l->cap - l->gap)
         list_resize(l, l->gap + (uint32_t)n, l->gap);
 }
 
@@ -246,10 +214,10 @@ static void list_room(struct list *l, bool front)
 {
     uint32_t cap = l->cap;
 
-    if (front ? l->gap > 0 : l->gap + l->len < cap)
+    if (front ? l->gap > 0 : l->gap + l->head.len < cap)
         return;
-    if (cap > 4 && l->len <= cap / 2) {
-        list_resize(l, cap, (cap - l->len) / 2);
+    if (cap > 4 && l->head.len <= cap / 2) {
+        list_resize(l, cap, (cap - l->head.len) / 2);
         return;
     }
     cap = tree_grown(cap);
@@ -258,7 +226,7 @@ static void list_room(struct list *l, bool front)
 
 void list_insert(struct list *l, size_t i, struct cell c)
 {
-    bool front = i * 2 < l->len;
+    bool front = i * 2 < l->head.len;
     struct cell *at;
 
     list_room(l, front);
@@ -267,10 +235,10 @@ void list_insert(struct list *l, size_t i, struct cell c)
         memmove(at, at + 1, i * sizeof *at);
     } else {
         at = l->items + l->gap + i;
-        memmove(at + 1, at, (l->len - i) * sizeof *at);
+        memmove(at + 1, at, (l->head.len - i) * sizeof *at);
     }
     l->items[l->gap + i] = c;
-    l->len++;
+    l->head.len++;
     table_added(l, &c);
 }
 
@@ -289,17 +257,17 @@ struct cell list_take(struct list *l, size_t i)
     struct cell *at = list_at(l, i), taken = *at;
 
     table_removed(l, &taken);
-    if (i * 2 < l->len) {
+    if (i * 2 < l->head.len) {
         memmove(l->items + l->gap + 1, l->items + l->gap, i * sizeof *at);
         l->gap++;
     } else {
-        memmove(at, at + 1, (l->len - i - 1) * sizeof *at);
+        memmove(at, at + 1, (l->head.len - i - 1) * sizeof *at);
     }
-    l->len--;
-    if (l->len == 0)
+    l->head.len--;
+    if (l->head.len == 0)
         l->gap = 0;
-    if (l->cap > 16 && l->len < l->cap / 4)
-        list_resize(l, l->cap / 2, (l->cap / 2 - l->len) / 2);
+    if (l->cap > 16 && l->head.len < l->cap / 4)
+        list_resize(l, l->cap / 2, (l->cap / 2 - l->head.len) / 2);
     return taken;
 }
 
@@ -307,13 +275,13 @@ struct record *list_by_pk(const struct list *l, const char *pk, size_t len)
 {
     if (!l->items)
         return NULL;
-    if (l->len > INDEX_FROM) {
+    if (l->head.len > INDEX_FROM) {
         /* The table is a memory of the search, not part of what the list is. */
         if (!l->table || l->table->moves != tree_moves)
             table_build((struct list *)(uintptr_t)l);
         return table_find(l->table, pk, len);
     }
-    for (uint32_t i = 0; i < l->len; i++) {
+    for (uint32_t i = 0; i < l->head.len; i++) {
         const struct cell *c = &l->items[l->gap + i];
         if (c->kind == CELL_RECORD && pk_is(c->record, pk, len))
             return c->record;
@@ -326,8 +294,38 @@ int64_t list_find_pk(const struct list *l, const char *pk, size_t len)
     const struct record *r = list_by_pk(l, pk, len);
 
     if (r)
-        for (uint32_t i = 0; i < l->len; i++)
+        for (uint32_t i = 0; i < l->head.len; i++)
             if (l->items[l->gap + i].record == r)
                 return i;
     return -1;
 }
+
+static bool list_next(const struct container *c, struct element *e)
+{
+    const struct list *l = (const struct list *)c;
+
+    if (!l->items || e->next >= l->head.len)
+        return false;
+    e->cell = &l->items[l->gap + e->next++];
+    return true;
+}
+
+static void list_add(struct container *c, const struct element *e)
+{
+    struct list *l = (struct list *)c;
+
+    list_insert(l, l->head.len, *e->cell);
+}
+
+const struct container_kind list_kind = {
+    .name = "list",
+    .wire = ITEM_ARRAY,
+    .by = BY_INDEX,
+    .put = EFFECT_PUSH,
+    .fresh = list_fresh,
+    .empty = list_empty,
+    .fill = list_fill,
+    .reserve = list_reserve,
+    .next = list_next,
+    .add = list_add,
+};

@@ -9,7 +9,7 @@
 enum op_status run_dict_update(struct run *run)
 {
     struct cell built;
-    enum op_status st = check_dict(run);
+    enum op_status st = check_container(run, TYPE_DICT);
     if (st == OP_DONE && type_atomic(run->at.type->of))
         st = check_loaded(run);
     if (st != OP_DONE || (st = arg_cell(run, run->at.type, true, NULL, &built)) != OP_DONE)
@@ -23,7 +23,7 @@ enum op_status run_dict_set(struct run *run)
     size_t len;
     char where[WHERE_MAX], entry[WHERE_MAX + 80];
     struct cell c;
-    enum op_status st = check_dict(run);
+    enum op_status st = check_container(run, TYPE_DICT);
     if (st == OP_DONE && type_atomic(run->at.type->of))
         st = check_loaded(run);
     if (st != OP_DONE || (st = arg_key(run, &key, &len)) != OP_DONE)
@@ -52,7 +52,7 @@ static void entry_remove(struct run *run, struct dict *d, const char *key, size_
 /* The dict at the place and the entry of the key in the arguments, NULL: not there. */
 static enum op_status entry_find(struct run *run, const char **key, size_t *len, struct cell **c)
 {
-    enum op_status st = check_dict(run);
+    enum op_status st = check_container(run, TYPE_DICT);
     if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE ||
         (st = arg_key(run, key, len)) != OP_DONE)
         return st;
@@ -103,7 +103,7 @@ enum op_status run_dict_popitem(struct run *run)
     size_t len, had = run->result->len;
     struct cell *c;
     char where[WHERE_MAX];
-    enum op_status st = check_dict(run);
+    enum op_status st = check_container(run, TYPE_DICT);
     if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE)
         return st;
     struct dict *d = run->at.cell->dict;
@@ -124,10 +124,8 @@ enum op_status run_dict_popitem(struct run *run)
 
 enum op_status run_dict_clear(struct run *run)
 {
-    enum op_status st = check_dict(run);
+    enum op_status st = check_container(run, TYPE_DICT);
     if (st != OP_DONE)
         return st;
-    struct cell empty = {.dict = dict_new()};
-    empty.kind = CELL_DICT;
-    return place_store(run, empty);
+    return place_store(run, cell_blank(run->at.type));
 }

@@ -37,7 +37,7 @@ static void tell_inserted(struct run *run, const struct cell *c, size_t i, size_
 /* The list at the place, with what an append needs. */
 static enum op_status check_append(struct run *run)
 {
-    enum op_status st = check_list(run);
+    enum op_status st = check_container(run, TYPE_LIST);
     if (st == OP_DONE && type_atomic(run->at.type->of))
         st = check_loaded(run);
     return st;
@@ -119,7 +119,7 @@ enum op_status run_list_insert(struct run *run)
     int64_t index;
     size_t i;
     struct cell c;
-    enum op_status st = check_list(run);
+    enum op_status st = check_container(run, TYPE_LIST);
     if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE)
         return st;
     struct list *l = run->at.cell->list;
@@ -146,7 +146,7 @@ enum op_status run_list_set(struct run *run)
     int64_t index;
     size_t i;
     struct cell c;
-    enum op_status st = check_list(run);
+    enum op_status st = check_container(run, TYPE_LIST);
     if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE ||
         (st = arg_int(run, "index", &index)) != OP_DONE ||
         (st = index_in(run, index, list_len(run->at.cell->list), false, &i)) != OP_DONE ||
@@ -174,7 +174,7 @@ enum op_status run_list_pop(struct run *run)
 {
     int64_t index = -1;
     size_t i;
-    enum op_status st = check_list(run);
+    enum op_status st = check_container(run, TYPE_LIST);
     if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE)
         return st;
     struct list *l = run->at.cell->list;
@@ -199,7 +199,7 @@ static size_t slice_bound(int64_t i, size_t len)
 enum op_status run_list_remove_range(struct run *run)
 {
     int64_t from, to;
-    enum op_status all = OP_DONE, st = check_list(run);
+    enum op_status all = OP_DONE, st = check_container(run, TYPE_LIST);
     if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE ||
         (st = arg_int(run, "start of the range", &from)) != OP_DONE ||
         (st = arg_int(run, "end of the range", &to)) != OP_DONE)
@@ -223,10 +223,8 @@ enum op_status run_list_remove_range(struct run *run)
 
 enum op_status run_list_clear(struct run *run)
 {
-    enum op_status st = check_list(run);
+    enum op_status st = check_container(run, TYPE_LIST);
     if (st != OP_DONE)
         return st;
-    struct cell empty = {.list = list_new()};
-    empty.kind = CELL_LIST;
-    return place_store(run, empty);
+    return place_store(run, cell_blank(run->at.type));
 }

@@ -36,9 +36,7 @@ static inline enum op_status name_add(struct walk *w, const char *s, size_t len)
 enum op_status place_loaded(struct cell *container, const struct type *t, const char *key,
                             size_t key_len, struct needs *needs, struct fault *f)
 {
-    bool loaded =
-        t->kind == TYPE_LIST ? list_loaded(container->list) : dict_loaded(container->dict);
-    if (loaded)
+    if (container_loaded(container->container))
         return OP_DONE;
     if (!needs) {
         fault_set(f, FAULT_INTERNAL, "'%.*s' is not loaded and nothing can load it",
@@ -73,7 +71,7 @@ static enum op_status walk_field(struct walk *w, struct record *r, const struct 
     p->slot = (uint32_t)i;
     p->type = r->model->fields[i].type;
     p->cell = record_slot(r, (uint32_t)i);
-    if (!p->cell && (type_atomic(p->type) || type_is_list(p->type) || type_is_dict(p->type))) {
+    if (!p->cell && (type_atomic(p->type) || type_container(p->type))) {
         fault_set(w->f, FAULT_INTERNAL, "'%.*s' is newer than the document in memory", STEP(s));
         return OP_REFUSED;
     }
@@ -239,11 +237,14 @@ static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
         enum op_status st = walk_enter(w, &r);
         return st == OP_DONE ? walk_field(w, r, s) : st;
     }
-    /* A list or dict is one only as a field; inside another container it is a value. */
-    if (p->kind == PLACE_FIELD && p->type->kind == TYPE_LIST)
-        return walk_list(w, s, last);
-    if (p->kind == PLACE_FIELD && p->type->kind == TYPE_DICT)
-        return walk_dict(w, s, last);
+    /* A container is one only as a field; inside another it is a value. */
+    const struct container_kind *kind = p->kind == PLACE_FIELD ? type_container(p->type) : NULL;
+    if (!kind)
+        return walk_value(w);
+    switch (kind->by) {
+    case BY_INDEX: return walk_list(w, s, last);
+    case BY_KEY: return walk_dict(w, s, last);
+    }
     return walk_value(w);
 }
 

@@ -44,13 +44,4 @@ enum op_status place_find(struct place *p, struct record *root, const char *path
 enum op_status place_loaded(struct cell *container, const struct type *t, const char *key,
                             size_t key_len, struct needs *needs, struct fault *f);
 
-static inline bool type_is_list(const struct type *t)
-{
-    return t && t->kind == TYPE_LIST;
-}
-static inline bool type_is_dict(const struct type *t)
-{
-    return t && t->kind == TYPE_DICT;
-}
-
 #endif

@@ -15,11 +15,6 @@ _Atomic unsigned tree_moves;
 
 /* ---- nodes ---- */
 
-static bool is_container(const struct type *t)
-{
-    return t->kind == TYPE_LIST || t->kind == TYPE_DICT;
-}
-
 struct cell cell_blank(const struct type *t)
 {
     struct cell c = {0};
@@ -27,12 +22,9 @@ struct cell cell_blank(const struct type *t)
     if (type_atomic(t)) {
         c.record = record_new(t->model);
         c.kind = CELL_RECORD;
-    } else if (t->kind == TYPE_LIST) {
-        c.list = list_new();
-        c.kind = CELL_LIST;
-    } else if (t->kind == TYPE_DICT) {
-        c.dict = dict_new();
-        c.kind = CELL_DICT;
+    } else if (type_container(t)) {
+        c.container = container_new(t->kind);
+        c.kind = CELL_CONTAINER;
     }
     return c;
 }
@@ -147,22 +139,28 @@ static bool field_shown(const struct packing *p, const struct field *f, const st
 {
     if (f->lazy && p->skip_lazy)
         return false;
-    return (c && c->kind != CELL_UNSET) || f->fallback || is_container(f->type) ||
+    return (c && c->kind != CELL_UNSET) || f->fallback || type_container(f->type) ||
            type_atomic(f->type);
 }
 
 static void pack_fields(const struct packing *p, const struct model *m, const struct cell *slots,
                         uint32_t nslots, const struct frame *at, char sep);
 
+static void pack_head(struct buf *out, const struct container_kind *kind, uint32_t n)
+{
+    if (kind->wire == ITEM_MAP)
+        pack_map(out, n);
+    else
+        pack_array(out, n);
+}
+
 /* A place that was added to the model after the record was made. */
 static void pack_absent(const struct packing *p, const struct type *t)
 {
     if (type_atomic(t)) {
         pack_fields(p, t->model, NULL, 0, NULL, 0);
-    } else if (t->kind == TYPE_LIST) {
-        pack_array(p->out, 0);
-    } else if (t->kind == TYPE_DICT) {
-        pack_map(p->out, 0);
+    } else if (type_container(t)) {
+        pack_head(p->out, type_container(t), 0);
     } else {
         pack_nil(p->out);
     }
@@ -180,7 +178,7 @@ static void pack_field(const struct packing *p, const struct field *f, const str
         put(p->out, c->heap, c->heap_len);
     else if (c && c->kind != CELL_UNSET)
         pack_cell(p, c, f->type, &here);
-    else if (f->fallback && !is_container(f->type) && !type_atomic(f->type))
+    else if (f->fallback && !type_container(f->type) && !type_atomic(f->type))
         put(p->out, f->fallback, f->fallback_len);
     else
         pack_absent(p, f->type);
@@ -251,31 +249,20 @@ static void pack_element(const struct packing *p, const struct cell *c, const st
     }
 }
 
-static void pack_list(const struct packing *p, const struct cell *c, const struct type *t,
-                      const struct frame *at)
+static void pack_container(const struct packing *p, const struct cell *c, const struct type *t,
+                           const struct frame *at)
 {
-    size_t n = list_loaded(c->list) ? list_len(c->list) : 0;
+    const struct container *node = c->container;
+    const struct container_kind *kind = container_kind(node);
+    struct element e = {0};
 
-    if (!list_loaded(c->list) && p->needs)
+    if (!container_loaded(node) && p->needs)
         frame_need(at, p->needs, c, t);
-    pack_array(p->out, (uint32_t)n);
-    for (size_t i = 0; i < n; i++)
-        pack_element(p, list_at(c->list, i), t->of, at);
-}
-
-static void pack_dict(const struct packing *p, const struct cell *c, const struct type *t,
-                      const struct frame *at)
-{
-    size_t it = 0, len;
-    const char *key;
-    struct cell *value;
-
-    if (!dict_loaded(c->dict) && p->needs)
-        frame_need(at, p->needs, c, t);
-    pack_map(p->out, dict_loaded(c->dict) ? (uint32_t)dict_len(c->dict) : 0);
-    while (dict_next(c->dict, &it, &key, &len, &value)) {
-        pack_str(p->out, key, len);
-        pack_element(p, value, t->of, at);
+    pack_head(p->out, kind, container_loaded(node) ? node->len : 0);
+    while (kind->next(node, &e)) {
+        if (kind->wire == ITEM_MAP)
+            pack_str(p->out, e.key, e.key_len);
+        pack_element(p, e.cell, t->of, at);
     }
 }
 
@@ -285,9 +272,10 @@ static void pack_cell(const struct packing *p, const struct cell *c, const struc
 {
     switch (c->kind) {
     case CELL_RECORD: pack_record(p, c->record, NULL, 0, at, '.'); break;
-    case CELL_LIST: pack_list(p, c, t, at); break;
-    case CELL_DICT: pack_dict(p, c, t, at); break;
-    default: pack_absent(p, t); break;
+    case CELL_CONTAINER: pack_container(p, c, t, at); break;
+    case CELL_UNSET:
+    case CELL_INLINE:
+    case CELL_HEAP: pack_absent(p, t); break;
     }
 }
 

@@ -9,6 +9,7 @@
  */
 #include "protocol/schema.h"
 #include "protocol/alloc.h"
+#include "protocol/container.h"
 #include "protocol/declaration.h"
 #include "protocol/type.h"
 #include "protocol/value.h"
@@ -178,7 +179,7 @@ static struct measure measure_type(const struct type *t, const struct measure *a
 {
     struct measure m = {.slots = 1};
     for (;; t = t->of) {
-        if (t->kind == TYPE_LIST || t->kind == TYPE_DICT) {
+        if (type_container(t)) {
             m.depth++;
         } else if (t->kind == TYPE_ANY) {
             m.depth += VALUE_ANY_DEPTH;

@@ -27,6 +27,8 @@ enum type_kind {
     TYPE_MODEL,
 };
 
+#define TYPE_COUNT (TYPE_MODEL + 1)
+
 struct model;
 
 struct type {

@@ -6,8 +6,7 @@
  *                └─ posts           cell → list of records, each with a pk
  *
  * The daemon caches these and the client keeps drafts in them; the same code, so the same
- * rules. A list or dict may be *unloaded*: it is known to exist (or that it may), with its
- * length as far as known, but its content is only in Redis.
+ * rules. A container may be *unloaded* (container.h).
  *
  * The shapes, by field type of an atomic model:
  *   atomic model       -> record, always there once the parent is (never CELL_UNSET)
@@ -18,8 +17,7 @@
 #ifndef RAPYER_PROTOCOL_TREE_H
 #define RAPYER_PROTOCOL_TREE_H
 
-#include "protocol/cell.h"
-#include "protocol/schema.h"
+#include "protocol/container.h"
 
 struct record {
     const struct model *model;
@@ -35,6 +33,9 @@ struct list;
 /* A map in order of insertion: entries in one array, and an index of hashes from 16 entries. */
 struct dict;
 
+/* What a field holds from the start: a record, a container, or CELL_UNSET for a value. */
+struct cell cell_blank(const struct type *t);
+
 /* An empty record of this model with its containers and inline records; scalars unset. */
 struct record *record_new(const struct model *m);
 void record_free(struct record *r);
@@ -45,16 +46,18 @@ struct record *record_widen(struct record *r);
 /* The slot of a field, or NULL when the record is older than the field. */
 struct cell *record_slot(struct record *r, uint32_t field);
 
+/* What all containers can (container.h), by name. */
 struct list *list_new(void);
-void list_free(struct list *l);
-struct list *list_copy(const struct list *l);
-void list_reserve(struct list *l, size_t n); /* room for n elements at once */
-bool list_loaded(const struct list *l);
-void list_unload(struct list *l, size_t known_len); /* drops the content */
-void list_set_loaded(struct list *l);               /* from unloaded to loaded and empty */
-size_t list_len(const struct list *l);              /* known length also when unloaded */
-void list_adjust_len(struct list *l, int64_t by);   /* unloaded only */
-struct cell *list_at(struct list *l, size_t i);     /* i < len, loaded; valid until a change */
+static inline bool list_loaded(const struct list *l)
+{
+    return container_loaded((const struct container *)l);
+}
+static inline size_t list_len(const struct list *l) /* known length also when unloaded */
+{
+    return ((const struct container *)l)->len;
+}
+void list_adjust_len(struct list *l, int64_t by); /* unloaded only */
+struct cell *list_at(struct list *l, size_t i);   /* i < len, loaded; valid until a change */
 void list_insert(struct list *l, size_t i, struct cell c);         /* i <= len; takes c */
 struct cell list_replace(struct list *l, size_t i, struct cell c); /* gives back the old one */
 struct cell list_take(struct list *l, size_t i);                   /* removes and gives back */
@@ -64,12 +67,14 @@ struct record *list_by_pk(const struct list *l, const char *pk, size_t len);
 
 struct dict *dict_new(void);
 void dict_free(struct dict *d);
-struct dict *dict_copy(const struct dict *d);
-void dict_reserve(struct dict *d, size_t n); /* room for n entries at once */
-bool dict_loaded(const struct dict *d);
-void dict_unload(struct dict *d, size_t known_len);
-void dict_set_loaded(struct dict *d);
-size_t dict_len(const struct dict *d);
+static inline bool dict_loaded(const struct dict *d)
+{
+    return container_loaded((const struct container *)d);
+}
+static inline size_t dict_len(const struct dict *d)
+{
+    return ((const struct container *)d)->len;
+}
 struct cell *dict_get(struct dict *d, const char *key, size_t len); /* NULL: not there */
 /* Sets and gives back the old value (CELL_UNSET: was not there). Takes c. */
 struct cell dict_put(struct dict *d, const char *key, size_t len, struct cell c);

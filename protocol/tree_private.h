@@ -4,15 +4,15 @@
 
 #include "protocol/tree.h"
 
+/* The rows of container_kinds. */
+extern const struct container_kind list_kind, dict_kind;
+
 /* The seeded hash of keys and pks. */
 uint64_t tree_hash(const char *s, size_t len);
 
 /* Grows whenever a record is moved to another address by record_widen. A list's index of
  * records is good only for the number it was built at. */
 extern _Atomic unsigned tree_moves;
-
-/* What a field holds from the start: a record, a list, a dict, or CELL_UNSET for a value. */
-struct cell cell_blank(const struct type *t);
 
 /* A record with nothing in it, not even containers. */
 struct record *record_bare(const struct model *m);

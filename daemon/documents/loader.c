@@ -3,6 +3,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/documents/layout.h"
 #include "daemon/documents/round.h"
+#include "daemon/documents/stored.h"
 #include "protocol/alloc.h"
 #include "protocol/cursor.h"
 #include "protocol/path.h"
@@ -38,7 +39,7 @@ struct target {
     size_t nrecords;
     size_t total;  /* its length as it is known */
     size_t next;   /* elements asked for so far */
-    char page[24]; /* of HSCAN; "": not begun, or not needed */
+    char page[24]; /* of a scan; "": not begun, or not needed */
     bool asked;    /* in this round */
     bool last;     /* nothing is left to ask for */
 };
@@ -142,7 +143,7 @@ static void walk_containers(struct record *r, struct buf *name, visit_fn *visit,
     size_t base = name->len;
     for (uint32_t i = 0; i < r->nslots; i++) {
         const struct field *f = &r->model->fields[i];
-        bool container = f->type->kind == TYPE_LIST || f->type->kind == TYPE_DICT;
+        bool container = type_container(f->type);
         if (!container && !type_atomic(f->type))
             continue;
         buf_append(name, f->name, f->name_len);
@@ -171,7 +172,7 @@ static void ask_length(void *arg, struct cell *c, const struct type *t, const ch
 {
     (void)c;
     struct load *l = arg;
-    round_ask(&l->round, suffix, len, t->kind == TYPE_LIST ? "LLEN" : "HLEN", NULL, NULL);
+    round_ask(&l->round, suffix, len, stored_of(t)->length, NULL, NULL);
 }
 
 struct lengths {
@@ -180,11 +181,6 @@ struct lengths {
     struct fault *fault;
     bool bad;
 };
-
-static const char *kind_of(const struct type *t)
-{
-    return t->kind == TYPE_LIST ? "list" : "hash";
-}
 
 static void take_length(void *arg, struct cell *c, const struct type *t, const char *suffix,
                         size_t len)
@@ -199,15 +195,12 @@ static void take_length(void *arg, struct cell *c, const struct type *t, const c
                   "%s: the Redis key %s:{%s}%.*s should be a %s, but another program put something "
                   "else there; remove that key",
                   w->load->doc->key, w->load->loader->prefix, w->load->doc->key, (int)len, suffix,
-                  kind_of(t));
+                  stored_of(t)->type);
         return;
     }
     if (r->integer == 0)
         return;
-    if (t->kind == TYPE_LIST)
-        list_unload(c->list, (size_t)r->integer);
-    else
-        dict_unload(c->dict, (size_t)r->integer);
+    container_unload(c->container, (size_t)r->integer);
 }
 
 /* Moves *at behind the answers of this record. */
@@ -242,7 +235,7 @@ static int take_field(struct load *l, struct record *r, const char *name, size_t
             continue;
         }
         const struct type *t = r->model->fields[i].type;
-        if (type_atomic(t) || t->kind == TYPE_LIST || t->kind == TYPE_DICT)
+        if (type_atomic(t) || type_container(t))
             return 0;
         struct fault why;
         struct cell c = {0};
@@ -291,9 +284,10 @@ static void note_remains(void *arg, struct cell *c, const struct type *t, const 
                          size_t len)
 {
     bool *remains = arg;
+    (void)t;
     (void)suffix;
     (void)len;
-    if ((t->kind == TYPE_LIST ? list_len(c->list) : dict_len(c->dict)) > 0)
+    if (c->container->len > 0)
         *remains = true;
 }
 
@@ -399,30 +393,28 @@ static int corrupt_container(struct load *l, const struct target *t, const char 
 
 static int take_values(struct load *l, struct target *t, const redisReply *r, struct fault *f)
 {
-    bool list = t->type->kind == TYPE_LIST;
+    const struct stored *in = stored_of(t->type);
+    struct container *node = t->cell->container;
+    size_t n = r->elements / in->stride;
     struct fault why;
-    if (list) {
-        list_set_loaded(t->cell->list);
-        list_reserve(t->cell->list, t->total > r->elements ? t->total : r->elements);
-    } else {
-        dict_set_loaded(t->cell->dict);
-        dict_reserve(t->cell->dict, t->total > r->elements / 2 ? t->total : r->elements / 2);
-    }
-    for (size_t i = 0; i < r->elements; i += list ? 1 : 2) {
-        const redisReply *v = r->element[list ? i : i + 1], *k = r->element[i];
+    container_set_loaded(node);
+    container_reserve(node, t->total > n ? t->total : n);
+    for (size_t i = 0; i + in->stride <= r->elements; i += in->stride) {
+        const redisReply *v = r->element[i + in->value];
         struct cell c = {0};
+        struct element e = {.cell = &c};
         if (v->type != REDIS_REPLY_STRING ||
             layout_parse(t->type->of, v->str, v->len, &c, &why) < 0)
             return corrupt_container(l, t, why.text, f);
-        if (list) {
-            list_insert(t->cell->list, list_len(t->cell->list), c);
-        } else if (!utf8_valid(k->str, k->len)) {
-            cell_free(&c);
-            return corrupt_container(l, t, "a key in it is not UTF-8", f);
-        } else {
-            struct cell old = dict_put(t->cell->dict, k->str, k->len, c);
-            cell_free(&old);
+        if (in->key >= 0) {
+            e.key = r->element[i + (size_t)in->key]->str;
+            e.key_len = r->element[i + (size_t)in->key]->len;
+            if (!utf8_valid(e.key, e.key_len)) {
+                cell_free(&c);
+                return corrupt_container(l, t, "a key in it is not UTF-8", f);
+            }
         }
+        container_add(node, &e);
     }
     return 0;
 }
@@ -430,22 +422,22 @@ static int take_values(struct load *l, struct target *t, const redisReply *r, st
 /* The pks of atomic elements; their content comes with the next round. */
 static int take_pks(struct load *l, struct target *t, const redisReply *r, struct fault *f)
 {
-    bool list = t->type->kind == TYPE_LIST;
-    size_t n = list ? r->elements : r->elements / 2, had = t->nrecords;
+    const struct stored *in = stored_of(t->type);
+    size_t n = r->elements / in->stride, had = t->nrecords;
     t->records = alloc_resized(t->records, had + n, sizeof(*t->records));
-    if (!list) {
+    if (in->key >= 0) {
         t->keys = alloc_resized(t->keys, had + n, sizeof(*t->keys));
         t->key_lens = alloc_resized(t->key_lens, had + n, sizeof(*t->key_lens));
     }
     for (size_t i = 0; i < n; i++) {
-        const redisReply *pk = r->element[list ? i : 2 * i + 1];
+        const redisReply *pk = r->element[i * in->stride + in->value];
         struct fault why;
         if (pk->type != REDIS_REPLY_STRING || pk_check(pk->str, pk->len, &why) < 0)
             return corrupt_container(l, t, "it should hold pks, and holds something else", f);
         t->records[had + i] = record_new(t->type->of->model);
         t->records[had + i]->pk = cell_str(pk->str, pk->len);
-        if (!list) {
-            const redisReply *k = r->element[2 * i];
+        if (in->key >= 0) {
+            const redisReply *k = r->element[i * in->stride + (size_t)in->key];
             t->keys[had + i] = alloc_copy(k->str, k->len);
             t->key_lens[had + i] = k->len;
         }
@@ -469,22 +461,19 @@ static const char *element_suffix(const struct target *t, size_t i, struct buf *
 
 static void install_records(struct target *t)
 {
-    if (t->type->kind == TYPE_LIST) {
-        list_set_loaded(t->cell->list);
-        list_reserve(t->cell->list, t->nrecords);
-    } else {
-        dict_set_loaded(t->cell->dict);
-    }
+    struct container *node = t->cell->container;
+    container_set_loaded(node);
+    container_reserve(node, t->nrecords);
     for (size_t i = 0; i < t->nrecords; i++) {
         struct cell c = {.record = t->records[i]};
+        struct element e = {.cell = &c};
         c.kind = CELL_RECORD;
         t->records[i] = NULL;
-        if (t->type->kind == TYPE_LIST) {
-            list_insert(t->cell->list, i, c);
-        } else {
-            struct cell old = dict_put(t->cell->dict, t->keys[i], t->key_lens[i], c);
-            cell_free(&old);
+        if (t->keys != NULL) {
+            e.key = t->keys[i];
+            e.key_len = t->key_lens[i];
         }
+        container_add(node, &e);
     }
 }
 
@@ -567,7 +556,7 @@ static int take_slice(struct load *l, struct target *t, const redisReply *r, str
         snprintf(why, sizeof(why),
                  "it should be a %s, but another program put something "
                  "else there; remove it",
-                 kind_of(t->type));
+                 stored_of(t->type)->type);
         return corrupt_container(l, t, why, f);
     }
     return type_atomic(t->type->of) ? take_pks(l, t, r, f) : take_values(l, t, r, f);
@@ -594,7 +583,7 @@ static bool on_containers(struct load *l, redisReply *exec, struct fault *f)
     return false;
 }
 
-/* The next elements of a list; at its end whatever there is. */
+/* The next elements by their index; at its end whatever there is. */
 static size_t ask_range(struct load *l, struct target *t, size_t room)
 {
     char from[24], to[24] = "-1";
@@ -606,22 +595,22 @@ static size_t ask_range(struct load *l, struct target *t, size_t room)
         snprintf(to, sizeof(to), "%zu", t->next + room - 1);
     }
     t->next += left;
-    round_ask(&l->round, t->suffix, t->suffix_len, "LRANGE", from, to);
+    round_ask(&l->round, t->suffix, t->suffix_len, stored_of(t->type)->range, from, to);
     return left;
 }
 
-static size_t ask_hash(struct load *l, struct target *t)
+static size_t ask_page(struct load *l, struct target *t)
 {
     char count[24];
     if (t->total <= HASH_WHOLE || l->doc->unsteady) {
         t->last = true;
-        round_ask(&l->round, t->suffix, t->suffix_len, "HGETALL", NULL, NULL);
+        round_ask(&l->round, t->suffix, t->suffix_len, stored_of(t->type)->all, NULL, NULL);
         return t->total;
     }
     snprintf(count, sizeof(count), "%d", SLICE);
     if (t->page[0] == '\0')
         memcpy(t->page, "0", 2);
-    round_words(&l->round, t->suffix, t->suffix_len, "HSCAN",
+    round_words(&l->round, t->suffix, t->suffix_len, stored_of(t->type)->scan,
                 (const char *[ROUND_WORDS_MAX]){t->page, "COUNT", count});
     return SLICE;
 }
@@ -629,7 +618,7 @@ static size_t ask_hash(struct load *l, struct target *t)
 /* At most `room` elements where that can be chosen; how many. */
 static size_t ask_slice(struct load *l, struct target *t, size_t room)
 {
-    return t->type->kind == TYPE_LIST ? ask_range(l, t, room) : ask_hash(l, t);
+    return stored_of(t->type)->range != NULL ? ask_range(l, t, room) : ask_page(l, t);
 }
 
 static bool ask_containers(struct load *l)
@@ -744,9 +733,7 @@ bool loader_load(struct loader *loader, struct doc *d, bool check, const struct 
         for (unsigned i = 0; i < n; i++) {
             l->targets[i].cell = missing[i].cell;
             l->targets[i].type = missing[i].type;
-            l->targets[i].total = missing[i].type->kind == TYPE_LIST
-                                      ? list_len(missing[i].cell->list)
-                                      : dict_len(missing[i].cell->dict);
+            l->targets[i].total = missing[i].cell->container->len;
             l->targets[i].suffix = strndup(missing[i].suffix, missing[i].suffix_len);
             l->targets[i].suffix_len = missing[i].suffix_len;
         }

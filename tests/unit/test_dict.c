@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HEAD(d) ((struct container *)(d))
+
 static uint32_t dice(uint32_t below)
 {
     static uint64_t state = 88172645463325252u;
@@ -180,14 +182,14 @@ Test(dict, unloading_keeps_the_length_only)
 
     for (int i = 0; i < 50; i++)
         dict_put(d, text, (size_t)snprintf(text, sizeof text, "%d", i), cell_int(i));
-    copy = dict_copy(d);
-    dict_unload(d, 50);
+    copy = (struct dict *)container_copy(HEAD(d));
+    container_unload(HEAD(d), 50);
     cr_assert_not(dict_loaded(d));
     cr_assert_eq(dict_len(d), 50);
     cr_assert_null(dict_get(d, "1", 1));
     cr_assert_not(dict_next(d, &it, &key, &len, &c));
     cr_assert_not(dict_last(d, &key, &len, &c));
-    dict_set_loaded(d);
+    container_set_loaded(HEAD(d));
     cr_assert_eq(dict_len(d), 0);
     dict_put(d, "1", 1, cell_int(5));
     cr_assert_eq(dict_len(d), 1);

@@ -125,7 +125,7 @@ Test(emit, an_inline_record_is_taken_out_of_the_hash_it_shares)
 {
     struct record *r = make_record(project, "p", "{'name': 'x', 'due': 5}");
 
-    dict_unload(r->slots[2].record->slots[2].dict, 0);
+    container_unload(r->slots[2].record->slots[2].container, 0);
     cr_assert_eq(record_drop(r, "/a/b", "in.", NULL, tell, NULL), OP_DONE);
     cr_assert_str_eq(said(), "del '/a/b' in.name\n"
                              "del '/a/b' in.due\n"
@@ -151,15 +151,15 @@ Test(emit, a_drop_that_cannot_see_all_asks_and_tells_nothing)
     struct record *r = sample();
     struct needs needs = {.container = note};
 
-    list_unload(r->slots[2].record->slots[3].list, 1);
-    dict_unload(r->slots[4].dict, 1);
-    list_unload(r->slots[3].list, 2);
+    container_unload(r->slots[2].record->slots[3].container, 1);
+    container_unload(r->slots[4].container, 1);
+    container_unload(r->slots[3].container, 2);
     cr_assert_eq(record_drop(r, "", "", &needs, tell, NULL), OP_NEEDS);
     cr_assert_str_eq(asked_for, "/settings.tasks /owners ");
     cr_assert_eq(needs.count, asked);
     cr_assert_eq(told.len, 0);
-    list_set_loaded(r->slots[2].record->slots[3].list);
-    dict_set_loaded(r->slots[4].dict);
+    container_set_loaded(r->slots[2].record->slots[3].container);
+    container_set_loaded(r->slots[4].container);
     cr_assert_eq(record_drop(r, "", "", &needs, tell, NULL), OP_DONE);
     cr_assert_str_eq(said(), "drop ''\ndrop '/settings.flags'\ndrop '/matrix'\n",
                      "values need not be loaded to be dropped, nor empty containers");

@@ -4,6 +4,8 @@
 #include <string.h>
 
 /* A pseudo-random number that is the same on each run. */
+#define HEAD(l) ((struct container *)(l))
+
 static uint32_t dice(uint32_t below)
 {
     static uint64_t state = 88172645463325252u;
@@ -71,7 +73,7 @@ Test(list, does_what_an_array_does)
         }
         compare(l);
     }
-    list_free(l);
+    container_free(HEAD(l));
     cr_assert_eq(tree_memory(), before);
 }
 
@@ -91,7 +93,7 @@ Test(list, an_empty_one_is_small_and_a_drained_one_gives_memory_back)
     cr_assert_leq(tree_memory() - before, 2048);
     cr_assert_eq(int_at(l, 0), 9990);
     cr_assert_eq(int_at(l, 9), 9999);
-    list_free(l);
+    container_free(HEAD(l));
 }
 
 /* A queue that is always about as long must not grow, in either direction. */
@@ -110,7 +112,7 @@ Test(list, a_queue_stays_within_its_memory)
         }
         cr_assert_leq(tree_memory() - before, 100 * sizeof(struct cell) * 4);
         cr_assert_eq(int_at(l, 0), front ? 99999 : 99900);
-        list_free(l);
+        container_free(HEAD(l));
     }
 }
 
@@ -125,7 +127,7 @@ Test(list, replace_gives_back_the_old_one)
     cr_assert_eq(old.kind, CELL_HEAP);
     cell_free(&old);
     cr_assert_eq(int_at(l, 0), 5);
-    list_free(l);
+    container_free(HEAD(l));
     cr_assert_eq(tree_memory(), before);
 }
 
@@ -136,7 +138,7 @@ Test(list, unloading_keeps_the_length_only)
 
     for (int i = 0; i < 50; i++)
         list_insert(l, 0, cell_str("a text that is on the heap", 26));
-    list_unload(l, 50);
+    container_unload(HEAD(l), 50);
     cr_assert_not(list_loaded(l));
     cr_assert_leq(tree_memory() - before, 48);
     cr_assert_eq(list_len(l), 50);
@@ -145,16 +147,16 @@ Test(list, unloading_keeps_the_length_only)
     cr_assert_eq(list_len(l), 49);
     list_adjust_len(l, -100);
     cr_assert_eq(list_len(l), 0);
-    list_unload(l, 7);
-    list_set_loaded(l);
+    container_unload(HEAD(l), 7);
+    container_set_loaded(HEAD(l));
     cr_assert(list_loaded(l));
     cr_assert_eq(list_len(l), 0);
     list_insert(l, 0, cell_int(1));
     list_adjust_len(l, 5);
     cr_assert_eq(list_len(l), 1, "the length of a loaded list is what is in it");
-    list_set_loaded(l);
+    container_set_loaded(HEAD(l));
     cr_assert_eq(list_len(l), 1, "loaded already");
-    list_free(l);
+    container_free(HEAD(l));
     cr_assert_eq(tree_memory(), before);
 }
 
@@ -165,16 +167,16 @@ Test(list, a_copy_is_its_own)
 
     for (int i = 0; i < 20; i++)
         list_insert(l, 0, cell_str("a text that is on the heap", 26));
-    copy = list_copy(l);
-    list_unload(l, 3);
-    away = list_copy(l);
-    list_free(l);
+    copy = (struct list *)container_copy(HEAD(l));
+    container_unload(HEAD(l), 3);
+    away = (struct list *)container_copy(HEAD(l));
+    container_free(HEAD(l));
     cr_assert_eq(list_len(copy), 20);
     cr_assert_eq(list_at(copy, 19)->kind, CELL_HEAP);
     cr_assert_not(list_loaded(away));
     cr_assert_eq(list_len(away), 3);
-    list_free(away);
-    list_free(copy);
+    container_free(HEAD(away));
+    container_free(HEAD(copy));
     cr_assert_eq(tree_memory(), before);
 }
 
@@ -260,7 +262,7 @@ Test(list, records_are_found_by_pk_whatever_happened_before)
                 cr_assert_eq(find_number(l, i), -1);
         }
     }
-    list_free(l);
+    container_free(HEAD(l));
     cr_assert_eq(tree_memory(), before);
 }
 
@@ -283,6 +285,6 @@ Test(list, records_that_moved_are_found_where_they_are_now)
         cell_free(&c);
         cr_assert_null(by_number(l, i));
     }
-    list_free(l);
+    container_free(HEAD(l));
     cr_assert_eq(tree_memory(), before);
 }

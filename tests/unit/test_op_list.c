@@ -143,7 +143,7 @@ static void want(void *arg, struct cell *c, const struct type *t, const char *su
                  size_t suffix_len)
 {
     struct wanted *w = arg;
-    cr_assert(c->kind == CELL_LIST || c->kind == CELL_DICT);
+    cr_assert(c->kind == CELL_CONTAINER);
     cr_assert(t->kind == TYPE_LIST || t->kind == TYPE_DICT);
     cr_assert_lt(suffix_len, sizeof w->suffix);
     memcpy(w->suffix, suffix, suffix_len);
@@ -183,7 +183,7 @@ static void needs_first(const char *method, const char *params, const char *suff
 Test(op_unloaded, appends_without_loading)
 {
     struct list *tags = field_of(x.root, "tags")->list;
-    list_unload(tags, 3);
+    container_unload((struct container *)tags, 3);
     cr_assert_eq(run_text("list.append", "[tags, w]"), OP_DONE);
     cr_assert(x.result.len == 1 && x.result.data[0] == 4);
     x.undo = undo_new();
@@ -202,7 +202,7 @@ Test(op_unloaded, appends_without_loading)
 
 Test(op_unloaded, sets_entries_without_loading)
 {
-    dict_unload(field_of(x.root, "scores")->dict, 2);
+    container_unload(field_of(x.root, "scores")->container, 2);
     cr_assert_eq(run_text("dict.set", "[scores, c, 3]"), OP_DONE);
     cr_assert_eq(run_text("set", "['scores[\"a\"]', 9]"), OP_DONE);
     cr_assert_eq(run_text("dict.update", "[scores, {d: 1, e: 1}]"), OP_DONE);
@@ -214,8 +214,8 @@ Test(op_unloaded, sets_entries_without_loading)
 
 Test(op_unloaded, asks_for_what_it_must_see)
 {
-    list_unload(field_of(x.root, "tags")->list, 3);
-    dict_unload(field_of(x.root, "scores")->dict, 2);
+    container_unload(field_of(x.root, "tags")->container, 3);
+    container_unload(field_of(x.root, "scores")->container, 2);
     needs_first("doc.load", "['tags[0]']", "/tags");
     needs_first("list.pop", "[tags]", "/tags");
     needs_first("list.insert", "[tags, 0, a]", "/tags");
@@ -232,7 +232,7 @@ Test(op_unloaded, asks_for_what_it_must_see)
 Test(op_unloaded, asks_for_the_records_it_would_remove)
 {
     struct record *s1 = list_at(field_of(x.root, "sections")->list, 0)->record;
-    list_unload(field_of(s1, "tasks")->list, 1);
+    container_unload(field_of(s1, "tasks")->container, 1);
     needs_first("list.pop", "[sections, 0]", "/sections/s1/tasks");
     needs_first("list.remove_range", "[sections, 0, 2]", "/sections/s1/tasks");
     needs_first("list.clear", "[sections]", "/sections/s1/tasks");
@@ -242,9 +242,9 @@ Test(op_unloaded, asks_for_the_records_it_would_remove)
     needs_first("doc.load", "['sections[0]']", "/sections/s1/tasks");
     needs_first("doc.load", "['']", "/sections/s1/tasks");
     needs_first("set", "['sections[0].tasks[0].title', a]", "/sections/s1/tasks");
-    list_unload(field_of(x.root, "sections")->list, 2);
+    container_unload(field_of(x.root, "sections")->container, 2);
     needs_first("list.clear", "[sections]", "/sections");
-    dict_unload(field_of(x.root, "team")->dict, 1);
+    container_unload(field_of(x.root, "team")->container, 1);
     needs_first("dict.set", "[team, lead, {title: a}]", "/team");
     needs_first("dict.clear", "[team]", "/team");
 }

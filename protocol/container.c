@@ -1,0 +1,54 @@
+/* container: see container.h. */
+#include "protocol/tree_private.h"
+
+const struct container_kind *const container_kinds[TYPE_COUNT] = {
+    [TYPE_LIST] = &list_kind,
+    [TYPE_DICT] = &dict_kind,
+};
+
+struct container *container_new(enum type_kind kind)
+{
+    struct container *c = container_kinds[kind]->fresh();
+
+    c->type = (uint8_t)kind;
+    return c;
+}
+
+void container_free(struct container *c)
+{
+    if (!c)
+        return;
+    container_kind(c)->empty(c);
+    tree_free(c);
+}
+
+struct container *container_copy(const struct container *c)
+{
+    struct container *copy = container_new(c->type);
+
+    if (!c->unloaded && c->len)
+        container_kind(c)->fill(copy, c);
+    copy->len = c->len;
+    copy->unloaded = c->unloaded;
+    return copy;
+}
+
+void container_unload(struct container *c, size_t known_len)
+{
+    container_kind(c)->empty(c);
+    c->unloaded = true;
+    c->len = known_len > UINT32_MAX ? UINT32_MAX : (uint32_t)known_len;
+}
+
+void container_set_loaded(struct container *c)
+{
+    if (c->unloaded)
+        c->len = 0;
+    c->unloaded = false;
+}
+
+void container_reserve(struct container *c, size_t n)
+{
+    if (!c->unloaded)
+        container_kind(c)->reserve(c, n);
+}

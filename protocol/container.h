@@ -1,0 +1,90 @@
+/* container: what lists, dicts and their like have in common, and the table of them.
+ *
+ *   struct container     the head of every such node: which kind it is, how long, if it is here
+ *   container_kinds[]    by type: what a kind looks like on the wire, how its elements are named,
+ *                        what one of them means in Redis, and how its node does what all can
+ *
+ * Whoever walks a tree (builds, packs, emits, drops, loads it) goes by this table and knows no
+ * kind by name; only the operations of a kind do. A container may be *unloaded*: it is known to
+ * exist (or that it may), with its length as far as known, but its content is only in Redis.
+ */
+#ifndef RAPYER_PROTOCOL_CONTAINER_H
+#define RAPYER_PROTOCOL_CONTAINER_H
+
+#include "protocol/cell.h"
+#include "protocol/effect.h"
+#include "protocol/schema.h"
+
+struct container {
+    uint32_t len;     /* as far as known, while it is unloaded */
+    uint8_t type;     /* enum type_kind */
+    uint8_t unloaded; /* bool */
+};
+
+/* One element: on the way through a container, or on its way into one. */
+struct element {
+    const char *key; /* where elements are named by keys */
+    size_t key_len;
+    struct cell *cell;
+    size_t next; /* the walk's own; 0 at the start */
+};
+
+/* How a path names one of the elements. */
+enum named_by { BY_INDEX, BY_KEY };
+
+struct container_kind {
+    const char *name;     /* of the type, before <T> */
+    enum item_kind wire;  /* ITEM_ARRAY, or ITEM_MAP: with a key before each element */
+    enum named_by by;
+    enum effect_kind put; /* what an element that is there means in Redis */
+    struct container *(*fresh)(void);
+    void (*empty)(struct container *c); /* frees the content */
+    void (*fill)(struct container *c, const struct container *from); /* a copy of its content */
+    void (*reserve)(struct container *c, size_t n);                  /* room for n at once */
+    /* In order; false at the end. No changes meanwhile. */
+    bool (*next)(const struct container *c, struct element *e);
+    /* Takes e's cell: behind the last one, or under its key in place of what is there. */
+    void (*add)(struct container *c, const struct element *e);
+};
+extern const struct container_kind *const container_kinds[TYPE_COUNT]; /* NULL: is none */
+
+/* The kind of a field of this type, or NULL. Inside another container the same type is a value. */
+static inline const struct container_kind *type_container(const struct type *t)
+{
+    return container_kinds[t->kind];
+}
+static inline const struct container_kind *container_kind(const struct container *c)
+{
+    return container_kinds[c->type];
+}
+
+struct container *container_new(enum type_kind kind);
+void container_free(struct container *c);
+struct container *container_copy(const struct container *c);
+/* Drops the content. */
+void container_unload(struct container *c, size_t known_len);
+/* From unloaded to loaded and empty. */
+void container_set_loaded(struct container *c);
+void container_reserve(struct container *c, size_t n); /* loaded only */
+
+static inline bool container_loaded(const struct container *c)
+{
+    return !c->unloaded;
+}
+/* Of a loaded one; unloaded ones have no elements. */
+static inline bool container_next(const struct container *c, struct element *e)
+{
+    return container_kind(c)->next(c, e);
+}
+static inline void container_add(struct container *c, const struct element *e)
+{
+    container_kind(c)->add(c, e);
+}
+
+/* Whether a cell holds a container of this type. */
+static inline bool cell_holds(const struct cell *c, enum type_kind kind)
+{
+    return c->kind == CELL_CONTAINER && c->container->type == kind;
+}
+
+#endif
