@@ -99,7 +99,7 @@ static const char *where(void *arg, const struct lock *l)
 static void on_taken(void *arg, struct lock *l)
 {
     struct daemon *d = arg;
-    l->seen = exec_taken(d->exec);
+    l->stamp = exec_taken(d->exec);
 }
 
 static void on_lost_lease(void *arg, struct lock *l, int64_t fence)

@@ -99,7 +99,7 @@ static bool gives_up(const struct lease *le, enum lock_mode need)
     if (le->have == LOCK_NONE || !unused_here(l))
         return false;
     /* Needing more than it is: it would only be in the way of others. */
-    return l->closing || need != LOCK_NONE || (le->unused && l->nwaits == 0);
+    return lock_closing(l) || need != LOCK_NONE || (le->upkeep == LEASE_UNUSED && l->nwaits == 0);
 }
 
 static enum lease_op decide_stopping(const struct lease *le)
@@ -116,7 +116,7 @@ static enum lease_op decide(const struct lease *le, enum lock_mode *mode)
         return decide_stopping(le);
     /* First: in a Redis that has lost the lease only this one puts it back as it was, so that
      * commits under it can be applied again. */
-    if (le->renew)
+    if (le->upkeep == LEASE_RENEWS)
         return LEASE_KEEP;
     if (gives_up(le, need)) {
         *mode = first_mode(le->lock);
@@ -149,8 +149,8 @@ static struct lock_name name_of(const struct lock *l)
 static void before_sending(struct lease *le, enum lease_op op)
 {
     if (op == LEASE_KEEP) {
-        le->renew = false;
-        le->seen = le->lock->fence;
+        le->upkeep = LEASE_GOOD;
+        le->fence_renewed = le->lock->fence;
         le->tried = clock_boot_ms();
     } else if (op == LEASE_DROP) {
         struct fault f;
@@ -308,7 +308,7 @@ void leases_link_up(struct leases *ls)
     leases_end_over(ls);
     DL_FOREACH (ls->leases, le) {
         le->queued = LOCK_NONE;
-        le->renew = le->have != LOCK_NONE;
+        lease_renew(le);
         lease_set_due(le);
     }
     flush(ls);
@@ -328,8 +328,8 @@ void leases_listening(struct leases *ls)
 {
     struct lease *le;
     DL_FOREACH (ls->leases, le) {
-        le->queued = LOCK_NONE;            /* was it granted? */
-        le->renew = le->have != LOCK_NONE; /* is it wanted? */
+        le->queued = LOCK_NONE; /* was it granted? */
+        lease_renew(le);        /* is it wanted? */
         lease_set_due(le);
     }
 }

@@ -11,6 +11,13 @@
 #define ID_MAX 40
 #define LOG_MS 1000 /* between two lines on lost locks */
 
+/* What is to be done about the term of a lease that is held. */
+enum lease_upkeep {
+    LEASE_GOOD,
+    LEASE_RENEWS, /* with the next request */
+    LEASE_UNUSED /* nobody has used it for a third of its length: given up, unless somebody comes */
+};
+
 struct lease {
     struct lease *prev, *next;           /* of all */
     struct lease *prev_held, *next_held; /* of those held, by `until` */
@@ -19,13 +26,13 @@ struct lease {
     struct lock *lock;
     enum lease_op op; /* in flight */
     bool due;
-    enum lock_mode have;     /* counts here, until `until` */
-    int64_t fence;           /* of the lease, while `have` */
-    int64_t expiry;          /* of the lease, by Redis' clock: past it a late renewal is void */
-    int64_t sent, until;     /* when its last good request was sent; when it ends here */
-    int64_t tried;           /* when it was last to be renewed */
-    int64_t seen;            /* the last fence given when it was renewed: has it been used since? */
-    bool renew, unused;      /* to be renewed, given up */
+    enum lock_mode have;   /* counts here, until `until` */
+    int64_t fence;         /* of the lease, while `have` */
+    int64_t expiry;        /* of the lease, by Redis' clock: past it a late renewal is void */
+    int64_t sent, until;   /* when its last good request was sent; when it ends here */
+    int64_t tried;         /* when it was last to be renewed */
+    int64_t fence_renewed; /* the last one given when it was renewed: has it been used since? */
+    enum lease_upkeep upkeep;
     enum lock_mode queued;   /* asked for; we are told, or ask again, when it is free */
     bool in_queue, in_redis; /* Redis may have a place in the queue, a lease of ours */
     enum lock_mode wanted;   /* by another host, as last heard */
@@ -51,7 +58,7 @@ struct leases {
         soonest; /* the next renewals: not before; set when some went out, and by nothing else */
     struct event *away; /* ends the patience with a Redis that cannot be reached */
     bool given_up;      /* it has ended */
-    unsigned lost;      /* holds were, since this was last logged */
+    unsigned nlost;     /* leases with holds, since that was last logged */
     int64_t logged;
     char lost_why[FAULT_TEXT_MAX];
     struct event *report;
@@ -89,6 +96,8 @@ void lease_refuse_waits(struct lease *le, bool tries_only, const struct fault *f
 /* A request sent at `sent` was granted: it counts from then on (whoever had it not before sets
  * `have` next). False: that is over already. */
 bool lease_extend(struct lease *le, const struct lease_ask *ask);
+/* It is renewed with the next request, if it is held. */
+void lease_renew(struct lease *le);
 /* From here on nothing is granted on it. */
 void lease_end(struct lease *le, const struct fault *why);
 /* The same, against our will: it is asked for anew where it is needed, and it will be logged. */

@@ -67,7 +67,7 @@ static void set_wanted(struct lease *le, enum lock_mode mode)
     if (le->have == LOCK_NONE)
         return;
     if (mode == LOCK_NONE) {
-        if (le->lock->wanted)
+        if (le->lock->demand != LOCK_UNWANTED)
             lock_unwanted(le->lock);
     } else if (lease_can_share(le)) {
         lease_set_due(le);
@@ -94,8 +94,8 @@ static void cover(struct lease *le, enum lock_mode mode, int64_t first)
     le->queued = LOCK_NONE;
     le->in_queue = false;
     le->in_redis = true;
-    le->unused = false;
-    le->seen = first - 1;
+    le->upkeep = LEASE_GOOD;
+    le->fence_renewed = first - 1;
     lease_no_retry(le);
     if (mode == LOCK_EXCLUSIVE)
         forget_elsewhere(le);

@@ -37,13 +37,19 @@ bool lease_extend(struct lease *le, const struct lease_ask *ask)
     return true;
 }
 
+void lease_renew(struct lease *le)
+{
+    if (le->have != LOCK_NONE)
+        le->upkeep = LEASE_RENEWS;
+}
+
 void lease_end(struct lease *le, const struct fault *why)
 {
     struct leases *ls = le->all;
     if (le->have == LOCK_NONE)
         return;
     le->have = LOCK_NONE;
-    le->renew = le->unused = false;
+    le->upkeep = LEASE_GOOD;
     le->wanted = LOCK_NONE;
     DL_DELETE2(ls->held, le, prev_held, next_held);
     lease_calls_floor(ls->calls, le->lock->fence);
@@ -56,7 +62,7 @@ void lease_lose(struct lease *le, const struct fault *why)
     if (le->have == LOCK_NONE)
         return;
     if (le->lock->nholds > 0) {
-        ls->lost++;
+        ls->nlost++;
         memcpy(ls->lost_why, why->text, sizeof(ls->lost_why));
     }
     lease_end(le, why);
@@ -66,17 +72,17 @@ void lease_lose(struct lease *le, const struct fault *why)
 void leases_log_lost(struct leases *ls)
 {
     int64_t since = clock_boot_ms() - ls->logged;
-    if (ls->lost == 0)
+    if (ls->nlost == 0)
         return;
     if (since < LOG_MS) {
         arm(ls->report, LOG_MS - since);
         return;
     }
-    if (ls->lost == 1)
+    if (ls->nlost == 1)
         log_warning("a lock is lost: %s", ls->lost_why);
     else
-        log_warning("%u locks are lost; the last one: %s", ls->lost, ls->lost_why);
-    ls->lost = 0;
+        log_warning("%u locks are lost; the last one: %s", ls->nlost, ls->lost_why);
+    ls->nlost = 0;
     ls->logged = clock_boot_ms();
 }
 
@@ -133,11 +139,13 @@ void leases_plan_tick(struct leases *ls)
 }
 
 /* It was not used since it was renewed before: then it goes. */
-static void renew(struct lease *le)
+static void renew_or_drop(struct lease *le)
 {
     const struct lock *l = le->lock;
-    le->unused = unused_here(l) && l->nwaits == 0 && l->fence == le->seen;
-    le->renew = !le->unused;
+    if (unused_here(l) && l->nwaits == 0 && l->fence == le->fence_renewed)
+        le->upkeep = LEASE_UNUSED;
+    else
+        le->upkeep = LEASE_RENEWS;
     lease_set_due(le);
 }
 
@@ -160,7 +168,7 @@ static bool renew_some(struct leases *ls)
             continue;
         if (n++ == RENEW_MAX)
             return true;
-        renew(le);
+        renew_or_drop(le);
     }
     return false;
 }

@@ -28,7 +28,7 @@
 #define SENT_MAX 2000     /* messages in a second */
 #define PAYLOAD_MAX 16384 /* bytes */
 #define WAY_MAX 512       /* bytes of the way in words */
-#define SEEN_MAX 1024     /* power of two */
+#define FOLLOWED_MAX 1024 /* power of two */
 #define ID_MAX 40
 #define LINES 7
 
@@ -65,7 +65,7 @@ struct probes {
     struct line lines[LINES];
     int64_t second; /* whose messages are counted */
     unsigned sent;
-    uint64_t seen[SEEN_MAX]; /* what was followed already, by hash */
+    uint64_t followed[FOLLOWED_MAX]; /* what was followed already, by hash */
 };
 
 /* One message, or one beginning, as it is followed. */
@@ -255,12 +255,12 @@ static void follow_wait(struct search *s, const struct wait *w, unsigned depth)
 
 /* The same round of the same wait may come to a lock by several ways, or run in a circle that its
  * origin is no part of. */
-static bool seen(struct probes *p, const struct search *s, const struct lock *l)
+static bool followed_before(struct probes *p, const struct search *s, const struct lock *l)
 {
     uint64_t parts[4] = {XXH3_64bits(s->origin, strlen(s->origin)), s->number, s->round,
                          (uintptr_t)l};
     uint64_t hash = XXH3_64bits_withSeed(parts, sizeof(parts), hash_seed) | 1;
-    uint64_t *slot = &p->seen[hash >> 1 & (SEEN_MAX - 1)];
+    uint64_t *slot = &p->followed[hash >> 1 & (FOLLOWED_MAX - 1)];
     if (*slot == hash)
         return true;
     *slot = hash;
@@ -283,7 +283,7 @@ bool probes_message(struct probes *p, const void *payload, size_t len)
         return true;
     }
     const struct lock *l = locks_find(p->locks, &name);
-    if (l != NULL && !seen(p, &s, l))
+    if (l != NULL && !followed_before(p, &s, l))
         follow_holders(&s, l, 0);
     return true;
 }

@@ -37,12 +37,12 @@ static int cycle_fault(struct fault *f, const struct lock_owner *o, const struct
     const struct lock *l;
     size_t n = 1, at;
 
-    for (p = last; p != o; p = p->seen_from)
+    for (p = last; p != o; p = p->search_from)
         n++;
     size_t keep = n < LINKS_NAMED ? n : LINKS_NAMED, max = 64;
     for (;;) {
         size_t tail = keep / 2, head = keep - tail;
-        for (p = last, l = by, at = n; at-- > 0; l = p->seen_by, p = p->seen_from) {
+        for (p = last, l = by, at = n; at-- > 0; l = p->search_by, p = p->search_from) {
             if (at < head)
                 links[at] = (struct link){p, l};
             else if (at >= n - tail)
@@ -64,34 +64,34 @@ static int cycle_fault(struct fault *f, const struct lock_owner *o, const struct
 /* A wait waits for all who hold its lock: also a shared one beside shared holds, as it is in the
  * queue only because of an exclusive one before it, or because the lock is closing, until nobody
  * has it. So each lock is looked at once. Breadth first finds the shortest cycle. */
-int deadlock_search(struct lock_owner *o, struct lock *wanted, uint64_t mark, struct fault *f)
+int deadlock_search(struct lock_owner *o, struct lock *wanted, uint64_t search, struct fault *f)
 {
     struct lock_owner *from = o, *last = o;
     struct lock *l = wanted;
     struct wait *w = NULL; /* of `from`, for l */
 
-    o->mark = mark;
-    o->seen_from = o->seen_next = NULL;
-    o->seen_by = NULL;
+    o->search = search;
+    o->search_from = o->search_next = NULL;
+    o->search_by = NULL;
     for (;;) {
-        if (l->mark != mark) {
-            l->mark = mark;
+        if (l->search != search) {
+            l->search = search;
             for (struct hold *h = l->holds; h != NULL; h = h->next) {
                 struct lock_owner *p = h->owner;
                 if (p == o)
                     return cycle_fault(f, o, from, l);
-                if (p->mark == mark)
+                if (p->search == search)
                     continue;
-                p->mark = mark;
-                p->seen_from = from;
-                p->seen_by = l;
-                p->seen_next = NULL;
-                last = last->seen_next = p;
+                p->search = search;
+                p->search_from = from;
+                p->search_by = l;
+                p->search_next = NULL;
+                last = last->search_next = p;
             }
         }
         w = w != NULL ? w->next_of_owner : NULL;
         while (w == NULL) {
-            from = from->seen_next;
+            from = from->search_next;
             if (from == NULL)
                 return 0;
             w = from->waits;

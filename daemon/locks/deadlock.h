@@ -10,8 +10,8 @@
 #include "daemon/locks/locks.h"
 
 /* Whether somebody who holds `wanted` waits, over however many others, for `o`: then -1 and
- * DEADLOCK, which names the members: of a long circle the first and the last ones. mark: higher
+ * DEADLOCK, which names the members: of a long circle the first and the last ones. search: higher
  * than at any search of this table before. */
-int deadlock_search(struct lock_owner *o, struct lock *wanted, uint64_t mark, struct fault *f);
+int deadlock_search(struct lock_owner *o, struct lock *wanted, uint64_t search, struct fault *f);
 
 #endif

@@ -56,7 +56,7 @@ static const char *blocker_text(const struct lock *l, const char *where, char *t
                  LOCK_SPAN_TEXT(clock_boot_ms() - h->since));
     else if (where != NULL)
         snprintf(text, size, "%s has it", where);
-    else if (l->closing)
+    else if (lock_closing(l))
         snprintf(text, size, "another host has its turn");
     else
         snprintf(text, size, "Redis has not given it to this host");

@@ -5,9 +5,9 @@
  *   clients by number ──► owners by name ──► holds, lost holds, waits, and waits that are over
  *
  * Each change is complete when its function returns: whatever can be granted is granted. What
- * somebody has to be told of it is put on a list, and told from the loop (lock_tell.c):
+ * somebody has to be told of it is put on a list, and told from the loop (lock_notify.c):
  *
- *   falling: lost holds    told: waits that are over    stirred: locks where lease is to look
+ *   reports: lost holds    over: waits    noticed: locks where lease is to look
  *
  * So no callback runs while a list is walked here, and none is nested in another. All that is
  * done for one request takes no longer when there are many locks, owners or waits; but for the
@@ -17,6 +17,7 @@
 #include "daemon/locks/deadlock.h"
 #include "daemon/locks/lock_text.h"
 #include "daemon/locks/locks_inside.h"
+#include <assert.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -72,7 +73,7 @@ static void owner_free(struct lock_owner *o)
 void lock_owner_settle(struct lock_owner *o)
 {
     struct lock_client *c = o->client;
-    if (o->holds != NULL || o->lost != NULL || o->waits != NULL || o->told != NULL || c->leaving)
+    if (o->holds != NULL || o->lost != NULL || o->waits != NULL || o->over != NULL || c->leaving)
         return;
     owner_free(o);
     if (c->owners == NULL) {
@@ -124,7 +125,7 @@ bool lock_free(struct lock *l)
 {
     if (l->holds != NULL || l->waits != NULL || l->pins > 0)
         return false;
-    lock_calm(l);
+    lock_denotify(l);
     HASH_DELETE(hh, l->table->locks, l);
     free(l);
     return true;
@@ -147,8 +148,18 @@ void lock_pin(struct lock *l)
 
 void lock_unpin(struct lock *l)
 {
+    assert(l->pins > 0);
     if (--l->pins == 0)
-        lock_stir(l, STIR_EASED);
+        lock_notify(l, NOTICE_EASED);
+}
+
+/* The only one that writes it. */
+static void set_demand(struct lock *l, enum lock_demand to)
+{
+    assert(to != LOCK_CLOSING || l->demand != LOCK_UNWANTED);
+    if (to == LOCK_UNWANTED)
+        l->turns = 0;
+    l->demand = to;
 }
 
 static bool lease_over(const struct lock *l, int64_t now)
@@ -158,7 +169,7 @@ static bool lease_over(const struct lock *l, int64_t now)
 
 static bool may_grant(const struct lock *l, enum lock_mode mode, int64_t now)
 {
-    return !l->closing && covered(l, mode) && !lease_over(l, now) &&
+    return !lock_closing(l) && covered(l, mode) && !lease_over(l, now) &&
            (l->holds == NULL || (mode == LOCK_SHARED && l->holds->mode == LOCK_SHARED));
 }
 
@@ -209,8 +220,8 @@ static struct hold *hold_new(struct lock *l, struct lock_owner *o, enum lock_mod
     o->client->nlocks++;
     HASH_ADD(hh, t->tokens, token, sizeof(h->token), h);
     HASH_ADD(hh_own, t->own, lock, OWN_LEN, h);
-    if (l->wanted && ++l->turns >= t->limits->turns)
-        l->closing = true;
+    if (l->demand == LOCK_WANTED && ++l->turns >= t->limits->turns)
+        set_demand(l, LOCK_CLOSING);
     return h;
 }
 
@@ -241,7 +252,7 @@ static void hold_leave(struct hold *h)
     h->timer = NULL;
     h->lock = NULL;
     if (--l->nholds == 0)
-        lock_stir(l, STIR_EASED);
+        lock_notify(l, NOTICE_EASED);
 }
 
 static void look_at_queue(struct lock *l);
@@ -256,8 +267,8 @@ static void hold_free(struct hold *h)
         hold_leave(h);
     else
         DL_DELETE2(o->lost, h, prev_of_owner, next_of_owner);
-    if (h->falling)
-        DL_DELETE(t->falling, h);
+    if (h->state == HOLD_REPORTS)
+        hold_denotify(h);
     HASH_DELETE(hh, t->tokens, h);
     o->client->nlocks--;
     free((char *)h->name.key);
@@ -265,6 +276,21 @@ static void hold_free(struct hold *h)
     lock_owner_settle(o);
     if (l != NULL)
         look_at_queue(l);
+}
+
+void hold_set_state(struct hold *h, enum hold_state to)
+{
+    assert(to == h->state + 1);
+    if (to == HOLD_LOST) {
+        hold_leave(h);
+        DL_APPEND2(h->owner->lost, h, prev_of_owner, next_of_owner);
+    } else if (to == HOLD_REPORTS) {
+        assert(h->unannounced == 0);
+        hold_notify(h);
+    } else {
+        hold_denotify(h);
+    }
+    h->state = to;
 }
 
 /* The queue is not looked at. */
@@ -280,12 +306,10 @@ static void hold_lose(struct hold *h, const struct fault *why)
                                  .key_len = l->key_len,
                                  .path_len = l->path_len,
                                  .action_len = l->action_len};
-    hold_leave(h);
-    h->lost = true;
     h->why = *why;
-    DL_APPEND2(h->owner->lost, h, prev_of_owner, next_of_owner);
-    if (h->untold == 0)
-        hold_fall(h);
+    hold_set_state(h, HOLD_LOST);
+    if (h->unannounced == 0)
+        hold_set_state(h, HOLD_REPORTS);
 }
 
 /* Loses it when its time is over. */
@@ -322,14 +346,14 @@ struct hold *locks_hold(struct locks *t, uint64_t client, uint64_t token)
 {
     struct hold *h;
     HASH_FIND(hh, t->tokens, &token, sizeof(token), h);
-    if (h == NULL || lock_who(h->owner)->client != client || h->untold == h->depth)
+    if (h == NULL || lock_who(h->owner)->client != client || h->unannounced == h->depth)
         return NULL;
     return h;
 }
 
 int hold_check(struct hold *h, struct fault *f)
 {
-    if (!h->lost && !hold_over(h, clock_boot_ms()))
+    if (!hold_lost(h) && !hold_over(h, clock_boot_ms()))
         return 0;
     *f = h->why;
     return -1;
@@ -337,9 +361,9 @@ int hold_check(struct hold *h, struct fault *f)
 
 bool hold_release(struct hold *h)
 {
-    if (h->depth == h->untold)
+    if (h->depth == h->unannounced)
         return false; /* nobody can know the token yet */
-    h->depth = h->lost ? h->untold : h->depth - 1;
+    h->depth = hold_lost(h) ? h->unannounced : h->depth - 1;
     if (h->depth > 0)
         return false;
     hold_free(h);
@@ -348,7 +372,7 @@ bool hold_release(struct hold *h)
 
 void hold_renew(struct hold *h, int64_t ttl)
 {
-    if (!h->lost)
+    if (!hold_lost(h))
         hold_until(h, clock_boot_ms() + ttl, ttl);
 }
 
@@ -387,7 +411,7 @@ static void wait_leave(struct wait *w)
     DL_DELETE(l->waits, w);
     l->nexclusive -= w->mode == LOCK_EXCLUSIVE;
     if (--l->nwaits == 0)
-        lock_stir(l, STIR_EASED);
+        lock_notify(l, NOTICE_EASED);
     DL_DELETE2(w->owner->waits, w, prev_of_owner, next_of_owner);
     w->owner->client->nlocks--;
     w->lock = NULL;
@@ -402,10 +426,10 @@ static void wait_over(struct wait *w, struct hold *h, const struct fault *why)
     wait_leave(w);
     w->hold = h;
     if (h != NULL)
-        h->untold++;
+        h->unannounced++;
     else
         *(w->why = must(malloc(sizeof(*why)))) = *why;
-    wait_tell(w);
+    wait_notify(w);
 }
 
 /* What else this owner asked for of the same lock is answered as if it had asked now. */
@@ -438,16 +462,16 @@ static void advance(struct lock *l)
         wait_over(w, h, NULL);
         grant_again(h, now);
     }
-    if (l->wanted && l->waits == NULL)
-        l->closing = true;
-    if (l->waits != NULL && !l->closing && !covered(l, l->waits->mode))
-        lock_stir(l, STIR_WANT);
+    if (l->demand == LOCK_WANTED && l->waits == NULL)
+        set_demand(l, LOCK_CLOSING);
+    if (l->waits != NULL && !lock_closing(l) && !covered(l, l->waits->mode))
+        lock_notify(l, NOTICE_WANT);
 }
 
 static void look_at_queue(struct lock *l)
 {
     if (l->table->leaving)
-        lock_stir(l, STIR_QUEUE);
+        lock_notify(l, NOTICE_QUEUE);
     else
         advance(l);
 }
@@ -481,7 +505,7 @@ void lock_cancel(struct wait *w)
     wait_free(o->client->table, w);
     if (h == NULL)
         return;
-    hold_untold_less(h);
+    hold_announced(h);
     if (--h->depth == 0)
         hold_free(h);
 }
@@ -539,7 +563,7 @@ static struct wait *wait_new(struct lock *l, struct lock_owner *o, enum lock_mod
     DL_APPEND2(o->waits, w, prev_of_owner, next_of_owner);
     o->client->nlocks++;
     if (w == l->waits)
-        lock_stir(l, STIR_WANT);
+        lock_notify(l, NOTICE_WANT);
     return w;
 }
 
@@ -549,7 +573,7 @@ static struct wait *wait_new(struct lock *l, struct lock_owner *o, enum lock_mod
  * another host's. */
 static bool in_the_way(const struct lock *l, enum lock_mode mode)
 {
-    if (l->closing)
+    if (lock_closing(l))
         return true;
     if (mode == LOCK_EXCLUSIVE)
         return l->holds != NULL || l->waits != NULL;
@@ -596,7 +620,7 @@ enum lock_answer locks_acquire(struct locks *t, struct lock_owner *o, const stru
         lock_timeout(f, l, 0, l->nwaits < LOCK_COUNTED ? l->nwaits : LOCK_COUNTED, where(l));
         return refused(o);
     }
-    if (o->holds != NULL && deadlock_search(o, l, ++t->last_mark, f) < 0)
+    if (o->holds != NULL && deadlock_search(o, l, ++t->last_search, f) < 0)
         return LOCK_REFUSED;
     *w = wait_new(l, o, mode, wait, ttl, now);
     (*w)->done = done;
@@ -618,41 +642,37 @@ void lock_cover(struct lock *l, enum lock_mode covers, int64_t fence)
 {
     bool less = (uint8_t)covers < l->covers;
     l->covers = (uint8_t)covers;
-    l->closing = l->wanted = false;
-    l->turns = 0;
+    set_demand(l, LOCK_UNWANTED);
     if (l->fence < fence - 1)
         l->fence = fence - 1;
     if (less)
         all_elsewhere(l);
     advance(l);
-    lock_stir(l, STIR_EASED);
+    lock_notify(l, NOTICE_EASED);
 }
 
 void lock_uncover(struct lock *l, const struct fault *why)
 {
     l->covers = LOCK_NONE;
     l->until = 0;
-    l->closing = l->wanted = false;
-    l->turns = 0;
+    set_demand(l, LOCK_UNWANTED);
     lose_all(l, why);
     all_elsewhere(l);
-    lock_stir(l, STIR_EASED);
+    lock_notify(l, NOTICE_EASED);
 }
 
 void lock_wanted(struct lock *l)
 {
-    if (!l->wanted)
-        l->turns = 0;
-    l->wanted = true;
+    if (l->demand == LOCK_UNWANTED)
+        set_demand(l, LOCK_WANTED);
     if (l->waits == NULL)
-        l->closing = true;
-    lock_stir(l, STIR_EASED);
+        set_demand(l, LOCK_CLOSING);
+    lock_notify(l, NOTICE_EASED);
 }
 
 void lock_unwanted(struct lock *l)
 {
-    l->wanted = l->closing = false;
-    l->turns = 0;
+    set_demand(l, LOCK_UNWANTED);
     advance(l);
 }
 
@@ -685,7 +705,7 @@ struct locks *locks_new(struct event_base *base, const struct locks_limits *limi
     t->limits = limits;
     t->cb = *cb;
     t->arg = arg;
-    t->kick = must(event_new(base, -1, 0, locks_tell, t));
+    t->notify = must(event_new(base, -1, 0, locks_notify, t));
     /* Beyond each token that a daemon before has given. */
     t->last_token = (uint64_t)clock_wall_us();
     return t;
@@ -702,8 +722,8 @@ void locks_client_gone(struct locks *t, uint64_t client)
     HASH_ITER (hh, c->owners, o, next) {
         while (o->waits != NULL)
             lock_cancel(o->waits);
-        while (o->told != NULL)
-            lock_cancel(o->told);
+        while (o->over != NULL)
+            lock_cancel(o->over);
         while (o->holds != NULL)
             hold_free(o->holds);
         while (o->lost != NULL)
@@ -713,10 +733,10 @@ void locks_client_gone(struct locks *t, uint64_t client)
     HASH_DELETE(hh, t->clients, c);
     free(c);
     t->leaving = false;
-    DL_FOREACH2(t->stirred, l, stirred_next)
+    DL_FOREACH2(t->noticed, l, notice_next)
     {
-        if (l->stirred & STIR_QUEUE) {
-            l->stirred = STIR_WANT | STIR_EASED; /* not nothing, as it is in the list */
+        if (l->notices & NOTICE_QUEUE) {
+            l->notices = NOTICE_WANT | NOTICE_EASED; /* not nothing, as it is in the list */
             advance(l);
         }
     }
@@ -739,7 +759,7 @@ void locks_free(struct locks *t)
         l->pins = 0;
         lock_free(l);
     }
-    event_free(t->kick);
+    event_free(t->notify);
     buf_free(&t->name);
     free(t);
 }

@@ -44,7 +44,7 @@ struct lock_who {
     char program[32];
 };
 
-/* The structs below are read by lease*.c, probe.c and the methods; locks.c and lock_tell.c alone
+/* The structs below are read by lease*.c, probe.c and the methods; locks.c and lock_notify.c alone
  * write them, except where it says otherwise. */
 
 /* A line of execution of a client: it waits for one thing at a time, and may take a lock that it
@@ -55,13 +55,20 @@ struct lock_owner {
     struct hold *holds; /* not the lost ones; by next_of_owner */
     struct hold *lost;  /* by next_of_owner */
     struct wait *waits; /* by next_of_owner */
-    struct wait *told;  /* those that are over, whose done is not called yet; by next_of_owner */
+    struct wait *over;  /* those whose done is not called yet; by next_of_owner */
     /* Of the search that saw it last: */
-    uint64_t mark;
-    struct lock_owner *seen_from, *seen_next;
-    struct lock *seen_by; /* what seen_from waits for, and this one holds */
+    uint64_t search;
+    struct lock_owner *search_from, *search_next;
+    struct lock *search_by; /* what search_from waits for, and this one holds */
     size_t name_len;
     char name[];
+};
+
+/* What other hosts want of a lock that this one has. */
+enum lock_demand {
+    LOCK_UNWANTED,
+    LOCK_WANTED, /* one waits; `turns` more grants may be made here */
+    LOCK_CLOSING /* nothing more is granted until lock_cover */
 };
 
 struct lock {
@@ -77,19 +84,22 @@ struct lock {
                           * hold_check look at it, as a timer may be late */
     /* What lease says by the functions below: */
     uint8_t covers; /* enum lock_mode: what may be granted */
-    bool wanted;    /* another host waits */
-    bool closing;   /* nothing more is granted until lock_cover */
-    unsigned turns; /* grants since it is wanted */
+    enum lock_demand demand;
+    unsigned turns; /* WANTED: grants since then */
     int64_t fence;  /* of the last grant; the next one has at least 1 more */
-    uint64_t seen;  /* the methods': exec's stamp when the lease came */
-    /* Within locks.c and lock_tell.c: */
-    struct lock *stirred_prev, *stirred_next;
-    uint8_t stirred; /* what is to be looked at, from the loop */
-    uint64_t mark;   /* of the search that saw it last */
+    uint64_t stamp; /* the methods': exec's when the lease came */
+    /* Within locks.c and lock_notify.c: */
+    struct lock *notice_prev, *notice_next;
+    uint8_t notices; /* what is to be looked at, from the loop */
+    uint64_t search; /* of the search that saw it last */
     uint32_t key_len, path_len, action_len;
     char name[]; /* key NUL path NUL action NUL */
 };
 
+static inline bool lock_closing(const struct lock *l)
+{
+    return l->demand == LOCK_CLOSING;
+}
 static inline const char *lock_key(const struct lock *l)
 {
     return l->name;
@@ -103,6 +113,14 @@ static inline const char *lock_action(const struct lock *l)
     return l->name + l->key_len + l->path_len + 2;
 }
 
+/* HELD ──► LOST ──► REPORTED: until its client lets go of the token, or is gone. */
+enum hold_state {
+    HOLD_HELD,
+    HOLD_LOST,     /* and some wait does not know yet that it was granted: that comes first */
+    HOLD_REPORTS,  /* on the list of those whose loss is told next */
+    HOLD_REPORTED, /* `lost` was called */
+};
+
 struct hold {
     struct hold *prev, *next;                   /* of the lock; of the lost ones not told of */
     struct hold *prev_of_owner, *next_of_owner; /* (utlist DL) */
@@ -113,16 +131,20 @@ struct hold {
     enum lock_mode mode;
     uint64_t token;
     int64_t fence;
-    unsigned depth;  /* how often its owner took it */
-    unsigned untold; /* of depth: granted to waits whose done is not called yet */
+    unsigned depth;       /* how often its owner took it */
+    unsigned unannounced; /* of depth: granted to waits whose done is not called yet */
     int64_t since, deadline, ttl;
     struct event *timer;
     bool notify; /* the methods': its client wants to be told when it is lost */
-    bool lost;
-    bool falling;          /* lost, and nobody was told yet */
+    enum hold_state state;
     struct lock_name name; /* of the lock, when lost; a copy */
     struct fault why;      /* LOCK_LOST, when lost */
 };
+
+static inline bool hold_lost(const struct hold *h)
+{
+    return h->state != HOLD_HELD;
+}
 
 /* Told once, w is gone then. h when granted: it may be lost since, then `lost` is told next. Else
  * NULL and f: LOCK_TIMEOUT, DEADLOCK, or what lock_refuse said. */

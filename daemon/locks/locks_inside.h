@@ -1,4 +1,4 @@
-/* locks_inside: what locks.c and lock_tell.c share, and nobody else: the table, and the lists of
+/* locks_inside: what locks.c and lock_notify.c share, and nobody else: the table, and the lists of
  * what is to be told. */
 #ifndef RAPYERD_LOCKS_INSIDE_H
 #define RAPYERD_LOCKS_INSIDE_H
@@ -7,9 +7,9 @@
 #include "protocol/buf.h"
 #include <stdlib.h>
 
-/* What is to be looked at: struct lock's stirred. The first two from the loop, the queue at the
+/* What is to be looked at: struct lock's notices. The first two from the loop, the queue at the
  * end of locks_client_gone. */
-enum { STIR_WANT = 1, STIR_EASED = 2, STIR_QUEUE = 4 };
+enum { NOTICE_WANT = 1, NOTICE_EASED = 2, NOTICE_QUEUE = 4 };
 
 struct lock_client {
     UT_hash_handle hh;
@@ -28,14 +28,14 @@ struct locks {
     struct lock *locks;
     struct hold *tokens, *own;
     struct lock_client *clients;
-    uint64_t last_token, last_wait, last_mark;
-    struct hold *falling;
-    struct wait *told;
-    struct lock *stirred;
-    struct event *kick; /* runs locks_tell() */
-    bool kicked;
-    bool leaving;    /* a client: queues are looked at when all it had is gone */
-    struct buf name; /* scratch */
+    uint64_t last_token, last_wait, last_search;
+    struct hold *reports; /* lost, */
+    struct wait *over;    /* and granted or refused, and nobody was told */
+    struct lock *noticed; /* with `notices` */
+    struct event *notify; /* runs locks_notify() */
+    bool notifying;       /* it will run */
+    bool leaving;         /* a client: queues are looked at when all it had is gone */
+    struct buf name;      /* scratch */
 };
 
 static inline void *must(void *p)
@@ -50,23 +50,27 @@ static inline bool covered(const struct lock *l, enum lock_mode mode)
     return l->covers >= (uint8_t)mode;
 }
 
+/* The only one that writes a hold's state; it does what goes with the step. The queue of its lock
+ * is not looked at. */
+void hold_set_state(struct hold *h, enum hold_state to);
 /* An owner goes when it has nothing left, and its client with the last one. */
 void lock_owner_settle(struct lock_owner *o);
 
-/* ---- lock_tell.c ---- */
+/* ---- lock_notify.c ---- */
 
-/* The lock is to be looked at from the loop: STIR_*. */
-void lock_stir(struct lock *l, unsigned what);
-void lock_calm(struct lock *l); /* not any more */
-/* The hold is lost, and its client is to be told so. */
-void hold_fall(struct hold *h);
+/* The lock is to be looked at from the loop: NOTICE_*. */
+void lock_notify(struct lock *l, unsigned what);
+void lock_denotify(struct lock *l); /* not any more */
+/* The hold goes on the list of those whose client is to be told that they are lost, or from it. */
+void hold_notify(struct hold *h);
+void hold_denotify(struct hold *h);
 /* One grant of a hold less that is not told of. */
-void hold_untold_less(struct hold *h);
+void hold_announced(struct hold *h);
 /* The wait, which has left its lock, is over, and done is to be told so. */
-void wait_tell(struct wait *w);
+void wait_notify(struct wait *w);
 /* Takes a wait that is over out of the lists; nobody is told. */
 void wait_free(struct locks *t, struct wait *w);
-/* Tells all that is to be told: for t->kick. */
-void locks_tell(evutil_socket_t fd, short what, void *arg);
+/* Tells all that is to be told: for t->notify. */
+void locks_notify(evutil_socket_t fd, short what, void *arg);
 
 #endif

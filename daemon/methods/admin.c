@@ -152,7 +152,7 @@ static void put_lock(struct buf *out, const struct lock *l, int64_t now)
     pack_cstr(out, mode_name(l->covers));
     put_seconds(out, "lease_left", l->covers != LOCK_NONE ? lease_left(l) : 0);
     pack_cstr(out, "wanted");
-    pack_bool(out, l->wanted);
+    pack_bool(out, l->demand != LOCK_UNWANTED);
     pack_cstr(out, "elsewhere");
     if (*elsewhere != '\0')
         pack_cstr(out, elsewhere);

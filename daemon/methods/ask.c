@@ -195,7 +195,7 @@ static void ask_read(struct ask *a)
     for (unsigned i = 0; i < a->n; i++) {
         const struct hold *h = hold_of(a, &a->wants[i]);
         if (h != NULL && h->lock != NULL)
-            session_see(a->session, h->lock->seen);
+            session_see(a->session, h->lock->stamp);
     }
     exec_call(a->desk->exec, &reading, a->session, a->id, cursor_of(NULL, 0), 0, a);
 }

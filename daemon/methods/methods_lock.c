@@ -318,7 +318,7 @@ static void forget_lost(struct call *c)
         n = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct hold *h = locks_hold(locks, client, (uint64_t)tokens[i]);
-        if (h != NULL && h->lost)
+        if (h != NULL && hold_lost(h))
             hold_release(h);
     }
     free(tokens);
@@ -357,7 +357,7 @@ static void release_finish(struct call *c, const struct fault *f, const struct b
     for (unsigned i = 0; c->guard != NULL && i < c->guard->n; i++) {
         const struct guard_check *check = &c->guard->checks[i];
         if (check->kind == GUARD_LEASE &&
-            (h = locks_hold(d->locks, client, check->token)) != NULL && (f == NULL || h->lost))
+            (h = locks_hold(d->locks, client, check->token)) != NULL && (f == NULL || hold_lost(h)))
             hold_release(h);
     }
 }

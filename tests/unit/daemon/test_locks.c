@@ -30,7 +30,7 @@ static struct hold *lost_hold;
 static void on_want(void *arg, struct lock *l, enum lock_mode mode)
 {
     cr_assert_eq(arg, &limits);
-    cr_assert(l->waits != NULL && !l->closing && l->covers < mode && l->waits->mode == mode);
+    cr_assert(l->waits != NULL && !lock_closing(l) && l->covers < mode && l->waits->mode == mode);
     nwant++;
     wanted_mode = mode;
     if (leased)
@@ -41,7 +41,7 @@ static void on_eased(void *arg, struct lock *l)
 {
     (void)arg;
     cr_assert(l->holds == NULL && l->nholds == 0 && l->pins == 0);
-    cr_assert(l->waits == NULL || l->closing || l->covers < l->waits->mode);
+    cr_assert(l->waits == NULL || lock_closing(l) || l->covers < l->waits->mode);
     neased++;
     if (freeing && l->waits == NULL)
         cr_assert(lock_free(l));
@@ -50,7 +50,7 @@ static void on_eased(void *arg, struct lock *l)
 static void on_lost(void *arg, struct hold *h)
 {
     (void)arg;
-    cr_assert(h->lost && h->lock == NULL && h->why.code == FAULT_LOCK_LOST);
+    cr_assert(hold_lost(h) && h->lock == NULL && h->why.code == FAULT_LOCK_LOST);
     nlost++;
     lost_at = ++clock_of_events;
     lost_hold = h;
@@ -320,7 +320,7 @@ Test(locks, again_while_closing)
     struct hold *h = get(1, "User:a", LOCK_EXCLUSIVE);
     struct ask again;
     lock_wanted(lock_of("User:a"));
-    cr_assert(lock_of("User:a")->closing);
+    cr_assert(lock_closing(lock_of("User:a")));
     ask(&again, 1, "User:a", LOCK_EXCLUSIVE);
     cr_assert_eq(again.hold, h);
 }
@@ -369,7 +369,7 @@ Test(locks, again_while_waiting)
 Test(locks, a_ttl_ends_a_hold)
 {
     struct hold *other = get_of(5, "", "User:b", LOCK_SHARED, 20);
-    turn_until(base, other->lost);
+    turn_until(base, hold_lost(other));
     cr_assert_geq(clock_boot_ms(), other->since + 20);
     nlost = 0;
 
@@ -430,7 +430,7 @@ Test(locks, a_check_looks_at_the_clock)
     ask(&again, 3, "User:a", LOCK_EXCLUSIVE);
     cr_assert_eq(again.answer, LOCK_GRANTED);
     cr_assert_neq(again.hold, late);
-    cr_assert(late->lost);
+    cr_assert(hold_lost(late));
     turn_settle(base);
     cr_assert_eq(nlost, 2);
 }
@@ -452,12 +452,12 @@ Test(locks, renewing_moves_the_end)
     cr_assert_eq(twice->ttl, HOUR);
     ask_of(&a, 3, "", "User:c", LOCK_EXCLUSIVE, -1, 20);
     cr_assert_eq(twice->ttl, HOUR, "taken again with a shorter ttl it keeps the longer one");
-    turn_until(base, shorter->lost);
+    turn_until(base, hold_lost(shorter));
     cr_assert_geq(clock_boot_ms(), shorter->deadline);
-    turn_until(base, later->lost);
+    turn_until(base, hold_lost(later));
     cr_assert_geq(clock_boot_ms(), later->deadline);
-    cr_assert_not(longer->lost);
-    cr_assert_not(twice->lost);
+    cr_assert_not(hold_lost(longer));
+    cr_assert_not(hold_lost(twice));
 }
 
 Test(locks, a_wait_ends_in_time)
@@ -652,7 +652,7 @@ Test(locks, lost_when_granted_but_not_told)
     cr_assert_eq(lock_break(lock_of("User:a"), &f), 1);
     turn_settle(base);
     cr_assert_not_null(a.hold);
-    cr_assert(a.hold->lost);
+    cr_assert(hold_lost(a.hold));
     cr_assert_eq(lost_hold, a.hold);
     cr_assert_lt(a.told, lost_at);
     cr_assert(hold_release(a.hold));
@@ -669,7 +669,7 @@ Test(locks, broken)
     cr_assert_eq(lock_break(lock_of("User:a"), &f), 2);
     turn_settle(base);
     cr_assert_eq(nlost, 2);
-    cr_assert(first->lost && second->lost);
+    cr_assert(hold_lost(first) && hold_lost(second));
     cr_assert_str_eq(first->why.text, "somebody broke it");
     cr_assert_not_null(x.hold);
     cr_assert_eq(s.told, 0);
@@ -692,7 +692,7 @@ Test(locks, a_client_that_is_gone_has_nothing)
     fault_set(&f, FAULT_LOCK_LOST, "broken");
     lock_break(lock_of("User:lost"), &f);
     turn_settle(base);
-    cr_assert(lost->lost);
+    cr_assert(hold_lost(lost));
     /* Client 1 holds a and b, by two owners, and waits for c; others wait for a, before and after
      * waits of client 1 itself. */
     get_of(1, "a", "User:a", LOCK_EXCLUSIVE, HOUR);
@@ -990,7 +990,7 @@ Test(locks, a_lease_that_is_lost)
     lock_uncover(l, &f);
     cr_assert_eq(nwaiting, waiting + 1, "another host may have it now");
     turn_settle(base);
-    cr_assert(a->lost && b->lost);
+    cr_assert(hold_lost(a) && hold_lost(b));
     cr_assert_eq(nlost, 2);
     cr_assert_eq(neased, eased + 1);
     cr_assert_lt(hold_check(a, &f), 0);
@@ -1025,7 +1025,7 @@ Test(locks, another_hosts_turn)
         ask(&asks[i], 10 + i, "User:a", LOCK_EXCLUSIVE);
     lock_wanted(l);
     lock_wanted(l); /* said again it changes nothing */
-    cr_assert_not(l->closing);
+    cr_assert_not(lock_closing(l));
     leased = false;
     for (unsigned i = 0; i < 3; i++) {
         cr_assert(hold_release(h));
@@ -1033,7 +1033,7 @@ Test(locks, another_hosts_turn)
         h = l->holds;
         lock_wanted(l);
     }
-    cr_assert(l->closing, "three more were granted");
+    cr_assert(lock_closing(l), "three more were granted");
     neased = 0;
     hold_release(h);
     cr_assert_null(l->holds);
@@ -1051,8 +1051,8 @@ Test(locks, another_hosts_turn)
     struct fault f;
     fault_set(&f, FAULT_LOCK_LOST, "nobody sees this");
     lock_uncover(l, &f);
-    cr_assert_not(l->closing);
-    cr_assert_not(l->wanted);
+    cr_assert_not(lock_closing(l));
+    cr_assert_eq(l->demand, LOCK_UNWANTED);
     lock_advance(l);
     turn_settle(base);
     cr_assert_eq(nwant, want + 1);
@@ -1070,7 +1070,7 @@ Test(locks, another_hosts_turn_when_nobody_waits)
     struct lock *l = lock_of("User:a");
     neased = 0;
     lock_wanted(l);
-    cr_assert(l->closing);
+    cr_assert(lock_closing(l));
     turn_settle(base);
     cr_assert_eq(neased, 0);
     ask(&a, 2, "User:a", LOCK_EXCLUSIVE);
@@ -1085,9 +1085,9 @@ Test(locks, another_hosts_turn_when_nobody_waits)
     /* Wanted while one waits: the turn is over when nobody waits any more. */
     ask(&b, 3, "User:a", LOCK_EXCLUSIVE);
     lock_wanted(l);
-    cr_assert_not(l->closing);
+    cr_assert_not(lock_closing(l));
     hold_release(a.hold);
-    cr_assert(l->closing);
+    cr_assert(lock_closing(l));
     turn_settle(base);
     cr_assert_not_null(b.hold);
     hold_release(b.hold);
@@ -1107,9 +1107,9 @@ Test(locks, the_last_wait_goes_while_another_host_wants_it)
     struct lock *l = lock_of("User:a");
     ask(&a, 2, "User:a", LOCK_EXCLUSIVE);
     lock_wanted(l);
-    cr_assert_not(l->closing);
+    cr_assert_not(lock_closing(l));
     lock_cancel(a.wait);
-    cr_assert(l->closing);
+    cr_assert(lock_closing(l));
 }
 
 Test(locks, eased_when_the_only_wait_goes)

@@ -275,8 +275,8 @@ static void same_holds(const struct lock *l, const struct place *p)
         }
         cr_assert_eq(g->hold, h);
         cr_assert_eq(owner_number(h->owner), g->owner);
-        cr_assert(h->mode == g->mode && h->depth == g->depth && h->untold == g->untold);
-        cr_assert(h->token == g->token && !h->lost && h->lock == l);
+        cr_assert(h->mode == g->mode && h->depth == g->depth && h->unannounced == g->untold);
+        cr_assert(h->token == g->token && !hold_lost(h) && h->lock == l);
         exclusive += h->mode == LOCK_EXCLUSIVE;
     }
     cr_assert_eq(n, p->ngrants);
@@ -311,8 +311,8 @@ static void compare(void)
             cr_assert(p->nqueue == 0 && p->ngrants == 0);
             continue;
         }
-        cr_assert(l->covers == (uint8_t)p->covers && l->closing == p->closing &&
-                  l->wanted == p->wanted && l->turns == p->turns);
+        cr_assert(l->covers == (uint8_t)p->covers && lock_closing(l) == p->closing &&
+                  (l->demand != LOCK_UNWANTED) == p->wanted && l->turns == p->turns);
         same_holds(l, p);
         same_waits(l, p);
         p->fence = l->fence;
@@ -325,7 +325,7 @@ static void compare(void)
         waits -= requests[i]->stage == QUEUED;
     cr_assert_eq(waits, 0);
     for (unsigned i = 0; i < nlost; i++)
-        cr_assert(lost[i]->hold->lost && lost[i]->hold->lock == NULL);
+        cr_assert(hold_lost(lost[i]->hold) && lost[i]->hold->lock == NULL);
 }
 
 /* ---- steps ---- */
@@ -623,7 +623,7 @@ static void on_done(void *arg, struct hold *h, const struct fault *f)
         cr_assert_null(f);
         cr_assert_eq(h, r->grant->hold);
         r->grant->untold--;
-        counts[14] += h->lost;
+        counts[14] += hold_lost(h);
     } else {
         cr_assert_null(h);
         cr_assert_eq(f->code, r->code);
