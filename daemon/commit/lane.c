@@ -52,10 +52,11 @@ struct lane {
     struct event *watch; /* while the link is down: gives up what waits too long */
     enum lane_state state;
     struct commit *gathering, *in_flight;
-    uint64_t number;    /* of the gathering batch */
-    uint64_t applied;   /* of the last batch known to be in Redis: what the marker should say */
-    uint64_t abandoned; /* one whose clients were told that its outcome is unknown; 0: none */
-    int64_t down_since; /* clock_mono_ms() */
+    uint64_t number;      /* of the gathering batch */
+    uint64_t applied;     /* of the last batch known to be in Redis: what the marker should say */
+    uint64_t abandoned;   /* one whose clients were told that its outcome is unknown; 0: none */
+    int64_t down_since;   /* clock_mono_ms(): what waits counts from here */
+    int64_t absent_since; /* clock_boot_ms(): what others may have done in Redis, too */
     struct retained retain[RETAIN_BATCHES];
     unsigned retain_first, retain_n;
     size_t retain_bytes;
@@ -334,7 +335,7 @@ static bool replay_from(struct lane *l, uint64_t marker)
                 l->retain_n - i);
     for (; i < l->retain_n; i++) {
         struct retained *r = &l->retain[(l->retain_first + i) % RETAIN_BATCHES];
-        if (r->nleases > 0 && clock_mono_ms() - l->down_since < (int64_t)l->config->lock_lease)
+        if (r->nleases > 0 && clock_boot_ms() - l->absent_since < (int64_t)l->config->lock_lease)
             upstream_send(l->up, r->leases.data, r->leases.len, r->nleases, on_lease_again, l);
         upstream_send(l->up, r->resp.data, r->resp.len, r->ncommands, on_replayed, l);
         l->stats.recovered_resent++;
@@ -575,6 +576,7 @@ static void on_down(void *arg, const char *why)
     if (l->state == LANE_READY) { /* a link that comes up and goes again is still the same outage */
         struct timeval tick = {.tv_usec = 100000};
         l->down_since = clock_mono_ms();
+        l->absent_since = upstream_absent_since(l->up);
         event_add(l->watch, &tick);
     }
     l->state = LANE_DOWN;

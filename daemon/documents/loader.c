@@ -49,6 +49,7 @@ struct load {
     struct doc *doc;
     uint32_t epoch;
     unsigned attempts;
+    int64_t asked; /* clock_wall_ms() when the root was asked for: its deadline counts from here */
     bool (*next)(struct load *l, redisReply *exec, struct fault *f); /* false: finished */
     struct record *root; /* has the containers that were asked for: the model may grow meanwhile */
     struct target *targets;
@@ -317,7 +318,7 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
         return false;
     }
     d->expires =
-        ttl->type == REDIS_REPLY_INTEGER && ttl->integer >= 0 ? clock_wall_ms() + ttl->integer : 0;
+        ttl->type == REDIS_REPLY_INTEGER && ttl->integer >= 0 ? l->asked + ttl->integer : 0;
     d->root = l->root;
     l->root = NULL;
     d->state = DOC_PRESENT;
@@ -335,6 +336,7 @@ static void begin_root(struct load *l)
     const char *pk = doc_pk(l->doc, &pk_len);
     l->root->pk = cell_str(pk, pk_len);
     doc_forget(l->doc);
+    l->asked = clock_wall_ms();
     round_begin(&l->round);
     round_ask(&l->round, "", 0, "HGETALL", NULL, NULL);
     round_ask(&l->round, "", 0, "PTTL", NULL, NULL);

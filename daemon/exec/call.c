@@ -139,7 +139,7 @@ static int64_t stale_for(const struct exec *e)
 {
     if (e->lost_at == 0 || e->config->stale_reads == 0)
         return -1;
-    int64_t ms = clock_mono_ms() - e->lost_at;
+    int64_t ms = clock_boot_ms() - e->lost_at;
     return ms <= (int64_t)e->config->stale_reads ? ms : -1;
 }
 

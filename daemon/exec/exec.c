@@ -645,8 +645,10 @@ static void on_lane_ready(void *arg)
 static void on_lane_down(void *arg)
 {
     struct exec *e = arg;
+    /* When this process was last seen to run with the link up: it may have stood still since. The
+     * last tick may be of the turn in which it went on. */
     if (e->lost_at == 0 && e->good_epoch != 0)
-        e->lost_at = clock_mono_ms();
+        e->lost_at = e->ticks[0];
     e->cb.on_down(e->arg);
 }
 
@@ -666,6 +668,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct exec *e = arg;
     int64_t now = clock_mono_ms();
+    e->ticks[0] = e->ticks[1];
+    e->ticks[1] = clock_boot_ms();
     if (lane_ready(e->lane))
         return;
     while (e->waiting != NULL && e->waiting->deadline <= now)
@@ -692,6 +696,7 @@ struct exec *exec_new(struct event_base *base, const struct config *config, stru
     e->tick = event_new(base, -1, EV_PERSIST, on_tick, e);
     struct timeval tick = {.tv_usec = 100000};
     event_add(e->tick, &tick);
+    e->ticks[0] = e->ticks[1] = clock_boot_ms();
     return e;
 }
 

@@ -18,7 +18,8 @@ struct exec {
     bool running;
     uint64_t marks;       /* given out */
     uint32_t good_epoch;  /* of the link when it was last up */
-    int64_t lost_at;      /* when it was lost; 0: it is up, or never was */
+    int64_t lost_at;      /* when it was lost, clock_boot_ms(); 0: it is up, or never was */
+    int64_t ticks[2];     /* the same of the last two ticks */
     struct task *waiting; /* queued requests, oldest first (utlist) */
     struct task *again;   /* those of the settled batch that have to be done again, in order */
     uint64_t nagain;      /* how often that was so */

@@ -25,7 +25,7 @@ struct request {
     upstream_reply_fn *fn;
     void *arg;
     unsigned nreplies, index;
-    int64_t sent; /* ms */
+    int64_t sent; /* clock_boot_ms() */
 };
 
 struct ring { /* capacity is a power of two; at[(head + i) & (cap - 1)] */
@@ -59,12 +59,15 @@ struct upstream {
     bool delivering;
     struct ring ring;
     enum greeting steps[GREET_COUNT];
-    struct upstream_info info, next;      /* next: what the greeting has learned so far */
-    struct event *timer;                  /* the next attempt, or the end of the greeting's time */
-    struct event *overdue;                /* looks whether Redis still answers */
-    unsigned attempts;                    /* failed, since the link was last up for a while */
-    int64_t dialed, up_since, last_input; /* clock_mono_ms() */
-    uint64_t links;                       /* changes with every lost link */
+    struct upstream_info info, next; /* next: what the greeting has learned so far */
+    struct event *timer;             /* the next attempt, or the end of the greeting's time */
+    struct event *overdue;           /* looks whether Redis still answers */
+    unsigned attempts;               /* failed, since the link was last up for a while */
+    int64_t dialed, up_since;        /* clock_mono_ms() */
+    int64_t last_input;              /* clock_boot_ms(), as the following: */
+    int64_t answered;                /* when the last request was sent that was answered */
+    int64_t absent_since;            /* the same, of the link before */
+    uint64_t links;                  /* changes with every lost link */
     uint32_t epoch;
     char why[WHY_MAX];
     char logged[WHY_MAX]; /* the last trouble that was logged; "": none since it was up */
@@ -180,7 +183,10 @@ static void lost(struct upstream *u, bool soon)
     log_trouble(u);
     if (u->started && u->address)
         plan_attempt(u, soon);
-    u->epoch += was_up;
+    if (was_up) {
+        u->epoch++;
+        u->absent_since = u->answered;
+    }
     ring_tell_lost(&u->ring);
     if (was_up)
         u->cb.on_down(u->arg, u->why);
@@ -322,7 +328,7 @@ static void pack_auth(struct upstream *u, struct buf *out)
 static bool send_raw(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
                      upstream_reply_fn *fn, void *arg)
 {
-    struct request request = {.fn = fn, .arg = arg, .nreplies = nreplies, .sent = clock_mono_ms()};
+    struct request request = {.fn = fn, .arg = arg, .nreplies = nreplies, .sent = clock_boot_ms()};
     if (!ring_push(&u->ring, &request))
         return false;
     buf_append(stream_out(u->stream), resp, len);
@@ -401,6 +407,7 @@ static bool take_reply(struct upstream *u, redisReply *reply)
     }
     uint64_t link = u->links;
     struct request request = *first;
+    u->answered = request.sent;
     if (++first->index == first->nreplies)
         ring_pop(&u->ring);
     u->delivering = true;
@@ -430,7 +437,7 @@ static size_t on_input(void *arg, const uint8_t *data, size_t len)
     struct upstream *u = arg;
     size_t plain, skipped = 0;
     redisReply *status_reply;
-    u->last_input = clock_mono_ms();
+    u->last_input = clock_boot_ms();
     while (reply_idle(u->reader) &&
            (plain = plain_status(data + skipped, len - skipped, &status_reply)) > 0) {
         skipped += plain;
@@ -523,7 +530,7 @@ static void on_overdue(evutil_socket_t fd, short what, void *arg)
     if (!first)
         return;
     int64_t since = first->sent > u->last_input ? first->sent : u->last_input;
-    int64_t waited = clock_mono_ms() - since;
+    int64_t waited = clock_boot_ms() - since;
     if (waited < u->config->command_timeout) {
         arm(u->overdue, u->config->command_timeout - waited);
         return;
@@ -630,6 +637,11 @@ uint32_t upstream_epoch(const struct upstream *u)
 bool upstream_same_server(uint32_t epoch, uint32_t other)
 {
     return epoch >> SERVER_SHIFT == other >> SERVER_SHIFT;
+}
+
+int64_t upstream_absent_since(const struct upstream *u)
+{
+    return u->absent_since;
 }
 
 const char *upstream_why(const struct upstream *u)

@@ -61,6 +61,11 @@ uint32_t upstream_epoch(const struct upstream *u);
 /* Whether one and the same run of a server has answered in both epochs. If not, what it lost may
  * have been replaced by other changes with the same versions: a version is not enough to go by. */
 bool upstream_same_server(uint32_t epoch, uint32_t other);
+/* From when on, as clock_boot_ms, the Redis behind the link that was lost last may have been
+ * without what it had acknowledged, and may have served others: when the last request was sent
+ * that it has answered. Not when the answer was read, nor when the loss was noticed: this process
+ * may have stood still, or its machine. */
+int64_t upstream_absent_since(const struct upstream *u);
 const char *upstream_why(const struct upstream *u); /* why it is not UP, for UNAVAILABLE texts */
 
 /* Sends bytes holding exactly nreplies commands. False when not UP (fn is then never called). */

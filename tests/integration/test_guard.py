@@ -4,6 +4,7 @@ holds, none when it does not, and nobody has seen or built upon what was refused
 import os
 import random
 import re
+import signal
 import threading
 import time
 
@@ -721,6 +722,50 @@ def test_lost_commits_of_a_lock_that_another_host_has_by_now(pair, new_daemon):
         refused(client, "LOCK_LOST", "pipeline", [["num.incr", failover.KEY, "age", 1]], {"lock": lock["token"]})
         assert client.call("admin.stats")["lost_states"] == 1
         assert other.call("pipeline", [["num.incr", failover.KEY, "age", 1]], {"lock": taken["token"]}) == [11]
+    client.close()
+
+
+@pytest.mark.parametrize("unread", [False, True], ids=["silent", "an answer unread"])
+def test_lost_commits_of_a_daemon_that_stood_still(pair, new_daemon, unread):
+    """When it goes on another host has had the lock, and Redis does not remember it any more. How
+    long the daemon has noticed nothing is no part of the time that it was away: not of that of its
+    clock, and not of that of an answer that waited for it all the time."""
+    short = {**failover.SETTINGS, "locks.lock_lease": "500ms"}
+    daemon = new_daemon(pair.front.address, short)
+    client = daemon.connect()
+    define_all(client)
+    client.call("doc.save", KEY, {"name": "x", "settings": {}})
+    pair.caught_up()
+    pair.lag()
+    lock = acquire(client)
+    client.call("pipeline", [["set", KEY, "name", "lost"]], {"lock": lock["token"]})
+    release(client, lock)
+    if unread:
+        pair.front.freeze()
+        client.send("doc.get", "User:never")
+        client.call("hello", {"client": "test", "protocol": 1})  # it has asked Redis by now
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        if unread:
+            pair.front.thaw()
+            with pair.master.client() as rdb:
+                wait_until(lambda: rdb.info("commandstats").get("cmdstat_pttl", {}).get("calls", 0) > 1,
+                           what="the question that nobody hears the answer of")
+        pair.fail_over()
+        with new_daemon(pair.replica.address, short).connect() as other, pair.replica.client() as rdb:
+            define_all(other)
+            taken = acquire(other, document=True)
+            assert taken["document"]["name"] == "x"
+            other.call("pipeline", [["set", KEY, "name", "later"]], {"lock": taken["token"]})
+            release(other, taken)
+            wait_until(lambda: not rdb.keys(LEASES), what="the end of the leases")
+            daemon.process.send_signal(signal.SIGCONT)
+            await_link(client)
+            assert client.call("doc.get", KEY)["name"] == "later"
+            assert other.call("doc.get", KEY, {"fresh": True})["name"] == "later"
+            assert client.call("admin.stats")["lost_states"] == 1
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
     client.close()
 
 

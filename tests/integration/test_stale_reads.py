@@ -1,6 +1,7 @@
 """Reads while Redis is away: refused, or answered from memory for as long as was configured and
 marked as old."""
 
+import signal
 import time
 
 import pytest
@@ -30,6 +31,23 @@ def test_no_stale_reads_by_default(redis_server, new_daemon):
         for request in [("doc.get", KEY), ("doc.get_many", [KEY]), ("doc.load", KEY, "age"),
                         ("doc.exists", KEY), ("doc.ttl", KEY)]:
             unavailable(client, *request)
+
+
+def test_the_time_that_the_daemon_stood_still_counts(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {**SOON, "cache.stale_reads": "1h"})
+    with daemon.connect() as client:
+        save_ada(client)
+        client.call("doc.get", KEY)
+        daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            stopped = time.monotonic()
+            redis_server.kill()
+            wait_until(lambda: time.monotonic() - stopped > 1, what="a second to pass")
+            still = time.monotonic() - stopped
+        finally:
+            daemon.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: client.call("admin.stats")["redis"] != "up", what="the loss of the link")
+        assert client.call("doc.get", KEY, {"version": True})["@stale"] >= int(still * 1000)
 
 
 def test_stale_reads_for_so_long(redis_server, new_daemon):
