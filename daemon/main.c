@@ -4,6 +4,7 @@
  *                              └──► registry ───────────────┘         └─ embedded, if so configured
  */
 #include "daemon/base/clock.h"
+#include "daemon/base/memory.h"
 #include "daemon/clients/listener.h"
 #include "daemon/leases/probe.h"
 #include "daemon/methods/ask.h"
@@ -478,6 +479,7 @@ int main(int argc, char **argv)
     struct daemon d = {0};
     char error[512];
     bool check = false;
+    memory_setup();
     int rc = arguments(&d, argc, argv, &check);
     if (rc >= 0)
         return rc;

@@ -2,6 +2,8 @@
  * write callback known at compile time its template melts into the functions below. */
 #include "protocol/buf.h"
 
+#include "protocol/alloc.h"
+
 #include <msgpack/pack.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,25 +17,26 @@ void buf_free(struct buf *b)
     *b = BUF_INIT;
 }
 
+/* There is no room for so much more; never comes back in the daemon. */
+static bool fail(struct buf *b, size_t more)
+{
+    alloc_missing(more, ALLOC_HERE);
+    b->failed = true;
+    return false;
+}
+
 bool buf_grow(struct buf *b, size_t more)
 {
     if (b->failed)
         return false;
     if (more <= b->cap - b->len)
         return true;
-    if (more > PTRDIFF_MAX - b->len) {
-        b->failed = true;
-        return false;
-    }
-    size_t need = b->len + more;
-    size_t cap = b->cap < BUF_MIN ? BUF_MIN : b->cap;
-    while (cap < need)
-        cap = cap > PTRDIFF_MAX / 2 ? need : cap * 2;
-    uint8_t *data = realloc(b->data, cap);
-    if (!data) {
-        b->failed = true;
-        return false;
-    }
+    if (more > PTRDIFF_MAX - b->len)
+        return fail(b, more);
+    size_t cap = alloc_capacity(b->cap, b->len + more, 1);
+    uint8_t *data = alloc_try_resized(b->data, cap, 1);
+    if (!data)
+        return fail(b, more);
     b->data = data;
     b->cap = cap;
     return true;
@@ -65,7 +68,7 @@ void buf_printf(struct buf *b, const char *fmt, ...)
         va_end(ap);
     }
     if (n < 0) {
-        b->failed = true;
+        fail(b, BUF_MIN);
         return;
     }
     b->len += (size_t)n;
@@ -136,7 +139,7 @@ void pack_str(struct buf *b, const char *s, size_t n)
 {
     msgpack_packer pk = packer(b);
     if (n > UINT32_MAX) {
-        b->failed = true;
+        fail(b, n);
         return;
     }
     msgpack_pack_str(&pk, n);
@@ -152,7 +155,7 @@ void pack_bin(struct buf *b, const void *p, size_t n)
 {
     msgpack_packer pk = packer(b);
     if (n > UINT32_MAX) {
-        b->failed = true;
+        fail(b, n);
         return;
     }
     msgpack_pack_bin(&pk, n);

@@ -3,8 +3,9 @@
  *   data          data+len        data+cap
  *    |---- written ----|---- free ----|
  *
- * An allocation that fails sets `failed` and makes every later append a no-op: check it once,
- * at the end. (The daemon's allocator never fails; the client library reports it as an error.)
+ * An allocation that fails ends the daemon (alloc.h). In the library it sets `failed` and makes
+ * every later append a no-op: check it once, at the end. (The daemon's allocator never fails; the
+ * client library reports it as an error.)
  */
 #ifndef RAPYER_PROTOCOL_BUF_H
 #define RAPYER_PROTOCOL_BUF_H

@@ -1,8 +1,6 @@
 /* cell: the values at the leaves of a tree, and the memory that all of a tree is made of.
  *
- * Allocation is counted here, by what the allocator really gave. It is also the one place that
- * decides what happens without memory: stop. A daemon that cannot hold what Redis holds must
- * not go on answering from half of it.
+ * Allocation is counted here, by what the allocator really gave.
  */
 #include "protocol/cell.h"
 
@@ -21,26 +19,23 @@ size_t tree_memory(void)
     return memory_used;
 }
 
-static void *counted(void *p, size_t n)
+static void *counted(void *p)
 {
-    if (!p) {
-        fprintf(stderr, "out of memory: no %zu bytes for a document\n", n);
-        abort();
-    }
     memory_used += malloc_usable_size(p);
     return p;
 }
 
-void *tree_alloc(size_t n)
+void *tree_alloc_at(size_t n, const char *file, int line)
 {
-    return counted(calloc(1, n ? n : 1), n);
+    return counted(alloc_zeroed_at(1, n ? n : 1, file, line));
 }
 
-void *tree_realloc(void *p, size_t n)
+void *tree_realloc_at(void *p, size_t n, const char *file, int line)
 {
-    if (p)
-        memory_used -= malloc_usable_size(p);
-    return counted(realloc(p, n ? n : 1), n);
+    size_t before = p ? malloc_usable_size(p) : 0;
+    p = alloc_resized_at(p, 1, n ? n : 1, file, line);
+    memory_used -= before;
+    return counted(p);
 }
 
 void tree_free(void *p)
@@ -60,7 +55,7 @@ static void cell_room(size_t len, uint8_t **room, struct cell *c)
         c->kind = CELL_INLINE;
         *room = c->small;
     } else {
-        c->heap = counted(malloc(len), len);
+        c->heap = counted(alloc_bytes(len));
         c->heap_len = (uint32_t)len;
         c->kind = CELL_HEAP;
         *room = c->heap;

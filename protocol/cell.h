@@ -12,6 +12,7 @@
 #ifndef RAPYER_PROTOCOL_CELL_H
 #define RAPYER_PROTOCOL_CELL_H
 
+#include "protocol/alloc.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,8 +50,10 @@ _Static_assert(sizeof(struct cell) == 16, "a cell is 16 bytes");
 /* All memory of trees comes from here, so that the cache can bound it. Bytes now in use by all
  * trees of the calling thread, as malloc_usable_size counts them. A tree belongs to one thread. */
 size_t tree_memory(void);
-void *tree_alloc(size_t n); /* zeroed; aborts when there is none (the one out-of-memory seam) */
-void *tree_realloc(void *p, size_t n);
+#define tree_alloc(n) tree_alloc_at(n, ALLOC_HERE) /* zeroed; never NULL (alloc.h) */
+#define tree_realloc(p, n) tree_realloc_at(p, n, ALLOC_HERE)
+void *tree_alloc_at(size_t n, const char *file, int line);
+void *tree_realloc_at(void *p, size_t n, const char *file, int line);
 void tree_free(void *p);
 
 /* From canonical bytes (copied). */

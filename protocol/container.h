@@ -33,12 +33,12 @@ struct element {
 enum named_by { BY_INDEX, BY_KEY };
 
 struct container_kind {
-    const char *name;     /* of the type, before <T> */
-    enum item_kind wire;  /* ITEM_ARRAY, or ITEM_MAP: with a key before each element */
+    const char *name;    /* of the type, before <T> */
+    enum item_kind wire; /* ITEM_ARRAY, or ITEM_MAP: with a key before each element */
     enum named_by by;
     enum effect_kind put; /* what an element that is there means in Redis */
     struct container *(*fresh)(void);
-    void (*empty)(struct container *c); /* frees the content */
+    void (*empty)(struct container *c);                              /* frees the content */
     void (*fill)(struct container *c, const struct container *from); /* a copy of its content */
     void (*reserve)(struct container *c, size_t n);                  /* room for n at once */
     /* In order; false at the end. No changes meanwhile. */

@@ -14,6 +14,7 @@
 #include "protocol/type.h"
 #include "protocol/value.h"
 #include <stdio.h>
+#define uthash_malloc(n) alloc_bytes(n)
 #include <uthash.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>

@@ -55,7 +55,7 @@ void undo_free(struct undo *u)
 static struct entry *undo_add(struct undo *u, enum change change)
 {
     if (u->len == u->cap) {
-        u->cap = u->cap ? u->cap * 2 : 16;
+        u->cap = alloc_capacity(u->cap, u->len + 1, sizeof *u->log);
         u->log = tree_realloc(u->log, u->cap * sizeof *u->log);
     }
     struct entry *e = &u->log[u->len++];

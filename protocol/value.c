@@ -8,6 +8,7 @@
  * VALUE_ANY_DEPTH, whatever the bytes say.
  */
 #include "protocol/value.h"
+#include "protocol/alloc.h"
 #include "protocol/path.h"
 #include <inttypes.h>
 #include <math.h>
@@ -161,7 +162,7 @@ static int keys_init(struct keys *k, const struct check *c, const struct place *
         return 0;
     if (n > (size_t)(c->in->end - c->in->at) / 2)
         return refuse_end(c, at);
-    k->all = malloc(n * sizeof *k->all);
+    k->all = alloc_try(n, sizeof *k->all);
     if (!k->all)
         return refuse(c, at, FAULT_INTERNAL, "out of memory");
     return 0;
@@ -427,7 +428,7 @@ static int check_model(const struct check *c, const struct place *at, const stru
 {
     struct cursor few[FEW_FIELDS], *values = few;
     if (m->nfields > FEW_FIELDS) {
-        values = malloc(m->nfields * sizeof *values);
+        values = alloc_try(m->nfields, sizeof *values);
         if (!values)
             return refuse(c, at, FAULT_INTERNAL, "out of memory");
     }

@@ -3,6 +3,7 @@
 #ifndef RAPYERD_HASH_H
 #define RAPYERD_HASH_H
 
+#include "protocol/alloc.h"
 #include <stdint.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -16,6 +17,7 @@ extern uint64_t hash_seed;
 /* Many tables are short-lived and small: those of a batch. */
 #define HASH_INITIAL_NUM_BUCKETS 8U
 #define HASH_INITIAL_NUM_BUCKETS_LOG2 3U
+#define uthash_malloc(n) alloc_bytes(n)
 #include <uthash.h>
 
 #endif
