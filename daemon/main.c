@@ -7,8 +7,8 @@
 #include "daemon/base/memory.h"
 #include "daemon/clients/listener.h"
 #include "daemon/leases/probe.h"
-#include "daemon/methods/ask.h"
 #include "daemon/methods/dispatch.h"
+#include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
 #include "daemon/redis/embedded.h"
 #include "protocol/value.h"
@@ -35,7 +35,7 @@ struct daemon {
     struct bus *bus;
     struct leases *leases;
     struct probes *probes;
-    struct desk *desk;
+    struct lock_requests *lock_requests;
     struct registry *registry;
     struct dispatch *dispatch;
     struct sessions *sessions;
@@ -58,7 +58,7 @@ static void on_message(void *arg, struct session *s, const struct rpc *msg)
 static void on_close(void *arg, struct session *s)
 {
     struct daemon *d = arg;
-    desk_client_gone(d->desk, s);
+    lock_requests_client_gone(d->lock_requests, s);
 }
 
 static void on_want(void *arg, struct lock *l, enum lock_mode mode)
@@ -76,7 +76,7 @@ static void on_eased(void *arg, struct lock *l)
 static void on_lost(void *arg, struct hold *h)
 {
     struct daemon *d = arg;
-    desk_lost(d->desk, h);
+    lock_requests_lost(d->lock_requests, h);
 }
 
 static void on_waiting(void *arg, struct wait *w)
@@ -327,8 +327,8 @@ static void start_locks(struct daemon *d)
     d->bus = bus_new(d->base, &d->config, d->id, up, &bus_cb, d);
     d->leases = leases_new(d->base, &d->config, d->id, up, d->bus, d->locks, &leases_cb, d);
     d->probes = probes_new(d->base, &d->config, d->id, d->bus, d->locks);
-    d->desk = desk_new(d->exec, d->locks, d->leases);
-    exec_set_desk(d->exec, d->desk);
+    d->lock_requests = lock_requests_new(d->exec, d->locks, d->leases);
+    exec_set_lock_requests(d->exec, d->lock_requests);
     exec_on_lost_lease(d->exec, on_lost_lease, d);
 }
 
@@ -406,7 +406,7 @@ static void take_apart(struct daemon *d)
     dismiss(d);
     dispatch_free(d->dispatch);
     exec_free(d->exec); /* tells the leases about requests on the way */
-    desk_free(d->desk);
+    lock_requests_free(d->lock_requests);
     probes_free(d->probes);
     leases_free(d->leases);
     bus_free(d->bus);

@@ -40,7 +40,7 @@ struct session {
     size_t answer_at;   /* and where in the output it begins */
     size_t partial;     /* unused bytes, counted in all->partial */
     uint64_t requests, bytes_in;
-    uint64_t since;
+    uint64_t stamp;      /* session_raise_stamp */
     struct event *check; /* while ENDING */
     struct session *prev, *next;
 };
@@ -609,15 +609,15 @@ uint64_t session_number(const struct session *s)
     return s->number;
 }
 
-uint64_t session_since(const struct session *s)
+uint64_t session_stamp(const struct session *s)
 {
-    return s->since;
+    return s->stamp;
 }
 
-void session_see(struct session *s, uint64_t stamp)
+void session_raise_stamp(struct session *s, uint64_t stamp)
 {
-    if (stamp > s->since)
-        s->since = stamp;
+    if (stamp > s->stamp)
+        s->stamp = stamp;
 }
 
 const struct session_peer *session_peer(const struct session *s)

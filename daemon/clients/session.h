@@ -46,8 +46,8 @@ uint64_t session_number(const struct session *s);       /* unique in the daemon'
 const struct session_peer *session_peer(const struct session *s);
 /* What it reads must have been checked in Redis since this stamp of exec's (0 at first): a lock
  * came to it from another host. Only rises. */
-uint64_t session_since(const struct session *s);
-void session_see(struct session *s, uint64_t stamp);
+uint64_t session_stamp(const struct session *s);
+void session_raise_stamp(struct session *s, uint64_t stamp);
 
 /* Answers. Each request must get exactly one. session_result packs the envelope's head and
  * gives the buffer: append exactly one value, then session_done, which answers TOO_LARGE in its

@@ -495,7 +495,7 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
                      .context = context,
                      .params = params,
                      .nparams = nparams,
-                     .since = session_since(s)};
+                     .since = session_stamp(s)};
     bool busy = false;
     int rc = name_documents(e, &c);
     for (unsigned i = 0; i < c.ndocs; i++)
@@ -775,12 +775,12 @@ void exec_on_lost_lease(struct exec *e, void (*fn)(void *arg, struct lock *l, in
     e->lost_arg = arg;
 }
 
-void exec_set_desk(struct exec *e, struct desk *desk)
+void exec_set_lock_requests(struct exec *e, struct lock_requests *lock_requests)
 {
-    e->desk = desk;
+    e->lock_requests = lock_requests;
 }
 
-struct desk *exec_desk(const struct exec *e)
+struct lock_requests *exec_lock_requests(const struct exec *e)
 {
-    return e->desk;
+    return e->lock_requests;
 }

@@ -59,7 +59,7 @@ struct call {
     uint64_t mark;       /* its documents have the same, so that each is listed once */
     struct guard *guard; /* its changes are made only if that holds; set by docs(); owned */
     struct unit *unit;   /* what it changed is of this one, or what it saw; see unit_whole */
-    uint64_t since;      /* session_since */
+    uint64_t since;      /* session_stamp */
     bool checked;        /* {fresh: true} has asked Redis */
     bool no_stale;       /* only what is fresh will do */
     bool whole;          /* changes all of its documents or none, whatever became of them */
@@ -105,15 +105,15 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
                struct cursor params, uint32_t nparams, void *context);
 
 /* A lease came to this daemon: who reads under it has to see what was written elsewhere before.
- * Returns the stamp for session_see. */
+ * Returns the stamp for session_raise_stamp. */
 uint64_t exec_taken(struct exec *e);
 /* Whom to tell that Redis has refused a change because a lease was gone. */
 void exec_on_lost_lease(struct exec *e, void (*fn)(void *arg, struct lock *l, int64_t fence),
                         void *arg);
 /* What the methods on locks need (methods_lock.h); exec only keeps it. */
-struct desk;
-void exec_set_desk(struct exec *e, struct desk *desk);
-struct desk *exec_desk(const struct exec *e);
+struct lock_requests;
+void exec_set_lock_requests(struct exec *e, struct lock_requests *lock_requests);
+struct lock_requests *exec_lock_requests(const struct exec *e);
 
 /* ---- for methods ---- */
 

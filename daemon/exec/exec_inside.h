@@ -33,7 +33,7 @@ struct exec {
     uint64_t stamp; /* leases that came to this daemon, and 1 */
     void (*on_lost_lease)(void *arg, struct lock *l, int64_t fence);
     void *lost_arg;
-    struct desk *desk;
+    struct lock_requests *lock_requests;
 };
 
 static inline void *must(void *p)

@@ -2,7 +2,7 @@
 #include "daemon/methods/admin.h"
 #include "daemon/base/clock.h"
 #include "daemon/leases/lease.h"
-#include "daemon/methods/ask.h"
+#include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
 
 static void put(struct buf *out, const char *name, uint64_t value)
@@ -17,7 +17,7 @@ static void put_str(struct buf *out, const char *name, const char *value)
     pack_cstr(out, value);
 }
 
-static void put_desk(struct buf *out, const struct desk *d)
+static void put_locks(struct buf *out, const struct lock_requests *d)
 {
     uint64_t held = 0, waiting = 0;
     for (const struct lock *l = locks_first(d->locks); l != NULL; l = l->hh.next) {
@@ -58,7 +58,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     put(out, "in_flight_bytes", l.in_flight_bytes);
     put(out, "link_epoch", upstream_epoch(up));
     put(out, "memory", tree_memory());
-    put_desk(out, exec_desk(a->exec));
+    put_locks(out, exec_lock_requests(a->exec));
 }
 
 struct listing {

@@ -120,7 +120,7 @@ static void do_doctor(struct dispatch *d, struct session *s, const struct rpc *m
 #define DESK_METHOD(fn)                                                               \
     static void do_##fn(struct dispatch *d, struct session *s, const struct rpc *msg) \
     {                                                                                 \
-        desk_##fn(exec_desk(d->exec), s, msg);                                        \
+        lock_method_##fn(exec_lock_requests(d->exec), s, msg);                        \
     }
 DESK_METHOD(acquire)
 DESK_METHOD(acquire_many)

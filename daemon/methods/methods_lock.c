@@ -2,7 +2,7 @@
 #include "daemon/methods/methods_lock.h"
 #include "daemon/base/clock.h"
 #include "daemon/methods/admin.h"
-#include "daemon/methods/ask.h"
+#include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
 #include "protocol/alloc.h"
 #include "protocol/place.h"
@@ -28,7 +28,7 @@ static int read_seconds(struct cursor *in, const char *what, double lo, double h
     return 0;
 }
 
-static int read_ttl(const struct desk *d, struct cursor *in, int64_t *ms, struct fault *f)
+static int read_ttl(const struct lock_requests *d, struct cursor *in, int64_t *ms, struct fault *f)
 {
     return read_seconds(in, "ttl", 0.01, exec_config(d->exec)->lock_max_ttl / 1000.0, ms, f);
 }
@@ -50,7 +50,7 @@ static int read_text(struct cursor *in, const char *what, size_t most, const cha
     return 0;
 }
 
-/* What there is of options: those of a lock, those of the whole ask. */
+/* What there is of options: those of a lock, those of the whole request. */
 enum { OPTIONS_LOCK = 1, OPTIONS_ASK = 2 };
 
 struct options {
@@ -86,29 +86,29 @@ static int read_flag(struct cursor *in, const char *what, bool *flag, struct fau
     return 0;
 }
 
-static int read_wait(struct ask *a, struct cursor *in, struct fault *f)
+static int read_wait(struct lock_request *r, struct cursor *in, struct fault *f)
 {
     int64_t ms = 0;
     if (cursor_nil(in)) {
-        a->deadline = -1;
+        r->deadline = -1;
         return 0;
     }
     if (read_seconds(in, "wait", 0, 1e9, &ms, f) < 0)
         return -1;
-    a->deadline = clock_boot_ms() + ms;
+    r->deadline = clock_boot_ms() + ms;
     return 0;
 }
 
-static int read_owner(struct ask *a, struct cursor *in, struct fault *f)
+static int read_owner(struct lock_request *r, struct cursor *in, struct fault *f)
 {
     const char *s;
-    if (read_text(in, "owner", OWNER_MAX, &s, &a->owner_len, f) < 0)
+    if (read_text(in, "owner", OWNER_MAX, &s, &r->owner_len, f) < 0)
         return -1;
-    memcpy(a->owner, s, a->owner_len);
+    memcpy(r->owner, s, r->owner_len);
     return 0;
 }
 
-static int read_option(struct ask *a, struct options *o, unsigned kinds, const char *name,
+static int read_option(struct lock_request *r, struct options *o, unsigned kinds, const char *name,
                        size_t len, struct cursor *in, struct fault *f)
 {
     if ((kinds & OPTIONS_LOCK) && is(name, len, "path"))
@@ -116,23 +116,23 @@ static int read_option(struct ask *a, struct options *o, unsigned kinds, const c
     if ((kinds & OPTIONS_LOCK) && is(name, len, "mode"))
         return read_mode(in, &o->mode, f);
     if ((kinds & OPTIONS_ASK) && is(name, len, "ttl"))
-        return read_ttl(a->desk, in, &a->ttl, f);
+        return read_ttl(r->all, in, &r->ttl, f);
     if ((kinds & OPTIONS_ASK) && is(name, len, "wait"))
-        return read_wait(a, in, f);
+        return read_wait(r, in, f);
     if ((kinds & OPTIONS_ASK) && is(name, len, "owner"))
-        return read_owner(a, in, f);
+        return read_owner(r, in, f);
     if ((kinds & OPTIONS_ASK) && is(name, len, "document"))
-        return read_flag(in, "document", &a->document, f);
+        return read_flag(in, "document", &r->document, f);
     if ((kinds & OPTIONS_ASK) && is(name, len, "notify"))
-        return read_flag(in, "notify", &a->notify, f);
+        return read_flag(in, "notify", &r->notify, f);
     return fault_set(f, FAULT_BAD_REQUEST, "there is no option '%.*s' here; there is %s%s%s",
                      (int)(len > 100 ? 100 : len), name, kinds & OPTIONS_LOCK ? "path, mode" : "",
                      kinds == (OPTIONS_LOCK | OPTIONS_ASK) ? ", " : "",
                      kinds & OPTIONS_ASK ? "ttl, wait, owner, document, notify" : "");
 }
 
-static int read_options(struct ask *a, struct options *o, unsigned kinds, struct cursor *in,
-                        struct fault *f)
+static int read_options(struct lock_request *r, struct options *o, unsigned kinds,
+                        struct cursor *in, struct fault *f)
 {
     uint32_t n;
     if (cursor_nil(in))
@@ -143,14 +143,15 @@ static int read_options(struct ask *a, struct options *o, unsigned kinds, struct
         const char *name;
         size_t len;
         if (params_str(in, "an option's name", &name, &len, f) < 0 ||
-            read_option(a, o, kinds, name, len, in, f) < 0)
+            read_option(r, o, kinds, name, len, in, f) < 0)
             return -1;
     }
     return 0;
 }
 
 /* key, action, options? */
-static int read_want(struct ask *a, struct cursor *in, uint32_t n, unsigned kinds, struct fault *f)
+static int read_want(struct lock_request *r, struct cursor *in, uint32_t n, unsigned kinds,
+                     struct fault *f)
 {
     const char *key, *action;
     size_t key_len, action_len;
@@ -160,39 +161,39 @@ static int read_want(struct ask *a, struct cursor *in, uint32_t n, unsigned kind
                          "a lock should be [key, action, {path?, mode?}?], as in [\"User:42\", "
                          "\"transfer\"]");
     if (params_str(in, "the key", &key, &key_len, f) < 0 ||
-        exec_check_key(a->desk->exec, key, key_len, f) < 0 ||
+        exec_check_key(r->all->exec, key, key_len, f) < 0 ||
         read_text(in, "the action", ACTION_MAX, &action, &action_len, f) < 0)
         return -1;
     if (action_len == 0)
         return fault_set(f, FAULT_BAD_VALUE, "the action is empty; it names what the lock is for");
-    if (n == 3 && read_options(a, &o, kinds, in, f) < 0)
+    if (n == 3 && read_options(r, &o, kinds, in, f) < 0)
         return -1;
-    struct want *w = &a->wants[a->n];
+    struct want *w = &r->wants[r->n];
     w->mode = o.mode;
-    w->asked = a->n++;
+    w->asked = r->n++;
     want_name(w, key, key_len, o.path, o.path_len, action, action_len);
     return 0;
 }
 
-void desk_acquire(struct desk *d, struct session *s, const struct rpc *msg)
+void lock_method_acquire(struct lock_requests *d, struct session *s, const struct rpc *msg)
 {
     struct fault f;
-    struct ask *a = ask_new(d, s, msg->id, 1);
+    struct lock_request *r = lock_request_new(d, s, msg->id, 1);
     struct cursor in = msg->params;
-    if (read_want(a, &in, msg->nparams, OPTIONS_LOCK | OPTIONS_ASK, &f) < 0)
-        ask_fail(a, &f);
+    if (read_want(r, &in, msg->nparams, OPTIONS_LOCK | OPTIONS_ASK, &f) < 0)
+        lock_request_fail(r, &f);
     else
-        ask_begin(a);
+        lock_request_begin(r);
 }
 
-static int read_wants(struct ask *a, struct cursor *in, uint32_t n, struct fault *f)
+static int read_wants(struct lock_request *r, struct cursor *in, uint32_t n, struct fault *f)
 {
     for (uint32_t i = 0; i < n; i++) {
         uint32_t m;
         if (cursor_array(in, &m) < 0)
             return fault_set(f, FAULT_BAD_REQUEST,
                              "lock %u should be [key, action, {path?, mode?}?]", i);
-        if (read_want(a, in, m, OPTIONS_LOCK, f) < 0) {
+        if (read_want(r, in, m, OPTIONS_LOCK, f) < 0) {
             struct fault why = *f;
             return fault_set(f, why.code, "lock %u: %s", i, why.text);
         }
@@ -200,7 +201,7 @@ static int read_wants(struct ask *a, struct cursor *in, uint32_t n, struct fault
     return 0;
 }
 
-void desk_acquire_many(struct desk *d, struct session *s, const struct rpc *msg)
+void lock_method_acquire_many(struct lock_requests *d, struct session *s, const struct rpc *msg)
 {
     struct fault f;
     struct cursor in = msg->params;
@@ -217,19 +218,20 @@ void desk_acquire_many(struct desk *d, struct session *s, const struct rpc *msg)
         session_fault(s, msg->id, &f);
         return;
     }
-    struct ask *a = ask_new(d, s, msg->id, n);
-    a->many = true;
-    if (read_wants(a, &in, n, &f) < 0 ||
-        (msg->nparams == 2 && read_options(a, NULL, OPTIONS_ASK, &in, &f) < 0))
-        ask_fail(a, &f);
+    struct lock_request *r = lock_request_new(d, s, msg->id, n);
+    r->many = true;
+    if (read_wants(r, &in, n, &f) < 0 ||
+        (msg->nparams == 2 && read_options(r, NULL, OPTIONS_ASK, &in, &f) < 0))
+        lock_request_fail(r, &f);
     else
-        ask_begin(a);
+        lock_request_begin(r);
 }
 
 /* ---- tokens ---- */
 
 /* The hold of a token, or NULL and LOCK_LOST. */
-static struct hold *find_hold(struct desk *d, uint64_t client, int64_t token, struct fault *f)
+static struct hold *find_hold(struct lock_requests *d, uint64_t client, int64_t token,
+                              struct fault *f)
 {
     struct hold *h = locks_hold(d->locks, client, (uint64_t)token);
     if (h == NULL) {
@@ -246,7 +248,7 @@ static struct hold *find_hold(struct desk *d, uint64_t client, int64_t token, st
 
 static int add_token(struct call *c, int64_t token, struct fault *f)
 {
-    struct desk *d = exec_desk(c->exec);
+    struct lock_requests *d = exec_lock_requests(c->exec);
     struct hold *h = find_hold(d, session_number(c->session), token, f);
     if (h == NULL)
         return -1;
@@ -281,7 +283,7 @@ static int read_tokens(struct cursor *in, int64_t **tokens, uint32_t *n, struct 
     return 0;
 }
 
-int desk_read_tokens(struct call *c, struct cursor *in, struct fault *f)
+int lock_tokens_read(struct call *c, struct cursor *in, struct fault *f)
 {
     uint32_t n;
     int64_t *tokens;
@@ -292,12 +294,13 @@ int desk_read_tokens(struct call *c, struct cursor *in, struct fault *f)
     return rc;
 }
 
-int desk_check(struct call *c, struct fault *f)
+int lock_tokens_check(struct call *c, struct fault *f)
 {
     for (unsigned i = 0; c->guard != NULL && i < c->guard->n; i++) {
         const struct guard_check *check = &c->guard->checks[i];
-        if (check->kind == GUARD_LEASE && find_hold(exec_desk(c->exec), session_number(c->session),
-                                                    (int64_t)check->token, f) == NULL)
+        if (check->kind == GUARD_LEASE &&
+            find_hold(exec_lock_requests(c->exec), session_number(c->session),
+                      (int64_t)check->token, f) == NULL)
             return -1;
     }
     return 0;
@@ -308,7 +311,7 @@ int desk_check(struct call *c, struct fault *f)
 /* Tokens that are of no use any more: their client has been told, or is about to be. */
 static void forget_lost(struct call *c)
 {
-    struct locks *locks = exec_desk(c->exec)->locks;
+    struct locks *locks = exec_lock_requests(c->exec)->locks;
     struct cursor in = c->params;
     uint32_t n;
     int64_t *tokens;
@@ -328,7 +331,7 @@ static int release_docs(struct call *c, struct fault *f)
 {
     struct cursor in = c->params;
     c->guard = guard_new();
-    if (desk_read_tokens(c, &in, f) < 0) {
+    if (lock_tokens_read(c, &in, f) < 0) {
         forget_lost(c);
         return -1;
     }
@@ -337,7 +340,7 @@ static int release_docs(struct call *c, struct fault *f)
 
 /* Lost ones are forgotten. They are looked up one by one: each may let others run, who may close
  * this very session. */
-static void let_go(struct desk *d, uint64_t client, uint64_t token)
+static void let_go(struct lock_requests *d, uint64_t client, uint64_t token)
 {
     struct hold *h = locks_hold(d->locks, client, token);
     if (h != NULL)
@@ -347,7 +350,7 @@ static void let_go(struct desk *d, uint64_t client, uint64_t token)
 /* The answer first: what it is made of may be gone once others run. */
 static void release_finish(struct call *c, const struct fault *f, const struct buf *out)
 {
-    struct desk *d = exec_desk(c->exec);
+    struct lock_requests *d = exec_lock_requests(c->exec);
     uint64_t client = session_number(c->session);
     struct hold *h;
     if (f != NULL)
@@ -377,7 +380,8 @@ static bool has_ops(const struct rpc *msg)
 }
 
 /* Without operations. Those that are held are released, though one be lost. */
-static int release_now(struct desk *d, struct session *s, const struct rpc *msg, struct fault *f)
+static int release_now(struct lock_requests *d, struct session *s, const struct rpc *msg,
+                       struct fault *f)
 {
     struct cursor in = msg->params;
     uint64_t client = session_number(s);
@@ -397,7 +401,7 @@ static int release_now(struct desk *d, struct session *s, const struct rpc *msg,
     return rc;
 }
 
-void desk_release(struct desk *d, struct session *s, const struct rpc *msg)
+void lock_method_release(struct lock_requests *d, struct session *s, const struct rpc *msg)
 {
     struct fault f;
     session_ref(s);
@@ -418,7 +422,7 @@ void desk_release(struct desk *d, struct session *s, const struct rpc *msg)
 
 /* ---- renew, break ---- */
 
-void desk_renew(struct desk *d, struct session *s, const struct rpc *msg)
+void lock_method_renew(struct lock_requests *d, struct session *s, const struct rpc *msg)
 {
     struct fault f;
     struct cursor in = msg->params;
@@ -462,17 +466,17 @@ static void on_broken(void *arg, int64_t daemons, const struct fault *f)
     free(b);
 }
 
-void desk_break(struct desk *d, struct session *s, const struct rpc *msg)
+void lock_method_break(struct lock_requests *d, struct session *s, const struct rpc *msg)
 {
     struct fault f, why;
     struct cursor in = msg->params;
-    struct ask *a = ask_new(d, s, msg->id, 1);
-    if (read_want(a, &in, msg->nparams, OPTIONS_LOCK, &f) < 0) {
-        ask_fail(a, &f);
+    struct lock_request *r = lock_request_new(d, s, msg->id, 1);
+    if (read_want(r, &in, msg->nparams, OPTIONS_LOCK, &f) < 0) {
+        lock_request_fail(r, &f);
         return;
     }
     struct breaking *b = alloc_zeroed(1, sizeof(*b));
-    struct lock *l = locks_find(d->locks, &a->wants[0].name);
+    struct lock *l = locks_find(d->locks, &r->wants[0].name);
     const struct session_peer *peer = session_peer(s);
     *b = (struct breaking){.session = session_ref(s), .id = msg->id};
     session_defer(s);
@@ -480,8 +484,8 @@ void desk_break(struct desk *d, struct session *s, const struct rpc *msg)
               peer->program, (long)peer->uid);
     if (l != NULL)
         b->here = lock_break(l, &why);
-    leases_break(d->leases, &a->wants[0].name, on_broken, b);
-    ask_free(a);
+    leases_break(d->leases, &r->wants[0].name, on_broken, b);
+    lock_request_free(r);
 }
 
 /* ---- admin.locks ---- */
@@ -510,7 +514,7 @@ static int read_filter(const struct rpc *msg, const char **key, size_t *len, str
     return 0;
 }
 
-void desk_list(struct desk *d, struct session *s, const struct rpc *msg)
+void lock_method_list(struct lock_requests *d, struct session *s, const struct rpc *msg)
 {
     struct fault f;
     const char *key;

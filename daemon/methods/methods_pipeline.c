@@ -165,7 +165,7 @@ static int read_options(struct call *c, struct cursor in, bool lock, struct faul
         seen[version] = true;
         if (c->guard == NULL)
             c->guard = guard_new();
-        if ((version ? read_versions(c, &in, f) : desk_read_tokens(c, &in, f)) < 0)
+        if ((version ? read_versions(c, &in, f) : lock_tokens_read(c, &in, f)) < 0)
             return -1;
     }
     return 0;
@@ -321,7 +321,8 @@ enum op_status pipeline_perform(struct call *c, struct buf *out)
     }
     if (st != OP_DONE)
         return st;
-    if (call_admit(c) < 0 || desk_check(c, &c->fault) < 0 || check_versions(c, &c->fault) < 0)
+    if (call_admit(c) < 0 || lock_tokens_check(c, &c->fault) < 0 ||
+        check_versions(c, &c->fault) < 0)
         return OP_REFUSED;
     struct rehearsal r = {.undo = undo_new()};
     st = run_all(c, &r, out);

@@ -1,5 +1,5 @@
-/* ask: see ask.h. */
-#include "daemon/methods/ask.h"
+/* lock_request: see lock_request.h. */
+#include "daemon/methods/lock_request.h"
 #include "daemon/base/clock.h"
 #include "daemon/methods/methods.h"
 #include "protocol/alloc.h"
@@ -8,23 +8,23 @@
 #include <utlist.h>
 
 /* A session that has asked for a lock. */
-struct desk_client {
+struct lock_request_client {
     UT_hash_handle hh; /* by number */
     uint64_t number;
     struct session *session;
-    struct ask *asks; /* (utlist DL) */
+    struct lock_request *requests; /* (utlist DL) */
 };
 
-struct desk *desk_new(struct exec *e, struct locks *locks, struct leases *leases)
+struct lock_requests *lock_requests_new(struct exec *e, struct locks *locks, struct leases *leases)
 {
-    struct desk *d = alloc_zeroed(1, sizeof(*d));
-    *d = (struct desk){.exec = e, .locks = locks, .leases = leases};
+    struct lock_requests *d = alloc_zeroed(1, sizeof(*d));
+    *d = (struct lock_requests){.exec = e, .locks = locks, .leases = leases};
     return d;
 }
 
-static struct desk_client *client_of(struct desk *d, struct session *s)
+static struct lock_request_client *client_of(struct lock_requests *d, struct session *s)
 {
-    struct desk_client *c;
+    struct lock_request_client *c;
     uint64_t number = session_number(s);
     HASH_FIND(hh, d->clients, &number, sizeof(number), c);
     if (c != NULL || !session_open(s))
@@ -44,51 +44,51 @@ static struct lock_who who_of(struct session *s)
     return who;
 }
 
-void ask_free(struct ask *a)
+void lock_request_free(struct lock_request *r)
 {
-    if (a->client != NULL)
-        DL_DELETE(a->client->asks, a);
-    for (unsigned i = 0; i < a->n; i++)
-        free(a->wants[i].text);
-    free(a->wants);
-    session_unref(a->session);
-    free(a);
+    if (r->client != NULL)
+        DL_DELETE(r->client->requests, r);
+    for (unsigned i = 0; i < r->n; i++)
+        free(r->wants[i].text);
+    free(r->wants);
+    session_unref(r->session);
+    free(r);
 }
 
 /* NULL: it is gone; its client has released it, by a token that it knew from before. */
-static struct hold *hold_of(const struct ask *a, const struct want *w)
+static struct hold *hold_of(const struct lock_request *r, const struct want *w)
 {
-    return locks_hold(a->desk->locks, a->client->number, w->token);
+    return locks_hold(r->all->locks, r->client->number, w->token);
 }
 
 /* Gives back what it has taken so far. (When its client is gone that has happened.) */
-static void ask_undo(struct ask *a)
+static void lock_request_undo(struct lock_request *r)
 {
-    for (; a->taken > 0 && a->client != NULL; a->taken--) {
-        struct hold *h = hold_of(a, &a->wants[a->taken - 1]);
+    for (; r->taken > 0 && r->client != NULL; r->taken--) {
+        struct hold *h = hold_of(r, &r->wants[r->taken - 1]);
         if (h != NULL)
             hold_release(h);
     }
 }
 
-void ask_fail(struct ask *a, const struct fault *f)
+void lock_request_fail(struct lock_request *r, const struct fault *f)
 {
     struct fault copy = *f;
-    struct desk_stats *stats = &a->desk->stats;
+    struct lock_request_stats *stats = &r->all->stats;
     stats->timeouts += f->code == FAULT_LOCK_TIMEOUT;
     stats->deadlocks += f->code == FAULT_DEADLOCK;
-    ask_undo(a);
-    session_fault(a->session, a->id, &copy);
-    ask_free(a);
+    lock_request_undo(r);
+    session_fault(r->session, r->id, &copy);
+    lock_request_free(r);
 }
 
 /* ---- READING: what the answer says of the documents ---- */
 
 static int reading_docs(struct call *c, struct fault *f)
 {
-    const struct ask *a = c->context;
-    for (unsigned i = 0; i < a->n; i++) {
-        const struct lock_name *name = &a->wants[i].name;
+    const struct lock_request *r = c->context;
+    for (unsigned i = 0; i < r->n; i++) {
+        const struct lock_name *name = &r->wants[i].name;
         if (call_doc(c, name->key, name->key_len, f) == NULL)
             return -1;
     }
@@ -115,7 +115,7 @@ static enum op_status pack_place(struct call *c, struct doc *d, const struct loc
     return OP_DONE;
 }
 
-static enum op_status pack_grant(struct call *c, const struct ask *a, const struct want *w,
+static enum op_status pack_grant(struct call *c, const struct lock_request *r, const struct want *w,
                                  struct buf *out)
 {
     struct doc *d = call_doc(c, w->name.key, w->name.key_len, &c->fault);
@@ -124,7 +124,7 @@ static enum op_status pack_grant(struct call *c, const struct ask *a, const stru
     enum op_status st = call_known(c, d);
     if (st != OP_DONE)
         return st;
-    pack_map(out, a->document ? 6 : 5);
+    pack_map(out, r->document ? 6 : 5);
     pack_cstr(out, "token");
     pack_uint(out, w->token);
     pack_cstr(out, "fence");
@@ -135,7 +135,7 @@ static enum op_status pack_grant(struct call *c, const struct ask *a, const stru
     pack_uint(out, w->depth);
     pack_cstr(out, "path");
     pack_str(out, w->name.path, w->name.path_len);
-    if (!a->document)
+    if (!r->document)
         return OP_DONE;
     pack_cstr(out, "document");
     return pack_place(c, d, &w->name, out);
@@ -143,22 +143,22 @@ static enum op_status pack_grant(struct call *c, const struct ask *a, const stru
 
 static enum op_status reading_run(struct call *c, struct buf *out)
 {
-    const struct ask *a = c->context;
+    const struct lock_request *r = c->context;
     enum op_status all = OP_DONE;
-    if (a->client == NULL)
+    if (r->client == NULL)
         return fault_set(&c->fault, FAULT_LOCK_LOST, "its client is gone");
-    for (unsigned i = 0; i < a->n; i++) {
-        struct hold *h = hold_of(a, &a->wants[i]);
+    for (unsigned i = 0; i < r->n; i++) {
+        struct hold *h = hold_of(r, &r->wants[i]);
         if (h == NULL)
             return fault_set(&c->fault, FAULT_LOCK_LOST,
                              "it was released before this was answered");
         if (hold_check(h, &c->fault) < 0)
             return OP_REFUSED;
     }
-    if (a->many)
-        pack_array(out, a->n);
-    for (unsigned i = 0; i < a->n; i++) {
-        enum op_status st = pack_grant(c, a, &a->wants[i], out);
+    if (r->many)
+        pack_array(out, r->n);
+    for (unsigned i = 0; i < r->n; i++) {
+        enum op_status st = pack_grant(c, r, &r->wants[i], out);
         if (st == OP_REFUSED || call_room(c, out) < 0)
             return OP_REFUSED;
         if (st == OP_NEEDS)
@@ -169,14 +169,14 @@ static enum op_status reading_run(struct call *c, struct buf *out)
 
 static void reading_finish(struct call *c, const struct fault *f, const struct buf *out)
 {
-    struct ask *a = c->context;
+    struct lock_request *r = c->context;
     if (f != NULL) {
-        ask_fail(a, f);
+        lock_request_fail(r, f);
         return;
     }
-    a->desk->stats.granted += a->n;
-    session_answer(a->session, a->id, out->data, out->len);
-    ask_free(a);
+    r->all->stats.granted += r->n;
+    session_answer(r->session, r->id, out->data, out->len);
+    lock_request_free(r);
 }
 
 static const struct method reading = {
@@ -188,63 +188,63 @@ static int as_asked(const void *left, const void *right)
     return (x->asked > y->asked) - (x->asked < y->asked);
 }
 
-static void ask_read(struct ask *a)
+static void lock_request_read(struct lock_request *r)
 {
-    if (a->n > 1)
-        qsort(a->wants, a->n, sizeof(*a->wants), as_asked);
-    for (unsigned i = 0; i < a->n; i++) {
-        const struct hold *h = hold_of(a, &a->wants[i]);
+    if (r->n > 1)
+        qsort(r->wants, r->n, sizeof(*r->wants), as_asked);
+    for (unsigned i = 0; i < r->n; i++) {
+        const struct hold *h = hold_of(r, &r->wants[i]);
         if (h != NULL && h->lock != NULL)
-            session_see(a->session, h->lock->stamp);
+            session_raise_stamp(r->session, h->lock->stamp);
     }
-    exec_call(a->desk->exec, &reading, a->session, a->id, cursor_of(NULL, 0), 0, a);
+    exec_call(r->all->exec, &reading, r->session, r->id, cursor_of(NULL, 0), 0, r);
 }
 
 /* ---- TAKING ---- */
 
-static void take(struct ask *a);
+static void take(struct lock_request *r);
 
-static void has_taken(struct ask *a, struct hold *h)
+static void has_taken(struct lock_request *r, struct hold *h)
 {
-    struct want *w = &a->wants[a->taken++];
+    struct want *w = &r->wants[r->taken++];
     w->token = h->token;
     w->fence = h->fence;
     w->depth = h->depth;
-    h->notify = h->notify || a->notify;
+    h->notify = h->notify || r->notify;
 }
 
 static void on_done(void *arg, struct hold *h, const struct fault *f)
 {
-    struct ask *a = arg;
-    a->wait = NULL;
+    struct lock_request *r = arg;
+    r->wait = NULL;
     if (h == NULL) {
-        ask_fail(a, f);
+        lock_request_fail(r, f);
         return;
     }
-    has_taken(a, h);
-    take(a);
+    has_taken(r, h);
+    take(r);
 }
 
-static void take(struct ask *a)
+static void take(struct lock_request *r)
 {
-    struct desk *d = a->desk;
-    struct lock_who who = who_of(a->session);
-    while (a->taken < a->n) {
-        struct want *w = &a->wants[a->taken];
-        struct lock_owner *owner = locks_owner(d->locks, &who, a->owner, a->owner_len);
-        int64_t wait = a->deadline < 0 ? -1 : a->deadline - clock_boot_ms();
+    struct lock_requests *d = r->all;
+    struct lock_who who = who_of(r->session);
+    while (r->taken < r->n) {
+        struct want *w = &r->wants[r->taken];
+        struct lock_owner *owner = locks_owner(d->locks, &who, r->owner, r->owner_len);
+        int64_t wait = r->deadline < 0 ? -1 : r->deadline - clock_boot_ms();
         struct hold *h;
         struct fault f;
-        if (a->deadline >= 0 && wait < 0)
+        if (r->deadline >= 0 && wait < 0)
             wait = 0;
-        switch (locks_acquire(d->locks, owner, &w->name, w->mode, wait, a->ttl, on_done, a, &h,
-                              &a->wait, &f)) {
-        case LOCK_GRANTED: has_taken(a, h); break;
+        switch (locks_acquire(d->locks, owner, &w->name, w->mode, wait, r->ttl, on_done, r, &h,
+                              &r->wait, &f)) {
+        case LOCK_GRANTED: has_taken(r, h); break;
         case LOCK_WAITS: return;
-        case LOCK_REFUSED: ask_fail(a, &f); return;
+        case LOCK_REFUSED: lock_request_fail(r, &f); return;
         }
     }
-    ask_read(a);
+    lock_request_read(r);
 }
 
 /* A fixed order for all who take several locks at once. */
@@ -257,20 +257,20 @@ static int by_name(const void *left, const void *right)
     return order != 0 ? order : (int)y->mode - (int)x->mode;
 }
 
-static void ask_take(struct ask *a)
+static void lock_request_take(struct lock_request *r)
 {
-    if (a->n > 1)
-        qsort(a->wants, a->n, sizeof(*a->wants), by_name);
-    take(a);
+    if (r->n > 1)
+        qsort(r->wants, r->n, sizeof(*r->wants), by_name);
+    take(r);
 }
 
 /* ---- PLACING: indexes become pks ---- */
 
 static int placing_docs(struct call *c, struct fault *f)
 {
-    const struct ask *a = c->context;
-    for (unsigned i = 0; i < a->n; i++) {
-        const struct lock_name *name = &a->wants[i].name;
+    const struct lock_request *r = c->context;
+    for (unsigned i = 0; i < r->n; i++) {
+        const struct lock_name *name = &r->wants[i].name;
         if (name->path_len > 0 && call_doc(c, name->key, name->key_len, f) == NULL)
             return -1;
     }
@@ -316,13 +316,13 @@ static enum op_status find_place(struct call *c, struct want *w)
 
 static enum op_status placing_run(struct call *c, struct buf *out)
 {
-    struct ask *a = c->context;
+    struct lock_request *r = c->context;
     enum op_status all = OP_DONE;
     (void)out;
-    for (unsigned i = 0; i < a->n; i++) {
-        if (a->wants[i].name.path_len == 0)
+    for (unsigned i = 0; i < r->n; i++) {
+        if (r->wants[i].name.path_len == 0)
             continue;
-        enum op_status st = find_place(c, &a->wants[i]);
+        enum op_status st = find_place(c, &r->wants[i]);
         if (st == OP_REFUSED)
             return st;
         if (st == OP_NEEDS)
@@ -333,50 +333,51 @@ static enum op_status placing_run(struct call *c, struct buf *out)
 
 static void placing_finish(struct call *c, const struct fault *f, const struct buf *out)
 {
-    struct ask *a = c->context;
+    struct lock_request *r = c->context;
     (void)out;
-    if (a->client == NULL)
-        ask_free(a);
+    if (r->client == NULL)
+        lock_request_free(r);
     else if (f != NULL)
-        ask_fail(a, f);
+        lock_request_fail(r, f);
     else
-        ask_take(a);
+        lock_request_take(r);
 }
 
 static const struct method placing = {
     .name = "lock.acquire", .docs = placing_docs, .run = placing_run, .finish = placing_finish};
 
-struct ask *ask_new(struct desk *d, struct session *s, uint64_t id, unsigned wants)
+struct lock_request *lock_request_new(struct lock_requests *d, struct session *s, uint64_t id,
+                                      unsigned wants)
 {
-    struct ask *a = alloc_zeroed(1, sizeof(*a));
-    a->desk = d;
-    a->session = session_ref(s);
-    a->id = id;
-    a->deadline = -1;
-    a->ttl = exec_config(d->exec)->lock_ttl;
-    a->wants = alloc_zeroed(wants, sizeof(*a->wants));
-    a->client = client_of(d, s);
-    if (a->client != NULL)
-        DL_APPEND(a->client->asks, a);
-    return a;
+    struct lock_request *r = alloc_zeroed(1, sizeof(*r));
+    r->all = d;
+    r->session = session_ref(s);
+    r->id = id;
+    r->deadline = -1;
+    r->ttl = exec_config(d->exec)->lock_ttl;
+    r->wants = alloc_zeroed(wants, sizeof(*r->wants));
+    r->client = client_of(d, s);
+    if (r->client != NULL)
+        DL_APPEND(r->client->requests, r);
+    return r;
 }
 
-void ask_begin(struct ask *a)
+void lock_request_begin(struct lock_request *r)
 {
     bool places = false;
-    for (unsigned i = 0; i < a->n; i++)
-        places = places || a->wants[i].name.path_len > 0;
+    for (unsigned i = 0; i < r->n; i++)
+        places = places || r->wants[i].name.path_len > 0;
     if (places)
-        exec_call(a->desk->exec, &placing, a->session, a->id, cursor_of(NULL, 0), 0, a);
+        exec_call(r->all->exec, &placing, r->session, r->id, cursor_of(NULL, 0), 0, r);
     else
-        ask_take(a);
+        lock_request_take(r);
 }
 
 /* ---- clients ---- */
 
-void desk_lost(struct desk *d, struct hold *h)
+void lock_requests_lost(struct lock_requests *d, struct hold *h)
 {
-    struct desk_client *c;
+    struct lock_request_client *c;
     uint64_t number = lock_who(h->owner)->client;
     d->stats.lost++;
     HASH_FIND(hh, d->clients, &number, sizeof(number), c);
@@ -393,28 +394,28 @@ void desk_lost(struct desk *d, struct hold *h)
     buf_free(&params);
 }
 
-void desk_client_gone(struct desk *d, struct session *s)
+void lock_requests_client_gone(struct lock_requests *d, struct session *s)
 {
-    struct desk_client *c;
-    struct ask *a, *next;
+    struct lock_request_client *c;
+    struct lock_request *r, *next;
     uint64_t number = session_number(s);
     HASH_FIND(hh, d->clients, &number, sizeof(number), c);
     if (c == NULL)
         return;
     HASH_DELETE(hh, d->clients, c);
-    DL_FOREACH_SAFE (c->asks, a, next) {
-        DL_DELETE(c->asks, a);
-        a->client = NULL;
-        if (a->wait != NULL)
-            ask_free(a); /* the wait itself goes below */
+    DL_FOREACH_SAFE (c->requests, r, next) {
+        DL_DELETE(c->requests, r);
+        r->client = NULL;
+        if (r->wait != NULL)
+            lock_request_free(r); /* the wait itself goes below */
     }
     free(c);
     locks_client_gone(d->locks, number);
 }
 
-void desk_free(struct desk *d)
+void lock_requests_free(struct lock_requests *d)
 {
-    struct desk_client *c, *next;
+    struct lock_request_client *c, *next;
     HASH_ITER (hh, d->clients, c, next) {
         HASH_DELETE(hh, d->clients, c);
         free(c);
