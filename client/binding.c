@@ -239,7 +239,7 @@ static int read_any(const struct binding *b, const rapyer_value *v, rapyer_value
     struct fault f;
     value_pack(v, &copy);
     struct cursor in = cursor_of(copy.data, copy.len);
-    *out = copy.failed ? NULL : value_parse(&in, SIZE_MAX, &f);
+    *out = copy.failed ? NULL : value_parse(in, 0, SIZE_MAX, &f);
     buf_free(&copy);
     return *out ? 0 : no_memory(b);
 }

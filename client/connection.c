@@ -25,6 +25,7 @@
 #define KEEP_SIZE ((size_t)256 << 10) /* buffers larger than that are given back when empty */
 #define READS_PER_CALL 16
 #define RESTART_PAUSE_MS 10
+#define ENVELOPE_ITEMS 4 /* of an answer: the array, its type, the id, nil */
 
 int64_t clock_ms(void)
 {
@@ -253,7 +254,8 @@ static rapyer_value *read_result(rapyer *db, const struct rpc *m, struct fault *
         return NULL;
     }
     /* A small item takes 16 bytes here and 1 there: the limit is a multiple of the frame's. */
-    rapyer_value *v = value_parse(&result, 8 * db->max_answer, f);
+    uint64_t items = db->scan.items - ENVELOPE_ITEMS;
+    rapyer_value *v = value_parse(result, items, 8 * db->max_answer, f);
     if (!v && f->code == FAULT_NONE)
         fault_set(f, FAULT_TOO_LARGE, "no memory for an answer");
     return v;

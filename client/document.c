@@ -244,7 +244,7 @@ static rapyer_value *read_draft(struct home *h)
     struct fault f;
     record_pack(h->draft, h->pk, strlen(h->pk), true, "", 0, NULL, &out);
     struct cursor in = cursor_of(out.data, out.len);
-    rapyer_value *v = out.failed ? NULL : value_parse(&in, SIZE_MAX, &f);
+    rapyer_value *v = out.failed ? NULL : value_parse(in, 0, SIZE_MAX, &f);
     buf_free(&out);
     if (!v)
         db_no_memory(h->db);
@@ -395,7 +395,7 @@ rapyer_value *rapyer_keys(rapyer *db, const char *model)
     if (more == 0) {
         pack_array_close(&out, head, n);
         struct cursor in = cursor_of(out.data, out.len);
-        all = out.failed ? NULL : value_parse(&in, SIZE_MAX, &f);
+        all = out.failed ? NULL : value_parse(in, 0, SIZE_MAX, &f);
         if (!all)
             db_no_memory(db);
     }

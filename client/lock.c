@@ -239,7 +239,7 @@ static rapyer_value *copy(const rapyer_value *v)
     struct fault f;
     value_pack(v, &bytes);
     struct cursor in = cursor_of(bytes.data, bytes.len);
-    rapyer_value *same = bytes.failed ? NULL : value_parse(&in, SIZE_MAX, &f);
+    rapyer_value *same = bytes.failed ? NULL : value_parse(in, 0, SIZE_MAX, &f);
     buf_free(&bytes);
     return same;
 }

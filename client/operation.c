@@ -75,7 +75,7 @@ static int read_local(struct operation *o, const struct buf *result, rapyer_valu
     struct fault f;
     if (!result->len || !out)
         return 0;
-    *out = value_parse(&in, SIZE_MAX, &f);
+    *out = value_parse(in, 0, SIZE_MAX, &f);
     return *out ? 0 : db_no_memory(o->db);
 }
 

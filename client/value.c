@@ -1,5 +1,5 @@
-/* value: see value.h. Two passes over the scanned bytes: one counts nodes and text, one fills
- * them in. Depth is bounded by the scan (SCAN_MAX_DEPTH). */
+/* value: see value.h. The bytes are counted, copied, and seen through once where they are then: as
+ * soon as the head of an item was read it is overwritten by the NUL of the text before it. */
 #include "client/value.h"
 #include "protocol/path.h"
 #include <stdlib.h>
@@ -7,138 +7,138 @@
 
 /* ---- reading ---- */
 
-struct size {
-    uint64_t nodes, text;
-};
-
-static int measure(struct cursor in, struct size *size)
-{
-    uint64_t due = 1;
-    struct item it;
-    *size = (struct size){0};
-    while (due) {
-        if (cursor_next(&in, &it) < 0)
-            return -1;
-        due--;
-        size->nodes++;
-        if (it.kind == ITEM_STR || it.kind == ITEM_BIN || it.kind == ITEM_EXT)
-            size->text += (uint64_t)it.bytes.len + 1;
-        else if (it.kind == ITEM_ARRAY)
-            due += it.count;
-        else if (it.kind == ITEM_MAP)
-            due += 2 * (uint64_t)it.count;
-    }
-    return 0;
-}
+#define MAX_DEPTH 64 /* of what no scan has passed */
 
 struct filler {
-    struct cursor in;
-    struct rapyer_value *next;
-    char *text;
+    uint8_t *end;                     /* of the bytes */
+    struct rapyer_value *next, *last; /* nodes that are free still */
 };
 
-static void fill_text(struct filler *fl, struct rapyer_value *v, const struct item *it)
+static uint8_t *fill_items(struct filler *fl, uint8_t *at, struct rapyer_value *v, uint64_t n,
+                           unsigned depth);
+
+static inline void fill_text(struct rapyer_value *v, rapyer_kind kind, const uint8_t *p,
+                             uint32_t len)
 {
-    if (it->bytes.len)
-        memcpy(fl->text, it->bytes.p, it->bytes.len);
-    fl->text[it->bytes.len] = '\0';
-    v->bytes = fl->text;
-    v->len = it->bytes.len;
-    fl->text += (size_t)it->bytes.len + 1;
+    *v = (struct rapyer_value){.tag = TAG_VALUE | kind, .len = len, .bytes = (const char *)p};
 }
 
-static int fill(struct filler *fl, struct rapyer_value *v);
-
-static int fill_items(struct filler *fl, struct rapyer_value *v, uint32_t len, uint64_t nodes)
+static inline void fill_int(struct rapyer_value *v, rapyer_kind kind, int64_t i)
 {
-    v->len = len;
-    v->items = fl->next;
+    *v = (struct rapyer_value){.tag = TAG_VALUE | kind, .integer = i};
+}
+
+static void fill_float(struct rapyer_value *v, double d)
+{
+    *v = (struct rapyer_value){.tag = TAG_VALUE | RAPYER_FLOAT, .real = d};
+}
+
+static uint8_t *fill_container(struct filler *fl, uint8_t *at, struct rapyer_value *v,
+                               rapyer_kind kind, uint32_t len, unsigned depth)
+{
+    uint64_t nodes = kind == RAPYER_DICT ? 2 * (uint64_t)len : len;
+    if (nodes > (uint64_t)(fl->last - fl->next) || depth == MAX_DEPTH)
+        return NULL;
+    *v = (struct rapyer_value){.tag = TAG_VALUE | kind, .len = len, .items = fl->next};
     fl->next += nodes;
-    for (uint64_t i = 0; i < nodes; i++) {
-        if (fill(fl, &v->items[i]) < 0)
-            return -1;
-    }
-    return 0;
+    return fill_items(fl, at, v->items, nodes, depth + 1);
 }
 
-static int fill(struct filler *fl, struct rapyer_value *v)
+/* Any item, in any form. */
+static uint8_t *fill_any(struct filler *fl, uint8_t *at, struct rapyer_value *v, unsigned depth)
 {
+    struct cursor in = {at, fl->end};
     struct item it;
-    rapyer_kind kind = RAPYER_NULL;
-    int rc = 0;
-    if (cursor_next(&fl->in, &it) < 0)
-        return -1;
-    *v = (struct rapyer_value){0};
+    if (cursor_next(&in, &it) < 0)
+        return NULL;
+    at += in.at - at;
     switch (it.kind) {
-    case ITEM_NIL: break;
-    case ITEM_BOOL:
-        kind = RAPYER_BOOL;
-        v->integer = it.boolean;
-        break;
-    case ITEM_INT:
-        kind = RAPYER_INT;
-        v->integer = it.integer;
-        break;
-    case ITEM_UINT: /* no field holds one; counters of admin.* might */
-        kind = RAPYER_FLOAT;
-        v->real = (double)it.uinteger;
-        break;
-    case ITEM_FLOAT:
-        kind = RAPYER_FLOAT;
-        v->real = it.real;
-        break;
-    case ITEM_STR:
-        kind = RAPYER_STR;
-        fill_text(fl, v, &it);
-        break;
+    case ITEM_NIL: fill_int(v, RAPYER_NULL, 0); break;
+    case ITEM_BOOL: fill_int(v, RAPYER_BOOL, it.boolean); break;
+    case ITEM_INT: fill_int(v, RAPYER_INT, it.integer); break;
+    /* no field holds one; counters of admin.* might */
+    case ITEM_UINT: fill_float(v, (double)it.uinteger); break;
+    case ITEM_FLOAT: fill_float(v, it.real); break;
+    case ITEM_STR: fill_text(v, RAPYER_STR, it.bytes.p, it.bytes.len); break;
     case ITEM_BIN:
-    case ITEM_EXT:
-        kind = RAPYER_BYTES;
-        fill_text(fl, v, &it);
-        break;
+    case ITEM_EXT: fill_text(v, RAPYER_BYTES, it.bytes.p, it.bytes.len); break;
     case ITEM_TIME:
-        kind = RAPYER_TIME;
-        v->integer = it.time.sec;
+        fill_int(v, RAPYER_TIME, it.time.sec);
         v->len = it.time.nsec;
         break;
-    case ITEM_ARRAY:
-        kind = RAPYER_LIST;
-        rc = fill_items(fl, v, it.count, it.count);
-        break;
-    case ITEM_MAP:
-        kind = RAPYER_DICT;
-        rc = fill_items(fl, v, it.count, 2 * (uint64_t)it.count);
-        break;
+    case ITEM_ARRAY: return fill_container(fl, at, v, RAPYER_LIST, it.count, depth);
+    case ITEM_MAP: return fill_container(fl, at, v, RAPYER_DICT, it.count, depth);
     }
-    v->tag = TAG_VALUE | (uint32_t)kind;
-    return rc;
+    return at;
 }
 
-rapyer_value *value_parse(struct cursor *in, size_t max_memory, struct fault *f)
+/* Where the last one ends; NULL: that is no n items. Texts and small numbers, which are most of a
+ * document, are seen through at once. */
+static uint8_t *fill_items(struct filler *fl, uint8_t *at, struct rapyer_value *v, uint64_t n,
+                           unsigned depth)
 {
-    struct size size;
+    uint8_t *end = fl->end;
+    for (; n > 0; n--, v++) {
+        uint8_t *begin = at;
+        if (at == end)
+            return NULL;
+        uint32_t head = *at++, len = head & 0x1f;
+        if ((head & 0xe0) == 0xa0 || (head == 0xd9 && at < end)) {
+            if (head == 0xd9)
+                len = *at++;
+            if (len > (size_t)(end - at))
+                return NULL;
+            fill_text(v, RAPYER_STR, at, len);
+            at += len;
+        } else if (head < 0x80) {
+            fill_int(v, RAPYER_INT, head);
+        } else {
+            at = fill_any(fl, begin, v, depth);
+            if (!at)
+                return NULL;
+        }
+        *begin = '\0';
+    }
+    return at;
+}
+
+rapyer_value *value_room(size_t nodes, size_t len, uint8_t **bytes)
+{
+    struct rapyer_value *root = malloc(nodes * sizeof(struct rapyer_value) + len + 1);
+    if (root)
+        *bytes = (uint8_t *)(root + nodes);
+    return root;
+}
+
+int value_fill(rapyer_value *root, size_t nodes, size_t len)
+{
+    uint8_t *bytes = (uint8_t *)(root + nodes);
+    struct filler fl = {bytes + len, root + 1, root + nodes};
+    bytes[len] = '\0';
+    return nodes > 0 && fill_items(&fl, bytes, root, 1, 0) == fl.end ? 0 : -1;
+}
+
+rapyer_value *value_parse(struct cursor in, uint64_t items, size_t max_memory, struct fault *f)
+{
+    size_t len = (size_t)(in.end - in.at);
+    uint64_t nodes = items ? items : cursor_count(in);
+    uint64_t memory = nodes * sizeof(struct rapyer_value) + len + 1;
+    uint8_t *bytes;
     f->code = FAULT_NONE;
-    if (measure(*in, &size) < 0) {
-        fault_set(f, FAULT_BAD_FRAME, "an answer is not well-formed MessagePack");
-        return NULL;
-    }
-    uint64_t bytes = size.nodes * sizeof(struct rapyer_value) + size.text;
-    if (bytes > max_memory) {
+    if (nodes > 0 && memory > max_memory) {
         fault_set(f, FAULT_TOO_LARGE, "an answer would take %llu bytes of memory, the limit is %zu",
-                  (unsigned long long)bytes, max_memory);
+                  (unsigned long long)memory, max_memory);
         return NULL;
     }
-    struct rapyer_value *root = malloc((size_t)bytes);
+    struct rapyer_value *root = value_room(nodes, len, &bytes);
     if (!root)
         return NULL;
-    struct filler fl = {*in, root + 1, (char *)(root + size.nodes)};
-    if (fill(&fl, root) < 0) { /* measured before: the same bytes */
-        free(root);
-        fault_set(f, FAULT_BAD_FRAME, "an answer is not well-formed MessagePack");
-        return NULL;
-    }
-    *in = fl.in;
-    return root;
+    memcpy(bytes, in.at, len);
+    if (value_fill(root, nodes, len) == 0)
+        return root;
+    free(root);
+    fault_set(f, FAULT_BAD_FRAME, "an answer is not well-formed MessagePack");
+    return NULL;
 }
 
 void rapyer_value_free(rapyer_value *v)
@@ -213,7 +213,7 @@ static const rapyer_value *by_key(const rapyer_value *v, const char *key, size_t
         return NULL;
     for (uint32_t i = 0; i < v->len; i++) {
         const rapyer_value *k = &v->items[2 * (size_t)i];
-        if (rapyer_kind_of(k) == RAPYER_STR && k->len == len && memcmp(k->bytes, key, len) == 0)
+        if (k->len == len && k->tag == (TAG_VALUE | RAPYER_STR) && memcmp(k->bytes, key, len) == 0)
             return k + 1;
     }
     return NULL;

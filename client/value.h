@@ -1,6 +1,6 @@
 /* value: a MessagePack item as a tree of nodes, made in one allocation.
  *
- *   | node | node | node ... | strings, each with a NUL |
+ *   | node | node | node ... | the bytes, in which the texts stay |
  *     root   its items ...
  *
  * The root is where the block begins, so that freeing the root frees all.
@@ -29,9 +29,15 @@ struct rapyer_value {
     };
 };
 
-/* Copies one value out of scanned bytes; moves *in. NULL: no memory, or f->code TOO_LARGE when
- * it would take more than max_memory bytes, BAD_FRAME when it is none. */
-rapyer_value *value_parse(struct cursor *in, size_t max_memory, struct fault *f);
+/* Copies the one value that these bytes are. items: how many there are in it, itself included, 0
+ * if that was not counted yet. NULL: no memory, or f->code TOO_LARGE when it would take more than
+ * max_memory bytes, BAD_FRAME when it is none. */
+rapyer_value *value_parse(struct cursor in, uint64_t items, size_t max_memory, struct fault *f);
+/* The same in two steps, for who fetches the bytes himself: room for so many nodes (cursor_count)
+ * and for len bytes, to be put at *bytes; NULL: no memory. Then what is in them, whatever that is;
+ * -1: not one value of at most so many nodes. */
+rapyer_value *value_room(size_t nodes, size_t len, uint8_t **bytes);
+int value_fill(rapyer_value *root, size_t nodes, size_t len);
 void value_pack(const rapyer_value *v, struct buf *out);
 /* What is at a path inside; NULL when there is nothing. */
 const rapyer_value *value_at(const rapyer_value *v, const char *path, size_t len);

@@ -186,14 +186,6 @@ int cursor_peek(const struct cursor *c, struct item *it)
     return cursor_next(&copy, it);
 }
 
-/* The bytes of an item whose first one says it all; 0: it has to be looked at. */
-static size_t short_size(uint8_t head)
-{
-    if ((head & 0xe0) == 0xa0)
-        return 1 + (head & 0x1fu);
-    return head < 0x80 || head >= 0xe0 || head == 0xc0 || head == 0xc2 || head == 0xc3;
-}
-
 int cursor_skip(struct cursor *c)
 {
     struct cursor at = *c;
@@ -204,7 +196,7 @@ int cursor_skip(struct cursor *c)
         uint64_t left = (uint64_t)(at.end - at.at);
         if (due > left)
             return -1;
-        size_t size = short_size(*at.at);
+        size_t size = item_short(at.at, left);
         if (size > 0 && size <= left) {
             at.at += size;
             continue;
@@ -229,6 +221,21 @@ int cursor_value(struct cursor *c, const uint8_t **p, size_t *len)
     *p = begin;
     *len = (size_t)(c->at - begin);
     return 0;
+}
+
+uint64_t cursor_count(struct cursor c)
+{
+    struct item it;
+    uint64_t n = 0;
+
+    for (; c.at < c.end; n++) {
+        size_t left = (size_t)(c.end - c.at), size = item_short(c.at, left);
+        if (size > 0 && size <= left)
+            c.at += size;
+        else if (cursor_next(&c, &it) < 0)
+            return 0;
+    }
+    return n;
 }
 
 /* The next item into *it when it has this kind; moves only then. */

@@ -58,6 +58,18 @@ static inline bool cursor_done(const struct cursor *c)
     return c->at == c->end;
 }
 
+/* The bytes of an item that one or two of them tell all about, as they do of most in a document;
+ * 0: it has to be looked at. `have` > 0 bytes are there to look at. */
+static inline size_t item_short(const uint8_t *p, size_t have)
+{
+    uint8_t head = *p;
+    if ((head & 0xe0) == 0xa0)
+        return 1 + (head & 0x1fu);
+    if (head == 0xd9)
+        return have > 1 ? 2 + (size_t)p[1] : 0;
+    return head < 0x80 || head >= 0xe0 || head == 0xc0 || head == 0xc2 || head == 0xc3;
+}
+
 /* The next item; of a container only its head. -1 at the end of the bytes or on 0xc1. */
 int cursor_next(struct cursor *c, struct item *it);
 /* The next item without moving. */
@@ -66,6 +78,10 @@ int cursor_peek(const struct cursor *c, struct item *it);
 int cursor_skip(struct cursor *c);
 /* Steps over one whole value and says where it was. */
 int cursor_value(struct cursor *c, const uint8_t **p, size_t *len);
+
+/* How many items these bytes are, containers and what is in them each counted for itself; 0: they
+ * do not end where an item ends. */
+uint64_t cursor_count(struct cursor c);
 
 /* Each: 0 and moves when the next item has this kind, else -1 and does not move. */
 int cursor_array(struct cursor *c, uint32_t *count);

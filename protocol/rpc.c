@@ -39,12 +39,10 @@ static int read_response(struct rpc *m, struct cursor *c, struct fault *f)
     const uint8_t *p;
     size_t n;
 
-    if (cursor_value(c, &p, &n) == 0) {
+    if (cursor_value(c, &p, &n) == 0 && !cursor_done(c)) {
         m->error = cursor_of(p, n);
-        if (cursor_value(c, &p, &n) == 0) {
-            m->result = cursor_of(p, n);
-            return 0;
-        }
+        m->result = *c; /* it is the last in the frame */
+        return 0;
     }
     return fault_set(f, FAULT_BAD_FRAME, "a response without error and result");
 }

@@ -6,13 +6,13 @@
  * throughout: that is what refuses an array of 2^32-1 elements after its five bytes.
  */
 #include "protocol/scan.h"
-
-#include <stdbool.h>
+#include "protocol/cursor.h"
 
 void scan_init(struct scan *s, size_t limit)
 {
     /* left[] above the depth is written before it is read */
     s->at = 0;
+    s->items = 0;
     s->limit = limit;
     s->open = 1;
     s->depth = 0;
@@ -108,6 +108,7 @@ static inline bool fits(const struct scan *s, const struct head *h)
 static inline void take(struct scan *s, const struct head *h)
 {
     s->at += h->len + (size_t)h->body;
+    s->items++;
     s->open += h->items;
     s->open--;
     s->left[s->depth]--;
@@ -118,11 +119,34 @@ static inline void take(struct scan *s, const struct head *h)
             s->depth--;
 }
 
+/* Over short items, which are most of a message, up to the last one of their container. What does
+ * not fit is left for others to say. */
+static void take_short(struct scan *s, const uint8_t *data, size_t len)
+{
+    uint64_t first = s->left[s->depth], left = first;
+    size_t spare = s->limit - s->at - (size_t)s->open; /* bytes, if all that is due takes one */
+    size_t at = s->at, size;
+
+    while (left > 1 && at < len && (size = item_short(data + at, len - at)) > 0 &&
+           size - 1 <= spare) {
+        spare -= size - 1;
+        at += size;
+        left--;
+    }
+    s->at = at;
+    s->items += first - left;
+    s->open -= first - left;
+    s->left[s->depth] = left;
+}
+
 enum scan_status scan_run(struct scan *s, const uint8_t *data, size_t len, struct fault *f)
 {
     struct head h;
 
     while (s->open > 0 && s->at < len) {
+        take_short(s, data, len);
+        if (s->at >= len)
+            break;
         const uint8_t *p = data + s->at;
         if (*p == 0xc1) {
             fault_set(f, FAULT_BAD_FRAME,

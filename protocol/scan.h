@@ -20,6 +20,7 @@ enum scan_status { SCAN_DONE, SCAN_MORE, SCAN_BAD };
 struct scan {
     size_t at;                         /* bytes of this frame seen and understood */
     size_t limit;                      /* the frame may not be longer; bytes */
+    uint64_t items;                    /* among those bytes, containers counted too */
     uint64_t open;                     /* items still due in all open containers */
     unsigned depth;                    /* open containers */
     uint64_t left[SCAN_MAX_DEPTH + 1]; /* items still due at each depth; left[0] is the frame */

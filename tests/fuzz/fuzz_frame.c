@@ -3,7 +3,8 @@
  * The first byte of the input says where the stream is cut in two and in which type's place the
  * values are put; the rest is the stream. Beyond not crashing:
  *   - a stream in two pieces scans to what the whole scans to;
- *   - what was scanned can be walked to its end, and no further;
+ *   - what was scanned can be walked to its end, and no further, and has as many items as the scan
+ *     says;
  *   - a canonical value is its own canonical form.
  */
 #include "protocol/rpc.h"
@@ -67,13 +68,14 @@ static void check_definition(struct cursor in)
     buf_free(&b);
 }
 
-static void check_frame(const uint8_t *frame, size_t len, const struct type *t)
+static void check_frame(const uint8_t *frame, size_t len, uint64_t items, const struct type *t)
 {
     struct cursor c = cursor_of(frame, len);
     struct rpc m;
     struct fault f;
 
     require(cursor_skip(&c) == 0 && cursor_done(&c));
+    require(cursor_count(cursor_of(frame, len)) == items);
     check_value(cursor_of(frame, len), t);
     if (rpc_parse(&m, frame, len, &f) < 0 || m.kind == RPC_RESPONSE)
         return;
@@ -105,7 +107,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (b == SCAN_MORE)
         b = scan_run(&pieces, data, n, &g);
     require(a == b && f.code == g.code && (a == SCAN_BAD || whole.at == pieces.at));
+    require(a != SCAN_DONE || whole.items == pieces.items);
     if (a == SCAN_DONE)
-        check_frame(data, whole.at, t);
+        check_frame(data, whole.at, whole.items, t);
     return 0;
 }

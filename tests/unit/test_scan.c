@@ -1,4 +1,5 @@
 /* scan: where a frame ends, whatever the pieces it comes in, and what is refused how early. */
+#include "protocol/cursor.h"
 #include "protocol/scan.h"
 
 #include "random_value.h"
@@ -62,6 +63,7 @@ Test(scan, every_split_gives_what_the_whole_gives)
                          frame);
             cr_assert_eq(scan_copy(&s, b.data, b.len, &f), SCAN_DONE);
             cr_assert_eq(s.at, frame);
+            cr_assert_eq(s.items, cursor_count(cursor_of(b.data, frame)));
         }
     }
     buf_free(&b);

@@ -104,7 +104,10 @@ static void fake_note(struct fake_server *s, const char *method, const struct rp
     size_t used = strlen(s->log);
     used += (size_t)snprintf(s->log + used, sizeof s->log - used, "%s", method);
     for (uint32_t i = 0; i < m->nparams && used < sizeof s->log; i++) {
-        rapyer_value *v = value_parse(&params, 1 << 20, &f);
+        const uint8_t *p = NULL;
+        size_t len = 0;
+        cursor_value(&params, &p, &len);
+        rapyer_value *v = value_parse(cursor_of(p, len), 0, 1 << 20, &f);
         char *json = rapyer_to_json(v);
         used += (size_t)snprintf(s->log + used, sizeof s->log - used, " %s", json);
         free(json);

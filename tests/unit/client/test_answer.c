@@ -1,5 +1,6 @@
 #include "client/template.h"
 #include "client/value.h"
+#include "random_value.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
@@ -9,7 +10,7 @@ static rapyer_value *value_of(const char *text)
     struct fault f;
     cr_assert_eq(template_value(text, NULL, NULL, NULL, &out, &f), 0, "%s", f.text);
     struct cursor in = cursor_of(out.data, out.len);
-    rapyer_value *v = value_parse(&in, 1 << 20, &f);
+    rapyer_value *v = value_parse(in, 0, 1 << 20, &f);
     cr_assert_not_null(v);
     buf_free(&out);
     return v;
@@ -92,9 +93,10 @@ Test(answer, an_answer_over_the_limit_is_refused)
     for (int i = 0; i < 1000; i++)
         pack_nil(&out);
     struct cursor in = cursor_of(out.data, out.len);
-    cr_expect_null(value_parse(&in, 16000, &f));
+    size_t needed = 1001 * sizeof(struct rapyer_value) + out.len + 1;
+    cr_expect_null(value_parse(in, 0, needed - 1, &f));
     cr_expect_eq(f.code, FAULT_TOO_LARGE);
-    rapyer_value *v = value_parse(&in, 16016, &f);
+    rapyer_value *v = value_parse(in, 0, needed, &f);
     cr_expect_not_null(v);
     rapyer_value_free(v);
     buf_free(&out);
@@ -105,6 +107,91 @@ Test(answer, bytes_that_end_early_are_refused)
     static const uint8_t cut[] = {0x92, 0x01};
     struct cursor in = cursor_of(cut, sizeof cut);
     struct fault f;
-    cr_expect_null(value_parse(&in, 1 << 20, &f));
+    cr_expect_null(value_parse(in, 0, 1 << 20, &f));
     cr_expect_eq(f.code, FAULT_BAD_FRAME);
+}
+
+/* Whether v holds what the next value of the cursor is. */
+static bool same(const rapyer_value *v, struct cursor *in)
+{
+    struct item it;
+    struct timespec time;
+    rapyer_kind kind = rapyer_kind_of(v);
+    cr_assert_eq(cursor_next(in, &it), 0);
+    switch (it.kind) {
+    case ITEM_NIL: return kind == RAPYER_NULL;
+    case ITEM_BOOL: return kind == RAPYER_BOOL && rapyer_bool(v, "", !it.boolean) == it.boolean;
+    case ITEM_INT: return kind == RAPYER_INT && rapyer_int(v, "", ~it.integer) == it.integer;
+    case ITEM_UINT: return kind == RAPYER_FLOAT && rapyer_float(v, "", 0) == (double)it.uinteger;
+    case ITEM_FLOAT: return kind == RAPYER_FLOAT && memcmp(&v->real, &it.real, sizeof it.real) == 0;
+    case ITEM_STR:
+    case ITEM_BIN:
+    case ITEM_EXT:
+        return kind == (it.kind == ITEM_STR ? RAPYER_STR : RAPYER_BYTES) &&
+               rapyer_len(v) == it.bytes.len && rapyer_data(v, NULL)[it.bytes.len] == '\0' &&
+               memcmp(rapyer_data(v, NULL), it.bytes.p, it.bytes.len) == 0;
+    case ITEM_TIME:
+        return kind == RAPYER_TIME && rapyer_time(v, &time) == 0 && time.tv_sec == it.time.sec &&
+               time.tv_nsec == it.time.nsec;
+    case ITEM_ARRAY:
+    case ITEM_MAP: break;
+    }
+    bool map = it.kind == ITEM_MAP;
+    if (kind != (map ? RAPYER_DICT : RAPYER_LIST) || rapyer_len(v) != it.count)
+        return false;
+    for (uint32_t i = 0; i < it.count; i++) {
+        if (map && !same(&v->items[2 * (size_t)i], in))
+            return false;
+        if (!same(rapyer_item(v, i), in))
+            return false;
+    }
+    return true;
+}
+
+/* Values of all kinds in all encodings; cut short they are refused, and not read past their end. */
+Test(answer, holds_what_the_bytes_say)
+{
+    uint64_t seed = 7;
+    struct fault f;
+    for (unsigned round = 0; round < 3000; round++) {
+        struct buf b = BUF_INIT;
+        random_value(&b, &seed, 5);
+        struct cursor in = cursor_of(b.data, b.len);
+        rapyer_value *v = value_parse(in, 0, 1 << 24, &f);
+        cr_assert_not_null(v);
+        cr_assert(same(v, &in));
+        rapyer_value_free(v);
+        size_t cut = random_next(&seed) % b.len;
+        uint8_t *part = malloc(cut + 1);
+        memcpy(part, b.data, cut);
+        cr_assert_null(value_parse(cursor_of(part, cut), 0, 1 << 24, &f));
+        cr_assert_eq(f.code, FAULT_BAD_FRAME);
+        free(part);
+        buf_free(&b);
+    }
+}
+
+/* What others count for it is not believed. */
+Test(answer, more_items_than_there_is_room_for_are_refused)
+{
+    static const uint8_t three[] = {0x92, 0x01, 0x02}, two[] = {0x01, 0x02};
+    struct fault f;
+    cr_expect_null(value_parse(cursor_of(three, sizeof three), 2, 1 << 20, &f));
+    cr_expect_null(value_parse(cursor_of(two, sizeof two), 2, 1 << 20, &f));
+    cr_expect_eq(f.code, FAULT_BAD_FRAME);
+    rapyer_value *v = value_parse(cursor_of(three, sizeof three), 7, 1 << 20, &f);
+    cr_expect_eq(rapyer_int(v, "[1]", 0), 2);
+    rapyer_value_free(v);
+}
+
+Test(answer, nesting_without_end_is_refused)
+{
+    uint8_t deep[100];
+    struct fault f;
+    memset(deep, 0x91, sizeof deep - 1);
+    deep[sizeof deep - 1] = 0xc0;
+    cr_expect_null(value_parse(cursor_of(deep, sizeof deep), 0, 1 << 20, &f));
+    rapyer_value *v = value_parse(cursor_of(deep + 40, sizeof deep - 40), 0, 1 << 20, &f);
+    cr_expect_not_null(v);
+    rapyer_value_free(v);
 }
