@@ -17,6 +17,20 @@ struct binding {
     struct fault *fault;
 };
 
+/* What members of one type are like. */
+struct bound {
+    size_t size; /* 0: as its model's struct */
+    /* An element of a list or dict of atomic models has a pk; a model in a field has none. */
+    void (*pack)(const struct binding *b, const struct type *t, const void *p, bool element,
+                 struct buf *out);
+    int (*read)(const struct binding *b, const struct type *t, const rapyer_value *v, void *p);
+    void (*free)(const rapyer *db, const struct type *t, void *p); /* NULL: owns nothing */
+};
+static const struct bound bounds[TYPE_COUNT];
+
+static void pack_text_at(const struct binding *b, const struct type *t, const void *p, bool element,
+                         struct buf *out);
+
 static bool is_pk(const rapyer_field *field)
 {
     return strcmp(field->name, "@pk") == 0;
@@ -30,6 +44,12 @@ static const struct type *type_of(const rapyer *db, const rapyer_model *m,
     return i < 0 ? NULL : model->fields[i].type;
 }
 
+/* Whether its member is a char *, which may be NULL. */
+static bool is_text(const struct type *t)
+{
+    return bounds[t->kind].pack == pack_text_at;
+}
+
 static const rapyer_model *bound_model(const rapyer *db, const struct type *t)
 {
     const struct declaration *d = db_declaration(db, t->model->name, strlen(t->model->name));
@@ -39,23 +59,8 @@ static const rapyer_model *bound_model(const rapyer *db, const struct type *t)
 /* Of the C type for t; 0: it has none, a model without a struct. */
 static size_t size_of(const rapyer *db, const struct type *t)
 {
-    switch (t->kind) {
-    case TYPE_INT: return sizeof(int64_t);
-    case TYPE_FLOAT: return sizeof(double);
-    case TYPE_BOOL: return sizeof(bool);
-    case TYPE_STR: return sizeof(char *);
-    case TYPE_BYTES: return sizeof(rapyer_bytes);
-    case TYPE_DATETIME: return sizeof(struct timespec);
-    case TYPE_ANY: return sizeof(rapyer_value *);
-    case TYPE_OPTIONAL: return sizeof(void *);
-    case TYPE_LIST: return sizeof(rapyer_list);
-    case TYPE_DICT: return sizeof(rapyer_dict);
-    case TYPE_MODEL: {
-        const rapyer_model *m = bound_model(db, t);
-        return m ? m->size : 0;
-    }
-    }
-    return 0;
+    const rapyer_model *m = t->kind == TYPE_MODEL ? bound_model(db, t) : NULL;
+    return m ? m->size : bounds[t->kind].size;
 }
 
 /* Whether all models inside t have a struct. */
@@ -112,53 +117,75 @@ static void pack_text(const char *s, struct buf *out)
         pack_nil(out);
 }
 
-/* An element of a list or dict of atomic models has a pk; a model in a field has none. */
 static void pack_member(const struct binding *b, const struct type *t, const void *p, bool element,
                         struct buf *out)
 {
-    switch (t->kind) {
-    case TYPE_INT: pack_int(out, *(const int64_t *)p); break;
-    case TYPE_FLOAT: pack_float(out, *(const double *)p); break;
-    case TYPE_BOOL: pack_bool(out, *(const bool *)p); break;
-    case TYPE_STR: pack_text(*(char *const *)p, out); break;
-    case TYPE_BYTES: {
-        const rapyer_bytes *bytes = p;
-        pack_bin(out, bytes->data, bytes->len);
-        break;
+    bounds[t->kind].pack(b, t, p, element, out);
+}
+
+#define PACKS(name, code)                                                                        \
+    static void name(const struct binding *b, const struct type *t, const void *p, bool element, \
+                     struct buf *out)                                                            \
+    {                                                                                            \
+        (void)b, (void)t, (void)element;                                                         \
+        code;                                                                                    \
     }
-    case TYPE_DATETIME: {
-        const struct timespec *time = p;
-        pack_time(out, time->tv_sec, (uint32_t)time->tv_nsec);
-        break;
-    }
-    case TYPE_ANY: value_pack(*(rapyer_value *const *)p, out); break;
-    case TYPE_OPTIONAL: {
-        const void *inside = *(void *const *)p;
-        if (!inside)
-            pack_nil(out);
-        else
-            pack_member(b, t->of, t->of->kind == TYPE_STR ? p : inside, false, out);
-        break;
-    }
-    case TYPE_LIST: {
-        const rapyer_list *list = p;
-        size_t size = size_of(b->db, t->of);
-        pack_array(out, (uint32_t)list->len);
-        for (size_t i = 0; i < list->len; i++)
-            pack_member(b, t->of, (const char *)list->items + i * size, true, out);
-        break;
-    }
-    case TYPE_DICT: {
-        const rapyer_dict *dict = p;
-        size_t size = size_of(b->db, t->of);
-        pack_map(out, (uint32_t)dict->len);
-        for (size_t i = 0; i < dict->len; i++) {
-            pack_cstr(out, dict->keys[i] ? dict->keys[i] : "");
-            pack_member(b, t->of, (const char *)dict->values + i * size, true, out);
-        }
-        break;
-    }
-    case TYPE_MODEL: pack_struct(b, bound_model(b->db, t), p, element, out); break;
+
+PACKS(pack_int_at, pack_int(out, *(const int64_t *)p))
+PACKS(pack_float_at, pack_float(out, *(const double *)p))
+PACKS(pack_bool_at, pack_bool(out, *(const bool *)p))
+PACKS(pack_text_at, pack_text(*(char *const *)p, out))
+PACKS(pack_any_at, value_pack(*(rapyer_value *const *)p, out))
+PACKS(pack_model_at, pack_struct(b, bound_model(b->db, t), p, element, out))
+
+static void pack_bytes_at(const struct binding *b, const struct type *t, const void *p,
+                          bool element, struct buf *out)
+{
+    const rapyer_bytes *bytes = p;
+    (void)b, (void)t, (void)element;
+    pack_bin(out, bytes->data, bytes->len);
+}
+
+static void pack_time_at(const struct binding *b, const struct type *t, const void *p, bool element,
+                         struct buf *out)
+{
+    const struct timespec *time = p;
+    (void)b, (void)t, (void)element;
+    pack_time(out, time->tv_sec, (uint32_t)time->tv_nsec);
+}
+
+static void pack_optional_at(const struct binding *b, const struct type *t, const void *p,
+                             bool element, struct buf *out)
+{
+    const void *inside = *(void *const *)p;
+    (void)element;
+    if (!inside)
+        pack_nil(out);
+    else
+        pack_member(b, t->of, is_text(t->of) ? p : inside, false, out);
+}
+
+static void pack_list_at(const struct binding *b, const struct type *t, const void *p, bool element,
+                         struct buf *out)
+{
+    const rapyer_list *list = p;
+    size_t size = size_of(b->db, t->of);
+    (void)element;
+    pack_array(out, (uint32_t)list->len);
+    for (size_t i = 0; i < list->len; i++)
+        pack_member(b, t->of, (const char *)list->items + i * size, true, out);
+}
+
+static void pack_dict_at(const struct binding *b, const struct type *t, const void *p, bool element,
+                         struct buf *out)
+{
+    const rapyer_dict *dict = p;
+    size_t size = size_of(b->db, t->of);
+    (void)element;
+    pack_map(out, (uint32_t)dict->len);
+    for (size_t i = 0; i < dict->len; i++) {
+        pack_cstr(out, dict->keys[i] ? dict->keys[i] : "");
+        pack_member(b, t->of, (const char *)dict->values + i * size, true, out);
     }
 }
 
@@ -171,7 +198,7 @@ static void pack_struct(const struct binding *b, const rapyer_model *m, const vo
     for (const rapyer_field *field = m->fields; field->name; field++) {
         const char *p = (const char *)s + field->offset;
         const struct type *t = is_pk(field) ? NULL : type_of(b->db, m, field);
-        bool text = is_pk(field) || (t && t->kind == TYPE_STR);
+        bool text = is_pk(field) || (t && is_text(t));
         if (!field->size || (is_pk(field) && (!with_pk || m->plain)) ||
             (text && !*(char *const *)p))
             continue;
@@ -203,26 +230,54 @@ static int no_memory(const struct binding *b)
 }
 
 static int read_member(const struct binding *b, const struct type *t, const rapyer_value *v,
-                       void *p);
+                       void *p)
+{
+    return bounds[t->kind].read(b, t, v, p);
+}
 
-static int read_str(const struct binding *b, const rapyer_value *v, char **out)
+static int read_int(const struct binding *b, const struct type *t, const rapyer_value *v, void *p)
+{
+    (void)t;
+    *(int64_t *)p = rapyer_int(v, "", 0);
+    return rapyer_kind_of(v) == RAPYER_INT ? 0 : mismatch(b, "int");
+}
+
+static int read_float(const struct binding *b, const struct type *t, const rapyer_value *v, void *p)
+{
+    rapyer_kind kind = rapyer_kind_of(v);
+    (void)t;
+    *(double *)p = rapyer_float(v, "", 0);
+    return kind == RAPYER_INT || kind == RAPYER_FLOAT ? 0 : mismatch(b, "float");
+}
+
+static int read_bool(const struct binding *b, const struct type *t, const rapyer_value *v, void *p)
+{
+    (void)t;
+    *(bool *)p = rapyer_bool(v, "", false);
+    return rapyer_kind_of(v) == RAPYER_BOOL ? 0 : mismatch(b, "bool");
+}
+
+static int read_text(const struct binding *b, const struct type *t, const rapyer_value *v, void *p)
 {
     size_t len;
     const char *s = rapyer_kind_of(v) == RAPYER_STR ? rapyer_data(v, &len) : NULL;
+    (void)t;
     if (!s)
         return mismatch(b, "str");
     char *copy = malloc(len + 1);
     if (!copy)
         return no_memory(b);
     memcpy(copy, s, len + 1);
-    *out = copy;
+    *(char **)p = copy;
     return 0;
 }
 
-static int read_bytes(const struct binding *b, const rapyer_value *v, rapyer_bytes *out)
+static int read_bytes(const struct binding *b, const struct type *t, const rapyer_value *v, void *p)
 {
+    rapyer_bytes *out = p;
     size_t len;
     const char *s = rapyer_kind_of(v) == RAPYER_BYTES ? rapyer_data(v, &len) : NULL;
+    (void)t;
     if (!s)
         return mismatch(b, "bytes");
     out->data = malloc(len + 1);
@@ -233,10 +288,18 @@ static int read_bytes(const struct binding *b, const rapyer_value *v, rapyer_byt
     return 0;
 }
 
-static int read_any(const struct binding *b, const rapyer_value *v, rapyer_value **out)
+static int read_time(const struct binding *b, const struct type *t, const rapyer_value *v, void *p)
 {
+    (void)t;
+    return rapyer_time(v, p) < 0 ? mismatch(b, "datetime") : 0;
+}
+
+static int read_any(const struct binding *b, const struct type *t, const rapyer_value *v, void *p)
+{
+    rapyer_value **out = p;
     struct buf copy = BUF_INIT;
     struct fault f;
+    (void)t;
     value_pack(v, &copy);
     struct cursor in = cursor_of(copy.data, copy.len);
     *out = copy.failed ? NULL : value_parse(in, 0, SIZE_MAX, &f);
@@ -245,20 +308,21 @@ static int read_any(const struct binding *b, const rapyer_value *v, rapyer_value
 }
 
 static int read_optional(const struct binding *b, const struct type *t, const rapyer_value *v,
-                         void **out)
+                         void *p)
 {
+    void **out = p;
     if (rapyer_kind_of(v) == RAPYER_NULL)
         return 0;
-    if (t->of->kind == TYPE_STR)
-        return read_str(b, v, (char **)out);
+    if (is_text(t->of))
+        return read_member(b, t->of, v, p);
     *out = calloc(1, size_of(b->db, t->of));
     return *out ? read_member(b, t->of, v, *out) : no_memory(b);
 }
 
 /* len grows with what is filled in, so that a half-read list can be freed. */
-static int read_list(const struct binding *b, const struct type *t, const rapyer_value *v,
-                     rapyer_list *out)
+static int read_list(const struct binding *b, const struct type *t, const rapyer_value *v, void *p)
 {
+    rapyer_list *out = p;
     size_t size = size_of(b->db, t->of), n = rapyer_len(v);
     if (rapyer_kind_of(v) != RAPYER_LIST)
         return mismatch(b, "list");
@@ -273,9 +337,9 @@ static int read_list(const struct binding *b, const struct type *t, const rapyer
     return 0;
 }
 
-static int read_dict(const struct binding *b, const struct type *t, const rapyer_value *v,
-                     rapyer_dict *out)
+static int read_dict(const struct binding *b, const struct type *t, const rapyer_value *v, void *p)
 {
+    rapyer_dict *out = p;
     size_t size = size_of(b->db, t->of), n = rapyer_len(v);
     if (rapyer_kind_of(v) != RAPYER_DICT)
         return mismatch(b, "dict");
@@ -295,30 +359,9 @@ static int read_dict(const struct binding *b, const struct type *t, const rapyer
     return 0;
 }
 
-static int read_member(const struct binding *b, const struct type *t, const rapyer_value *v,
-                       void *p)
+static int read_model(const struct binding *b, const struct type *t, const rapyer_value *v, void *p)
 {
-    rapyer_kind kind = rapyer_kind_of(v);
-    switch (t->kind) {
-    case TYPE_INT:
-        *(int64_t *)p = rapyer_int(v, "", 0);
-        return kind == RAPYER_INT ? 0 : mismatch(b, "int");
-    case TYPE_FLOAT:
-        *(double *)p = rapyer_float(v, "", 0);
-        return kind == RAPYER_INT || kind == RAPYER_FLOAT ? 0 : mismatch(b, "float");
-    case TYPE_BOOL:
-        *(bool *)p = rapyer_bool(v, "", false);
-        return kind == RAPYER_BOOL ? 0 : mismatch(b, "bool");
-    case TYPE_STR: return read_str(b, v, p);
-    case TYPE_BYTES: return read_bytes(b, v, p);
-    case TYPE_DATETIME: return rapyer_time(v, p) < 0 ? mismatch(b, "datetime") : 0;
-    case TYPE_ANY: return read_any(b, v, p);
-    case TYPE_OPTIONAL: return read_optional(b, t, v, p);
-    case TYPE_LIST: return read_list(b, t, v, p);
-    case TYPE_DICT: return read_dict(b, t, v, p);
-    case TYPE_MODEL: return read_struct(b, bound_model(b->db, t), v, p);
-    }
-    return -1;
+    return read_struct(b, bound_model(b->db, t), v, p);
 }
 
 /* s is zeroed; on -1 it holds what was read so far. A field that is not there (never set, or
@@ -344,40 +387,53 @@ static void free_struct(const rapyer *db, const rapyer_model *m, void *s);
 
 static void free_member(const rapyer *db, const struct type *t, void *p)
 {
-    switch (t->kind) {
-    case TYPE_STR:
-    case TYPE_ANY: free(*(void **)p); break;
-    case TYPE_BYTES: free(((rapyer_bytes *)p)->data); break;
-    case TYPE_OPTIONAL:
-        if (*(void **)p && t->of->kind != TYPE_STR)
-            free_member(db, t->of, *(void **)p);
-        free(*(void **)p);
-        break;
-    case TYPE_LIST: {
-        rapyer_list *list = p;
-        size_t size = size_of(db, t->of);
-        for (size_t i = 0; i < list->len; i++)
-            free_member(db, t->of, (char *)list->items + i * size);
-        free(list->items);
-        break;
+    if (bounds[t->kind].free)
+        bounds[t->kind].free(db, t, p);
+}
+
+static void free_block(const rapyer *db, const struct type *t, void *p)
+{
+    (void)db, (void)t;
+    free(*(void **)p);
+}
+
+static void free_bytes(const rapyer *db, const struct type *t, void *p)
+{
+    (void)db, (void)t;
+    free(((rapyer_bytes *)p)->data);
+}
+
+static void free_optional(const rapyer *db, const struct type *t, void *p)
+{
+    if (*(void **)p && !is_text(t->of))
+        free_member(db, t->of, *(void **)p);
+    free(*(void **)p);
+}
+
+static void free_list(const rapyer *db, const struct type *t, void *p)
+{
+    rapyer_list *list = p;
+    size_t size = size_of(db, t->of);
+    for (size_t i = 0; i < list->len; i++)
+        free_member(db, t->of, (char *)list->items + i * size);
+    free(list->items);
+}
+
+static void free_dict(const rapyer *db, const struct type *t, void *p)
+{
+    rapyer_dict *dict = p;
+    size_t size = size_of(db, t->of);
+    for (size_t i = 0; i < dict->len; i++) {
+        free(dict->keys[i]);
+        free_member(db, t->of, (char *)dict->values + i * size);
     }
-    case TYPE_DICT: {
-        rapyer_dict *dict = p;
-        size_t size = size_of(db, t->of);
-        for (size_t i = 0; i < dict->len; i++) {
-            free(dict->keys[i]);
-            free_member(db, t->of, (char *)dict->values + i * size);
-        }
-        free(dict->keys);
-        free(dict->values);
-        break;
-    }
-    case TYPE_MODEL: free_struct(db, bound_model(db, t), p); break;
-    case TYPE_INT:
-    case TYPE_FLOAT:
-    case TYPE_BOOL:
-    case TYPE_DATETIME: break;
-    }
+    free(dict->keys);
+    free(dict->values);
+}
+
+static void free_model(const rapyer *db, const struct type *t, void *p)
+{
+    free_struct(db, bound_model(db, t), p);
 }
 
 static void free_struct(const rapyer *db, const rapyer_model *m, void *s)
@@ -393,6 +449,22 @@ static void free_struct(const rapyer *db, const rapyer_model *m, void *s)
     }
     memset(s, 0, m->size);
 }
+
+/* ---- the table ---- */
+
+static const struct bound bounds[TYPE_COUNT] = {
+    [TYPE_INT] = {sizeof(int64_t), pack_int_at, read_int, NULL},
+    [TYPE_FLOAT] = {sizeof(double), pack_float_at, read_float, NULL},
+    [TYPE_BOOL] = {sizeof(bool), pack_bool_at, read_bool, NULL},
+    [TYPE_STR] = {sizeof(char *), pack_text_at, read_text, free_block},
+    [TYPE_BYTES] = {sizeof(rapyer_bytes), pack_bytes_at, read_bytes, free_bytes},
+    [TYPE_DATETIME] = {sizeof(struct timespec), pack_time_at, read_time, NULL},
+    [TYPE_ANY] = {sizeof(rapyer_value *), pack_any_at, read_any, free_block},
+    [TYPE_OPTIONAL] = {sizeof(void *), pack_optional_at, read_optional, free_optional},
+    [TYPE_LIST] = {sizeof(rapyer_list), pack_list_at, read_list, free_list},
+    [TYPE_DICT] = {sizeof(rapyer_dict), pack_dict_at, read_dict, free_dict},
+    [TYPE_MODEL] = {0, pack_model_at, read_model, free_model},
+};
 
 /* ---- the calls ---- */
 

@@ -1,29 +1,24 @@
 /* op_value: strings, bytes and datetimes that grow from what they are.
  */
+#include "protocol/calendar.h"
 #include "protocol/change.h"
+#include "protocol/scalar.h"
 #include "protocol/value.h"
 #include <math.h>
 
-#define TIME_MIN INT64_C(-62135596800) /* 0001-01-01T00:00:00Z */
-#define TIME_MAX INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
 #define NANO INT64_C(1000000000)
 
 /* The value at the place, which must have this type and be there. */
 static enum op_status value_item(struct run *run, enum type_kind kind, struct item *it)
 {
     struct place *at = &run->at;
-    static const struct type wanted[] = {
-        [TYPE_STR] = {.kind = TYPE_STR},
-        [TYPE_BYTES] = {.kind = TYPE_BYTES},
-        [TYPE_DATETIME] = {.kind = TYPE_DATETIME},
-    };
-    char where[WHERE_MAX], have[TYPE_NAME_MAX], want[TYPE_NAME_MAX];
+    char where[WHERE_MAX], have[TYPE_NAME_MAX];
     const uint8_t *p;
     size_t len;
     bool stored;
     if (!at->type || type_bare(at->type)->kind != kind)
         return REFUSE(run, FAULT_BAD_TYPE, "%s needs a %s: '%s' is %s", run_name(run),
-                      type_name(&wanted[kind], want, sizeof want), run_where(run, where),
+                      scalar_of(kind)->name, run_where(run, where),
                       at->type ? type_name(at->type, have, sizeof have) : "the document");
     enum op_status st = check_not_key(run);
     if (st != OP_DONE || (st = value_read(run, &p, &len, &stored)) != OP_DONE)
@@ -179,7 +174,7 @@ enum op_status run_datetime_add(struct run *run)
     nsec += now.time.nsec;
     int64_t carry = nsec / NANO;
     if (__builtin_add_overflow(sec, now.time.sec, &sec) ||
-        __builtin_add_overflow(sec, carry, &sec) || sec < TIME_MIN || sec > TIME_MAX)
+        __builtin_add_overflow(sec, carry, &sec) || sec < CALENDAR_MIN || sec > CALENDAR_MAX)
         return REFUSE(run, FAULT_OUT_OF_RANGE, "datetime.add: '%s' would leave the years 1 to 9999",
                       run_where(run, where));
     pack_time(&value, sec, (uint32_t)(nsec % NANO));

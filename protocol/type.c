@@ -1,25 +1,30 @@
 /* type: the types of fields, read from their text and written back. */
 #include "protocol/type.h"
 #include "protocol/alloc.h"
+#include "protocol/container.h"
 #include "protocol/path.h"
+#include "protocol/scalar.h"
 
-static const struct {
-    const char *name;
-    enum type_kind kind;
-} builtins[] = {
-    {"int", TYPE_INT},     {"float", TYPE_FLOAT},       {"bool", TYPE_BOOL}, {"str", TYPE_STR},
-    {"bytes", TYPE_BYTES}, {"datetime", TYPE_DATETIME}, {"any", TYPE_ANY},   {"list", TYPE_LIST},
-    {"dict", TYPE_DICT},   {"optional", TYPE_OPTIONAL},
-};
+/* Of a built-in type; NULL for a model. */
+static const char *kind_name(enum type_kind kind)
+{
+    if (scalar_of(kind))
+        return scalar_of(kind)->name;
+    if (container_kinds[kind])
+        return container_kinds[kind]->name;
+    return kind == TYPE_ANY ? "any" : kind == TYPE_OPTIONAL ? "optional" : NULL;
+}
 
 /* Every wrapper takes at least 6 bytes of the text ("list<>"). */
 #define CHAIN_MAX (TYPE_NAME_MAX / 6 + 2)
 
 static int builtin(const char *name, size_t len)
 {
-    for (size_t i = 0; i < sizeof builtins / sizeof *builtins; i++)
-        if (strlen(builtins[i].name) == len && memcmp(builtins[i].name, name, len) == 0)
-            return (int)builtins[i].kind;
+    for (int kind = 0; kind < TYPE_COUNT; kind++) {
+        const char *own = kind_name((enum type_kind)kind);
+        if (own && strlen(own) == len && memcmp(own, name, len) == 0)
+            return kind;
+    }
     return -1;
 }
 
@@ -30,7 +35,7 @@ bool type_reserved(const char *name, size_t len)
 
 static bool wraps(enum type_kind kind)
 {
-    return kind == TYPE_LIST || kind == TYPE_DICT || kind == TYPE_OPTIONAL;
+    return container_kinds[kind] || kind == TYPE_OPTIONAL;
 }
 
 static int malformed(const char *text, size_t len, const char *where, const char *what,
@@ -52,8 +57,8 @@ static int parse_chain(const char *text, size_t len, type_find *find, void *arg,
         int kind = builtin(at, name_len);
         if (kind >= 0 && wraps((enum type_kind)kind)) {
             if (to == end || *to != '<')
-                return malformed(text, len, where, "list, dict and optional are followed by <T>",
-                                 f);
+                return fault_set(f, FAULT_BAD_SCHEMA, "%s: type '%.*s': %s is followed by <T>",
+                                 where, (int)len, text, kind_name((enum type_kind)kind));
             if (kind == TYPE_OPTIONAL && n > 0 && chain[n - 1].kind == TYPE_OPTIONAL)
                 return malformed(text, len, where, "optional of optional says nothing more", f);
             chain[n] = (struct type){.kind = (enum type_kind)kind};
@@ -120,14 +125,6 @@ const struct model *type_model(const struct type *t)
     while (wraps(t->kind))
         t = t->of;
     return t->model;
-}
-
-static const char *kind_name(enum type_kind kind)
-{
-    for (size_t i = 0; i < sizeof builtins / sizeof *builtins; i++)
-        if (builtins[i].kind == kind)
-            return builtins[i].name;
-    return "?";
 }
 
 static size_t put(char *out, size_t size, size_t at, const char *s)

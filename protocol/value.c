@@ -9,18 +9,18 @@
  */
 #include "protocol/value.h"
 #include "protocol/alloc.h"
+#include "protocol/container.h"
 #include "protocol/path.h"
+#include "protocol/scalar.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PLACE_SHOWN 240         /* bytes of a path that a message repeats */
-#define FEW 16                  /* keys up to which comparing all with all is cheapest */
-#define FEW_FIELDS 64           /* fields up to which no memory is asked for */
-#define TIME_MIN -62135596800LL /* 0001-01-01T00:00:00Z */
-#define TIME_MAX 253402300799LL /* 9999-12-31T23:59:59Z */
+#define PLACE_SHOWN 240 /* bytes of a path that a message repeats */
+#define FEW 16          /* keys up to which comparing all with all is cheapest */
+#define FEW_FIELDS 64   /* fields up to which no memory is asked for */
 
 struct place {
     const struct place *up; /* NULL: the root, s is the path so far */
@@ -103,47 +103,15 @@ static int check_room(const struct check *c, const struct place *at)
     return 0;
 }
 
-static int put_float(const struct check *c, const struct place *at, double v)
+static int check_scalar(const struct check *c, const struct place *at, const struct type *t,
+                        const struct item *it)
 {
-    if (!isfinite(v))
-        return refuse(c, at, FAULT_BAD_VALUE, "%s is not a number that can be kept",
-                      isnan(v) ? "NaN" : "infinity");
-    pack_float(c->out, v);
-    return 0;
-}
-
-static int put_str(const struct check *c, const struct place *at, const struct item *it)
-{
-    if (!utf8_valid(it->bytes.p, it->bytes.len))
-        return refuse(c, at, FAULT_BAD_VALUE, "the str is not valid UTF-8; bytes can hold it");
-    pack_str(c->out, (const char *)it->bytes.p, it->bytes.len);
-    return 0;
-}
-
-static int put_int(const struct check *c, const struct place *at, const struct item *it)
-{
-    if (it->kind == ITEM_UINT)
-        return refuse(c, at, FAULT_OUT_OF_RANGE, "%" PRIu64 " is above %" PRId64, it->uinteger,
-                      INT64_MAX);
-    pack_int(c->out, it->integer);
-    return 0;
-}
-
-static int put_time(const struct check *c, const struct place *at, const struct item *it)
-{
-    if (it->time.sec < TIME_MIN || it->time.sec > TIME_MAX)
-        return refuse(c, at, FAULT_OUT_OF_RANGE,
-                      "the datetime lies outside the years 1 to 9999 (%" PRId64 " s)",
-                      it->time.sec);
-    pack_time(c->out, it->time.sec, it->time.nsec);
-    return 0;
-}
-
-/* An ext -1 that is not one of the three forms, or whose nanoseconds are no fraction. */
-static int refuse_timestamp(const struct check *c, const struct place *at)
-{
-    return refuse(c, at, FAULT_BAD_VALUE,
-                  "a timestamp has 4, 8 or 12 bytes and less than 10^9 nanoseconds");
+    const struct scalar *scalar = scalar_of(t->kind);
+    struct fault what;
+    /* Of ext types only timestamps may be meant for one of ours. */
+    if (!(scalar->takes >> it->kind & 1) || (it->kind == ITEM_EXT && it->bytes.ext != -1))
+        return refuse_type(c, at, t, it);
+    return scalar->check(t, it, c->out, &what) == 0 ? 0 : refuse(c, at, what.code, "%s", what.text);
 }
 
 /* Where a map's keys were written, to find the same one twice. */
@@ -265,23 +233,21 @@ static int check_any(const struct check *c, const struct place *at, unsigned dep
     struct item it;
     if (next(c, at, &it) < 0 || check_room(c, at) < 0)
         return -1;
-    switch (it.kind) {
-    case ITEM_NIL: pack_nil(c->out); return 0;
-    case ITEM_BOOL: pack_bool(c->out, it.boolean); return 0;
-    case ITEM_INT:
-    case ITEM_UINT: return put_int(c, at, &it);
-    case ITEM_FLOAT: return put_float(c, at, it.real);
-    case ITEM_STR: return put_str(c, at, &it);
-    case ITEM_BIN: pack_bin(c->out, it.bytes.p, it.bytes.len); return 0;
-    case ITEM_TIME: return put_time(c, at, &it);
-    case ITEM_EXT:
-        if (it.bytes.ext == -1)
-            return refuse_timestamp(c, at);
+    static const struct type of_item[] = {
+        [ITEM_BOOL] = {.kind = TYPE_BOOL},     [ITEM_INT] = {.kind = TYPE_INT},
+        [ITEM_UINT] = {.kind = TYPE_INT},      [ITEM_FLOAT] = {.kind = TYPE_FLOAT},
+        [ITEM_STR] = {.kind = TYPE_STR},       [ITEM_BIN] = {.kind = TYPE_BYTES},
+        [ITEM_TIME] = {.kind = TYPE_DATETIME}, [ITEM_EXT] = {.kind = TYPE_DATETIME},
+    };
+    if (it.kind == ITEM_EXT && it.bytes.ext != -1)
         return refuse(c, at, FAULT_BAD_TYPE, "ext type %d is not known; timestamps (-1) are",
                       it.bytes.ext);
-    case ITEM_ARRAY:
-    case ITEM_MAP: break;
+    if (it.kind == ITEM_NIL) {
+        pack_nil(c->out);
+        return 0;
     }
+    if (it.kind != ITEM_ARRAY && it.kind != ITEM_MAP)
+        return check_scalar(c, at, &of_item[it.kind], &it);
     if (depth == VALUE_ANY_DEPTH)
         return refuse(c, at, FAULT_BAD_VALUE, "an any nests at most %d containers",
                       VALUE_ANY_DEPTH);
@@ -441,16 +407,6 @@ static int check_model(const struct check *c, const struct place *at, const stru
     return done;
 }
 
-static int check_datetime(const struct check *c, const struct place *at, const struct type *t,
-                          const struct item *it)
-{
-    if (it->kind == ITEM_TIME)
-        return put_time(c, at, it);
-    if (it->kind == ITEM_EXT && it->bytes.ext == -1)
-        return refuse_timestamp(c, at);
-    return refuse_type(c, at, t, it);
-}
-
 static int check_optional(const struct check *c, const struct place *at, const struct type *t)
 {
     if (!cursor_nil(c->in))
@@ -463,42 +419,17 @@ static int check_optional(const struct check *c, const struct place *at, const s
 static int check_item(const struct check *c, const struct place *at, const struct type *t,
                       const struct item *it)
 {
-    bool integer = it->kind == ITEM_INT || it->kind == ITEM_UINT;
-    switch (t->kind) {
-    case TYPE_INT: return integer ? put_int(c, at, it) : refuse_type(c, at, t, it);
-    case TYPE_FLOAT:
-        if (it->kind == ITEM_FLOAT)
-            return put_float(c, at, it->real);
-        if (!integer)
-            return refuse_type(c, at, t, it);
-        return put_float(c, at, it->kind == ITEM_INT ? (double)it->integer : (double)it->uinteger);
-    case TYPE_BOOL:
-        if (it->kind != ITEM_BOOL)
-            return refuse_type(c, at, t, it);
-        pack_bool(c->out, it->boolean);
-        return 0;
-    case TYPE_STR: return it->kind == ITEM_STR ? put_str(c, at, it) : refuse_type(c, at, t, it);
-    case TYPE_BYTES:
-        if (it->kind != ITEM_BIN)
-            return refuse_type(c, at, t, it);
-        pack_bin(c->out, it->bytes.p, it->bytes.len);
-        return 0;
-    case TYPE_DATETIME: return check_datetime(c, at, t, it);
-    case TYPE_LIST:
-        return it->kind == ITEM_ARRAY ? check_list(c, at, t->of, it->count)
-                                      : refuse_type(c, at, t, it);
-    case TYPE_DICT:
-        return it->kind == ITEM_MAP ? check_dict(c, at, t->of, it->count)
-                                    : refuse_type(c, at, t, it);
-    case TYPE_MODEL:
-        if (t->model->atomic)
-            break;
-        return it->kind == ITEM_MAP ? check_model(c, at, t->model, it->count)
-                                    : refuse_type(c, at, t, it);
-    case TYPE_ANY:
-    case TYPE_OPTIONAL: break;
-    }
-    return refuse(c, at, FAULT_INTERNAL, "an atomic model stands where a value is checked");
+    const struct container_kind *container = type_container(t);
+    if (scalar_of(t->kind))
+        return check_scalar(c, at, t, it);
+    if (type_atomic(t))
+        return refuse(c, at, FAULT_INTERNAL, "an atomic model stands where a value is checked");
+    if (it->kind != (container ? container->wire : ITEM_MAP))
+        return refuse_type(c, at, t, it);
+    if (!container)
+        return check_model(c, at, t->model, it->count);
+    return it->kind == ITEM_ARRAY ? check_list(c, at, t->of, it->count)
+                                  : check_dict(c, at, t->of, it->count);
 }
 
 static int check_type(const struct check *c, const struct place *at, const struct type *t)

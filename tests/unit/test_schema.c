@@ -280,7 +280,7 @@ static void type_refused(const char *type, enum fault_code code, const char *why
 Test(schema, malformed_types)
 {
     const char *brackets = "each '<' has one '>' at the end, and only those";
-    const char *inner = "list, dict and optional are followed by <T>";
+    const char *inner = "list is followed by <T>";
     const char *name = "a built-in type or a model's name expected";
     type_refused("list", FAULT_BAD_SCHEMA, inner);
     type_refused("dict<list>", FAULT_BAD_SCHEMA, inner);
