@@ -111,9 +111,10 @@ void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_
 void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len);
 
 /* Appends the transaction; returns the number of commands, MULTI and EXEC included. `daemon` is
- * this daemon's id, for marker and PUBLISH. Without the units that are lost already: once more
- * after the answer, it is what is to be applied if Redis loses its state. */
-unsigned batch_format(struct batch *b, const char *daemon, struct buf *out);
+ * this daemon's id, for marker and PUBLISH, which is the last command in front of EXEC: *news_at
+ * says where it begins in out; news_at NULL: there is none. Without the units that are lost
+ * already: once more after the answer, it is what is to be applied if Redis loses its state. */
+unsigned batch_format(struct batch *b, const char *daemon, size_t *news_at, struct buf *out);
 /* Takes EXEC's reply. 0: applied; drifts and `failed` are filled in (look at each document).
  * -1: not applied at all, *f says why. */
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f);

@@ -333,7 +333,7 @@ static bool changes_something(const struct unit *u)
     return bd != NULL;
 }
 
-unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)
+unsigned batch_format(struct batch *b, const char *daemon, size_t *news_at, struct buf *out)
 {
     static const char multi[] = "*1\r\n$5\r\nMULTI\r\n", exec[] = "*1\r\n$4\r\nEXEC\r\n";
     struct words w = words;
@@ -353,7 +353,10 @@ unsigned batch_format(struct batch *b, const char *daemon, struct buf *out)
     flush_call(b, out);
     if (call.words.cap > CALL_KEPT)
         unit_call_free(&call);
-    format_publish(b, daemon, &w, out);
+    if (news_at != NULL) {
+        *news_at = out->len;
+        format_publish(b, daemon, &w, out);
+    }
     buf_append(out, exec, sizeof(exec) - 1);
     words = w; /* it may have grown */
     return b->nreplies + 2;

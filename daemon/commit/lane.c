@@ -13,13 +13,20 @@
 #define RETAIN_BATCHES 1024
 #define RETAIN_BYTES (16u << 20)
 
+/* Redis does not let us PUBLISH: how long commits go without until it is tried again. */
+#define MUTE_MS 60000
+
+#define EXEC_BYTES 14 /* of EXEC as it is sent */
+
 enum lane_state { LANE_DOWN, LANE_RECOVERING, LANE_READY };
 
 struct commit {
     struct batch *batch;
     struct buf resp;
     unsigned ncommands;
+    size_t news_at;    /* where PUBLISH begins in resp; resp.len: it has none */
     char refusal[256]; /* the first error among the QUEUED answers */
+    unsigned refused;  /* the index of that answer */
 };
 
 struct retained {
@@ -27,6 +34,7 @@ struct retained {
     uint64_t after; /* what the marker said before it: numbers have gaps where Redis refused */
     struct buf resp;
     unsigned ncommands;
+    size_t news_at;
     struct buf leases; /* commands that take back what its units need */
     unsigned nleases;
 };
@@ -65,6 +73,8 @@ struct lane {
     unsigned nsuspects, suspects_cap;
     struct sweep *sweeps; /* on the way */
     struct commit_listener *listeners;
+    int64_t mute_until; /* monotonic ms; until then nothing is published */
+    bool mute_logged;
     struct lane_stats stats;
 };
 
@@ -75,6 +85,15 @@ static struct commit *commit_new(struct lane *l)
     struct commit *c = tree_alloc(sizeof(*c));
     c->batch = batch_new(++l->number, l->config->key_prefix);
     return c;
+}
+
+static void format(struct lane *l, struct commit *c)
+{
+    bool mute = l->mute_until != 0 && clock_mono_ms() < l->mute_until;
+    buf_clear(&c->resp);
+    c->ncommands = batch_format(c->batch, l->id, mute ? NULL : &c->news_at, &c->resp);
+    if (mute)
+        c->news_at = c->resp.len;
 }
 
 static void commit_free(struct commit *c)
@@ -115,10 +134,8 @@ static void retain(struct lane *l, struct commit *c)
 {
     if (!RAPYER_EXACTLY_ONCE)
         return;
-    if (batch_lost_any(c->batch)) { /* an earlier state may let them pass, and they were refused */
-        buf_clear(&c->resp);
-        c->ncommands = batch_format(c->batch, l->id, &c->resp);
-    }
+    if (batch_lost_any(c->batch)) /* an earlier state may let them pass, and they were refused */
+        format(l, c);
     while (l->retain_n > 0 &&
            (l->retain_n == RETAIN_BATCHES || l->retain_bytes + c->resp.len > RETAIN_BYTES)) {
         struct retained *r = &l->retain[l->retain_first];
@@ -130,7 +147,11 @@ static void retain(struct lane *l, struct commit *c)
     if (c->resp.len > RETAIN_BYTES)
         return; /* nothing before it is of use either: there is a gap behind it */
     struct retained *r = &l->retain[(l->retain_first + l->retain_n++) % RETAIN_BATCHES];
-    *r = (struct retained){batch_number(c->batch), l->applied, c->resp, c->ncommands, BUF_INIT, 0};
+    *r = (struct retained){.number = batch_number(c->batch),
+                           .after = l->applied,
+                           .resp = c->resp,
+                           .ncommands = c->ncommands,
+                           .news_at = c->news_at};
     r->nleases = batch_format_leases(c->batch, l->id, l->config->queue_time, &r->leases);
     l->retain_bytes += retained_bytes(r);
     c->resp = BUF_INIT;
@@ -203,6 +224,23 @@ static void sweep_again(struct lane *l)
 
 /* ---- commits and their answers ---- */
 
+static void send_in_flight(struct lane *l);
+
+/* An ACL without the channel is no reason to keep nothing: others hear of the commit later. */
+static bool mute(struct lane *l, struct commit *c)
+{
+    if (c->news_at == c->resp.len || c->refused + 2 != c->ncommands ||
+        strncmp(c->refusal, "NOPERM", 6) != 0)
+        return false;
+    if (!l->mute_logged)
+        log_info("other daemons are not told of commits: %s", c->refusal);
+    l->mute_logged = true;
+    l->mute_until = clock_mono_ms() + MUTE_MS;
+    format(l, c);
+    send_in_flight(l);
+    return true;
+}
+
 static void on_reply(void *arg, unsigned index, redisReply *reply)
 {
     struct lane *l = arg;
@@ -211,12 +249,16 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
         return; /* the link is lost: on_up finds out what became of it */
     }
     if (index + 1 < c->ncommands) {
-        if (reply->type == REDIS_REPLY_ERROR && c->refusal[0] == '\0')
+        if (reply->type == REDIS_REPLY_ERROR && c->refusal[0] == '\0') {
             snprintf(c->refusal, sizeof(c->refusal), "%s", reply->str);
+            c->refused = index;
+        }
         return;
     }
     struct fault f;
     if (batch_answer(c->batch, reply, &f) < 0) {
+        if (mute(l, c))
+            return;
         if (c->refusal[0] != '\0' && f.code == FAULT_UNAVAILABLE)
             fault_set(&f, FAULT_UNAVAILABLE, "Redis refused the commit, nothing was applied: %s",
                       c->refusal);
@@ -232,6 +274,10 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     l->in_flight = NULL;
     l->stats.batches++;
     l->stats.commands += c->ncommands;
+    if (l->mute_logged && c->news_at < c->resp.len) {
+        log_info("other daemons are told of commits again");
+        l->mute_logged = false;
+    }
     retain(l, c);
     l->applied = batch_number(c->batch);
     sweep(l, c);
@@ -259,7 +305,7 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
     l->gathering = NULL;
     l->in_flight = c;
     buf_grow(&c->resp, batch_bytes(c->batch) + 512);
-    c->ncommands = batch_format(c->batch, l->id, &c->resp);
+    format(l, c);
     send_in_flight(l);
 }
 
@@ -315,6 +361,27 @@ static void on_replayed(void *arg, unsigned index, redisReply *reply)
         log_error("a commit that Redis had lost could not be applied again: %s", bad->str);
 }
 
+static void on_told(void *arg, unsigned index, redisReply *reply)
+{
+    (void)arg;
+    (void)index;
+    (void)reply; /* whoever was not told reads anew from a Redis that has lost something */
+}
+
+/* The PUBLISH by itself: this Redis may not let us, which is no reason to lose the commit. */
+static void send_retained(struct lane *l, const struct retained *r)
+{
+    size_t exec_at = r->resp.len - EXEC_BYTES;
+    bool news = r->news_at < exec_at;
+    struct buf out = BUF_INIT;
+    buf_append(&out, r->resp.data, news ? r->news_at : exec_at);
+    buf_append(&out, r->resp.data + exec_at, EXEC_BYTES);
+    upstream_send(l->up, out.data, out.len, r->ncommands - news, on_replayed, l);
+    if (news)
+        upstream_send(l->up, r->resp.data + r->news_at, exec_at - r->news_at, 1, on_told, l);
+    buf_free(&out);
+}
+
 static void on_lease_again(void *arg, unsigned index, redisReply *reply)
 {
     (void)arg;
@@ -337,7 +404,7 @@ static bool replay_from(struct lane *l, uint64_t marker)
         struct retained *r = &l->retain[(l->retain_first + i) % RETAIN_BATCHES];
         if (r->nleases > 0 && clock_boot_ms() - l->absent_since < (int64_t)l->config->lock_lease)
             upstream_send(l->up, r->leases.data, r->leases.len, r->nleases, on_lease_again, l);
-        upstream_send(l->up, r->resp.data, r->resp.len, r->ncommands, on_replayed, l);
+        send_retained(l, r);
         l->stats.recovered_resent++;
     }
     return true;
@@ -585,7 +652,7 @@ static void on_down(void *arg, const char *why)
 
 /* ---- the rest ---- */
 
-struct lane *lane_new(struct event_base *base, const struct config *config, const char *id,
+struct lane *lane_new(struct event_base *base, struct config *config, const char *id,
                       const struct lane_callbacks *cb, void *arg)
 {
     static const struct upstream_callbacks upstream_cb = {.on_up = on_up, .on_down = on_down};

@@ -31,7 +31,7 @@ struct lane_callbacks {
     void (*on_down)(void *arg);
 };
 
-struct lane *lane_new(struct event_base *base, const struct config *config, const char *id,
+struct lane *lane_new(struct event_base *base, struct config *config, const char *id,
                       const struct lane_callbacks *cb, void *arg);
 void lane_free(struct lane *l);
 void lane_start(struct lane *l);

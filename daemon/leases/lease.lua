@@ -100,9 +100,11 @@ local function compatible(lock, id, mode)
   return true
 end
 
+-- How many have heard it; nil where Redis does not let us PUBLISH.
 local function tell(lock, id, what, ...)
   local message = {what, lock.key, lock.path, lock.action, ...}
-  return redis.call('PUBLISH', channels .. id, cmsgpack.pack(message))
+  local heard = redis.pcall('PUBLISH', channels .. id, cmsgpack.pack(message))
+  return type(heard) == 'number' and heard or nil
 end
 
 -- Who else has it, and when that must have run out.
@@ -157,14 +159,15 @@ local function hold(lock, mode)
   put(lock, me, mode, fence, now + lease_ms)
 end
 
-local function offer(lock, id, mode)
+local function offer(lock, id, mode, ms)
   local has = lock.held[id]
-  local expiry = now + OFFER_MS
+  local expiry = now + ms
   put(lock, id, mode, has and has.fence or 0, has and math.max(has.expiry, expiry) or expiry)
 end
 
 -- Gives the lease to the first of the queue, and to those behind it that can share it. Who does
--- not listen is passed over. mine: this daemon's own turn is taken at once.
+-- not listen is passed over. Who cannot be told asks again by itself, within the length of a lease:
+-- it is offered for that long. mine: this daemon's own turn is taken at once.
 local function serve(lock, mine)
   local offered = false
   local member = redis.call('ZRANGE', lock.queue, 0, 0)[1]
@@ -174,9 +177,12 @@ local function serve(lock, mine)
     redis.call('ZREM', lock.queue, member)
     if id == me and mine then
       hold(lock, mode)
-    elseif mode and tell(lock, id, 'granted', mode) > 0 then
-      offer(lock, id, mode)
-      offered = true
+    elseif mode then
+      local heard = tell(lock, id, 'granted', mode)
+      if heard ~= 0 then
+        offer(lock, id, mode, heard and OFFER_MS or lease_ms)
+        offered = true
+      end
     end
     member = redis.call('ZRANGE', lock.queue, 0, 0)[1]
   end

@@ -106,7 +106,8 @@ static char *lines(const struct buf *resp)
 static char *said(unsigned *ncommands)
 {
     struct buf resp = BUF_INIT;
-    unsigned n = batch_format(b, "me", &resp);
+    size_t news_at;
+    unsigned n = batch_format(b, "me", &news_at, &resp);
     char *text = lines(&resp), *tail = strstr(text, "SET rapyer:@seq:me 7\n");
     if (ncommands != NULL)
         *ncommands = n;
