@@ -28,8 +28,11 @@
 #define STOP_PATIENCE 10000
 #define LOG_KEEP (1 << 20) /* bytes; a larger log is put aside at the next start */
 
-/* What it says as its last words when its append-only file breaks off. */
+/* What it says as its last words when its append-only file breaks off. From Redis 7 on there are
+ * several, and the name of that one follows. */
 #define BROKEN_OFF "Unexpected end of file reading the append only file"
+#define ONLY_FILE "appendonly.aof"
+#define PARTS_DIR "appendonlydir/"
 
 enum state { IDLE, LOCKING, MENDING, STARTING, RUNNING, BACKOFF, STOPPING, STOPPED };
 
@@ -44,7 +47,7 @@ struct embedded {
     int dir_fd, lock_fd;
     char address[sizeof(struct sockaddr_un) + 8];
     pid_t pid;
-    bool broken;         /* its file breaks off: to be mended before it is started */
+    char broken[128];    /* the file that breaks off: to be mended before it is started; "": none */
     off_t log_start;     /* where the log of this run begins */
     struct event *timer; /* the next step of the state */
     struct event *child; /* SIGCHLD */
@@ -246,14 +249,28 @@ static void last_line(struct embedded *e, char *out, size_t size)
 
 /* process */
 
+/* Which file breaks off, by the last words. */
+static void find_broken(struct embedded *e, const char *line)
+{
+    const char *at = strstr(line, BROKEN_OFF);
+    e->broken[0] = '\0';
+    if (at == NULL)
+        return;
+    at += strlen(BROKEN_OFF);
+    int len = *at == ' ' ? (int)strspn(++at, "abcdefghijklmnopqrstuvwxyz.0123456789") : 0;
+    while (len > 0 && at[len - 1] == '.') /* the end of the sentence */
+        len--;
+    snprintf(e->broken, sizeof(e->broken), "%s%.*s", len > 0 ? PARTS_DIR : ONLY_FILE, len, at);
+}
+
 /* Cuts off what was not written to its end, whole transactions at a time: redis-server is
- * redis-check-aof, too, when it is called so. */
-static char *const *mend_argv(const struct embedded *e)
+ * redis-check-aof, too, when it is called so. It looks at this file alone: that of Valkey 9.1 does
+ * not know the form of the snapshot which its own server puts in front. */
+static char *const *mend_argv(struct embedded *e)
 {
     static char name[] = "redis-check-aof", fix[] = "--fix";
-    static char parts[] = "appendonlydir/appendonly.aof.manifest", single[] = "appendonly.aof";
     static char *argv[] = {name, fix, NULL, NULL};
-    argv[2] = faccessat(e->dir_fd, parts, F_OK, 0) == 0 ? parts : single;
+    argv[2] = e->broken;
     return argv;
 }
 
@@ -319,7 +336,7 @@ static void write_pid(struct embedded *e)
 
 static pid_t fork_child(struct embedded *e, int in_fd, int log_fd)
 {
-    char *const *argv = e->broken ? mend_argv(e) : serve_argv(e);
+    char *const *argv = *e->broken ? mend_argv(e) : serve_argv(e);
     sigset_t all, before;
     pid_t daemon = getpid();
     sigfillset(&all);
@@ -336,7 +353,7 @@ static pid_t fork_child(struct embedded *e, int in_fd, int log_fd)
 static void spawn(struct embedded *e)
 {
     int log_fd = open_log(e);
-    int in_fd = e->broken ? open_yes() : open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int in_fd = *e->broken ? open_yes() : open("/dev/null", O_RDONLY | O_CLOEXEC);
     bool ready = log_fd >= 0 && in_fd >= 0 && write_conf(e) == 0;
     pid_t pid = ready ? fork_child(e, in_fd, log_fd) : -1;
     int err = errno;
@@ -352,7 +369,7 @@ static void spawn(struct embedded *e)
     }
     e->pid = pid;
     write_pid(e);
-    if (e->broken) {
+    if (*e->broken) {
         enter(e, MENDING, "the append-only file of the embedded Redis is being mended");
         return;
     }
@@ -447,7 +464,7 @@ static void mended(struct embedded *e)
     log_warning("the append-only file of the embedded Redis broke off, as it was killed while it "
                 "wrote; redis-check-aof says: %s",
                 line);
-    e->broken = false;
+    e->broken[0] = '\0';
     spawn(e);
 }
 
@@ -463,7 +480,7 @@ static void ended(struct embedded *e, int status)
     if (e->state == RUNNING && clock_mono_ms() - e->since > RESTART_MAX)
         e->failures = 0;
     last_line(e, line, sizeof(line));
-    e->broken = strstr(line, BROKEN_OFF) != NULL;
+    find_broken(e, line);
     enter(e, BACKOFF, "the embedded Redis %s", how);
     log_error("the embedded Redis (%s) %s%s%s; it is started again", e->program, how,
               *line ? "; its last line: " : "", line);

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 
+from redis_server import SERVER
 from rpc_client import Client, Closed, wait_until
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -53,7 +54,8 @@ class Daemon:
     def write_config(self):
         sections = {}
         settings = {"listen.socket": self.socket, "redis.redis": self.redis,
-                    "redis.state_dir": os.path.join(self.directory, "state"), **self.settings}
+                    "redis.state_dir": os.path.join(self.directory, "state"),
+                    "redis.redis_server": SERVER, **self.settings}
         for name, value in settings.items():
             section, _, name = name.partition(".")
             sections.setdefault(section, []).append(f"{name} = {value}\n")

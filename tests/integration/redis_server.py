@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +10,9 @@ import subprocess
 import redis
 
 from rpc_client import wait_until
+
+# $REDIS_SERVER: another program than Debian's, and what goes with it, for all the tests.
+SERVER = os.environ.get("REDIS_SERVER", "redis-server")
 
 
 def free_port():
@@ -18,8 +22,9 @@ def free_port():
 
 
 def aof_path(directory):
-    """The append-only file that is written now."""
-    return max(glob.glob(f"{directory}/appendonlydir/*.incr.aof"), key=os.path.getmtime)
+    """The append-only file that is written now: before Redis 7 there is but one."""
+    parts = glob.glob(f"{directory}/appendonlydir/*.incr.aof")
+    return max(parts, key=os.path.getmtime) if parts else f"{directory}/appendonly.aof"
 
 
 def break_off(path, *commands):
@@ -57,7 +62,7 @@ class RedisServer:
         if self.aof:
             self.mend()
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1",
+            [SERVER, "--port", str(self.port), "--bind", "127.0.0.1",
              "--unixsocket", self.socket, "--dir", self.directory, "--save", "",
              "--loglevel", "warning", "--logfile", os.path.join(self.directory, "log"), *aof,
              *self.options])
@@ -66,10 +71,10 @@ class RedisServer:
     def mend(self):
         """What admin.doctor advises to do before a start. Killed while it wrote, Redis leaves a
         transaction without its end, and would itself cut off no more than the last command."""
-        manifest = os.path.join(self.directory, "appendonlydir", "appendonly.aof.manifest")
-        if os.path.exists(manifest):
-            subprocess.run(["redis-check-aof", "--fix", manifest], input=b"y\n",
-                           stdout=subprocess.DEVNULL, check=True)
+        path = aof_path(self.directory)
+        if os.path.exists(path):  # each server is its own redis-check-aof, under that name
+            subprocess.run(["redis-check-aof", "--fix", path], executable=shutil.which(SERVER),
+                           input=b"y\n", stdout=subprocess.DEVNULL, check=True)
 
     def answers(self):
         try:
