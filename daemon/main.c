@@ -139,8 +139,8 @@ static void on_schema(void *arg)
     if (d->announced)
         return;
     d->announced = true;
-    log_notice("ready: serving %s from Redis %s", d->config.socket,
-               upstream_info(lane_upstream(exec_lane(d->exec)))->version);
+    log_notice("ready: serving %s from %s", d->config.socket,
+               upstream_info(lane_upstream(exec_lane(d->exec)))->server);
     sd_notify(0, "READY=1\nSTATUS=Redis answers");
     dispatch_ready(d->dispatch);
 }

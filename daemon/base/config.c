@@ -92,12 +92,16 @@ static const struct setting table[] = {
     {"redis", "redis", TEXT, AT(redis), "embedded", 1, 1024, false,
      "The Redis to use: embedded (rapyerd runs one itself, data in state_dir), unix:/path,\n"
      "host:port or [::1]:6379."},
-    {"redis", "redis_user", TEXT, AT(redis_user), "", 0, 255, false,
-     "User for AUTH. Empty: Redis' default user."},
-    {"redis", "redis_password", TEXT, AT(redis_password), "", 0, PASSWORD_BYTES, false,
+    {"redis", "redis_user", TEXT, AT(redis_user), "", 0, 255, true,
+     "User for AUTH. Empty: Redis' default user. This and the password are taken over with the "
+     "next\n"
+     "connection; those of the embedded Redis by a restart."},
+    {"redis", "redis_password", TEXT, AT(redis_password), "", 0, PASSWORD_BYTES, true,
      "Password for AUTH. Better kept in redis_password_file."},
-    {"redis", "redis_password_file", TEXT, AT(redis_password_file), "", 0, PATH_MAX - 1, false,
-     "File whose first line is the password. Refused when all users of the host can read it."},
+    {"redis", "redis_password_file", TEXT, AT(redis_password_file), "", 0, PATH_MAX - 1, true,
+     "File whose first line is the password. Refused when all users of the host can read it. It "
+     "is\n"
+     "read again by a reload, and when Redis refuses the password that was in it."},
     {"redis", "redis_db", COUNT, AT(redis_db), "0", 0, 65535, false, "Number for SELECT."},
     {"redis", "connect_timeout", TIME, AT(connect_timeout), "2s", 10, HOUR, true,
      "How long connecting and greeting may take before another try begins."},
@@ -528,38 +532,46 @@ static int place_state(struct load *l)
     return set_text(l, s, path);
 }
 
+/* The first line of a file that not everyone can read. 0, or -1 with the reason. */
+static int password_of(const char *path, char text[PASSWORD_BYTES + 2], char *why, size_t size)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t n = -1;
+
+    why[0] = '\0';
+    if (fd < 0 || fstat(fd, &st) < 0)
+        snprintf(why, size, "%s cannot be read: %s", path, strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        snprintf(why, size, "%s is not a regular file", path);
+    else if (st.st_mode & S_IROTH)
+        snprintf(why, size, "%s can be read by everyone; chmod o-r it", path);
+    else if ((n = read(fd, text, PASSWORD_BYTES + 1)) < 0)
+        snprintf(why, size, "%s cannot be read: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    if (n < 0)
+        return -1;
+    text[n] = '\0';
+    text[strcspn(text, "\r\n")] = '\0';
+    if (text[0])
+        return 0;
+    snprintf(why, size, "%s is empty, a password was expected", path);
+    return -1;
+}
+
 static int read_password(struct load *l)
 {
     const struct setting *s = setting_at(AT(redis_password_file));
     struct config *c = l->config;
-    char text[PASSWORD_BYTES + 2];
-    struct stat st;
+    char text[PASSWORD_BYTES + 2], why[PATH_MAX + 128];
 
     if (!c->redis_password_file[0])
         return 0;
     if (was_set(l, s) && c->redis_password[0])
         return refuse(l, s, "redis_password is set too; keep one of the two");
-    int fd = open(c->redis_password_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        int err = errno;
-        if (fd >= 0)
-            close(fd);
-        return refuse(l, s, "%s cannot be read: %s", c->redis_password_file, strerror(err));
-    }
-    ssize_t n = -1;
-    if (!S_ISREG(st.st_mode))
-        refuse(l, s, "%s is not a regular file", c->redis_password_file);
-    else if (st.st_mode & S_IROTH)
-        refuse(l, s, "%s can be read by everyone; chmod o-r it", c->redis_password_file);
-    else if ((n = read(fd, text, sizeof text - 1)) < 0)
-        refuse(l, s, "%s cannot be read: %s", c->redis_password_file, strerror(errno));
-    close(fd);
-    if (n < 0)
-        return -1;
-    text[n] = '\0';
-    text[strcspn(text, "\r\n")] = '\0';
-    if (!text[0])
-        return refuse(l, s, "%s is empty, a password was expected", c->redis_password_file);
+    if (password_of(c->redis_password_file, text, why, sizeof why) < 0)
+        return refuse(l, s, "%s", why);
     int status = set_text(l, setting_at(AT(redis_password)), text);
     explicit_bzero(text, sizeof text);
     return status;
@@ -699,6 +711,19 @@ static bool same(const struct setting *s, struct config *a, struct config *b)
     return memcmp(field_of(a, s), field_of(b, s), width_of(s->kind)) == 0;
 }
 
+static void swap_text(char **a, char **b)
+{
+    char *text = *a;
+    *a = *b;
+    *b = text;
+}
+
+/* What the embedded Redis was started with holds until it is started again. */
+static bool may_change(const struct setting *s, const struct config *c)
+{
+    return s->reloadable && !(s->kind == TEXT && strcmp(c->redis, "embedded") == 0);
+}
+
 void config_reload(struct config *c, struct config *fresh, char *ignored, size_t ignored_size)
 {
     if (ignored_size)
@@ -707,14 +732,36 @@ void config_reload(struct config *c, struct config *fresh, char *ignored, size_t
         const struct setting *s = &table[i];
         if (same(s, c, fresh))
             continue;
-        if (s->reloadable) {
-            memcpy(field_of(c, s), field_of(fresh, s), width_of(s->kind));
+        if (may_change(s, c)) {
+            if (s->kind == TEXT)
+                swap_text(field_of(c, s), field_of(fresh, s)); /* freed with fresh */
+            else
+                memcpy(field_of(c, s), field_of(fresh, s), width_of(s->kind));
         } else if (ignored_size) {
             size_t used = strlen(ignored);
             snprintf(ignored + used, ignored_size - used, "%s%s.%s", used ? ", " : "", s->section,
                      s->name);
         }
     }
+}
+
+int config_reread_password(struct config *c, char *error, size_t error_size)
+{
+    char text[PASSWORD_BYTES + 2];
+
+    error[0] = '\0';
+    if (!c->redis_password_file || !c->redis_password_file[0] || strcmp(c->redis, "embedded") == 0)
+        return 0;
+    if (password_of(c->redis_password_file, text, error, error_size) < 0)
+        return -1;
+    char *fresh = strcmp(text, c->redis_password) != 0 ? strdup(text) : NULL;
+    explicit_bzero(text, sizeof text);
+    if (!fresh)
+        return 0;
+    explicit_bzero(c->redis_password, strlen(c->redis_password));
+    free(c->redis_password);
+    c->redis_password = fresh;
+    return 1;
 }
 
 static void print_help(const char *help)

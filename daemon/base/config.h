@@ -62,6 +62,9 @@ void config_free(struct config *c);
 /* Takes over from `fresh` the settings that can change while running; says which others differ
  * (comma-separated names into ignored). */
 void config_reload(struct config *c, struct config *fresh, char *ignored, size_t ignored_size);
+/* Reads redis_password_file again, after its password was refused. 1: it has another by now, which
+ * is taken over. 0: the same, or there is no such file. -1: it cannot be read, with the reason. */
+int config_reread_password(struct config *c, char *error, size_t error_size);
 /* The table as a commented sample file on stdout (conf/rapyerd.conf is this, a test says so). */
 void config_print_sample(void);
 

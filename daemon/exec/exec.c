@@ -679,7 +679,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 /* ---- */
 
-struct exec *exec_new(struct event_base *base, const struct config *config, struct schema *schema,
+struct exec *exec_new(struct event_base *base, struct config *config, struct schema *schema,
                       const char *id)
 {
     static const struct lane_callbacks lane_cb = {.on_batch = on_batch,

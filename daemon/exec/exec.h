@@ -78,7 +78,7 @@ struct call {
     struct fault fault; /* last: long, and mostly empty */
 };
 
-struct exec *exec_new(struct event_base *base, const struct config *config, struct schema *schema,
+struct exec *exec_new(struct event_base *base, struct config *config, struct schema *schema,
                       const char *id);
 void exec_free(struct exec *e);
 struct exec_callbacks {

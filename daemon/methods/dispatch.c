@@ -285,7 +285,7 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
     d->exec = exec;
     d->registry = registry;
     d->admin = (struct admin){.exec = exec, .started = clock_mono_ms()};
-    d->doctor = doctor_new(lane_upstream(exec_lane(exec)));
+    d->doctor = doctor_new(lane_upstream(exec_lane(exec)), exec_config(exec));
     for (const struct method *m = methods_doc; m->name != NULL; m++)
         add(d, (struct entry){.name = m->name, .method = m});
     for (const struct method *m = methods_op; m->name != NULL; m++)

@@ -1,11 +1,14 @@
 /* doctor: see doctor.h. A probe collects the answers as texts; the checks only look at those. */
 #include "daemon/methods/doctor.h"
 #include "daemon/base/log.h"
+#include "daemon/redis/rights.h"
 #include "protocol/cursor.h"
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define FOUND_MAX 768
 
 enum config_value {
     APPENDONLY,
@@ -22,6 +25,8 @@ static const char *const config_names[CONFIG_COUNT] = {
     "appendonly", "appendfsync",      "aof-load-truncated",   "save",
     "maxmemory",  "maxmemory-policy", "min-replicas-to-write"};
 
+#define QUESTIONS (1 + CONFIG_COUNT + RIGHTS_MAY_REHEARSE)
+
 /* What Redis said; NULL where it would not tell. */
 struct probe {
     struct doctor *doctor;
@@ -29,19 +34,24 @@ struct probe {
     uint64_t id;
     char *info, *config[CONFIG_COUNT];
     char refusal[128]; /* why CONFIG GET was not answered */
+    struct rights rights;
+    unsigned rehearsed;  /* commands */
+    char no_rights[128]; /* why they could not be rehearsed */
 };
 
 enum state { OK, WARN, BAD };
 
 struct finding {
     enum state state;
-    char found[192];
+    char found[FOUND_MAX];
     const char *advice; /* NULL: none */
 };
 
 struct doctor {
     struct upstream *up;
-    char said[2][192]; /* what was logged last of eviction and persistence */
+    const struct config *config;
+    char said[4][FOUND_MAX]; /* what was logged last of each check that is */
+    struct buf advice;       /* of the last finding that made up its own */
 };
 
 /* ---- the answers ---- */
@@ -91,15 +101,27 @@ static struct finding unseen(const struct probe *p)
 
 static struct finding check_version(const struct probe *p)
 {
-    char version[32];
-    unsigned major = 0, minor = 0;
-    info(p, "redis_version", version, sizeof(version));
-    if (sscanf(version, "%u.%u", &major, &minor) < 2)
-        return finding(WARN, "Let the user of redis.redis_user run INFO.", "it does not tell");
-    if (major < 6 || (major == 6 && minor < 2))
-        return finding(BAD, "Use Redis 6.2 or later; rapyerd is not tested with this one.", "%s",
-                       version);
-    return finding(OK, NULL, "%s", version);
+    /* Too old, a cluster, a Sentinel: such a one is not connected to. */
+    return finding(OK, NULL, "%s", upstream_info(p->doctor->up)->server);
+}
+
+/* What the user may not do, and the line that changes it. */
+static struct finding check_rights(const struct probe *p)
+{
+    const struct rights *r = &p->rights;
+    struct buf *advice = &p->doctor->advice;
+    buf_clear(advice);
+    if (p->no_rights[0] != '\0') {
+        buf_printf(advice, "They are looked at in a transaction that is thrown away. ");
+        rights_line(p->doctor->config, "+multi +discard +exec", advice);
+        return finding(WARN, (char *)advice->data, "cannot be checked: %s", p->no_rights);
+    }
+    if (r->missing[0] == '\0')
+        return finding(OK, NULL, "all that is needed");
+    buf_printf(advice, "%s ", r->lacking);
+    rights_line(p->doctor->config, r->missing, advice);
+    return finding(r->grave ? BAD : WARN, (char *)advice->data, "missing: %s%s", r->missing,
+                   r->cut ? " and more" : "");
 }
 
 static struct finding check_role(const struct probe *p)
@@ -259,11 +281,17 @@ static const struct check {
     const char *name;
     struct finding (*look)(const struct probe *p);
 } checks[] = {
-    {"version", check_version},         {"role", check_role},
-    {"persistence", check_persistence}, {"fsync", check_fsync},
-    {"aof-tail", check_aof_tail},       {"disk", check_disk},
-    {"eviction", check_eviction},       {"memory", check_memory},
-    {"replicas", check_replicas},       {"min-replicas", check_min_replicas},
+    {"version", check_version},
+    {"rights", check_rights},
+    {"role", check_role},
+    {"persistence", check_persistence},
+    {"fsync", check_fsync},
+    {"aof-tail", check_aof_tail},
+    {"disk", check_disk},
+    {"eviction", check_eviction},
+    {"memory", check_memory},
+    {"replicas", check_replicas},
+    {"min-replicas", check_min_replicas},
 };
 
 #define CHECKS (sizeof(checks) / sizeof(*checks))
@@ -308,7 +336,7 @@ static void answer_down(struct session *s, uint64_t id, const char *why)
     session_done(s);
 }
 
-static void warn(const char *what, const struct finding *f, char said[192])
+static void warn(const char *what, const struct finding *f, char said[FOUND_MAX])
 {
     if (f->state == OK || strncmp(f->found, "cannot be", 9) == 0) {
         said[0] = '\0';
@@ -321,11 +349,14 @@ static void warn(const char *what, const struct finding *f, char said[192])
 static void log_findings(struct doctor *d, const struct probe *p)
 {
     struct finding eviction = check_eviction(p), persistence = check_persistence(p);
+    struct finding role = check_role(p), rights = check_rights(p);
     warn("eviction", &eviction, d->said[0]);
     /* Snapshots are a choice; nothing at all is mostly a mistake. */
     if (persistence.state != BAD)
         persistence.state = OK;
     warn("persistence", &persistence, d->said[1]);
+    warn("role", &role, d->said[2]);
+    warn("rights", &rights, d->said[3]);
 }
 
 /* ---- asking ---- */
@@ -347,32 +378,64 @@ static void take(struct probe *p, unsigned index, const redisReply *r)
     if (index == 0) {
         if (r->type == REDIS_REPLY_STRING)
             p->info = strndup(r->str, r->len);
-    } else if (r->type == REDIS_REPLY_ARRAY && r->elements == 2) {
-        p->config[index - 1] = strndup(r->element[1]->str, r->element[1]->len);
-    } else if (p->refusal[0] == '\0') {
-        snprintf(p->refusal, sizeof(p->refusal), "%s",
-                 r->type == REDIS_REPLY_ERROR ? r->str : "CONFIG GET does not know it");
+    } else if (index <= CONFIG_COUNT) {
+        if (r->type == REDIS_REPLY_ARRAY && r->elements == 2)
+            p->config[index - 1] = strndup(r->element[1]->str, r->element[1]->len);
+        else if (p->refusal[0] == '\0')
+            snprintf(p->refusal, sizeof(p->refusal), "%s",
+                     r->type == REDIS_REPLY_ERROR ? r->str : "CONFIG GET does not know it");
+    } else if (index < QUESTIONS - 1 && r->type == REDIS_REPLY_ERROR) {
+        snprintf(p->no_rights, sizeof(p->no_rights), "%s", r->str);
     }
+}
+
+static void lost(struct probe *p)
+{
+    /* The doctor may be gone by now. */
+    if (p->session != NULL)
+        answer_down(p->session, p->id, "the connection was lost");
+    probe_free(p);
+}
+
+static void conclude(struct probe *p)
+{
+    if (p->session != NULL)
+        answer(p);
+    else
+        log_findings(p->doctor, p);
+    probe_free(p);
+}
+
+static void on_rehearsed(void *arg, unsigned index, redisReply *reply)
+{
+    struct probe *p = arg;
+    if (reply == NULL) {
+        lost(p);
+        return;
+    }
+    rights_take(&p->rights, index, p->doctor->config->key_prefix, reply);
+    if (index + 1 == p->rehearsed)
+        conclude(p);
 }
 
 static void on_reply(void *arg, unsigned index, redisReply *reply)
 {
     struct probe *p = arg;
     if (reply == NULL) {
-        /* The doctor may be gone by now. */
-        if (p->session != NULL)
-            answer_down(p->session, p->id, "the connection was lost");
-        probe_free(p);
+        lost(p);
         return;
     }
     take(p, index, reply);
-    if (index < CONFIG_COUNT)
+    if (index + 1 < QUESTIONS)
         return;
-    if (p->session != NULL)
-        answer(p);
-    else
-        log_findings(p->doctor, p);
-    probe_free(p);
+    struct buf out = BUF_INIT;
+    if (p->no_rights[0] == '\0')
+        p->rehearsed = rights_rehearse(p->doctor->config->key_prefix, &out);
+    if (p->rehearsed == 0)
+        conclude(p);
+    else if (!upstream_send(p->doctor->up, out.data, out.len, p->rehearsed, on_rehearsed, p))
+        lost(p);
+    buf_free(&out);
 }
 
 static bool ask(struct doctor *d, struct session *s, uint64_t id)
@@ -385,12 +448,13 @@ static bool ask(struct doctor *d, struct session *s, uint64_t id)
     resp_words(&out, "INFO", NULL);
     for (unsigned i = 0; i < CONFIG_COUNT; i++)
         resp_words(&out, "CONFIG", "GET", config_names[i], NULL);
+    rights_ask_discard(&out);
     if (s != NULL) {
         p->session = session_ref(s);
         p->id = id;
         session_defer(s);
     }
-    bool sent = upstream_send(d->up, out.data, out.len, 1 + CONFIG_COUNT, on_reply, p);
+    bool sent = upstream_send(d->up, out.data, out.len, QUESTIONS, on_reply, p);
     if (!sent)
         probe_free(p);
     buf_free(&out);
@@ -413,16 +477,20 @@ void doctor_link_up(struct doctor *d)
     (void)ask(d, NULL, 0);
 }
 
-struct doctor *doctor_new(struct upstream *up)
+struct doctor *doctor_new(struct upstream *up, const struct config *config)
 {
     struct doctor *d = calloc(1, sizeof(*d));
     if (d == NULL)
         abort();
     d->up = up;
+    d->config = config;
     return d;
 }
 
 void doctor_free(struct doctor *d)
 {
+    if (d == NULL)
+        return;
+    buf_free(&d->advice);
     free(d);
 }

@@ -1,7 +1,8 @@
 /* doctor: looks at the Redis behind the daemon, and says which guarantee it weakens.
  *
- * One pipelined question (INFO and a few CONFIG GET); each finding is judged by itself, and what
- * the daemon's user may not see there is "cannot be checked", not taken for good.
+ * One pipelined question (INFO and a few CONFIG GET), and a rehearsal of what rapyerd may do there
+ * (rights.h); each finding is judged by itself, and what the daemon's user may not see there is
+ * "cannot be checked", not taken for good.
  */
 #ifndef RAPYERD_DOCTOR_H
 #define RAPYERD_DOCTOR_H
@@ -11,7 +12,7 @@
 
 struct doctor;
 
-struct doctor *doctor_new(struct upstream *up);
+struct doctor *doctor_new(struct upstream *up, const struct config *config);
 void doctor_free(struct doctor *d);
 /* Answers admin.doctor [] -> [{check, state, found, advice}, ...]; state is "ok", "warn" or
  * "bad", advice "" where there is none. */

@@ -171,7 +171,7 @@ bool bus_send(struct bus *b, const char *to, const void *payload, size_t len)
 
 /* ---- interface ---- */
 
-struct bus *bus_new(struct event_base *base, const struct config *config, const char *id,
+struct bus *bus_new(struct event_base *base, struct config *config, const char *id,
                     struct upstream *up, const struct bus_callbacks *cb, void *arg)
 {
     static const struct upstream_callbacks link_cb = {

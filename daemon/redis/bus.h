@@ -19,7 +19,7 @@ struct bus_callbacks {
 };
 
 /* `up` is the link for what is sent. */
-struct bus *bus_new(struct event_base *base, const struct config *config, const char *id,
+struct bus *bus_new(struct event_base *base, struct config *config, const char *id,
                     struct upstream *up, const struct bus_callbacks *cb, void *arg);
 void bus_free(struct bus *b);
 void bus_start(struct bus *b);

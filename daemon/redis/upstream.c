@@ -8,6 +8,7 @@
 #include "daemon/io/stream.h"
 #include "daemon/redis/dial.h"
 #include "daemon/redis/reply.h"
+#include "daemon/redis/rights.h"
 #include <errno.h>
 #include <event2/util.h>
 #include <inttypes.h>
@@ -35,18 +36,20 @@ struct ring { /* capacity is a power of two; at[(head + i) & (cap - 1)] */
 
 enum greeting {
     GREET_AUTH,
+    GREET_SERVER,
+    GREET_REPLICATION,
     GREET_SELECT,
     GREET_NAME,
     GREET_ID,
-    GREET_SERVER,
-    GREET_REPLICATION,
+    GREET_MULTI, /* without which nothing works, so that it is said here */
+    GREET_EXEC,
     GREET_PING,
     GREET_COUNT
 };
 
 struct upstream {
     struct event_base *base;
-    const struct config *config;
+    struct config *config; /* its password changes when it is refused */
     struct upstream_callbacks cb;
     void *arg;
     char *address; /* NULL: not known yet */
@@ -215,23 +218,40 @@ static void info_field(const char *text, const char *name, char *out, size_t siz
 /* Redis may quote the words of a command that it does not know, the password among them. */
 static void auth_refused(struct upstream *u, const char *error)
 {
+    char why[WHY_MAX / 2];
     if (strncmp(error, "ERR unknown command", 19) == 0 || strstr(error, u->config->redis_password))
         error = "it does not know AUTH";
+    int reread = config_reread_password(u->config, why, sizeof(why));
     bool address = strncmp(error, "ERR max number", 14) == 0 || strncmp(error, "DENIED", 6) == 0;
-    set_why(u, "Redis at %s refuses the %s: %s", u->address, address ? "connection" : "password",
-            error);
+    set_why(u, "Redis at %s refuses the %s: %s%s%s", u->address,
+            address ? "connection" : "password", error,
+            reread > 0   ? "; its file has another one by now, which is tried next"
+            : reread < 0 ? "; "
+                         : "",
+            why);
+    lost(u, reread > 0);
+}
+
+static void refused_right(struct upstream *u, enum greeting step, const char *error)
+{
+    static const char *const rights[GREET_COUNT] = {
+        [GREET_SERVER] = "+info",  [GREET_REPLICATION] = "+info", [GREET_SELECT] = "+select",
+        [GREET_ID] = "+client|id", [GREET_MULTI] = "+multi",      [GREET_EXEC] = "+exec",
+    };
+    struct buf line = BUF_INIT;
+    rights_line(u->config, rights[step], &line);
+    set_why(u, "Redis at %s does not let us: %s. %s", u->address, error, (char *)line.data);
+    buf_free(&line);
     lost(u, false);
 }
 
 static void greeting_refused(struct upstream *u, enum greeting step, const char *error)
 {
     static const char *const words[GREET_COUNT] = {
-        [GREET_SELECT] = "SELECT",
-        [GREET_NAME] = "CLIENT SETNAME",
-        [GREET_ID] = "CLIENT ID",
-        [GREET_SERVER] = "INFO server",
-        [GREET_REPLICATION] = "INFO replication",
-        [GREET_PING] = "PING",
+        [GREET_SERVER] = "INFO server", [GREET_REPLICATION] = "INFO replication",
+        [GREET_SELECT] = "SELECT",      [GREET_NAME] = "CLIENT SETNAME",
+        [GREET_ID] = "CLIENT ID",       [GREET_MULTI] = "MULTI",
+        [GREET_EXEC] = "EXEC",          [GREET_PING] = "PING",
     };
     if (strncmp(error, "LOADING", 7) == 0) {
         set_why(u, "Redis at %s is loading its data", u->address);
@@ -240,6 +260,10 @@ static void greeting_refused(struct upstream *u, enum greeting step, const char 
     }
     if (step == GREET_AUTH) {
         auth_refused(u, error);
+        return;
+    }
+    if (strstr(error, "NOPERM") != NULL) { /* EXEC says EXECABORT in front of it */
+        refused_right(u, step, error);
         return;
     }
     if (strncmp(error, "NOAUTH", 6) == 0)
@@ -251,17 +275,47 @@ static void greeting_refused(struct upstream *u, enum greeting step, const char 
     lost(u, false);
 }
 
-/* False: the link was lost over it. */
-static bool check_version(struct upstream *u)
+/* Valkey names itself, and the Redis that it is like. */
+static void take_server(struct upstream *u, const char *text)
 {
+    struct upstream_info *info = &u->next;
+    char name[16], version[24];
+    info_field(text, "redis_version", info->version, sizeof(info->version));
+    info_field(text, "run_id", info->run_id, sizeof(info->run_id));
+    info_field(text, "redis_mode", info->mode, sizeof(info->mode));
+    if (info->mode[0] == '\0')
+        info_field(text, "server_mode", info->mode, sizeof(info->mode));
+    info_field(text, "server_name", name, sizeof(name));
+    info_field(text, "valkey_version", version, sizeof(version));
+    if (strcmp(name, "valkey") == 0)
+        snprintf(info->server, sizeof(info->server), "Valkey %s", version);
+    else
+        snprintf(info->server, sizeof(info->server), "Redis %s", info->version);
+}
+
+/* Where rapyerd cannot do its work at all. The link is lost over it then. */
+static void check_server(struct upstream *u)
+{
+    const struct upstream_info *info = &u->next;
     unsigned major = 0, minor = 0;
-    sscanf(u->next.version, "%u.%u", &major, &minor);
-    if (major > OLDEST_MAJOR || (major == OLDEST_MAJOR && minor >= OLDEST_MINOR))
-        return true;
-    set_why(u, "Redis at %s is version \"%s\"; %d.%d or newer is needed", u->address,
-            u->next.version, OLDEST_MAJOR, OLDEST_MINOR);
+    sscanf(info->version, "%u.%u", &major, &minor);
+    if (strcmp(info->mode, "sentinel") == 0)
+        set_why(u,
+                "Redis at %s is a Sentinel, which keeps no data; redis.redis has to name the "
+                "master that it watches",
+                u->address);
+    else if (strcmp(info->mode, "cluster") == 0)
+        set_why(u,
+                "Redis at %s is a node of a cluster, which refuses transactions over several "
+                "hash slots: nothing could be written; redis.redis has to name one that has "
+                "cluster-enabled no",
+                u->address);
+    else if (major < OLDEST_MAJOR || (major == OLDEST_MAJOR && minor < OLDEST_MINOR))
+        set_why(u, "Redis at %s is version \"%s\"; %d.%d or newer is needed", u->address,
+                info->version, OLDEST_MAJOR, OLDEST_MINOR);
+    else
+        return;
     lost(u, false);
-    return false;
 }
 
 static void greeted(struct upstream *u)
@@ -278,8 +332,8 @@ static void greeted(struct upstream *u)
     u->up_since = clock_mono_ms();
     u->why[0] = '\0';
     event_del(u->timer);
-    log_line(u->cb.quiet ? LOG_LEVEL_DEBUG : LOG_LEVEL_NOTICE, "%s to Redis %s at %s (%s)",
-             u->logged[0] ? "connected again" : "connected", u->info.version, u->address,
+    log_line(u->cb.quiet ? LOG_LEVEL_DEBUG : LOG_LEVEL_NOTICE, "%s to %s at %s (%s)",
+             u->logged[0] ? "connected again" : "connected", u->info.server, u->address,
              u->info.role);
     u->logged[0] = '\0';
     u->cb.on_up(u->arg);
@@ -302,9 +356,8 @@ static void on_greeting(void *arg, unsigned index, redisReply *reply)
     switch (step) {
     case GREET_ID: u->next.client_id = (uint64_t)reply->integer; break;
     case GREET_SERVER:
-        info_field(text, "redis_version", u->next.version, sizeof(u->next.version));
-        info_field(text, "run_id", u->next.run_id, sizeof(u->next.run_id));
-        check_version(u);
+        take_server(u, text);
+        check_server(u);
         break;
     case GREET_REPLICATION: info_field(text, "role", u->next.role, sizeof(u->next.role)); break;
     case GREET_PING: greeted(u); break;
@@ -344,6 +397,10 @@ static void send_greeting(struct upstream *u)
         u->steps[n++] = GREET_AUTH;
         pack_auth(u, &out);
     }
+    u->steps[n++] = GREET_SERVER;
+    resp_words(&out, "INFO", "server", NULL);
+    u->steps[n++] = GREET_REPLICATION;
+    resp_words(&out, "INFO", "replication", NULL);
     if (u->config->redis_db) {
         char db[16];
         snprintf(db, sizeof(db), "%u", u->config->redis_db);
@@ -354,10 +411,10 @@ static void send_greeting(struct upstream *u)
     resp_words(&out, "CLIENT", "SETNAME", CLIENT_NAME, NULL);
     u->steps[n++] = GREET_ID;
     resp_words(&out, "CLIENT", "ID", NULL);
-    u->steps[n++] = GREET_SERVER;
-    resp_words(&out, "INFO", "server", NULL);
-    u->steps[n++] = GREET_REPLICATION;
-    resp_words(&out, "INFO", "replication", NULL);
+    u->steps[n++] = GREET_MULTI;
+    resp_words(&out, "MULTI", NULL);
+    u->steps[n++] = GREET_EXEC;
+    resp_words(&out, "EXEC", NULL);
     u->steps[n++] = GREET_PING;
     resp_words(&out, "PING", NULL);
     bool sent = send_raw(u, out.data, out.len, n, on_greeting, u);
@@ -542,7 +599,7 @@ static void on_overdue(evutil_socket_t fd, short what, void *arg)
 
 /* interface */
 
-struct upstream *upstream_new(struct event_base *base, const struct config *config,
+struct upstream *upstream_new(struct event_base *base, struct config *config,
                               const struct upstream_callbacks *cb, void *arg)
 {
     struct upstream *u = calloc(1, sizeof(*u));

@@ -1,6 +1,6 @@
 /* upstream: the link to one Redis node.
  *
- *   DOWN ──► CONNECTING ──► GREETING (AUTH, SELECT, CLIENT ID, INFO) ──► UP
+ *   DOWN ──► CONNECTING ──► GREETING (AUTH, INFO, SELECT, CLIENT ID) ──► UP
  *     ▲            │                    │                                │
  *     └── backoff ◄┴────────────────────┴────────── lost ◄───────────────┘
  *
@@ -23,7 +23,9 @@ enum upstream_state { UPSTREAM_DOWN, UPSTREAM_CONNECTING, UPSTREAM_GREETING, UPS
 
 struct upstream_info { /* of the Redis behind it, valid in UP */
     char run_id[48];
-    char version[32];
+    char version[32];   /* of Redis, or that which it is like */
+    char server[48];    /* what it calls itself: "Redis 7.0.15", "Valkey 9.1.2" */
+    char mode[16];      /* standalone, cluster, sentinel */
     char role[16];      /* master, slave */
     uint64_t client_id; /* of this connection */
     char previous_run_id[48];
@@ -44,7 +46,8 @@ struct upstream_callbacks {
  * reply NULL when the link was lost before all replies came. */
 typedef void upstream_reply_fn(void *arg, unsigned index, redisReply *reply);
 
-struct upstream *upstream_new(struct event_base *base, const struct config *config,
+/* A password that is refused is read again from its file, into config. */
+struct upstream *upstream_new(struct event_base *base, struct config *config,
                               const struct upstream_callbacks *cb, void *arg);
 /* Outstanding requests are told (reply NULL) before it returns, so what they point to must still
  * be there. Not from within a callback of this upstream. */

@@ -6,11 +6,20 @@ transaction, freezes, delays, switches to another server.
 """
 
 import os
+import re
 import socket
 import threading
 import time
 
 REQUESTS, REPLIES = "requests", "replies"
+
+# Transactions that do nothing: of the greeting, and of the doctor's rehearsal.
+NOTHING = re.compile(rb"MULTI\r\n\*1\r\n\$(?:4\r\nEXEC|7\r\nDISCARD)"
+                     rb"|MULTI\r\n\*2\r\n\$7\r\nHGETALL\r\n\$\d+\r\n[^\r]*:{rights}")
+
+
+def begins_transaction(data):
+    return b"MULTI" in data and b"MULTI" in NOTHING.sub(b"", data)
 
 
 def dial(address):
@@ -149,7 +158,8 @@ class FaultProxy:
                 link.close()
                 return False
             plan = self.plan
-            if plan and plan.link is None and direction == REQUESTS and b"MULTI" in data:
+            if plan and plan.link is None and direction == REQUESTS and \
+                    begins_transaction(data):
                 plan.link = link
             if not plan or plan.link is not link or plan.direction != direction:
                 plan = None

@@ -468,12 +468,12 @@ static void fake_says(const char *first, const char *then)
 }
 
 #define OK "+OK\r\n"
-#define GOOD \
-    OK ":7\r\n$41\r\nredis_version:7.0.15\r\nrun_id:abcdefghij\r\n\r\n$13\r\nrole:master\r\n\r\n"
+#define SERVER(version) "$41\r\nredis_version:" version "\r\nrun_id:abcdefghij\r\n\r\n"
+#define GOOD SERVER("7.0.15") "$13\r\nrole:master\r\n\r\n" OK ":7\r\n" OK "*0\r\n"
 
 Test(upstream, an_old_server_is_refused)
 {
-    fake_says(OK ":7\r\n$41\r\nredis_version:6.0.16\r\nrun_id:abcdefghij\r\n\r\n", NULL);
+    fake_says(SERVER("6.0.16"), NULL);
     wait_until(why_has("version \"6.0.16\"; 6.2 or newer is needed"));
 }
 

@@ -1,0 +1,145 @@
+/* rights: see rights.h. */
+#include "daemon/redis/rights.h"
+#include <stdio.h>
+#include <string.h>
+
+#define WORD_MAX 128
+
+/* What is lost without a right. */
+enum use { DOCUMENTS, COMPUTED, LOCKS, KEYS, TWICE, NEWS, DOCTOR, USES };
+
+static const struct {
+    bool grave;
+    const char *text;
+} uses[USES] = {
+    [DOCUMENTS] = {true, "Documents cannot be read or written."},
+    [COMPUTED] = {true, "Models cannot be defined, nor what is computed, guarded or done at an "
+                        "index be written."},
+    [LOCKS] = {true, "Locks cannot be taken."},
+    [KEYS] = {true, "doc.keys is refused."},
+    [TWICE] = {true, "A commit may be applied twice after a break of the connection (G4)."},
+    [NEWS] = {false, "Locks that several hosts want change hands only when leases run out."},
+    [DOCTOR] = {false, "Some of these checks cannot be made."},
+};
+
+/* A command as ACL SETUSER names it, and as it is rehearsed: the prefix of all keys stands in front
+ * of words that begin with a colon. */
+static const struct {
+    const char *name;
+    enum use use;
+    const char *words;
+} commands[] = {
+    {"hgetall", DOCUMENTS, "HGETALL :{rights}"},
+    {"hget", DOCUMENTS, "HGET :{rights} f"},
+    {"hlen", DOCUMENTS, "HLEN :{rights}"},
+    {"hscan", DOCUMENTS, "HSCAN :{rights} 0"},
+    {"llen", DOCUMENTS, "LLEN :{rights}"},
+    {"lrange", DOCUMENTS, "LRANGE :{rights} 0 0"},
+    {"pttl", DOCUMENTS, "PTTL :{rights}"},
+    {"get", DOCUMENTS, "GET :@seq:rights"},
+    {"set", DOCUMENTS, "SET :@seq:rights 0"},
+    {"del", DOCUMENTS, "DEL :{rights}"},
+    {"hset", DOCUMENTS, "HSET :{rights} f v"},
+    {"hdel", DOCUMENTS, "HDEL :{rights} f"},
+    {"hincrby", DOCUMENTS, "HINCRBY :{rights} f 1"},
+    {"rpush", DOCUMENTS, "RPUSH :{rights} v"},
+    {"lpush", DOCUMENTS, "LPUSH :{rights} v"},
+    {"lset", DOCUMENTS, "LSET :{rights} 0 v"},
+    {"lpop", DOCUMENTS, "LPOP :{rights}"},
+    {"rpop", DOCUMENTS, "RPOP :{rights}"},
+    {"ltrim", DOCUMENTS, "LTRIM :{rights} 0 0"},
+    {"pexpireat", DOCUMENTS, "PEXPIREAT :{rights} 1"},
+    {"persist", DOCUMENTS, "PERSIST :{rights}"},
+    {"eval", COMPUTED, "EVAL return(1) 1 :@schema"},
+    {"append", COMPUTED, "APPEND :@seq:rights v"},
+    {"time", COMPUTED, "TIME"},
+    {"evalsha", LOCKS, "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff831 1 :@lock:{rights}"},
+    {"script|load", LOCKS, "SCRIPT LOAD return(1)"},
+    {"zadd", LOCKS, "ZADD :@lockq:{rights} 1 v"},
+    {"zrem", LOCKS, "ZREM :@lockq:{rights} v"},
+    {"zrange", LOCKS, "ZRANGE :@lockq:{rights} 0 0"},
+    {"zscore", LOCKS, "ZSCORE :@lockq:{rights} v"},
+    {"scan", KEYS, "SCAN 0"},
+    {"client|kill", TWICE, "CLIENT KILL ID 0"},
+    {"publish", NEWS, "PUBLISH :@changes v"},
+    {"subscribe", NEWS, "SUBSCRIBE :@bus:rights"},
+    {"config|get", DOCTOR, "CONFIG GET maxmemory"},
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(*commands))
+
+void rights_ask_discard(struct buf *out)
+{
+    resp_words(out, "MULTI", NULL);
+    resp_words(out, "DISCARD", NULL);
+    resp_words(out, "EXEC", NULL);
+}
+
+static void rehearse(const char *text, const char *prefix, struct buf *out)
+{
+    char words[8][WORD_MAX];
+    const char *argv[8];
+    int argc = 0;
+    for (; *text != '\0'; text += strspn(text, " ")) {
+        int len = (int)strcspn(text, " ");
+        snprintf(words[argc], WORD_MAX, "%s%.*s", *text == ':' ? prefix : "", len, text);
+        argv[argc] = words[argc];
+        argc++;
+        text += len;
+    }
+    resp_command(out, argc, argv, NULL);
+}
+
+unsigned rights_rehearse(const char *prefix, struct buf *out)
+{
+    resp_words(out, "MULTI", NULL);
+    for (unsigned i = 0; i < COMMANDS; i++)
+        rehearse(commands[i].words, prefix, out);
+    resp_words(out, "DISCARD", NULL);
+    return COMMANDS + 2;
+}
+
+static void add(char *out, size_t size, bool *cut, const char *text)
+{
+    size_t used = strlen(out);
+    if (used + 1 + strlen(text) >= size)
+        *cut = true;
+    else
+        snprintf(out + used, size - used, "%s%s", used > 0 ? " " : "", text);
+}
+
+/* Of keys or channels: many commands miss the same one. */
+static void add_once(struct rights *r, const char *right)
+{
+    if (strstr(r->missing, right) == NULL)
+        add(r->missing, sizeof(r->missing), &r->cut, right);
+}
+
+void rights_take(struct rights *r, unsigned index, const char *prefix, const redisReply *reply)
+{
+    char right[WORD_MAX];
+    if (index < 1 || index > COMMANDS || reply->type != REDIS_REPLY_ERROR ||
+        strncmp(reply->str, "NOPERM", 6) != 0)
+        return;
+    enum use use = commands[index - 1].use;
+    /* The words differ from version to version, but not these. */
+    if (strstr(reply->str, "command") != NULL) {
+        snprintf(right, sizeof(right), "+%s", commands[index - 1].name);
+        add(r->missing, sizeof(r->missing), &r->cut, right);
+    } else {
+        snprintf(right, sizeof(right), "%c%s:*", strstr(reply->str, "channel") != NULL ? '&' : '~',
+                 prefix);
+        add_once(r, right);
+    }
+    r->grave |= uses[use].grave;
+    if ((r->without & 1u << use) == 0)
+        add(r->lacking, sizeof(r->lacking), &r->cut, uses[use].text);
+    r->without |= (uint8_t)(1u << use);
+}
+
+void rights_line(const struct config *config, const char *missing, struct buf *out)
+{
+    const char *user = config->redis_user;
+    buf_printf(out, "ACL SETUSER %s %s", user != NULL && *user != '\0' ? user : "default", missing);
+    buf_append(out, "", 1);
+}
