@@ -9,17 +9,29 @@
 #define UNIT_BYTES 300 /* of a unit, roughly; and of the script that they share */
 #define SCRIPT_BYTES 2500
 
-/* Of the batch before, for the next one; one loop, one thread. */
-static struct arena spare;
-
-struct batch *batch_new(uint64_t number, const char *prefix)
+struct batch_pool *batch_pool_new(const char *prefix, const char *daemon)
 {
-    struct arena arena = spare;
-    spare = (struct arena){0};
+    struct batch_pool *p = must(calloc(1, sizeof(*p)));
+    p->prefix = prefix;
+    p->daemon = daemon;
+    return p;
+}
+
+void batch_pool_free(struct batch_pool *p)
+{
+    arena_free(&p->spare);
+    writer_free(&p->writer);
+    free(p);
+}
+
+struct batch *batch_new(struct batch_pool *p, uint64_t number)
+{
+    struct arena arena = p->spare;
+    p->spare = (struct arena){0};
     struct batch *b = arena_zero(&arena, sizeof(*b));
     b->arena = arena;
     b->number = number;
-    b->prefix = prefix;
+    b->pool = p;
     return b;
 }
 
@@ -43,10 +55,11 @@ void batch_free(struct batch *b)
     buf_free(&b->key);
     free(b->expect);
     free(b->parts);
+    struct batch_pool *p = b->pool;
     struct arena arena = b->arena; /* b itself is in it */
     arena_empty(&arena);
-    arena_free(&spare);
-    spare = arena;
+    arena_free(&p->spare);
+    p->spare = arena;
 }
 
 uint64_t batch_number(const struct batch *b)
@@ -206,7 +219,7 @@ static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *s
                             size_t suffix_len)
 {
     buf_clear(&b->key);
-    layout_key(&b->key, b->prefix, bd->doc->key, bd->doc->key_len, suffix, suffix_len);
+    layout_key(&b->key, b->pool->prefix, bd->doc->key, bd->doc->key_len, suffix, suffix_len);
     struct pend *p;
     keep_deadline(bd);
     HASH_FIND(hh, b->pends, b->key.data, b->key.len, p);
@@ -424,10 +437,4 @@ void batch_release(struct batch *b, void (*fn)(void *arg, struct doc *d), void *
 bool batch_doc_lost(const struct batch_doc *bd)
 {
     return bd->unit != NULL && bd->unit->lost != 0;
-}
-
-void batch_cleanup(void)
-{
-    arena_free(&spare);
-    batch_text_cleanup();
 }

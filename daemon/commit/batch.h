@@ -59,9 +59,13 @@ struct waiter {
     struct waiter *next;
 };
 
-struct batch *batch_new(uint64_t number, const char *prefix);
+/* What the batches of a lane share: how Redis keys begin, this daemon's id, and memory. The strings
+ * are kept by the caller; freed after its batches. */
+struct batch_pool *batch_pool_new(const char *prefix, const char *daemon);
+void batch_pool_free(struct batch_pool *p);
+
+struct batch *batch_new(struct batch_pool *p, uint64_t number);
 void batch_free(struct batch *b);
-void batch_cleanup(void); /* gives back what is kept from batch to batch */
 uint64_t batch_number(const struct batch *b);
 bool batch_empty(const struct batch *b);
 size_t batch_bytes(const struct batch *b); /* roughly what it will send */
@@ -110,11 +114,11 @@ void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_
 /* The key gets the document's deadline (doc->expires) at the end, or none when that is 0. */
 void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len);
 
-/* Appends the transaction; returns the number of commands, MULTI and EXEC included. `daemon` is
- * this daemon's id, for marker and PUBLISH, which is the last command in front of EXEC: *news_at
- * says where it begins in out; news_at NULL: there is none. Without the units that are lost
- * already: once more after the answer, it is what is to be applied if Redis loses its state. */
-unsigned batch_format(struct batch *b, const char *daemon, size_t *news_at, struct buf *out);
+/* Appends the transaction; returns the number of commands, MULTI and EXEC included. The last one
+ * in front of EXEC is PUBLISH: *news_at says where it begins in out; news_at NULL: there is none.
+ * Without the units that are lost already: once more after the answer, it is what is to be applied
+ * if Redis loses its state. */
+unsigned batch_format(struct batch *b, size_t *news_at, struct buf *out);
 /* Takes EXEC's reply. 0: applied; drifts and `failed` are filled in (look at each document).
  * -1: not applied at all, *f says why. */
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f);
@@ -156,6 +160,6 @@ void batch_follow(struct batch *b, const struct batch *before);
 /* Appends commands that take back the leases of its units, for so many ms, as far as nobody else
  * has them: for a Redis that came back without them, before the batch is sent again. Returns their
  * number. */
-unsigned batch_format_leases(struct batch *b, const char *daemon, int64_t ms, struct buf *out);
+unsigned batch_format_leases(struct batch *b, int64_t ms, struct buf *out);
 
 #endif

@@ -70,10 +70,27 @@ struct part {
     unsigned reply, sub; /* its index in EXEC's array; that in the script's */
 };
 
+/* What writes a batch's text. */
+struct writer {
+    struct buf *out;
+    const char **argv; /* of the command that is put together: words borrowed from the batch */
+    size_t *len;
+    int n, cap;
+    struct buf scratch;
+    struct unit_call call; /* what is gathered of the next script call */
+    unsigned call_first;   /* expectation of its unit */
+};
+
+/* What the batches of a lane share, and hand on from one to the next. */
+struct batch_pool {
+    const char *prefix, *daemon;
+    struct arena spare; /* of the batch before */
+    struct writer writer;
+};
+
 struct batch {
     uint64_t number;
-    const char *prefix;
-    const char *daemon; /* while it is formatted */
+    struct batch_pool *pool;
     struct batch_doc *docs, *last_doc;
     struct waiter *waiters, *last_waiter;
     struct unit *units, *last_unit;
@@ -116,7 +133,6 @@ static inline bool part_changes(const struct batch_doc *bd)
 
 /* The root hash of the part's document, made on first use. */
 struct pend *batch_root(struct batch *b, struct batch_doc *bd);
-/* Of batch_cleanup: what the text keeps from batch to batch. */
-void batch_text_cleanup(void);
+void writer_free(struct writer *w);
 
 #endif

@@ -14,18 +14,7 @@
 #define CALL_WORDS_MAX 262144
 #define CALL_KEPT (1u << 20)
 
-/* A command being put together: words borrowed from the batch. */
-struct words {
-    const char **argv;
-    size_t *len;
-    int n, cap;
-};
-
-/* Kept from batch to batch, as the scratch memory below; one loop, one thread. */
-static struct words words;
-static struct buf scratch;
-
-static void word(struct words *w, const void *s, size_t len)
+static void word(struct writer *w, const void *s, size_t len)
 {
     if (w->n == w->cap) {
         w->cap = w->cap ? w->cap * 2 : 64;
@@ -36,7 +25,7 @@ static void word(struct words *w, const void *s, size_t len)
     w->len[w->n++] = len;
 }
 
-static void begin(struct words *w, const char *name, const struct pend *p)
+static void begin(struct writer *w, const char *name, const struct pend *p)
 {
     w->n = 0;
     word(w, name, strlen(name));
@@ -63,43 +52,39 @@ static void add_part(struct batch *b, struct unit *u, unsigned first, unsigned s
     b->parts[b->nparts++] = (struct part){u, first, b->nexpect - first, b->nreplies, sub};
 }
 
-/* What is gathered of the next script call; one loop, one thread. */
-static struct unit_call call;
-static unsigned call_first; /* expectation of the unit */
-
-static void flush_call(struct batch *b, struct buf *out)
+static void flush_call(struct batch *b, struct writer *w)
 {
-    if (call.nunits == 0)
+    if (w->call.nunits == 0)
         return;
-    unit_call_flush(&call, b->prefix, b->daemon, out);
+    unit_call_flush(&w->call, b->pool->prefix, b->pool->daemon, w->out);
     b->nreplies++;
 }
 
-static void end_unit(struct batch *b, struct unit *u, struct buf *out)
+static void end_unit(struct batch *b, struct writer *w, struct unit *u)
 {
-    add_part(b, u, call_first, call.nunits);
-    unit_call_end(&call, u->number);
-    call_first = b->nexpect;
-    if (call.nwords >= CALL_WORDS_MAX || call.nkeys >= UNIT_CHECKS_MAX)
-        flush_call(b, out);
+    add_part(b, u, w->call_first, w->call.nunits);
+    unit_call_end(&w->call, u->number);
+    w->call_first = b->nexpect;
+    if (w->call.nwords >= CALL_WORDS_MAX || w->call.nkeys >= UNIT_CHECKS_MAX)
+        flush_call(b, w);
 }
 
-static void end(struct batch *b, struct words *w, struct buf *out, struct batch_doc *bd,
-                struct pend *p, struct drift *number)
+static void end(struct batch *b, struct writer *w, struct batch_doc *bd, struct pend *p,
+                struct drift *number)
 {
     expect(b, bd, p, number);
     if (bd != NULL && bd->unit != NULL) {
-        unit_call_command(&call, w->n, w->argv, w->len);
-        if (call.ncommands >= CALL_WORDS_MAX)
-            end_unit(b, bd->unit, out);
+        unit_call_command(&w->call, w->n, w->argv, w->len);
+        if (w->call.ncommands >= CALL_WORDS_MAX)
+            end_unit(b, w, bd->unit);
         return;
     }
-    resp_command(out, w->n, w->argv, w->len);
+    resp_command(w->out, w->n, w->argv, w->len);
     add_part(b, NULL, b->nexpect - 1, 0);
     b->nreplies++;
 }
 
-static void format_fields(struct batch *b, struct pend *p, struct words *w, struct buf *out)
+static void format_fields(struct batch *b, struct writer *w, struct pend *p)
 {
     begin(w, "HSET", p);
     for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
@@ -108,24 +93,24 @@ static void format_fields(struct batch *b, struct pend *p, struct words *w, stru
         word(w, field_name(f), f->name_len);
         word(w, f->raw, f->raw_len);
         if (w->n >= (int)words_max(p->bd) - 1) {
-            end(b, w, out, p->bd, p, NULL);
+            end(b, w, p->bd, p, NULL);
             begin(w, "HSET", p);
         }
     }
     if (w->n > 2)
-        end(b, w, out, p->bd, p, NULL);
+        end(b, w, p->bd, p, NULL);
     begin(w, "HDEL", p);
     for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
         if (f->kind != FIELD_DEL || p->drop)
             continue;
         word(w, field_name(f), f->name_len);
         if (w->n >= (int)words_max(p->bd) - 1) {
-            end(b, w, out, p->bd, p, NULL);
+            end(b, w, p->bd, p, NULL);
             begin(w, "HDEL", p);
         }
     }
     if (w->n > 2)
-        end(b, w, out, p->bd, p, NULL);
+        end(b, w, p->bd, p, NULL);
     for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
         if (f->kind != FIELD_INCR)
             continue;
@@ -133,12 +118,13 @@ static void format_fields(struct batch *b, struct pend *p, struct words *w, stru
         begin(w, "HINCRBY", p);
         word(w, field_name(f), f->name_len);
         word(w, by, resp_decimal(by, f->by));
-        end(b, w, out, p->bd, p, &f->drift);
+        end(b, w, p->bd, p, &f->drift);
     }
 }
 
 /* The words up to the count; a unit's script has the function, and no script calls another. */
-static void begin_splice(struct words *w, const struct pend *p, const char *from, const char *count)
+static void begin_splice(struct writer *w, const struct pend *p, const char *from,
+                         const char *count)
 {
     w->n = 0;
     if (p->bd->unit == NULL) {
@@ -153,8 +139,7 @@ static void begin_splice(struct words *w, const struct pend *p, const char *from
     word(w, count, strlen(count));
 }
 
-static void format_remove(struct batch *b, struct pend *p, struct list_cmd *c, struct words *w,
-                          struct buf *out)
+static void format_remove(struct batch *b, struct writer *w, struct pend *p, struct list_cmd *c)
 {
     char from[24], count[24];
     if (c->count == c->len_before) {
@@ -176,11 +161,10 @@ static void format_remove(struct batch *b, struct pend *p, struct list_cmd *c, s
         snprintf(count, sizeof(count), "%zu", c->count);
         begin_splice(w, p, from, count);
     }
-    end(b, w, out, p->bd, p, NULL);
+    end(b, w, p->bd, p, NULL);
 }
 
-static void format_list_cmd(struct batch *b, struct pend *p, struct list_cmd *c, struct words *w,
-                            struct buf *out)
+static void format_list_cmd(struct batch *b, struct writer *w, struct pend *p, struct list_cmd *c)
 {
     char index[24];
     struct drift *number = NULL;
@@ -205,7 +189,7 @@ static void format_list_cmd(struct batch *b, struct pend *p, struct list_cmd *c,
             begin_splice(w, p, index, "0");
         }
         break;
-    case LIST_REMOVE: format_remove(b, p, c, w, out); return;
+    case LIST_REMOVE: format_remove(b, w, p, c); return;
     }
     for (size_t at = 0; at < c->raws.len;) {
         uint32_t n;
@@ -213,19 +197,19 @@ static void format_list_cmd(struct batch *b, struct pend *p, struct list_cmd *c,
         word(w, c->raws.data + at + sizeof(n), n);
         at += sizeof(n) + n;
     }
-    end(b, w, out, p->bd, p, number);
+    end(b, w, p->bd, p, number);
 }
 
-static void format_doc(struct batch *b, struct batch_doc *bd, struct words *w, struct buf *out)
+static void format_doc(struct batch *b, struct writer *w, struct batch_doc *bd)
 {
     for (struct pend *p = bd->pends; p != NULL; p = p->next) {
         if (p->drop) {
             begin(w, "DEL", p);
-            end(b, w, out, bd, p, NULL);
+            end(b, w, bd, p, NULL);
         }
-        format_fields(b, p, w, out);
+        format_fields(b, w, p);
         for (struct list_cmd *c = p->cmds; c != NULL; c = c->next)
-            format_list_cmd(b, p, c, w, out);
+            format_list_cmd(b, w, p, c);
     }
     if (!bd->deleted && bd->bump != 0) {
         char by[RESP_DECIMAL_MAX];
@@ -233,7 +217,7 @@ static void format_doc(struct batch *b, struct batch_doc *bd, struct words *w, s
         begin(w, "HINCRBY", root);
         word(w, "@v", 2);
         word(w, by, resp_decimal(by, bd->bump));
-        end(b, w, out, bd, root, &bd->version);
+        end(b, w, bd, root, &bd->version);
     }
     if (bd->deleted)
         return;
@@ -247,81 +231,83 @@ static void format_doc(struct batch *b, struct batch_doc *bd, struct words *w, s
             begin(w, "PEXPIREAT", p);
             word(w, at, resp_decimal(at, bd->expires));
         }
-        end(b, w, out, bd, p, NULL);
+        end(b, w, bd, p, NULL);
     }
 }
 
-static void format_marker(struct batch *b, const char *daemon, struct words *w, struct buf *out)
+static void format_marker(struct batch *b, struct writer *w)
 {
-    buf_clear(&scratch);
-    unit_marker_key(b->prefix, daemon, &scratch);
-    size_t key_len = scratch.len;
-    buf_printf(&scratch, "%" PRIu64, b->number);
+    struct buf *scratch = &w->scratch;
+    buf_clear(scratch);
+    unit_marker_key(b->pool->prefix, b->pool->daemon, scratch);
+    size_t key_len = scratch->len;
+    buf_printf(scratch, "%" PRIu64, b->number);
     w->n = 0;
     word(w, "SET", 3);
-    word(w, scratch.data, key_len);
-    word(w, scratch.data + key_len, scratch.len - key_len);
-    end(b, w, out, NULL, NULL, NULL);
+    word(w, scratch->data, key_len);
+    word(w, scratch->data + key_len, scratch->len - key_len);
+    end(b, w, NULL, NULL, NULL);
 }
 
 /* [daemon, [[key, version or nil when deleted, [suffix, ...]], ...]] */
-static void format_publish(struct batch *b, const char *daemon, struct words *w, struct buf *out)
+static void format_publish(struct batch *b, struct writer *w)
 {
+    struct buf *scratch = &w->scratch;
     uint32_t ndocs = 0;
-    buf_clear(&scratch);
-    buf_append(&scratch, b->prefix, strlen(b->prefix));
-    buf_append(&scratch, ":@changes", 9);
-    size_t channel_len = scratch.len;
-    pack_array(&scratch, 2);
-    pack_cstr(&scratch, daemon);
-    size_t docs = pack_array_open(&scratch);
+    buf_clear(scratch);
+    buf_append(scratch, b->pool->prefix, strlen(b->pool->prefix));
+    buf_append(scratch, ":@changes", 9);
+    size_t channel_len = scratch->len;
+    pack_array(scratch, 2);
+    pack_cstr(scratch, b->pool->daemon);
+    size_t docs = pack_array_open(scratch);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         uint32_t nkeys = 0;
         if (batch_doc_lost(bd) || !part_changes(bd))
             continue;
         ndocs++;
-        pack_array(&scratch, 3);
-        pack_str(&scratch, bd->doc->key, bd->doc->key_len);
+        pack_array(scratch, 3);
+        pack_str(scratch, bd->doc->key, bd->doc->key_len);
         if (bd->deleted)
-            pack_nil(&scratch);
+            pack_nil(scratch);
         else
-            pack_int(&scratch, bd->version.expected);
-        size_t keys = pack_array_open(&scratch);
+            pack_int(scratch, bd->version.expected);
+        size_t keys = pack_array_open(scratch);
         for (struct pend *p = bd->pends; p != NULL; p = p->next, nkeys++)
-            pack_str(&scratch, p->key + p->suffix_at, p->key_len - p->suffix_at);
-        pack_array_close(&scratch, keys, nkeys);
+            pack_str(scratch, p->key + p->suffix_at, p->key_len - p->suffix_at);
+        pack_array_close(scratch, keys, nkeys);
     }
-    pack_array_close(&scratch, docs, ndocs);
+    pack_array_close(scratch, docs, ndocs);
     w->n = 0;
     word(w, "PUBLISH", 7);
-    word(w, scratch.data, channel_len);
-    word(w, scratch.data + channel_len, scratch.len - channel_len);
-    end(b, w, out, NULL, NULL, NULL);
+    word(w, scratch->data, channel_len);
+    word(w, scratch->data + channel_len, scratch->len - channel_len);
+    end(b, w, NULL, NULL, NULL);
 }
 
-static void format_checks(struct batch *b, struct unit *u, struct buf *out)
+static void format_checks(struct batch *b, struct writer *w, struct unit *u)
 {
     if (u->guard != NULL)
-        unit_call_guard(&call, u->guard, b->daemon);
+        unit_call_guard(&w->call, u->guard, b->pool->daemon);
     for (struct batch_doc *bd = u->docs; bd != NULL; bd = bd->next_of_unit) {
         if (bd->relies == RELIES_ON_NOTHING)
             continue;
-        if (call.nchecks >= UNIT_CHECKS_MAX)
-            end_unit(b, u, out);
+        if (w->call.nchecks >= UNIT_CHECKS_MAX)
+            end_unit(b, w, u);
         buf_clear(&b->key);
-        layout_key(&b->key, b->prefix, bd->doc->key, bd->doc->key_len, "", 0);
-        unit_call_reliance(&call, bd->relies, (const char *)b->key.data, b->key.len, bd->base);
+        layout_key(&b->key, b->pool->prefix, bd->doc->key, bd->doc->key_len, "", 0);
+        unit_call_reliance(&w->call, bd->relies, (const char *)b->key.data, b->key.len, bd->base);
     }
 }
 
-static void format_unit(struct batch *b, struct unit *u, struct words *w, struct buf *out)
+static void format_unit(struct batch *b, struct writer *w, struct unit *u)
 {
-    unit_call_begin(&call);
-    call_first = b->nexpect;
-    format_checks(b, u, out);
+    unit_call_begin(&w->call);
+    w->call_first = b->nexpect;
+    format_checks(b, w, u);
     for (struct batch_doc *bd = u->docs; bd != NULL; bd = bd->next_of_unit)
-        format_doc(b, bd, w, out);
-    end_unit(b, u, out);
+        format_doc(b, w, bd);
+    end_unit(b, w, u);
 }
 
 /* It has come to nothing else when another unit has taken it in. */
@@ -333,47 +319,46 @@ static bool changes_something(const struct unit *u)
     return bd != NULL;
 }
 
-unsigned batch_format(struct batch *b, const char *daemon, size_t *news_at, struct buf *out)
+unsigned batch_format(struct batch *b, size_t *news_at, struct buf *out)
 {
     static const char multi[] = "*1\r\n$5\r\nMULTI\r\n", exec[] = "*1\r\n$4\r\nEXEC\r\n";
-    struct words w = words;
+    struct writer *w = &b->pool->writer;
     b->nexpect = b->nparts = b->nreplies = 0;
-    b->daemon = daemon;
+    w->out = out;
     buf_append(out, multi, sizeof(multi) - 1);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         if (bd->unit == NULL)
-            format_doc(b, bd, &w, out);
+            format_doc(b, w, bd);
     }
     if (RAPYER_EXACTLY_ONCE)
-        format_marker(b, daemon, &w, out);
+        format_marker(b, w);
     for (struct unit *u = b->units; u != NULL; u = u->next) {
         if (u->lost == 0 && changes_something(u))
-            format_unit(b, u, &w, out);
+            format_unit(b, w, u);
     }
-    flush_call(b, out);
-    if (call.words.cap > CALL_KEPT)
-        unit_call_free(&call);
+    flush_call(b, w);
+    if (w->call.words.cap > CALL_KEPT)
+        unit_call_free(&w->call);
     if (news_at != NULL) {
         *news_at = out->len;
-        format_publish(b, daemon, &w, out);
+        format_publish(b, w);
     }
     buf_append(out, exec, sizeof(exec) - 1);
-    words = w; /* it may have grown */
     return b->nreplies + 2;
 }
 
-unsigned batch_format_leases(struct batch *b, const char *daemon, int64_t ms, struct buf *out)
+unsigned batch_format_leases(struct batch *b, int64_t ms, struct buf *out)
 {
     unsigned n = 0;
     for (struct unit *u = b->units; u != NULL; u = u->next)
-        n += u->lost == 0 ? unit_format_leases(u->guard, daemon, ms, out) : 0;
+        n += u->lost == 0 ? unit_format_leases(u->guard, b->pool->daemon, ms, out) : 0;
     return n;
 }
 
 /* Only what this batch put there: as soon as anybody has written since, it is theirs. */
 unsigned batch_format_sweep(struct batch *b, struct buf *out)
 {
-    struct words w = words;
+    struct writer *w = &b->pool->writer;
     unsigned n = 0;
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         char keys[24], version[RESP_DECIMAL_MAX];
@@ -381,31 +366,29 @@ unsigned batch_format_sweep(struct batch *b, struct buf *out)
         if (!bd->gone)
             continue;
         struct pend *root = batch_root(b, bd);
-        w.n = 0;
-        word(&w, "EVAL", 4);
-        word(&w, sweep_script, sizeof(sweep_script) - 1);
-        word(&w, keys, 0); /* put in below */
-        word(&w, root->key, root->key_len);
-        for (struct pend *p = bd->pends; p != NULL && w.n < WORDS_MAX; p = p->next) {
+        w->n = 0;
+        word(w, "EVAL", 4);
+        word(w, sweep_script, sizeof(sweep_script) - 1);
+        word(w, keys, 0); /* put in below */
+        word(w, root->key, root->key_len);
+        for (struct pend *p = bd->pends; p != NULL && w->n < WORDS_MAX; p = p->next) {
             if (p == root)
                 continue;
-            word(&w, p->key, p->key_len);
+            word(w, p->key, p->key_len);
             nkeys++;
         }
-        w.len[2] = (size_t)snprintf(keys, sizeof(keys), "%" PRIu32, nkeys);
-        word(&w, version, resp_decimal(version, bd->bump));
-        resp_command(out, w.n, w.argv, w.len);
+        w->len[2] = (size_t)snprintf(keys, sizeof(keys), "%" PRIu32, nkeys);
+        word(w, version, resp_decimal(version, bd->bump));
+        resp_command(out, w->n, w->argv, w->len);
         n++;
     }
-    words = w; /* it may have grown */
     return n;
 }
 
-void batch_text_cleanup(void)
+void writer_free(struct writer *w)
 {
-    free(words.argv);
-    free(words.len);
-    buf_free(&scratch);
-    unit_call_free(&call);
-    words = (struct words){0};
+    free(w->argv);
+    free(w->len);
+    buf_free(&w->scratch);
+    unit_call_free(&w->call);
 }

@@ -60,6 +60,7 @@ struct lane {
     struct event *watch; /* while the link is down: gives up what waits too long */
     enum lane_state state;
     struct commit *gathering, *in_flight;
+    struct batch_pool *batches;
     uint64_t number;      /* of the gathering batch */
     uint64_t applied;     /* of the last batch known to be in Redis: what the marker should say */
     uint64_t abandoned;   /* one whose clients were told that its outcome is unknown; 0: none */
@@ -83,7 +84,7 @@ struct lane {
 static struct commit *commit_new(struct lane *l)
 {
     struct commit *c = tree_alloc(sizeof(*c));
-    c->batch = batch_new(++l->number, l->config->key_prefix);
+    c->batch = batch_new(l->batches, ++l->number);
     return c;
 }
 
@@ -91,7 +92,7 @@ static void format(struct lane *l, struct commit *c)
 {
     bool mute = l->mute_until != 0 && clock_mono_ms() < l->mute_until;
     buf_clear(&c->resp);
-    c->ncommands = batch_format(c->batch, l->id, mute ? NULL : &c->news_at, &c->resp);
+    c->ncommands = batch_format(c->batch, mute ? NULL : &c->news_at, &c->resp);
     if (mute)
         c->news_at = c->resp.len;
 }
@@ -152,7 +153,7 @@ static void retain(struct lane *l, struct commit *c)
                            .resp = c->resp,
                            .ncommands = c->ncommands,
                            .news_at = c->news_at};
-    r->nleases = batch_format_leases(c->batch, l->id, l->config->queue_time, &r->leases);
+    r->nleases = batch_format_leases(c->batch, l->config->queue_time, &r->leases);
     l->retain_bytes += retained_bytes(r);
     c->resp = BUF_INIT;
 }
@@ -660,6 +661,7 @@ struct lane *lane_new(struct event_base *base, struct config *config, const char
     l->config = config;
     l->id = id;
     l->cb = cb;
+    l->batches = batch_pool_new(config->key_prefix, id);
     l->arg = arg;
     l->down_since = clock_mono_ms();
     l->kick = event_new(base, -1, 0, on_kick, l);
@@ -696,7 +698,7 @@ void lane_free(struct lane *l)
     free(l->suspects);
     event_free(l->kick);
     event_free(l->watch);
-    batch_cleanup();
+    batch_pool_free(l->batches);
     tree_free(l);
 }
 

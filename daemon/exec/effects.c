@@ -1,15 +1,6 @@
 /* effects: what operations change in a tree, told to the gathering batch as raw Redis strings. */
 #include "daemon/documents/layout.h"
-#include "daemon/exec/exec.h"
-
-static struct buf raw; /* scratch of the effects; one loop, one thread */
-
-static void raw_of(const struct effect *e)
-{
-    buf_clear(&raw);
-    if (e->value != NULL)
-        layout_raw(e->type, e->value, &raw);
-}
+#include "daemon/exec/exec_inside.h"
 
 /* A length in an answer is that of one list: when an operation pushes to several (elements with
  * lists of their own), the first is meant. */
@@ -34,10 +25,13 @@ void call_effect(void *arg, const struct effect *e)
     struct batch_doc *bd = call_stage(c->call, c->doc);
     const char *key = e->suffix;
     size_t len = e->suffix_len;
-    raw_of(e);
+    struct buf *raw = &c->call->exec->raw;
+    buf_clear(raw);
+    if (e->value != NULL)
+        layout_raw(e->type, e->value, raw);
     switch (e->kind) {
     case EFFECT_FIELD_SET:
-        batch_hash_set(b, bd, key, len, e->field, e->field_len, raw.data, raw.len);
+        batch_hash_set(b, bd, key, len, e->field, e->field_len, raw->data, raw->len);
         break;
     case EFFECT_FIELD_INCR:
         c->drift = batch_hash_incr(b, bd, key, len, e->field, e->field_len, e->by, e->now);
@@ -47,21 +41,16 @@ void call_effect(void *arg, const struct effect *e)
     case EFFECT_PUSH_FRONT:
         note_push(
             c, e,
-            batch_list_push(b, bd, key, len, e->kind == EFFECT_PUSH_FRONT, raw.data, raw.len));
+            batch_list_push(b, bd, key, len, e->kind == EFFECT_PUSH_FRONT, raw->data, raw->len));
         break;
-    case EFFECT_LIST_SET: batch_list_set(b, bd, key, len, e->index, raw.data, raw.len); break;
+    case EFFECT_LIST_SET: batch_list_set(b, bd, key, len, e->index, raw->data, raw->len); break;
     case EFFECT_LIST_INSERT:
         note_push(c, e, NULL); /* what is pushed next is to lists within the element */
-        batch_list_insert(b, bd, key, len, e->index, raw.data, raw.len);
+        batch_list_insert(b, bd, key, len, e->index, raw->data, raw->len);
         break;
     case EFFECT_LIST_REMOVE:
         batch_list_remove(b, bd, key, len, e->index, e->count, e->len_before);
         break;
     case EFFECT_DROP: batch_drop(b, bd, key, len); break;
     }
-}
-
-void call_effects_cleanup(void)
-{
-    buf_free(&raw);
 }

@@ -721,7 +721,7 @@ void exec_free(struct exec *e)
     }
     event_free(e->tick);
     buf_free(&e->scratch);
-    call_effects_cleanup();
+    buf_free(&e->raw);
     free(e->runnable);
     free(e);
 }

@@ -162,6 +162,5 @@ struct call_effects {
     bool computes; /* the operation's; before its first effect */
 };
 effect_fn call_effect;
-void call_effects_cleanup(void); /* gives back their scratch memory */
 
 #endif

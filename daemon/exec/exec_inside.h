@@ -28,6 +28,7 @@ struct exec {
     size_t waiting_bytes; /* that the queued ones take */
     size_t kept_bytes;    /* answers that wait for a commit */
     struct buf scratch;   /* the answer of the request that runs */
+    struct buf raw;       /* the value that an effect tells */
     struct exec_callbacks cb;
     void *arg;
     uint64_t stamp; /* leases that came to this daemon, and 1 */

@@ -6,6 +6,7 @@
 
 #define KEY "rapyer:{User:a}"
 
+static struct batch_pool *pool;
 static struct batch *b;
 static struct fault fault;
 static struct doc *docs[4];
@@ -27,12 +28,14 @@ static void setup(void)
 {
     hash_seed = 1;
     ndocs = 0;
-    b = batch_new(7, "rapyer");
+    pool = batch_pool_new("rapyer", "me");
+    b = batch_new(pool, 7);
 }
 
 static void teardown(void)
 {
     batch_free(b);
+    batch_pool_free(pool);
     while (ndocs > 0)
         tree_free(docs[--ndocs]);
 }
@@ -107,7 +110,7 @@ static char *said(unsigned *ncommands)
 {
     struct buf resp = BUF_INIT;
     size_t news_at;
-    unsigned n = batch_format(b, "me", &news_at, &resp);
+    unsigned n = batch_format(b, &news_at, &resp);
     char *text = lines(&resp), *tail = strstr(text, "SET rapyer:@seq:me 7\n");
     if (ncommands != NULL)
         *ncommands = n;
@@ -427,7 +430,7 @@ Test(batch, a_document_is_dirty_until_its_batch_is_decided)
 Test(batch, a_document_that_the_next_batch_changes_stays_dirty)
 {
     struct doc *d = doc_new("User:a", 4);
-    struct batch *next = batch_new(8, "rapyer");
+    struct batch *next = batch_new(pool, 8);
     (void)stage(d);
     struct batch_doc *bd = batch_doc(next, d, NULL);
     batch_decide(b, NULL);

@@ -11,6 +11,7 @@
 #define LEASE "rapyer:@lock:{User:a}/!edit"
 #define MARKER "rapyer:@seq:me"
 
+static struct batch_pool *pool;
 static struct batch *b;
 static struct fault fault;
 static struct doc *docs[8];
@@ -49,7 +50,8 @@ static void setup(void)
 {
     hash_seed = 1;
     ndocs = nguards = 0;
-    b = batch_new(7, "rapyer");
+    pool = batch_pool_new("rapyer", "me");
+    b = batch_new(pool, 7);
 }
 
 static void teardown(void)
@@ -59,7 +61,7 @@ static void teardown(void)
         tree_free(docs[--ndocs]);
     while (nguards > 0)
         guard_unref(guards[--nguards]);
-    batch_cleanup();
+    batch_pool_free(pool);
 }
 
 TestSuite(unit, .init = setup, .fini = teardown);
@@ -132,7 +134,7 @@ static char *said(void)
 {
     struct buf resp = BUF_INIT;
     size_t news_at;
-    batch_format(b, "me", &news_at, &resp);
+    batch_format(b, &news_at, &resp);
     char *text = lines(&resp), *publish = strstr(text, "PUBLISH");
     cr_assert_not_null(publish);
     cr_assert_str_eq(strrchr(publish, 'E'), "EC\n");
@@ -237,7 +239,7 @@ Test(unit, a_document_only_looked_at_is_not_changed)
     set(stage(doc_new("User:a", 4), g), "name", "x");
     struct buf resp = BUF_INIT;
     size_t news_at;
-    batch_format(b, "me", &news_at, &resp);
+    batch_format(b, &news_at, &resp);
     const char *publish = memmem(resp.data, resp.len, "PUBLISH", 7);
     size_t left = resp.len - (size_t)(publish - (char *)resp.data);
     cr_assert_not_null(memmem(publish, left, "User:a", 6));
@@ -259,7 +261,7 @@ Test(unit, a_lost_unit_is_not_said)
                 "4 HSET " A " name x 4 HINCRBY " A " @v 1\n"
                 "PUBLISH\n");
     struct buf leases = BUF_INIT;
-    cr_assert_eq(batch_format_leases(b, "me", 5000, &leases), 0);
+    cr_assert_eq(batch_format_leases(b, 5000, &leases), 0);
     buf_free(&leases);
 }
 
@@ -267,7 +269,7 @@ Test(unit, what_was_built_upon_a_lost_unit_is_lost)
 {
     struct guard *g = guard(GUARD_LEASE, LEASE, 5), *same = guard(GUARD_LEASE, LEASE, 5);
     struct guard *other = guard(GUARD_LEASE, "L2", 6);
-    struct batch *later = batch_new(8, "rapyer");
+    struct batch *later = batch_new(pool, 8);
     struct unit *follows = batch_unit(later, same), *stays = batch_unit(later, other);
     set(stage(doc_new("User:a", 4), g), "name", "x");
     batch_follow(later, b);
@@ -379,7 +381,7 @@ Test(unit, parts_whose_answer_was_lost)
 Test(unit, a_guard_and_what_it_relies_upon)
 {
     struct guard *g = guard(GUARD_LEASE, LEASE, 5), *same = guard(GUARD_LEASE, LEASE, 5);
-    struct batch *later = batch_new(8, "rapyer");
+    struct batch *later = batch_new(pool, 8);
     struct batch_doc *bd = stage(doc_new("User:a", 4), g);
     struct unit *follows = batch_unit(later, same);
     batch_rely(bd, RELIES_ON_PRESENCE);
@@ -573,7 +575,7 @@ static void commit(void)
 {
     struct buf resp = BUF_INIT;
     size_t news_at;
-    unsigned n = batch_format(b, "me", &news_at, &resp);
+    unsigned n = batch_format(b, &news_at, &resp);
     redisReply *reply = NULL;
     redisAppendFormattedCommand(redis, (const char *)resp.data, resp.len);
     for (unsigned i = 0; i < n; i++) {
@@ -739,7 +741,7 @@ Test(unit_redis, a_unit_of_several_calls, .timeout = 60)
     struct batch_doc *bd = long_unit(guard(GUARD_LEASE, LEASE, 5));
     struct buf resp = BUF_INIT;
     size_t news_at;
-    unsigned n = batch_format(b, "me", &news_at, &resp);
+    unsigned n = batch_format(b, &news_at, &resp);
     buf_free(&resp);
     cr_assert_geq(n, 4 + 2, "%u", n);
     commit();
@@ -826,7 +828,7 @@ Test(unit_redis, leases_are_taken_back_where_nobody_has_them)
     guard_add(g, &second);
     guard_add(g, &third);
     batch_unit(b, g);
-    cr_assert_eq(batch_format_leases(b, "me", 5000, &out), 2);
+    cr_assert_eq(batch_format_leases(b, 5000, &out), 2);
     give_lease(LEASE, "you", "x 1 ", -10);
     give_lease("L2", "you", "s 8 ", 10000);
     redisReply *reply;
