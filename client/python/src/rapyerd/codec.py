@@ -1,0 +1,251 @@
+"""How a field is kept: its type in the daemon, and the way of its values there and back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import pickle
+import types
+import uuid
+from collections.abc import Callable
+from typing import Annotated, Any, ForwardRef, Literal, TypeVar, Union, get_args, get_origin
+
+from msgpack import Timestamp
+from pydantic import BaseModel, TypeAdapter
+
+from rapyerd.errors import CantSerializeRedisValueError
+from rapyerd.keys import PickleAnnotation
+from rapyerd.values import from_timestamp, from_wire, to_timestamp, to_wire
+
+Step = Callable[[Any], Any]
+SCALARS: dict[type, str] = {
+    int: "int",
+    float: "float",
+    bool: "bool",
+    str: "str",
+    bytes: "bytes",
+    dt.datetime: "datetime",
+}
+# Kept as a str, which pydantic makes a value of again.
+AS_TEXT = (uuid.UUID, decimal.Decimal, dt.date, dt.time)
+
+
+class Codec:
+    """`wire`: the type's text in a declaration. `kind`: what a field of this type can do: one of the
+    scalars, list, dict, model (atomic), or value (nothing but to be replaced). `encode`, `decode`: None
+    where the value goes as it is. `item`: of a list or dict. `model`: of a model. `depends`: the classes
+    that must be declared first."""
+
+    __slots__ = ("_adapter", "decode", "depends", "encode", "item", "kind", "model", "source", "wire")
+
+    def __init__(
+        self,
+        source: Any,
+        wire: str,
+        kind: str,
+        encode: Step | None = None,
+        decode: Step | None = None,
+        item: Codec | None = None,
+        model: Any = None,
+        depends: tuple[type, ...] = (),
+    ) -> None:
+        self.source = source
+        self.wire = wire
+        self.kind = kind
+        self.encode = encode
+        self.decode = decode
+        self.item = item
+        self.model = model
+        self.depends = depends
+        self._adapter: TypeAdapter[Any] | None = None
+
+    @property
+    def adapter(self) -> TypeAdapter[Any]:
+        if self._adapter is None:
+            self._adapter = TypeAdapter(self.source)
+        return self._adapter
+
+    def validate(self, value: Any) -> Any:
+        return self.adapter.validate_python(value)
+
+    def put(self, value: Any) -> Any:
+        """A value as it goes over the wire."""
+        return value if self.encode is None or value is None else self.encode(value)
+
+    def take(self, value: Any) -> Any:
+        """What came over the wire as a value."""
+        return value if self.decode is None or value is None else self.decode(value)
+
+
+def codec_of(
+    annotation: Any, optional: bool = False, within: tuple[type, ...] = (), field: bool = True
+) -> Codec:
+    """The codec of an annotation. `optional`: None is a value, too. `within`: the models that are
+    being described, to notice those that contain themselves. `field`: it stands in a field of an atomic
+    model itself, where a container or a model can be changed in place."""
+    source = annotation
+    while get_origin(annotation) is Annotated:
+        annotation, *marks = get_args(annotation)
+        if any(isinstance(mark, PickleAnnotation) for mark in marks):
+            return Codec(
+                source, "bytes" if not optional else "optional<bytes>", "value", pickle.dumps, _unpickle
+            )
+    if isinstance(annotation, TypeVar):
+        annotation = annotation.__bound__ or Any
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        members = [a for a in get_args(annotation) if a is not type(None)]
+        if len(members) < len(get_args(annotation)):
+            inner: Any = Union[tuple(members)]  # noqa: UP007
+            return _optional(source, codec_of(inner, True, within, False))
+        return _value(source)
+    codec = _container(source, annotation, origin, within, field) or _plain(source, annotation, within, field)
+    return _optional(source, codec) if optional else codec
+
+
+def _optional(source: Any, codec: Codec) -> Codec:
+    if codec.wire.startswith("optional<") or codec.wire == "any":
+        wire = codec.wire
+    else:
+        wire = f"optional<{codec.wire}>"
+    kind = codec.kind if codec.kind in SCALAR_KINDS else "value"
+    if codec.kind == "model":
+        return _value(source)
+    return Codec(source, wire, kind, codec.encode, codec.decode, codec.item, None, codec.depends)
+
+
+SCALAR_KINDS = frozenset(("int", "float", "str", "bytes", "datetime"))
+
+
+def _value(source: Any) -> Codec:
+    """Kept as whatever pydantic makes of it, replaced whole."""
+    adapter: list[TypeAdapter[Any]] = []
+
+    def known() -> TypeAdapter[Any]:
+        if not adapter:
+            adapter.append(TypeAdapter(source))
+        return adapter[0]
+
+    def encode(value: Any) -> Any:
+        return to_wire(known().dump_python(value, warnings=False))
+
+    def decode(value: Any) -> Any:
+        try:
+            return known().validate_python(from_wire(value))
+        except ValueError as error:
+            raise CantSerializeRedisValueError(f"what is stored is no {source}: {error}") from error
+
+    return Codec(source, "any", "value", encode, decode)
+
+
+def _unpickle(value: bytes) -> Any:
+    try:
+        return pickle.loads(value)
+    except Exception as error:
+        raise CantSerializeRedisValueError(
+            f"what is stored is no pickle that can be read: {error}"
+        ) from error
+
+
+def _plain(source: Any, annotation: Any, within: tuple[type, ...], field: bool) -> Codec:
+    if annotation in SCALARS:
+        name = SCALARS[annotation]
+        if name == "datetime":
+            return Codec(source, name, name, to_timestamp, _datetime)
+        return Codec(source, name, name if name != "bool" else "value")
+    if annotation is Any or isinstance(annotation, (str, ForwardRef)):
+        return Codec(source, "any", "value", to_wire, from_wire)
+    if get_origin(annotation) is Literal:
+        return _of_choices(source, get_args(annotation))
+    if isinstance(annotation, type):
+        if issubclass(annotation, enum.Enum):
+            return _of_choices(source, [member.value for member in annotation])
+        if issubclass(annotation, BaseModel):
+            return _model(source, annotation, within, field)
+        if issubclass(annotation, AS_TEXT):
+            value = _value(source)
+            return Codec(source, "str", "value", value.encode, value.decode)
+        if issubclass(annotation, str) and annotation.__module__.startswith("rapyerd"):
+            return Codec(source, "str", "value", None, annotation)
+    supertype = getattr(annotation, "__supertype__", None)
+    if supertype is not None:  # NewType
+        return codec_of(supertype, False, within, field)
+    return _value(source)
+
+
+def _of_choices(source: Any, choices: Any) -> Codec:
+    value = _value(source)
+    kinds = {type(choice) for choice in choices}
+    wire = SCALARS.get(kinds.pop(), "any") if len(kinds) == 1 else "any"
+    return Codec(source, wire if wire in ("str", "int") else "any", "value", value.encode, value.decode)
+
+
+def _datetime(value: Any) -> Any:
+    return from_timestamp(value) if type(value) is Timestamp else value
+
+
+def _container(
+    source: Any, annotation: Any, origin: Any, within: tuple[type, ...], field: bool
+) -> Codec | None:
+    kind = origin or annotation
+    if not isinstance(kind, type):
+        return None
+    arguments = get_args(annotation)
+    if issubclass(kind, list):
+        item = codec_of(arguments[0] if arguments else Any, False, within, False)
+        return _of_items(source, "list", item, field)
+    if issubclass(kind, dict) and (kind is dict or kind.__module__.startswith("rapyerd")):
+        if len(arguments) == 1:
+            arguments = (str, *arguments)
+        key, inner = arguments if len(arguments) == 2 else (str, Any)
+        if not (isinstance(key, type) and issubclass(key, str) and not issubclass(key, enum.Enum)):
+            return _value(source)
+        return _of_items(source, "dict", codec_of(inner, False, within, False), field)
+    return None
+
+
+def _of_items(source: Any, kind: str, item: Codec, field: bool) -> Codec:
+    if item.kind == "model" and not field:
+        return _value(source)
+    put, take = item.encode, item.decode
+    encode: Step | None = None
+    decode: Step | None = None
+    if kind == "list":
+        if put is not None:
+            encode = lambda value: [None if v is None else put(v) for v in value]  # noqa: E731
+        if take is not None:
+            decode = lambda value: [None if v is None else take(v) for v in value]  # noqa: E731
+    else:
+        if put is not None:
+            encode = lambda value: {k: None if v is None else put(v) for k, v in value.items()}  # noqa: E731
+        if take is not None:
+            decode = lambda value: {k: None if v is None else take(v) for k, v in value.items()}  # noqa: E731
+    wire = f"{kind}<{item.wire}>"
+    return Codec(source, wire, kind if field else "value", encode, decode, item, None, item.depends)
+
+
+def _model(source: Any, model: Any, within: tuple[type, ...], field: bool) -> Codec:
+    from rapyerd import schema
+
+    if any(schema.reaches(model, outer) for outer in within) or model.__dict__.get("__parameters__"):
+        return _value(source)
+    if schema.is_atomic(model):
+        described = schema.schema_of(model)
+        if described is None:
+            return _value(source)
+        return Codec(
+            source, described.name, "model", described.encode, described.decode, None, model, (model,)
+        )
+    if field:
+        twin = schema.twin_of(model)
+        if twin is not None:
+            described = schema.schema_of(twin)
+            if described is not None:
+                return Codec(
+                    source, described.name, "model", described.encode, described.decode, None, twin, (twin,)
+                )
+    plain = schema.plain_of(model)
+    if plain is None:
+        return _value(source)
+    return Codec(source, plain.name, "value", plain.encode, plain.decode, None, None, (model,))

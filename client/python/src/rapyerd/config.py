@@ -1,0 +1,84 @@
+"""A model's settings: how long its documents live, what starts that time anew."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+from rapyerd.errors import InvalidRefreshTtlError
+
+
+class ActionGroup(enum.Flag):
+    """Kinds of operations, as `refresh_ttl` names them."""
+
+    READ = enum.auto()
+    FETCH = enum.auto()
+    CREATE = enum.auto()
+    UPDATE = enum.auto()
+    APPEND = enum.auto()
+    DELETE = enum.auto()
+    ERASE = enum.auto()
+    ARITHMETIC = enum.auto()
+
+    @classmethod
+    def all(cls, *, for_ttl: bool = False) -> ActionGroup:
+        result = cls(0)
+        for member in cls:
+            if not (for_ttl and member is cls.DELETE):
+                result |= member
+        return result
+
+
+WRITES = (
+    ActionGroup.CREATE | ActionGroup.UPDATE | ActionGroup.APPEND | ActionGroup.ERASE | ActionGroup.ARITHMETIC
+)
+
+
+class RedisConfig:
+    """`ttl`: seconds a document lives after it was saved, None: for ever. `refresh_ttl`: True when each
+    write and each read of a document starts that time anew, False: neither, or the groups that do (of the
+    writes, any group stands for all of them). `safe_load_all`: all fields are `SafeLoad`.
+
+    The others are Rapyer's. `redis` is not used: the daemon knows its Redis.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis: Any = None,
+        ttl: int | None = None,
+        refresh_ttl: bool | ActionGroup = True,
+        safe_load_all: bool = False,
+        prefer_normal_json_dump: bool = True,
+        init_with_rapyer: bool = True,
+        max_delete_per_transaction: int | None = 1000,
+        cascade_ttl: Any = None,
+        **unknown: Any,
+    ) -> None:
+        self.redis = redis
+        self.ttl = ttl
+        self.refresh_ttl = refresh_ttl
+        self.safe_load_all = safe_load_all
+        self.prefer_normal_json_dump = prefer_normal_json_dump
+        self.init_with_rapyer = init_with_rapyer
+        self.max_delete_per_transaction = max_delete_per_transaction
+        self.cascade_ttl = cascade_ttl
+        for name, value in unknown.items():
+            setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "refresh_ttl" and isinstance(value, ActionGroup) and value & ActionGroup.DELETE:
+            raise InvalidRefreshTtlError("what is deleted has no time to live: refresh_ttl without DELETE")
+        super().__setattr__(name, value)
+
+    def refreshes_writes(self) -> bool:
+        if isinstance(self.refresh_ttl, bool):
+            return self.refresh_ttl
+        return bool(self.refresh_ttl & WRITES)
+
+    def refreshes_reads(self) -> bool:
+        if self.ttl is None:
+            return False
+        if isinstance(self.refresh_ttl, bool):
+            return self.refresh_ttl
+        return bool(self.refresh_ttl & (ActionGroup.READ | ActionGroup.FETCH))

@@ -1,0 +1,132 @@
+"""Access to the fields of a model: values are made what they can do when they are first touched."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rapyerd.dicts import RedisDict
+from rapyerd.lists import RedisList
+from rapyerd.place import lodger, place_of
+from rapyerd.scalars import RedisBytes, RedisDatetime, RedisFloat, RedisInt, RedisStr
+
+if TYPE_CHECKING:
+    from rapyerd.codec import Codec
+
+# The values that are what they should be already.
+SETTLED = frozenset(
+    (bool, type(None), RedisInt, RedisFloat, RedisStr, RedisBytes, RedisDatetime, RedisList, RedisDict)
+)
+_SCALARS: dict[str, tuple[type, Any]] = {
+    "int": (int, RedisInt),
+    "float": (float, RedisFloat),
+    "str": (str, RedisStr),
+    "bytes": (bytes, RedisBytes),
+    "datetime": (dt.datetime, RedisDatetime),
+}
+Wrap = Callable[[Any, Any], Any]
+
+
+class _Building(threading.local):
+    """Classes are being made: their fields are no attributes of them yet."""
+
+    depth = 0
+
+
+building = _Building()
+
+
+def _as_it_is(model: Any, value: Any) -> Any:
+    return value
+
+
+def wrapper_of(name: str, codec: Codec | None) -> Wrap:
+    """What makes of a bare value of a field what can be worked with."""
+    if codec is None:
+        return _as_it_is
+    if codec.kind in _SCALARS:
+        bare, made = _SCALARS[codec.kind]
+
+        def scalar(model: Any, value: Any) -> Any:
+            if type(value) is not bare and not (bare is float and type(value) is int):
+                return value
+            out = made(value)
+            out._owner = model
+            out._name = name
+            model.__dict__[name] = out
+            return out
+
+        return scalar
+    if codec.kind == "list" or (
+        codec.kind == "value" and codec.item is not None and "list<" in codec.wire[:14]
+    ):
+
+        def as_list(model: Any, value: Any) -> Any:
+            if type(value) is not list:
+                return value
+            out = model.__dict__[name] = RedisList._of(model, name, codec, value)
+            return out
+
+        return as_list
+    if codec.kind == "dict" or (codec.kind == "value" and codec.item is not None):
+
+        def as_dict(model: Any, value: Any) -> Any:
+            if type(value) is not dict:
+                return value
+            out = model.__dict__[name] = RedisDict._of(model, name, codec, value)
+            return out
+
+        return as_dict
+    if codec.kind == "model":
+        atomic = codec.model
+
+        def inner(model: Any, value: Any) -> Any:
+            place = getattr(value, "__rapyer_place__", None)
+            if place is not None and place.owner is model:
+                return value
+            out = model.__dict__[name] = lodger(model, name, value, atomic)
+            return out
+
+        return inner
+    return _as_it_is
+
+
+class Field:
+    """A field of a model class: on an instance its value, on the class what it is found by."""
+
+    __slots__ = ("_wrap", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._wrap: Wrap | None = None
+
+    def __get__(self, model: Any, owner: Any) -> Any:
+        if model is None:
+            if building.depth:
+                raise AttributeError(self.name)
+            from rapyerd.find import expression_of
+
+            return expression_of(owner, self.name)
+        try:
+            value = model.__dict__[self.name]
+        except KeyError:
+            raise AttributeError(f"{owner.__name__!r} object has no attribute {self.name!r}") from None
+        if type(value) in SETTLED:
+            return value
+        wrap = self._wrap
+        if wrap is None:
+            from rapyerd.schema import schema_of
+
+            wrap = self._wrap = wrapper_of(self.name, schema_of(owner).codecs.get(self.name))
+        return wrap(model, value)
+
+    def __set__(self, model: Any, value: Any) -> None:
+        model.__dict__[self.name] = value
+
+    def __delete__(self, model: Any) -> None:
+        del model.__dict__[self.name]
+
+
+__all__ = ["SETTLED", "Field", "building", "place_of", "wrapper_of"]

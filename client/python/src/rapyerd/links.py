@@ -1,0 +1,487 @@
+"""Connections to the daemon: one for each event loop, one for each thread that blocks.
+
+    model, field, lock, ...     steps: generators of calls
+          |
+    run (asyncio) | run_blocking
+          |
+    Link: the connection that is open now, opened again when it is gone
+          |
+    Connection: bytes <-> Wire
+
+A connection is never shared over a fork: the child forgets those of its parent and closes its copies
+of their sockets. Declarations belong to a connection and are sent again on a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from rapyerd.call import Call, Granted, Steps
+from rapyerd.errors import (
+    BadValueError,
+    LockLostError,
+    NotSupportedError,
+    RapyerError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+from rapyerd.settings import settings
+from rapyerd.wire import Wire
+
+T = TypeVar("T")
+PROTOCOL = 1
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
+ACQUIRE = "lock.acquire"
+
+
+class _Lost(RapyerError):
+    """The connection ended before the answer."""
+
+
+def _lost() -> RapyerError:
+    return _Lost("the connection to rapyerd was lost before the answer")
+
+
+def _after_loss(call: Call) -> RapyerError:
+    """What a caller gets whose request may not be sent again."""
+    if call.method.startswith("lock."):
+        return LockLostError(f"{call.method}: the connection to rapyerd, and with it its locks, was lost")
+    return UnknownOutcomeError(
+        f"UNKNOWN_OUTCOME: the connection to rapyerd was lost before {call.method} was answered; "
+        "reading shows whether it was applied"
+    )
+
+
+def _hello() -> tuple[str, list[Any]]:
+    return "hello", [{"client": settings.client, "protocol": PROTOCOL}]
+
+
+def _declarations(known: set[type], features: frozenset[str], models: tuple[type, ...]) -> list[Any]:
+    from rapyerd.schema import declarations
+
+    return declarations(models, known, features)
+
+
+def _pauses() -> Any:
+    """Growing pauses between tries, different for each client."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause * (0.5 + random.random() / 2)
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _unreachable(path: str, error: Exception) -> RapyerError:
+    return UnavailableError(f"UNAVAILABLE: rapyerd cannot be reached at {path}: {error}")
+
+
+# --- asyncio ----------------------------------------------------------------------------------
+
+
+class AsyncConnection(asyncio.Protocol):
+    """One connection, served by its event loop, for any number of tasks."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        self.loop = loop
+        self.sock = sock
+        self.wire = Wire()
+        self.features: frozenset[str] = frozenset()
+        self.declared: set[type] = set()
+        self.declaring: asyncio.Lock = asyncio.Lock()
+        self.open = True
+        self._transport: Any = None
+        self._out: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self.wire.feed(data)
+        except Exception:
+            self.close()
+            raise
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open = False
+        self.wire.abandon(_lost)
+
+    def close(self) -> None:
+        self.open = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    def send(self, method: str, params: list[Any]) -> tuple[int, asyncio.Future[Any]]:
+        """Sends a request; what tasks send in one turn of the loop goes out as one write."""
+        future = self.loop.create_future()
+
+        def answered(error: RapyerError | None, result: Any) -> None:
+            if not future.done():
+                if error is None:
+                    future.set_result(result)
+                else:
+                    future.set_exception(error)
+
+        request, data = self.wire.request(method, params, answered)
+        if not self._out:
+            self.loop.call_soon(self._flush)
+        self._out.append(data)
+        return request, future
+
+    def _flush(self) -> None:
+        data, self._out = self._out, []
+        if self.open:
+            self._transport.write(b"".join(data) if len(data) > 1 else data[0])
+        else:
+            self.wire.abandon(_lost)
+
+    async def declare(self, models: tuple[type, ...]) -> None:
+        async with self.declaring:
+            if self.declared.issuperset(models):
+                return
+            for declaration in _declarations(self.declared, self.features, models):
+                await self.send("define", [declaration])[1]
+            self.declared.update(models)
+
+    def drop(self, request: int, call: Call) -> None:
+        """The task that waited was cancelled. A lock that is granted all the same goes back."""
+        if call.method != ACQUIRE:
+            self.wire.forget(request)
+            return
+
+        def granted(error: RapyerError | None, result: Any) -> None:
+            if error is None and self.open:
+                self.send("lock.release", [result["token"]])[1].add_done_callback(_look)
+
+        self.wire.forget(request, granted)
+        if "lock.cancel" in self.features and self.open:
+            self.send("lock.cancel", [request])[1].add_done_callback(_look)
+
+
+def _look(future: asyncio.Future[Any]) -> None:
+    """Whatever came of it: nobody waits for it."""
+    if not future.cancelled():
+        future.exception()
+
+
+class AsyncLink:
+    """The way of one event loop to the daemon."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.connection: AsyncConnection | None = None
+        self._opening: asyncio.Task[AsyncConnection] | None = None
+
+    async def open(self) -> AsyncConnection:
+        """The connection, made if there is none; tasks that come meanwhile wait for the same one."""
+        connection = self.connection
+        if connection is not None and connection.open:
+            return connection
+        if self._opening is None or self._opening.done():
+            self._opening = self.loop.create_task(self._connect())
+            self._opening.add_done_callback(_look)
+        return await asyncio.shield(self._opening)
+
+    async def _connect(self) -> AsyncConnection:
+        deadline = time.monotonic() + settings.connect_timeout
+        for pause in _pauses():
+            path = settings.path()
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                sock.setblocking(False)
+                await self.loop.sock_connect(sock, path)
+                _, connection = await self.loop.create_unix_connection(
+                    lambda sock=sock: AsyncConnection(self.loop, sock),  # type: ignore[misc]
+                    sock=sock,
+                )
+                said = await connection.send(*_hello())[1]
+                connection.features = frozenset(said["features"])
+                self.connection = connection
+                return connection
+            except (OSError, _Lost) as error:
+                sock.close()
+                if time.monotonic() + pause > deadline:
+                    raise _unreachable(path, error) from error
+            except BaseException:
+                sock.close()
+                raise
+            await asyncio.sleep(pause)
+        raise AssertionError
+
+    async def perform(self, call: Call) -> Any:
+        while True:
+            connection = self.connection
+            if call.link is not None:
+                connection = call.link
+                if not connection.open:
+                    raise _after_loss(call)
+            elif connection is None or not connection.open:
+                connection = await self.open()
+            try:
+                if call.models and not connection.declared.issuperset(call.models):
+                    await connection.declare(call.models)
+                    if not connection.open:
+                        raise _lost()
+            except _Lost:
+                if call.link is not None:
+                    raise _after_loss(call) from None
+                continue
+            try:
+                request, future = connection.send(call.method, call.params)
+            except (OverflowError, TypeError, ValueError) as error:
+                raise BadValueError(f"BAD_VALUE: {call.method}: {error}") from error
+            try:
+                answer = await future
+            except asyncio.CancelledError:
+                connection.drop(request, call)
+                raise
+            except _Lost:
+                if call.read and call.link is None:
+                    continue
+                if call.method == ACQUIRE:  # nothing was taken: locks go with their connection
+                    continue
+                raise _after_loss(call) from None
+            return Granted(answer, connection) if call.method == ACQUIRE else answer
+
+
+_links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLink] = weakref.WeakKeyDictionary()
+
+
+def async_link() -> AsyncLink:
+    loop = asyncio.get_running_loop()
+    link = _links.get(loop)
+    if link is None:
+        link = _links[loop] = AsyncLink(loop)
+    return link
+
+
+async def run(steps: Steps[T]) -> T:
+    """Carries steps out under asyncio."""
+    try:
+        call = next(steps)
+        link = async_link()
+        while True:
+            try:
+                answer = await link.perform(call)
+            except BaseException as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+# --- blocking ---------------------------------------------------------------------------------
+
+
+class BlockingConnection:
+    """One connection, for one thread."""
+
+    def __init__(self, path: str) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.wire = Wire()
+        self.open = True
+        self.declared: set[type] = set()
+        self.features: frozenset[str] = frozenset()
+        try:
+            self.sock.connect(path)
+            self.features = frozenset(self.call(*_hello())["features"])
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self.open = False
+        self.sock.close()
+        self.wire.abandon(_lost)
+
+    def call(self, method: str, params: list[Any]) -> Any:
+        got: list[tuple[RapyerError | None, Any]] = []
+        request, data = self.wire.request(method, params, lambda error, result: got.append((error, result)))
+        try:
+            self.sock.sendall(data)
+        except BaseException:  # in the middle of a message: nothing can follow it
+            self.close()
+            raise
+        try:
+            while not got:
+                more = self.sock.recv(1 << 17)
+                if not more:
+                    raise _lost()
+                self.wire.feed(more)
+        except (OSError, RapyerError):
+            self.close()
+            raise
+        except BaseException:  # an interrupt: the answer is not waited for any more
+            self._drop(request, method)
+            raise
+        error, result = got[0]
+        if error is not None:
+            raise error
+        return result
+
+    def _drop(self, request: int, method: str) -> None:
+        if method != ACQUIRE:
+            self.wire.forget(request)
+            return
+
+        def granted(error: RapyerError | None, result: Any) -> None:
+            if error is None and self.open:
+                self._tell("lock.release", [result["token"]])
+
+        self.wire.forget(request, granted)
+        if "lock.cancel" in self.features:
+            self._tell("lock.cancel", [request])
+
+    def _tell(self, method: str, params: list[Any]) -> None:
+        """Sends a request whose answer nobody waits for."""
+        _, data = self.wire.request(method, params, lambda error, result: None)
+        try:
+            self.sock.sendall(data)
+        except OSError:
+            self.close()
+
+    def declare(self, models: tuple[type, ...]) -> None:
+        for declaration in _declarations(self.declared, self.features, models):
+            self.call("define", [declaration])
+        self.declared.update(models)
+
+
+class BlockingLink:
+    """The way of one thread to the daemon."""
+
+    def __init__(self) -> None:
+        self.connection: BlockingConnection | None = None
+
+    def open(self) -> BlockingConnection:
+        connection = self.connection
+        if connection is not None and connection.open:
+            return connection
+        deadline = time.monotonic() + settings.connect_timeout
+        for pause in _pauses():
+            path = settings.path()
+            try:
+                self.connection = BlockingConnection(path)
+                return self.connection
+            except (OSError, _Lost) as error:
+                if time.monotonic() + pause > deadline:
+                    raise _unreachable(path, error) from error
+            time.sleep(pause)
+        raise AssertionError
+
+    def perform(self, call: Call) -> Any:
+        while True:
+            if call.link is not None:
+                connection = call.link
+                if not connection.open:
+                    raise _after_loss(call)
+            else:
+                connection = self.open()
+            try:
+                if call.models and not connection.declared.issuperset(call.models):
+                    connection.declare(call.models)
+            except (OSError, _Lost):
+                if call.link is not None:
+                    raise _after_loss(call) from None
+                continue
+            try:
+                answer = connection.call(call.method, call.params)
+            except (OverflowError, TypeError, ValueError) as error:
+                raise BadValueError(f"BAD_VALUE: {call.method}: {error}") from error
+            except (OSError, _Lost):
+                if call.link is None and (call.read or call.method == ACQUIRE):
+                    continue
+                raise _after_loss(call) from None
+            return Granted(answer, connection) if call.method == ACQUIRE else answer
+
+
+class _Threads(threading.local):
+    def __init__(self) -> None:
+        self.link = BlockingLink()
+
+
+_threads = _Threads()
+_blocking: weakref.WeakSet[BlockingLink] = weakref.WeakSet()
+
+
+def blocking_link() -> BlockingLink:
+    link = _threads.link
+    if link not in _blocking:
+        _blocking.add(link)
+    return link
+
+
+def run_blocking(steps: Steps[T]) -> T:
+    """Carries steps out in this thread, which waits."""
+    try:
+        call = next(steps)
+        link = blocking_link()
+        while True:
+            try:
+                answer = link.perform(call)
+            except BaseException as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+# --- both -------------------------------------------------------------------------------------
+
+Runner = Callable[[Steps[Any]], Any]
+
+
+def close_all() -> None:
+    """Closes the connections of this thread and of the running loop, if there are some."""
+    link = _threads.link
+    if link.connection is not None:
+        link.connection.close()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    mine = _links.pop(loop, None)
+    if mine is not None and mine.connection is not None:
+        mine.connection.close()
+
+
+# A child must not touch the transports of its parent: their loop's epoll is shared. It closes its
+# copies of the sockets, so that the daemon notices the parent's end, and keeps the rest as it is.
+_inherited: list[Any] = []
+
+
+def _forget_parent() -> None:
+    for link in list(_links.values()):
+        if link.connection is not None:
+            link.connection.open = False
+            link.connection.sock.close()
+            _inherited.append(link.connection)
+    _links.clear()
+    for blocking in list(_blocking):
+        if blocking.connection is not None:
+            blocking.connection.open = False
+            blocking.connection.sock.close()
+        blocking.connection = None
+    _blocking.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+
+__all__ = [
+    "AsyncLink",
+    "BlockingLink",
+    "Coroutine",
+    "NotSupportedError",
+    "Runner",
+    "close_all",
+    "run",
+    "run_blocking",
+]

@@ -1,0 +1,704 @@
+"""AtomicRedisModel: pydantic models that live in Redis, through the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Optional, TypeVar, cast, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic._internal._model_construction import ModelMetaclass
+from typing_extensions import Self, dataclass_transform
+
+from rapyerd import field as fields
+from rapyerd.call import Call, Steps
+from rapyerd.config import RedisConfig
+from rapyerd.contexts import Lock, Pipeline, refresh
+from rapyerd.errors import (
+    BadDeleteActionError,
+    ConflictError,
+    KeyNotFound,
+    UnsupportedArgumentTypeError,
+    UnsupportedArgumentValueError,
+)
+from rapyerd.find import Expression
+from rapyerd.keys import KeyAnnotation, RapyerKey
+from rapyerd.links import run
+from rapyerd.place import key_of, own, path_of, pk_of, place_of, root_of, settle
+from rapyerd.record import before, current_pipeline, held, op_at
+from rapyerd.result import DeleteResult, GetOrCreateResult, GetOrCreateStatus
+from rapyerd.scalars import Scalar
+from rapyerd.schema import marked, schema_of
+from rapyerd.write import flush, submit
+
+M = TypeVar("M", bound="AtomicRedisModel")
+PAGE = 1000  # documents that are asked for at a time
+
+models: list[Any] = []
+
+
+def absorb(model: Any, read: Any) -> None:
+    """What was read becomes the model's content. Inner models, elements and containers that are here
+    already stay the same objects; what was assigned here and not sent stays, too."""
+    schema = schema_of(type(model))
+    place = place_of(model)
+    mine, values = model.__dict__, read.__dict__
+    for name, codec in schema.codecs.items():
+        if (place.changes and name in place.changes) or name in schema.lazy:
+            continue
+        value = values[name]
+        there = mine.get(name)
+        if codec.kind == "model" and isinstance(there, codec.model) and value is not None:
+            absorb(there, value)
+        elif value is not None and hasattr(type(there), "_absorb"):
+            there._absorb(value)
+        else:
+            mine[name] = value
+    model.__pydantic_fields_set__.update(values)
+
+
+def _may_be_none(annotation: Any) -> bool:
+    if annotation is None or annotation is type(None) or annotation is Any:
+        return True
+    return get_origin(annotation) is not None and any(_may_be_none(a) for a in get_args(annotation))
+
+
+@dataclass_transform(kw_only_default=True)
+class _Meta(ModelMetaclass):
+    """Makes the fields of a class what `fields.Field` says, once pydantic is done with it."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any], **more: Any) -> Any:
+        fields.building.depth += 1
+        try:
+            cls: Any = super().__new__(mcs, name, bases, body, **more)
+            changed = False
+            for info in cls.model_fields.values():
+                # `x: datetime = None` says that it may be None.
+                if info.default is None and not info.is_required() and not _may_be_none(info.annotation):
+                    info.annotation = Optional[info.annotation]  # noqa: UP045
+                    changed = True
+            if changed:
+                cls.model_rebuild(force=True, raise_errors=False)
+        finally:
+            fields.building.depth -= 1
+        for field in cls.model_fields:
+            type.__setattr__(cls, field, fields.Field(field))
+        for field, info in cls.model_fields.items():
+            if marked(info, KeyAnnotation):
+                cls.__rapyer_key__ = field
+        if (
+            "__rapyer_twin__" not in body
+            and cls.__module__ != __name__
+            and not getattr(cls, "__parameters__", ())
+        ):
+            models.append(cls)
+        return cls
+
+
+class AtomicRedisModel(BaseModel, metaclass=_Meta):
+    """A model whose documents live in Redis. An instance that was not saved is a draft: it is changed
+    without any I/O, and goes on living where it is saved or put."""
+
+    __slots__ = ("__rapyer_place__", "__weakref__")
+    __rapyer_atomic__: ClassVar[bool] = True
+    __rapyer_key__: ClassVar[str | None] = None
+    __rapyer_run__: ClassVar[Callable[[Steps[Any]], Any]] = staticmethod(run)
+
+    Meta: ClassVar[RedisConfig] = RedisConfig()
+
+    # --- who it is ----------------------------------------------------------------------------
+
+    @property
+    def pk(self) -> str:
+        """The primary key: the key field, or a UUID."""
+        return RapyerKey(pk_of(self))
+
+    @pk.setter
+    def pk(self, value: str) -> None:
+        place_of(self).pk = str(value)
+
+    @property
+    def key(self) -> str:
+        """``Model:pk``; of an inner model, that of its document."""
+        return RapyerKey(key_of(root_of(self)))
+
+    @key.setter
+    def key(self, value: str) -> None:
+        place_of(self).pk = value.partition(":")[2] or value
+
+    @property
+    def field_name(self) -> str:
+        """The field of the other model that this one stands in, "" for a document."""
+        return place_of(self).name or ""
+
+    @property
+    def field_path(self) -> str:
+        """Where in its document this model is, "" for the document."""
+        return path_of(self)
+
+    @property
+    def failed_fields(self) -> set[str]:
+        """`SafeLoad` fields whose stored value could not be read."""
+        return place_of(self).failed or set()
+
+    @classmethod
+    def class_key_initials(cls) -> str:
+        """The model's name in keys; to be overridden for another one."""
+        twin = getattr(cls, "__rapyer_twin__", None)
+        return cls.__name__ if twin is None else f"{cls.__name__}_atomic"
+
+    def is_inner_model(self) -> bool:
+        return place_of(self).owner is not None
+
+    # --- documents ----------------------------------------------------------------------------
+
+    def save(self) -> Awaitable[Self]:
+        """Stores the document, in place of what is there; an inner model in its place."""
+        return self._run(self._save())  # type: ignore[no-any-return]
+
+    def load(self) -> Awaitable[Self]:
+        """Takes what is stored."""
+        return self._run(self._load())  # type: ignore[no-any-return]
+
+    def delete(self) -> Awaitable[bool]:
+        """Removes the document; False when there was none."""
+        return self._run(self._delete())  # type: ignore[no-any-return]
+
+    def duplicate(self) -> Awaitable[Self]:
+        """A copy of the document under another pk."""
+        return self._run(self._duplicate())  # type: ignore[no-any-return]
+
+    def duplicate_many(self, num: int) -> Awaitable[list[Self]]:
+        """Several copies, each under a pk of its own."""
+        return self._run(self._duplicate_many(num))  # type: ignore[no-any-return]
+
+    def update(self, **values: Any) -> None:
+        """Assigns fields."""
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def aupdate(self, **values: Any) -> Awaitable[None]:
+        """Assigns fields, here and in the daemon, as one."""
+        return self._run(self._update(values))  # type: ignore[no-any-return]
+
+    def set_ttl(self, ttl: int, cascade: bool = False) -> Awaitable[None]:
+        """Seconds for which the document lives from now on; 0: for ever."""
+        return self._run(self._set_ttl(ttl))  # type: ignore[no-any-return]
+
+    @classmethod
+    def get(cls, key: str) -> Awaitable[Self]:
+        """The document of a key, or of a pk. `KeyNotFound` when there is none."""
+        return cls._run_class(cls._get(key))  # type: ignore[no-any-return]
+
+    @classmethod
+    def exists(cls, key: Any) -> Awaitable[bool]:
+        """Is there such a document?"""
+        return cls._run_class(cls._exists(key))  # type: ignore[no-any-return]
+
+    @classmethod
+    def delete_by_key(cls, key: str) -> Awaitable[bool]:
+        return cls._run_class(cls._delete_key(cls._key(key)))  # type: ignore[no-any-return]
+
+    @classmethod
+    def find(cls, *args: Any, max_results: int | None = None) -> Awaitable[list[Self]]:
+        """The documents of these keys, of which all must be there; or those for which all of these
+        expressions hold; or all. Expressions are looked at here: every document is read."""
+        return cls._run_class(cls._find(args, max_results))  # type: ignore[no-any-return]
+
+    @classmethod
+    def find_one(cls, *args: Any) -> Awaitable[Self | None]:
+        """The first of `find`, or None."""
+        return cls._run_class(cls._find_one(args))  # type: ignore[no-any-return]
+
+    @classmethod
+    def find_keys(cls, max_results: int | None = None) -> Awaitable[list[RapyerKey]]:
+        """The keys of all documents."""
+        return cls._run_class(cls._find_keys(max_results))  # type: ignore[no-any-return]
+
+    @classmethod
+    def insert(cls, *models: Self) -> Awaitable[tuple[Self, ...]]:
+        """Saves several documents, all or none."""
+        return cls._run_class(insert_all(models))  # type: ignore[no-any-return]
+
+    @classmethod
+    def delete_many(cls, *args: Any) -> Awaitable[DeleteResult]:
+        """Removes documents: models, keys, or all for which the expressions hold."""
+        return cls._run_class(cls._delete_many(args))  # type: ignore[no-any-return]
+
+    @classmethod
+    def get_or_create(cls, model: Self) -> Awaitable[GetOrCreateResult[Self]]:
+        """The stored document of this model's key; the model, saved, if there is none."""
+        return cls._run_class(get_or_create(model))  # type: ignore[no-any-return]
+
+    asave = save
+    aload = load
+    adelete = delete
+    aduplicate = duplicate
+    aduplicate_many = duplicate_many
+    aset_ttl = set_ttl
+    aget = get
+    aexists = exists
+    adelete_by_key = delete_by_key
+    afind = find
+    afind_one = find_one
+    afind_keys = find_keys
+    ainsert = insert
+    adelete_many = delete_many
+    aget_or_create = get_or_create
+
+    # --- pipelines and locks ------------------------------------------------------------------
+
+    def pipeline(self, ignore_redis_error: bool = False, use_existing_pipe: bool = False) -> Pipeline[Self]:
+        """What is done inside is done as one at the end, or not at all."""
+        return Pipeline(self, type(root_of(self)).__rapyer_run__, ignore_redis_error, use_existing_pipe)
+
+    def lock(
+        self,
+        action: str = "default",
+        save_at_end: bool | None = None,
+        *,
+        ttl: float | None = None,
+        wait: float | None = None,
+        shared: bool = False,
+    ) -> Lock[Self]:
+        """Excludes all others that take the lock of this name, of this document or inner model. What is
+        assigned inside is saved with the release, unless `save_at_end` is False."""
+        root = root_of(self)
+        options: dict[str, Any] = {"save_at_end": save_at_end, "ttl": ttl, "wait": wait, "shared": shared}
+        return Lock(self, key_of(root), path_of(self), action, cls=type(root), **options)
+
+    @classmethod
+    def lock_from_key(
+        cls,
+        key: str,
+        action: str = "default",
+        save_at_end: bool | None = None,
+        *,
+        ttl: float | None = None,
+        wait: float | None = None,
+        shared: bool = False,
+    ) -> Lock[Self]:
+        """The same for the document of a key."""
+        options: dict[str, Any] = {"save_at_end": save_at_end, "ttl": ttl, "wait": wait, "shared": shared}
+        return Lock(None, cls._key(key), "", action, cls=cls, **options)
+
+    apipeline = pipeline
+    alock = lock
+    alock_from_key = lock_from_key
+
+    # --- how it is done -----------------------------------------------------------------------
+
+    def _run(self, steps: Steps[Any]) -> Any:
+        return type(root_of(self)).__rapyer_run__(steps)
+
+    @classmethod
+    def _run_class(cls, steps: Steps[Any]) -> Any:
+        return cls.__rapyer_run__(steps)
+
+    @classmethod
+    def _key(cls, key: Any) -> str:
+        """A key as the daemon knows it: of a model, of a key, or of a pk alone."""
+        if isinstance(key, AtomicRedisModel):
+            return key_of(root_of(key))
+        name = schema_of(cls).name
+        head, colon, pk = key.partition(":")
+        if colon and head in (name, cls.class_key_initials()):
+            return f"{name}:{pk}"
+        if colon and cls.__rapyer_key__ is None:
+            return cast(str, key)
+        return f"{name}:{key}"
+
+    @classmethod
+    def __rapyer_loaded__(cls, data: dict[str, Any]) -> Self:
+        model = schema_of(cls).decode(data)
+        place_of(model).saved = True
+        return model  # type: ignore[no-any-return]
+
+    def _save(self) -> Steps[Self]:
+        root, recorder = before(self, self)
+        place = place_of(self)
+        schema = schema_of(type(self))
+        if root is not self:
+            if place_of(root).saved:
+                settle(self)
+                op = ["set", key_of(root), path_of(self), schema.encode(self)]
+                pipeline = current_pipeline()
+                if pipeline is not None:
+                    pipeline.add(root, op, None)
+                else:
+                    yield from submit(root, [op])
+                place.changes = None
+            return self
+        settle(self)
+        key = key_of(self)
+        op = ["doc.save", key, schema.encode(self)]
+        pipeline = current_pipeline()
+        if pipeline is not None:
+            if recorder is None:
+                pipeline.remember(self)
+            pipeline.add(self, op, None)
+        else:
+            yield from submit(self, [op])
+        place.saved = True
+        place.changes = None
+        return self
+
+    def _load(self) -> Steps[Self]:
+        before(self, self)
+        root = root_of(self)
+        place = place_of(self)
+        if root is not self and not place_of(root).saved:
+            return self
+        place.changes = None
+        yield from refresh(self)
+        if root is self:
+            place.saved = True
+        yield from self._touched()
+        return self
+
+    def _delete(self) -> Steps[bool]:
+        if self.is_inner_model():
+            raise BadDeleteActionError(
+                "only whole documents can be deleted; remove the element from its container"
+            )
+        pipeline = current_pipeline()
+        if pipeline is not None:
+            pipeline.remember(self)
+        gone = yield from self._delete_key(key_of(self))
+        place_of(self).saved = False
+        return gone
+
+    @classmethod
+    def _delete_key(cls, key: str) -> Steps[bool]:
+        pipeline = current_pipeline()
+        if pipeline is not None:
+            pipeline.ops.append(["doc.delete", key])
+            pipeline.answers.append(None)
+            pipeline.models[cls] = None
+            return True
+        locks = held(key)
+        if locks:
+            tokens = [lock.token for lock in locks]
+            (count,) = yield Call(
+                "pipeline", [[["doc.delete", key]], {"lock": tokens}], (cls,), link=locks[0].link
+            )
+            for lock in locks:
+                lock.clear()
+        else:
+            count = yield Call("doc.delete", [key], (cls,))
+        return bool(count)
+
+    def _duplicate(self) -> Steps[Self]:
+        (copy,) = yield from self._duplicate_many(1)
+        return copy
+
+    def _duplicate_many(self, num: int) -> Steps[list[Self]]:
+        if self.is_inner_model():
+            raise RuntimeError("only whole documents can be duplicated")
+        out: list[Self] = []
+        for _ in range(num):
+            if not place_of(self).saved or current_pipeline() is not None:
+                copy = self.model_copy(deep=True)
+                place_of(copy).pk = None
+                if place_of(self).saved:
+                    yield from copy._save()
+            else:
+                said = yield Call("doc.duplicate", [key_of(self)], (type(self),))
+                copy = yield from self._get(said["key"])
+            out.append(copy)
+        return out
+
+    def _update(self, values: dict[str, Any]) -> Steps[None]:
+        root, recorder = before(self, self)
+        if not place_of(root).saved or recorder is not None:
+            self.update(**values)
+            if recorder is not None and recorder is not current_pipeline():
+                yield from flush(key_of(root))
+            return
+        schema = schema_of(type(self))
+        mine: Any = self.__dict__
+        old = {name: mine.get(name) for name in values}
+        place = place_of(self)
+        changes = dict(place.changes or {})
+        self.update(**values)
+        ops = [
+            op_at(root, self, n, "set", schema.codecs[n].put(getattr(self, n)))
+            for n in values
+            if n in schema.codecs
+        ]
+        place.changes = {n: c for n, c in changes.items() if n not in values} or None
+        try:
+            if ops:
+                yield from submit(root, ops)
+        except BaseException:
+            mine.update(old)
+            place.changes = changes or None
+            raise
+
+    def _set_ttl(self, ttl: int) -> Steps[None]:
+        if self.is_inner_model():
+            raise RuntimeError("only whole documents have a time to live")
+        call = Call("doc.ttl", [key_of(self), ttl], (type(self),))
+        pipeline = current_pipeline()
+        if pipeline is not None:
+            pipeline.later.append(call)
+        else:
+            yield call
+
+    @classmethod
+    def _get(cls, key: str) -> Steps[Self]:
+        said = yield Call("doc.get", [cls._key(key)], (cls,), True)
+        model = cls.__rapyer_loaded__(said)
+        if cls.Meta.ttl is not None:
+            yield from model._touched()
+        return model
+
+    def _touched(self) -> Steps[None]:
+        """A read starts the document's time anew, where the model says so."""
+        if type(self).Meta.refreshes_reads() and not self.is_inner_model():
+            yield Call("doc.ttl", [key_of(self), type(self).Meta.ttl], (type(self),))
+
+    @classmethod
+    def _exists(cls, key: Any) -> Steps[bool]:
+        return bool((yield Call("doc.exists", [cls._key(key)], (cls,), True)))
+
+    @classmethod
+    def _find(cls, args: tuple[Any, ...], max_results: int | None) -> Steps[list[Self]]:
+        if max_results is not None and max_results < 0:
+            raise UnsupportedArgumentValueError(f"max_results must not be below 0, and is {max_results}")
+        keys = [arg for arg in args if isinstance(arg, str)]
+        conditions = [arg for arg in args if isinstance(arg, Expression)]
+        if len(keys) + len(conditions) < len(args):
+            raise UnsupportedArgumentTypeError("find takes keys or expressions")
+        if keys and conditions:
+            raise UnsupportedArgumentValueError("find takes keys or expressions, not both")
+        if keys:
+            return (yield from get_many([(cls, cls._key(key)) for key in keys[:max_results]], True))
+        out: list[Self] = []
+        cursor = "0"
+        seen: set[str] = set()
+        while max_results is None or len(out) < max_results:
+            page = yield Call(
+                "doc.keys", [schema_of(cls).name, {"cursor": cursor, "count": PAGE}], (cls,), True
+            )
+            fresh = [key for key in page["keys"] if key not in seen]
+            seen.update(fresh)
+            if fresh:
+                found = yield from get_many([(cls, key) for key in fresh], False)
+                out += [model for model in found if all(c.holds(model) for c in conditions)]
+            cursor = page["cursor"]
+            if cursor == "0":
+                break
+        return out if max_results is None else out[:max_results]
+
+    @classmethod
+    def _find_one(cls, args: tuple[Any, ...]) -> Steps[Self | None]:
+        try:
+            found = yield from cls._find(args, 1)
+        except KeyNotFound:
+            return None
+        return found[0] if found else None
+
+    @classmethod
+    def _find_keys(cls, max_results: int | None) -> Steps[list[RapyerKey]]:
+        keys: dict[str, None] = {}
+        cursor = "0"
+        while max_results is None or len(keys) < max_results:
+            page = yield Call(
+                "doc.keys", [schema_of(cls).name, {"cursor": cursor, "count": PAGE}], (cls,), True
+            )
+            keys.update(dict.fromkeys(page["keys"]))
+            cursor = page["cursor"]
+            if cursor == "0":
+                break
+        return [RapyerKey(key) for key in list(keys)[:max_results]]
+
+    @classmethod
+    def _delete_many(cls, args: tuple[Any, ...]) -> Steps[DeleteResult]:
+        if not args:
+            raise UnsupportedArgumentTypeError("delete_many takes at least one model, key or expression")
+        conditions = [arg for arg in args if isinstance(arg, Expression)]
+        if conditions and len(conditions) < len(args):
+            raise UnsupportedArgumentTypeError("delete_many takes expressions or keys and models, not both")
+        if conditions:
+            found = yield from cls._find(args, None)
+            keys = [key_of(model) for model in found]
+        else:
+            for arg in args:
+                if not isinstance(arg, (str, AtomicRedisModel)):
+                    raise UnsupportedArgumentTypeError(f"{arg!r} is no key, model or expression")
+            keys = [cls._key(arg) for arg in args]
+        count, committed = yield from delete_keys([(cls, key) for key in keys])
+        return DeleteResult(len(keys), count, committed)
+
+    # --- as pydantic has it -------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        cls = type(self)
+        if name not in cls.__pydantic_fields__:
+            super().__setattr__(name, value)
+            return
+        there = self.__dict__.get(name)
+        if value is there and hasattr(type(value), "_absorb"):
+            return  # `m.tags += [...]` has done it
+        made = None
+        if isinstance(value, Scalar) and value._made and value._owner is self and value._base is there:
+            made = value._made
+        root, recorder = before(self, self)
+        if recorder is not None and isinstance(value, AtomicRedisModel):
+            recorder.remember(value)
+        values: Any = self.__dict__
+        self.__pydantic_validator__.validate_assignment(self, name, value)
+        if self.__dict__ is not values:  # pydantic makes a new one; twins share theirs
+            now = self.__dict__
+            values.clear()
+            values.update(now)
+            object.__setattr__(self, "__dict__", values)
+        current = getattr(self, name)
+        if not place_of(root).saved:
+            return
+        codec = schema_of(cls).codecs.get(name)
+        if codec is None:
+            return
+        if recorder is None:
+            self._changed(name, made)
+        elif made is not None:
+            for method, argument in made:
+                recorder.add(root, op_at(root, self, name, method, argument), (self, name), True)
+        else:
+            if codec.kind == "model":
+                settle(current)
+            recorder.add(root, op_at(root, self, name, "set", codec.put(current)), (self, name))
+
+    def _changed(self, name: str, made: list[tuple[str, Any]] | None) -> None:
+        """A field was assigned, and nobody gathers that."""
+        place = place_of(self)
+        if place.changes is None:
+            place.changes = {}
+        before = place.changes.get(name, [])
+        if made is None or before is None:
+            place.changes[name] = None
+            return
+        for method, argument in made:
+            if before and method == "num.incr" == before[-1][0]:
+                before[-1] = (method, before[-1][1] + argument)
+            else:
+                before.append((method, argument))
+        place.changes[name] = before
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BaseModel):
+            return NotImplemented
+        if isinstance(other, type(self)) or isinstance(self, type(other)):
+            return {n: getattr(self, n) for n in type(self).model_fields} == {
+                n: getattr(other, n, None) for n in type(other).model_fields
+            }
+        return bool(super().__eq__(other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __copy__(self) -> Self:
+        copy = super().__copy__()
+        self._copied(copy)
+        return copy
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        copy = super().__deepcopy__(memo)
+        self._copied(copy)
+        return copy
+
+    def _copied(self, copy: Any) -> None:
+        """A copy is a draft with the same pk."""
+        place_of(copy).pk = place_of(self).pk
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        place = place_of(self)
+        state["__rapyer__"] = (place.pk, place.saved)
+        return state
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        pk, saved = state.pop("__rapyer__", (None, False))
+        super().__setstate__(state)
+        place = place_of(self)
+        place.pk, place.saved = pk, saved
+
+
+# --- about several documents, of one class or more ------------------------------------------------
+
+
+def get_many(wanted: list[tuple[Any, str]], all_of_them: bool) -> Steps[list[Any]]:
+    """The documents of these keys, without those that are missing; `KeyNotFound` if there must be none."""
+    out: list[Any] = []
+    for begin in range(0, len(wanted), PAGE):
+        part = wanted[begin : begin + PAGE]
+        classes = tuple(dict.fromkeys(cls for cls, _ in part))
+        said = yield Call("doc.get_many", [[key for _, key in part]], classes, True)
+        for (cls, key), data in zip(part, said, strict=True):
+            if data is not None:
+                model = cls.__rapyer_loaded__(data)
+                out.append(model)
+                if cls.Meta.ttl is not None:
+                    yield from model._touched()
+            elif all_of_them:
+                raise KeyNotFound(f"NOT_FOUND: there is no document {key}")
+    return out
+
+
+def insert_all(models: tuple[Any, ...]) -> Steps[tuple[Any, ...]]:
+    """Saves several documents, all or none."""
+    ops = []
+    pipeline = current_pipeline()
+    for model in models:
+        if model.is_inner_model():
+            raise UnsupportedArgumentTypeError("only whole documents can be inserted")
+        settle(model)
+        ops.append(["doc.save", key_of(model), schema_of(type(model)).encode(model)])
+    if pipeline is not None:
+        for model, op in zip(models, ops, strict=True):
+            pipeline.remember(model)
+            pipeline.add(model, op, None)
+    elif ops:
+        yield Call("pipeline", [ops], tuple(dict.fromkeys(type(m) for m in models)))
+    for model in models:
+        place = place_of(model)
+        place.saved = True
+        place.changes = None
+    return models
+
+
+def delete_keys(wanted: list[tuple[Any, str]]) -> Steps[tuple[int, bool]]:
+    """Removes documents; how many were there, and whether they are gone already."""
+    pipeline = current_pipeline()
+    if pipeline is not None:
+        for cls, key in wanted:
+            yield from cls._delete_key(key)
+        return len(wanted), False
+    count = 0
+    for begin in range(0, len(wanted), PAGE):
+        part = wanted[begin : begin + PAGE]
+        count += yield Call("doc.delete", [key for _, key in part], tuple(dict.fromkeys(c for c, _ in part)))
+    return count, True
+
+
+def get_or_create(model: M) -> Steps[GetOrCreateResult[M]]:
+    if model.is_inner_model():
+        raise RuntimeError("only whole documents can be created")
+    cls = type(model)
+    settle(model)
+    key = key_of(model)
+    while True:
+        try:
+            op = ["doc.save", key, schema_of(cls).encode(model)]
+            yield Call("pipeline", [[op], {"if_version": {key: 0}}], (cls,))
+        except ConflictError:
+            try:
+                found = yield from cls._get(key)
+            except KeyNotFound:  # removed meanwhile
+                continue
+            return GetOrCreateResult(found, GetOrCreateStatus.FOUND)
+        place_of(model).saved = True
+        place_of(model).changes = None
+        return GetOrCreateResult(model, GetOrCreateStatus.CREATED)
+
+
+__all__ = ["AtomicRedisModel", "absorb", "models", "own"]

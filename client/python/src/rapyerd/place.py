@@ -1,0 +1,161 @@
+"""Where a model lives: alone as a draft or a document, or in a field or container of another model.
+
+Every atomic model has a place. A draft is put into another model by giving its place an owner; from then
+on its handle works there. What lives somewhere already is copied instead.
+
+    place.owner   a model (then `name` is its field) or a container (then `name` is the key of a dict,
+                  None in a list, whose elements are found by their pks), None for a whole document
+    place.saved   only of whole documents: it is in the daemon, so what is done to it must go there
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+_set = object.__setattr__
+
+
+class Place:
+    __slots__ = ("changes", "failed", "name", "owner", "pk", "saved")
+
+    def __init__(self) -> None:
+        self.pk: str | None = None
+        self.owner: Any = None
+        self.name: str | None = None
+        self.saved = False
+        self.failed: set[str] | None = None
+        # Fields that were assigned, outside pipelines and locks: what was done to them since, None where
+        # that is not known and the value itself has to be sent.
+        self.changes: dict[str, list[tuple[str, Any]] | None] | None = None
+
+
+def place_of(model: Any) -> Place:
+    """The place of a model, made when it is first asked for."""
+    try:
+        return model.__rapyer_place__  # type: ignore[no-any-return]
+    except AttributeError:
+        place = Place()
+        _set(model, "__rapyer_place__", place)
+        return place
+
+
+def pk_of(model: Any) -> str:
+    """A model's pk: its key field, or a UUID that it gets when it is first asked for."""
+    key = type(model).__rapyer_key__
+    if key is not None:
+        return str(model.__dict__[key])
+    place = place_of(model)
+    if place.pk is None:
+        place.pk = str(uuid.uuid4())
+    return place.pk
+
+
+def root_of(model: Any) -> Any:
+    """The document that a model lives in; itself when it is one, or a draft."""
+    while True:
+        owner = place_of(model).owner
+        if owner is None:
+            return model
+        model = owner if _is_model(owner) else owner.__rapyer_owner__
+
+
+def _is_model(owner: Any) -> bool:
+    return getattr(type(owner), "__rapyer_atomic__", False) is True
+
+
+def quoted(key: str) -> str:
+    return f"[{json.dumps(key, ensure_ascii=False)}]"
+
+
+def path_of(model: Any) -> str:
+    """The path of a model in its document, "" for the document itself."""
+    place = place_of(model)
+    owner = place.owner
+    if owner is None:
+        return ""
+    if _is_model(owner):
+        return field_path(owner, place.name or "")
+    where = field_path(owner.__rapyer_owner__, owner.__rapyer_name__)
+    return where + quoted(pk_of(model) if place.name is None else place.name)
+
+
+def field_path(owner: Any, name: str) -> str:
+    """The path of a field of a model."""
+    above = path_of(owner)
+    return f"{above}.{name}" if above else name
+
+
+def key_of(root: Any) -> str:
+    """The key of a document."""
+    from rapyerd.schema import schema_of
+
+    return f"{schema_of(type(root)).name}:{pk_of(root)}"
+
+
+def own(owner: Any, name: str | None, model: Any) -> None:
+    """The model lives there from now on."""
+    place = place_of(model)
+    place.owner = owner
+    place.name = name
+    place.changes = None
+
+
+def is_draft(model: Any) -> bool:
+    """Does it live nowhere yet?"""
+    place = place_of(model)
+    return place.owner is None and not place.saved
+
+
+def lodger(owner: Any, name: str | None, model: Any, atomic: Any) -> Any:
+    """What is put into a field or container: a draft itself, which lives there from then on; a copy of
+    what lives elsewhere; the atomic twin of a plain model."""
+    if not isinstance(model, atomic):
+        model = twin_for(atomic, model)
+    elif not is_draft(model):
+        place = place_of(model)
+        if place.owner is owner and place.name == name:
+            return model
+        model = model.model_copy(deep=True)
+    own(owner, name, model)
+    return model
+
+
+def twin_for(atomic: Any, plain: Any) -> Any:
+    """An instance of the twin with what the plain model holds. They share it: what is done to one is seen
+    in the other."""
+    twin: Any = object.__new__(atomic)
+    _set(twin, "__dict__", plain.__dict__)
+    _set(twin, "__pydantic_fields_set__", plain.__pydantic_fields_set__)
+    _set(twin, "__pydantic_extra__", plain.__pydantic_extra__)
+    _set(twin, "__pydantic_private__", plain.__pydantic_private__)
+    return twin
+
+
+def adopt(model: Any, atomic: Any) -> dict[str, Any]:
+    """A model as a map of the wire, with the pk that it has as an element."""
+    from rapyerd.schema import schema_of
+
+    if isinstance(model, dict):
+        model = atomic.model_validate(model)
+    out = schema_of(type(model) if isinstance(model, atomic) else atomic).put(model.__dict__)
+    place = getattr(model, "__rapyer_place__", None)
+    if place is not None and place.owner is not None and not _is_model(place.owner):
+        out["@pk"] = pk_of(model)
+    return out
+
+
+def settle(model: Any) -> None:
+    """Gives all models below this one their places, so that each handle works once it is saved."""
+    from rapyerd.schema import schema_of
+
+    for name, codec in schema_of(type(model)).codecs.items():
+        if codec.kind == "model" or (codec.item is not None and codec.item.kind == "model"):
+            value = getattr(model, name)  # wraps, and thereby owns, what is there
+            if codec.kind == "model":
+                if value is not None:
+                    settle(value)
+            else:
+                for element in value.values() if codec.kind == "dict" else value:
+                    settle(element)

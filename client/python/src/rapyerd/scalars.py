@@ -1,0 +1,294 @@
+"""Numbers, strings, bytes and datetimes that know the field they are the value of.
+
+They are what they are, with the operations added. ``m.n += 1`` makes a number that remembers that it is
+one more than the field's value; when it is assigned to the field, that is what is sent, not the number.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rapyerd.call import Call, Steps
+from rapyerd.place import field_path, key_of, place_of, root_of
+from rapyerd.record import before, current_pipeline, held, op_at
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+Made = list[tuple[str, Any]]
+S = TypeVar("S", bound="Scalar")
+
+
+class Scalar:
+    """What the values of fields can do, whatever they are."""
+
+    _owner: Any = None
+    _name: str = ""
+    _base: Any = None
+    _made: Made | None = None
+
+    def _bind(self: S, owner: Any, name: str) -> S:
+        self._owner = owner
+        self._name = name
+        return self
+
+    def _after(self, value: Any, method: str, argument: Any) -> Any:
+        """The value that the field gets when this was done to it."""
+        cls: Any = type(self)
+        out = cls(value)
+        if self._owner is not None:
+            out._owner = self._owner
+            out._name = self._name
+            out._base = self if self._made is None else self._base
+            out._made = [*(self._made or ()), (method, argument)]
+        return out
+
+    def _run(self, steps: Steps[Any]) -> Any:
+        return type(root_of(self._owner)).__rapyer_run__(steps)
+
+    @property
+    def key(self) -> str:
+        """The key of the document."""
+        return key_of(root_of(self._owner))
+
+    @property
+    def field_path(self) -> str:
+        return field_path(self._owner, self._name)
+
+    @property
+    def field_name(self) -> str:
+        return self._name
+
+    def save(self) -> Awaitable[Any]:
+        """Sends the field's value; after ``+=`` and its like, what was done to it."""
+        return self._run(save_field(self._owner, self._name))  # type: ignore[no-any-return]
+
+    def load(self) -> Awaitable[Any]:
+        """Reads the field's value."""
+        return self._run(load_field(self._owner, self._name))  # type: ignore[no-any-return]
+
+    asave = save
+    aload = load
+
+    def clone(self) -> Any:
+        """The value alone."""
+        return self.__reduce_ex__(4)[1][0]
+
+    def __copy__(self) -> Any:
+        return self.clone()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.clone()
+
+
+def save_field(owner: Any, name: str) -> Steps[Any]:
+    """What was done to a field, or the value that it has, goes to the daemon."""
+    from rapyerd.schema import schema_of
+    from rapyerd.write import flush, submit
+
+    place = place_of(owner)
+    made = place.changes.get(name) if place.changes else None
+    codec = schema_of(type(owner)).codecs[name]
+    root, recorder = before(owner, owner)
+    value = getattr(owner, name)
+    if not place_of(root).saved:
+        return value
+    if recorder is not None and (id(owner), name) in recorder.written:
+        if recorder is not current_pipeline():
+            yield from flush(key_of(root))
+        return getattr(owner, name)
+    if made is None:
+        ops = [op_at(root, owner, name, "set", codec.put(value))]
+    else:
+        ops = [op_at(root, owner, name, method, argument) for method, argument in made]
+    if place.changes:
+        place.changes.pop(name, None)
+    if current_pipeline() is not None and recorder is not None:
+        for op in ops:
+            recorder.add(root, op, (owner, name), made is not None)
+        return value
+    try:
+        results = yield from submit(root, ops)
+    except BaseException:
+        if made is not None or name not in (place.changes or {}):
+            if place.changes is None:
+                place.changes = {}
+            place.changes.setdefault(name, made)
+        raise
+    if made is not None:
+        owner.__dict__[name] = codec.take(results[-1])
+    return getattr(owner, name)
+
+
+def load_field(owner: Any, name: str) -> Steps[Any]:
+    """What the daemon has in a field."""
+    from rapyerd.schema import schema_of
+
+    root = root_of(owner)
+    if not place_of(root).saved:
+        return getattr(owner, name)
+    link = next((lock.link for lock in held(key_of(root))), None)
+    call = Call("doc.load", [key_of(root), field_path(owner, name)], (type(root),), True, link)
+    said = yield call
+    place = place_of(owner)
+    if place.changes:
+        place.changes.pop(name, None)
+    take_field(owner, name, schema_of(type(owner)).codecs[name].take(said))
+    return getattr(owner, name)
+
+
+def take_field(owner: Any, name: str, value: Any) -> None:
+    """A field's value as it was read. A container that is there already gets the content."""
+    there = owner.__dict__.get(name)
+    absorb = getattr(there, "_absorb", None)
+    if absorb is not None and value is not None:
+        absorb(value)
+    else:
+        owner.__dict__[name] = value
+
+
+def operate(value: Scalar, method: str, argument: Any, guess: Any) -> Steps[Any]:
+    """One operation on a field, carried out at once; in a pipeline, with it."""
+    from rapyerd.schema import schema_of
+    from rapyerd.write import submit
+
+    owner, name = value._owner, value._name
+    root, recorder = before(owner, owner)
+    if not place_of(root).saved or (recorder is not None and recorder is current_pipeline()):
+        if recorder is not None:
+            recorder.add(root, op_at(root, owner, name, method, argument), (owner, name), True)
+        owner.__dict__[name] = guess
+        return getattr(owner, name)
+    results = yield from submit(root, [op_at(root, owner, name, method, argument)])
+    owner.__dict__[name] = schema_of(type(owner)).codecs[name].take(results[-1])
+    return getattr(owner, name)
+
+
+class Number(Scalar):
+    """What int and float have in common."""
+
+    def increase(self, amount: Any = 1) -> Awaitable[Any]:
+        """Adds to the field, whatever it is in the daemon by now, and gives back the new number."""
+        now = self._owner.__dict__[self._name]
+        return self._run(operate(self, "num.incr", amount, now + amount))  # type: ignore[no-any-return]
+
+    aincrease = increase
+
+
+def _step(
+    method: str, compute: Callable[[Any, Any], Any], argument: Callable[[Any], Any] = lambda x: x
+) -> Any:
+    def operator(self: Any, other: Any) -> Any:
+        value = compute(self, other)
+        if value is NotImplemented:
+            return NotImplemented
+        return self._after(value, method, argument(other))
+
+    return operator
+
+
+class RedisInt(int, Number):
+    """An int that is the value of a field."""
+
+    def __reduce__(self) -> Any:
+        return int, (int(self),)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return int, (int(self),)
+
+    __iadd__ = _step("num.incr", int.__add__)
+    __isub__ = _step("num.incr", int.__sub__, lambda n: -n)
+    __imul__ = _step("num.mul", int.__mul__)
+    __ifloordiv__ = _step("num.floordiv", int.__floordiv__)
+    __imod__ = _step("num.mod", int.__mod__)
+    __ipow__ = _step("num.pow", int.__pow__)
+
+
+class RedisFloat(float, Number):
+    """A float that is the value of a field."""
+
+    def __reduce__(self) -> Any:
+        return float, (float(self),)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return float, (float(self),)
+
+    __iadd__ = _step("num.incr", float.__add__)
+    __isub__ = _step("num.incr", float.__sub__, lambda n: -n)
+    __imul__ = _step("num.mul", float.__mul__)
+    __itruediv__ = _step("num.div", float.__truediv__)
+    __ifloordiv__ = _step("num.floordiv", float.__floordiv__)
+    __imod__ = _step("num.mod", float.__mod__)
+    __ipow__ = _step("num.pow", float.__pow__)
+
+
+class RedisStr(str, Scalar):
+    """A str that is the value of a field."""
+
+    def __reduce__(self) -> Any:
+        return str, (str(self),)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return str, (str.__str__(self),)
+
+    __iadd__ = _step("str.append", str.__add__)
+    __imul__ = _step("str.repeat", str.__mul__, lambda n: max(n, 0))
+
+
+class RedisBytes(bytes, Scalar):
+    """Bytes that are the value of a field."""
+
+    def __reduce__(self) -> Any:
+        return bytes, (bytes(self),)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return bytes, (bytes(self),)
+
+    __iadd__ = _step("bytes.append", bytes.__add__)
+
+
+def _seconds(delta: dt.timedelta) -> int | float:
+    seconds = delta.total_seconds()
+    return int(seconds) if seconds == int(seconds) else seconds
+
+
+class RedisDatetime(dt.datetime, Scalar):
+    """A datetime that is the value of a field."""
+
+    def __new__(cls, value: Any, *more: Any, **named: Any) -> Any:
+        if isinstance(value, dt.datetime):
+            return dt.datetime.__new__(
+                cls, value.year, value.month, value.day, value.hour, value.minute, value.second,
+                value.microsecond, value.tzinfo, fold=value.fold,
+            )  # fmt: skip
+        return dt.datetime.__new__(cls, value, *more, **named)
+
+    def clone(self) -> dt.datetime:
+        return dt.datetime(
+            self.year, self.month, self.day, self.hour, self.minute, self.second, self.microsecond,
+            self.tzinfo, fold=self.fold,
+        )  # fmt: skip
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.clone().__reduce_ex__(protocol)
+
+    def __add__(self, other: Any) -> Any:
+        return self.clone() + other
+
+    def __sub__(self, other: Any) -> Any:
+        return self.clone() - (other.clone() if isinstance(other, RedisDatetime) else other)
+
+    def __iadd__(self, other: Any) -> Any:
+        if not isinstance(other, dt.timedelta):
+            return NotImplemented
+        return self._after(self + other, "datetime.add", _seconds(other))
+
+    def __isub__(self, other: Any) -> Any:
+        if not isinstance(other, dt.timedelta):
+            return NotImplemented
+        return self._after(self - other, "datetime.add", -_seconds(other))
+
+
+RedisDatetimeTimestamp = RedisDatetime

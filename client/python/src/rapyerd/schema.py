@@ -1,0 +1,402 @@
+"""What a model class is in the daemon: its name, its fields, its declaration.
+
+An atomic model (a subclass of `AtomicRedisModel`) is described by a `Schema`. A plain pydantic model in
+a field of an atomic one is atomic as well: its values are made instances of a *twin*, a subclass of both.
+In lists and dicts, or where it may be None, it is a value, described by a `PlainSchema`.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from rapyerd.codec import Codec, codec_of
+from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError
+from rapyerd.keys import KeyAnnotation, LazyAnnotation, SafeLoadAnnotation
+from rapyerd.settings import settings
+
+_new = object.__new__
+_set = object.__setattr__
+
+
+def is_atomic(model: type) -> bool:
+    return getattr(model, "__rapyer_atomic__", False) is True
+
+
+def marked(info: FieldInfo, mark: type) -> bool:
+    """Is the field annotated with such a mark?"""
+    return any(isinstance(data, mark) or data is mark for data in info.metadata)
+
+
+def complete(model: type[BaseModel]) -> None:
+    """Resolves annotations that name classes defined later."""
+    if not getattr(model, "__pydantic_complete__", True):
+        model.model_rebuild()
+
+
+def annotation_of(info: FieldInfo) -> Any:
+    """A field's annotation with the marks that pydantic has taken off."""
+    from typing import Annotated
+
+    annotation: Any = info.annotation
+    for data in info.metadata:
+        annotation = Annotated[annotation, data]
+    return annotation
+
+
+def reaches(model: type, target: type, seen: set[type] | None = None) -> bool:
+    """Can a value of this model hold one of that?"""
+    if model is target or model is getattr(target, "__rapyer_twin__", None):
+        return True
+    seen = set() if seen is None else seen
+    if model in seen or not isinstance(model, type) or not issubclass(model, BaseModel):
+        return False
+    seen.add(model)
+    complete(model)
+    return any(
+        reaches(inner, target, seen)
+        for info in model.model_fields.values()
+        for inner in _models_in(info.annotation)
+    )
+
+
+def _models_in(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type) and not get_args(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+# --- names ------------------------------------------------------------------------------------
+
+_owners: dict[str, tuple[Any, str]] = {}
+_names: dict[Any, str] = {}
+
+
+def _sane(name: str) -> str:
+    return re.sub(r"\W", "_", name, flags=re.ASCII)[:48].rstrip("_") or "Model"
+
+
+def wire_name(model: Any, wanted: str, identity: str) -> str:
+    """The name of a class in the daemon. The first class of a name has it; another one, unless it is the
+    same once more, gets a suffix made of its identity, which is the same in each process."""
+    known = _names.get(model)
+    if known is not None:
+        return known
+    same = model.__dict__.get("__rapyer_same__")
+    if same is not None:
+        return schema_of(same).name
+    here = f"{model.__module__}.{model.__qualname__}"
+    name = _sane(f"{settings.namespace}_{wanted}" if settings.namespace else wanted)
+    owner, its = _owners.get(name, (model, identity))
+    there = f"{owner.__module__}.{owner.__qualname__}"
+    if owner is not model and (there, its) != (here, identity):
+        if there != here and not hasattr(model, "__rapyer_twin__"):
+            warnings.warn(
+                f"{here} has the name of {there}; it is kept under another one. Give one of them a name of "
+                "its own with class_key_initials().",
+                stacklevel=2,
+            )
+        digest = hashlib.sha1(f"{here} {identity}".encode(), usedforsecurity=False)
+        name = f"{name}__{digest.hexdigest()[:8]}"
+    _owners[name] = (model, identity)
+    _names[model] = name
+    return name
+
+
+def owner_of(name: str) -> Any:
+    """The class of a name, or None."""
+    return _owners.get(name, (None, ""))[0]
+
+
+# --- fields -----------------------------------------------------------------------------------
+
+MISSING = object()
+
+
+class Fields:
+    """What atomic and plain models have in common: fields with codecs, there and back."""
+
+    def __init__(self, model: type[BaseModel], atomic: bool) -> None:
+        complete(model)
+        self.model = model
+        self.codecs: dict[str, Codec] = {}
+        self.defaults: dict[str, Any] = {}
+        self.safe: set[str] = set()
+        self.lazy: set[str] = set()
+        for name, info in model.model_fields.items():
+            if info.exclude:
+                continue
+            self.codecs[name] = self._codec(name, info, atomic)
+            self.defaults[name] = default_of(info)
+            if marked(info, SafeLoadAnnotation) or getattr(
+                getattr(model, "Meta", None), "safe_load_all", False
+            ):
+                self.safe.add(name)
+            if atomic and marked(info, LazyAnnotation):
+                self.lazy.add(name)
+        self.excluded = {n: default_of(i) for n, i in model.model_fields.items() if i.exclude}
+        self._puts = [(n, c.encode) for n, c in self.codecs.items()]
+        self._takes = [(n, c.decode) for n, c in self.codecs.items() if c.decode is not None]
+        self._count = len(self.codecs)
+        post_init = model.model_post_init is not BaseModel.model_post_init
+        self._finish = post_init or bool(model.__private_attributes__)
+        self.depends = tuple(dict.fromkeys(d for c in self.codecs.values() for d in c.depends))
+
+    def _codec(self, name: str, info: FieldInfo, atomic: bool) -> Codec:
+        annotation = annotation_of(info)
+        codec = codec_of(annotation, False, (self.model,), atomic)
+        factory = info.default_factory is not None
+        if info.default is None and not factory:
+            return codec_of(annotation, True, (self.model,), atomic)
+        # What a factory makes is made here: for the daemon the field may be missing.
+        if factory and codec.kind not in ("list", "dict", "model") and not marked(info, KeyAnnotation):
+            return codec_of(annotation, True, (self.model,), atomic)
+        return codec
+
+    def put(self, values: dict[str, Any]) -> dict[str, Any]:
+        """An instance's values as a map of the wire."""
+        out: dict[str, Any] = {}
+        for name, encode in self._puts:
+            try:
+                value = values[name]
+            except KeyError:
+                continue
+            out[name] = value if encode is None or value is None else encode(value)
+        return out
+
+    def take(self, data: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+        """A map of the wire, which is used up, as an instance's values; and what could not be read."""
+        failed: set[str] = set()
+        for name, decode in self._takes:
+            value = data.get(name)
+            if value is not None:
+                try:
+                    data[name] = decode(value)
+                except (CantSerializeRedisValueError, ValueError):
+                    if name not in self.safe:
+                        raise
+                    data[name] = None
+                    failed.add(name)
+        if len(data) != self._count or self.excluded:
+            self._complete(data)
+        return data, failed
+
+    def _complete(self, data: dict[str, Any]) -> None:
+        for name in self.codecs:
+            if name not in data:
+                data[name] = self.default(name)
+        for name, default in self.excluded.items():
+            data[name] = None if default is MISSING else fresh(default)
+        for name in [n for n in data if n not in self.codecs and n not in self.excluded]:
+            del data[name]  # a field that this class does not know
+
+    def default(self, name: str) -> Any:
+        default = self.defaults[name]
+        codec = self.codecs[name]
+        if default is MISSING:
+            if codec.kind in ("list", "dict"):
+                return [] if codec.kind == "list" else {}
+            if codec.wire.startswith("optional<") or codec.wire == "any":
+                return None
+            if codec.kind == "model":
+                return codec.take({})
+            raise CorruptedModelError(f"{self.model.__name__}.{name} is not there, and has no default")
+        return fresh(default)
+
+    def build(self, data: dict[str, Any]) -> Any:
+        """An instance of a map of the wire, which is used up. What it says was checked by the daemon."""
+        values, _ = self.take(data)
+        model = self.model
+        instance = _new(model)
+        _set(instance, "__dict__", values)
+        _set(instance, "__pydantic_fields_set__", set(values))
+        _set(instance, "__pydantic_extra__", None)
+        _set(instance, "__pydantic_private__", None)
+        if self._finish:
+            instance.model_post_init(None)
+        return instance
+
+    def declared(self, info: dict[str, FieldInfo]) -> list[dict[str, Any]]:
+        fields = []
+        for name, codec in self.codecs.items():
+            field: dict[str, Any] = {"name": name, "type": codec.wire}
+            default = info[name].default
+            if codec.kind != "model" and info[name].default_factory is None and not info[name].is_required():
+                try:
+                    said = codec.put(default)
+                except Exception:
+                    said = MISSING
+                if said is not MISSING and not (
+                    isinstance(said, (list, dict)) and said and codec.wire != "any"
+                ):
+                    field["default"] = said
+            if name in self.lazy:
+                field["lazy"] = True
+            fields.append(field)
+        return fields
+
+
+def default_of(info: FieldInfo) -> Any:
+    return MISSING if info.is_required() else info
+
+
+def fresh(default: Any) -> Any:
+    """The default of a field, for one instance."""
+    if isinstance(default, FieldInfo):
+        if default.default_factory is not None:
+            return default.get_default(call_default_factory=True, validated_data={})
+        return copy.deepcopy(default.default)
+    return copy.deepcopy(default)
+
+
+class PlainSchema(Fields):
+    """A pydantic model as a value."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        super().__init__(model, atomic=False)
+        identity = repr([(n, c.wire) for n, c in self.codecs.items()])
+        self.name = wire_name(model, model.__name__, identity)
+
+    def encode(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, dict):
+            value = self.model.model_validate(value)
+        return self.put(value.__dict__)
+
+    def decode(self, data: dict[str, Any]) -> Any:
+        return self.build(data)
+
+    def declaration(self) -> dict[str, Any]:
+        return {"name": self.name, "kind": "plain", "fields": self.declared(self.model.model_fields)}
+
+
+class Schema(Fields):
+    """An atomic model."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model, atomic=True)
+        self.key = model.__rapyer_key__
+        identity = repr([(n, c.wire) for n, c in self.codecs.items()])
+        self.name = wire_name(model, model.class_key_initials(), identity)
+
+    def encode(self, value: Any) -> dict[str, Any]:
+        from rapyerd.place import adopt
+
+        return adopt(value, self.model)
+
+    def decode(self, data: dict[str, Any]) -> Any:
+        pk = data.pop("@pk", None)
+        values, failed = self.take(data)
+        model = self.model
+        instance = _new(model)
+        _set(instance, "__dict__", values)
+        _set(instance, "__pydantic_fields_set__", set(values))
+        _set(instance, "__pydantic_extra__", None)
+        _set(instance, "__pydantic_private__", None)
+        if pk is not None or failed:
+            from rapyerd.place import place_of
+
+            place = place_of(instance)
+            place.pk = pk
+            place.failed = failed
+        if self._finish:
+            instance.model_post_init(None)
+        return instance
+
+    def declaration(self) -> dict[str, Any]:
+        declaration: dict[str, Any] = {
+            "name": self.name,
+            "kind": "atomic",
+            "fields": self.declared(self.model.model_fields),
+        }
+        if self.key is not None and self.codecs[self.key].wire in ("int", "str"):
+            declaration["key"] = self.key
+        meta: Any = getattr(self.model, "Meta")  # noqa: B009
+        if meta.ttl:
+            declaration["ttl"] = meta.ttl
+            if meta.refreshes_writes():
+                declaration["refresh_ttl"] = True
+        return declaration
+
+
+_schemas: dict[Any, Any] = {}
+_plain: dict[Any, PlainSchema | None] = {}
+_twins: dict[Any, Any] = {}
+
+
+def schema_of(model: Any) -> Schema:
+    """The description of an atomic model."""
+    schema = _schemas.get(model)
+    if schema is None:
+        schema = _schemas[model] = Schema(model)
+    return schema
+
+
+def plain_of(model: Any) -> PlainSchema | None:
+    """The description of a pydantic model as a value, None where only pydantic can make one of it."""
+    if model not in _plain:
+        _plain[model] = None  # while it is described
+        simple = (
+            model.__init__ is BaseModel.__init__
+            and not model.__pydantic_root_model__
+            and model.model_config.get("extra") != "allow"
+            and not model.__pydantic_decorators__.model_serializers
+            and not model.__pydantic_decorators__.field_serializers
+        )
+        if simple:
+            schema = PlainSchema(model)
+            if any(c.kind == "model" for c in schema.codecs.values()):
+                return None
+            _plain[model] = schema
+    return _plain[model]
+
+
+def twin_of(model: Any) -> Any:
+    """The atomic twin of a pydantic model, None where there can be none."""
+    if model not in _twins:
+        from rapyerd.model import AtomicRedisModel
+
+        try:
+            if model.__pydantic_root_model__ or model.model_config.get("frozen"):
+                raise TypeError
+            body = {
+                "__module__": model.__module__,
+                "__qualname__": model.__qualname__,
+                "__doc__": model.__doc__,
+                "__rapyer_twin__": model,
+            }
+            meta: Any = type(AtomicRedisModel)
+            _twins[model] = meta(model.__name__, (AtomicRedisModel, model), body)
+        except TypeError:
+            _twins[model] = None
+    return _twins[model]
+
+
+def declarations(
+    models: tuple[type, ...], known: set[type], features: frozenset[str]
+) -> list[dict[str, Any]]:
+    """The declarations that a connection still needs for these classes, inner ones first."""
+    out: list[dict[str, Any]] = []
+    seen = set(known)
+
+    def visit(model: Any) -> None:
+        if model in seen:
+            return
+        seen.add(model)
+        described = schema_of(model) if is_atomic(model) else plain_of(model)
+        if described is None:
+            return
+        for inner in described.depends:
+            visit(inner)
+        out.append(described.declaration())
+
+    for model in models:
+        visit(model)
+    return out

@@ -1,0 +1,71 @@
+"""MessagePack-RPC: requests to bytes, bytes to answers. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgpack
+
+from rapyerd.errors import RapyerError, error_of
+
+# The daemon's limit for one answer is 64 MiB; a little more than that must fit.
+MAX_BUFFER = 80 << 20
+
+Answer = Callable[["RapyerError | None", Any], None]
+
+
+class Wire:
+    """One connection's messages: who waits for which answer.
+
+    A waiter is called once, with an error or a result. Whoever does not want its answer any more
+    says so with `forget`; an answer that nobody waits for is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+        # Timestamps as they are: their nanoseconds say more than a datetime holds.
+        self._unpacker = msgpack.Unpacker(
+            raw=False, strict_map_key=False, timestamp=0, max_buffer_size=MAX_BUFFER
+        )
+        self._waiters: dict[int, Answer] = {}
+        self._next = 0
+
+    def request(self, method: str, params: list[Any], waiter: Answer) -> tuple[int, bytes]:
+        """The id and the bytes of a request."""
+        data = self._pack((0, self._next + 1, method, params))
+        self._next += 1
+        self._waiters[self._next] = waiter
+        return self._next, data
+
+    def feed(self, data: bytes) -> None:
+        """Takes bytes in, and calls those whose answers are there."""
+        unpacker = self._unpacker
+        unpacker.feed(data)
+        waiters = self._waiters
+        for message in unpacker:
+            if message[0] == 1:
+                waiter = waiters.pop(message[1], None)
+                if waiter is not None:
+                    said = message[2]
+                    waiter(None if said is None else error_of(said), message[3])
+
+    def forget(self, request: int, instead: Answer | None = None) -> None:
+        """Nobody waits for this answer any more, or somebody else does."""
+        if request in self._waiters:
+            if instead is None:
+                del self._waiters[request]
+            else:
+                self._waiters[request] = instead
+
+    def abandon(self, error: Callable[[], RapyerError]) -> None:
+        """The connection is gone: no answer will come."""
+        waiters: Iterable[Answer] = list(self._waiters.values())
+        self._waiters.clear()
+        for waiter in waiters:
+            waiter(error(), None)
+
+    @property
+    def waiting(self) -> int:
+        """How many answers are due."""
+        return len(self._waiters)
