@@ -538,7 +538,7 @@ int rapyer_get_struct(rapyer *db, const rapyer_model *model, const char *key, vo
     if (need_bound(db, model) < 0)
         return -1;
     rapyer_doc *doc = rapyer_open(db, key);
-    rapyer_value *v = rapyer_fetch(doc);
+    rapyer_value *v = rapyer_load(doc, ""); /* a struct cannot say what it lacks when it is saved */
     int rc = v ? rapyer_to_struct(db, model, v, s) : -1;
     rapyer_value_free(v);
     rapyer_free(doc);

@@ -6,6 +6,7 @@
  * was there. The place that is being read is kept as text for the messages, in one buffer that
  * grows and shrinks with the depth. Nothing outlives a refusal.
  */
+#include "protocol/keep.h"
 #include "protocol/path.h"
 #include "protocol/tree_private.h"
 #include "protocol/value.h"
@@ -23,6 +24,7 @@ struct building {
     struct fault *f;
     struct buf scratch;   /* the canonical form of the value at hand */
     size_t memory_before; /* tree_memory() at the start */
+    bool keeps;           /* something was left out of a map: "@lazy" */
     size_t len;
     char where[WHERE_MAX]; /* NUL-terminated */
 };
@@ -307,6 +309,8 @@ static int pk_by_field(struct building *b, struct record *r, struct text *pk, ch
     struct cell *slot = &r->slots[r->model->key_field];
     struct text key;
 
+    if (slot->kind == CELL_KEPT)
+        *slot = (struct cell){0}; /* the pk says it */
     if (slot->kind == CELL_UNSET && pk->s && key_from_pk(b, f, *pk, slot) != 0)
         return -1;
     if (slot->kind == CELL_UNSET && f->fallback)
@@ -418,11 +422,33 @@ static int build_one(struct building *b, struct record *r, int field, struct cur
     size_t mark = b->len;
 
     where_name(b, f->name, f->name_len);
-    if (r->slots[field].kind != CELL_UNSET)
+    if (r->slots[field].kind != CELL_UNSET && r->slots[field].kind != CELL_KEPT)
         return fault_set(b->f, FAULT_BAD_VALUE, "%s is there twice", here(b));
     if (build_field(b, f->type, in, &r->slots[field]) != 0)
         return -1;
     where_back(b, mark);
+    return 0;
+}
+
+/* The names of the fields that the map leaves out, to be kept as they are. One that is given all
+ * the same counts as given. */
+static int build_kept(struct building *b, struct record *r, struct cursor *in)
+{
+    struct text name;
+    uint32_t n;
+
+    if (cursor_array(in, &n) != 0)
+        return wrong_type(b, in, "a list of fields' names as \"@lazy\"");
+    for (; n; n--) {
+        if (build_key(b, in, &name) != 0)
+            return -1;
+        int field = model_field(r->model, name.s, name.len);
+        if (field < 0)
+            return unknown_field(b, r->model, name.s, name.len);
+        if (r->slots[field].kind == CELL_UNSET)
+            r->slots[field].kind = CELL_KEPT;
+        b->keeps = true;
+    }
     return 0;
 }
 
@@ -440,6 +466,9 @@ static int build_fields(struct building *b, struct record *r, enum record_place 
             return -1;
         if (text_equal(name, (struct text){"@pk", 3})) {
             if (build_pk(b, in, pk) != 0)
+                return -1;
+        } else if (text_equal(name, (struct text){"@lazy", 5})) {
+            if (build_kept(b, r, in) != 0)
                 return -1;
         } else if (place == RECORD_ROOT && (text_equal(name, (struct text){"@v", 2}) ||
                                             text_equal(name, (struct text){"@stale", 6}))) {
@@ -483,25 +512,65 @@ static struct building begin(const char *where, struct fault *f)
     return b;
 }
 
+enum op_status record_rebuild(const struct model *m, enum record_place place, const char *pk,
+                              size_t pk_len, struct cursor *in, const char *where,
+                              const struct rebuild *from, struct record **out, struct fault *f)
+{
+    struct building b = begin(where, f);
+    struct record *r;
+    enum op_status st = OP_REFUSED;
+
+    if (build_record(&b, m, place, (struct text){pk, pk_len}, in, &r) == 0) {
+        st = b.keeps ? keep_record(r, from->record, from->suffix, from->suffix_len, from->needs, f)
+                     : OP_DONE;
+        if (st == OP_DONE)
+            *out = r;
+        else
+            record_free(r);
+        *from->kept = b.keeps;
+    }
+    buf_free(&b.scratch);
+    return st;
+}
+
+enum op_status cell_rebuild(const struct type *t, bool element, struct cursor *in,
+                            const char *where, const struct rebuild *from, struct cell *out,
+                            struct fault *f)
+{
+    struct building b = begin(where, f);
+    struct cell c;
+    int rc = element ? build_element(&b, t, in, &c) : build_field(&b, t, in, &c);
+    enum op_status st = rc == 0 ? OP_DONE : OP_REFUSED;
+
+    if (rc == 0 && b.keeps)
+        st = keep_cell(&c, t, from->cell, from->suffix, from->suffix_len, from->needs, f);
+    if (st == OP_DONE)
+        *out = c;
+    else if (rc == 0)
+        cell_free(&c);
+    *from->kept = rc == 0 && b.keeps;
+    buf_free(&b.scratch);
+    return st;
+}
+
+static void unwanted(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                     size_t suffix_len)
+{
+    (void)arg, (void)c, (void)t, (void)suffix, (void)suffix_len;
+}
+
+/* There is nothing that could be kept. */
+#define FROM_NOTHING \
+    (&(struct rebuild){.needs = &(struct needs){.container = unwanted}, .kept = &(bool){false}})
+
 int record_build(const struct model *m, enum record_place place, const char *pk, size_t pk_len,
                  struct cursor *in, const char *where, struct record **out, struct fault *f)
 {
-    struct building b = begin(where, f);
-    int rc = build_record(&b, m, place, (struct text){pk, pk_len}, in, out);
-
-    buf_free(&b.scratch);
-    return rc;
+    return record_rebuild(m, place, pk, pk_len, in, where, FROM_NOTHING, out, f);
 }
 
 int cell_build(const struct type *t, bool element, struct cursor *in, const char *where,
                struct cell *out, struct fault *f)
 {
-    struct building b = begin(where, f);
-    struct cell c;
-    int rc = element ? build_element(&b, t, in, &c) : build_field(&b, t, in, &c);
-
-    if (rc == 0)
-        *out = c;
-    buf_free(&b.scratch);
-    return rc;
+    return cell_rebuild(t, element, in, where, FROM_NOTHING, out, f);
 }

@@ -4,6 +4,7 @@
  *   CELL_INLINE  | bytes[15] | tag   a value of up to 14 canonical MessagePack bytes
  *   CELL_HEAP    | ptr, len  | tag   a longer one
  *   CELL_RECORD / CONTAINER          owns the node it points to
+ *   CELL_KEPT                        left out of a map; only while a tree is built (keep.h)
  *
  * A value is kept as its canonical MessagePack (value.h): reading a document out is copying
  * bytes. Zeroed memory is CELL_UNSET. A cell owns what it points to; copying the struct moves
@@ -22,7 +23,7 @@ struct container; /* of any kind, see container.h */
 struct list;
 struct dict;
 
-enum cell_kind { CELL_UNSET, CELL_INLINE, CELL_HEAP, CELL_RECORD, CELL_CONTAINER };
+enum cell_kind { CELL_UNSET, CELL_INLINE, CELL_HEAP, CELL_RECORD, CELL_CONTAINER, CELL_KEPT };
 
 #define CELL_INLINE_MAX 14
 

@@ -52,12 +52,21 @@ enum op_status arg_key(struct run *run, const char **key, size_t *len)
 }
 
 enum op_status arg_cell(struct run *run, const struct type *t, bool field, const char *where,
-                        struct cell *out)
+                        const struct cell *old, struct cell *out)
 {
     char text[WHERE_MAX];
+    bool kept = false;
+    struct rebuild from = {.cell = old,
+                           .suffix = run->at.name,
+                           .suffix_len = run->at.len,
+                           .needs = run->needs,
+                           .kept = &kept};
     if (!where)
         where = run_where(run, text);
-    return cell_build(t, !field, &run->args, where, out, run->f) < 0 ? OP_REFUSED : OP_DONE;
+    enum op_status st = cell_rebuild(t, !field, &run->args, where, &from, out, run->f);
+    if (kept)
+        run_computes(run); /* what is kept is written again */
+    return st;
 }
 
 void run_computes(const struct run *run)

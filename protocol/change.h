@@ -34,9 +34,10 @@ enum op_status arg_int(struct run *run, const char *what, int64_t *out);
 enum op_status arg_key(struct run *run, const char **key, size_t *len);
 /* The next argument as what an element, entry or field of type t holds, or (`field`) a field
  * of that type: there an atomic model is inline and a list or dict has elements of its own. `where`
- * is for messages, NULL: the path. */
+ * is for messages, NULL: the path. `old` is what it replaces, NULL: nothing; lazy fields that its
+ * maps leave out are kept from there. */
 enum op_status arg_cell(struct run *run, const struct type *t, bool field, const char *where,
-                        struct cell *out);
+                        const struct cell *old, struct cell *out);
 
 /* After a result that may be long was packed, before anything is changed: whether it may be given.
  */

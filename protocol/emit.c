@@ -102,7 +102,8 @@ static void emit_field(struct emitting *m, const struct field *f, const struct c
     struct span s;
 
     switch (c->kind) {
-    case CELL_UNSET: break;
+    case CELL_UNSET:
+    case CELL_KEPT: break;
     case CELL_INLINE:
     case CELL_HEAP:
         s = span_make(m, nothing, "", prefix, f->name, f->name_len);
@@ -185,7 +186,8 @@ static void drop_field(struct emitting *m, const struct field *f, const struct c
     struct span s;
 
     switch (c->kind) {
-    case CELL_UNSET: break;
+    case CELL_UNSET:
+    case CELL_KEPT: break;
     case CELL_INLINE:
     case CELL_HEAP:
         s = span_make(m, nothing, "", prefix, f->name, f->name_len);

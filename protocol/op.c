@@ -107,7 +107,7 @@ enum op_status run_set(struct run *run)
     enum op_status st = check_not_key(run);
     if (st != OP_DONE)
         return st;
-    if ((st = arg_cell(run, at->type, at->kind == PLACE_FIELD, NULL, &v)) != OP_DONE)
+    if ((st = arg_cell(run, at->type, at->kind == PLACE_FIELD, NULL, at->cell, &v)) != OP_DONE)
         return st;
     return place_store(run, v);
 }

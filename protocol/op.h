@@ -135,6 +135,24 @@ void record_emit(const struct record *r, const char *suffix, const char *prefix,
 enum op_status record_drop(const struct record *r, const char *suffix, const char *prefix,
                            struct needs *needs, effect_fn *tell, void *arg);
 
+/* Building what replaces something: record_build and cell_build (tree.h) refuse a map that leaves
+ * fields out by "@lazy", as there is nothing they could be kept from. These take them from there.
+ */
+struct rebuild {
+    const struct record *record; /* what is there now; NULL: nothing. For record_rebuild, */
+    const struct cell *cell;     /* and for cell_rebuild */
+    const char *suffix; /* where that is, as for record_pack and cell_pack (of an element: its */
+    size_t suffix_len;  /* container's key) */
+    struct needs *needs;
+    bool *kept; /* out: something was taken from there, so the result depends on it */
+};
+enum op_status record_rebuild(const struct model *m, enum record_place place, const char *pk,
+                              size_t pk_len, struct cursor *in, const char *where,
+                              const struct rebuild *from, struct record **out, struct fault *f);
+enum op_status cell_rebuild(const struct type *t, bool element, struct cursor *in,
+                            const char *where, const struct rebuild *from, struct cell *out,
+                            struct fault *f);
+
 /* Where a path leads, for watch and locks: appends its canonical form, elements by pk. An entry
  * of a dict need not be there. 0, OP_NEEDS, or -1 with a fault (and nothing appended). */
 int path_resolve(struct record *root, const char *path, size_t len, struct needs *needs,

@@ -12,7 +12,8 @@ enum op_status run_dict_update(struct run *run)
     enum op_status st = check_container(run, TYPE_DICT);
     if (st == OP_DONE && type_atomic(run->at.type->of))
         st = check_loaded(run);
-    if (st != OP_DONE || (st = arg_cell(run, run->at.type, true, NULL, &built)) != OP_DONE)
+    if (st != OP_DONE ||
+        (st = arg_cell(run, run->at.type, true, NULL, run->at.cell, &built)) != OP_DONE)
         return st;
     return entries_put(run, run->at.cell, run->at.type->of, built.dict);
 }
@@ -30,7 +31,9 @@ enum op_status run_dict_set(struct run *run)
         return st;
     snprintf(entry, sizeof entry, "%s[\"%.*s\"]", run_where(run, where), (int)(len < 64 ? len : 64),
              key);
-    if ((st = arg_cell(run, run->at.type->of, false, entry, &c)) != OP_DONE)
+    struct dict *d = run->at.cell->dict;
+    const struct cell *old = dict_loaded(d) ? dict_get(d, key, len) : NULL;
+    if ((st = arg_cell(run, run->at.type->of, false, entry, old, &c)) != OP_DONE)
         return st;
     place_to_entry(&run->at, key, len);
     return place_store(run, c);

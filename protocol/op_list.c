@@ -47,7 +47,7 @@ enum op_status run_list_append(struct run *run)
 {
     struct cell c;
     enum op_status st = check_append(run);
-    if (st != OP_DONE || (st = arg_cell(run, run->at.type->of, false, NULL, &c)) != OP_DONE)
+    if (st != OP_DONE || (st = arg_cell(run, run->at.type->of, false, NULL, NULL, &c)) != OP_DONE)
         return st;
     struct list *l = run->at.cell->list;
     size_t len = list_len(l);
@@ -96,7 +96,7 @@ enum op_status run_list_extend(struct run *run)
 {
     struct cell built;
     enum op_status st = check_append(run);
-    if (st != OP_DONE || (st = arg_cell(run, run->at.type, true, NULL, &built)) != OP_DONE)
+    if (st != OP_DONE || (st = arg_cell(run, run->at.type, true, NULL, NULL, &built)) != OP_DONE)
         return st;
     struct list *l = run->at.cell->list;
     size_t len = list_len(l), n = list_len(built.list);
@@ -126,7 +126,7 @@ enum op_status run_list_insert(struct run *run)
     size_t len = list_len(l);
     if ((st = arg_int(run, "index", &index)) != OP_DONE ||
         (st = index_in(run, index, len, true, &i)) != OP_DONE ||
-        (st = arg_cell(run, run->at.type->of, false, NULL, &c)) != OP_DONE)
+        (st = arg_cell(run, run->at.type->of, false, NULL, NULL, &c)) != OP_DONE)
         return st;
     if ((st = check_pk(run, l, &c, -1)) != OP_DONE) {
         cell_free(&c);
@@ -150,7 +150,8 @@ enum op_status run_list_set(struct run *run)
     if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE ||
         (st = arg_int(run, "index", &index)) != OP_DONE ||
         (st = index_in(run, index, list_len(run->at.cell->list), false, &i)) != OP_DONE ||
-        (st = arg_cell(run, run->at.type->of, false, NULL, &c)) != OP_DONE)
+        (st = arg_cell(run, run->at.type->of, false, NULL, list_at(run->at.cell->list, i), &c)) !=
+            OP_DONE)
         return st;
     place_to_element(&run->at, i);
     return place_store(run, c);

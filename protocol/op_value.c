@@ -88,7 +88,7 @@ static enum op_status append(struct run *run, enum type_kind kind)
     struct buf content = BUF_INIT;
     size_t len;
     enum op_status st = value_item(run, kind, &now);
-    if (st != OP_DONE || (st = arg_cell(run, &t, false, NULL, &arg)) != OP_DONE)
+    if (st != OP_DONE || (st = arg_cell(run, &t, false, NULL, NULL, &arg)) != OP_DONE)
         return st;
     const uint8_t *p = cell_bytes(&arg, &len);
     struct cursor c = cursor_of(p, len);

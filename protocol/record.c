@@ -194,6 +194,27 @@ static uint32_t count_shown(const struct packing *p, const struct model *m,
     return n;
 }
 
+/* Fields that are left out are named, so that what comes back is known to lack them. */
+static uint32_t count_lazy(const struct packing *p, const struct model *m)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; p->skip_lazy && i < m->nfields; i++)
+        n += m->fields[i].lazy;
+    return n;
+}
+
+static void pack_lazy(const struct packing *p, const struct model *m, uint32_t n)
+{
+    if (!n)
+        return;
+    put(p->out, "\xa5@lazy", 6);
+    pack_array(p->out, n);
+    for (uint32_t i = 0; i < m->nfields; i++)
+        if (m->fields[i].lazy)
+            put(p->out, m->fields[i].packed_name, m->fields[i].packed_name_len);
+}
+
 static void pack_slots(const struct packing *p, const struct model *m, const struct cell *slots,
                        uint32_t nslots, const struct frame *at, char sep)
 {
@@ -207,7 +228,10 @@ static void pack_slots(const struct packing *p, const struct model *m, const str
 static void pack_fields(const struct packing *p, const struct model *m, const struct cell *slots,
                         uint32_t nslots, const struct frame *at, char sep)
 {
-    pack_map(p->out, count_shown(p, m, slots, nslots));
+    uint32_t lazy = count_lazy(p, m);
+
+    pack_map(p->out, count_shown(p, m, slots, nslots) + (lazy > 0));
+    pack_lazy(p, m, lazy);
     pack_slots(p, m, slots, nslots, at, sep);
 }
 
@@ -217,8 +241,9 @@ static void pack_record(const struct packing *p, const struct record *r, const c
     bool named = pk || r->pk.kind != CELL_UNSET;
     const uint8_t *own;
     size_t own_len;
+    uint32_t lazy = count_lazy(p, r->model);
 
-    pack_map(p->out, count_shown(p, r->model, r->slots, r->nslots) + named);
+    pack_map(p->out, count_shown(p, r->model, r->slots, r->nslots) + named + (lazy > 0));
     if (named)
         put(p->out, "\xa3@pk", 4);
     if (r->pk.kind != CELL_UNSET) {
@@ -227,6 +252,7 @@ static void pack_record(const struct packing *p, const struct record *r, const c
     } else if (pk) {
         pack_str(p->out, pk, pk_len);
     }
+    pack_lazy(p, r->model, lazy);
     pack_slots(p, r->model, r->slots, r->nslots, at, sep);
 }
 

@@ -215,7 +215,8 @@ RAPYER_API int rapyer_save(rapyer_doc *draft);
 RAPYER_API int rapyer_insert_many(rapyer *db, rapyer_doc *const *drafts, size_t n);
 
 /* Reading: the caller frees what it gets. NULL: NOT_FOUND, or another error. */
-/* The handle's own place; a document without its lazy fields. */
+/* The handle's own place; a document without its lazy fields, which "@lazy" names: a map with that
+ * is saved back without loss (rapyer_call of doc.save, rapyer_set). */
 RAPYER_API rapyer_value *rapyer_fetch(rapyer_doc *at);
 /* What is at a path from there, lazy or not; "": the handle's own place with all there is. */
 RAPYER_API rapyer_value *rapyer_load(rapyer_doc *at, const char *path);
@@ -476,8 +477,8 @@ RAPYER_API rapyer_doc *rapyer_new_struct(rapyer *db, const rapyer_model *model, 
 /* Saves it under pk (NULL: the RAPYER_PK member, the key field, or a generated one). */
 RAPYER_API int rapyer_save_struct(rapyer *db, const rapyer_model *model, const char *pk,
                                   const void *s);
-/* Fills *s from a document, or from a value that was read; free what is inside of *s with
- * rapyer_struct_free. On -1 there is nothing to free. */
+/* Fills *s from a document, lazy members too, or from a value that was read; free what is inside of
+ * *s with rapyer_struct_free. On -1 there is nothing to free. */
 RAPYER_API int rapyer_get_struct(rapyer *db, const rapyer_model *model, const char *key, void *s);
 RAPYER_API int rapyer_to_struct(rapyer *db, const rapyer_model *model, const rapyer_value *v,
                                 void *s);

@@ -32,7 +32,7 @@ enum op_status pipeline_perform(struct call *c, struct buf *out);
 
 /* The parts of doc.save and doc.delete. doc_keys_known must hold for
  * what is there. */
-int doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **root);
+enum op_status doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **root);
 void doc_replace(struct call *c, struct doc *d, struct record *root);
 void doc_remove(struct call *c, struct doc *d);
 /* c NULL: the version is not known yet; as long as any. */

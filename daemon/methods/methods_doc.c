@@ -95,11 +95,21 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     record_emit(root, "", "", call_effect, &e);
 }
 
-int doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **root)
+enum op_status doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **root)
 {
     size_t pk_len;
     const char *pk = doc_pk(d, &pk_len);
-    return record_build(d->model, RECORD_ROOT, pk, pk_len, in, "", root, &c->fault);
+    struct needs needs = call_needs(c, d);
+    bool kept = false;
+    struct rebuild from = {.record = d->state == DOC_PRESENT ? d->root : NULL,
+                           .suffix = "",
+                           .needs = &needs,
+                           .kept = &kept};
+    enum op_status st =
+        record_rebuild(d->model, RECORD_ROOT, pk, pk_len, in, "", &from, root, &c->fault);
+    if (kept)
+        call_computes(c, d); /* what is kept is written again */
+    return st;
 }
 
 void doc_pack_saved(struct doc *d, struct call *c, struct buf *out)
@@ -133,8 +143,9 @@ static enum op_status save_run(struct call *c, struct buf *out)
     if (call_admit(c) < 0)
         return OP_REFUSED;
     cursor_skip(&c->params);
-    if (doc_build(c, d, &c->params, &root) < 0)
-        return OP_REFUSED;
+    st = doc_build(c, d, &c->params, &root);
+    if (st != OP_DONE)
+        return st;
     doc_replace(c, d, root);
     doc_pack_saved(d, c, out);
     return OP_DONE;
@@ -189,8 +200,8 @@ static enum op_status insert_run(struct call *c, struct buf *out)
             st = fault_set(&c->fault, FAULT_CONFLICT,
                            "%s is there already, with version %" PRId64 "; doc.save replaces it",
                            d->key, d->version);
-        else if (doc_build(c, d, &in, &roots[i]) < 0)
-            st = OP_REFUSED;
+        else
+            st = doc_build(c, d, &in, &roots[i]);
     }
     if (st == OP_DONE) {
         pack_array(out, c->ndocs);

@@ -232,8 +232,9 @@ static enum op_status run_save(struct call *c, struct doc *d, struct cursor *in,
     struct record *root;
     if (doc_keys_known(c, d) != OP_DONE)
         return OP_NEEDS;
-    if (doc_build(c, d, in, &root) < 0)
-        return OP_REFUSED;
+    enum op_status st = doc_build(c, d, in, &root);
+    if (st != OP_DONE)
+        return st;
     if (r != NULL) {
         swap_root(c, r, d, root);
         doc_pack_saved(d, NULL, out);

@@ -317,7 +317,7 @@ def test_lazy_fields_are_left_out_of_the_whole(client):
     client.call("define", atomic("Film", field("title", "str"),
                                  field("frames", "list<int>", lazy=True)))
     client.call("doc.save", "Film:1", {"title": "x", "frames": [1, 2]})
-    assert client.call("doc.get", "Film:1") == {"@pk": "1", "title": "x"}
+    assert client.call("doc.get", "Film:1") == {"@pk": "1", "@lazy": ["frames"], "title": "x"}
     assert client.call("doc.get", "Film:1", {"paths": ["frames"]}) == {"frames": [1, 2]}
     assert client.call("doc.load", "Film:1", "frames") == [1, 2]
     assert client.call("doc.load", "Film:1", "") == {"@pk": "1", "title": "x", "frames": [1, 2]}
