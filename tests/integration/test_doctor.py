@@ -86,7 +86,7 @@ def test_replicas(new_redis, new_daemon):
         rdb.config_set("min-replicas-to-write", 1)
         assert states(client)["min-replicas"] == "ok"
         behind = new_daemon(replica.address, wait=False)
-        wait_until(lambda: "connected to Redis" in behind.log(), what="the link to the replica")
+        wait_until(lambda: "connected to" in behind.log(), what="the link to the replica")
         with behind.connect() as client_of_replica:
             assert states(client_of_replica)["role"] == "bad"
 

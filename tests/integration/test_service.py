@@ -9,7 +9,7 @@ import pytest
 
 from daemon_process import binary
 from models import KEY, ROOT, define_all, save_ada
-from redis_server import aof_path, break_off
+from redis_server import SERVER, aof_path, break_off
 from rpc_client import RpcError, wait_until
 
 
@@ -219,7 +219,7 @@ def test_embedded_redis_is_private_and_ends_with_the_daemon(embedded):
         save_ada(client)
     (server,) = children(embedded.pid)
     with open(f"/proc/{server}/cmdline", "rb") as cmdline:
-        assert b"redis-server" in cmdline.read()
+        assert os.path.basename(SERVER).encode() in os.path.basename(cmdline.read())
     sockets = subprocess.run(["ls", "-l", f"/proc/{server}/fd"], capture_output=True, text=True,
                              check=True).stdout
     inodes = {line.rsplit("socket:[", 1)[1][:-1] for line in sockets.splitlines() if "socket:[" in line}
