@@ -82,6 +82,24 @@ void *alloc_try_at(void *p, size_t count, size_t size, const char *file, int lin
         (at)[(n)++] = __VA_ARGS__; \
     } while (0)
 
+/* The same for an array that begins in its owner, as the one element `one`: most stay that short.
+ */
+#define vec_push_inside(at, n, cap, one, ...)                                  \
+    do {                                                                       \
+        if ((cap) == 0) {                                                      \
+            (at) = &(one);                                                     \
+            (cap) = 1;                                                         \
+        } else if ((n) == (cap)) {                                             \
+            __typeof__(at) vec_at_ = (at) == &(one) ? NULL : (at);             \
+            vec_at_ = alloc_resized(vec_at_, 2 * (size_t)(cap), sizeof *(at)); \
+            if ((at) == &(one))                                                \
+                *vec_at_ = (one);                                              \
+            (at) = vec_at_;                                                    \
+            (cap) *= 2;                                                        \
+        }                                                                      \
+        (at)[(n)++] = __VA_ARGS__;                                             \
+    } while (0)
+
 /* How many places an array with `cap` of them gets that needs `need`: twice as many, for as long
  * as that is not enough, beginning with 64 bytes. */
 size_t alloc_capacity(size_t cap, size_t need, size_t size);
