@@ -1,5 +1,6 @@
 /* arena: see arena.h. */
 #include "daemon/base/arena.h"
+#include "protocol/alloc.h"
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +19,7 @@ void *arena_take(struct arena *a, size_t n)
     struct arena_block *b = a->blocks;
     if (b == NULL || b->size - b->used < n) {
         size_t size = n > BLOCK ? n : BLOCK;
-        b = malloc(sizeof(*b) + size);
-        if (b == NULL)
-            abort();
+        b = alloc_bytes(sizeof(*b) + size);
         b->size = size;
         b->used = 0;
         b->next = a->blocks;

@@ -2,6 +2,7 @@
  * overrides, reload and the sample file only walk over it.
  */
 #include "daemon/base/config.h"
+#include "protocol/alloc.h"
 #include "protocol/ring.h"
 #include <ctype.h>
 #include <errno.h>
@@ -290,9 +291,7 @@ static int set_text(struct load *l, const struct setting *s, const char *text)
         return refuse(l, s, "it may not be empty");
     if (len > s->max)
         return refuse(l, s, "it has %zu bytes, at most %zu are possible", len, (size_t)s->max);
-    char *copy = strdup(text);
-    if (!copy)
-        return refuse(l, s, "out of memory");
+    char *copy = alloc_str(text);
     free(*field);
     *field = copy;
     return 0;
@@ -437,7 +436,7 @@ static int read_file(struct load *l, const char *file)
         l->line = 0;
         refuse(l, NULL, "%s: cannot be read: %s", l->file, strerror(errno));
     } else if (!l->failed && status < 0) {
-        refuse(l, NULL, "out of memory");
+        alloc_end(LINE_BYTES, ALLOC_HERE); /* inih has its own allocations */
     } else if (!l->failed && status > 0) {
         refuse(l, NULL, "neither [section] nor name = value nor # comment");
     }

@@ -1,5 +1,6 @@
 /* channel: see channel.h. */
 #include "daemon/io/channel.h"
+#include "protocol/alloc.h"
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <fcntl.h>
@@ -103,10 +104,8 @@ static int make_bells(struct channel *c, struct event_base *base)
 struct channel *channel_new(struct event_base *base, struct channel_wakes *wakes, uint32_t size,
                             channel_bell_fn *bell, void *arg)
 {
-    struct channel *c = calloc(1, sizeof *c);
+    struct channel *c = alloc_zeroed(1, sizeof *c);
 
-    if (!c)
-        return NULL;
     *c = (struct channel){
         .fds = {-1, -1, -1}, .ring_client = -1, .wakes = wakes, .on_bell = bell, .arg = arg};
     if (make_memory(c, size) < 0 || make_bells(c, base) < 0) {

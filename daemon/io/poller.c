@@ -4,6 +4,7 @@
  */
 #include "daemon/io/poller.h"
 #include "daemon/base/clock.h"
+#include "protocol/alloc.h"
 #include <event2/event_struct.h>
 #include <sched.h>
 #include <stdint.h>
@@ -103,10 +104,8 @@ void poller_remove(struct poller *all, struct polled *p)
 
 struct poller *poller_new(struct event_base *base, const struct polled_calls *calls)
 {
-    struct poller *all = calloc(1, sizeof *all);
+    struct poller *all = alloc_zeroed(1, sizeof *all);
 
-    if (!all)
-        return NULL;
     all->calls = *calls;
     if (evtimer_assign(&all->turn, base, on_turn, all) == 0)
         return all;

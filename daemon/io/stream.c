@@ -3,6 +3,7 @@
  * A stream is in three states at once, each moved by one function: whose it is (life), what becomes
  * of its input, and whether its output flows. The bytes themselves are stream_flow.c's. */
 #include "daemon/io/stream_inside.h"
+#include "protocol/alloc.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -221,7 +222,7 @@ void stream_flush_later(struct stream *s)
 void stream_do_now(struct stream *s)
 {
     bool reads = stream_takes_input(s) || s->input == INPUT_PAUSED;
-    bool at_once = s->failure == ENOMEM || s->failure == EPROTO; /* no use in reading on */
+    bool at_once = s->failure == EPROTO; /* no use in reading on */
     bool reoffer = s->reoffer;
 
     if (s->output == OUTPUT_FAILED && (!reads || at_once)) {
@@ -281,10 +282,10 @@ bool stream_has_channel(const struct stream *s)
 struct stream *stream_new(struct event_base *base, int fd, const struct stream_callbacks *cb,
                           void *arg)
 {
-    struct stream *s = calloc(1, sizeof *s);
+    struct stream *s = alloc_zeroed(1, sizeof *s);
     int flags = fcntl(fd, F_GETFL);
 
-    if (!s || flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) ||
+    if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) ||
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || !(s->loop = stream_loop_join(base))) {
         free(s);
         close(fd);

@@ -106,10 +106,6 @@ void stream_write_out(struct stream *s)
         buf_free(&s->out);
         return;
     }
-    if (s->out.failed) {
-        write_failed(s, ENOMEM);
-        return;
-    }
     size_t unsent = stream_unsent(s);
     if (!unsent)
         return;
@@ -133,7 +129,7 @@ void stream_write_out(struct stream *s)
 
 struct buf *stream_out(struct stream *s)
 {
-    if (!s->out.data && !s->out.failed)
+    if (!s->out.data)
         s->out = stream_loop_spare(s->loop);
     return &s->out;
 }
@@ -203,10 +199,8 @@ static ssize_t read_on(struct stream *s)
 {
     size_t room = s->in.len < READ_MIN ? READ_MIN : s->in.len > READ_MAX ? READ_MAX : s->in.len;
 
-    if (s->in.cap - s->in.len < room && !buf_grow(&s->in, room)) {
-        errno = ENOMEM;
-        return -1;
-    }
+    if (s->in.cap - s->in.len < room)
+        buf_grow(&s->in, room);
     ssize_t n = take(s, s->in.data + s->in.len, s->in.cap - s->in.len);
     if (n <= 0)
         return n;
@@ -226,10 +220,6 @@ static ssize_t read_fresh(struct stream *s)
     if (s->life == STREAM_CLOSED || input_is_over(s) || used >= (size_t)n)
         return n;
     buf_append(&s->in, scratch + used, (size_t)n - used);
-    if (s->in.failed) {
-        errno = ENOMEM;
-        return -1;
-    }
     return n;
 }
 
@@ -355,6 +345,6 @@ int stream_open_channel(struct stream *s, uint32_t size, unsigned watch_us, cons
     s->written += len;
     stream_wake(s);
     if (watch_end(s) < 0)
-        write_failed(s, ENOMEM);
+        write_failed(s, errno);
     return 0;
 }

@@ -5,6 +5,7 @@
  * todo list, run by one event that is activated when the first stream enters it: libevent runs it
  * after all that is active in this turn. */
 #include "daemon/io/stream_inside.h"
+#include "protocol/alloc.h"
 #include <stdlib.h>
 
 #define SPARES 64
@@ -59,15 +60,12 @@ struct stream_loop *stream_loop_join(struct event_base *base)
         l->streams++;
         return l;
     }
-    l = calloc(1, sizeof *l);
-    if (!l)
-        return NULL;
+    l = alloc_zeroed(1, sizeof *l);
     l->base = base;
-    l->scratch = malloc(SCRATCH_BYTES);
-    l->spare = calloc(SPARES, sizeof *l->spare);
+    l->scratch = alloc_bytes(SCRATCH_BYTES);
+    l->spare = alloc_zeroed(SPARES, sizeof *l->spare);
     l->poller = poller_new(base, &polled_calls);
-    if (!l->scratch || !l->spare || !l->poller ||
-        event_assign(&l->run_todo, base, -1, 0, run_todo, l) < 0) {
+    if (!l->poller || event_assign(&l->run_todo, base, -1, 0, run_todo, l) < 0) {
         loop_free(l);
         return NULL;
     }
