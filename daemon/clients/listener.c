@@ -1,6 +1,7 @@
 /* listener: see listener.h. The socket gets its owner and mode between bind() and listen(): a
  * connection attempted before that is refused, so there is no moment with wrong permissions. */
 #include "daemon/clients/listener.h"
+#include "protocol/alloc.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -288,12 +289,8 @@ static int take_over(struct listener *l)
 struct listener *listener_open(struct event_base *base, const struct config *config,
                                listener_accept_fn *on_accept, void *arg, char *error, size_t n)
 {
-    struct listener *l = calloc(1, sizeof *l);
+    struct listener *l = alloc_zeroed(1, sizeof *l);
 
-    if (!l) {
-        snprintf(error, n, "out of memory");
-        return NULL;
-    }
     *l = (struct listener){
         .fd = -1, .lock = -1, .on_accept = on_accept, .arg = arg, .error = error, .error_size = n};
     int taken = take_over(l);
@@ -303,8 +300,8 @@ struct listener *listener_open(struct event_base *base, const struct config *con
     }
     l->acceptable = event_new(base, l->fd, EV_READ | EV_PERSIST, on_acceptable, l);
     l->resume = evtimer_new(base, on_resume, l);
-    if (!l->acceptable || !l->resume || event_add(l->acceptable, NULL) < 0) {
-        refuse(l, "out of memory");
+    if (event_add(l->acceptable, NULL) < 0) {
+        refuse(l, "cannot watch the socket: %s", strerror(errno));
         listener_close(l);
         return NULL;
     }

@@ -9,6 +9,7 @@
  */
 #include "daemon/clients/session.h"
 #include "daemon/io/stream.h"
+#include "protocol/alloc.h"
 #include "protocol/scan.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -154,7 +155,7 @@ static void session_end_reading(struct session *s)
     stream_stop_reading(s->stream);
     count_partial(s, 0);
     s->check = event_new(s->all->base, -1, EV_PERSIST, on_check, s);
-    if (!s->check || event_add(s->check, &second) < 0) {
+    if (event_add(s->check, &second) < 0) {
         session_leave(s, true);
         return;
     }
@@ -533,11 +534,7 @@ void sessions_accept(struct sessions *all, int fd)
         turn_away(all, fd);
         return;
     }
-    struct session *s = calloc(1, sizeof *s);
-    if (!s) {
-        close(fd);
-        return;
-    }
+    struct session *s = alloc_zeroed(1, sizeof *s);
     read_peer(fd, &s->peer);
     s->stream = stream_new(all->base, fd, &stream_calls, s);
     if (!s->stream) {
@@ -557,10 +554,8 @@ void sessions_accept(struct sessions *all, int fd)
 struct sessions *sessions_new(struct event_base *base, const struct config *config,
                               const struct session_handler *handler, void *arg)
 {
-    struct sessions *all = calloc(1, sizeof *all);
+    struct sessions *all = alloc_zeroed(1, sizeof *all);
 
-    if (!all)
-        return NULL;
     all->base = base;
     all->config = config;
     all->handler = *handler;

@@ -6,6 +6,7 @@
 #include "daemon/redis/bus.h"
 #include "daemon/base/log.h"
 #include "daemon/redis/resp.h"
+#include "protocol/alloc.h"
 #include "protocol/cursor.h"
 #include <stdlib.h>
 
@@ -176,9 +177,7 @@ struct bus *bus_new(struct event_base *base, struct config *config, const char *
 {
     static const struct upstream_callbacks link_cb = {
         .on_up = on_up, .on_down = on_down, .on_push = on_push, .quiet = true};
-    struct bus *b = calloc(1, sizeof(*b));
-    if (b == NULL)
-        abort();
+    struct bus *b = alloc_zeroed(1, sizeof(*b));
     b->config = config;
     b->up = up;
     b->cb = *cb;
@@ -187,8 +186,6 @@ struct bus *bus_new(struct event_base *base, struct config *config, const char *
     buf_append(&b->channel, "", 1);
     b->link = upstream_new(base, config, &link_cb, b);
     b->tick = evtimer_new(base, on_tick, b);
-    if (b->link == NULL || b->tick == NULL)
-        abort();
     return b;
 }
 

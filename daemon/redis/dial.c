@@ -6,6 +6,7 @@
  * be freed at any step, and no answer is given before dial_start has returned. */
 #include "daemon/redis/dial.h"
 #include "daemon/base/clock.h"
+#include "protocol/alloc.h"
 #include <errno.h>
 #include <event2/dns.h>
 #include <event2/util.h>
@@ -240,12 +241,11 @@ static void look_up(struct dial *d, const char *host, const char *port)
     /* A new resolver each time, so that changes of resolv.conf and hosts are seen. */
     d->dns = evdns_base_new(d->base,
                             EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    struct lookup *lookup = calloc(1, sizeof(*lookup));
-    if (!d->dns || !lookup) {
-        free(lookup);
+    if (!d->dns) {
         say_why(d, "cannot look up the host name: no resolver");
         return;
     }
+    struct lookup *lookup = alloc_zeroed(1, sizeof(*lookup));
     lookup->dial = d;
     d->lookup = lookup;
     hints.ai_flags = EVUTIL_AI_ADDRCONFIG;
@@ -297,18 +297,11 @@ static bool split_host(char *text, char **host, char **port)
 struct dial *dial_start(struct event_base *base, const char *address, unsigned timeout_ms,
                         dial_done_fn *fn, void *arg)
 {
-    struct dial *d = calloc(1, sizeof(*d));
-    if (!d)
-        return NULL;
+    struct dial *d = alloc_zeroed(1, sizeof(*d));
     *d = (struct dial){.base = base, .fn = fn, .arg = arg, .fd = -1};
     d->deadline = clock_mono_ms() + timeout_ms;
     d->timer = evtimer_new(base, on_timer, d);
-    char *text = strdup(address);
-    if (!d->timer || !text) {
-        free(text);
-        free(d);
-        return NULL;
-    }
+    char *text = alloc_str(address);
     char *host, *port;
     if (strncmp(text, "unix:", 5) == 0)
         add_unix(d, text + 5);

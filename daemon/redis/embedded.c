@@ -2,6 +2,7 @@
 #include "daemon/redis/embedded.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
+#include "protocol/alloc.h"
 #include "protocol/buf.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -109,7 +110,7 @@ static char *find_program(const char *name)
         int len = (int)strcspn(at, ":");
         if (len > 0 && snprintf(path, sizeof(path), "%.*s/%s", len, at, name) < PATH_MAX &&
             runnable(path))
-            return strdup(path);
+            return alloc_str(path);
         if (!at[len])
             return NULL;
         at += len + 1;
@@ -132,10 +133,7 @@ static int make_dirs(const char *path)
 static int open_dir(struct embedded *e, char *error, size_t size)
 {
     struct stat st;
-    if (asprintf(&e->dir, "%s/redis", e->config->state_dir) < 0) {
-        e->dir = NULL;
-        return refuse(error, size, "out of memory");
-    }
+    e->dir = alloc_text("%s/redis", e->config->state_dir);
     if (strlen(e->dir) >= PATH_MAX - 32)
         return refuse(error, size, "redis.state_dir is too long");
     if (make_dirs(e->dir) < 0)
@@ -205,7 +203,7 @@ static int write_conf(struct embedded *e)
     if (c->redis_password && *c->redis_password)
         quote(&out, "requirepass", c->redis_password);
     int fd = openat(e->dir_fd, "redis.conf", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool written = !out.failed && fd >= 0 && write(fd, out.data, out.len) == (ssize_t)out.len;
+    bool written = fd >= 0 && write(fd, out.data, out.len) == (ssize_t)out.len;
     int err = errno;
     if (fd >= 0)
         close(fd);
@@ -509,17 +507,11 @@ static void on_child(evutil_socket_t signal_number, short what, void *arg)
 struct embedded *embedded_new(struct event_base *base, const struct config *config,
                               const struct embedded_callbacks *cb, void *arg)
 {
-    struct embedded *e = calloc(1, sizeof(*e));
-    if (!e)
-        return NULL;
+    struct embedded *e = alloc_zeroed(1, sizeof(*e));
     *e = (struct embedded){
         .base = base, .config = config, .cb = *cb, .arg = arg, .dir_fd = -1, .lock_fd = -1};
     e->timer = evtimer_new(base, on_timer, e);
     e->child = evsignal_new(base, SIGCHLD, on_child, e);
-    if (!e->timer || !e->child) {
-        embedded_free(e);
-        return NULL;
-    }
     enter(e, IDLE, "the embedded Redis is not started");
     return e;
 }

@@ -1,6 +1,7 @@
 /* reply: see reply.h. */
 #include "daemon/redis/reply.h"
 #include "daemon/base/arena.h"
+#include "protocol/alloc.h"
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,14 +86,10 @@ struct reply_reader *reply_reader_new(void)
                                                   .createInteger = make_integer,
                                                   .createNil = make_nil,
                                                   .freeObject = leave};
-    struct reply_reader *r = calloc(1, sizeof(*r));
-    if (r == NULL)
-        return NULL;
+    struct reply_reader *r = alloc_zeroed(1, sizeof(*r));
     r->reader = redisReaderCreateWithFunctions(&functions);
-    if (r->reader == NULL) {
-        free(r);
-        return NULL;
-    }
+    if (r->reader == NULL)
+        alloc_end(sizeof(*r->reader), ALLOC_HERE);
     r->reader->privdata = r;
     r->reader->maxbuf = READER_KEEP;
     return r;
@@ -107,9 +104,19 @@ void reply_reader_free(struct reply_reader *r)
     free(r);
 }
 
+/* hiredis before 1.0 has its own allocations. */
+static void look_for_memory(const struct reply_reader *r, size_t size)
+{
+    if (r->reader->err == REDIS_ERR_OOM)
+        alloc_end(size, ALLOC_HERE);
+}
+
 int reply_feed(struct reply_reader *r, const void *bytes, size_t len)
 {
-    return redisReaderFeed(r->reader, bytes, len) == REDIS_OK ? 0 : -1;
+    if (redisReaderFeed(r->reader, bytes, len) == REDIS_OK)
+        return 0;
+    look_for_memory(r, len);
+    return -1;
 }
 
 int reply_next(struct reply_reader *r, redisReply **reply)
@@ -119,8 +126,10 @@ int reply_next(struct reply_reader *r, redisReply **reply)
         arena_empty(&r->arena);
         r->handed = false;
     }
-    if (redisReaderGetReply(r->reader, &next) != REDIS_OK)
+    if (redisReaderGetReply(r->reader, &next) != REDIS_OK) {
+        look_for_memory(r, r->reader->len);
         return -1;
+    }
     if (next == NULL)
         return 0;
     r->handed = true;

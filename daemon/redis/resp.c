@@ -1,5 +1,6 @@
 /* resp: see resp.h. */
 #include "daemon/redis/resp.h"
+#include <assert.h>
 #include <stdarg.h>
 
 static unsigned decimal(char *out, uint64_t n)
@@ -67,9 +68,6 @@ void resp_words(struct buf *out, ...)
     while ((word = va_arg(words, const char *)) && argc < RESP_WORDS_MAX)
         argv[argc++] = word;
     va_end(words);
-    if (word) {
-        out->failed = true;
-        return;
-    }
+    assert(!word);
     resp_command(out, argc, argv, NULL);
 }

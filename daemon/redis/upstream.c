@@ -9,6 +9,7 @@
 #include "daemon/redis/dial.h"
 #include "daemon/redis/reply.h"
 #include "daemon/redis/rights.h"
+#include "protocol/alloc.h"
 #include <errno.h>
 #include <event2/util.h>
 #include <inttypes.h>
@@ -84,20 +85,17 @@ static void arm(struct event *e, int64_t ms)
 
 /* ring */
 
-static bool ring_push(struct ring *r, const struct request *request)
+static void ring_push(struct ring *r, const struct request *request)
 {
     if (r->count == r->cap) {
         size_t cap = r->cap ? r->cap * 2 : 64;
-        struct request *at = calloc(cap, sizeof(*at));
-        if (!at)
-            return false;
+        struct request *at = alloc_zeroed(cap, sizeof(*at));
         for (size_t i = 0; i < r->count; i++)
             at[i] = r->at[(r->head + i) & (r->cap - 1)];
         free(r->at);
         *r = (struct ring){.at = at, .cap = cap, .count = r->count};
     }
     r->at[(r->head + r->count++) & (r->cap - 1)] = *request;
-    return true;
 }
 
 static struct request *ring_first(struct ring *r)
@@ -378,15 +376,13 @@ static void pack_auth(struct upstream *u, struct buf *out)
         resp_words(out, "AUTH", u->config->redis_password, NULL);
 }
 
-static bool send_raw(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
+static void send_raw(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
                      upstream_reply_fn *fn, void *arg)
 {
     struct request request = {.fn = fn, .arg = arg, .nreplies = nreplies, .sent = clock_boot_ms()};
-    if (!ring_push(&u->ring, &request))
-        return false;
+    ring_push(&u->ring, &request);
     buf_append(stream_out(u->stream), resp, len);
     stream_flush(u->stream);
-    return true;
 }
 
 static void send_greeting(struct upstream *u)
@@ -417,12 +413,10 @@ static void send_greeting(struct upstream *u)
     resp_words(&out, "EXEC", NULL);
     u->steps[n++] = GREET_PING;
     resp_words(&out, "PING", NULL);
-    bool sent = send_raw(u, out.data, out.len, n, on_greeting, u);
+    send_raw(u, out.data, out.len, n, on_greeting, u);
     if (has_password(u))
         explicit_bzero(out.data, out.len);
     buf_free(&out);
-    if (!sent)
-        lose(u, "out of memory");
 }
 
 /* stream */
@@ -540,8 +534,8 @@ static void on_dialed(void *arg, int fd, const char *why)
     }
     u->stream = stream_new(u->base, fd, &stream_callbacks, u);
     u->reader = reply_reader_new();
-    if (!u->stream || !u->reader) {
-        lose(u, "out of memory");
+    if (!u->stream) {
+        lose(u, strerror(errno));
         return;
     }
     u->state = UPSTREAM_GREETING;
@@ -557,8 +551,6 @@ static void dial_now(struct upstream *u)
     u->state = UPSTREAM_CONNECTING;
     u->dialed = clock_mono_ms();
     u->dial = dial_start(u->base, u->address, u->config->connect_timeout, on_dialed, u);
-    if (!u->dial)
-        lose(u, "out of memory");
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -602,9 +594,7 @@ static void on_overdue(evutil_socket_t fd, short what, void *arg)
 struct upstream *upstream_new(struct event_base *base, struct config *config,
                               const struct upstream_callbacks *cb, void *arg)
 {
-    struct upstream *u = calloc(1, sizeof(*u));
-    if (!u)
-        return NULL;
+    struct upstream *u = alloc_zeroed(1, sizeof(*u));
     u->base = base;
     u->config = config;
     u->cb = *cb;
@@ -614,11 +604,7 @@ struct upstream *upstream_new(struct event_base *base, struct config *config,
     u->overdue = evtimer_new(base, on_overdue, u);
     bool embedded = !config->redis || strcmp(config->redis, "embedded") == 0;
     if (!embedded)
-        u->address = strdup(config->redis);
-    if (!u->timer || !u->overdue || (!embedded && !u->address)) {
-        upstream_free(u);
-        return NULL;
-    }
+        u->address = alloc_str(config->redis);
     if (embedded)
         set_why(u, "the embedded Redis is starting");
     else
@@ -664,9 +650,7 @@ void upstream_set_address(struct upstream *u, const char *address)
     bool same = u->address && strcmp(u->address, address) == 0;
     if (same && u->state != UPSTREAM_DOWN)
         return;
-    char *copy = strdup(address);
-    if (!copy)
-        return;
+    char *copy = alloc_str(address);
     if (u->state != UPSTREAM_DOWN)
         lose(u, "another address is used from now on");
     free(u->address);
@@ -711,8 +695,7 @@ bool upstream_send(struct upstream *u, const void *resp, size_t len, unsigned nr
 {
     if (u->state != UPSTREAM_UP)
         return false;
-    if (!send_raw(u, resp, len, nreplies, fn, arg))
-        return false;
+    send_raw(u, resp, len, nreplies, fn, arg);
     if (!event_pending(u->overdue, EV_TIMEOUT, NULL))
         arm(u->overdue, u->config->command_timeout);
     return true;
