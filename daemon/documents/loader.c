@@ -712,9 +712,7 @@ bool loader_load(struct loader *loader, struct doc *d, bool check, const struct 
 {
     if (upstream_state(loader->up) != UPSTREAM_UP)
         return false;
-    struct load *l = calloc(1, sizeof(*l));
-    if (l == NULL)
-        abort();
+    struct load *l = alloc_zeroed(1, sizeof(*l));
     l->loader = loader;
     l->doc = d;
     l->epoch = upstream_epoch(loader->up);
@@ -729,14 +727,12 @@ bool loader_load(struct loader *loader, struct doc *d, bool check, const struct 
         round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
         sent = send_round(l, on_check);
     } else {
-        l->targets = calloc(n, sizeof(*l->targets));
-        if (l->targets == NULL)
-            abort();
+        l->targets = alloc_zeroed(n, sizeof(*l->targets));
         for (unsigned i = 0; i < n; i++) {
             l->targets[i].cell = missing[i].cell;
             l->targets[i].type = missing[i].type;
             l->targets[i].total = missing[i].cell->container->len;
-            l->targets[i].suffix = strndup(missing[i].suffix, missing[i].suffix_len);
+            l->targets[i].suffix = alloc_copy(missing[i].suffix, missing[i].suffix_len);
             l->targets[i].suffix_len = missing[i].suffix_len;
         }
         l->ntargets = n;

@@ -420,8 +420,6 @@ struct leases *leases_new(struct event_base *base, const struct config *config, 
     ls->tick = evtimer_new(base, on_tick, ls);
     ls->away = evtimer_new(base, on_away, ls);
     ls->report = evtimer_new(base, on_report, ls);
-    if (ls->flush == NULL || ls->tick == NULL || ls->away == NULL || ls->report == NULL)
-        abort();
     ls->logged = clock_boot_ms() - LOG_MS;
     arm(ls->away, config->queue_time); /* Redis may not be there from the beginning */
     return ls;

@@ -46,8 +46,8 @@ static void retry_in(struct lease *le, int64_t ms)
 {
     uint8_t jitter;
     evutil_secure_rng_get_bytes(&jitter, sizeof(jitter));
-    if (le->retry == NULL && (le->retry = evtimer_new(le->all->base, on_retry, le)) == NULL)
-        abort();
+    if (le->retry == NULL)
+        le->retry = evtimer_new(le->all->base, on_retry, le);
     if (!bus_listening(le->all->bus) && ms > DEAF_RETRY_MS)
         ms = DEAF_RETRY_MS;
     arm(le->retry, ms + RETRY_SLACK_MS + jitter % RETRY_JITTER_MS);

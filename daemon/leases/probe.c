@@ -372,8 +372,6 @@ struct probes *probes_new(struct event_base *base, const struct config *config, 
     for (size_t i = 0; i < LINES; i++) {
         p->lines[i].all = p;
         p->lines[i].timer = evtimer_new(base, on_line, &p->lines[i]);
-        if (p->lines[i].timer == NULL)
-            abort();
     }
     return p;
 }

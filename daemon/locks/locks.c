@@ -17,6 +17,7 @@
 #include "daemon/locks/deadlock.h"
 #include "daemon/locks/lock_text.h"
 #include "daemon/locks/locks_inside.h"
+#include "protocol/alloc.h"
 #include <assert.h>
 #include <string.h>
 #include <utlist.h>
@@ -41,7 +42,7 @@ struct lock_owner *locks_owner(struct locks *t, const struct lock_who *who, cons
     struct lock_client *c = client_find(t, who->client);
     struct lock_owner *o;
     if (c == NULL) {
-        c = must(calloc(1, sizeof(*c)));
+        c = alloc_zeroed(1, sizeof(*c));
         c->table = t;
         c->who = *who;
         HASH_ADD(hh, t->clients, who.client, sizeof(c->who.client), c);
@@ -50,7 +51,7 @@ struct lock_owner *locks_owner(struct locks *t, const struct lock_who *who, cons
         name = ""; /* it may be NULL */
     HASH_FIND(hh, c->owners, name, len, o);
     if (o == NULL) {
-        o = must(calloc(1, sizeof(*o) + len + 1));
+        o = alloc_zeroed(1, sizeof(*o) + len + 1);
         o->client = c;
         o->name_len = len;
         memcpy(o->name, name, len);
@@ -111,7 +112,7 @@ struct lock *locks_find(struct locks *t, const struct lock_name *name)
 static struct lock *lock_new(struct locks *t, const struct lock_name *name)
 {
     const struct buf *b = name_join(t, name);
-    struct lock *l = must(calloc(1, sizeof(*l) + b->len));
+    struct lock *l = alloc_zeroed(1, sizeof(*l) + b->len);
     l->table = t;
     l->key_len = (uint32_t)name->key_len;
     l->path_len = (uint32_t)name->path_len;
@@ -201,7 +202,7 @@ static struct hold *hold_new(struct lock *l, struct lock_owner *o, enum lock_mod
                              int64_t now)
 {
     struct locks *t = l->table;
-    struct hold *h = must(malloc(sizeof(*h)));
+    struct hold *h = alloc_bytes(sizeof(*h));
     memset(h, 0, offsetof(struct hold, why)); /* which is long, and seldom needed */
     h->lock = l;
     h->owner = o;
@@ -212,7 +213,7 @@ static struct hold *hold_new(struct lock *l, struct lock_owner *o, enum lock_mod
     h->since = now;
     h->ttl = ttl;
     h->deadline = now + ttl;
-    h->timer = must(event_new(t->base, -1, 0, hold_timer, h));
+    h->timer = event_new(t->base, -1, 0, hold_timer, h);
     timer_set(h->timer, ttl);
     DL_APPEND(l->holds, h);
     l->nholds++;
@@ -298,7 +299,7 @@ static void hold_lose(struct hold *h, const struct fault *why)
 {
     const struct lock *l = h->lock;
     size_t len = (size_t)l->key_len + l->path_len + l->action_len + 3;
-    char *name = must(malloc(len));
+    char *name = alloc_bytes(len);
     memcpy(name, l->name, len);
     h->name = (struct lock_name){.key = name,
                                  .path = name + l->key_len + 1,
@@ -428,7 +429,7 @@ static void wait_over(struct wait *w, struct hold *h, const struct fault *why)
     if (h != NULL)
         h->unannounced++;
     else
-        *(w->why = must(malloc(sizeof(*why)))) = *why;
+        *(w->why = alloc_bytes(sizeof(*why))) = *why;
     wait_notify(w);
 }
 
@@ -544,7 +545,7 @@ static struct wait *wait_new(struct lock *l, struct lock_owner *o, enum lock_mod
                              int64_t wait, int64_t ttl, int64_t now)
 {
     struct locks *t = l->table;
-    struct wait *w = must(calloc(1, sizeof(*w)));
+    struct wait *w = alloc_zeroed(1, sizeof(*w));
     w->lock = l;
     w->owner = o;
     w->mode = mode;
@@ -554,7 +555,7 @@ static struct wait *wait_new(struct lock *l, struct lock_owner *o, enum lock_mod
     w->number = ++t->last_wait;
     if (wait > 0) {
         w->deadline = now + wait;
-        w->timer = must(event_new(t->base, -1, 0, wait_timer, w));
+        w->timer = event_new(t->base, -1, 0, wait_timer, w);
         timer_set(w->timer, wait);
     }
     DL_APPEND(l->waits, w);
@@ -700,12 +701,12 @@ void lock_elsewhere(struct lock *l, const char *who)
 struct locks *locks_new(struct event_base *base, const struct locks_limits *limits,
                         const struct locks_callbacks *cb, void *arg)
 {
-    struct locks *t = must(calloc(1, sizeof(*t)));
+    struct locks *t = alloc_zeroed(1, sizeof(*t));
     t->base = base;
     t->limits = limits;
     t->cb = *cb;
     t->arg = arg;
-    t->notify = must(event_new(base, -1, 0, locks_notify, t));
+    t->notify = event_new(base, -1, 0, locks_notify, t);
     /* Beyond each token that a daemon before has given. */
     t->last_token = (uint64_t)clock_wall_us();
     return t;

@@ -38,13 +38,6 @@ struct locks {
     struct buf name;      /* scratch */
 };
 
-static inline void *must(void *p)
-{
-    if (p == NULL)
-        abort(); /* as tree_alloc: the daemon does not go on without memory */
-    return p;
-}
-
 static inline bool covered(const struct lock *l, enum lock_mode mode)
 {
     return l->covers >= (uint8_t)mode;
