@@ -4,6 +4,7 @@
 #include "daemon/commit/batch_inside.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
+#include "protocol/alloc.h"
 #include <utlist.h>
 
 #define UNIT_BYTES 300 /* of a unit, roughly; and of the script that they share */
@@ -265,7 +266,7 @@ static struct pend_field *field_of(struct batch *b, struct pend *p, const char *
 {
     char key[512];
     size_t key_len = sizeof(p) + len;
-    char *k = key_len <= sizeof(key) ? key : must(malloc(key_len));
+    char *k = key_len <= sizeof(key) ? key : alloc_bytes(key_len);
     memcpy(k, &p, sizeof(p));
     memcpy(k + sizeof(p), field, len);
     struct pend_field *f;

@@ -107,13 +107,6 @@ struct batch {
     struct buf key;     /* scratch */
 };
 
-static inline void *must(void *p)
-{
-    if (p == NULL)
-        abort(); /* as tree_alloc: the daemon does not go on without memory */
-    return p;
-}
-
 static inline const char *field_name(const struct pend_field *f)
 {
     return f->key + sizeof(f->pend);

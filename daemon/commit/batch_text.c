@@ -5,6 +5,7 @@
 #include "daemon/commit/sweep_script.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
+#include "protocol/alloc.h"
 #include "protocol/tree.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,9 +18,9 @@
 static void word(struct writer *w, const void *s, size_t len)
 {
     if (w->n == w->cap) {
-        w->cap = w->cap ? w->cap * 2 : 64;
-        w->argv = must(realloc(w->argv, (size_t)w->cap * sizeof(*w->argv)));
-        w->len = must(realloc(w->len, (size_t)w->cap * sizeof(*w->len)));
+        w->cap = w->cap ? w->cap * 2 : 64; /* of both */
+        w->argv = alloc_resized(w->argv, (size_t)w->cap, sizeof(*w->argv));
+        w->len = alloc_resized(w->len, (size_t)w->cap, sizeof(*w->len));
     }
     w->argv[w->n] = s;
     w->len[w->n++] = len;
@@ -32,24 +33,15 @@ static void begin(struct writer *w, const char *name, const struct pend *p)
     word(w, p->key, p->key_len);
 }
 
-static void *room(void *at, unsigned n, unsigned *cap, size_t size)
-{
-    if (n < *cap)
-        return at;
-    *cap = *cap ? *cap * 2 : 16;
-    return must(realloc(at, *cap * size));
-}
-
 static void expect(struct batch *b, struct batch_doc *bd, struct pend *p, struct drift *number)
 {
-    b->expect = room(b->expect, b->nexpect, &b->expect_cap, sizeof(*b->expect));
-    b->expect[b->nexpect++] = (struct expectation){bd, p, number};
+    vec_push(b->expect, b->nexpect, b->expect_cap, (struct expectation){bd, p, number});
 }
 
 static void add_part(struct batch *b, struct unit *u, unsigned first, unsigned sub)
 {
-    b->parts = room(b->parts, b->nparts, &b->parts_cap, sizeof(*b->parts));
-    b->parts[b->nparts++] = (struct part){u, first, b->nexpect - first, b->nreplies, sub};
+    vec_push(b->parts, b->nparts, b->parts_cap,
+             (struct part){u, first, b->nexpect - first, b->nreplies, sub});
 }
 
 static void flush_call(struct batch *b, struct writer *w)

@@ -2,21 +2,15 @@
 #include "daemon/commit/guard.h"
 #include "daemon/locks/lock_text.h"
 #include "daemon/locks/locks.h"
+#include "protocol/alloc.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void *must(void *p)
-{
-    if (p == NULL)
-        abort(); /* as tree_alloc: the daemon does not go on without memory */
-    return p;
-}
-
 struct guard *guard_new(void)
 {
-    struct guard *g = must(calloc(1, sizeof(*g)));
+    struct guard *g = alloc_zeroed(1, sizeof(*g));
     g->refs = 1;
     return g;
 }
@@ -43,13 +37,11 @@ void guard_unref(struct guard *g)
 
 void guard_add(struct guard *g, const struct guard_check *check)
 {
-    g->checks = must(realloc(g->checks, (g->n + 1) * sizeof(*g->checks)));
+    g->checks = alloc_resized(g->checks, g->n + 1, sizeof(*g->checks));
     struct guard_check *c = &g->checks[g->n++];
     *c = *check;
-    c->key = must(malloc(check->key_len + 1));
-    memcpy(c->key, check->key, check->key_len);
-    c->key[check->key_len] = '\0';
-    c->name = check->name != NULL ? must(strdup(check->name)) : NULL;
+    c->key = alloc_copy(check->key, check->key_len);
+    c->name = alloc_str(check->name);
     g->versions = g->versions || c->kind == GUARD_VERSION;
     if (c->lock != NULL)
         lock_pin(c->lock);

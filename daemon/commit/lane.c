@@ -4,6 +4,7 @@
 #include "daemon/base/log.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
+#include "protocol/alloc.h"
 #include "protocol/tree.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -196,9 +197,7 @@ static struct sweep *sweep_of(struct lane *l, struct commit *c)
     unsigned n = batch_format_sweep(c->batch, &resp);
     if (n == 0)
         return NULL;
-    struct sweep *s = calloc(1, sizeof(*s));
-    if (s == NULL)
-        abort();
+    struct sweep *s = alloc_zeroed(1, sizeof(*s));
     *s = (struct sweep){.lane = l, .resp = resp, .ncommands = n};
     LL_APPEND(l->sweeps, s);
     return s;
@@ -536,13 +535,7 @@ static unsigned kill_suspects(struct lane *l, bool same_server, struct buf *out)
         l->nsuspects = 0;
     if (!same_server || info->previous_client_id == 0)
         return 0;
-    if (l->nsuspects == l->suspects_cap) {
-        l->suspects_cap = l->suspects_cap ? l->suspects_cap * 2 : 8;
-        l->suspects = realloc(l->suspects, l->suspects_cap * sizeof(*l->suspects));
-        if (l->suspects == NULL)
-            abort();
-    }
-    l->suspects[l->nsuspects++] = info->previous_client_id;
+    vec_push(l->suspects, l->nsuspects, l->suspects_cap, info->previous_client_id);
     for (unsigned i = 0; i < l->nsuspects; i++) {
         char id[24];
         snprintf(id, sizeof(id), "%" PRIu64, l->suspects[i]);
@@ -558,9 +551,7 @@ static void ask_state(struct lane *l, bool same_server)
     struct batch_doc *docs = l->in_flight != NULL ? batch_docs(l->in_flight->batch) : NULL, *bd;
     unsigned ndocs = 0;
     LL_COUNT(docs, bd, ndocs);
-    struct recovery *r = calloc(1, sizeof(*r) + ndocs * sizeof(*r->versions));
-    if (r == NULL)
-        abort();
+    struct recovery *r = alloc_zeroed(1, sizeof(*r) + ndocs * sizeof(*r->versions));
     r->lane = l;
     r->ndocs = ndocs;
     r->marker_at = kill_suspects(l, same_server, &out);

@@ -2,6 +2,7 @@
  * them, what they change. exec.h has the contract; exec.c says when a call runs. */
 #include "daemon/base/clock.h"
 #include "daemon/exec/exec_inside.h"
+#include "protocol/alloc.h"
 
 #define DOCS_MAX 100000 /* of one request */
 
@@ -84,18 +85,7 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
         return NULL;
     }
     d->mark = c->mark;
-    if (c->ndocs == 0) {
-        c->docs = &c->one_doc;
-        c->docs_cap = 1;
-    } else if (c->ndocs == c->docs_cap) {
-        struct doc **grown = must(malloc(2 * c->docs_cap * sizeof(*grown)));
-        memcpy(grown, c->docs, c->ndocs * sizeof(*grown));
-        if (c->docs != &c->one_doc)
-            free(c->docs);
-        c->docs = grown;
-        c->docs_cap *= 2;
-    }
-    c->docs[c->ndocs++] = d;
+    vec_push_inside(c->docs, c->ndocs, c->docs_cap, c->one_doc, d);
     return d;
 }
 
@@ -178,19 +168,16 @@ static void on_missing(void *arg, struct cell *cell, const struct type *t, const
                        size_t len)
 {
     struct call *c = arg;
-    if (c->nmissing == c->missing_cap) {
-        c->missing_cap = c->missing_cap ? c->missing_cap * 2 : 8;
-        c->missing = must(realloc(c->missing, c->missing_cap * sizeof(*c->missing)));
-    }
     for (unsigned i = c->nmissing; i > 0 && c->nmissing - i < 64; i--) {
         if (c->missing[i - 1].cell == cell)
             return;
     }
-    c->missing[c->nmissing++] = (struct missing){.doc = c->missing_doc,
-                                                 .cell = cell,
-                                                 .type = t,
-                                                 .suffix = must(strndup(suffix, len)),
-                                                 .suffix_len = len};
+    vec_push(c->missing, c->nmissing, c->missing_cap,
+             (struct missing){.doc = c->missing_doc,
+                              .cell = cell,
+                              .type = t,
+                              .suffix = alloc_copy(suffix, len),
+                              .suffix_len = len});
 }
 
 struct needs call_needs(struct call *c, struct doc *d)
@@ -290,18 +277,7 @@ struct batch_doc *call_stage(struct call *c, struct doc *d)
     if (c->guard != NULL)
         seal(c, d);
     rely(c, d, bd);
-    if (c->ntouched == 0 && c->touched == NULL) {
-        c->touched = &c->one_touched;
-        c->touched_cap = 1;
-    } else if (c->ntouched == c->touched_cap) {
-        struct batch_doc **grown = must(malloc(2 * c->touched_cap * sizeof(*grown)));
-        memcpy(grown, c->touched, c->ntouched * sizeof(*grown));
-        if (c->touched != &c->one_touched)
-            free(c->touched);
-        c->touched = grown;
-        c->touched_cap *= 2;
-    }
-    c->touched[c->ntouched++] = bd;
+    vec_push_inside(c->touched, c->ntouched, c->touched_cap, c->one_touched, bd);
     d->version++;
     batch_bump(b, bd, 1);
     return bd;
@@ -331,19 +307,10 @@ void call_fix(struct call *c, const struct drift *drift, size_t at, const struct
     int64_t value;
     if (drift == NULL || cursor_int(&in, &value) < 0)
         return;
-    if (c->fixes == NULL) {
-        c->fixes = &c->one_fix;
-        c->fixes_cap = 1;
-    } else if (c->nfixes == c->fixes_cap) {
-        struct fix *grown = must(malloc(2 * c->fixes_cap * sizeof(*grown)));
-        memcpy(grown, c->fixes, c->nfixes * sizeof(*grown));
-        if (c->fixes != &c->one_fix)
-            free(c->fixes);
-        c->fixes = grown;
-        c->fixes_cap *= 2;
-    }
-    c->fixes[c->nfixes++] = (struct fix){
-        .drift = drift, .at = (uint32_t)at, .len = (uint32_t)(out->len - at), .value = value};
+    vec_push_inside(
+        c->fixes, c->nfixes, c->fixes_cap, c->one_fix,
+        (struct fix){
+            .drift = drift, .at = (uint32_t)at, .len = (uint32_t)(out->len - at), .value = value});
 }
 
 void call_pack_version(struct call *c, struct doc *d, struct buf *out)

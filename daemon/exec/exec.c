@@ -2,6 +2,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/exec/exec_inside.h"
+#include "protocol/alloc.h"
 #include <inttypes.h>
 #include <utlist.h>
 
@@ -44,12 +45,8 @@ static void make_runnable(struct exec *e, struct doc *d)
 {
     if (d->runnable || d->queue == NULL)
         return;
-    if (e->nrunnable == e->runnable_cap) {
-        e->runnable_cap = e->runnable_cap ? e->runnable_cap * 2 : 64;
-        e->runnable = must(realloc(e->runnable, e->runnable_cap * sizeof(struct doc *)));
-    }
     d->runnable = true;
-    e->runnable[e->nrunnable++] = d;
+    vec_push(e->runnable, e->nrunnable, e->runnable_cap, d);
 }
 
 static void task_free(struct exec *e, struct task *t)
@@ -77,7 +74,7 @@ static struct task *task_take(struct exec *e)
 {
     struct task *t = e->spare;
     if (t == NULL)
-        return must(calloc(1, sizeof(*t)));
+        return alloc_zeroed(1, sizeof(*t));
     struct buf answer = t->answer;
     LL_DELETE(e->spare, t);
     e->nspare--;
@@ -126,7 +123,7 @@ static struct task *task_new(struct exec *e, struct call *c)
 static void keep_params(struct task *t, struct cursor params)
 {
     t->params_len = (size_t)(params.end - params.at);
-    t->params = must(malloc(t->params_len + 1));
+    t->params = alloc_bytes(t->params_len + 1);
     if (t->params_len > 0)
         memcpy(t->params, params.at, t->params_len);
     t->call.params = cursor_of(t->params, t->params_len);
@@ -390,7 +387,7 @@ static void enqueue(struct exec *e, struct task *t,
                     void (*link)(struct doc *d, struct task_link *l))
 {
     free(t->links); /* of the time before */
-    t->links = must(calloc(t->call.ndocs, sizeof(*t->links)));
+    t->links = alloc_zeroed(t->call.ndocs, sizeof(*t->links));
     for (unsigned i = 0; i < t->call.ndocs; i++) {
         t->links[i] = (struct task_link){.task = t, .doc = t->call.docs[i]};
         link(t->call.docs[i], &t->links[i]);
@@ -686,7 +683,7 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
                                                   .on_link = on_lane_link,
                                                   .on_ready = on_lane_ready,
                                                   .on_down = on_lane_down};
-    struct exec *e = must(calloc(1, sizeof(*e)));
+    struct exec *e = alloc_zeroed(1, sizeof(*e));
     e->config = config;
     e->stamp = 1;
     e->schema = schema;

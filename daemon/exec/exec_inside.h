@@ -37,13 +37,6 @@ struct exec {
     struct lock_requests *lock_requests;
 };
 
-static inline void *must(void *p)
-{
-    if (p == NULL)
-        abort();
-    return p;
-}
-
 /* Before a run: what the one before left. */
 void call_reset(struct call *c);
 /* At its end. */

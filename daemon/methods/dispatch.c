@@ -5,6 +5,7 @@
 #include "daemon/methods/keys.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/methods_lock.h"
+#include "protocol/alloc.h"
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -188,9 +189,7 @@ static int may_hold(const struct dispatch *d, struct fault *f)
 
 static void hold(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
-    struct held *h = calloc(1, sizeof(*h));
-    if (h == NULL)
-        abort();
+    struct held *h = alloc_zeroed(1, sizeof(*h));
     size_t params_len = (size_t)(msg->params.end - msg->params.at);
     buf_append(&h->bytes, msg->method, msg->method_len);
     buf_append(&h->bytes, msg->params.at, params_len);
@@ -279,9 +278,7 @@ void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *m
 
 struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct registry *registry)
 {
-    struct dispatch *d = calloc(1, sizeof(*d));
-    if (d == NULL)
-        abort();
+    struct dispatch *d = alloc_zeroed(1, sizeof(*d));
     d->exec = exec;
     d->registry = registry;
     d->admin = (struct admin){.exec = exec, .started = clock_mono_ms()};

@@ -2,6 +2,7 @@
 #include "daemon/methods/doctor.h"
 #include "daemon/base/log.h"
 #include "daemon/redis/rights.h"
+#include "protocol/alloc.h"
 #include "protocol/cursor.h"
 #include <inttypes.h>
 #include <stdarg.h>
@@ -377,10 +378,10 @@ static void take(struct probe *p, unsigned index, const redisReply *r)
 {
     if (index == 0) {
         if (r->type == REDIS_REPLY_STRING)
-            p->info = strndup(r->str, r->len);
+            p->info = alloc_copy(r->str, r->len);
     } else if (index <= CONFIG_COUNT) {
         if (r->type == REDIS_REPLY_ARRAY && r->elements == 2)
-            p->config[index - 1] = strndup(r->element[1]->str, r->element[1]->len);
+            p->config[index - 1] = alloc_copy(r->element[1]->str, r->element[1]->len);
         else if (p->refusal[0] == '\0')
             snprintf(p->refusal, sizeof(p->refusal), "%s",
                      r->type == REDIS_REPLY_ERROR ? r->str : "CONFIG GET does not know it");
@@ -441,9 +442,7 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
 static bool ask(struct doctor *d, struct session *s, uint64_t id)
 {
     struct buf out = BUF_INIT;
-    struct probe *p = calloc(1, sizeof(*p));
-    if (p == NULL)
-        abort();
+    struct probe *p = alloc_zeroed(1, sizeof(*p));
     p->doctor = d;
     resp_words(&out, "INFO", NULL);
     for (unsigned i = 0; i < CONFIG_COUNT; i++)
@@ -479,9 +478,7 @@ void doctor_link_up(struct doctor *d)
 
 struct doctor *doctor_new(struct upstream *up, const struct config *config)
 {
-    struct doctor *d = calloc(1, sizeof(*d));
-    if (d == NULL)
-        abort();
+    struct doctor *d = alloc_zeroed(1, sizeof(*d));
     d->up = up;
     d->config = config;
     return d;

@@ -2,6 +2,7 @@
  * is passed on page by page, so that neither side holds more than a page. */
 #include "daemon/methods/keys.h"
 #include "daemon/documents/layout.h"
+#include "protocol/alloc.h"
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -117,9 +118,7 @@ void keys_request(struct upstream *up, const struct schema *schema, const char *
     snprintf(at, sizeof(at), "%" PRIu64, cursor);
     snprintf(n, sizeof(n), "%" PRId64, count);
     resp_words(&out, "SCAN", at, "MATCH", (char *)match.data, "COUNT", n, "TYPE", "hash", NULL);
-    struct page *p = calloc(1, sizeof(*p));
-    if (p == NULL)
-        abort();
+    struct page *p = alloc_zeroed(1, sizeof(*p));
     *p = (struct page){.session = session_ref(s), .id = msg->id, .prefix = prefix};
     session_defer(s);
     if (!upstream_send(up, out.data, out.len, 1, on_page, p)) {

@@ -2,6 +2,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/documents/layout.h"
 #include "daemon/methods/methods.h"
+#include "protocol/alloc.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -188,9 +189,7 @@ static enum op_status insert_run(struct call *c, struct buf *out)
         return st;
     if (call_admit(c) < 0)
         return OP_REFUSED;
-    struct record **roots = calloc(c->ndocs + 1, sizeof(*roots));
-    if (roots == NULL)
-        abort();
+    struct record **roots = alloc_zeroed(c->ndocs + 1, sizeof(*roots));
     cursor_array(&in, &n);
     for (unsigned i = 0; i < c->ndocs && st == OP_DONE; i++) {
         struct doc *d = c->docs[i];

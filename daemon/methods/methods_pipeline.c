@@ -9,6 +9,7 @@
 #include "daemon/documents/layout.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/methods_lock.h"
+#include "protocol/alloc.h"
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -198,8 +199,6 @@ int pipeline_admit(struct call *c, struct cursor in, bool options, bool lock, st
             return -1;
         buf_append(&c->plan, &op, sizeof(op));
     }
-    if (c->plan.failed)
-        abort();
     return options ? read_options(c, in, lock, f) : 0;
 }
 
@@ -214,13 +213,7 @@ static int pipeline_docs(struct call *c, struct fault *f)
 
 static void swap_root(struct call *c, struct rehearsal *r, struct doc *d, struct record *root)
 {
-    if (r->n == r->cap) {
-        r->cap = r->cap ? r->cap * 2 : 4;
-        r->swapped = realloc(r->swapped, r->cap * sizeof(*r->swapped));
-        if (r->swapped == NULL)
-            abort();
-    }
-    r->swapped[r->n++] = (struct swapped){d, d->root, d->state};
+    vec_push(r->swapped, r->n, r->cap, (struct swapped){d, d->root, d->state});
     d->root = root;
     d->growths = schema_growths(exec_schema(c->exec));
     d->state = root != NULL ? DOC_PRESENT : DOC_ABSENT;

@@ -2,6 +2,7 @@
 #include "daemon/methods/registry.h"
 #include "daemon/base/log.h"
 #include "daemon/methods/declare_script.h"
+#include "protocol/alloc.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,9 +190,7 @@ void registry_define(struct registry *r, struct session *s, const struct rpc *ms
         session_fault(s, msg->id, &f);
         return;
     }
-    struct define *d = calloc(1, sizeof(*d));
-    if (d == NULL)
-        abort();
+    struct define *d = alloc_zeroed(1, sizeof(*d));
     d->r = r;
     d->session = session_ref(s);
     d->id = msg->id;
@@ -206,10 +205,8 @@ void registry_define(struct registry *r, struct session *s, const struct rpc *ms
 static void take_all(struct registry *r, redisReply *all)
 {
     size_t n = all->elements / 2;
-    struct cursor *declarations = calloc(n + 1, sizeof(*declarations));
+    struct cursor *declarations = alloc_zeroed(n + 1, sizeof(*declarations));
     struct fault f;
-    if (declarations == NULL)
-        abort();
     for (size_t i = 0; i < n; i++)
         declarations[i] = cursor_of(all->element[2 * i + 1]->str, all->element[2 * i + 1]->len);
     if (schema_restore(r->schema, declarations, n, NULL, &f) < 0)
@@ -289,9 +286,8 @@ bool registry_loaded(const struct registry *r)
 struct registry *registry_new(struct schema *schema, struct upstream *up, const char *prefix,
                               void (*on_loaded)(void *arg), void *arg)
 {
-    struct registry *r = calloc(1, sizeof(*r));
-    if (r == NULL || asprintf(&r->key, "%s:@schema", prefix) < 0)
-        abort();
+    struct registry *r = alloc_zeroed(1, sizeof(*r));
+    r->key = alloc_text("%s:@schema", prefix);
     r->schema = schema;
     r->up = up;
     r->on_loaded = on_loaded;
