@@ -753,7 +753,7 @@ int config_reread_password(struct config *c, char *error, size_t error_size)
         return 0;
     if (password_of(c->redis_password_file, text, error, error_size) < 0)
         return -1;
-    char *fresh = strcmp(text, c->redis_password) != 0 ? strdup(text) : NULL;
+    char *fresh = strcmp(text, c->redis_password) != 0 ? alloc_str(text) : NULL;
     explicit_bzero(text, sizeof text);
     if (!fresh)
         return 0;

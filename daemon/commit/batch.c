@@ -12,7 +12,7 @@
 
 struct batch_pool *batch_pool_new(const char *prefix, const char *daemon)
 {
-    struct batch_pool *p = must(calloc(1, sizeof(*p)));
+    struct batch_pool *p = alloc_zeroed(1, sizeof(*p));
     p->prefix = prefix;
     p->daemon = daemon;
     return p;

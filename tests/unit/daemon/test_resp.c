@@ -1,6 +1,7 @@
 #include "daemon/redis/resp.h"
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 
 static void is(struct buf *b, const char *expected, size_t len)
@@ -27,21 +28,23 @@ Test(resp, any_bytes)
     is(&b, TEXT("*2\r\n$4\r\nECHO\r\n$5\r\na\0\r\nb\r\n"));
 }
 
-Test(resp, too_many_words_are_not_cut)
+Test(resp, as_many_words_as_there_may_be)
 {
     struct buf b = BUF_INIT;
     resp_words(&b, "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15",
                "16", "17", "18", "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29",
                "30", "31", "32", NULL);
-    cr_expect_not(b.failed);
     cr_expect_eq(memcmp(b.data, "*32\r\n", 5), 0);
-    buf_clear(&b);
+    buf_free(&b);
+}
+
+/* The commands are written out in the code: one that is too long shows at its first use. */
+Test(resp, too_many_words_are_not_cut, .signal = SIGABRT)
+{
+    struct buf b = BUF_INIT;
     resp_words(&b, "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15",
                "16", "17", "18", "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29",
                "30", "31", "32", "33", NULL);
-    cr_expect(b.failed);
-    cr_expect_eq(b.len, 0);
-    buf_free(&b);
 }
 
 Test(resp, decimals)
