@@ -11,6 +11,7 @@
 #include "protocol/tree_private.h"
 #include "protocol/value.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <uuid.h>
@@ -167,9 +168,9 @@ static int build_key(struct building *b, struct cursor *in, struct text *key)
     return 0;
 }
 
-/* The i-th element, with its name: where it is, and what it is. */
-static int build_pair(struct building *b, const struct container_kind *kind, uint32_t i,
-                      struct cursor *in, struct container *node, struct element *e)
+/* Where the i-th element is, and the key before it, if it has one. */
+static int build_name(struct building *b, const struct container_kind *kind, uint32_t i,
+                      struct cursor *in, struct element *e)
 {
     struct text key;
 
@@ -182,29 +183,57 @@ static int build_pair(struct building *b, const struct container_kind *kind, uin
     where_key(b, key.s, key.len);
     e->key = key.s;
     e->key_len = key.len;
-    if (dict_get((struct dict *)node, key.s, key.len))
-        return fault_set(b->f, FAULT_BAD_VALUE, "%s: the key is there twice", here(b));
     return 0;
 }
 
-/* pks: those of the records that are in the container already, or NULL. */
+static int build_scored(struct building *b, const struct type *of, struct cursor *in,
+                        struct element *e)
+{
+    uint32_t n;
+
+    if (cursor_array(in, &n) != 0 || n != 2)
+        return wrong_type(b, in, "a pair of a member and its score");
+    if (build_element(b, of, in, e->cell) != 0)
+        return -1;
+    if (cursor_number(in, &e->score) == 0 && isfinite(e->score))
+        return 0;
+    cell_free(e->cell);
+    return fault_set(b->f, FAULT_BAD_VALUE, "%s: the score must be a finite number", here(b));
+}
+
+/* One element, added to the node; pks: those of the records that are there already, or NULL. */
+static int build_one_of(struct building *b, const struct type *of, struct cursor *in,
+                        struct container *node, struct element *e, struct dict *pks)
+{
+    const struct container_kind *kind = container_kind(node);
+    struct cell old = {0};
+    struct text pk;
+
+    if ((kind->scored ? build_scored(b, of, in, e) : build_element(b, of, in, e->cell)) != 0)
+        return -1;
+    if (kind->has && kind->has(node, e)) {
+        cell_free(e->cell);
+        return fault_set(b->f, FAULT_BAD_VALUE, "%s: the %s is there twice", here(b),
+                         kind->wire == ITEM_MAP ? "key" : "member");
+    }
+    container_add(node, e);
+    if (pks && e->cell->kind == CELL_RECORD &&
+        cell_get_str(&e->cell->record->pk, &pk.s, &pk.len) == 0)
+        old = dict_put(pks, pk.s, pk.len, cell_nil());
+    return old.kind == CELL_UNSET ? 0 : same_pk(b, pk);
+}
+
 static int build_elements(struct building *b, const struct type *t, uint32_t n, struct cursor *in,
                           struct container *node, struct dict *pks)
 {
-    const struct container_kind *kind = container_kind(node);
     size_t mark = b->len;
 
     for (uint32_t i = 0; i < n; i++) {
-        struct text pk;
-        struct cell c, old = {0};
+        struct cell c = {0};
         struct element e = {.cell = &c};
-        if (build_pair(b, kind, i, in, node, &e) != 0 || build_element(b, t->of, in, &c) != 0)
+        if (build_name(b, container_kind(node), i, in, &e) != 0 ||
+            build_one_of(b, t->of, in, node, &e, pks) != 0)
             return -1;
-        container_add(node, &e);
-        if (pks && c.kind == CELL_RECORD && cell_get_str(&c.record->pk, &pk.s, &pk.len) == 0)
-            old = dict_put(pks, pk.s, pk.len, cell_nil());
-        if (old.kind != CELL_UNSET)
-            return same_pk(b, pk);
         where_back(b, mark);
     }
     return 0;

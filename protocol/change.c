@@ -250,15 +250,10 @@ static void tell_container_gone(struct run *run, const struct cell *c, const str
 
 static void tell_container(struct run *run, const struct cell *c, const struct type *t)
 {
-    enum effect_kind put = container_kind(c->container)->put;
     if (!run->env->effects)
         return;
     for (struct element e = {0}; container_next(c->container, &e);) {
-        tell(run, (struct effect){.kind = put,
-                                  .field = e.key,
-                                  .field_len = e.key_len,
-                                  .type = stored_type(t->of),
-                                  .value = stored_cell(e.cell)});
+        tell(run, element_effect(c->container, t, &e));
         tell_element(run, e.cell);
     }
 }

@@ -52,3 +52,17 @@ void container_reserve(struct container *c, size_t n)
     if (!c->unloaded)
         container_kind(c)->reserve(c, n);
 }
+
+struct effect element_effect(const struct container *c, const struct type *t,
+                             const struct element *e)
+{
+    bool record = e->cell->kind == CELL_RECORD;
+
+    return (struct effect){.kind = container_kind(c)->put,
+                           .in = c->type,
+                           .field = e->key,
+                           .field_len = e->key_len,
+                           .type = record ? &type_str : t->of,
+                           .value = record ? &e->cell->record->pk : e->cell,
+                           .score = e->score};
+}

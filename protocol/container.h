@@ -26,15 +26,18 @@ struct element {
     const char *key; /* where elements are named by keys */
     size_t key_len;
     struct cell *cell;
-    size_t next; /* the walk's own; 0 at the start */
+    double score; /* where they have one */
+    size_t next;  /* the walk's own; 0 at the start */
 };
 
 /* How a path names one of the elements. */
-enum named_by { BY_INDEX, BY_KEY };
+enum named_by { BY_INDEX, BY_KEY, BY_NOTHING };
 
 struct container_kind {
     const char *name;    /* of the type, before <T> */
     enum item_kind wire; /* ITEM_ARRAY, or ITEM_MAP: with a key before each element */
+    bool scored;         /* on the wire each is a pair: itself, and its score */
+    bool values_only;    /* no atomic models */
     enum named_by by;
     enum effect_kind put; /* what an element that is there means in Redis */
     struct container *(*fresh)(void);
@@ -43,8 +46,10 @@ struct container_kind {
     void (*reserve)(struct container *c, size_t n);                  /* room for n at once */
     /* In order; false at the end. No changes meanwhile. */
     bool (*next)(const struct container *c, struct element *e);
-    /* Takes e's cell: behind the last one, or under its key in place of what is there. */
+    /* Takes e's cell: behind the last one, or under its name in place of what is there. */
     void (*add)(struct container *c, const struct element *e);
+    /* Whether there is one of that name; NULL: elements have none. */
+    bool (*has)(const struct container *c, const struct element *e);
 };
 extern const struct container_kind *const container_kinds[TYPE_COUNT]; /* NULL: is none */
 
@@ -80,6 +85,11 @@ static inline void container_add(struct container *c, const struct element *e)
 {
     container_kind(c)->add(c, e);
 }
+
+/* What an element of a container of type t that is there means in Redis, on the container's key
+ * (which is left out): of a record its pk. */
+struct effect element_effect(const struct container *c, const struct type *t,
+                             const struct element *e);
 
 /* Whether a cell holds a container of this type. */
 static inline bool cell_holds(const struct cell *c, enum type_kind kind)

@@ -139,7 +139,8 @@ static int check_placement(struct reading *r, const struct type *t)
                          "%s: the plain model '%s' is one value and cannot hold the atomic model "
                          "'%s'; declare '%s' with kind plain, or '%s' with kind atomic",
                          r->where, r->model->name, inner->name, inner->name, r->model->name);
-    const struct type *at = type_container(t) ? t->of : t;
+    const struct container_kind *container = type_container(t);
+    const struct type *at = container && !container->values_only ? t->of : t;
     if (at->kind == TYPE_MODEL)
         return 0;
     char name[TYPE_NAME_MAX];

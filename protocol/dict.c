@@ -277,6 +277,11 @@ static void dict_add(struct container *c, const struct element *e)
     cell_free(&old);
 }
 
+static bool dict_has(const struct container *c, const struct element *e)
+{
+    return dict_find((const struct dict *)c, e->key, e->key_len) != NULL;
+}
+
 const struct container_kind dict_kind = {
     .name = "dict",
     .wire = ITEM_MAP,
@@ -288,4 +293,5 @@ const struct container_kind dict_kind = {
     .reserve = dict_reserve,
     .next = dict_walk,
     .add = dict_add,
+    .has = dict_has,
 };

@@ -1,7 +1,7 @@
 /* effect: what one change of a tree means in Redis.
  *
- * Keys are named by their suffix behind the document's root key (op.h). A key is a hash, with
- * fields that have names, or a list. Numbers of elements are those of the Redis list.
+ * Keys are named by their suffix behind the document's root key (op.h). A key is a list, whose
+ * elements have numbers, or its elements have names: the fields of a hash, the members of a set.
  */
 #ifndef RAPYER_PROTOCOL_EFFECT_H
 #define RAPYER_PROTOCOL_EFFECT_H
@@ -29,10 +29,12 @@ struct effect {
     enum effect_kind kind;
     const char *suffix; /* of the key */
     size_t suffix_len;
-    const char *field; /* of a hash: FIELD_* */
+    uint8_t in;        /* FIELD_*: of what type the key is; 0: the hash of a record or dict */
+    const char *field; /* FIELD_* of a hash; elsewhere `value` is what is named */
     size_t field_len;
     const struct type *type; /* of value */
     const struct cell *value;
+    double score; /* FIELD_SET, where members have one */
     union {
         struct {
             int64_t by, now; /* FIELD_INCR */

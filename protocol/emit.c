@@ -84,15 +84,13 @@ static void tell_field(struct emitting *m, enum effect_kind kind, struct span su
 static void emit_container(struct emitting *m, const struct cell *c, const struct type *t,
                            struct span key)
 {
-    enum effect_kind put = container_kind(c->container)->put;
-
     for (struct element e = {0}; container_next(c->container, &e);) {
-        if (e.cell->kind == CELL_RECORD) {
-            tell_field(m, put, key, e.key, e.key_len, &type_str, &e.cell->record->pk);
+        struct effect put = element_effect(c->container, t, &e);
+        put.suffix = span_text(m, key);
+        put.suffix_len = key.len;
+        m->tell(m->arg, &put);
+        if (e.cell->kind == CELL_RECORD)
             emit_record(m, e.cell->record, element_key(m, key, e.cell->record), nothing);
-        } else {
-            tell_field(m, put, key, e.key, e.key_len, t->of, e.cell);
-        }
     }
 }
 

@@ -244,6 +244,7 @@ static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
     switch (kind->by) {
     case BY_INDEX: return walk_list(w, s, last);
     case BY_KEY: return walk_dict(w, s, last);
+    case BY_NOTHING: break;
     }
     return walk_value(w);
 }

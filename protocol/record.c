@@ -288,7 +288,11 @@ static void pack_container(const struct packing *p, const struct cell *c, const 
     while (kind->next(node, &e)) {
         if (kind->wire == ITEM_MAP)
             pack_str(p->out, e.key, e.key_len);
+        if (kind->scored)
+            pack_array(p->out, 2);
         pack_element(p, e.cell, t->of, at);
+        if (kind->scored)
+            pack_float(p->out, e.score);
     }
 }
 

@@ -302,11 +302,21 @@ static void field_set(struct batch *b, struct pend_field *f, const void *raw, si
     f->raw_len = raw_len;
 }
 
-void batch_hash_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
-                    const char *field, size_t field_len, const void *raw, size_t raw_len)
+/* Changes to names within a key. */
+static struct pend *fields_of(struct batch *b, struct batch_doc *bd, const struct stored *as,
+                              const char *suffix, size_t suffix_len)
+{
+    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    p->as = as;
+    return p;
+}
+
+void batch_field_set(struct batch *b, struct batch_doc *bd, const struct stored *as,
+                     const char *suffix, size_t suffix_len, const char *field, size_t field_len,
+                     const void *raw, size_t raw_len)
 {
     bool fresh;
-    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    struct pend *p = fields_of(b, bd, as, suffix, suffix_len);
     field_set(b, field_of(b, p, field, field_len, &fresh), raw, raw_len);
     if (suffix_len == 0 && field_len == 2 && memcmp(field, LAYOUT_SCHEMA_FIELD, 2) == 0)
         bd->whole = true;
@@ -317,7 +327,7 @@ const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const
                                     int64_t by, int64_t now)
 {
     bool fresh;
-    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    struct pend *p = fields_of(b, bd, &stored_hash, suffix, suffix_len);
     struct pend_field *f = field_of(b, p, field, field_len, &fresh);
     if (fresh && !p->drop) {
         f->kind = FIELD_INCR;
@@ -336,11 +346,11 @@ const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const
     return NULL;
 }
 
-void batch_hash_del(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
-                    const char *field, size_t field_len)
+void batch_field_del(struct batch *b, struct batch_doc *bd, const struct stored *as,
+                     const char *suffix, size_t suffix_len, const char *field, size_t field_len)
 {
     bool fresh;
-    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    struct pend *p = fields_of(b, bd, as, suffix, suffix_len);
     field_of(b, p, field, field_len, &fresh)->kind = FIELD_DEL;
 }
 

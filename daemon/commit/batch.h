@@ -22,6 +22,7 @@
 
 #include "daemon/commit/unit.h"
 #include "daemon/documents/doc.h"
+#include "daemon/documents/stored.h"
 #include "protocol/buf.h"
 #include "protocol/fault.h"
 #include <hiredis/hiredis.h>
@@ -90,16 +91,17 @@ struct batch_doc *batch_docs(const struct batch *b); /* the first of the list */
 /* One more change of the document: its version goes up by n. */
 void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n);
 
-/* Raw Redis strings; suffixes as in op.h. */
-void batch_hash_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
-                    const char *field, size_t field_len, const void *raw, size_t raw_len);
-/* `now` is the value after it; returns what to look at for the result, NULL when the field is
- * set in this batch and the result is certain. */
+/* Raw Redis strings; suffixes as in op.h. Elements that have names: `as` says what their key is. */
+void batch_field_set(struct batch *b, struct batch_doc *bd, const struct stored *as,
+                     const char *suffix, size_t suffix_len, const char *field, size_t field_len,
+                     const void *raw, size_t raw_len);
+void batch_field_del(struct batch *b, struct batch_doc *bd, const struct stored *as,
+                     const char *suffix, size_t suffix_len, const char *field, size_t field_len);
+/* Of a hash. `now` is the value after it; returns what to look at for the result, NULL when the
+ * field is set in this batch and the result is certain. */
 const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const char *suffix,
                                     size_t suffix_len, const char *field, size_t field_len,
                                     int64_t by, int64_t now);
-void batch_hash_del(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
-                    const char *field, size_t field_len);
 const struct drift *batch_list_push(struct batch *b, struct batch_doc *bd, const char *suffix,
                                     size_t suffix_len, bool front, const void *raw, size_t raw_len);
 /* The list's length at this point, as the tree has it: what the last push should answer. */

@@ -15,7 +15,7 @@
 
 enum field_kind { FIELD_SET, FIELD_INCR, FIELD_DEL };
 
-/* A field of a hash that changes. */
+/* A field of a hash that changes, or whatever else has a name within its key. */
 struct pend_field {
     UT_hash_handle hh; /* in batch->fields, by pend + name */
     struct pend_field *next;
@@ -46,6 +46,7 @@ struct pend {
     UT_hash_handle hh; /* in batch->pends, by key */
     struct pend *next; /* of the document */
     struct batch_doc *bd;
+    const struct stored *as; /* what it is, if it has fields */
     struct pend_field *fields, *last_field;
     struct list_cmd *cmds, *last_cmd;
     bool drop; /* DEL first */

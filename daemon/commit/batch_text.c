@@ -76,33 +76,36 @@ static void end(struct batch *b, struct writer *w, struct batch_doc *bd, struct 
     b->nreplies++;
 }
 
+/* All changes of this kind, as few commands as take them. */
+static void format_named(struct batch *b, struct writer *w, struct pend *p, enum field_kind kind)
+{
+    const char *command = kind == FIELD_SET ? p->as->set : p->as->del;
+    enum stored_words words = kind == FIELD_SET ? p->as->words : NAME_ALONE;
+    begin(w, command, p);
+    for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
+        if (f->kind != kind)
+            continue;
+        if (words == TEXT_AND_NAME)
+            word(w, f->raw, f->raw_len);
+        word(w, field_name(f), f->name_len);
+        if (words == NAME_AND_TEXT)
+            word(w, f->raw, f->raw_len);
+        if (w->n >= (int)words_max(p->bd) - 1) {
+            end(b, w, p->bd, p, NULL);
+            begin(w, command, p);
+        }
+    }
+    if (w->n > 2)
+        end(b, w, p->bd, p, NULL);
+}
+
 static void format_fields(struct batch *b, struct writer *w, struct pend *p)
 {
-    begin(w, "HSET", p);
-    for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
-        if (f->kind != FIELD_SET)
-            continue;
-        word(w, field_name(f), f->name_len);
-        word(w, f->raw, f->raw_len);
-        if (w->n >= (int)words_max(p->bd) - 1) {
-            end(b, w, p->bd, p, NULL);
-            begin(w, "HSET", p);
-        }
-    }
-    if (w->n > 2)
-        end(b, w, p->bd, p, NULL);
-    begin(w, "HDEL", p);
-    for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
-        if (f->kind != FIELD_DEL || p->drop)
-            continue;
-        word(w, field_name(f), f->name_len);
-        if (w->n >= (int)words_max(p->bd) - 1) {
-            end(b, w, p->bd, p, NULL);
-            begin(w, "HDEL", p);
-        }
-    }
-    if (w->n > 2)
-        end(b, w, p->bd, p, NULL);
+    if (p->fields == NULL)
+        return;
+    format_named(b, w, p, FIELD_SET);
+    if (!p->drop)
+        format_named(b, w, p, FIELD_DEL);
     for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
         if (f->kind != FIELD_INCR)
             continue;

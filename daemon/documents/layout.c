@@ -87,6 +87,11 @@ void layout_raw(const struct type *t, const struct cell *c, struct buf *out)
         scalar_in(t)->write(&it, out);
 }
 
+void layout_score(double score, struct buf *out)
+{
+    scalar_of(TYPE_FLOAT)->write(&(struct item){.kind = ITEM_FLOAT, .real = score}, out);
+}
+
 /* Raw to cell */
 
 static int corrupt(struct fault *f, const struct type *t, const char *expected, const char *raw,

@@ -36,8 +36,11 @@ bool layout_split(const char *prefix, const char *redis_key, size_t len, const c
  * dict of atomic models) is written as its pk. CELL_UNSET appends nothing. */
 void layout_raw(const struct type *t, const struct cell *c, struct buf *out);
 
-/* The reverse: a canonical cell (the pk as a str for atomic models), owned by the caller. -1:
- * CORRUPT, the text says what was expected and what was found; *out is as it was. */
+/* Appends the text of a member's score. */
+void layout_score(double score, struct buf *out);
+
+/* The reverse of layout_raw: a canonical cell (the pk as a str for atomic models), owned by the
+ * caller. -1: CORRUPT, the text says what was expected and what was found; *out is as it was. */
 int layout_parse(const struct type *t, const void *raw, size_t len, struct cell *out,
                  struct fault *f);
 

@@ -416,6 +416,8 @@ static int take_values(struct load *l, struct target *t, const redisReply *r, st
                 return corrupt_container(l, t, "a key in it is not UTF-8", f);
             }
         }
+        if (in->score >= 0)
+            e.score = strtod(r->element[i + (size_t)in->score]->str, NULL);
         container_add(node, &e);
     }
     return 0;
@@ -597,7 +599,8 @@ static size_t ask_range(struct load *l, struct target *t, size_t room)
         snprintf(to, sizeof(to), "%zu", t->next + room - 1);
     }
     t->next += left;
-    round_ask(&l->round, t->suffix, t->suffix_len, stored_of(t->type)->range, from, to);
+    round_words(&l->round, t->suffix, t->suffix_len, stored_of(t->type)->range,
+                (const char *[ROUND_WORDS_MAX]){from, to, stored_of(t->type)->range_end});
     return left;
 }
 

@@ -1,18 +1,27 @@
 /* stored: see stored.h. */
 #include "daemon/documents/stored.h"
 
-static const struct stored list = {
-    .type = "list", .length = "LLEN", .range = "LRANGE", .stride = 1, .value = 0, .key = -1};
+static const struct stored list = {.type = "list",
+                                   .length = "LLEN",
+                                   .range = "LRANGE",
+                                   .stride = 1,
+                                   .value = 0,
+                                   .key = -1,
+                                   .score = -1};
 
-static const struct stored hash = {.type = "hash",
+const struct stored stored_hash = {.type = "hash",
                                    .length = "HLEN",
                                    .all = "HGETALL",
                                    .scan = "HSCAN",
                                    .stride = 2,
                                    .value = 1,
-                                   .key = 0};
+                                   .key = 0,
+                                   .score = -1,
+                                   .set = "HSET",
+                                   .del = "HDEL",
+                                   .words = NAME_AND_TEXT};
 
 const struct stored *const stored_kinds[TYPE_COUNT] = {
     [TYPE_LIST] = &list,
-    [TYPE_DICT] = &hash,
+    [TYPE_DICT] = &stored_hash,
 };

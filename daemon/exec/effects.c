@@ -2,6 +2,38 @@
 #include "daemon/documents/layout.h"
 #include "daemon/exec/exec_inside.h"
 
+static const struct stored *stored_as(const struct effect *e)
+{
+    return e->in != 0 ? stored_kinds[e->in] : &stored_hash;
+}
+
+/* A field by its name, with its value; or a member, with its score if it has one. */
+static void field_set(struct batch *b, struct batch_doc *bd, const struct effect *e,
+                      struct buf *raw)
+{
+    const struct stored *as = stored_as(e);
+    size_t len = raw->len;
+    if (!as->by_value) {
+        batch_field_set(b, bd, as, e->suffix, e->suffix_len, e->field, e->field_len, raw->data,
+                        len);
+        return;
+    }
+    if (as->score >= 0)
+        layout_score(e->score, raw);
+    batch_field_set(b, bd, as, e->suffix, e->suffix_len, (const char *)raw->data, len,
+                    raw->data + len, raw->len - len);
+}
+
+static void field_del(struct batch *b, struct batch_doc *bd, const struct effect *e,
+                      const struct buf *raw)
+{
+    const struct stored *as = stored_as(e);
+    if (as->by_value)
+        batch_field_del(b, bd, as, e->suffix, e->suffix_len, (const char *)raw->data, raw->len);
+    else
+        batch_field_del(b, bd, as, e->suffix, e->suffix_len, e->field, e->field_len);
+}
+
 /* A length in an answer is that of one list: when an operation pushes to several (elements with
  * lists of their own), the first is meant. */
 static void note_push(struct call_effects *c, const struct effect *e, const struct drift *d)
@@ -30,13 +62,11 @@ void call_effect(void *arg, const struct effect *e)
     if (e->value != NULL)
         layout_raw(e->type, e->value, raw);
     switch (e->kind) {
-    case EFFECT_FIELD_SET:
-        batch_hash_set(b, bd, key, len, e->field, e->field_len, raw->data, raw->len);
-        break;
+    case EFFECT_FIELD_SET: field_set(b, bd, e, raw); break;
     case EFFECT_FIELD_INCR:
         c->drift = batch_hash_incr(b, bd, key, len, e->field, e->field_len, e->by, e->now);
         break;
-    case EFFECT_FIELD_DEL: batch_hash_del(b, bd, key, len, e->field, e->field_len); break;
+    case EFFECT_FIELD_DEL: field_del(b, bd, e, raw); break;
     case EFFECT_PUSH:
     case EFFECT_PUSH_FRONT:
         note_push(

@@ -86,7 +86,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     struct batch_doc *bd = call_stage(c, d);
     char revision[16];
     int n = snprintf(revision, sizeof(revision), "%u", d->model->revision);
-    batch_hash_set(b, bd, "", 0, LAYOUT_SCHEMA_FIELD, 2, revision, (size_t)n);
+    batch_field_set(b, bd, &stored_hash, "", 0, LAYOUT_SCHEMA_FIELD, 2, revision, (size_t)n);
     if (d->expires == 0 && !fresh)
         batch_expire(b, bd, "", 0);
     d->root = root;

@@ -53,7 +53,8 @@ static struct batch_doc *stage(struct doc *d)
 
 static void set(struct batch_doc *bd, const char *suffix, const char *field, const char *raw)
 {
-    batch_hash_set(b, bd, suffix, strlen(suffix), field, strlen(field), raw, strlen(raw));
+    batch_field_set(b, bd, &stored_hash, suffix, strlen(suffix), field, strlen(field), raw,
+                    strlen(raw));
 }
 
 static const struct drift *incr(struct batch_doc *bd, const char *field, int64_t by, int64_t now)
@@ -63,7 +64,7 @@ static const struct drift *incr(struct batch_doc *bd, const char *field, int64_t
 
 static void del(struct batch_doc *bd, const char *suffix, const char *field)
 {
-    batch_hash_del(b, bd, suffix, strlen(suffix), field, strlen(field));
+    batch_field_del(b, bd, &stored_hash, suffix, strlen(suffix), field, strlen(field));
 }
 
 static const struct drift *push(struct batch_doc *bd, bool front, const char *raw, int64_t len)

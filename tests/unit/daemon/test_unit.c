@@ -86,7 +86,7 @@ static struct batch_doc *stage_in(struct doc *d, struct unit *u)
 
 static void set(struct batch_doc *bd, const char *field, const char *raw)
 {
-    batch_hash_set(b, bd, "", 0, field, strlen(field), raw, strlen(raw));
+    batch_field_set(b, bd, &stored_hash, "", 0, field, strlen(field), raw, strlen(raw));
 }
 
 static const struct drift *incr(struct batch_doc *bd, const char *field, int64_t by, int64_t now)
