@@ -84,12 +84,12 @@ static enum op_status power(struct run *run, int64_t base, int64_t exponent, int
 
 static enum op_status compute_int(struct run *run, int64_t a, int64_t b, int64_t *out)
 {
-    switch (run->op->kind) {
-    case OP_NUM_INCR: return __builtin_add_overflow(a, b, out) ? over(run) : OP_DONE;
-    case OP_NUM_MUL: return __builtin_mul_overflow(a, b, out) ? over(run) : OP_DONE;
-    case OP_NUM_POW: return power(run, a, b, out);
-    default: return divide(run, a, b, out);
-    }
+    enum op_kind kind = run->op->kind;
+    if (kind == OP_NUM_INCR)
+        return __builtin_add_overflow(a, b, out) ? over(run) : OP_DONE;
+    if (kind == OP_NUM_MUL)
+        return __builtin_mul_overflow(a, b, out) ? over(run) : OP_DONE;
+    return kind == OP_NUM_POW ? power(run, a, b, out) : divide(run, a, b, out);
 }
 
 static double mod(double a, double b)
@@ -112,17 +112,14 @@ static enum op_status compute_float(struct run *run, double a, double b, double 
 {
     enum op_kind kind = run->op->kind;
     char where[WHERE_MAX];
-    double v = 0;
     if (b == 0 && (kind == OP_NUM_DIV || kind == OP_NUM_FLOORDIV || kind == OP_NUM_MOD))
         return by_zero(run);
-    switch (kind) {
-    case OP_NUM_INCR: v = a + b; break;
-    case OP_NUM_MUL: v = a * b; break;
-    case OP_NUM_DIV: v = a / b; break;
-    case OP_NUM_FLOORDIV: v = floor_div(a, b); break;
-    case OP_NUM_MOD: v = mod(a, b); break;
-    default: v = pow(a, b); break;
-    }
+    double v = kind == OP_NUM_INCR       ? a + b
+               : kind == OP_NUM_MUL      ? a * b
+               : kind == OP_NUM_DIV      ? a / b
+               : kind == OP_NUM_FLOORDIV ? floor_div(a, b)
+               : kind == OP_NUM_MOD      ? mod(a, b)
+                                         : pow(a, b);
     if (!isfinite(v))
         return REFUSE(run, FAULT_BAD_VALUE, "%s: '%s' would be %s, which cannot be stored",
                       run_name(run), run_where(run, where), isnan(v) ? "not a number" : "infinite");
