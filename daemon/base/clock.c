@@ -43,3 +43,13 @@ int64_t clock_wall_us(void)
 {
     return us(ask(CLOCK_REALTIME));
 }
+
+int64_t clock_new_us(void)
+{
+    static int64_t said, mono;
+    int64_t wall = clock_wall_us(), now = clock_mono_us();
+    int64_t next = said + (now > mono ? now - mono : 1);
+    said = wall > next ? wall : next;
+    mono = now;
+    return said;
+}

@@ -20,5 +20,8 @@ int64_t clock_mono_us(void);
 int64_t clock_boot_ms(void);
 int64_t clock_wall_ms(void); /* since 1970 */
 int64_t clock_wall_us(void);
+/* The wall clock; but where that was set back it goes on as if it had not been, and it never says
+ * the same twice. For what must be new. */
+int64_t clock_new_us(void);
 
 #endif

@@ -4,14 +4,10 @@
 
 local me, mine, ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = now_ms()
-local all = redis.call('HGETALL', KEYS[1])
-for i = 1, #all, 2 do
-  local mode, fence = lease_read(all[i + 1], now)
-  if mode then
-    if all[i] == me and fence == mine then return 0 end
-    if all[i] ~= '@last' or fence > mine then return 0 end
-  end
+for id, lease in pairs(lease_read_all(KEYS[1], now, me, mine)) do
+  if id == me and lease.fence == mine and lease.expiry > now then return 0 end
+  if id ~= '@last' and id ~= me or lease.fence > mine then return 0 end
 end
-lease_write(KEYS[1], me, 'x', mine, now + ms)
-redis.call('PEXPIREAT', KEYS[1], text(now + ms))
+lease_write(KEYS[1], me, {mode = 'x', fence = mine, expiry = now + ms, length = ms})
+redis.call('PEXPIRE', KEYS[1], KEPT_MS)
 return 1

@@ -20,8 +20,8 @@ local checks = {
     return (tonumber(value) or 0) >= tonumber(want)
   end,
   lease = function(value, want)
-    local mode, fence = lease_read(value, now_ms())
-    return mode and fence == tonumber(want)
+    local lease = lease_read(value)
+    return lease and lease.fence == tonumber(want)
   end,
 }
 

@@ -28,8 +28,8 @@
 --   broke, count            so many daemons have lost it
 --   error, text
 --
--- Messages: granted [mode], wanted [mode], broken [fence], moved [ms, daemon...], each behind key,
--- path, action. A granted lease is an offer: it runs out soon unless the daemon takes it.
+-- Messages: granted [mode], wanted [mode], broken [fence], over [fence], moved [ms, daemon...], each
+-- behind key, path, action. A granted lease is an offer: it runs out soon unless the daemon takes it.
 
 local OFFER_MS = 1000
 local TOLD = 16 -- so many of the queue are told who has it now
@@ -46,20 +46,20 @@ end
 
 local function next_fence()
   local fence = math.max(highest_fence() + 1, us, floor + 1)
+  if not (fence < FENCE_MAX) then error(KEYS[1] .. ' holds no fence', 0) end
   redis.call('SET', KEYS[1], text(fence))
   return fence
 end
 
 local function note_fence(fence)
-  if fence > highest_fence() then redis.call('SET', KEYS[1], text(fence)) end
+  if fence > highest_fence() and fence < FENCE_MAX then redis.call('SET', KEYS[1], text(fence)) end
 end
 
 -- The leases.
 
-local function put(lock, id, mode, fence, expiry)
-  lock.held[id] = {mode = mode, fence = fence, expiry = expiry}
-  lease_write(lock.leases, id, mode, fence, expiry)
-  lock.latest = math.max(lock.latest, expiry)
+local function put(lock, id, mode, fence, expiry, length)
+  lock.held[id] = {mode = mode, fence = fence, expiry = expiry, length = length}
+  lease_write(lock.leases, id, lock.held[id])
 end
 
 local function remove(lock, id)
@@ -68,29 +68,15 @@ local function remove(lock, id)
 end
 
 local function put_last(lock, fence)
-  lock.ended = math.max(lock.ended, fence)
-  local expiry = now + lease_ms
-  lease_write(lock.leases, '@last', '-', lock.ended, expiry)
-  lock.latest = math.max(lock.latest, expiry)
+  local before = lock.last_ended and lock.last_ended.fence or 0
+  lock.last_ended =
+    {mode = '-', fence = math.max(before, fence), expiry = now + lease_ms, length = lease_ms}
+  lease_write(lock.leases, '@last', lock.last_ended)
 end
 
 local function read(lock)
-  -- Removing first lets the rest be written in a Redis that is full: see EVAL in its manual.
-  redis.call('HDEL', lock.leases, '')
-  local raw = redis.call('HGETALL', lock.leases)
-  for i = 1, #raw, 2 do
-    local mode, fence, expiry = lease_read(raw[i + 1], now)
-    if not mode then
-      redis.call('HDEL', lock.leases, raw[i])
-    else
-      lock.latest = math.max(lock.latest, expiry)
-      if raw[i] == '@last' then
-        lock.ended = fence
-      else
-        lock.held[raw[i]] = {mode = mode, fence = fence, expiry = expiry}
-      end
-    end
-  end
+  lock.held, lock.over = lease_read_all(lock.leases, now, me, lock.have ~= '-' and lock.fence)
+  lock.last_ended, lock.held['@last'] = lock.held['@last'], nil
 end
 
 local function compatible(lock, id, mode)
@@ -116,7 +102,7 @@ local function others(lock, except)
       ids[#ids + 1] = id
     end
   end
-  return latest > 0 and latest - now or lease_ms, ids
+  return latest > 0 and math.max(latest - now, 0) or lease_ms, ids
 end
 
 -- The queue.
@@ -136,11 +122,7 @@ local function join(lock)
     score = (tonumber(redis.call('ZRANGE', lock.queue, -1, -1, 'WITHSCORES')[2]) or 0) + 1
   end
   if score then redis.call('ZADD', lock.queue, score, member) end
-  -- Who waits asks again when the lease that is in its way must have run out.
-  local expiry = math.max(lock.latest, now) + 3 * lease_ms
-  if redis.call('PTTL', lock.queue) < expiry - now then
-    redis.call('PEXPIREAT', lock.queue, text(expiry))
-  end
+  redis.call('PEXPIRE', lock.queue, KEPT_MS)
 end
 
 local function first_wanted(lock)
@@ -156,13 +138,17 @@ local function hold(lock, mode)
   lock.first = next_fence()
   -- What this daemon counts on keeps its fence: commits that name it are on their way.
   local fence = lock.have ~= '-' and mine and mine.fence or lock.first
-  put(lock, me, mode, fence, now + lease_ms)
+  put(lock, me, mode, fence, now + lease_ms, lease_ms)
 end
 
 local function offer(lock, id, mode, ms)
   local has = lock.held[id]
   local expiry = now + ms
-  put(lock, id, mode, has and has.fence or 0, has and math.max(has.expiry, expiry) or expiry)
+  if has and has.expiry > expiry then
+    put(lock, id, mode, has.fence, has.expiry, has.length)
+  else
+    put(lock, id, mode, has and has.fence or 0, expiry, ms)
+  end
 end
 
 -- Gives the lease to the first of the queue, and to those behind it that can share it. Who does
@@ -240,15 +226,22 @@ local function take(lock)
   return queued(lock)
 end
 
+-- By this Redis' clock, or one that was a little ahead of it: what comes later was long on its way,
+-- and somebody may have had the lock meanwhile who has left no trace.
+local function in_its_term(lock)
+  return now < lock.expiry and lock.expiry <= now + 2 * lease_ms
+end
+
 local function keep(lock)
   local mine = lock.held[me]
   note_fence(lock.last)
   if mine and mine.fence == lock.fence then
     if mine.mode ~= lock.have then lock.first = next_fence() end
-    put(lock, me, mine.mode, lock.fence, now + lease_ms)
-  elseif (not mine or mine.fence < lock.fence) and now < lock.expiry
-      and lock.ended <= lock.fence and compatible(lock, me, lock.have) then
-    put(lock, me, lock.have, lock.fence, now + lease_ms)
+    put(lock, me, mine.mode, lock.fence, now + lease_ms, lease_ms)
+  elseif (not mine or mine.fence < lock.fence) and in_its_term(lock)
+      and (not lock.last_ended or lock.last_ended.fence <= lock.fence)
+      and compatible(lock, me, lock.have) then
+    put(lock, me, lock.have, lock.fence, now + lease_ms, lease_ms)
   else
     return lost(lock)
   end
@@ -273,7 +266,8 @@ local function share(lock)
   if not is_mine(lock) then return lost(lock) end
   note_fence(lock.last)
   leave(lock)
-  put(lock, me, 's', lock.fence, lock.held[me].expiry)
+  local mine = lock.held[me]
+  put(lock, me, 's', lock.fence, mine.expiry, mine.length)
   serve(lock, false)
   return held(lock)
 end
@@ -305,8 +299,16 @@ local operations = {
 
 local function carry_out(lock)
   read(lock)
+  for id, lease in pairs(lock.over) do
+    -- Its daemon is dead; or it counts on, as this clock was set forward.
+    if lease.mode ~= '-' and lease.fence > 0 then tell(lock, id, 'over', lease.fence) end
+  end
   local answer = operations[lock.op](lock)
-  redis.call('PEXPIREAT', lock.leases, text(lock.latest))
+  if next(lock.held) then
+    redis.call('PEXPIRE', lock.leases, KEPT_MS)
+  elseif lock.last_ended then
+    redis.call('PEXPIRE', lock.leases, lock.last_ended.length)
+  end
   return answer
 end
 
@@ -315,7 +317,7 @@ local answers = {}
 for i = 2, #KEYS, 2 do
   local at = 4 + (i - 2) / 2 * 9
   local lock = {
-    leases = KEYS[i], queue = KEYS[i + 1], held = {}, ended = 0, latest = 0, first = 0,
+    leases = KEYS[i], queue = KEYS[i + 1], first = 0,
     op = ARGV[at + 1], mode = ARGV[at + 2], have = ARGV[at + 3],
     fence = tonumber(ARGV[at + 4]), expiry = tonumber(ARGV[at + 5]),
     last = tonumber(ARGV[at + 6]),

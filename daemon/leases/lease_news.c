@@ -276,7 +276,7 @@ static void on_wanted(struct leases *ls, struct message *m)
     set_wanted(le, lease_mode(mode));
 }
 
-static void on_broken(struct leases *ls, struct message *m)
+static void on_removed(struct leases *ls, struct message *m, const char *how)
 {
     struct lease *le = find(ls, &m->name);
     struct fault f;
@@ -285,10 +285,19 @@ static void on_broken(struct leases *ls, struct message *m)
         fence != le->fence)
         return;
     le->in_redis = false;
-    fault_set(&f, FAULT_LOCK_LOST, "%s was broken by lock.break on another host",
-              LOCK_TEXT(le->lock));
+    fault_set(&f, FAULT_LOCK_LOST, "%s %s", LOCK_TEXT(le->lock), how);
     lease_lose(le, &f);
     leases_log_lost(ls);
+}
+
+static void on_broken(struct leases *ls, struct message *m)
+{
+    on_removed(ls, m, "was broken by lock.break on another host");
+}
+
+static void on_over(struct leases *ls, struct message *m)
+{
+    on_removed(ls, m, "is another host's now: its lease here ran out by the clock of Redis");
 }
 
 static void on_moved(struct leases *ls, struct message *m)
@@ -313,8 +322,11 @@ bool leases_message(struct leases *ls, const void *payload, size_t len)
     static const struct {
         const char *what;
         void (*fn)(struct leases *ls, struct message *m);
-    } table[] = {
-        {"granted", on_granted}, {"wanted", on_wanted}, {"broken", on_broken}, {"moved", on_moved}};
+    } table[] = {{"granted", on_granted},
+                 {"wanted", on_wanted},
+                 {"broken", on_broken},
+                 {"over", on_over},
+                 {"moved", on_moved}};
     struct message m;
     if (ls->stopping || read_message(payload, len, &m) < 0)
         return false;

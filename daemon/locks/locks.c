@@ -20,6 +20,7 @@
 #include "protocol/alloc.h"
 #include <assert.h>
 #include <string.h>
+#include <sys/random.h>
 #include <utlist.h>
 
 /* The key of `own` is these two together. */
@@ -707,8 +708,10 @@ struct locks *locks_new(struct event_base *base, const struct locks_limits *limi
     t->cb = *cb;
     t->arg = arg;
     t->notify = event_new(base, -1, 0, locks_notify, t);
-    /* Beyond each token that a daemon before has given. */
-    t->last_token = (uint64_t)clock_wall_us();
+    /* None that a daemon before has given; and such that a double can hold them. */
+    if (getrandom(&t->last_token, sizeof(t->last_token), 0) != sizeof(t->last_token))
+        abort();
+    t->last_token = 1ull << 51 | (t->last_token & ((1ull << 51) - 1));
     return t;
 }
 

@@ -67,9 +67,10 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     d->expires = d->model->ttl > 0 ? now + d->model->ttl * 1000 : 0;
     if (fresh) {
         /* Versions begin at the clock: a document that is deleted and made again never comes
-         * back to a version somebody may remember. In microseconds: a document that is written
-         * more than once in a millisecond would run ahead of that. */
-        int64_t clock = clock_wall_us();
+         * back to a version somebody may remember, also when the clock is set back. In
+         * microseconds: a document that is written more than once in a millisecond would run
+         * ahead of that. */
+        int64_t clock = clock_new_us();
         int64_t first = clock > d->version ? clock : d->version + 1;
         d->version = first - 1;
         struct batch_doc *bd = call_stage(c, d);

@@ -1,31 +1,31 @@
 -- lease_text: how leases look in Redis. It stands before each script that touches one, so that
 -- they are read and written here and nowhere else.
 --
---   hash <prefix>:@lock:...   daemon -> "mode fence expiry"; mode x or s, expiry in ms of this
---                             Redis' clock
---                             "@last" -> "- fence expiry": the highest fence of leases that have
---                             ended
+--   hash <prefix>:@lock:...   daemon -> "mode fence expiry length"; mode x or s, expiry in ms of this
+--                             Redis' clock, length in ms
+--                             "@last" -> "- fence expiry length": the highest fence of leases that
+--                             have ended
+--
+-- Who takes a lock removes the leases that are over (lease_term.lua). So one whose text is there
+-- has not been another's, whatever the clock says.
+
+local FENCE_MAX = 2 ^ 53           -- whole numbers of Lua end there
+local LENGTH_MAX = 60 * 60 * 1000  -- as locks.lock_lease has it
 
 local function text(number)
   return string.format('%.0f', number)
 end
 
-local function now_us()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+local function lease_write(key, id, lease)
+  redis.call('HSET', key, id, lease.mode .. ' ' .. text(lease.fence) .. ' ' .. text(lease.expiry)
+    .. ' ' .. text(lease.length))
 end
 
-local function now_ms()
-  return math.floor(now_us() / 1000)
-end
-
-local function lease_write(key, id, mode, fence, expiry)
-  redis.call('HSET', key, id, mode .. ' ' .. text(fence) .. ' ' .. text(expiry))
-end
-
--- mode, fence and expiry; nothing when it is none, or over.
-local function lease_read(value, now)
-  local mode, fence, expiry = string.match(value, '^(%S+) (%d+) (%d+)$')
-  fence, expiry = tonumber(fence), tonumber(expiry)
-  if expiry and expiry > now then return mode, fence, expiry end
+-- nil: this is none.
+local function lease_read(value)
+  local mode, fence, expiry, length = string.match(value, '^([xs-]) (%d+) (%d+) (%d+)$')
+  fence, expiry, length = tonumber(fence), tonumber(expiry), tonumber(length)
+  if mode and fence < FENCE_MAX and length <= LENGTH_MAX then
+    return {mode = mode, fence = fence, expiry = expiry, length = length}
+  end
 end

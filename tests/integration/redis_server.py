@@ -39,13 +39,14 @@ def break_off(path, *commands):
 
 
 class RedisServer:
-    def __init__(self, directory, tcp=False, aof=False, options=()):
+    def __init__(self, directory, tcp=False, aof=False, options=(), env=None):
         self.directory = directory
         os.makedirs(directory, exist_ok=True)
         self.socket = os.path.join(directory, "redis.sock")
         self.port = free_port() if tcp else 0
         self.aof = aof
         self.options = list(options)  # more of them, such as "--maxmemory", "10mb"
+        self.env = env or {}
         self.process = None
         self.start()
 
@@ -65,7 +66,7 @@ class RedisServer:
             [SERVER, "--port", str(self.port), "--bind", "127.0.0.1",
              "--unixsocket", self.socket, "--dir", self.directory, "--save", "",
              "--loglevel", "warning", "--logfile", os.path.join(self.directory, "log"), *aof,
-             *self.options])
+             *self.options], env={**os.environ, **self.env})
         wait_until(self.answers, what="redis-server")
 
     def mend(self):

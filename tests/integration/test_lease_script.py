@@ -11,7 +11,8 @@ from daemon_process import REPOSITORY
 from rpc_client import wait_until
 
 SCRIPT = ""
-for part in "redis/lease_text.lua", "leases/lease.lua":  # as daemon/CMakeLists.txt puts them together
+# As daemon/CMakeLists.txt puts them together:
+for part in "redis/lease_text.lua", "redis/lease_term.lua", "leases/lease.lua":
     with open(os.path.join(REPOSITORY, "daemon", part), encoding="utf-8") as file:
         SCRIPT += file.read()
 
@@ -22,6 +23,12 @@ LOCK = ("User:ada", "", "edit")
 def lock_name(kind, lock):
     key, path, action = lock
     return f"rapyer:@{kind}:{{{key}}}/{path}!{action}"
+
+
+def await_end(rdb, lock=LOCK):
+    """Until no lease counts any more."""
+    wait_until(lambda: all(int(lease.split()[2]) <= rdb.time()[0] * 1000
+                           for lease in rdb.hvals(lock_name("lock", lock))), what="the end of the lease")
 
 
 class Host:
@@ -256,7 +263,7 @@ def test_the_dead_do_not_keep_a_free_lock(hosts, rdb):
     a, dead, c = hosts("A", lease=300), hosts("dead", listens=False), hosts("C")
     a.holds(a.take())
     dead.take()
-    wait_until(lambda: not rdb.exists(lock_name("lock", LOCK)), what="the end of the lease")
+    await_end(rdb)
     c.holds(c.take())
     assert queue(rdb) == []
 
@@ -265,7 +272,7 @@ def test_who_waits_and_listens_comes_before_who_asks_when_it_has_run_out(hosts, 
     a, b, c = hosts("A", lease=300), hosts("B"), hosts("C")
     a.holds(a.take())
     b.take()
-    wait_until(lambda: not rdb.exists(lock_name("lock", LOCK)), what="the end of the lease")
+    await_end(rdb)
     assert c.take()[:1] + c.take()[2:] == ["queued", "B"]
     assert b.told() == [["granted", "x"]]
     b.holds(b.take())
@@ -302,10 +309,83 @@ def test_a_lease_ends_when_it_is_not_renewed(pair, rdb):
     assert leases(rdb) == {"B": "x"}
 
 
+def stored(rdb, lock=LOCK):
+    """What lies in Redis: daemon -> [mode, fence, expiry, length]."""
+    return {name.decode(): value.decode().split()
+            for name, value in rdb.hgetall(lock_name("lock", lock)).items()}
+
+
+def put(rdb, who, *words, lock=LOCK):
+    rdb.hset(lock_name("lock", lock), who, " ".join(str(word) for word in words))
+
+
+def now(rdb):
+    seconds, us = rdb.time()
+    return seconds * 1000 + us // 1000
+
+
+@pytest.mark.parametrize("ahead", [LEASE + 1, 3_600_000, 2 ** 52, 10 ** 400])
+def test_a_lease_that_would_count_for_longer_than_its_length(pair, rdb, ahead):
+    """The clock was set back: it counts from now on, once."""
+    a, b = pair
+    a.holds(a.take())
+    mode, fence, _, length = stored(rdb)["A"]
+    put(rdb, "A", mode, fence, now(rdb) + ahead, length)
+    what, ms, who = b.take()
+    assert (what, who) == ("queued", "A") and LEASE - 1000 < ms <= LEASE
+    seen = stored(rdb)["A"]
+    assert int(seen[2]) <= now(rdb) + LEASE
+    b.take()
+    assert stored(rdb)["A"] == seen
+
+
+def test_a_lease_that_is_over_and_nobody_took(pair, rdb):
+    """The clock was set forward."""
+    a, b = pair
+    a.holds(a.take())
+    mode, fence, _, length = stored(rdb)["A"]
+    put(rdb, "A", mode, fence, now(rdb) - 3_600_000, length)
+    assert a.do("keep")[:3] == ["held", "x", int(fence)]
+    assert b.take()[0] == "queued"
+    put(rdb, "A", mode, fence, now(rdb) - 3_600_000, length)
+    b.holds(b.take())
+    assert a.do("keep")[0] == "lost"
+    assert list(stored(rdb)) == ["B"]
+
+
+@pytest.mark.parametrize("text", [
+    "", "x", "x 1 2", "x 1 2 3 4", "y 1 2 3", "x -1 2 3", "x 1 2 -3", "x 1e3 2 3", "x 1.5 9e99 3",
+    f"x {2 ** 53} 9000000000000 1000", f"x {10 ** 300} 9000000000000 1000",
+    f"x 1 9000000000000 {3_600_001}", f"x 1 9000000000000 {10 ** 400}", "\0" * 100, "x" * 100_000])
+def test_what_is_no_lease_is_in_nobodys_way(pair, rdb, text):
+    a, _ = pair
+    rdb.hset(lock_name("lock", LOCK), "who", text)
+    rdb.hset(lock_name("lock", LOCK), "@last", text)
+    a.holds(a.take())
+    assert list(stored(rdb)) == ["A"]
+
+
+@pytest.mark.parametrize("fence", [2 ** 53 - 1, 2 ** 60, "1e300", "inf", "nan"])
+def test_fences_that_cannot_go_on_are_an_error(pair, rdb, fence):
+    a, _ = pair
+    rdb.set("rapyer:@fence", fence)
+    what, why = a.take()
+    assert what == "error" and "rapyer:@fence" in why
+    assert rdb.get("rapyer:@fence") == str(fence).encode()
+    rdb.set("rapyer:@fence", "what")
+    assert a.take()[0] == "held"
+
+
 def test_nothing_is_left_in_redis(hosts, rdb):
     a, dead = hosts("A", lease=200), hosts("dead", listens=False, lease=200)
     a.holds(a.take())
     dead.take()
+    for key in rdb.keys("rapyer:@lock*"):  # should neither be heard of again
+        assert 0 < rdb.pttl(key) <= 24 * 60 * 60 * 1000
+    await_end(rdb)
+    b = hosts("B", lease=200)
+    b.holds(b.take())
+    b.do("drop")
     wait_until(lambda: rdb.keys("rapyer:*") == [b"rapyer:@fence"], what="an empty Redis")
 
 

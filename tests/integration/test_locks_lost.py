@@ -188,10 +188,10 @@ def test_what_lies_in_redis(ada, rdb):
     """The layout that daemons share."""
     lock = acquire(ada)
     (name, value), = rdb.hgetall(LEASE).items()
-    mode, fence, expiry = value.decode().split(" ")
+    mode, fence, expiry, length = value.decode().split(" ")
     assert mode == "x" and int(fence) <= lock["fence"] and name
     assert stamp(rdb) < int(expiry) <= stamp(rdb) + 10_000
-    assert 0 < rdb.pttl(LEASE) <= 10_000
+    assert int(length) == 10_000 and rdb.pttl(LEASE) > 10_000
     assert int(rdb.get("rapyer:@fence")) >= int(fence)
 
 
@@ -201,7 +201,7 @@ def take_away(rdb, to_another):
         (field, value), = rdb.hgetall(LEASE).items()
         with rdb.pipeline() as pipe:
             pipe.hdel(LEASE, field)
-            pipe.hset(LEASE, "another", f"x {int(value.split()[1]) + 1000} {stamp(rdb) + 600}")
+            pipe.hset(LEASE, "another", f"x {int(value.split()[1]) + 1000} {stamp(rdb) + 600} 600")
             pipe.pexpire(LEASE, 600)
             pipe.execute()
     else:

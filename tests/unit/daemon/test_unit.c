@@ -566,7 +566,7 @@ static void give_lease(const char *key, const char *daemon, const char *what, lo
 {
     redisReply *r = ask("TIME");
     long long now = atoll(r->element[0]->str) * 1000 + atoll(r->element[1]->str) / 1000;
-    ask("HSET %s %s %s%lld", key, daemon, what, now + ms);
+    ask("HSET %s %s %s%lld%s", key, daemon, what, now + ms, " 10000");
     ask(NULL);
 }
 
@@ -609,8 +609,8 @@ static const struct {
     const char *daemon, *what;
     long long ms;
 } wrong[] = {
-    {"me", "x 6 ", 10000}, {"me", "x 4 ", 10000}, {"me", "x 55 ", 10000},   {"me", "x 5 ", 0},
-    {"me", "x 5 ", -9999}, {"you", "x 5 ", 9999}, {"me", "something ", 99}, {"me2", "x 5 ", 10000},
+    {"me", "x 6 ", 10000},  {"me", "x 4 ", 10000},    {"me", "x 55 ", 10000},
+    {"you", "x 5 ", 10000}, {"me", "something ", 99}, {"me2", "x 5 ", 10000},
 };
 
 Test(unit_redis, a_lease_that_does_not)
@@ -630,6 +630,17 @@ Test(unit_redis, a_lease_that_does_not)
         teardown();
         setup();
     }
+}
+
+/* Whoever had taken the lock since would have removed it. */
+Test(unit_redis, a_lease_that_is_there_though_the_clock_says_that_it_is_over)
+{
+    struct batch_doc *bd = stage(doc_new("User:a", 0), guard(GUARD_LEASE, LEASE, 5));
+    incr(bd, "age", 3, 3);
+    give_lease(LEASE, "me", "x 5 ", -3600000);
+    commit();
+    cr_assert_eq(bd->unit->lost, 0);
+    assert_string("3", "HGET %s age", A);
 }
 
 Test(unit_redis, keys_of_the_wrong_type_do_not_hold)
@@ -841,8 +852,13 @@ Test(unit_redis, leases_are_taken_back_where_nobody_has_them)
     reply = ask("HGET %s me", LEASE);
     cr_assert_eq(strncmp(reply->str, "x 5 ", 4), 0, "%s", reply->str);
     assert_integer(0, "HEXISTS L2 me");
+    long long now = atoll(ask("TIME")->element[0]->str) * 1000;
+    reply = ask("HGET %s me", LEASE);
+    long long expiry = atoll(reply->str + 4);
+    cr_assert(expiry > now && expiry <= now + 6000, "%lld", expiry - now);
+    assert_integer(0, "HEXISTS %s you", LEASE);
     reply = ask("PTTL %s", LEASE);
-    cr_assert(reply->integer > 0 && reply->integer <= 5000, "%lld", reply->integer);
+    cr_assert_gt(reply->integer, 5000);
     ask(NULL);
     buf_free(&out);
 }
