@@ -1,5 +1,5 @@
-/* alloc: memory, and what happens when there is none. Every allocation of this project goes through
- * here, so that the answer to that is given once for each of the two programs made of it:
+/* alloc: memory, and what happens when there is none. What daemon and library share allocates
+ * here, and so does all of the daemon; the answer is given once for each of the two:
  *
  *   the daemon   ends. It sets a handler at its start that says where in the code and how much, and
  *                does not return. So nothing in it has to look for NULL, and nothing can go on with

@@ -3,9 +3,8 @@
  *   data          data+len        data+cap
  *    |---- written ----|---- free ----|
  *
- * An allocation that fails ends the daemon (alloc.h). In the library it sets `failed` and makes
- * every later append a no-op: check it once, at the end. (The daemon's allocator never fails; the
- * client library reports it as an error.)
+ * An allocation that fails ends the daemon (alloc.h), so nothing there looks at `failed`. In the
+ * library it sets that, and later appends do nothing: look once, at the end.
  */
 #ifndef RAPYER_PROTOCOL_BUF_H
 #define RAPYER_PROTOCOL_BUF_H

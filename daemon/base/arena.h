@@ -1,7 +1,7 @@
 /* arena: memory that is taken piece by piece and given back as a whole.
  *
- * For what lives and dies together: the parts of a batch, the objects of a reply. Running out of
- * memory aborts, as everywhere in the daemon (tree_alloc). A zeroed struct is an empty arena.
+ * For what lives and dies together: the parts of a batch, the objects of a reply. Never gives NULL
+ * (alloc.h). A zeroed struct is an empty arena.
  */
 #ifndef RAPYERD_ARENA_H
 #define RAPYERD_ARENA_H
