@@ -235,7 +235,7 @@ static bool remove_marker(struct daemon *d)
     struct buf key = BUF_INIT, out = BUF_INIT;
     unit_marker_key(d->config.key_prefix, d->id, &key);
     buf_append(&key, "", 1);
-    resp_words(&out, "DEL", (char *)key.data, NULL);
+    resp_words(&out, "UNLINK", (char *)key.data, NULL);
     bool sent =
         upstream_send(lane_upstream(exec_lane(d->exec)), out.data, out.len, 1, on_marker_gone, d);
     buf_free(&key);

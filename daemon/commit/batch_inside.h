@@ -13,6 +13,8 @@
 #define WORDS_MAX 65536
 #define UNIT_WORDS_MAX 4096
 
+#define SPLICE_MARKER 64 /* bytes of the word that names a place in a list */
+
 enum field_kind { FIELD_SET, FIELD_INCR, FIELD_DEL };
 
 /* A field of a hash that changes, or whatever else has a name within its key. */
@@ -49,7 +51,7 @@ struct pend {
     const struct stored *as; /* what it is, if it has fields */
     struct pend_field *fields, *last_field;
     struct list_cmd *cmds, *last_cmd;
-    bool drop; /* DEL first */
+    bool drop; /* UNLINK first */
     bool expire;
     size_t suffix_at; /* where the suffix begins in key */
     size_t key_len;
@@ -78,6 +80,7 @@ struct writer {
     size_t *len;
     int n, cap;
     struct buf scratch;
+    char marker[SPLICE_MARKER];
     struct unit_call call; /* what is gathered of the next script call */
     unsigned call_first;   /* expectation of its unit */
 };

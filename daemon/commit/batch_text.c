@@ -7,6 +7,7 @@
 #include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
 #include "protocol/tree.h"
+#include <event2/util.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -117,7 +118,19 @@ static void format_fields(struct batch *b, struct writer *w, struct pend *p)
     }
 }
 
-/* The words up to the count; a unit's script has the function, and no script calls another. */
+/* A long random word: what no client can have put into a list. */
+static void draw_marker(char marker[SPLICE_MARKER])
+{
+    static const char digits[] = "0123456789abcdef";
+    uint8_t random[SPLICE_MARKER / 2];
+    evutil_secure_rng_get_bytes(random, sizeof(random));
+    for (size_t i = 0; i < sizeof(random); i++) {
+        marker[2 * i] = digits[random[i] >> 4];
+        marker[2 * i + 1] = digits[random[i] & 15];
+    }
+}
+
+/* The words up to the marker; a unit's script has the function, and no script calls another. */
 static void begin_splice(struct writer *w, const struct pend *p, const char *from,
                          const char *count)
 {
@@ -132,13 +145,15 @@ static void begin_splice(struct writer *w, const struct pend *p, const char *fro
     word(w, p->key, p->key_len);
     word(w, from, strlen(from));
     word(w, count, strlen(count));
+    draw_marker(w->marker);
+    word(w, w->marker, sizeof(w->marker));
 }
 
 static void format_remove(struct batch *b, struct writer *w, struct pend *p, struct list_cmd *c)
 {
     char from[24], count[24];
     if (c->count == c->len_before) {
-        begin(w, "DEL", p);
+        begin(w, "UNLINK", p);
     } else if (c->index == 0 && c->count == 1) {
         begin(w, "LPOP", p);
     } else if (c->index == 0) {
@@ -199,7 +214,7 @@ static void format_doc(struct batch *b, struct writer *w, struct batch_doc *bd)
 {
     for (struct pend *p = bd->pends; p != NULL; p = p->next) {
         if (p->drop) {
-            begin(w, "DEL", p);
+            begin(w, "UNLINK", p);
             end(b, w, bd, p, NULL);
         }
         format_fields(b, w, p);

@@ -82,8 +82,9 @@ unsigned unit_format_leases(const struct guard *g, const char *daemon, int64_t m
 /* The key of this daemon's marker. */
 void unit_marker_key(const char *prefix, const char *daemon, struct buf *out);
 
-/* KEYS[1]: a list. ARGV: from, count, value?. Removes count elements from there on, and puts value
- * in their place. Within a unit the command "splice key from count value?" does the same. */
+/* KEYS[1]: a list. ARGV: from, count, marker, value?. Removes count elements from there on, or puts
+ * value in there (count 0). marker: a word that no element is. Within a unit the command "splice
+ * key from count marker value?" does the same. */
 const char *unit_splice_script(void);
 
 #endif

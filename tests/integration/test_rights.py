@@ -16,9 +16,9 @@ USER = {"redis.redis_user": "worker", "redis.redis_password": "secret",
 # Without one of these the link does not come up.
 GREETING = ["info", "client|id", "multi", "exec"]
 # Without one of these it does, and the doctor knows what is lost.
-RIGHTS = ["hgetall", "hget", "hlen", "hscan", "llen", "lrange", "pttl", "get", "set", "del", "hset",
+RIGHTS = ["hgetall", "hget", "hlen", "hscan", "llen", "lrange", "pttl", "get", "set", "unlink", "hset",
           "hdel", "hincrby", "rpush", "lpush", "lset", "lpop", "rpop", "ltrim", "pexpireat",
-          "persist", "eval", "append", "time", "evalsha", "script|load", "zadd", "zrem", "zrange",
+          "persist", "eval", "lindex", "linsert", "lrem", "append", "time", "evalsha", "script|load", "zadd", "zrem", "zrange",
           "zscore", "scan", "client|kill", "publish", "subscribe", "config|get"]
 SOFT = ["publish", "subscribe", "config|get"]
 
@@ -37,7 +37,7 @@ def forbid(rdb, right):
 
 @pytest.fixture
 def allowed(rdb):
-    allow(rdb, "~rapyer:*", "&rapyer:*", "+@all")
+    allow(rdb, "~rapyer:*", "resetchannels", "&rapyer:*", "+@all")
 
 
 def carry_out(rdb, advice):
@@ -106,7 +106,7 @@ def test_without_it_there_is_no_link(redis_server, new_daemon, rdb, allowed, rig
 
 def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
     """All that the daemon does, by a user who may do nothing else."""
-    allow(rdb, "~rapyer:*", "&rapyer:*", "-@all", "+discard",
+    allow(rdb, "~rapyer:*", "resetchannels", "&rapyer:*", "-@all", "+discard",
           *(f"+{right}" for right in GREETING + RIGHTS))
     settings = {**USER, "locks.lock_lease": "700ms"}
     one, two = (new_daemon(redis_server.address, settings) for _ in range(2))

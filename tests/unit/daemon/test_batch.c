@@ -246,7 +246,7 @@ Test(batch, what_comes_between_parts_pushes)
                 "LTRIM K/tags 2 -1\n"
                 "LTRIM K/tags 0 4\n"
                 "LPUSH K/tags f\n"
-                "DEL K/tags\n"
+                "UNLINK K/tags\n"
                 "HINCRBY K @v 1\n");
 }
 
@@ -257,8 +257,8 @@ Test(batch, the_middle_of_a_list_takes_a_script)
     batch_list_remove(b, bd, "/tags", 5, 1, 2, 6);
     char *text = said(NULL);
     cr_assert_eq(strncmp(text, "EVAL (", 6), 0, "%s", text);
-    cr_assert_not_null(strstr(text, ") 1 K/tags 2 0 f\nEVAL ("), "%s", text);
-    cr_assert_not_null(strstr(text, ") 1 K/tags 1 2\nHINCRBY K @v 1\n"), "%s", text);
+    cr_assert_not_null(strstr(text, ") 1 K/tags 2 0 (64) f\nEVAL ("), "%s", text);
+    cr_assert_not_null(strstr(text, ") 1 K/tags 1 2 (64)\nHINCRBY K @v 1\n"), "%s", text);
 }
 
 Test(batch, a_drop_takes_what_was_before)
@@ -271,9 +271,9 @@ Test(batch, a_drop_takes_what_was_before)
     push(bd, false, "b", 1);
     del(bd, "/counts", "k");
     cr_assert_null(batch_hash_incr(b, bd, "/counts", 7, "n", 1, 2, 2), "it starts from nothing");
-    assert_said("DEL K/tags\n"
+    assert_said("UNLINK K/tags\n"
                 "RPUSH K/tags b\n"
-                "DEL K/counts\n"
+                "UNLINK K/counts\n"
                 "HSET K/counts n 2\n"
                 "HINCRBY K @v 1\n");
 }
@@ -361,14 +361,14 @@ Test(batch, a_deleted_document_has_no_version)
     batch_drop(b, bd, "", 0);
     batch_drop(b, bd, "/tags", 5);
     cr_assert(bd->deleted);
-    assert_said("DEL K\n"
-                "DEL K/tags\n");
+    assert_said("UNLINK K\n"
+                "UNLINK K/tags\n");
     stage(docs[0]);
     cr_assert_not(bd->deleted);
     set(bd, "", "name", "new");
-    assert_said("DEL K\n"
+    assert_said("UNLINK K\n"
                 "HSET K name new\n"
-                "DEL K/tags\n"
+                "UNLINK K/tags\n"
                 "HINCRBY K @v 1\n");
 }
 
@@ -529,7 +529,7 @@ Test(batch, a_save_gives_its_deadline_to_keys_that_were_changed_before)
     batch_drop(b, bd, "/tags", 5);
     set(bd, "", "name", "y");
     assert_said("HSET K name y\n"
-                "DEL K/tags\n"
+                "UNLINK K/tags\n"
                 "HINCRBY K @v 2\n"
                 "PEXPIREAT K 1700000000000\n"
                 "PEXPIREAT K/tags 1700000000000\n");

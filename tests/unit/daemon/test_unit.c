@@ -227,8 +227,8 @@ Test(unit, a_splice_is_no_script_in_a_script)
     batch_list_remove(b, bd, "/tags", 5, 1, 2, 6);
     assert_said("MULTI\n"
                 "SET " MARKER " 7\n"
-                "EVAL (long) 2 " MARKER " " LEASE " 0 0 1 16 lease me 5 "
-                "5 splice " A "/tags 2 0 f 4 splice " A "/tags 1 2 4 HINCRBY " A " +2\n"
+                "EVAL (long) 2 " MARKER " " LEASE " 0 0 1 18 lease me 5 "
+                "6 splice " A "/tags 2 0 (long) f 5 splice " A "/tags 1 2 (long) 4 +4\n"
                 "PUBLISH\n");
 }
 
