@@ -55,6 +55,12 @@ static void on_message(void *arg, struct session *s, const struct rpc *msg)
     dispatch_message(d->dispatch, s, msg);
 }
 
+static bool on_fault(void *arg, struct session *s, uint64_t id, const struct fault *f)
+{
+    struct daemon *d = arg;
+    return dispatch_fault(d->dispatch, s, id, f);
+}
+
 static void on_close(void *arg, struct session *s)
 {
     struct daemon *d = arg;
@@ -112,7 +118,7 @@ static void on_lost_lease(void *arg, struct lock *l, int64_t fence)
 static void on_bus_message(void *arg, const void *payload, size_t len)
 {
     struct daemon *d = arg;
-    if (!leases_message(d->leases, payload, len))
+    if (!registry_message(d->registry, payload, len) && !leases_message(d->leases, payload, len))
         (void)probes_message(d->probes, payload, len);
 }
 
@@ -120,6 +126,7 @@ static void on_bus_listening(void *arg)
 {
     struct daemon *d = arg;
     leases_listening(d->leases);
+    registry_refresh(d->registry, NULL, NULL); /* what was said before was not heard */
 }
 
 static void on_bus_deaf(void *arg)
@@ -136,8 +143,10 @@ static void on_accept(void *arg, int fd)
 static void on_schema(void *arg)
 {
     struct daemon *d = arg;
-    if (d->announced)
+    if (d->announced) {
+        dispatch_ready(d->dispatch);
         return;
+    }
     d->announced = true;
     log_notice("ready: serving %s from %s", d->config.socket,
                upstream_info(lane_upstream(exec_lane(d->exec)))->server);
@@ -334,7 +343,8 @@ static void start_locks(struct daemon *d)
 
 static int start(struct daemon *d)
 {
-    static const struct session_handler handler = {.on_message = on_message, .on_close = on_close};
+    static const struct session_handler handler = {
+        .on_message = on_message, .on_close = on_close, .on_fault = on_fault};
     static const struct embedded_callbacks embedded_cb = {.on_ready = on_embedded_ready,
                                                           .on_stopped = on_embedded_stopped};
     char error[512];
@@ -342,8 +352,8 @@ static int start(struct daemon *d)
     d->schema = schema_new();
     d->exec = exec_new(d->base, &d->config, d->schema, d->id);
     start_locks(d);
-    d->registry = registry_new(d->schema, lane_upstream(exec_lane(d->exec)), d->config.key_prefix,
-                               on_schema, d);
+    d->registry =
+        registry_new(d->schema, lane_upstream(exec_lane(d->exec)), &d->config, on_schema, d);
     d->dispatch = dispatch_new(d->base, d->exec, d->registry);
     d->sessions = sessions_new(d->base, &d->config, &handler, d);
     dispatch_sessions(d->dispatch, d->sessions);

@@ -29,6 +29,7 @@ struct entry {
 struct schema {
     struct entry *by_name; /* in order of definition */
     uint32_t models, fields, growths;
+    int64_t known;
 };
 
 struct measure {
@@ -105,6 +106,17 @@ uint32_t schema_count(const struct schema *s)
 uint32_t schema_growths(const struct schema *s)
 {
     return s->growths;
+}
+
+int64_t schema_known(const struct schema *s)
+{
+    return s->known;
+}
+
+void schema_know(struct schema *s, int64_t revision)
+{
+    if (revision > s->known)
+        s->known = revision;
 }
 
 void schema_each(const struct schema *s, void (*visit)(const struct model *m, void *arg), void *arg)

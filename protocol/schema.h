@@ -83,6 +83,10 @@ void schema_free(struct schema *s);
 const struct model *schema_model(const struct schema *s, const char *name, size_t len);
 /* How often a model got fields after its first definition: trees built before lack them. */
 uint32_t schema_growths(const struct schema *s);
+/* Where a registry is stored somewhere for several to share: up to which revision of it, counted
+ * over all models, this one has all of them. Only rises; 0 at first. */
+int64_t schema_known(const struct schema *s);
+void schema_know(struct schema *s, int64_t revision);
 /* Calls visit for every model, in order of definition. */
 void schema_each(const struct schema *s, void (*visit)(const struct model *m, void *arg),
                  void *arg);

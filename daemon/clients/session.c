@@ -285,7 +285,10 @@ static void answer_fault(struct session *s, const uint64_t *id, const struct fau
 
 void session_fault(struct session *s, uint64_t id, const struct fault *f)
 {
-    answer_fault(s, &id, f);
+    const struct session_handler *h = &s->all->handler;
+
+    if (h->on_fault == NULL || !h->on_fault(s->all->arg, s, id, f))
+        answer_fault(s, &id, f);
 }
 
 void session_notify(struct session *s, const char *method, const void *params, size_t len)

@@ -27,6 +27,9 @@ struct session_handler {
     void (*on_message)(void *arg, struct session *s, const struct rpc *msg);
     /* The session is over (once, also for sessions that never sent anything). */
     void (*on_close)(void *arg, struct session *s);
+    /* A request is about to be answered with this fault. True: it is not, it is going to be carried
+     * out once more. May be NULL. */
+    bool (*on_fault)(void *arg, struct session *s, uint64_t id, const struct fault *f);
 };
 
 struct sessions *sessions_new(struct event_base *base, const struct config *config,

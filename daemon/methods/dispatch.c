@@ -38,6 +38,10 @@ struct dispatch {
     size_t nentries;
     struct held *held;
     size_t held_bytes;
+    struct held *unknown, *learning; /* name what is not known here: not asked for yet, asked for */
+    const struct rpc *msg;           /* that is being taken, */
+    struct session *from;            /* of this session; */
+    bool learned;                    /* what it names was asked for before */
     struct event *tick;
     bool stopping;
 };
@@ -187,7 +191,7 @@ static int may_hold(const struct dispatch *d, struct fault *f)
     return lane_admit(exec_lane(d->exec), f);
 }
 
-static void hold(struct dispatch *d, struct session *s, const struct rpc *msg)
+static void hold(struct dispatch *d, struct held **list, struct session *s, const struct rpc *msg)
 {
     struct held *h = alloc_zeroed(1, sizeof(*h));
     size_t params_len = (size_t)(msg->params.end - msg->params.at);
@@ -199,13 +203,13 @@ static void hold(struct dispatch *d, struct session *s, const struct rpc *msg)
     h->session = session_ref(s);
     h->deadline = clock_mono_ms() + (int64_t)exec_config(d->exec)->queue_time;
     session_defer(s);
-    DL_APPEND(d->held, h);
+    DL_APPEND(*list, h);
     d->held_bytes += sizeof(*h) + h->bytes.len;
 }
 
-static void release(struct dispatch *d, struct held *h)
+static void release(struct dispatch *d, struct held **list, struct held *h)
 {
-    DL_DELETE(d->held, h);
+    DL_DELETE(*list, h);
     d->held_bytes -= sizeof(*h) + h->bytes.len;
     session_settle(h->session);
     session_unref(h->session);
@@ -213,10 +217,10 @@ static void release(struct dispatch *d, struct held *h)
     free(h);
 }
 
-static void refuse_held(struct dispatch *d, const struct fault *f)
+static void refuse_held(struct dispatch *d, struct held **list, const struct fault *f)
 {
-    session_fault(d->held->session, d->held->msg.id, f);
-    release(d, d->held);
+    session_fault((*list)->session, (*list)->msg.id, f);
+    release(d, list, *list);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -227,7 +231,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)what;
     fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(exec_lane(d->exec))));
     while (d->held != NULL && d->held->deadline <= clock_mono_ms())
-        refuse_held(d, &f);
+        refuse_held(d, &d->held, &f);
+    while (d->unknown != NULL && d->unknown->deadline <= clock_mono_ms())
+        refuse_held(d, &d->unknown, &f);
 }
 
 void dispatch_stop(struct dispatch *d)
@@ -236,25 +242,82 @@ void dispatch_stop(struct dispatch *d)
     d->stopping = true;
     fault_set(&f, FAULT_UNAVAILABLE, stopping_text);
     while (d->held != NULL)
-        refuse_held(d, &f);
+        refuse_held(d, &d->held, &f);
+    while (d->unknown != NULL)
+        refuse_held(d, &d->unknown, &f);
+    while (d->learning != NULL)
+        refuse_held(d, &d->learning, &f);
 }
+
+static void learn(struct dispatch *d);
 
 void dispatch_ready(struct dispatch *d)
 {
     while (d->held != NULL) {
         struct held *h = d->held;
         dispatch_message(d, h->session, &h->msg);
-        release(d, h);
+        release(d, &d->held, h);
     }
+    learn(d);
+}
+
+/* ---- what is not known here may have been declared through another daemon ---- */
+
+static void on_learned(void *arg)
+{
+    struct dispatch *d = arg;
+    d->learned = true;
+    while (d->learning != NULL) {
+        struct held *h = d->learning;
+        dispatch_message(d, h->session, &h->msg);
+        release(d, &d->learning, h);
+    }
+    d->learned = false;
+    learn(d);
+}
+
+static void learn(struct dispatch *d)
+{
+    if (d->unknown == NULL || d->learning != NULL || !lane_ready(exec_lane(d->exec)))
+        return;
+    d->learning = d->unknown;
+    d->unknown = NULL;
+    registry_refresh(d->registry, on_learned, d);
+}
+
+bool dispatch_fault(struct dispatch *d, struct session *s, uint64_t id, const struct fault *f)
+{
+    struct fault full;
+    bool unknown = f->code == FAULT_UNKNOWN_MODEL || f->code == FAULT_UNKNOWN_FIELD;
+    if (!unknown || d->learned || d->stopping || s != d->from || id != d->msg->id)
+        return false;
+    if (may_hold(d, &full) < 0)
+        session_fault(s, id, &full);
+    else
+        hold(d, &d->unknown, s, d->msg);
+    return true;
+}
+
+/* Then what the same client asks for next waits behind it. */
+static bool waits_to_know(const struct dispatch *d, const struct session *s)
+{
+    const struct held *h;
+    DL_FOREACH (d->learning, h) {
+        if (h->session == s)
+            return true;
+    }
+    DL_FOREACH (d->unknown, h) {
+        if (h->session == s)
+            return true;
+    }
+    return false;
 }
 
 /* ---- */
 
-void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *msg)
+static void carry_out(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
     struct fault f;
-    if (msg->kind == RPC_NOTIFY)
-        return; /* rapyerd has nothing that a client could notify it of */
     const struct entry *e = find(d, msg->method, msg->method_len);
     if (e == NULL) {
         fault_set(&f, FAULT_UNKNOWN_METHOD,
@@ -264,16 +327,28 @@ void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *m
     } else if (!e->early && d->stopping) {
         fault_set(&f, FAULT_UNAVAILABLE, stopping_text);
         session_fault(s, msg->id, &f);
-    } else if (!e->early && !registry_loaded(d->registry)) {
+    } else if (!e->early &&
+               (!registry_loaded(d->registry) || (!d->learned && waits_to_know(d, s)))) {
         if (may_hold(d, &f) < 0)
             session_fault(s, msg->id, &f);
         else
-            hold(d, s, msg);
+            hold(d, registry_loaded(d->registry) ? &d->unknown : &d->held, s, msg);
     } else if (e->method != NULL) {
         exec_request(d->exec, e->method, s, msg);
     } else {
         e->plain(d, s, msg);
     }
+}
+
+void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    if (msg->kind == RPC_NOTIFY)
+        return; /* rapyerd has nothing that a client could notify it of */
+    d->msg = msg;
+    d->from = s;
+    carry_out(d, s, msg);
+    d->from = NULL;
+    learn(d);
 }
 
 struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct registry *registry)
@@ -301,7 +376,12 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
 void dispatch_free(struct dispatch *d)
 {
     while (d->held != NULL)
-        release(d, d->held);
+        release(d, &d->held, d->held);
+    registry_cancel(d->registry, d);
+    while (d->unknown != NULL)
+        release(d, &d->unknown, d->unknown);
+    while (d->learning != NULL)
+        release(d, &d->learning, d->learning);
     event_free(d->tick);
     doctor_free(d->doctor);
     free(d);

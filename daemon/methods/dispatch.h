@@ -18,9 +18,13 @@ void dispatch_sessions(struct dispatch *d, struct sessions *all); /* for admin.c
 /* From here on requests are refused; those that were held are answered. */
 void dispatch_stop(struct dispatch *d);
 void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *msg);
+/* A request is about to be answered with this fault (session_handler.on_fault). Where it names a
+ * model or a field that is not known here, the registry is asked first, and the request taken
+ * again. */
+bool dispatch_fault(struct dispatch *d, struct session *s, uint64_t id, const struct fault *f);
 /* The link is up, for the first time or again. */
 void dispatch_link_up(struct dispatch *d);
-/* The declarations are known: what was held goes on. */
+/* The declarations are known, for the first time or again: what was held goes on. */
 void dispatch_ready(struct dispatch *d);
 
 #endif

@@ -2,16 +2,31 @@
 #include "daemon/methods/registry.h"
 #include "daemon/base/log.h"
 #include "daemon/methods/declare_script.h"
+#include "daemon/redis/bus.h"
+#include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #define ATTEMPTS_MAX 5
+#define REVISION "@rev" /* in the hash, beside the models, whose names have no such sign */
+
+static const char news[] = "\x91\xa6models"; /* to all daemons: something was declared */
+
+/* Who wants to know what is new. */
+struct wait {
+    struct wait *next;
+    void (*fn)(void *arg);
+    void *arg;
+};
 
 struct registry {
     struct schema *schema;
     struct upstream *up;
-    char *key; /* of the hash in Redis */
+    char *key;                     /* of the hash in Redis */
+    struct buf channel;            /* of all daemons */
+    struct wait *waiting, *asking; /* for the next question; for that on its way (utlist) */
     void (*on_loaded)(void *arg);
     void *arg;
     bool loaded;
@@ -63,6 +78,13 @@ static void unavailable(struct define *d)
 
 static void read_stored(struct define *d);
 
+static void on_refreshed(void *arg)
+{
+    struct define *d = arg;
+    answer(d->session, d->id, schema_model(d->r->schema, d->name, strlen(d->name)));
+    end(d);
+}
+
 static void on_stored(void *arg, unsigned index, redisReply *reply)
 {
     struct define *d = arg;
@@ -75,9 +97,12 @@ static void on_stored(void *arg, unsigned index, redisReply *reply)
         refuse(d, &f);
     } else if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0) {
         read_stored(d); /* another daemon was faster: see what it wrote */
+    } else if (reply->type == REDIS_REPLY_INTEGER &&
+               reply->integer == schema_known(d->r->schema) + 1) {
+        schema_know(d->r->schema, reply->integer);
+        on_refreshed(d);
     } else {
-        answer(d->session, d->id, schema_model(d->r->schema, d->name, strlen(d->name)));
-        end(d);
+        registry_refresh(d->r, on_refreshed, d); /* others have declared, too */
     }
 }
 
@@ -91,13 +116,21 @@ static void store(struct define *d, const struct model *m)
                           d->r->key,
                           d->name,
                           (char *)d->stored.data,
-                          (char *)packed.data};
-    size_t len[] = {
-        4,         sizeof(declare_script) - 1, 1, strlen(d->r->key), strlen(d->name), d->stored.len,
-        packed.len};
+                          (char *)packed.data,
+                          (char *)d->r->channel.data,
+                          news};
+    size_t len[] = {4,
+                    sizeof(declare_script) - 1,
+                    1,
+                    strlen(d->r->key),
+                    strlen(d->name),
+                    d->stored.len,
+                    packed.len,
+                    d->r->channel.len,
+                    sizeof(news) - 1};
     if (d->stored.len == 0)
         argv[5] = "";
-    resp_command(&out, 7, argv, len);
+    resp_command(&out, 9, argv, len);
     bool sent = upstream_send(d->r->up, out.data, out.len, 1, on_stored, d);
     buf_free(&packed);
     buf_free(&out);
@@ -202,16 +235,29 @@ void registry_define(struct registry *r, struct session *s, const struct rpc *ms
 
 /* ---- loading ---- */
 
-static void take_all(struct registry *r, redisReply *all)
+static bool is_model(const redisReply *name)
 {
-    size_t n = all->elements / 2;
-    struct cursor *declarations = alloc_zeroed(n + 1, sizeof(*declarations));
+    return name->len > 0 && name->str[0] != '@';
+}
+
+/* The revision in Redis. */
+static int64_t take_all(struct registry *r, redisReply *all)
+{
+    size_t n = 0;
+    int64_t revision = 0;
+    struct cursor *declarations = alloc_zeroed(all->elements / 2 + 1, sizeof(*declarations));
     struct fault f;
-    for (size_t i = 0; i < n; i++)
-        declarations[i] = cursor_of(all->element[2 * i + 1]->str, all->element[2 * i + 1]->len);
+    for (size_t i = 0; i + 1 < all->elements; i += 2) {
+        const redisReply *name = all->element[i], *value = all->element[i + 1];
+        if (is_model(name))
+            declarations[n++] = cursor_of(value->str, value->len);
+        else if (strcmp(name->str, REVISION) == 0)
+            revision = strtoll(value->str, NULL, 10);
+    }
     if (schema_restore(r->schema, declarations, n, NULL, &f) < 0)
         log_error("not all of the stored declarations are usable: %s", f.text);
     free(declarations);
+    return revision;
 }
 
 struct restoring {
@@ -237,45 +283,163 @@ static void restore(const struct model *m, void *arg)
     }
     struct buf packed = BUF_INIT, out = BUF_INIT;
     schema_pack(m, &packed);
-    const char *argv[] = {"HSETNX", w->registry->key, m->name, (char *)packed.data};
-    size_t len[] = {6, strlen(w->registry->key), strlen(m->name), packed.len};
-    resp_command(&out, 4, argv, len);
+    static const char script[] = "if redis.call('HSETNX',KEYS[1],ARGV[1],ARGV[2])==1 then "
+                                 "redis.call('HINCRBY',KEYS[1],ARGV[3],1) end return 1";
+    const char *argv[] = {"EVAL",  script, "1", w->registry->key, m->name, (char *)packed.data,
+                          REVISION};
+    size_t len[] = {4,          sizeof(script) - 1, 1, strlen(w->registry->key), strlen(m->name),
+                    packed.len, strlen(REVISION)};
+    resp_command(&out, 7, argv, len);
     upstream_send(w->registry->up, out.data, out.len, 1, on_restored, NULL);
     buf_free(&packed);
     buf_free(&out);
 }
 
+/* A revision is in documents that other daemons may have in memory: it must not come again. */
+static void restore_revision(struct registry *r)
+{
+    static const char script[] =
+        "if tonumber(redis.call('HGET',KEYS[1],ARGV[1]) or 0)<tonumber(ARGV[2]) "
+        "then redis.call('HSET',KEYS[1],ARGV[1],ARGV[2]) end return 1";
+    char revision[RESP_DECIMAL_MAX];
+    const char *argv[] = {"EVAL", script, "1", r->key, REVISION, revision};
+    size_t len[] = {4,
+                    sizeof(script) - 1,
+                    1,
+                    strlen(r->key),
+                    strlen(REVISION),
+                    resp_decimal(revision, schema_known(r->schema))};
+    struct buf out = BUF_INIT;
+    resp_command(&out, 6, argv, len);
+    upstream_send(r->up, out.data, out.len, 1, on_restored, NULL);
+    buf_free(&out);
+}
+
 /* A Redis that came back empty: the clients have defined their models and will not do so again,
  * but a daemon that starts later knows only what is stored. */
-static void restore_missing(struct registry *r, const redisReply *stored)
+static void restore_missing(struct registry *r, const redisReply *stored, int64_t revision)
 {
     struct restoring w = {.registry = r, .stored = stored};
     schema_each(r->schema, restore, &w);
+    if (revision < schema_known(r->schema))
+        restore_revision(r);
+}
+
+static bool take_reply(struct registry *r, redisReply *reply, int64_t *revision)
+{
+    if (reply->type != REDIS_REPLY_ARRAY) {
+        log_error("Redis key %s should be a hash of declarations: %s", r->key,
+                  reply->type == REDIS_REPLY_ERROR ? reply->str : "it is something else");
+        return false;
+    }
+    *revision = take_all(r, reply);
+    schema_know(r->schema, *revision);
+    return true;
 }
 
 static void on_all(void *arg, unsigned index, redisReply *reply)
 {
     struct registry *r = arg;
+    int64_t revision;
     (void)index;
     if (reply == NULL)
         return; /* the link is lost; it is read again when it is back */
-    if (reply->type == REDIS_REPLY_ARRAY) {
-        take_all(r, reply);
-        restore_missing(r, reply);
-    } else {
-        log_error("Redis key %s should be a hash of declarations: %s", r->key,
-                  reply->type == REDIS_REPLY_ERROR ? reply->str : "it is something else");
-    }
+    if (take_reply(r, reply, &revision))
+        restore_missing(r, reply, revision);
     r->loaded = true;
     r->on_loaded(r->arg);
 }
 
-void registry_load(struct registry *r)
+static bool ask(struct registry *r, const char *command, const char *field, upstream_reply_fn *fn)
 {
     struct buf out = BUF_INIT;
-    resp_words(&out, "HGETALL", r->key, NULL);
-    upstream_send(r->up, out.data, out.len, 1, on_all, r);
+    resp_words(&out, command, r->key, field, NULL);
+    bool sent = upstream_send(r->up, out.data, out.len, 1, fn, r);
     buf_free(&out);
+    return sent;
+}
+
+void registry_load(struct registry *r)
+{
+    ask(r, "HGETALL", NULL, on_all);
+}
+
+/* ---- what is new ---- */
+
+static void ask_revision(struct registry *r);
+
+/* Who has come since is asked for again: what he has seen may be newer. */
+static void refreshed(struct registry *r)
+{
+    struct wait *told = r->asking;
+    r->asking = NULL;
+    while (told != NULL) {
+        struct wait *w = told;
+        LL_DELETE(told, w);
+        w->fn(w->arg);
+        free(w);
+    }
+    ask_revision(r);
+}
+
+static void on_news(void *arg, unsigned index, redisReply *reply)
+{
+    int64_t revision;
+    (void)index;
+    if (reply != NULL)
+        (void)take_reply(arg, reply, &revision);
+    refreshed(arg);
+}
+
+static void on_revision(void *arg, unsigned index, redisReply *reply)
+{
+    struct registry *r = arg;
+    (void)index;
+    bool newer = reply != NULL && reply->type == REDIS_REPLY_STRING &&
+                 strtoll(reply->str, NULL, 10) > schema_known(r->schema);
+    if (!newer || !ask(r, "HGETALL", NULL, on_news))
+        refreshed(r);
+}
+
+static void ask_revision(struct registry *r)
+{
+    if (r->asking != NULL || r->waiting == NULL)
+        return;
+    r->asking = r->waiting;
+    r->waiting = NULL;
+    if (!ask(r, "HGET", REVISION, on_revision))
+        refreshed(r);
+}
+
+static void nobody(void *arg)
+{
+    (void)arg;
+}
+
+void registry_cancel(struct registry *r, void *arg)
+{
+    struct wait *w;
+    LL_FOREACH (r->waiting, w)
+        w->fn = w->arg == arg ? nobody : w->fn;
+    LL_FOREACH (r->asking, w)
+        w->fn = w->arg == arg ? nobody : w->fn;
+}
+
+void registry_refresh(struct registry *r, void (*fn)(void *arg), void *arg)
+{
+    struct wait *w = alloc_zeroed(1, sizeof(*w));
+    *w = (struct wait){.fn = fn != NULL ? fn : nobody, .arg = arg};
+    LL_APPEND(r->waiting, w);
+    ask_revision(r);
+}
+
+bool registry_message(struct registry *r, const void *payload, size_t len)
+{
+    if (len != sizeof(news) - 1 || memcmp(payload, news, len) != 0)
+        return false;
+    if (r->waiting == NULL) /* however many are sent: one question at a time */
+        registry_refresh(r, NULL, NULL);
+    return true;
 }
 
 bool registry_loaded(const struct registry *r)
@@ -283,11 +447,12 @@ bool registry_loaded(const struct registry *r)
     return r->loaded;
 }
 
-struct registry *registry_new(struct schema *schema, struct upstream *up, const char *prefix,
-                              void (*on_loaded)(void *arg), void *arg)
+struct registry *registry_new(struct schema *schema, struct upstream *up,
+                              const struct config *config, void (*on_loaded)(void *arg), void *arg)
 {
     struct registry *r = alloc_zeroed(1, sizeof(*r));
-    r->key = alloc_text("%s:@schema", prefix);
+    r->key = alloc_text("%s:@schema", config->key_prefix);
+    bus_channel(config, BUS_ALL, &r->channel);
     r->schema = schema;
     r->up = up;
     r->on_loaded = on_loaded;
@@ -297,6 +462,17 @@ struct registry *registry_new(struct schema *schema, struct upstream *up, const 
 
 void registry_free(struct registry *r)
 {
+    while (r->waiting != NULL) {
+        struct wait *w = r->waiting;
+        LL_DELETE(r->waiting, w);
+        free(w);
+    }
+    while (r->asking != NULL) {
+        struct wait *w = r->asking;
+        LL_DELETE(r->asking, w);
+        free(w);
+    }
+    buf_free(&r->channel);
     free(r->key);
     free(r);
 }

@@ -1,8 +1,13 @@
-/* registry: the model declarations as Redis keeps them, in the hash <prefix>:@schema.
+/* registry: the model declarations as Redis keeps them, in the hash <prefix>:@schema: one for each
+ * model, and "@rev", which goes up with each that is new or changed.
  *
  * Loaded whenever the link comes up, and written through: `define` is answered when Redis has
  * the declaration. Two daemons that define the same model at once are told apart by comparing
  * what is stored with what was read.
+ *
+ * Other daemons declare, too. What is known here is up to a revision (schema_known); whoever meets
+ * something that may be newer has it refreshed: by a message on the bus, an unknown model, a
+ * document that was written by newer ones.
  */
 #ifndef RAPYERD_REGISTRY_H
 #define RAPYERD_REGISTRY_H
@@ -13,12 +18,20 @@
 
 struct registry;
 
-struct registry *registry_new(struct schema *schema, struct upstream *up, const char *prefix,
-                              void (*on_loaded)(void *arg), void *arg);
+struct registry *registry_new(struct schema *schema, struct upstream *up,
+                              const struct config *config, void (*on_loaded)(void *arg), void *arg);
 void registry_free(struct registry *r);
 /* Reads what is stored; on_loaded follows, unless the link is lost before. */
 void registry_load(struct registry *r);
 bool registry_loaded(const struct registry *r); /* at least once */
+/* Reads what was declared since, by whomever; fn, which may be NULL, is called when all that Redis
+ * had at the time of the call is known, or Redis could not be asked. Costs one HGET when nothing is
+ * new. */
+void registry_refresh(struct registry *r, void (*fn)(void *arg), void *arg);
+/* Nobody with this arg is told any more. */
+void registry_cancel(struct registry *r, void *arg);
+/* Takes a message of another daemon; false: it is about something else. */
+bool registry_message(struct registry *r, const void *payload, size_t len);
 /* Answers a define request. */
 void registry_define(struct registry *r, struct session *s, const struct rpc *msg);
 

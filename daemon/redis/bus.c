@@ -19,8 +19,10 @@ struct bus {
     struct bus_callbacks cb;
     void *arg;
     struct buf channel; /* ours, NUL-terminated */
+    struct buf common;  /* of all daemons */
     struct event *tick;
     bool listening;
+    bool refused;        /* one of the channels */
     bool warned;         /* that nothing is heard */
     unsigned deaf_ticks; /* in a row, though the other link is up */
 };
@@ -43,7 +45,6 @@ static void set_deaf(struct bus *b)
 static void on_subscribed(void *arg, unsigned index, redisReply *reply)
 {
     struct bus *b = arg;
-    (void)index;
     if (reply == NULL)
         return;
     if (reply->type == REDIS_REPLY_ERROR) {
@@ -51,9 +52,13 @@ static void on_subscribed(void *arg, unsigned index, redisReply *reply)
             log_warning("messages of other daemons cannot be listened to: %s; locks that several "
                         "hosts want will change hands slowly",
                         reply->str);
-        b->warned = true;
+        b->warned = b->refused = true;
         return;
     }
+    if (index == 0) /* the one of all daemons comes first */
+        b->refused = false;
+    if (index == 0 || b->refused)
+        return;
     if (b->warned)
         log_notice("messages of other daemons are heard again");
     b->warned = false;
@@ -65,8 +70,9 @@ static void on_subscribed(void *arg, unsigned index, redisReply *reply)
 static void subscribe(struct bus *b)
 {
     struct buf out = BUF_INIT;
+    resp_words(&out, "SUBSCRIBE", (char *)b->common.data, NULL);
     resp_words(&out, "SUBSCRIBE", (char *)b->channel.data, NULL);
-    upstream_send(b->link, out.data, out.len, 1, on_subscribed, b);
+    upstream_send(b->link, out.data, out.len, 2, on_subscribed, b);
     buf_free(&out);
 }
 
@@ -96,7 +102,7 @@ static void on_push(void *arg, redisReply *reply)
     struct bus *b = arg;
     const redisReply *payload = reply->elements == 3 ? reply->element[2] : NULL;
     if (payload == NULL || payload->type != REDIS_REPLY_STRING || !is_message(payload)) {
-        log_debug("a message on %s that no rapyerd has sent is ignored", (char *)b->channel.data);
+        log_debug("a message that no rapyerd has sent is ignored");
         return;
     }
     b->cb.message(b->arg, payload->str, payload->len);
@@ -184,6 +190,8 @@ struct bus *bus_new(struct event_base *base, struct config *config, const char *
     b->arg = arg;
     bus_channel(config, id, &b->channel);
     buf_append(&b->channel, "", 1);
+    bus_channel(config, BUS_ALL, &b->common);
+    buf_append(&b->common, "", 1);
     b->link = upstream_new(base, config, &link_cb, b);
     b->tick = evtimer_new(base, on_tick, b);
     return b;
@@ -196,6 +204,7 @@ void bus_free(struct bus *b)
     upstream_free(b->link);
     event_free(b->tick);
     buf_free(&b->channel);
+    buf_free(&b->common);
     free(b);
 }
 

@@ -1,6 +1,7 @@
 /* bus: messages between the daemons of one Redis, by PUBLISH.
  *
- * Each daemon listens on `<prefix>:@bus:<id>` over a connection of its own. A message that was
+ * Each daemon listens on `<prefix>:@bus:<id>`, and with all others on `<prefix>:@bus:all`, over a
+ * connection of its own. A message that was
  * published while nobody listened is lost, and PUBLISH says so (0 receivers): whoever sends must
  * be able to do without. Payloads are one MessagePack array each, a str first: what it is about.
  */
@@ -26,6 +27,7 @@ void bus_start(struct bus *b);
 void bus_stop(struct bus *b);
 void bus_set_address(struct bus *b, const char *address); /* as upstream_set_address */
 bool bus_listening(const struct bus *b);
+#define BUS_ALL "all" /* the name that all daemons listen to */
 /* The channel of a daemon. */
 void bus_channel(const struct config *config, const char *id, struct buf *out);
 /* Sends, and forgets: false when the link is down. */

@@ -289,7 +289,7 @@ def test_declarations_are_stored_again_when_redis_has_lost_them(daemon, redis_se
     with daemon.connect() as client:
         save_ada(client)
         redis_server.restart()  # without any data
-        wait_until(lambda: rdb.hlen("rapyer:@schema") == len(MODELS), what="the declarations")
+        wait_until(lambda: rdb.hlen("rapyer:@schema") == len(MODELS) + 1, what="the declarations")
         client.call("doc.save", KEY, ADA)
     with new_daemon(redis_server.address).connect() as client:
         assert client.call("doc.get", KEY)["name"] == "Ada"

@@ -71,7 +71,7 @@ static void on_close(void *arg, struct session *s)
     server.closed++;
 }
 
-static const struct session_handler handler = {on_message, on_close};
+static const struct session_handler handler = {.on_message = on_message, .on_close = on_close};
 
 static int connect_peer(void)
 {

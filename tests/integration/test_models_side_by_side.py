@@ -1,0 +1,118 @@
+"""Rolling deployments: the clients of one daemon have declared newer models than those of another."""
+
+import pytest
+
+from models import KEY, atomic, field, plain, save_ada
+from rpc_client import RpcError, wait_until
+from test_bad_input import refused
+
+NOTE = "Note:1"
+OLD = atomic("Note", field("text", "str", default=""), field("marks", "list<int>"))
+NEW = atomic("Note", field("text", "str", default=""), field("marks", "list<int>"),
+             field("color", "str", default="none"), field("links", "list<str>"), field("by", "dict<int>"))
+
+
+@pytest.fixture
+def sides(redis_server, new_daemon):
+    """A client of a daemon with newer models, and one of a daemon that was there before."""
+    b, a = new_daemon(redis_server.address), new_daemon(redis_server.address)
+    with a.connect() as new, b.connect() as old:
+        yield new, old
+
+
+# --- a daemon learns what was declared through others --------------------------------------------
+
+FIRST = [
+    ("doc.get", NOTE), ("doc.get_many", [NOTE]), ("doc.load", NOTE, "text"), ("doc.exists", NOTE),
+    ("doc.keys", "Note"), ("doc.ttl", NOTE), ("doc.duplicate", NOTE, "2"), ("doc.save", NOTE, {}),
+    ("doc.insert", [["Note:3", {}]]), ("doc.delete", NOTE), ("num.incr", NOTE, "by[\"x\"]", 1),
+    ("list.append", NOTE, "links", "x"), ("pipeline", [["set", NOTE, "color", "red"]]),
+    ("lock.acquire", NOTE, "x"), ("lock.acquire_many", [[NOTE, "x"]]),
+    ("define", atomic("Pad", field("notes", "list<Note>"))),
+]
+
+
+@pytest.mark.parametrize("request_", FIRST, ids=lambda r: r[0])
+def test_a_model_that_another_daemon_has_declared_is_known(sides, request_):
+    new, old = sides
+    old.call("hello")
+    new.call("define", NEW)
+    new.call("doc.save", NOTE, {"text": "t"})
+    old.call(*request_)
+
+
+def test_a_model_is_known_in_the_moment_that_its_declaration_is_answered(sides):
+    """However fast, and whether a message has come by then or not."""
+    new, old = sides
+    for i in range(100):
+        new.call("define", atomic(f"Model{i}", field("n", "int", default=0)))
+        old.call("doc.save", f"Model{i}:1", {"n": i})
+        new.call("define", atomic(f"Model{i}", field("n", "int", default=0), field("more", "list<int>")))
+
+
+def test_a_field_that_another_daemon_has_declared_is_known(sides):
+    new, old = sides
+    new.call("define", OLD)
+    new.call("doc.save", NOTE, {})
+    assert old.call("doc.get", NOTE) == {"@pk": "1", "text": "", "marks": []}
+    new.call("define", NEW)
+    assert old.call("list.append", NOTE, "links", "x") == 1
+    assert old.call("doc.get", NOTE)["color"] == "none"
+
+
+def test_requests_of_a_client_stay_in_order_behind_one_that_waits_for_a_declaration(sides):
+    new, old = sides
+    new.call("define", OLD)
+    sent = [old.send("doc.save", NOTE, {"text": str(i)}) for i in range(50)]
+    sent.append(old.send("doc.get", NOTE))
+    answers = [old.wait(request) for request in sent]
+    assert answers[-1]["text"] == "49"
+
+
+def test_what_is_nowhere_declared_is_unknown_and_costs_one_question(sides, rdb):
+    new, old = sides
+    new.call("define", OLD)
+    new.call("doc.save", NOTE, {})
+    wait_until(lambda: old.call("doc.exists", NOTE), what="the model")
+    before = rdb.info("commandstats")
+    for _ in range(20):
+        refused(old, "UNKNOWN_MODEL", "doc.get", "None:1")
+        refused(old, "UNKNOWN_FIELD", "set", NOTE, "none", 1)
+    after = rdb.info("commandstats")
+    assert after.get("cmdstat_hgetall", {}).get("calls", 0) <= before["cmdstat_hgetall"]["calls"] + 1
+    assert after["cmdstat_hget"]["calls"] - before.get("cmdstat_hget", {}).get("calls", 0) <= 45
+
+
+def test_what_was_declared_is_known_after_a_break_and_when_the_messages_were_not_heard(redis_server, new_daemon,
+                                                                                       new_proxy):
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(redis_server.address).connect() as new, new_daemon(proxy.address).connect() as old:
+        proxy.freeze()
+        new.call("define", NEW)
+        new.call("doc.save", NOTE, {})
+        proxy.cut()
+        proxy.thaw()
+        assert old.call("doc.exists", NOTE) == 1
+
+
+def test_revisions_go_on_after_redis_has_lost_them(redis_server, new_daemon, rdb):
+    with new_daemon(redis_server.address).connect() as new, new_daemon(redis_server.address).connect() as old:
+        for i in range(5):
+            new.call("define", atomic(f"Model{i}", field("n", "int", default=0)))
+        assert rdb.hget("rapyer:@schema", "@rev") == b"5"
+        redis_server.restart()
+        wait_until(lambda: rdb.hlen("rapyer:@schema") == 6, what="the declarations")
+        assert new.call("doc.exists", "Model1:1") == 0  # it has its link again
+        new.call("define", OLD)
+        assert int(rdb.hget("rapyer:@schema", "@rev")) > 5
+        assert old.call("doc.save", NOTE, {})
+        assert old.call("doc.save", "Model3:1", {})
+
+
+def test_forged_news_cost_next_to_nothing(sides, rdb):
+    new, old = sides
+    new.call("define", OLD)
+    for _ in range(2000):
+        rdb.publish("rapyer:@bus:all", b"\x91\xa6models")
+        rdb.publish("rapyer:@bus:all", b"\x91\xa6model")
+    assert old.call("doc.save", NOTE, {})
