@@ -8,6 +8,7 @@ of it is sent.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rapyerd.call import Steps
@@ -90,6 +91,17 @@ class Container:
         if recorder is not None and isinstance(value, item.model):
             recorder.remember(value)
         return lodger(self, name, value, item.model)
+
+    def _evict(self, values: Iterable[Any], recorder: Recorder | None = None) -> None:
+        """Elements that live here no more: drafts again."""
+        item = self.__rapyer_codec__.item
+        if item is None or item.kind != "model":
+            return
+        for value in values:
+            if value is not None and place_of(value).owner is self:
+                if recorder is not None:
+                    recorder.remember(value)
+                place_of(value).owner = None
 
     def _put(self, value: Any) -> Any:
         """An element as it goes over the wire."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rapyerd.call import Steps
@@ -70,19 +70,12 @@ class RedisDict(dict[str, T], Container, Generic[T]):
         value = self._lodged(value, key)
         return value, self._put(value)
 
-    def _evict(self, values: Iterable[Any]) -> None:
-        from rapyerd.place import place_of
-
-        item = self.__rapyer_codec__.item
-        if item is not None and item.kind == "model":
-            for value in values:
-                place_of(value).owner = None
-
     # --- local, gathered in pipelines and under locks -----------------------------------------
 
     def __setitem__(self, key: str, value: T) -> None:
         value = self._checked(value)
         root, recorder = self._before()
+        self._evict([old for old in (self.get(key),) if old is not value], recorder)
         value = self._lodged(value, key)
         dict.__setitem__(self, key, value)
         if recorder is not None:
@@ -90,6 +83,7 @@ class RedisDict(dict[str, T], Container, Generic[T]):
 
     def __delitem__(self, key: str) -> None:
         root, recorder = self._before()
+        self._evict((self[key],), recorder)
         dict.__delitem__(self, key)
         self._gather(root, recorder, "dict.del", key)
 
@@ -99,6 +93,7 @@ class RedisDict(dict[str, T], Container, Generic[T]):
         if not pairs:
             return
         root, recorder = self._before()
+        self._evict([self[key] for key in pairs if key in self and self[key] is not pairs[key]], recorder)
         pairs = {key: self._lodged(value, key) for key, value in pairs.items()}
         dict.update(self, pairs)
         if recorder is not None:
@@ -122,17 +117,20 @@ class RedisDict(dict[str, T], Container, Generic[T]):
             return default
         root, recorder = self._before()
         value = dict.pop(self, key)
+        self._evict((value,), recorder)
         self._gather(root, recorder, "dict.del", key)
         return value
 
     def popitem(self) -> tuple[str, T]:
         root, recorder = self._before()
         key, value = dict.popitem(self)
+        self._evict((value,), recorder)
         self._gather(root, recorder, "dict.del", key)
         return key, value
 
     def clear(self) -> None:
         root, recorder = self._before()
+        self._evict(self.values(), recorder)
         dict.clear(self)
         self._gather(root, recorder, "dict.clear")
 
@@ -184,6 +182,7 @@ class RedisDict(dict[str, T], Container, Generic[T]):
         except BaseException:
             self._evict(value for value, _ in wired.values())
             raise
+        self._evict([self[key] for key in wired if key in self and self[key] is not wired[key][0]])
         dict.update(self, {key: value for key, (value, _) in wired.items()})
 
     def _del(self, key: str) -> Steps[bool]:
@@ -192,7 +191,7 @@ class RedisDict(dict[str, T], Container, Generic[T]):
             # Also what only the daemon has is removed.
             there = key in self
             root, recorder = self._before()
-            dict.pop(self, key, None)
+            self._evict((dict.pop(self, key, None),), recorder)
             self._gather(root, recorder, "dict.del", key)
             return there
         if self._whole:
@@ -200,7 +199,7 @@ class RedisDict(dict[str, T], Container, Generic[T]):
             yield from self._send_whole(root, {k: v for k, v in self.items() if k != key})
         else:
             there = yield from self._send(root, "dict.del", key)
-        dict.pop(self, key, None)
+        self._evict((dict.pop(self, key, None),))
         return there
 
     def _pop(self, key: str, default: Any) -> Steps[Any]:
@@ -257,4 +256,5 @@ class RedisDict(dict[str, T], Container, Generic[T]):
             yield from self._send_whole(root, {})
         else:
             yield from self._send(root, "dict.clear")
+        self._evict(self.values())
         dict.clear(self)

@@ -1,41 +1,55 @@
 """What can go wrong: a class for each code of the protocol, and the names that Rapyer's users catch.
 
 The daemon says what is wrong as one text, ``"CODE: text"``. `error_of` makes the exception of it.
-Where redis-py is installed the errors of the connection are also those that its users catch.
+In a program that has imported redis-py they are also the errors that its users catch.
 """
 
 from __future__ import annotations
 
+import functools
+import sys
 from typing import Any
 
-try:
-    from redis import exceptions as _redis
-except ImportError:
-    _RedisConnection: tuple[type, ...] = ()
-    _RedisResponse: tuple[type, ...] = ()
-    _RedisLock: tuple[type, ...] = ()
-else:
-    _RedisConnection = (_redis.ConnectionError,)
-    _RedisResponse = (_redis.ResponseError,)
-    _RedisLock = (_redis.LockError,)
-
-
-def _with(bases: tuple[type, ...], mixin: tuple[type, ...]) -> Any:
-    """The bases, with those of redis-py where that is installed."""
-    return type("_Base", bases + mixin, {"__module__": __name__})
+from typing_extensions import Self
 
 
 class RapyerError(Exception):
-    """All errors of this package."""
+    """All errors of this package.
+
+    `redis_name`: the class of redis-py that such an error is, too, once the program has imported it.
+    (Importing it here would cost most programs half a second for nothing.)
+    """
 
     code = ""
+    redis_name = ""
+
+    def __new__(cls, *args: object) -> Self:
+        made: Any = cls
+        if cls.redis_name and "redis.exceptions" in sys.modules:
+            made = _both(made, getattr(sys.modules["redis.exceptions"], cls.redis_name))
+        error: Self = Exception.__new__(made, *args)
+        return error
+
+
+@functools.cache
+def _both(cls: Any, other: Any) -> Any:
+    if issubclass(cls, other):
+        return cls
+    body = {
+        "__module__": cls.__module__,
+        "__doc__": cls.__doc__,
+        "__reduce__": lambda self: (cls, self.args),  # a pickle knows the class that has the name
+    }
+    return type(cls.__name__, (cls, other), body)
 
 
 # --- what the daemon says ---------------------------------------------------------------------
 
 
-class ResponseError(_with((RapyerError,), _RedisResponse)):  # type: ignore[misc]
+class ResponseError(RapyerError):
     """The daemon refused the request; nothing of it was applied."""
+
+    redis_name = "ResponseError"
 
 
 class BadValueError(ResponseError):
@@ -74,21 +88,27 @@ class CorruptedModelError(ResponseError):
     """Redis holds something that was not written by rapyerd or does not fit the class (CORRUPT)."""
 
 
-class UnavailableError(_with((RapyerError,), _RedisConnection)):  # type: ignore[misc]
+class UnavailableError(RapyerError):
     """The daemon or its Redis cannot be reached; nothing was applied (UNAVAILABLE)."""
+
+    redis_name = "ConnectionError"
 
 
 class BusyError(UnavailableError):
     """A limit of the daemon is reached; nothing was applied, try again later (BUSY)."""
 
 
-class UnknownOutcomeError(_with((RapyerError,), _RedisConnection)):  # type: ignore[misc]
+class UnknownOutcomeError(RapyerError):
     """Whether the write was applied cannot be known (UNKNOWN_OUTCOME, INTERNAL, or the connection
     to the daemon was lost before the answer). The next read shows it."""
 
+    redis_name = "ConnectionError"
 
-class LockError(_with((RapyerError,), _RedisLock)):  # type: ignore[misc]
+
+class LockError(RapyerError):
     """What has to do with a lock."""
+
+    redis_name = "LockError"
 
 
 class LockLostError(LockError):

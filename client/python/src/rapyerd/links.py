@@ -34,7 +34,7 @@ from rapyerd.errors import (
     UnknownOutcomeError,
 )
 from rapyerd.settings import settings
-from rapyerd.wire import Wire
+from rapyerd.wire import Nonsense, Wire
 
 T = TypeVar("T")
 PROTOCOL = 1
@@ -46,8 +46,8 @@ class _Lost(RapyerError):
     """The connection ended before the answer."""
 
 
-def _lost() -> RapyerError:
-    return _Lost("the connection to rapyerd was lost before the answer")
+def _lost(wire: Wire) -> RapyerError:
+    return _Lost(wire.last_words or "the connection to rapyerd was lost before the answer")
 
 
 def _after_loss(call: Call) -> RapyerError:
@@ -105,13 +105,12 @@ class AsyncConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self.wire.feed(data)
-        except Exception:
+        except Nonsense:
             self.close()
-            raise
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False
-        self.wire.abandon(_lost)
+        self.wire.abandon(lambda: _lost(self.wire))
 
     def close(self) -> None:
         self.open = False
@@ -140,7 +139,7 @@ class AsyncConnection(asyncio.Protocol):
         if self.open:
             self._transport.write(b"".join(data) if len(data) > 1 else data[0])
         else:
-            self.wire.abandon(_lost)
+            self.wire.abandon(lambda: _lost(self.wire))
 
     async def declare(self, models: tuple[type, ...]) -> None:
         async with self.declaring:
@@ -228,7 +227,7 @@ class AsyncLink:
                 if call.models and not connection.declared.issuperset(call.models):
                     await connection.declare(call.models)
                     if not connection.open:
-                        raise _lost()
+                        raise _lost(connection.wire)
             except _Lost:
                 if call.link is not None:
                     raise _after_loss(call) from None
@@ -300,7 +299,7 @@ class BlockingConnection:
     def close(self) -> None:
         self.open = False
         self.sock.close()
-        self.wire.abandon(_lost)
+        self.wire.abandon(lambda: _lost(self.wire))
 
     def call(self, method: str, params: list[Any]) -> Any:
         got: list[tuple[RapyerError | None, Any]] = []
@@ -314,7 +313,7 @@ class BlockingConnection:
             while not got:
                 more = self.sock.recv(1 << 17)
                 if not more:
-                    raise _lost()
+                    raise _lost(self.wire)
                 self.wire.feed(more)
         except (OSError, RapyerError):
             self.close()
@@ -370,7 +369,7 @@ class BlockingLink:
             try:
                 self.connection = BlockingConnection(path)
                 return self.connection
-            except (OSError, _Lost) as error:
+            except (OSError, _Lost, Nonsense) as error:
                 if time.monotonic() + pause > deadline:
                     raise _unreachable(path, error) from error
             time.sleep(pause)
@@ -387,7 +386,7 @@ class BlockingLink:
             try:
                 if call.models and not connection.declared.issuperset(call.models):
                     connection.declare(call.models)
-            except (OSError, _Lost):
+            except (OSError, _Lost, Nonsense):
                 if call.link is not None:
                     raise _after_loss(call) from None
                 continue
@@ -395,7 +394,7 @@ class BlockingLink:
                 answer = connection.call(call.method, call.params)
             except (OverflowError, TypeError, ValueError) as error:
                 raise BadValueError(f"BAD_VALUE: {call.method}: {error}") from error
-            except (OSError, _Lost):
+            except (OSError, _Lost, Nonsense):
                 if call.link is None and (call.read or call.method == ACQUIRE):
                     continue
                 raise _after_loss(call) from None

@@ -99,6 +99,7 @@ class RedisList(list[T], Container, Generic[T]):
     def pop(self, index: SupportsIndex = -1, /) -> T:
         root, recorder = self._before()
         value = list.pop(self, index)
+        self._evict((value,), recorder)
         self._gather(root, recorder, "list.pop", index.__index__())
         return value
 
@@ -107,12 +108,14 @@ class RedisList(list[T], Container, Generic[T]):
 
     def clear(self) -> None:
         root, recorder = self._before()
+        self._evict(self, recorder)
         list.clear(self)
         self._gather(root, recorder, "list.clear")
 
     def remove_range(self, start: int, end: int) -> None:
         """Removes the elements from `start` up to, but without, `end`."""
         root, recorder = self._before()
+        self._evict(self[start:end], recorder)
         list.__delitem__(self, slice(start, end))
         self._gather(root, recorder, "list.remove_range", start, end)
 
@@ -130,11 +133,14 @@ class RedisList(list[T], Container, Generic[T]):
         if isinstance(index, slice):
             checked = [self._checked(v) for v in value]
             root, recorder = self._before()
+            self._evict([v for v in self[index] if not any(v is kept for kept in checked)], recorder)
             list.__setitem__(self, index, [self._lodged(v, None) for v in checked])
             self._gather(root, recorder, "set")
             return
         value = self._checked(value)
         root, recorder = self._before()
+        if self[index] is not value:
+            self._evict((self[index],), recorder)
         value = self._lodged(value, None)
         list.__setitem__(self, index, value)
         if recorder is not None:
@@ -142,6 +148,7 @@ class RedisList(list[T], Container, Generic[T]):
 
     def __delitem__(self, index: Any) -> None:
         root, recorder = self._before()
+        self._evict(self[index] if isinstance(index, slice) else (self[index],), recorder)
         list.__delitem__(self, index)
         if isinstance(index, slice):
             self._gather(root, recorder, "set")
@@ -223,15 +230,6 @@ class RedisList(list[T], Container, Generic[T]):
             raise
         list.extend(self, [value for value, _ in pairs])
 
-    def _evict(self, values: Iterable[Any]) -> None:
-        """They did not come to live here."""
-        from rapyerd.place import place_of
-
-        item = self.__rapyer_codec__.item
-        if item is not None and item.kind == "model":
-            for value in values:
-                place_of(value).owner = None
-
     def _insert(self, index: int, value: Any) -> Steps[None]:
         root, now = self._at_once()
         if not now:
@@ -268,8 +266,8 @@ class RedisList(list[T], Container, Generic[T]):
             return value
         try:
             said = yield from self._send(root, "list.pop", index)
-        except OutOfRangeError as error:
-            if "has 0 elements" in str(error):
+        except OutOfRangeError:
+            if index in (0, -1):  # there is none at all
                 return None
             raise
         item = self.__rapyer_codec__.item
@@ -295,6 +293,7 @@ class RedisList(list[T], Container, Generic[T]):
             yield from self._send_whole(root, [])
         else:
             yield from self._send(root, "list.clear")
+        self._evict(self)
         list.clear(self)
 
     def _set_item(self, index: int, value: Any) -> Steps[None]:
@@ -316,6 +315,7 @@ class RedisList(list[T], Container, Generic[T]):
             self._evict((value,))
             raise
         if -len(self) <= index < len(self):
+            self._evict((self[index],))
             list.__setitem__(self, index, value)
 
     def _remove_range(self, start: int, end: int) -> Steps[None]:
@@ -329,4 +329,5 @@ class RedisList(list[T], Container, Generic[T]):
             yield from self._send_whole(root, content)
         else:
             yield from self._send(root, "list.remove_range", start, end)
+            self._evict(self[start:end])
         list.__delitem__(self, slice(start, end))

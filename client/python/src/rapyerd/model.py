@@ -23,10 +23,10 @@ from rapyerd.errors import (
 from rapyerd.find import Expression
 from rapyerd.keys import KeyAnnotation, RapyerKey
 from rapyerd.links import run
-from rapyerd.place import key_of, own, path_of, pk_of, place_of, root_of, settle
+from rapyerd.place import key_of, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
 from rapyerd.record import before, current_pipeline, held, op_at
 from rapyerd.result import DeleteResult, GetOrCreateResult, GetOrCreateStatus
-from rapyerd.scalars import Scalar
+from rapyerd.scalars import Scalar, load_field
 from rapyerd.schema import marked, schema_of
 from rapyerd.write import flush, submit
 
@@ -42,8 +42,9 @@ def absorb(model: Any, read: Any) -> None:
     schema = schema_of(type(model))
     place = place_of(model)
     mine, values = model.__dict__, read.__dict__
+    unloaded = place_of(read).unloaded
     for name, codec in schema.codecs.items():
-        if (place.changes and name in place.changes) or name in schema.lazy:
+        if (place.changes and name in place.changes) or (unloaded and name in unloaded):
             continue
         value = values[name]
         there = mine.get(name)
@@ -314,9 +315,12 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         return model  # type: ignore[no-any-return]
 
     def _save(self) -> Steps[Self]:
-        root, recorder = before(self, self)
         place = place_of(self)
         schema = schema_of(type(self))
+        if schema.some_lazy and place_of(root_of(self)).saved:
+            for model, name in unloaded_in(self):
+                yield from load_field(model, name)
+        root, recorder = before(self, self)
         if root is not self:
             if place_of(root).saved:
                 settle(self)
@@ -554,6 +558,9 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
             values.update(now)
             object.__setattr__(self, "__dict__", values)
         current = getattr(self, name)
+        place = place_of(self)
+        if place.unloaded:
+            place.unloaded.discard(name)
         if not place_of(root).saved:
             return
         codec = schema_of(cls).codecs.get(name)
@@ -610,6 +617,16 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         """A copy is a draft with the same pk."""
         place_of(copy).pk = place_of(self).pk
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        plain = type(self).__dict__.get("__rapyer_twin__")
+        if plain is None:
+            return super().__reduce_ex__(protocol)
+        # A twin's class has no name by which it is found again.
+        instance = object.__new__(plain)
+        for name in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
+            object.__setattr__(instance, name, getattr(self, name))
+        return _unpickled, (plain, instance.__getstate__())
+
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
         place = place_of(self)
@@ -621,6 +638,12 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         super().__setstate__(state)
         place = place_of(self)
         place.pk, place.saved = pk, saved
+
+
+def _unpickled(plain: Any, state: Any) -> Any:
+    instance = object.__new__(plain)
+    instance.__setstate__(state)
+    return instance
 
 
 # --- about several documents, of one class or more ------------------------------------------------

@@ -18,7 +18,7 @@ _set = object.__setattr__
 
 
 class Place:
-    __slots__ = ("changes", "failed", "name", "owner", "pk", "saved")
+    __slots__ = ("changes", "failed", "name", "owner", "pk", "saved", "unloaded")
 
     def __init__(self) -> None:
         self.pk: str | None = None
@@ -26,6 +26,7 @@ class Place:
         self.name: str | None = None
         self.saved = False
         self.failed: set[str] | None = None
+        self.unloaded: set[str] | None = None  # lazy fields that were left out when it was read
         # Fields that were assigned, outside pipelines and locks: what was done to them since, None where
         # that is not known and the value itself has to be sent.
         self.changes: dict[str, list[tuple[str, Any]] | None] | None = None
@@ -143,6 +144,24 @@ def adopt(model: Any, atomic: Any) -> dict[str, Any]:
     place = getattr(model, "__rapyer_place__", None)
     if place is not None and place.owner is not None and not _is_model(place.owner):
         out["@pk"] = pk_of(model)
+    return out
+
+
+def unloaded_in(model: Any) -> list[tuple[Any, str]]:
+    """The lazy fields in a model, and in all below it, that were not read yet."""
+    from rapyerd.schema import schema_of
+
+    schema = schema_of(type(model))
+    if not schema.some_lazy:
+        return []
+    out = [(model, name) for name in place_of(model).unloaded or ()]
+    for name, codec in schema.codecs.items():
+        if codec.kind == "model" and getattr(model, name) is not None:
+            out += unloaded_in(getattr(model, name))
+        elif codec.item is not None and codec.item.kind == "model":
+            value = getattr(model, name)
+            for element in value.values() if codec.kind == "dict" else value:
+                out += unloaded_in(element)
     return out
 
 

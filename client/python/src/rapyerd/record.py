@@ -137,6 +137,14 @@ def leave_lock(lock: Held) -> None:
     _held.set(tuple(other for other in _held.get() if other is not lock))
 
 
+def keep(model: Any, name: str) -> None:
+    """A field was changed in the daemon: if a lock puts the model back, it is not without that."""
+    for lock in _held.get():
+        state = lock._before.get(id(model))
+        if state is not None:
+            state[1][0][name] = model.__dict__[name]
+
+
 def gatherer(root: Any) -> Recorder | None:
     """Who gathers a change of this document that is made without waiting, if anybody does."""
     pipeline = _pipeline.get()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rapyerd.call import Call, Steps
 from rapyerd.place import field_path, key_of, place_of, root_of
-from rapyerd.record import before, current_pipeline, held, op_at
+from rapyerd.record import before, current_pipeline, held, keep, op_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -119,6 +119,7 @@ def save_field(owner: Any, name: str) -> Steps[Any]:
         raise
     if made is not None:
         owner.__dict__[name] = codec.take(results[-1])
+    keep(owner, name)
     return getattr(owner, name)
 
 
@@ -135,7 +136,10 @@ def load_field(owner: Any, name: str) -> Steps[Any]:
     place = place_of(owner)
     if place.changes:
         place.changes.pop(name, None)
+    if place.unloaded:
+        place.unloaded.discard(name)
     take_field(owner, name, schema_of(type(owner)).codecs[name].take(said))
+    keep(owner, name)
     return getattr(owner, name)
 
 
@@ -163,6 +167,7 @@ def operate(value: Scalar, method: str, argument: Any, guess: Any) -> Steps[Any]
         return getattr(owner, name)
     results = yield from submit(root, [op_at(root, owner, name, method, argument)])
     owner.__dict__[name] = schema_of(type(owner)).codecs[name].take(results[-1])
+    keep(owner, name)
     return getattr(owner, name)
 
 

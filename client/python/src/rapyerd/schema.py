@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from rapyerd.codec import Codec, codec_of
 from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError
 from rapyerd.keys import KeyAnnotation, LazyAnnotation, SafeLoadAnnotation
+from rapyerd.place import Place, adopt
 from rapyerd.settings import settings
 
 _new = object.__new__
@@ -285,14 +286,15 @@ class Schema(Fields):
         self.key = model.__rapyer_key__
         identity = repr([(n, c.wire) for n, c in self.codecs.items()])
         self.name = wire_name(model, model.class_key_initials(), identity)
+        inner = [c.model or (c.item.model if c.item is not None else None) for c in self.codecs.values()]
+        self.some_lazy: bool = bool(self.lazy) or any(schema_of(m).some_lazy for m in inner if m is not None)
 
     def encode(self, value: Any) -> dict[str, Any]:
-        from rapyerd.place import adopt
-
         return adopt(value, self.model)
 
     def decode(self, data: dict[str, Any]) -> Any:
         pk = data.pop("@pk", None)
+        unloaded = {name for name in self.lazy if name not in data} if self.lazy else None
         values, failed = self.take(data)
         model = self.model
         instance = _new(model)
@@ -300,12 +302,12 @@ class Schema(Fields):
         _set(instance, "__pydantic_fields_set__", set(values))
         _set(instance, "__pydantic_extra__", None)
         _set(instance, "__pydantic_private__", None)
-        if pk is not None or failed:
-            from rapyerd.place import place_of
-
-            place = place_of(instance)
+        if pk is not None or failed or unloaded:
+            place = Place()
+            _set(instance, "__rapyer_place__", place)
             place.pk = pk
             place.failed = failed
+            place.unloaded = unloaded
         if self._finish:
             instance.model_post_init(None)
         return instance

@@ -15,6 +15,10 @@ MAX_BUFFER = 80 << 20
 Answer = Callable[["RapyerError | None", Any], None]
 
 
+class Nonsense(RapyerError):
+    """What came is no message."""
+
+
 class Wire:
     """One connection's messages: who waits for which answer.
 
@@ -30,6 +34,8 @@ class Wire:
         )
         self._waiters: dict[int, Answer] = {}
         self._next = 0
+        # What the other side said to nobody in particular, which is why it closes the connection.
+        self.last_words = ""
 
     def request(self, method: str, params: list[Any], waiter: Answer) -> tuple[int, bytes]:
         """The id and the bytes of a request."""
@@ -39,16 +45,22 @@ class Wire:
         return self._next, data
 
     def feed(self, data: bytes) -> None:
-        """Takes bytes in, and calls those whose answers are there."""
+        """Takes bytes in, and calls those whose answers are there. `Nonsense` when they are no messages."""
         unpacker = self._unpacker
-        unpacker.feed(data)
         waiters = self._waiters
-        for message in unpacker:
-            if message[0] == 1:
-                waiter = waiters.pop(message[1], None)
-                if waiter is not None:
-                    said = message[2]
-                    waiter(None if said is None else error_of(said), message[3])
+        try:
+            unpacker.feed(data)
+            for message in unpacker:
+                if message[0] == 1:
+                    _, request, said, result = message
+                    waiter = waiters.pop(request, None)
+                    if waiter is not None:
+                        waiter(None if said is None else error_of(said), result)
+                    elif request is None:
+                        self.last_words = str(said)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            self.last_words = f"that is no MessagePack-RPC ({error!r})"
+            raise Nonsense(self.last_words) from error
 
     def forget(self, request: int, instead: Answer | None = None) -> None:
         """Nobody waits for this answer any more, or somebody else does."""
