@@ -1,0 +1,402 @@
+"""What annotations become, and that values come back as they were."""
+
+import enum
+import pickle
+import uuid
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import pytest
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
+from rpc_client import Client
+
+from rapyerd import AtomicRedisModel, Key, Lazy, Pickled, RedisConfig, SafeLoad, errors
+from rapyerd.schema import declarations, schema_of
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Point(BaseModel):
+    x: int
+    y: float = 0.5
+    when: datetime | None = None
+
+
+class Shape(BaseModel):
+    name: str = ""
+    points: list[Point] = []
+    colour: Colour = Colour.RED
+    _area: int = PrivateAttr(default=7)
+
+
+class Inner(AtomicRedisModel):
+    n: int = 0
+    names: list[str] = []
+
+
+class Everything(AtomicRedisModel):
+    an_int: int = 1
+    a_float: float = 1.5
+    a_bool: bool = True
+    a_str: str = "s"
+    some_bytes: bytes = b"\x00\xff"
+    naive: datetime = datetime(2024, 1, 31, 12, 0, 0, 123456)
+    aware: datetime = datetime(2024, 1, 31, 12, 0, tzinfo=timezone.utc)
+    a_date: date = date(2024, 2, 29)
+    a_time: time = time(12, 30)
+    a_delta: timedelta = timedelta(days=1, seconds=2.5)
+    an_enum: Colour = Colour.BLUE
+    an_int_enum: Level = Level.HIGH
+    a_uuid: uuid.UUID = uuid.UUID(int=5)
+    a_decimal: Decimal = Decimal("1.10")
+    a_literal: Literal["a", "b"] = "a"
+    a_union: int | str | None = "text"
+    a_tuple: tuple[int, str] = (1, "x")
+    tuples: tuple[int, ...] = (1, 2, 3)
+    a_set: set[int] = {1, 2}
+    a_frozen: frozenset[str] = frozenset("ab")
+    anything: Any = {"k": [1, None, "x", 2.5]}
+    annotated: Annotated[int, Field(ge=0)] = 3
+    maybe: int | None = None
+    maybe_list: list[int] | None = None
+    none_by_default: datetime = None
+    made: uuid.UUID = Field(default_factory=uuid.uuid4)
+    a_list: list[int] = [1, 2]
+    rows: list[list[int]] = [[1], [2, 3]]
+    a_dict: dict[str, float] = {"a": 1.0}
+    by_number: dict[int, str] = {1: "one"}
+    colours: list[Colour] = [Colour.RED]
+    decimals: dict[str, Decimal] = {"d": Decimal("2.5")}
+    times: list[datetime] = [datetime(2020, 1, 1)]
+    point: Point = Point(x=1)
+    maybe_point: Point | None = None
+    points: list[Point] = [Point(x=2, when=datetime(2021, 2, 3))]
+    shapes: dict[str, Shape] = {"s": Shape(points=[Point(x=9)])}
+    inner: Inner = Inner()
+    maybe_inner: Inner | None = None
+    inners: list[Inner] = []
+    named: dict[str, Inner] = {}
+    inners_of_inners: list[list[Inner]] = []
+    untyped_list: list = [1, "x"]
+    untyped_dict: dict = {"k": b"v"}
+    kept: Pickled[complex] = 1 + 2j
+
+
+async def test_values_come_back_as_they_were(daemon):
+    one = Everything(
+        maybe=5,
+        maybe_list=[1, 2],
+        maybe_point=Point(x=7, y=1),
+        maybe_inner=Inner(n=3),
+        inners=[Inner(n=1), Inner(names=["a"])],
+        named={"k": Inner(n=9)},
+        inners_of_inners=[[Inner(n=4)]],
+        none_by_default=datetime(2022, 5, 6),
+    )
+    await one.save()
+    for there in (await Everything.get(one.key), await Everything.get(one.pk)):
+        for name in Everything.model_fields:
+            assert getattr(there, name) == getattr(one, name), name
+        assert there == one
+        assert type(there.an_enum) is Colour and type(there.a_tuple) is tuple and type(there.a_set) is set
+        assert there.naive.tzinfo is None and there.aware.tzinfo is not None
+        assert there.shapes["s"]._area == 7
+        assert there.model_dump() == one.model_dump()
+        no_json = {"some_bytes", "kept"}
+        assert there.model_dump_json(exclude=no_json) == one.model_dump_json(exclude=no_json)
+
+
+async def test_defaults_come_back_too(daemon):
+    one = Everything()
+    await one.save()
+    there = await Everything.get(one.key)
+    assert there == one and there.none_by_default is None and there.maybe_inner is None
+
+
+def test_what_is_declared():
+    types = {
+        f["name"]: f["type"] for d in declarations((Everything,), set(), frozenset()) for f in d["fields"]
+    }
+    assert types["an_int"] == "int" and types["naive"] == "datetime" and types["some_bytes"] == "bytes"
+    assert types["maybe"] == "optional<int>" and types["none_by_default"] == "optional<datetime>"
+    assert types["a_list"] == "list<int>" and types["rows"] == "list<list<int>>"
+    assert types["a_dict"] == "dict<float>" and types["annotated"] == "int"
+    assert types["point"] == "Point_atomic" and types["points"] == "list<Point>"
+    assert types["inner"] == "Inner" and types["inners"] == "list<Inner>" and types["named"] == "dict<Inner>"
+    assert types["maybe_inner"] == "any" and types["kept"] == "bytes"
+
+
+class Wrong(AtomicRedisModel):
+    value: Any = None
+    count: Annotated[int, Field(ge=0)] = 0
+    tags: list[str] = []
+
+
+async def test_what_cannot_be_kept_is_told(daemon):
+    wrong = Wrong(value=object())
+    with pytest.raises(errors.RapyerSerializationError, match="Pickled"):
+        await wrong.save()
+    with pytest.raises(errors.BadValueError):
+        await Wrong(value=1 << 70).save()
+    with pytest.raises(errors.BadValueError):
+        await Wrong(value="\ud800").save()
+    good = Wrong()
+    await good.save()  # the connection goes on
+    with pytest.raises(ValidationError):
+        good.count = -1
+    with pytest.raises(ValidationError):
+        await good.tags.aappend(5)
+    assert good.tags == [] and (await Wrong.get(good.key)).tags == []
+
+
+class ByName(AtomicRedisModel):
+    name: Key[str]
+    n: int = 0
+
+
+class ByNumber(AtomicRedisModel):
+    number: Annotated[int, Key()]
+
+
+class ByUuid(AtomicRedisModel):
+    id: Key[uuid.UUID] = Field(default_factory=uuid.uuid4)
+
+
+async def test_key_fields(daemon, rdb):
+    ada = ByName(name="ada:1")
+    await ada.save()
+    assert ada.pk == "ada:1" and ada.key == "ByName:ada:1"
+    assert rdb.exists("rapyer:{ByName:ada:1}")
+    assert (await ByName.get("ada:1")) == (await ByName.get("ByName:ada:1")) == ada
+    assert await ByName.exists("ada:1") and not await ByName.exists("bob")
+    await ByNumber(number=7).save()
+    assert (await ByNumber.get("7")).number == 7
+    one = ByUuid()
+    await one.save()
+    assert (await ByUuid.get(one.key)).id == one.id == uuid.UUID(one.pk)
+
+
+class Big(AtomicRedisModel):
+    name: str
+    rows: Lazy[list[int]] = []
+    text: Lazy[str] = ""
+
+
+async def test_lazy_fields(daemon):
+    one = Big(name="b", rows=[1, 2, 3], text="long")
+    await one.save()
+    there = await Big.get(one.key)
+    assert there.rows == [] and there.text == ""
+    assert await there.rows.load() == [1, 2, 3] == there.rows
+    there = await Big.get(one.key)
+    there.name = "other"
+    await there.save()  # leaves alone what was not loaded
+    assert await there.text.load() == "long"
+    assert await (await Big.get(one.key)).rows.load() == [1, 2, 3]
+
+
+class Old(AtomicRedisModel):
+    a: int
+
+    @classmethod
+    def class_key_initials(cls):
+        return "Evolving"
+
+
+class New(AtomicRedisModel):
+    a: int
+    b: str = "new"
+    c: list[int] = []
+    d: datetime = None
+    e: uuid.UUID = Field(default_factory=uuid.uuid4)
+
+    @classmethod
+    def class_key_initials(cls):
+        return "Evolving"
+
+
+class Clash(AtomicRedisModel):
+    a: str = ""
+
+    @classmethod
+    def class_key_initials(cls):
+        return "Evolving"
+
+
+async def test_a_model_grows(daemon, monkeypatch):
+    from rapyerd import schema
+
+    old = Old(a=1)
+    await old.save()
+    schema._owners.pop("Evolving")  # as in another process
+    new = await New.get(old.key)
+    assert (new.a, new.b, new.c, new.d) == (1, "new", [], None) and isinstance(new.e, uuid.UUID)
+    await new.c.aappend(4)
+    assert (await Old.get(old.key)).a == 1  # does not know the new fields, and does not mind
+    schema._owners.pop("Evolving")
+    with pytest.raises(errors.SchemaConflictError, match="stored as int and declared as str"):
+        await Clash().save()
+
+
+T = TypeVar("T")
+
+
+class Box(AtomicRedisModel, Generic[T]):
+    content: T
+    more: list[T] = []
+
+
+class Base(AtomicRedisModel):
+    name: str = "base"
+    n: int = 0
+
+
+class Derived(Base):
+    n: int = 5
+    extra: list[str] = []
+
+
+async def test_generics_and_inheritance(daemon):
+    ints, strs = Box[int](content=1), Box[str](content="a")
+    await ints.save()
+    await strs.save()
+    await ints.content.increase()
+    await strs.more.aappend("b")
+    assert (await Box[int].get(ints.key)).content == 2
+    assert (await Box[str].get(strs.key)).more == ["b"]
+    one = Derived()
+    await one.save()
+    await one.n.increase()
+    await one.extra.aappend("x")
+    there = await Derived.get(one.key)
+    assert (there.name, there.n, there.extra) == ("base", 6, ["x"])
+    assert Base().n == 0 and schema_of(Base).name == "Base"
+
+
+class Node(AtomicRedisModel):
+    name: str
+    children: list["Node"] = []
+
+
+async def test_a_model_that_holds_itself_is_a_value_in_itself(daemon):
+    tree = Node(name="a", children=[Node(name="b", children=[Node(name="c")])])
+    await tree.save()
+    assert (await Node.get(tree.key)) == tree
+
+
+class Checked(AtomicRedisModel):
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def upper(cls, value):
+        return value.upper()
+
+
+async def test_validators_run_on_construction_and_assignment(daemon):
+    one = Checked(name="a")
+    assert one.name == "A"
+    await one.save()
+    one.name = "b"
+    assert one.name == "B"
+    await one.name.save()
+    assert (await Checked.get(one.key)).name == "B"
+
+
+class Loose(AtomicRedisModel):
+    good: str = ""
+    broken: SafeLoad[Pickled[Any]] = None
+
+
+async def test_safe_load(daemon):
+    one = Loose(good="g", broken={"a": 1})
+    await one.save()
+    assert (await Loose.get(one.key)).broken == {"a": 1}
+    with Client(daemon.socket) as client:
+        client.call("set", one.key, "broken", b"no pickle")
+    there = await Loose.get(one.key)
+    assert there.broken is None and there.failed_fields == {"broken"} and there.good == "g"
+
+
+class Session(AtomicRedisModel):
+    name: str = ""
+    Meta = RedisConfig(ttl=100, refresh_ttl=False)
+
+
+class Active(AtomicRedisModel):
+    name: str = ""
+    Meta = RedisConfig(ttl=100)
+
+
+async def test_ttl(daemon, rdb):
+    fixed, active = Session(), Active()
+    await fixed.save()
+    await active.save()
+    for key in (fixed.key, active.key):
+        with Client(daemon.socket) as client:
+            client.call("doc.ttl", key, 50)
+    await Session.get(fixed.key)
+    await Active.get(active.key)
+    assert rdb.ttl(f"rapyer:{{{fixed.key}}}") <= 50
+    assert rdb.ttl(f"rapyer:{{{active.key}}}") > 50
+    await fixed.set_ttl(7)
+    assert rdb.ttl(f"rapyer:{{{fixed.key}}}") <= 7
+
+
+async def test_copies_and_pickles(daemon):
+    one = Everything(inners=[Inner(n=1)])
+    await one.save()
+    copy = one.model_copy(deep=True)
+    assert copy == one and copy.pk == one.pk
+    copy.inners[0].n = 5
+    assert one.inners[0].n == 1
+    there = pickle.loads(pickle.dumps(one))
+    assert there == one and there.key == one.key
+    await there.an_int.increase()  # it is the document still
+    assert (await Everything.get(one.key)).an_int == 2
+
+
+async def test_plain_models_in_fields_are_atomic(daemon):
+    one = Everything()
+    await one.save()
+    other = await Everything.get(one.key)
+    assert isinstance(one.point, Point)
+    await one.point.x.increase(4)
+    await other.point.x.increase(5)
+    assert (await Everything.get(one.key)).point == Point(x=10)
+    point = Point(x=0)
+    one.point = point
+    await one.point.save()
+    assert (await Everything.get(one.key)).point.x == 0
+
+
+async def test_documents(daemon):
+    models = [ByName(name=f"n{i}", n=i) for i in range(5)]
+    await ByName.insert(*models)
+    assert sorted(m.n for m in await ByName.find()) == [0, 1, 2, 3, 4]
+    assert [m.n for m in await ByName.find("n3", "ByName:n1")] == [3, 1]
+    with pytest.raises(errors.KeyNotFound):
+        await ByName.find("n3", "none")
+    assert sorted(m.n for m in await ByName.find((ByName.n >= 2) & ~(ByName.name == "n3"))) == [2, 4]
+    assert (await ByName.find_one(ByName.n == 4)).name == "n4" and await ByName.find_one(ByName.n > 9) is None
+    assert len(await ByName.find_keys()) == 5 and len(await ByName.find_keys(max_results=2)) == 2
+    result = await ByName.get_or_create(ByName(name="n1", n=77))
+    assert result.status.value == "found" and result.value.n == 1
+    result = await ByName.get_or_create(ByName(name="new", n=77))
+    assert result.status.value == "created"
+    assert await models[0].delete() is True and await models[0].delete() is False
+    result = await ByName.delete_many("n1", models[2], "none")
+    assert (result.models_deleted, result.keys_deleted) == (3, 2)
+    assert (await ByName.delete_many(ByName.n == 77)).keys_deleted == 1
+    copy = await (await ByName.get("n3")).duplicate()
+    assert copy.n == 3 and copy.pk != "n3" and await ByName.exists(copy)
+    assert len(await models[4].duplicate_many(2)) == 2
