@@ -136,7 +136,7 @@ void unit_call_free(struct unit_call *c)
 
 /* ---- what became of it ---- */
 
-struct unit *unit_whole(struct unit *u)
+struct unit *unit_joined(struct unit *u)
 {
     while (u->into != NULL)
         u = u->into;

@@ -37,7 +37,7 @@ struct unit {
 };
 
 /* The unit that this one is a part of by now. */
-struct unit *unit_whole(struct unit *u);
+struct unit *unit_joined(struct unit *u);
 /* It was not applied because a document was not what it relied upon. */
 bool unit_outdated(const struct unit *u);
 

@@ -14,32 +14,31 @@
 #include "daemon/base/hash.h"
 #include "protocol/tree.h"
 
-struct task;
 struct guard;
 struct batch;
 struct batch_doc;
-struct task_link;
+struct place_in_queue;
 
 enum doc_state { DOC_UNKNOWN, DOC_PRESENT, DOC_ABSENT };
 
 struct doc {
     UT_hash_handle hh;
-    struct doc *prev, *next;        /* most recently used first */
-    struct task_link *queue, *tail; /* requests waiting for this document */
+    struct doc *prev, *next;             /* most recently used first */
+    struct place_in_queue *queue, *tail; /* requests waiting for this document */
     const struct model *model;
     struct record *root;      /* PRESENT; ABSENT: what is left of it without its root hash */
     int64_t version;          /* with all staged changes */
     struct batch *batch;      /* dirty: the last one that changes it; clean: NULL */
     struct batch_doc *staged; /* dirty: its part of that one */
-    uint64_t mark;            /* of the call that looked at it last */
-    uint64_t touched;         /* mark of the run that changed it last */
-    uint64_t computed;        /* mark of the run that last worked out its change from the tree */
-    struct guard *seal;       /* dirty: of whom changed it; or NULL */
-    uint64_t checked, asked;  /* exec's stamp when Redis was last asked for its version; is asked */
-    int64_t expires;          /* unix milliseconds, 0: never */
-    uint32_t epoch;           /* of the link when it was last known to be fresh */
-    uint32_t growths;         /* schema_growths when the tree was begun */
-    uint32_t pins;            /* parts of batches that name it: it stays */
+    /* The number of the last run (call.h) that names it, that changed it, and that worked out its
+     * change from the tree. */
+    uint64_t named, changed, computed;
+    struct guard *seal;      /* dirty: of whom changed it; or NULL */
+    uint64_t checked, asked; /* exec's stamp when Redis was last asked for its version; is asked */
+    int64_t expires;         /* unix milliseconds, 0: never */
+    uint32_t epoch;          /* of the link when it was last known to be fresh */
+    uint32_t growths;        /* schema_growths when the tree was begun */
+    uint32_t pins;           /* parts of batches that name it: it stays */
     uint8_t state;
     bool loading;
     bool unsteady;      /* somebody else wrote while it was read in slices: read it at once */

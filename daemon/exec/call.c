@@ -1,45 +1,59 @@
 /* call: a request while it is carried out, as methods see it: its documents, what they may know of
- * them, what they change. exec.h has the contract; exec.c says when a call runs. */
+ * them, what they change. call.h has the contract; exec.c says when a call runs. */
 #include "daemon/base/clock.h"
 #include "daemon/exec/exec_inside.h"
 #include "protocol/alloc.h"
 
 #define DOCS_MAX 100000 /* of one request */
 
-void call_reset(struct call *c)
+/* The memory of its arrays is kept for the next one. */
+static void run_empty(struct run *r)
 {
-    for (unsigned i = 0; i < c->nmissing; i++)
-        free(c->missing[i].suffix);
-    c->nmissing = c->ntouched = c->nfixes = 0;
-    c->missing_doc = NULL;
-    c->unit = NULL;
-    c->stale = -1;
-    c->now = 0;
+    for (unsigned i = 0; i < r->nmissing; i++)
+        free(r->missing[i].suffix);
+    *r = (struct run){.stale = -1,
+                      .missing = r->missing,
+                      .missing_cap = r->missing_cap,
+                      .touched = r->touched,
+                      .touched_cap = r->touched_cap,
+                      .corrections = r->corrections,
+                      .corrections_cap = r->corrections_cap};
 }
 
-void call_begin_again(struct call *c)
+void call_empty(struct call *c)
 {
-    call_clear(c);
-    c->docs = NULL;
-    c->touched = NULL;
-    c->missing = NULL;
-    c->fixes = NULL;
-    c->guard = NULL;
-    c->plan = BUF_INIT;
-    c->ndocs = c->docs_cap = c->touched_cap = c->missing_cap = c->fixes_cap = 0;
-}
-
-void call_clear(struct call *c)
-{
-    call_reset(c);
-    free(c->missing);
-    if (c->fixes != &c->one_fix)
-        free(c->fixes);
-    if (c->touched != &c->one_touched)
-        free(c->touched);
-    if (c->docs != &c->one_doc)
-        free(c->docs);
+    run_empty(&c->run);
     guard_unref(c->guard);
+    c->guard = NULL;
+    c->ndocs = 0;
+    buf_clear(&c->plan);
+    c->checked = c->fresh_only = c->all_or_nothing = false;
+    c->fault.code = FAULT_NONE;
+}
+
+void call_begin_run(struct call *c)
+{
+    run_empty(&c->run);
+    c->run.number = ++c->exec->runs;
+    /* Others may have named the documents meanwhile. */
+    for (unsigned i = 0; i < c->ndocs; i++)
+        c->docs[i]->named = c->run.number;
+}
+
+size_t call_memory(const struct call *c)
+{
+    const struct run *r = &c->run;
+    return c->plan.cap + c->docs_cap * sizeof(*c->docs) + r->missing_cap * sizeof(*r->missing) +
+           r->touched_cap * sizeof(*r->touched) + r->corrections_cap * sizeof(*r->corrections);
+}
+
+void call_free(struct call *c)
+{
+    call_empty(c);
+    free(c->run.missing);
+    free(c->run.touched);
+    free(c->run.corrections);
+    free(c->docs);
     buf_free(&c->plan);
 }
 
@@ -77,15 +91,15 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
     if (m == NULL)
         return NULL;
     struct doc *d = cache_doc(c->exec->cache, m, key, len);
-    if (d->mark == c->mark)
+    if (d->named == c->run.number)
         return d;
     if (c->ndocs == DOCS_MAX) {
         fault_set(f, FAULT_TOO_LARGE, "a request may name %d documents", DOCS_MAX);
         cache_release(c->exec->cache, d);
         return NULL;
     }
-    d->mark = c->mark;
-    vec_push_inside(c->docs, c->ndocs, c->docs_cap, c->one_doc, d);
+    d->named = c->run.number;
+    vec_push(c->docs, c->ndocs, c->docs_cap, d);
     return d;
 }
 
@@ -94,9 +108,9 @@ static bool expired(struct call *c, const struct doc *d)
 {
     if (d->expires == 0)
         return false;
-    if (c->now == 0)
-        c->now = clock_wall_ms();
-    return d->expires <= c->now;
+    if (c->run.now == 0)
+        c->run.now = clock_wall_ms();
+    return d->expires <= c->run.now;
 }
 
 /* Its tree was begun before a model got more fields, whatever Redis holds of them. */
@@ -109,7 +123,7 @@ bool call_unfresh(const struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
     return d->state == DOC_UNKNOWN || d->epoch != upstream_epoch(lane_upstream(e->lane)) ||
-           d->checked < c->since || outgrown(e, d);
+           d->checked < c->request.stamp || outgrown(e, d);
 }
 
 /* It holds changes that may still be refused as a whole, with a guard that is not the call's (or
@@ -136,12 +150,12 @@ static int64_t stale_for(const struct exec *e)
 bool call_may_be_stale(struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
-    if (!c->method->reads || c->no_stale || d->state == DOC_UNKNOWN || d->loading ||
+    if (!c->request.method->reads || c->fresh_only || d->state == DOC_UNKNOWN || d->loading ||
         d->epoch != e->good_epoch || doc_dirty(d))
         return false;
     int64_t ms = stale_for(e);
     if (ms >= 0)
-        c->stale = ms;
+        c->run.stale = ms;
     return ms >= 0;
 }
 
@@ -168,12 +182,13 @@ static void on_missing(void *arg, struct cell *cell, const struct type *t, const
                        size_t len)
 {
     struct call *c = arg;
-    for (unsigned i = c->nmissing; i > 0 && c->nmissing - i < 64; i--) {
-        if (c->missing[i - 1].cell == cell)
+    struct run *r = &c->run;
+    for (unsigned i = r->nmissing; i > 0 && r->nmissing - i < 64; i--) {
+        if (r->missing[i - 1].cell == cell)
             return;
     }
-    vec_push(c->missing, c->nmissing, c->missing_cap,
-             (struct missing){.doc = c->missing_doc,
+    vec_push(r->missing, r->nmissing, r->missing_cap,
+             (struct missing){.doc = r->missing_of,
                               .cell = cell,
                               .type = t,
                               .suffix = alloc_copy(suffix, len),
@@ -182,13 +197,13 @@ static void on_missing(void *arg, struct cell *cell, const struct type *t, const
 
 struct needs call_needs(struct call *c, struct doc *d)
 {
-    c->missing_doc = d;
+    c->run.missing_of = d;
     return (struct needs){.container = on_missing, .arg = c};
 }
 
 bool call_touches(const struct call *c, const struct doc *d)
 {
-    return d->touched == c->mark && doc_dirty(d);
+    return d->changed == c->run.number && doc_dirty(d);
 }
 
 int call_full(struct call *c, size_t bytes)
@@ -209,7 +224,7 @@ int call_admit(struct call *c)
 
 int call_room(struct call *c, const struct buf *out)
 {
-    return session_fits(c->session, out->len, &c->fault);
+    return session_fits(c->request.session, out->len, &c->fault);
 }
 
 static void seal(struct call *c, struct doc *d)
@@ -220,7 +235,7 @@ static void seal(struct call *c, struct doc *d)
 
 static void into_unit(struct call *c, struct batch *b, struct doc *d)
 {
-    c->unit = batch_doc(b, d, c->unit)->unit;
+    c->run.unit = batch_doc(b, d, c->run.unit)->unit;
     if (c->guard != NULL)
         seal(c, d);
 }
@@ -230,7 +245,8 @@ static void into_unit(struct call *c, struct batch *b, struct doc *d)
  * others' changes of that kind, when it changes more than one document. */
 static bool wants_unit(const struct call *c, const struct batch *b, const struct doc *d)
 {
-    bool wants = c->guard != NULL || d->computed == c->mark || (c->whole && c->ndocs > 1);
+    bool wants =
+        c->guard != NULL || d->computed == c->run.number || (c->all_or_nothing && c->ndocs > 1);
     for (unsigned i = 0; i < c->ndocs && c->ndocs > 1 && !wants; i++)
         wants = batch_unit_of(b, c->docs[i]) != NULL;
     return wants;
@@ -240,9 +256,9 @@ static bool wants_unit(const struct call *c, const struct batch *b, const struct
  * before that, and they are read anew when it was refused. */
 static void begin_unit(struct call *c, struct batch *b, struct doc *d)
 {
-    c->unit = c->guard != NULL ? batch_unit(b, c->guard) : batch_unit_of(b, d);
-    if (c->unit == NULL)
-        c->unit = batch_unit(b, NULL);
+    c->run.unit = c->guard != NULL ? batch_unit(b, c->guard) : batch_unit_of(b, d);
+    if (c->run.unit == NULL)
+        c->run.unit = batch_unit(b, NULL);
     for (unsigned i = 0; c->guard != NULL && i < c->guard->n; i++) {
         if (c->guard->checks[i].doc != NULL)
             into_unit(c, b, c->guard->checks[i].doc);
@@ -253,7 +269,7 @@ static void begin_unit(struct call *c, struct batch *b, struct doc *d)
 
 static void rely(const struct call *c, const struct doc *d, struct batch_doc *bd)
 {
-    if (d->computed == c->mark)
+    if (d->computed == c->run.number)
         batch_rely(bd, RELIES_ON_STATE);
     else if (bd->unit != NULL && (bd->unit->guard == NULL || c->ndocs > 1))
         batch_rely(bd, RELIES_ON_PRESENCE);
@@ -261,23 +277,24 @@ static void rely(const struct call *c, const struct doc *d, struct batch_doc *bd
 
 void call_computes(struct call *c, struct doc *d)
 {
-    d->computed = c->mark;
+    d->computed = c->run.number;
 }
 
 struct batch_doc *call_stage(struct call *c, struct doc *d)
 {
-    if (d->touched == c->mark)
+    struct run *r = &c->run;
+    if (d->changed == c->run.number)
         return d->staged;
     struct batch *b = lane_batch(c->exec->lane);
-    if (c->ntouched == 0 && wants_unit(c, b, d))
+    if (c->run.ntouched == 0 && wants_unit(c, b, d))
         begin_unit(c, b, d);
-    struct batch_doc *bd = batch_doc(b, d, c->unit);
-    c->unit = bd->unit;
-    d->touched = c->mark;
+    struct batch_doc *bd = batch_doc(b, d, c->run.unit);
+    c->run.unit = bd->unit;
+    d->changed = c->run.number;
     if (c->guard != NULL)
         seal(c, d);
     rely(c, d, bd);
-    vec_push_inside(c->touched, c->ntouched, c->touched_cap, c->one_touched, bd);
+    vec_push(r->touched, r->ntouched, r->touched_cap, bd);
     d->version++;
     batch_bump(b, bd, 1);
     return bd;
@@ -288,9 +305,9 @@ void call_ride(struct call *c, const struct batch *batch)
     for (unsigned i = 0; i < c->ndocs; i++) {
         struct unit *u = c->docs[i]->batch == batch ? c->docs[i]->staged->unit : NULL;
         if (u != NULL)
-            c->unit = c->unit != NULL ? batch_join(unit_whole(c->unit), u) : u;
+            c->run.unit = c->run.unit != NULL ? batch_join(unit_joined(c->run.unit), u) : u;
     }
-    if (c->unit == NULL || c->guard != NULL || c->ndocs == 1 ||
+    if (c->run.unit == NULL || c->guard != NULL || c->ndocs == 1 ||
         batch != lane_gathering(c->exec->lane))
         return;
     /* What its client asks for next waits until this is decided, also where that is for a document
@@ -301,15 +318,16 @@ void call_ride(struct call *c, const struct batch *batch)
     }
 }
 
-void call_fix(struct call *c, const struct drift *drift, size_t at, const struct buf *out)
+void call_correct(struct call *c, const struct drift *drift, size_t at, const struct buf *out)
 {
     struct cursor in = cursor_of(out->data + at, out->len - at);
     int64_t value;
     if (drift == NULL || cursor_int(&in, &value) < 0)
         return;
-    vec_push_inside(
-        c->fixes, c->nfixes, c->fixes_cap, c->one_fix,
-        (struct fix){
+    struct run *r = &c->run;
+    vec_push(
+        r->corrections, r->ncorrections, r->corrections_cap,
+        (struct correction){
             .drift = drift, .at = (uint32_t)at, .len = (uint32_t)(out->len - at), .value = value});
 }
 
@@ -318,5 +336,5 @@ void call_pack_version(struct call *c, struct doc *d, struct buf *out)
     size_t at = out->len;
     pack_int(out, d->version);
     if (call_touches(c, d))
-        call_fix(c, &d->staged->version, at, out);
+        call_correct(c, &d->staged->version, at, out);
 }

@@ -41,8 +41,10 @@ static void note_push(struct call_effects *c, const struct effect *e, const stru
     if (!c->told) {
         c->told = true;
         c->drift = d;
-        snprintf(c->suffix, sizeof(c->suffix), "%.*s", (int)e->suffix_len, e->suffix);
-    } else if (d != NULL && strlen(c->suffix) == e->suffix_len &&
+        c->suffix_len = e->suffix_len;
+        if (c->suffix_len <= sizeof(c->suffix))
+            memcpy(c->suffix, e->suffix, e->suffix_len);
+    } else if (d != NULL && c->suffix_len == e->suffix_len && e->suffix_len <= sizeof(c->suffix) &&
                memcmp(c->suffix, e->suffix, e->suffix_len) == 0) {
         c->drift = d;
     }
@@ -59,7 +61,7 @@ void call_effect(void *arg, const struct effect *e)
     size_t len = e->suffix_len;
     struct buf *raw = &c->call->exec->raw;
     buf_clear(raw);
-    if (e->value != NULL)
+    if (e->value != NULL && e->kind != EFFECT_FIELD_INCR)
         layout_raw(e->type, e->value, raw);
     switch (e->kind) {
     case EFFECT_FIELD_SET: field_set(b, bd, e, raw); break;

@@ -6,82 +6,10 @@
 #include <inttypes.h>
 #include <utlist.h>
 
-#define RUNS_MAX 1000 /* of one request, before its document is said to change too often */
-#define DOC_COST 256  /* bytes: what a document that is waited for takes, roughly */
+#define RUNS_MAX 1000          /* of one request, before its document is said to change too often */
+#define SCRATCH_MAX (1u << 20) /* bytes that are kept for the answers to come */
 
-/* A place in a document's queue. */
-#define SPARE_TASKS 256             /* kept for the next requests that wait for a commit */
-#define SPARE_ANSWER ((size_t)1024) /* with answers of at most this capacity */
-
-struct task_link {
-    struct task *task;
-    struct doc *doc;
-    struct task_link *next;
-};
-
-/* A request that could not be answered at once: queued with its parameters, or staged with its
- * answer. */
-struct task {
-    struct waiter waiter; /* first: the batch has it in its list */
-    struct task *prev, *next;
-    struct call call; /* keeps its session */
-    uint8_t *params;
-    size_t params_len;
-    struct task_link *links; /* one per document */
-    bool queued;
-    unsigned runs;
-    int64_t again_until; /* done again until then; 0: it was not yet */
-    unsigned clear;      /* documents before this one are known not to be in the way */
-    size_t cost;         /* counted in waiting_bytes */
-    size_t kept;         /* counted in kept_bytes */
-    int64_t deadline;
-    struct buf answer;
-    bool refused;
-};
-
-/* ---- answering ---- */
-
-static void make_runnable(struct exec *e, struct doc *d)
-{
-    if (d->runnable || d->queue == NULL)
-        return;
-    d->runnable = true;
-    vec_push(e->runnable, e->nrunnable, e->runnable_cap, d);
-}
-
-static void task_free(struct exec *e, struct task *t)
-{
-    size_t kept = t->kept;
-    struct session *session = t->call.session;
-    call_clear(&t->call);
-    session_settle(session);
-    session_unref(session);
-    free(t->params);
-    free(t->links);
-    e->ntasks--;
-    e->kept_bytes -= kept;
-    if (e->nspare < SPARE_TASKS && t->answer.cap <= SPARE_ANSWER) {
-        LL_PREPEND(e->spare, t);
-        e->nspare++;
-    } else {
-        buf_free(&t->answer);
-        free(t);
-    }
-}
-
-/* Zeroes, but for the memory of an answer. */
-static struct task *task_take(struct exec *e)
-{
-    struct task *t = e->spare;
-    if (t == NULL)
-        return alloc_zeroed(1, sizeof(*t));
-    struct buf answer = t->answer;
-    LL_DELETE(e->spare, t);
-    e->nspare--;
-    *t = (struct task){.answer = answer};
-    buf_clear(&t->answer);
-    return t;
-}
+/* ---- what the end of a run means ---- */
 
 /* The last of the batches whose changes the call saw or made; NULL: all of it is committed. */
 static struct batch *rides_on(const struct call *c)
@@ -95,74 +23,71 @@ static struct batch *rides_on(const struct call *c)
     return last;
 }
 
-static struct task *task_new(struct exec *e, struct call *c)
+/* Answers what waits for nothing. Its documents go first: the answer may lead to other requests. */
+static void answer_now(struct exec *e, struct task *t, const struct fault *f)
 {
-    struct task *t = task_take(e);
-    memcpy(&t->call, c, offsetof(struct call, fault));
-    if (c->fault.code != FAULT_NONE)
-        t->call.fault = c->fault;
-    if (c->docs == &c->one_doc)
-        t->call.docs = &t->call.one_doc;
-    if (c->touched == &c->one_touched)
-        t->call.touched = &t->call.one_touched;
-    if (c->fixes == &c->one_fix)
-        t->call.fixes = &t->call.one_fix;
-    c->docs = NULL;
-    c->touched = NULL;
-    c->missing = NULL;
-    c->fixes = NULL;
-    c->guard = NULL;
-    c->plan = BUF_INIT;
-    c->nmissing = c->ntouched = c->nfixes = c->ndocs = 0;
-    session_ref(c->session);
-    session_defer(c->session);
-    e->ntasks++;
-    return t;
+    struct call *c = &t->call;
+    for (unsigned i = 0; i < c->ndocs; i++)
+        cache_release(e->cache, c->docs[i]);
+    c->ndocs = 0;
+    task_answer(e, t, f, &e->scratch);
 }
 
-static void keep_params(struct task *t, struct cursor params)
+/* A run of an open task has ended with something to say: now, or with the batch it rides on. */
+static void conclude(struct exec *e, struct task *t, enum op_status st)
 {
-    t->params_len = (size_t)(params.end - params.at);
-    t->params = alloc_bytes(t->params_len + 1);
-    if (t->params_len > 0)
-        memcpy(t->params, params.at, t->params_len);
-    t->call.params = cursor_of(t->params, t->params_len);
+    struct call *c = &t->call;
+    struct batch *batch = rides_on(c);
+    if (batch != NULL)
+        call_ride(c, batch);
+    bool refused = st == OP_REFUSED;
+    /* That nothing more is taken is no matter of what the documents hold. */
+    if (refused && c->fault.code == FAULT_UNAVAILABLE)
+        batch = NULL;
+    /* A change that was staged goes out in any case; call_admit bounds those. */
+    if (batch != NULL && !refused && c->run.ntouched == 0 &&
+        e->kept_bytes + e->scratch.len > e->config->queue_bytes) {
+        call_full(c, e->kept_bytes);
+        refused = true;
+        batch = NULL;
+    }
+    if (batch == NULL) {
+        answer_now(e, t, refused ? &c->fault : NULL);
+        return;
+    }
+    t->refused = refused;
+    if (!refused)
+        buf_append(&t->answer, e->scratch.data, e->scratch.len);
+    task_move(e, t, TASK_STAGED);
+    batch_wait(batch, &t->waiter);
 }
 
-/* The one way out: f NULL for a result. */
-static void answer(struct call *c, const struct fault *f, const struct buf *out)
-{
-    if (c->method->finish != NULL)
-        c->method->finish(c, f, out);
-    else if (f != NULL)
-        session_fault(c->session, c->id, f);
-    else
-        session_answer(c->session, c->id, out->data, out->len);
-}
+/* ---- a batch is decided ---- */
 
 /* Corrects the numbers that turned out otherwise because somebody else wrote in between. */
-static void apply_fixes(struct task *t)
+static void correct(struct task *t)
 {
-    struct buf fixed = BUF_INIT;
+    const struct run *r = &t->call.run;
+    struct buf corrected = BUF_INIT;
     size_t at = 0;
     bool any = false;
-    for (unsigned i = 0; i < t->call.nfixes; i++)
-        any = any || t->call.fixes[i].drift->by != 0;
+    for (unsigned i = 0; i < r->ncorrections; i++)
+        any = any || r->corrections[i].drift->by != 0;
     if (!any)
         return;
-    for (unsigned i = 0; i < t->call.nfixes; i++) {
-        const struct fix *f = &t->call.fixes[i];
-        buf_append(&fixed, t->answer.data + at, f->at - at);
-        pack_int(&fixed, f->value + f->drift->by);
-        at = f->at + f->len;
+    for (unsigned i = 0; i < r->ncorrections; i++) {
+        const struct correction *c = &r->corrections[i];
+        buf_append(&corrected, t->answer.data + at, c->at - at);
+        pack_int(&corrected, c->value + c->drift->by);
+        at = c->at + c->len;
     }
-    buf_append(&fixed, t->answer.data + at, t->answer.len - at);
+    buf_append(&corrected, t->answer.data + at, t->answer.len - at);
     buf_free(&t->answer);
-    t->answer = fixed;
+    t->answer = corrected;
 }
 
 /* Nothing of it was applied, as a document was not what it relied upon (or what others did, that
- * it saw). on_batch puts it into the queues, when all others were told. False: for long enough. */
+ * it saw). It is put into the queues when all others were told. False: for long enough. */
 static bool do_again(struct exec *e, struct task *t)
 {
     int64_t now = clock_mono_ms();
@@ -171,26 +96,42 @@ static bool do_again(struct exec *e, struct task *t)
     if (now >= t->again_until)
         return false;
     e->nagain++;
-    e->kept_bytes -= t->kept;
-    t->kept = 0;
     t->refused = false;
     buf_free(&t->answer);
-    DL_APPEND(e->again, t);
+    task_move(e, t, TASK_AGAIN);
     return true;
 }
 
-/* Its batch is decided. */
-static void settle(struct exec *e, struct task *t, const struct fault *fault, bool exact)
+/* What became of the documents that the task has changed. -1: not what it should. */
+static int look_at_changes(const struct run *r, bool exact, struct fault *f)
+{
+    for (unsigned i = 0; i < r->ntouched; i++) {
+        const struct batch_doc *bd = r->touched[i];
+        if (bd->gone)
+            return fault_set(f, FAULT_NOT_FOUND,
+                             "there is no document %s any more: somebody else removed it from "
+                             "Redis; the change was not applied",
+                             bd->doc->key);
+        if (bd->failed)
+            return fault_set(f, FAULT_CORRUPT,
+                             "%s: a Redis key of it holds something that rapyerd did not write; "
+                             "not all of the change could be applied",
+                             bd->doc->key);
+    }
+    if (!exact && r->ncorrections > 0)
+        return fault_set(f, FAULT_UNKNOWN_OUTCOME,
+                         "the change is applied, but its answer was lost with the connection to "
+                         "Redis and another writer has changed the document since");
+    return 0;
+}
+
+/* Its batch is decided, and was not refused. */
+static void settle_committed(struct exec *e, struct task *t, bool exact)
 {
     struct fault f;
-    if (fault != NULL && fault->code == FAULT_UNKNOWN_OUTCOME && t->call.ntouched == 0) {
-        fault_set(&f, FAULT_UNAVAILABLE,
-                  "this read saw a change of another request, and the connection to Redis was lost "
-                  "before that was committed; read again");
-        fault = &f;
-    }
-    const struct unit *u = t->call.unit != NULL ? unit_whole(t->call.unit) : NULL;
-    if (fault == NULL && u != NULL && u->lost != 0) {
+    const struct run *r = &t->call.run;
+    const struct unit *u = r->unit != NULL ? unit_joined(r->unit) : NULL;
+    if (u != NULL && u->lost != 0) {
         if (!unit_outdated(u))
             unit_refusal(u, &f);
         else if (do_again(e, t))
@@ -200,97 +141,47 @@ static void settle(struct exec *e, struct task *t, const struct fault *fault, bo
                       "others changed the same documents in Redis each time that this was tried, "
                       "for %u ms; nothing was applied; try again",
                       e->config->queue_time);
-        fault = &f;
-    }
-    if (fault != NULL) {
-        answer(&t->call, fault, NULL);
-        task_free(e, t);
+        task_answer(e, t, &f, NULL);
         return;
     }
-    bool bad = false;
-    for (unsigned i = 0; i < t->call.ntouched && !bad; i++) {
-        const struct batch_doc *bd = t->call.touched[i];
-        bad = bd->failed || bd->gone;
-        if (bd->gone)
-            fault_set(&f, FAULT_NOT_FOUND,
-                      "there is no document %s any more: somebody else removed it from Redis; the "
-                      "change was not applied",
-                      bd->doc->key);
-        else if (bad)
-            fault_set(&f, FAULT_CORRUPT,
-                      "%s: a Redis key of it holds something that rapyerd did not write; not all "
-                      "of the change could be applied",
-                      bd->doc->key);
+    if (look_at_changes(r, exact, &f) < 0) {
+        task_answer(e, t, &f, &t->answer);
+        return;
     }
-    if (!bad && !exact && t->call.nfixes > 0) {
-        bad = true;
-        fault_set(&f, FAULT_UNKNOWN_OUTCOME,
-                  "the change is applied, but its answer was lost with the connection to Redis and "
-                  "another writer has changed the document since");
-    }
-    if (!bad)
-        apply_fixes(t);
-    answer(&t->call, bad ? &f : t->refused ? &t->call.fault : NULL, &t->answer);
-    task_free(e, t);
+    correct(t);
+    task_answer(e, t, t->refused ? &t->call.fault : NULL, &t->answer);
 }
 
-/* A run that ended with something to say: now, or with the batch it rides on. t is NULL for a
- * request that never had to wait. */
-static void conclude(struct exec *e, struct call *c, struct task *t, enum op_status st)
+static void settle(struct exec *e, struct task *t, const struct fault *fault, bool exact)
 {
-    struct batch *batch = rides_on(c);
-    if (batch != NULL)
-        call_ride(c, batch);
-    bool refused = st == OP_REFUSED;
-    /* That nothing more is taken is no matter of what the documents hold. */
-    if (refused && c->fault.code == FAULT_UNAVAILABLE)
-        batch = NULL;
-    /* A change that was staged goes out in any case; call_admit bounds those. */
-    if (batch != NULL && !refused && c->ntouched == 0 &&
-        e->kept_bytes + e->scratch.len > e->config->queue_bytes) {
-        call_full(c, e->kept_bytes);
-        refused = true;
-        batch = NULL;
-    }
-    if (batch == NULL) {
-        answer(c, refused ? &c->fault : NULL, &e->scratch);
-        for (unsigned i = 0; i < c->ndocs; i++)
-            cache_release(e->cache, c->docs[i]);
-        if (t != NULL)
-            task_free(e, t);
+    task_move(e, t, TASK_OPEN);
+    if (fault == NULL) {
+        settle_committed(e, t, exact);
         return;
     }
-    if (t == NULL) {
-        t = task_new(e, c);
-        if (t->call.unit != NULL) /* it may have to be done again */
-            keep_params(t, t->call.params);
+    struct fault f;
+    if (fault->code == FAULT_UNKNOWN_OUTCOME && t->call.run.ntouched == 0) {
+        fault_set(&f, FAULT_UNAVAILABLE,
+                  "this read saw a change of another request, and the connection to Redis was lost "
+                  "before that was committed; read again");
+        fault = &f;
     }
-    buf_free(&t->call.plan);
-    t->refused = refused;
-    if (!refused)
-        buf_append(&t->answer, e->scratch.data, e->scratch.len);
-    t->kept = sizeof(*t) + t->answer.len + t->params_len;
-    e->kept_bytes += t->kept;
-    batch_wait(batch, &t->waiter);
+    task_answer(e, t, fault, NULL);
 }
 
 /* ---- running ---- */
 
 static enum op_status run(struct exec *e, struct call *c)
 {
-    struct cursor params = c->params;
-    call_reset(c);
-    /* Others may have marked the documents meanwhile. */
-    c->mark = ++e->marks;
-    for (unsigned i = 0; i < c->ndocs; i++)
-        c->docs[i]->mark = c->mark;
+    struct cursor params = c->request.params;
+    call_begin_run(c);
     buf_clear(&e->scratch);
-    if (e->scratch.cap > 1u << 20)
-        buf_shrink(&e->scratch, 1u << 16);
-    enum op_status st = c->method->run(c, &e->scratch);
-    if (st == OP_DONE && c->ntouched == 0 && call_room(c, &e->scratch) < 0)
+    if (e->scratch.cap > SCRATCH_MAX)
+        buf_shrink(&e->scratch, SCRATCH_MAX / 16);
+    enum op_status st = c->request.method->run(c, &e->scratch);
+    if (st == OP_DONE && c->run.ntouched == 0 && call_room(c, &e->scratch) < 0)
         st = OP_REFUSED;
-    c->params = params;
+    c->request.params = params;
     return st;
 }
 
@@ -315,7 +206,7 @@ static int by_place(const void *a, const void *b)
 }
 
 /* What is missing of each document in one piece, and each container once. */
-static void group_missing(struct call *c)
+static void group_missing(struct run *c)
 {
     unsigned n = 0;
     if (c->nmissing > 1)
@@ -340,131 +231,56 @@ static int fetch(struct exec *e, struct call *c)
         if (call_unfresh(c, c->docs[i]))
             ok = bring(e, c->docs[i], NULL, 0);
     }
-    group_missing(c);
-    for (unsigned i = 0, n; i < c->nmissing && ok; i += n) {
-        for (n = 1; i + n < c->nmissing && c->missing[i + n].doc == c->missing[i].doc; n++)
+    group_missing(&c->run);
+    for (unsigned i = 0, n; i < c->run.nmissing && ok; i += n) {
+        for (n = 1; i + n < c->run.nmissing && c->run.missing[i + n].doc == c->run.missing[i].doc;
+             n++)
             ;
-        ok = bring(e, c->missing[i].doc, &c->missing[i], n);
+        ok = bring(e, c->run.missing[i].doc, &c->run.missing[i], n);
     }
     if (ok)
         return 0;
     return fault_set(&c->fault, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
 }
 
-/* Goes on where it stopped the last time: a document that this task is first at, and that is not
- * loading, stays so until the task runs. */
-static bool first_everywhere(struct task *t)
+/* True: it is not first any more, as it has ended. */
+static bool run_queued(struct exec *e, struct task *t)
 {
-    for (; t->clear < t->call.ndocs; t->clear++) {
-        const struct doc *d = t->call.docs[t->clear];
-        if (d->queue != &t->links[t->clear] || d->loading)
-            return false;
-    }
-    t->clear = 0;
-    return true;
-}
-
-static void link_last(struct doc *d, struct task_link *l)
-{
-    if (d->tail != NULL)
-        d->tail->next = l;
-    else
-        d->queue = l;
-    d->tail = l;
-}
-
-static void link_first(struct doc *d, struct task_link *l)
-{
-    l->next = d->queue;
-    if (d->queue != NULL)
-        d->queue->task->clear = 0; /* it is not the first any more */
-    else
-        d->tail = l;
-    d->queue = l;
-}
-
-static void enqueue(struct exec *e, struct task *t,
-                    void (*link)(struct doc *d, struct task_link *l))
-{
-    free(t->links); /* of the time before */
-    t->links = alloc_zeroed(t->call.ndocs, sizeof(*t->links));
-    for (unsigned i = 0; i < t->call.ndocs; i++) {
-        t->links[i] = (struct task_link){.task = t, .doc = t->call.docs[i]};
-        link(t->call.docs[i], &t->links[i]);
-    }
-    t->queued = true;
-    t->deadline = clock_mono_ms() + (int64_t)e->config->queue_time;
-    DL_APPEND(e->waiting, t);
-    t->cost = sizeof(*t) + t->params_len + t->call.plan.cap + (size_t)t->call.ndocs * DOC_COST;
-    e->waiting_bytes += t->cost;
-}
-
-static void dequeue(struct exec *e, struct task *t)
-{
-    for (unsigned i = 0; i < t->call.ndocs; i++) {
-        struct doc *d = t->call.docs[i];
-        struct task_link **at = &d->queue, *before = NULL;
-        while (*at != &t->links[i]) {
-            before = *at;
-            at = &before->next;
-        }
-        *at = t->links[i].next;
-        if (d->tail == &t->links[i])
-            d->tail = before;
-        make_runnable(e, d);
-    }
-    DL_DELETE(e->waiting, t);
-    e->waiting_bytes -= t->cost;
-    t->queued = false;
-}
-
-static void run_task(struct exec *e, struct task *t)
-{
-    struct fault f;
-    enum op_status st = run(e, &t->call);
+    struct call *c = &t->call;
+    enum op_status st = run(e, c);
     if (st == OP_NEEDS && ++t->runs > RUNS_MAX) {
-        fault_set(&f, FAULT_BUSY, "%s changes too often to be read", t->call.docs[0]->key);
-        t->call.fault = f;
+        fault_set(&c->fault, FAULT_BUSY, "%s changes too often to be read", c->docs[0]->key);
         st = OP_REFUSED;
     }
-    if (st == OP_NEEDS && fetch(e, &t->call) < 0)
+    if (st == OP_NEEDS && fetch(e, c) < 0)
         st = OP_REFUSED;
     if (st == OP_NEEDS)
-        return;
-    dequeue(e, t);
-    conclude(e, &t->call, t, st);
+        return false;
+    task_move(e, t, TASK_OPEN);
+    conclude(e, t, st);
+    return true;
 }
 
 static void run_runnable(struct exec *e)
 {
-    if (e->running)
+    if (e->state != EXEC_IDLE)
         return;
-    e->running = true;
-    while (e->nrunnable > 0) {
-        struct doc *d = e->runnable[--e->nrunnable];
-        struct task_link *head = d->queue; /* `runnable` keeps d alive meanwhile */
-        while (head != NULL && !d->loading && first_everywhere(head->task)) {
-            run_task(e, head->task);
-            if (d->queue == head)
-                break; /* it waits */
-            head = d->queue;
-        }
-        d->runnable = false;
-        cache_release(e->cache, d);
+    e->state = EXEC_RUNNING;
+    for (struct doc *d; (d = queue_woken(e)) != NULL;) {
+        struct task *t;
+        while ((t = queue_ready(d)) != NULL && run_queued(e, t))
+            ;
+        queue_looked_at(e, d);
     }
-    e->running = false;
+    if (e->state == EXEC_RUNNING)
+        e->state = EXEC_IDLE;
 }
 
 /* While the link is down writes wait for it; a stale read goes past those of other clients. */
-static bool overtakes(struct call *c, const struct doc *d, const struct session *s)
+static bool is_busy(struct call *c, const struct doc *d)
 {
-    if (!call_may_be_stale(c, d))
-        return false;
-    for (const struct task_link *l = d->queue; l != NULL; l = l->next) {
-        if (l->task->call.session == s)
-            return false;
-    }
-    return true;
+    return d->loading ||
+           (d->queue != NULL && (!call_may_be_stale(c, d) || queue_has(d, c->request.session)));
 }
 
 void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg)
@@ -475,56 +291,52 @@ void exec_request(struct exec *e, const struct method *m, struct session *s, con
 /* Has the method name the call's documents. */
 static int name_documents(struct exec *e, struct call *c)
 {
-    struct cursor params = c->params;
-    c->mark = ++e->marks;
-    int rc = c->method->docs(c, &c->fault);
-    c->params = params;
+    struct cursor params = c->request.params;
+    c->run.number = ++e->runs;
+    int rc = c->request.method->docs(c, &c->fault);
+    c->request.params = params;
     return rc;
+}
+
+/* At once, if nobody is in its way. */
+static enum op_status try_at_once(struct exec *e, struct call *c)
+{
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (is_busy(c, c->docs[i]))
+            return OP_NEEDS;
+    }
+    enum op_status st = run(e, c);
+    if (st == OP_NEEDS && fetch(e, c) < 0)
+        return OP_REFUSED;
+    if (st == OP_DONE)
+        cache_hit(e->cache);
+    return st;
 }
 
 void exec_call(struct exec *e, const struct method *m, struct session *s, uint64_t id,
                struct cursor params, uint32_t nparams, void *context)
 {
-    struct call c = {.exec = e,
-                     .method = m,
-                     .session = s,
-                     .id = id,
-                     .context = context,
-                     .params = params,
-                     .nparams = nparams,
-                     .since = session_stamp(s)};
-    bool busy = false;
-    int rc = name_documents(e, &c);
-    for (unsigned i = 0; i < c.ndocs; i++)
-        busy = busy || c.docs[i]->loading ||
-               (c.docs[i]->queue != NULL && !overtakes(&c, c.docs[i], s));
-    enum op_status st = OP_NEEDS;
-    if (rc < 0) {
-        answer(&c, &c.fault, NULL);
-        for (unsigned i = 0; i < c.ndocs; i++)
-            cache_release(e->cache, c.docs[i]);
-        call_clear(&c);
+    struct task *t = task_new(e, &(struct request){.method = m,
+                                                   .session = s,
+                                                   .id = id,
+                                                   .context = context,
+                                                   .params = params,
+                                                   .nparams = nparams,
+                                                   .stamp = session_stamp(s)});
+    struct call *c = &t->call;
+    if (name_documents(e, c) < 0) {
+        answer_now(e, t, &c->fault);
         return;
     }
-    if (!busy) {
-        st = run(e, &c);
-        if (st == OP_NEEDS && fetch(e, &c) < 0)
-            st = OP_REFUSED;
-    }
+    enum op_status st = try_at_once(e, c);
     if (st == OP_NEEDS && e->waiting_bytes > e->config->queue_bytes)
-        st = fault_set(&c.fault, FAULT_UNAVAILABLE,
+        st = fault_set(&c->fault, FAULT_UNAVAILABLE,
                        "%zu bytes of requests wait already (commit.queue_bytes); try again later",
                        e->waiting_bytes);
-    if (st != OP_NEEDS) {
-        if (st == OP_DONE)
-            cache_hit(e->cache);
-        conclude(e, &c, NULL, st);
-        call_clear(&c);
-        return;
-    }
-    struct task *t = task_new(e, &c);
-    keep_params(t, params);
-    enqueue(e, t, link_last);
+    if (st == OP_NEEDS)
+        task_move(e, t, TASK_QUEUED);
+    else
+        conclude(e, t, st);
 }
 
 /* ---- what has to be done again ---- */
@@ -534,33 +346,28 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
  * what is gone (a lock), that is the answer. */
 static void begin_again(struct exec *e, struct task *t)
 {
-    struct guard *pinned = t->call.guard; /* its locks, until they are named again */
-    t->call.guard = NULL;
-    call_begin_again(&t->call);
-    int rc = name_documents(e, &t->call);
+    struct call *c = &t->call;
+    struct guard *pinned = c->guard; /* its locks, until they are named again */
+    c->guard = NULL;
+    call_empty(c);
+    task_move(e, t, TASK_OPEN);
+    int rc = name_documents(e, c);
     guard_unref(pinned);
     t->runs = 0;
-    t->clear = 0;
-    if (rc == 0) {
-        enqueue(e, t, link_first);
-        for (unsigned i = 0; i < t->call.ndocs; i++)
-            make_runnable(e, t->call.docs[i]);
+    if (rc < 0) {
+        answer_now(e, t, &c->fault);
         return;
     }
-    answer(&t->call, &t->call.fault, NULL);
-    for (unsigned i = 0; i < t->call.ndocs; i++)
-        cache_release(e->cache, t->call.docs[i]);
-    task_free(e, t);
+    task_move(e, t, TASK_QUEUED);
+    for (unsigned i = 0; i < c->ndocs; i++)
+        queue_wake(e, c->docs[i]);
 }
 
 /* The last one first, as each goes in front of the others. */
 static void run_again(struct exec *e)
 {
-    while (e->again != NULL) {
-        struct task *t = e->again->prev;
-        DL_DELETE(e->again, t);
-        begin_again(e, t);
-    }
+    while (e->again != NULL)
+        begin_again(e, e->again->prev);
 }
 
 /* ---- what makes documents runnable ---- */
@@ -579,7 +386,7 @@ static void tell_lost_leases(struct exec *e, struct batch *b)
 static void on_released(void *arg, struct doc *d)
 {
     struct exec *e = arg;
-    make_runnable(e, d);
+    queue_wake(e, d);
     cache_release(e->cache, d);
 }
 
@@ -600,16 +407,16 @@ static void on_batch(void *arg, struct batch *b, const struct fault *fault, bool
 static void on_loaded(void *arg, struct doc *d, const struct fault *fault)
 {
     struct exec *e = arg;
-    make_runnable(e, d);
+    queue_wake(e, d);
     if (fault == NULL)
         d->checked = d->asked;
     /* A link that was lost may come back in time: on_tick says when it is too late. */
-    bool lost = fault != NULL && fault->code == FAULT_UNAVAILABLE && !lane_ready(e->lane);
-    if (fault != NULL && !lost && d->queue != NULL) {
+    bool link_lost = fault != NULL && fault->code == FAULT_UNAVAILABLE && !lane_ready(e->lane);
+    if (fault != NULL && !link_lost && d->queue != NULL) {
         struct task *t = d->queue->task;
         t->call.fault = *fault;
-        dequeue(e, t);
-        conclude(e, &t->call, t, OP_REFUSED);
+        task_move(e, t, TASK_OPEN);
+        conclude(e, t, OP_REFUSED);
     }
     run_runnable(e);
     cache_trim(e->cache);
@@ -619,7 +426,7 @@ static void wake_all(struct exec *e)
 {
     for (struct task *t = e->waiting; t != NULL; t = t->next) {
         for (unsigned i = 0; i < t->call.ndocs; i++)
-            make_runnable(e, t->call.docs[i]);
+            queue_wake(e, t->call.docs[i]);
     }
     run_runnable(e);
 }
@@ -653,9 +460,8 @@ static void give_up(struct exec *e, struct task *t)
 {
     struct fault f;
     fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
-    dequeue(e, t);
-    answer(&t->call, &f, NULL);
-    task_free(e, t);
+    task_move(e, t, TASK_OPEN);
+    task_answer(e, t, &f, NULL);
 }
 
 /* Requests that wait for the link for too long are told so. */
@@ -699,7 +505,7 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
 
 void exec_stop(struct exec *e)
 {
-    e->running = true; /* nothing runs any more */
+    e->state = EXEC_STOPPED;
     lane_stop(e->lane);
     while (e->waiting != NULL)
         give_up(e, e->waiting);
@@ -711,11 +517,7 @@ void exec_free(struct exec *e)
     lane_free(e->lane);
     loader_free(e->loader);
     cache_free(e->cache);
-    for (struct task *t = e->spare, *next; t != NULL; t = next) {
-        next = t->next;
-        buf_free(&t->answer);
-        free(t);
-    }
+    task_free_spares(e);
     event_free(e->tick);
     buf_free(&e->scratch);
     buf_free(&e->raw);

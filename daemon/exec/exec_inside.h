@@ -1,10 +1,22 @@
-/* exec_inside: what exec.c and call.c share, and nobody else: the executor itself, and how it looks
- * at its calls. */
+/* exec_inside: what the files of this room share, and nobody else: the executor itself, its tasks,
+ * and how it looks at its calls.
+ *
+ *   exec.c     when a call runs, and what its end means
+ *   task.c     the states that a request passes through, from its beginning to its answer
+ *   queue.c    the queues of documents
+ *   call.c, effects.c    what a run knows and changes
+ */
 #ifndef RAPYERD_EXEC_INSIDE_H
 #define RAPYERD_EXEC_INSIDE_H
 
 #include "daemon/exec/exec.h"
 #include <stdlib.h>
+
+enum exec_state {
+    EXEC_IDLE,
+    EXEC_RUNNING, /* the queues are looked at: who wakes a document need not */
+    EXEC_STOPPED  /* nothing runs any more */
+};
 
 struct exec {
     const struct config *config;
@@ -15,13 +27,13 @@ struct exec {
     struct event *tick;
     struct doc **runnable; /* documents whose queue is to be looked at */
     unsigned nrunnable, runnable_cap;
-    bool running;
-    uint64_t marks;       /* given out */
+    enum exec_state state;
+    uint64_t runs;        /* numbers of runs that were given out */
     uint32_t good_epoch;  /* of the link when it was last up */
     int64_t lost_at;      /* when it was lost, clock_boot_ms(); 0: it is up, or never was */
     int64_t ticks[2];     /* the same of the last two ticks */
     struct task *waiting; /* queued requests, oldest first (utlist) */
-    struct task *again;   /* those of the settled batch that have to be done again, in order */
+    struct task *again;   /* those of the decided batch that have to be done again, in order */
     uint64_t nagain;      /* how often that was so */
     struct task *spare;   /* for the next ones (utlist) */
     unsigned ntasks, nspare;
@@ -37,12 +49,77 @@ struct exec {
     struct lock_requests *lock_requests;
 };
 
-/* Before a run: what the one before left. */
-void call_reset(struct call *c);
-/* At its end. */
-void call_clear(struct call *c);
-/* Leaves what the request itself says: docs() comes next. */
-void call_begin_again(struct call *c);
+/* ---- tasks: requests, as exec sees them ---- */
+
+/*          ┌──► QUEUED ──┐
+ *   SPARE ─► OPEN ◄──────┤       Each but OPEN is a list that the task stands in.
+ *     ▲      │ └──► STAGED ─► OPEN ─► AGAIN ─► OPEN ─► QUEUED, in front
+ *     └──────┘ answered
+ */
+enum task_state {
+    TASK_SPARE,  /* nobody's: the next request gets it, and its memory */
+    TASK_OPEN,   /* is carried out */
+    TASK_QUEUED, /* waits in the queues of its documents */
+    TASK_STAGED, /* its answer waits for a batch */
+    TASK_AGAIN   /* is done again when all others of its batch were told */
+};
+
+/* A place in a document's queue. */
+struct place_in_queue {
+    struct task *task;
+    struct place_in_queue *next;
+};
+
+struct task {
+    struct waiter waiter; /* first: the batch has it in its list */
+    struct task *prev, *next;
+    enum task_state state;
+    bool keeps;   /* its session, from when it first had to wait */
+    bool refused; /* STAGED: with call.fault */
+    struct call call;
+    struct buf params; /* of the request, once it had to wait; before they are its session's */
+    struct place_in_queue *places; /* QUEUED: one for each document */
+    unsigned nplaces, places_cap;
+    unsigned nfirst; /* QUEUED: of so many documents it is known that it is first and none loads */
+    unsigned runs;
+    int64_t again_until; /* done again until then; 0: it was not yet */
+    int64_t deadline;    /* QUEUED */
+    size_t cost;         /* QUEUED: counted in waiting_bytes; STAGED: in kept_bytes */
+    struct buf answer;   /* STAGED */
+};
+
+/* OPEN, for a request that has just come. */
+struct task *task_new(struct exec *e, const struct request *r);
+/* Moves it to another state, and so to another list; one of both is OPEN. */
+void task_move(struct exec *e, struct task *t, enum task_state to);
+/* Answers an OPEN task, f NULL: with `out`; it is SPARE then. */
+void task_answer(struct exec *e, struct task *t, const struct fault *f, const struct buf *out);
+void task_free_spares(struct exec *e);
+
+/* ---- queues ---- */
+
+/* At the end of its documents' queues; or in front, when it is done again. */
+void queue_join(struct task *t);
+/* Its documents are woken. */
+void queue_leave(struct exec *e, struct task *t);
+/* The document's queue is looked at soon. */
+void queue_wake(struct exec *e, struct doc *d);
+/* The next document that was woken; NULL: none. It stays in the cache until queue_looked_at. */
+struct doc *queue_woken(struct exec *e);
+void queue_looked_at(struct exec *e, struct doc *d);
+/* Who is first in the queues of all of its documents and in this one, none of which is loading;
+ * NULL: nobody. */
+struct task *queue_ready(struct doc *d);
+/* Whether a request of this session waits for the document. */
+bool queue_has(const struct doc *d, const struct session *s);
+
+/* ---- calls ---- */
+
+/* Leaves the request, and memory; docs() comes next. */
+void call_empty(struct call *c);
+void call_begin_run(struct call *c);
+size_t call_memory(const struct call *c); /* bytes that it holds beside itself */
+void call_free(struct call *c);
 /* Nothing may be said of the document before Redis was asked. */
 bool call_unfresh(const struct call *c, const struct doc *d);
 /* Whether the call may be given the document as it was when the link was lost: fresh then, and

@@ -86,7 +86,7 @@ void lock_request_fail(struct lock_request *r, const struct fault *f)
 
 static int reading_docs(struct call *c, struct fault *f)
 {
-    const struct lock_request *r = c->context;
+    const struct lock_request *r = c->request.context;
     for (unsigned i = 0; i < r->n; i++) {
         const struct lock_name *name = &r->wants[i].name;
         if (call_doc(c, name->key, name->key_len, f) == NULL)
@@ -143,7 +143,7 @@ static enum op_status pack_grant(struct call *c, const struct lock_request *r, c
 
 static enum op_status reading_run(struct call *c, struct buf *out)
 {
-    const struct lock_request *r = c->context;
+    const struct lock_request *r = c->request.context;
     enum op_status all = OP_DONE;
     if (r->client == NULL)
         return fault_set(&c->fault, FAULT_LOCK_LOST, "its client is gone");
@@ -169,7 +169,7 @@ static enum op_status reading_run(struct call *c, struct buf *out)
 
 static void reading_finish(struct call *c, const struct fault *f, const struct buf *out)
 {
-    struct lock_request *r = c->context;
+    struct lock_request *r = c->request.context;
     if (f != NULL) {
         lock_request_fail(r, f);
         return;
@@ -268,7 +268,7 @@ static void lock_request_take(struct lock_request *r)
 
 static int placing_docs(struct call *c, struct fault *f)
 {
-    const struct lock_request *r = c->context;
+    const struct lock_request *r = c->request.context;
     for (unsigned i = 0; i < r->n; i++) {
         const struct lock_name *name = &r->wants[i].name;
         if (name->path_len > 0 && call_doc(c, name->key, name->key_len, f) == NULL)
@@ -316,7 +316,7 @@ static enum op_status find_place(struct call *c, struct want *w)
 
 static enum op_status placing_run(struct call *c, struct buf *out)
 {
-    struct lock_request *r = c->context;
+    struct lock_request *r = c->request.context;
     enum op_status all = OP_DONE;
     (void)out;
     for (unsigned i = 0; i < r->n; i++) {
@@ -333,7 +333,7 @@ static enum op_status placing_run(struct call *c, struct buf *out)
 
 static void placing_finish(struct call *c, const struct fault *f, const struct buf *out)
 {
-    struct lock_request *r = c->context;
+    struct lock_request *r = c->request.context;
     (void)out;
     if (r->client == NULL)
         lock_request_free(r);

@@ -12,7 +12,7 @@ static int doc_param(struct call *c, struct fault *f)
 {
     const char *key;
     size_t len;
-    if (params_str(&c->params, "the key", &key, &len, f) < 0)
+    if (params_str(&c->request.params, "the key", &key, &len, f) < 0)
         return -1;
     return call_doc(c, key, len, f) != NULL ? 0 : -1;
 }
@@ -144,8 +144,8 @@ static enum op_status save_run(struct call *c, struct buf *out)
         return st;
     if (call_admit(c) < 0)
         return OP_REFUSED;
-    cursor_skip(&c->params);
-    st = doc_build(c, d, &c->params, &root);
+    cursor_skip(&c->request.params);
+    st = doc_build(c, d, &c->request.params, &root);
     if (st != OP_DONE)
         return st;
     doc_replace(c, d, root);
@@ -158,10 +158,10 @@ static int insert_docs(struct call *c, struct fault *f)
     uint32_t n, two;
     if (params_count(c, 1, 1, "[[[key, map], ...]]", f) < 0)
         return -1;
-    if (cursor_array(&c->params, &n) < 0)
+    if (cursor_array(&c->request.params, &n) < 0)
         return fault_set(f, FAULT_BAD_REQUEST, "doc.insert takes a list of [key, map]");
     for (uint32_t i = 0; i < n; i++) {
-        if (cursor_array(&c->params, &two) < 0 || two != 2)
+        if (cursor_array(&c->request.params, &two) < 0 || two != 2)
             return fault_set(f, FAULT_BAD_REQUEST, "document %u is not [key, map]", i);
         unsigned before = c->ndocs;
         if (doc_param(c, f) < 0)
@@ -171,7 +171,7 @@ static int insert_docs(struct call *c, struct fault *f)
                              "document %u has a key that is in the list "
                              "already",
                              i);
-        cursor_skip(&c->params);
+        cursor_skip(&c->request.params);
     }
     return 0;
 }
@@ -179,7 +179,7 @@ static int insert_docs(struct call *c, struct fault *f)
 /* Builds all of them before anything is changed. */
 static enum op_status insert_run(struct call *c, struct buf *out)
 {
-    struct cursor in = c->params;
+    struct cursor in = c->request.params;
     enum op_status st = OP_DONE;
     uint32_t n = 0, two;
     for (unsigned i = 0; i < c->ndocs; i++) {
@@ -226,8 +226,8 @@ static int duplicate_docs(struct call *c, struct fault *f)
     char uuid[37];
     if (params_count(c, 1, 2, "[key, new pk?]", f) < 0 || doc_param(c, f) < 0)
         return -1;
-    if (c->nparams == 2 && !cursor_nil(&c->params)) {
-        if (params_str(&c->params, "the new pk", &pk, &len, f) < 0)
+    if (c->request.nparams == 2 && !cursor_nil(&c->request.params)) {
+        if (params_str(&c->request.params, "the new pk", &pk, &len, f) < 0)
             return -1;
     } else {
         uuid_t id;
@@ -362,10 +362,10 @@ static uint32_t pack_about(const struct call *c, const struct doc *d, struct buf
 {
     pack_cstr(out, "@v");
     pack_int(out, d->version);
-    if (c->stale < 0)
+    if (c->run.stale < 0)
         return 1;
     pack_cstr(out, "@stale");
-    pack_int(out, c->stale);
+    pack_int(out, c->run.stale);
     return 2;
 }
 
@@ -424,7 +424,7 @@ static enum op_status pack_doc(struct call *c, struct doc *d, const struct get_o
     cursor_map(&in, &n);
     buf_append(&body, in.at, (size_t)(in.end - in.at));
     out->len = at;
-    pack_map(out, n + (c->stale < 0 ? 1 : 2));
+    pack_map(out, n + (c->run.stale < 0 ? 1 : 2));
     buf_append(out, body.data, body.len);
     buf_free(&body);
     pack_about(c, d, out);
@@ -436,7 +436,7 @@ static void make_fresh(struct call *c, const struct get_options *o)
 {
     if (!o->fresh || c->checked)
         return;
-    c->checked = c->no_stale = true;
+    c->checked = c->fresh_only = true;
     /* After a loss of the link all of them are checked anyway. */
     for (unsigned i = 0; i < c->ndocs && lane_ready(exec_lane(c->exec)); i++)
         c->docs[i]->epoch = 0;
@@ -447,15 +447,15 @@ static int get_docs(struct call *c, struct fault *f)
     struct get_options o;
     if (params_count(c, 1, 2, "[key, {paths?, fresh?, version?}?]", f) < 0 || doc_param(c, f) < 0)
         return -1;
-    return get_options(&c->params, c->nparams == 2, &o, f);
+    return get_options(&c->request.params, c->request.nparams == 2, &o, f);
 }
 
 static enum op_status get_run(struct call *c, struct buf *out)
 {
     struct doc *d = call_doc_at(c, 0);
     struct get_options o;
-    cursor_skip(&c->params);
-    get_options(&c->params, c->nparams == 2, &o, &c->fault);
+    cursor_skip(&c->request.params);
+    get_options(&c->request.params, c->request.nparams == 2, &o, &c->fault);
     make_fresh(c, &o);
     enum op_status st = call_present(c, d);
     return st == OP_DONE ? pack_doc(c, d, &o, out) : st;
@@ -478,11 +478,11 @@ static int get_many_docs(struct call *c, struct fault *f)
     uint32_t n;
     if (params_count(c, 1, 2, "[[key, ...], {paths?, fresh?, version?}?]", f) < 0)
         return -1;
-    if (cursor_array(&c->params, &n) < 0)
+    if (cursor_array(&c->request.params, &n) < 0)
         return fault_set(f, FAULT_BAD_REQUEST, "doc.get_many takes a list of keys first");
-    if (keys_docs(c, &c->params, n, f) < 0)
+    if (keys_docs(c, &c->request.params, n, f) < 0)
         return -1;
-    return get_options(&c->params, c->nparams == 2, &o, f);
+    return get_options(&c->request.params, c->request.nparams == 2, &o, f);
 }
 
 static enum op_status get_many_run(struct call *c, struct buf *out)
@@ -490,9 +490,9 @@ static enum op_status get_many_run(struct call *c, struct buf *out)
     struct get_options o;
     enum op_status all = OP_DONE;
     uint32_t n = 0;
-    struct cursor keys = c->params;
-    cursor_skip(&c->params);
-    get_options(&c->params, c->nparams == 2, &o, &c->fault);
+    struct cursor keys = c->request.params;
+    cursor_skip(&c->request.params);
+    get_options(&c->request.params, c->request.nparams == 2, &o, &c->fault);
     make_fresh(c, &o);
     cursor_array(&keys, &n);
     pack_array(out, n);
@@ -517,7 +517,7 @@ static int many_docs(struct call *c, struct fault *f)
 {
     if (params_count(c, 1, UINT32_MAX, "[key, ...]", f) < 0)
         return -1;
-    return keys_docs(c, &c->params, c->nparams, f);
+    return keys_docs(c, &c->request.params, c->request.nparams, f);
 }
 
 static enum op_status all_known(struct call *c)
@@ -580,8 +580,8 @@ static int ttl_docs(struct call *c, struct fault *f)
     int64_t seconds;
     if (params_count(c, 1, 2, "[key, seconds?]", f) < 0 || doc_param(c, f) < 0)
         return -1;
-    if (c->nparams == 2 &&
-        (cursor_int(&c->params, &seconds) < 0 || seconds < 0 || seconds > INT32_MAX))
+    if (c->request.nparams == 2 &&
+        (cursor_int(&c->request.params, &seconds) < 0 || seconds < 0 || seconds > INT32_MAX))
         return fault_set(f, FAULT_BAD_REQUEST,
                          "the time to live should be an int of seconds, 0 (for ever) to %d",
                          INT32_MAX);
@@ -592,12 +592,12 @@ static enum op_status ttl_run(struct call *c, struct buf *out)
 {
     struct doc *d = call_doc_at(c, 0);
     int64_t seconds;
-    c->no_stale = c->nparams == 2;
+    c->fresh_only = c->request.nparams == 2;
     enum op_status st = call_present(c, d);
     if (st != OP_DONE)
         return st;
-    cursor_skip(&c->params);
-    if (c->nparams == 1) {
+    cursor_skip(&c->request.params);
+    if (c->request.nparams == 1) {
         int64_t left = d->expires - clock_wall_ms();
         pack_int(out, d->expires == 0 ? -1 : left <= 0 ? 0 : (left + 999) / 1000);
         return OP_DONE;
@@ -607,7 +607,7 @@ static enum op_status ttl_run(struct call *c, struct buf *out)
         return st;
     if (call_admit(c) < 0)
         return OP_REFUSED;
-    cursor_int(&c->params, &seconds);
+    cursor_int(&c->request.params, &seconds);
     doc_expire_at(c, d, seconds == 0 ? 0 : clock_wall_ms() + seconds * 1000);
     pack_int(out, seconds);
     return OP_DONE;

@@ -249,7 +249,7 @@ static struct hold *find_hold(struct lock_requests *d, uint64_t client, int64_t 
 static int add_token(struct call *c, int64_t token, struct fault *f)
 {
     struct lock_requests *d = exec_lock_requests(c->exec);
-    struct hold *h = find_hold(d, session_number(c->session), token, f);
+    struct hold *h = find_hold(d, session_number(c->request.session), token, f);
     if (h == NULL)
         return -1;
     struct buf key = BUF_INIT;
@@ -299,7 +299,7 @@ int lock_tokens_check(struct call *c, struct fault *f)
     for (unsigned i = 0; c->guard != NULL && i < c->guard->n; i++) {
         const struct guard_check *check = &c->guard->checks[i];
         if (check->kind == GUARD_LEASE &&
-            find_hold(exec_lock_requests(c->exec), session_number(c->session),
+            find_hold(exec_lock_requests(c->exec), session_number(c->request.session),
                       (int64_t)check->token, f) == NULL)
             return -1;
     }
@@ -312,11 +312,11 @@ int lock_tokens_check(struct call *c, struct fault *f)
 static void forget_lost(struct call *c)
 {
     struct locks *locks = exec_lock_requests(c->exec)->locks;
-    struct cursor in = c->params;
+    struct cursor in = c->request.params;
     uint32_t n;
     int64_t *tokens;
     struct fault ignored;
-    uint64_t client = session_number(c->session);
+    uint64_t client = session_number(c->request.session);
     if (read_tokens(&in, &tokens, &n, &ignored) < 0)
         n = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -329,13 +329,13 @@ static void forget_lost(struct call *c)
 
 static int release_docs(struct call *c, struct fault *f)
 {
-    struct cursor in = c->params;
+    struct cursor in = c->request.params;
     c->guard = guard_new();
     if (lock_tokens_read(c, &in, f) < 0) {
         forget_lost(c);
         return -1;
     }
-    return pipeline_admit(c, in, c->nparams == 3, false, f);
+    return pipeline_admit(c, in, c->request.nparams == 3, false, f);
 }
 
 /* Lost ones are forgotten. They are looked up one by one: each may let others run, who may close
@@ -351,12 +351,12 @@ static void let_go(struct lock_requests *d, uint64_t client, uint64_t token)
 static void release_finish(struct call *c, const struct fault *f, const struct buf *out)
 {
     struct lock_requests *d = exec_lock_requests(c->exec);
-    uint64_t client = session_number(c->session);
+    uint64_t client = session_number(c->request.session);
     struct hold *h;
     if (f != NULL)
-        session_fault(c->session, c->id, f);
+        session_fault(c->request.session, c->request.id, f);
     else
-        session_answer(c->session, c->id, out->data, out->len);
+        session_answer(c->request.session, c->request.id, out->data, out->len);
     for (unsigned i = 0; c->guard != NULL && i < c->guard->n; i++) {
         const struct guard_check *check = &c->guard->checks[i];
         if (check->kind == GUARD_LEASE &&

@@ -4,10 +4,11 @@
 
 int params_count(const struct call *c, unsigned lo, unsigned hi, const char *form, struct fault *f)
 {
-    if (c->nparams >= lo && c->nparams <= hi)
+    if (c->request.nparams >= lo && c->request.nparams <= hi)
         return 0;
-    return fault_set(f, FAULT_BAD_REQUEST, "%s takes %s, and got %u parameter%s", c->method->name,
-                     form, c->nparams, c->nparams == 1 ? "" : "s");
+    return fault_set(f, FAULT_BAD_REQUEST, "%s takes %s, and got %u parameter%s",
+                     c->request.method->name, form, c->request.nparams,
+                     c->request.nparams == 1 ? "" : "s");
 }
 
 int params_str(struct cursor *c, const char *what, const char **s, size_t *len, struct fault *f)
@@ -21,16 +22,16 @@ int params_str(struct cursor *c, const char *what, const char **s, size_t *len, 
 
 static int op_docs(struct call *c, struct fault *f)
 {
-    const struct op_info *info = c->method->arg;
+    const struct op_info *info = c->request.method->arg;
     const char *key;
     size_t len;
     unsigned lo = 2u + info->min_args, hi = 2u + info->max_args;
-    if (c->nparams < lo || c->nparams > hi)
+    if (c->request.nparams < lo || c->request.nparams > hi)
         return fault_set(f, FAULT_BAD_REQUEST,
                          "%s takes [key, path%s, and got %u parameter%s (it takes %u%s)",
-                         info->name, info->max_args > 0 ? ", ...]" : "]", c->nparams,
-                         c->nparams == 1 ? "" : "s", lo, hi > lo ? " or one more" : "");
-    if (params_str(&c->params, "the key", &key, &len, f) < 0)
+                         info->name, info->max_args > 0 ? ", ...]" : "]", c->request.nparams,
+                         c->request.nparams == 1 ? "" : "s", lo, hi > lo ? " or one more" : "");
+    if (params_str(&c->request.params, "the key", &key, &len, f) < 0)
         return -1;
     return call_doc(c, key, len, f) != NULL ? 0 : -1;
 }
@@ -117,24 +118,25 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
         int64_t len;
         if (cursor_int(&in, &len) == 0)
             batch_list_expect(effects.drift, len);
-        call_fix(c, effects.drift, at, out);
+        call_correct(c, effects.drift, at, out);
     } else if (op_infos[kind].result == RESULT_NUMBER) {
-        call_fix(c, effects.drift, at, out);
+        call_correct(c, effects.drift, at, out);
     }
     return OP_DONE;
 }
 
 static enum op_status op_method(struct call *c, struct buf *out)
 {
-    const struct op_info *info = c->method->arg;
+    const struct op_info *info = c->request.method->arg;
     struct doc *d = call_doc_at(c, 0);
     enum op_status st = call_present(c, d);
     if (st != OP_DONE)
         return st;
-    cursor_skip(&c->params);
+    cursor_skip(&c->request.params);
     if (info->writes && call_admit(c) < 0)
         return OP_REFUSED;
-    return run_op(c, d, (enum op_kind)(info - op_infos), &c->params, c->nparams - 1, NULL, out);
+    return run_op(c, d, (enum op_kind)(info - op_infos), &c->request.params, c->request.nparams - 1,
+                  NULL, out);
 }
 
 const struct method methods_op[OP_COUNT + 1] = {

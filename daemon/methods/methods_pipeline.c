@@ -94,7 +94,7 @@ static int read_op(struct call *c, struct cursor *in, uint32_t i, struct planned
         params_str(in, "the key of an operation", &key, &key_len, f) < 0)
         return -1;
     op->doc = call_doc(c, key, key_len, f);
-    op->args = (size_t)(in->at - c->params.at);
+    op->args = (size_t)(in->at - c->request.params.at);
     op->nargs = n - 2;
     for (uint32_t arg = 0; arg < op->nargs; arg++)
         cursor_skip(in);
@@ -206,7 +206,7 @@ static int pipeline_docs(struct call *c, struct fault *f)
 {
     if (params_count(c, 1, 2, "[[[method, key, ...], ...], {if_version?, lock?}?]", f) < 0)
         return -1;
-    return pipeline_admit(c, c->params, c->nparams == 2, true, f);
+    return pipeline_admit(c, c->request.params, c->request.nparams == 2, true, f);
 }
 
 /* ---- one operation ---- */
@@ -256,7 +256,7 @@ static enum op_status run_planned(struct call *c, const struct planned *op, stru
                                   struct buf *out)
 {
     struct doc *d = op->doc;
-    struct cursor in = {c->params.at + op->args, c->params.end};
+    struct cursor in = {c->request.params.at + op->args, c->request.params.end};
     if (op->kind == PLANNED_SAVE)
         return run_save(c, d, &in, r, out);
     if (op->kind == PLANNED_DELETE)
@@ -308,7 +308,7 @@ static void end_rehearsal(struct rehearsal *r)
 enum op_status pipeline_perform(struct call *c, struct buf *out)
 {
     enum op_status st = OP_DONE;
-    c->whole = true;
+    c->all_or_nothing = true;
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (call_known(c, c->docs[i]) != OP_DONE)
             st = OP_NEEDS;

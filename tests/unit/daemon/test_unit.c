@@ -319,9 +319,9 @@ Test(unit, a_document_of_two_units_makes_them_one)
     cr_assert_eq(stage_in(d, two), shared, "one part");
     cr_assert_eq(a->unit, shared->unit);
     cr_assert_eq(c->unit, shared->unit);
-    cr_assert_eq(unit_whole(two), unit_whole(one));
-    cr_assert_eq(unit_whole(one)->ndocs, 3);
-    cr_assert_eq(batch_join(unit_whole(two), three), unit_whole(one));
+    cr_assert_eq(unit_joined(two), unit_joined(one));
+    cr_assert_eq(unit_joined(one)->ndocs, 3);
+    cr_assert_eq(batch_join(unit_joined(two), three), unit_joined(one));
     cr_assert_eq(stage(d, NULL), shared, "whoever comes without");
     char *text = said();
     cr_assert_eq(strstr(strstr(text, "EVAL") + 1, "EVAL"), NULL, "%s", text);

@@ -1,0 +1,147 @@
+/* task: a request from its beginning to its answer. It is made where it stays, so that nothing of
+ * it is ever copied; what it was made of goes to the next one. exec_inside.h has its states. */
+#include "daemon/base/clock.h"
+#include "daemon/exec/exec_inside.h"
+#include "protocol/alloc.h"
+#include <assert.h>
+#include <utlist.h>
+
+#define SPARES_MAX 256     /* kept for the next requests */
+#define SPARE_MEMORY 16384 /* bytes that one of them may hold */
+#define DOC_COST 256       /* bytes: what a document that is waited for takes, roughly */
+
+struct task *task_new(struct exec *e, const struct request *r)
+{
+    struct task *t = e->spare;
+    if (t != NULL) {
+        task_move(e, t, TASK_OPEN);
+    } else {
+        t = alloc_zeroed(1, sizeof(*t));
+        t->call.exec = e;
+        t->state = TASK_OPEN;
+    }
+    t->call.request = *r;
+    return t;
+}
+
+static void task_free(struct task *t)
+{
+    call_free(&t->call);
+    buf_free(&t->params);
+    buf_free(&t->answer);
+    free(t->places);
+    free(t);
+}
+
+void task_free_spares(struct exec *e)
+{
+    for (struct task *t = e->spare, *next; t != NULL; t = next) {
+        next = t->next;
+        task_free(t);
+    }
+    e->spare = NULL;
+}
+
+/* It has to wait: what it has of its session's for this turn only becomes its own. */
+static void keep(struct exec *e, struct task *t, bool params)
+{
+    struct request *r = &t->call.request;
+    if (t->keeps)
+        return;
+    t->keeps = true;
+    session_ref(r->session);
+    session_defer(r->session);
+    e->ntasks++;
+    if (params)
+        buf_append(&t->params, r->params.at, (size_t)(r->params.end - r->params.at));
+    r->params = cursor_of(t->params.data, t->params.len);
+}
+
+static void join_queues(struct exec *e, struct task *t)
+{
+    keep(e, t, true);
+    queue_join(t);
+    t->deadline = clock_mono_ms() + (int64_t)e->config->queue_time;
+    DL_APPEND(e->waiting, t);
+    t->cost = sizeof(*t) + t->params.len + t->call.plan.cap + (size_t)t->call.ndocs * DOC_COST;
+    e->waiting_bytes += t->cost;
+}
+
+static void leave_queues(struct exec *e, struct task *t)
+{
+    queue_leave(e, t);
+    DL_DELETE(e->waiting, t);
+    e->waiting_bytes -= t->cost;
+}
+
+static void stage(struct exec *e, struct task *t)
+{
+    keep(e, t, t->call.run.unit != NULL); /* then it may have to be done again */
+    t->cost = sizeof(*t) + t->answer.len + t->params.len;
+    e->kept_bytes += t->cost;
+}
+
+static void give_back(struct exec *e, struct task *t)
+{
+    struct session *s = t->call.request.session;
+    call_empty(&t->call);
+    if (t->keeps) {
+        session_settle(s);
+        session_unref(s);
+        e->ntasks--;
+    }
+    size_t memory =
+        call_memory(&t->call) + t->params.cap + t->answer.cap + t->places_cap * sizeof(*t->places);
+    if (e->nspare == SPARES_MAX || memory > SPARE_MEMORY) {
+        task_free(t);
+        return;
+    }
+    buf_clear(&t->params);
+    buf_clear(&t->answer);
+    t->keeps = t->refused = false;
+    t->runs = 0;
+    t->again_until = 0;
+    LL_PREPEND(e->spare, t);
+    e->nspare++;
+}
+
+static void leave(struct exec *e, struct task *t)
+{
+    switch (t->state) {
+    case TASK_OPEN: break;
+    case TASK_QUEUED: leave_queues(e, t); break;
+    case TASK_STAGED: e->kept_bytes -= t->cost; break; /* its batch is decided, and has no list */
+    case TASK_AGAIN: DL_DELETE(e->again, t); break;
+    case TASK_SPARE:
+        LL_DELETE(e->spare, t);
+        e->nspare--;
+        break;
+    }
+}
+
+void task_move(struct exec *e, struct task *t, enum task_state to)
+{
+    assert((t->state == TASK_OPEN) != (to == TASK_OPEN));
+    leave(e, t);
+    t->state = to;
+    switch (to) {
+    case TASK_OPEN: break;
+    case TASK_QUEUED: join_queues(e, t); break;
+    case TASK_STAGED: stage(e, t); break;
+    case TASK_AGAIN: DL_APPEND(e->again, t); break;
+    case TASK_SPARE: give_back(e, t); break;
+    }
+}
+
+void task_answer(struct exec *e, struct task *t, const struct fault *f, const struct buf *out)
+{
+    struct call *c = &t->call;
+    const struct request *r = &c->request;
+    if (r->method->finish != NULL)
+        r->method->finish(c, f, out);
+    else if (f != NULL)
+        session_fault(r->session, r->id, f);
+    else
+        session_answer(r->session, r->id, out->data, out->len);
+    task_move(e, t, TASK_SPARE);
+}
