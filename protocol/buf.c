@@ -25,12 +25,10 @@ static bool fail(struct buf *b, size_t more)
     return false;
 }
 
-bool buf_grow(struct buf *b, size_t more)
+static __attribute__((noinline)) bool grow(struct buf *b, size_t more)
 {
     if (b->failed)
         return false;
-    if (more <= b->cap - b->len)
-        return true;
     if (more > PTRDIFF_MAX - b->len)
         return fail(b, more);
     size_t cap = alloc_capacity(b->cap, b->len + more, 1);
@@ -40,6 +38,12 @@ bool buf_grow(struct buf *b, size_t more)
     b->data = data;
     b->cap = cap;
     return true;
+}
+
+/* Short, so that it melts into who appends: nearly always there is room. */
+bool buf_grow(struct buf *b, size_t more)
+{
+    return (more <= b->cap - b->len && !b->failed) || grow(b, more);
 }
 
 void buf_append(struct buf *b, const void *p, size_t n)

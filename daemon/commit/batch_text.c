@@ -251,7 +251,8 @@ static void format_marker(struct batch *b, struct writer *w)
     buf_clear(scratch);
     unit_marker_key(b->pool->prefix, b->pool->daemon, scratch);
     size_t key_len = scratch->len;
-    buf_printf(scratch, "%" PRIu64, b->number);
+    char number[RESP_DECIMAL_MAX];
+    buf_append(scratch, number, resp_decimal(number, (int64_t)b->number));
     w->n = 0;
     word(w, "SET", 3);
     word(w, scratch->data, key_len);

@@ -26,10 +26,7 @@ void unit_marker_key(const char *prefix, const char *daemon, struct buf *out)
 
 static void word(struct buf *out, unsigned *n, const void *s, size_t len)
 {
-    buf_printf(out, "$%zu\r\n", len);
-    if (len > 0)
-        buf_append(out, s, len);
-    buf_append(out, "\r\n", 2);
+    resp_bulk(out, s, len);
     (*n)++;
 }
 
@@ -40,9 +37,8 @@ static void text(struct buf *out, unsigned *n, const char *s)
 
 static void number_word(struct buf *out, unsigned *n, int64_t number)
 {
-    char s[24];
-    snprintf(s, sizeof(s), "%" PRId64, number);
-    text(out, n, s);
+    char s[RESP_DECIMAL_MAX];
+    word(out, n, s, resp_decimal(s, number));
 }
 
 void unit_call_begin(struct unit_call *c)

@@ -42,9 +42,7 @@ struct lease_calls {
 
 static void word(struct buf *b, const void *p, size_t n)
 {
-    buf_printf(b, "$%zu\r\n", n);
-    buf_append(b, p, n);
-    buf_append(b, "\r\n", 2);
+    resp_bulk(b, p, n);
 }
 
 static void text(struct buf *b, const char *s)
@@ -54,8 +52,8 @@ static void text(struct buf *b, const char *s)
 
 static void number(struct buf *b, int64_t n)
 {
-    char digits[24];
-    word(b, digits, (size_t)snprintf(digits, sizeof(digits), "%" PRId64, n));
+    char digits[RESP_DECIMAL_MAX];
+    word(b, digits, resp_decimal(digits, n));
 }
 
 static const char *mode_word(enum lock_mode mode)

@@ -37,9 +37,27 @@ static uint8_t *head(uint8_t *at, char sign, size_t n)
     return at;
 }
 
+enum { HEAD_MAX = 23, TAIL = 2 };
+
+static uint8_t *bulk(uint8_t *at, const void *s, size_t len)
+{
+    at = head(at, '$', len);
+    if (len > 0)
+        memcpy(at, s, len);
+    at += len;
+    *at++ = '\r';
+    *at++ = '\n';
+    return at;
+}
+
+void resp_bulk(struct buf *out, const void *s, size_t len)
+{
+    if (buf_grow(out, HEAD_MAX + len + TAIL))
+        out->len = (size_t)(bulk(out->data + out->len, s, len) - out->data);
+}
+
 void resp_command(struct buf *out, int argc, const char *const *argv, const size_t *argvlen)
 {
-    enum { HEAD_MAX = 23, TAIL = 2 };
     size_t size = HEAD_MAX;
     for (int i = 0; i < argc; i++)
         size += HEAD_MAX + TAIL + (argvlen != NULL ? argvlen[i] : strlen(argv[i]));
@@ -48,12 +66,7 @@ void resp_command(struct buf *out, int argc, const char *const *argv, const size
     uint8_t *at = head(out->data + out->len, '*', (size_t)argc);
     for (int i = 0; i < argc; i++) {
         size_t len = argvlen != NULL ? argvlen[i] : strlen(argv[i]);
-        at = head(at, '$', len);
-        if (len > 0)
-            memcpy(at, argv[i], len);
-        at += len;
-        *at++ = '\r';
-        *at++ = '\n';
+        at = bulk(at, argv[i], len);
     }
     out->len = (size_t)(at - out->data);
 }

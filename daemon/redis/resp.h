@@ -10,6 +10,8 @@
  * all the rest of a small command.) */
 #define RESP_DECIMAL_MAX 20
 size_t resp_decimal(char out[RESP_DECIMAL_MAX], int64_t n);
+/* One word of a command whose head stands there already. */
+void resp_bulk(struct buf *out, const void *s, size_t len);
 /* Appends one command of argc words; argvlen NULL: they are NUL-terminated. */
 void resp_command(struct buf *out, int argc, const char *const *argv, const size_t *argvlen);
 /* The same for at most RESP_WORDS_MAX NUL-terminated words, NULL-ended. */
