@@ -257,7 +257,7 @@ static rapyer_value *read_result(rapyer *db, const struct rpc *m, struct fault *
     uint64_t items = db->scan.items - ENVELOPE_ITEMS;
     rapyer_value *v = value_parse(result, items, 8 * db->max_answer, f);
     if (!v && f->code == FAULT_NONE)
-        fault_set(f, FAULT_TOO_LARGE, "no memory for an answer");
+        fault_set(f, FAULT_NO_MEMORY, "no memory for an answer");
     return v;
 }
 

@@ -126,7 +126,7 @@ const char *rapyer_version(void)
 
 int db_fail(rapyer *db, const struct fault *f)
 {
-    if (!f)
+    if (!f || f->code == FAULT_NO_MEMORY)
         return db_no_memory(db);
     if (!db || (f->code == FAULT_NONE && db->code))
         return -1;

@@ -140,7 +140,7 @@ static int add_move(struct moves *m, struct home *what, bool element, struct buf
     if (more)
         m->all = more;
     if (!more || path->failed)
-        return fault_set(f, FAULT_BUSY, "out of memory");
+        return fault_set(f, FAULT_NO_MEMORY, "out of memory");
     m->all[m->n++] =
         (struct move){.what = home_ref(what), .path = (char *)path->data, .element = element};
     *path = BUF_INIT;

@@ -41,7 +41,8 @@ enum fault_code {
 #define FAULT_ENUM(name, text) FAULT_##name,
     FAULT_CODES(FAULT_ENUM)
 #undef FAULT_ENUM
-        FAULT_COUNT
+        FAULT_COUNT,
+    FAULT_NO_MEMORY = 64 /* in the library only: never on the wire (alloc.h) */
 };
 
 #define FAULT_TEXT_MAX 400

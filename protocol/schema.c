@@ -50,7 +50,10 @@ struct plan {
 
 struct schema *schema_new(void)
 {
-    return alloc_zeroed(1, sizeof(struct schema));
+    struct schema *s = alloc_try(1, sizeof(struct schema));
+    if (s)
+        memset(s, 0, sizeof *s);
+    return s;
 }
 
 void field_clear(struct field *field)

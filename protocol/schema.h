@@ -76,7 +76,7 @@ struct model {
 
 struct schema;
 
-struct schema *schema_new(void);
+struct schema *schema_new(void); /* NULL: no memory, in the library */
 void schema_free(struct schema *s);
 
 /* NULL when there is none of that name. */

@@ -97,7 +97,7 @@ static int next(const struct check *c, const struct place *at, struct item *it)
 static int check_room(const struct check *c, const struct place *at)
 {
     if (c->out->failed)
-        return refuse(c, at, FAULT_INTERNAL, "out of memory");
+        return refuse(c, at, FAULT_NO_MEMORY, "out of memory");
     if (c->out->len - c->start > VALUE_MAX_BYTES)
         return refuse(c, at, FAULT_TOO_LARGE, "a value has at most %u bytes", VALUE_MAX_BYTES);
     return 0;
@@ -132,7 +132,7 @@ static int keys_init(struct keys *k, const struct check *c, const struct place *
         return refuse_end(c, at);
     k->all = alloc_try(n, sizeof *k->all);
     if (!k->all)
-        return refuse(c, at, FAULT_INTERNAL, "out of memory");
+        return refuse(c, at, FAULT_NO_MEMORY, "out of memory");
     return 0;
 }
 
@@ -396,7 +396,7 @@ static int check_model(const struct check *c, const struct place *at, const stru
     if (m->nfields > FEW_FIELDS) {
         values = alloc_try(m->nfields, sizeof *values);
         if (!values)
-            return refuse(c, at, FAULT_INTERNAL, "out of memory");
+            return refuse(c, at, FAULT_NO_MEMORY, "out of memory");
     }
     memset(values, 0, m->nfields * sizeof *values);
     int done = find_fields(c, at, m, n, values);

@@ -6,11 +6,12 @@ import mmap
 import os
 import re
 import struct
+import subprocess
 
 import pytest
 
 from daemon_process import built
-from models import ADA, define_all
+from models import ADA, define_all, save_ada
 from rpc_client import Closed, wait_until
 
 LARGE = 100_000
@@ -205,3 +206,15 @@ def test_memory_for_anything_ends(redis_server, new_daemon, memory, rdb):
         if not failed:
             break
     assert ended >= 10, f"{ended}: it was to run out of memory on the way"
+
+
+@pytest.mark.parametrize("chapter", ("operations", "pipeline", "lock", "large"))
+def test_librapyer_without_memory_gives_an_error_and_leaves_nothing(daemon, client, memory, chapter):
+    """Each allocation of the chapter fails in its turn (memory_caller.c)."""
+    save_ada(client)
+    env = dict(os.environ, RAPYER_SOCKET=daemon.socket, **memory.env,
+               ASAN_OPTIONS="detect_leaks=1:verify_asan_link_order=0")
+    run = subprocess.run([built("tests/memory_caller"), chapter], env=env, capture_output=True,
+                         text=True, timeout=60, check=False)
+    assert run.returncode == 0 and not run.stderr, run.stderr
+    assert int(run.stdout) > 15, "it was to run out of memory on the way"
