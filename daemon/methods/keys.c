@@ -1,5 +1,6 @@
 /* keys: see keys.h. SCAN gives the Redis keys in no order and may give one twice; what it gives
- * is passed on page by page, so that neither side holds more than a page. */
+ * is passed on page by page, so that neither side holds more than a page. A page is put together
+ * from several SCANs, between which Redis serves others. */
 #include "daemon/methods/keys.h"
 #include "daemon/documents/layout.h"
 #include "protocol/alloc.h"
@@ -9,49 +10,98 @@
 #define COUNT_DEFAULT 1000
 #define COUNT_MAX 100000
 
+#define STEP 1000 /* keys that one SCAN looks at: 3 ms of Redis' time at most */
+
 struct page {
     struct session *session;
     uint64_t id;
+    struct upstream *up;
     const char *prefix;
+    struct buf match; /* with a NUL */
+    int64_t left;     /* keys to look at */
+    struct buf keys;  /* MessagePack */
+    uint32_t count;
 };
 
-static void on_page(void *arg, unsigned index, redisReply *reply)
+static void page_free(struct page *p)
 {
-    struct page *p = arg;
-    struct fault f;
-    (void)index;
-    if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
-        reply->element[1]->type == REDIS_REPLY_ARRAY) {
-        const redisReply *keys = reply->element[1];
-        struct buf *out = session_result(p->session, p->id);
-        uint32_t n = 0;
-        pack_map(out, 2);
-        pack_cstr(out, "cursor");
-        pack_str(out, reply->element[0]->str, reply->element[0]->len);
-        pack_cstr(out, "keys");
-        size_t at = pack_array_open(out);
-        for (size_t i = 0; i < keys->elements; i++) {
-            const char *key, *suffix;
-            size_t key_len, suffix_len;
-            if (layout_split(p->prefix, keys->element[i]->str, keys->element[i]->len, &key,
-                             &key_len, &suffix, &suffix_len) &&
-                suffix_len == 0) {
-                pack_str(out, key, key_len);
-                n++;
-            }
-        }
-        pack_array_close(out, at, n);
-        session_done(p->session);
-    } else {
-        fault_set(&f, FAULT_UNAVAILABLE, "Redis did not list the keys: %s",
-                  reply == NULL                      ? "the connection was lost"
-                  : reply->type == REDIS_REPLY_ERROR ? reply->str
-                                                     : "its answer is no page of SCAN");
-        session_fault(p->session, p->id, &f);
-    }
     session_settle(p->session);
     session_unref(p->session);
+    buf_free(&p->match);
+    buf_free(&p->keys);
     free(p);
+}
+
+static void refuse(struct page *p, const char *why)
+{
+    struct fault f;
+    fault_set(&f, FAULT_UNAVAILABLE, "Redis did not list the keys: %s", why);
+    session_fault(p->session, p->id, &f);
+    page_free(p);
+}
+
+static void answer(struct page *p, const redisReply *cursor)
+{
+    struct buf *out = session_result(p->session, p->id);
+    pack_map(out, 2);
+    pack_cstr(out, "cursor");
+    pack_str(out, cursor->str, cursor->len);
+    pack_cstr(out, "keys");
+    pack_array(out, p->count);
+    buf_append(out, p->keys.data, p->keys.len);
+    session_done(p->session);
+    page_free(p);
+}
+
+static void take(struct page *p, const redisReply *keys)
+{
+    for (size_t i = 0; i < keys->elements; i++) {
+        const char *key, *suffix;
+        size_t key_len, suffix_len;
+        if (layout_split(p->prefix, keys->element[i]->str, keys->element[i]->len, &key, &key_len,
+                         &suffix, &suffix_len) &&
+            suffix_len == 0) {
+            pack_str(&p->keys, key, key_len);
+            p->count++;
+        }
+    }
+}
+
+static void scan(struct page *p, const char *cursor);
+
+static void on_scanned(void *arg, unsigned index, redisReply *reply)
+{
+    struct page *p = arg;
+    (void)index;
+    if (reply == NULL) {
+        refuse(p, "the connection was lost");
+    } else if (reply->type == REDIS_REPLY_ERROR) {
+        refuse(p, reply->str);
+    } else if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+               reply->element[0]->type != REDIS_REPLY_STRING ||
+               reply->element[1]->type != REDIS_REPLY_ARRAY) {
+        refuse(p, "its answer is no page of SCAN");
+    } else {
+        take(p, reply->element[1]);
+        if (p->left > 0 && strcmp(reply->element[0]->str, "0") != 0)
+            scan(p, reply->element[0]->str);
+        else
+            answer(p, reply->element[0]);
+    }
+}
+
+static void scan(struct page *p, const char *cursor)
+{
+    struct buf out = BUF_INIT;
+    char step[24];
+    int64_t n = p->left < STEP ? p->left : STEP;
+    snprintf(step, sizeof(step), "%" PRId64, n);
+    p->left -= n;
+    resp_words(&out, "SCAN", cursor, "MATCH", (char *)p->match.data, "COUNT", step, "TYPE", "hash",
+               NULL);
+    if (!upstream_send(p->up, out.data, out.len, 1, on_scanned, p))
+        refuse(p, upstream_why(p->up));
+    buf_free(&out);
 }
 
 static int options(struct cursor *in, bool present, uint64_t *cursor, int64_t *count,
@@ -110,24 +160,14 @@ void keys_request(struct upstream *up, const struct schema *schema, const char *
         session_fault(s, msg->id, &f);
         return;
     }
-    struct buf match = BUF_INIT, out = BUF_INIT;
-    char at[24], n[24];
-    glob_literal(&match, prefix);
-    buf_printf(&match, ":{%.*s:*}", (int)len, name);
-    buf_append(&match, "", 1);
-    snprintf(at, sizeof(at), "%" PRIu64, cursor);
-    snprintf(n, sizeof(n), "%" PRId64, count);
-    resp_words(&out, "SCAN", at, "MATCH", (char *)match.data, "COUNT", n, "TYPE", "hash", NULL);
     struct page *p = alloc_zeroed(1, sizeof(*p));
-    *p = (struct page){.session = session_ref(s), .id = msg->id, .prefix = prefix};
+    char at[24];
+    *p = (struct page){
+        .session = session_ref(s), .id = msg->id, .up = up, .prefix = prefix, .left = count};
+    glob_literal(&p->match, prefix);
+    buf_printf(&p->match, ":{%.*s:*}", (int)len, name);
+    buf_append(&p->match, "", 1);
+    snprintf(at, sizeof(at), "%" PRIu64, cursor);
     session_defer(s);
-    if (!upstream_send(up, out.data, out.len, 1, on_page, p)) {
-        fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(up));
-        session_fault(s, msg->id, &f);
-        session_settle(s);
-        session_unref(s);
-        free(p);
-    }
-    buf_free(&match);
-    buf_free(&out);
+    scan(p, at);
 }

@@ -58,6 +58,7 @@ static const struct {
     {"time", COMPUTED, "TIME"},
     {"evalsha", LOCKS, "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff831 1 :@lock:{rights}"},
     {"script|load", LOCKS, "SCRIPT LOAD return(1)"},
+    {"pexpire", LOCKS, "PEXPIRE :@lock:{rights} 1"},
     {"zadd", LOCKS, "ZADD :@lockq:{rights} 1 v"},
     {"zrem", LOCKS, "ZREM :@lockq:{rights} v"},
     {"zrange", LOCKS, "ZRANGE :@lockq:{rights} 0 0"},

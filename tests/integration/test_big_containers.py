@@ -107,3 +107,16 @@ def test_models_may_grow_while_it_is_read(redis_server, new_daemon):
             assert all(now[name] == [] for name in set(now) - set(was))
         assert client.call("list.append", BIG, "tasks[-1].list9", "x") == 1
         assert client.call("doc.load", BIG, "tasks[-1]")["list9"] == ["x"]
+
+
+def test_keys_are_looked_for_in_steps(client, rdb):
+    """One page, however many keys it is about, is several SCANs, so that others get their turn."""
+    define(client)
+    for i in range(0, 5000, 500):
+        client.call("doc.insert", [[f"Bag:{j}", {"numbers": [j]}] for j in range(i, i + 500)])
+    rdb.config_resetstat()
+    page = client.call("doc.keys", "Bag", {"count": 100_000})
+    assert page["cursor"] == "0" and sorted(page["keys"]) == sorted(f"Bag:{j}" for j in range(5000))
+    assert rdb.info("commandstats")["cmdstat_scan"]["calls"] >= 10  # with the lists, 10,000 keys
+    some = client.call("doc.keys", "Bag", {"count": 2500})
+    assert some["cursor"] != "0" and len(some["keys"]) < 3000

@@ -16,10 +16,11 @@ USER = {"redis.redis_user": "worker", "redis.redis_password": "secret",
 # Without one of these the link does not come up.
 GREETING = ["info", "client|id", "multi", "exec"]
 # Without one of these it does, and the doctor knows what is lost.
-RIGHTS = ["hgetall", "hget", "hlen", "hscan", "llen", "lrange", "pttl", "get", "set", "unlink", "hset",
-          "hdel", "hincrby", "rpush", "lpush", "lset", "lpop", "rpop", "ltrim", "pexpireat",
-          "persist", "eval", "lindex", "linsert", "lrem", "append", "time", "evalsha", "script|load", "zadd", "zrem", "zrange",
-          "zscore", "scan", "client|kill", "publish", "subscribe", "config|get"]
+RIGHTS = ["hgetall", "hget", "hlen", "hscan", "llen", "lrange", "pttl", "get", "set", "unlink",
+          "hset", "hdel", "hincrby", "rpush", "lpush", "lset", "lpop", "rpop", "ltrim", "pexpireat",
+          "persist", "eval", "lindex", "linsert", "lrem", "append", "time", "evalsha",
+          "script|load", "pexpire", "zadd", "zrem", "zrange", "zscore", "scan", "client|kill",
+          "publish", "subscribe", "config|get"]
 SOFT = ["publish", "subscribe", "config|get"]
 
 
@@ -123,7 +124,8 @@ def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
                 ("dict.update", KEY, "counts", {str(i): i for i in range(100001)}),
                 ("doc.get", KEY, {"fresh": True}), ("doc.load", KEY, "sections[0].tasks"),
                 ("list.pop", KEY, "sections", 0), ("doc.ttl", KEY, 100), ("doc.ttl", KEY, 0),
-                ("doc.insert", [["User:copy", ADA]]), ("doc.duplicate", KEY), ("doc.exists", KEY), ("doc.keys", "User"),
+                ("doc.insert", [["User:copy", ADA]]), ("doc.duplicate", KEY), ("doc.exists", KEY),
+                ("doc.keys", "User"),
                 ("pipeline", [["num.incr", KEY, "age", 1], ["num.incr", "User:copy", "age", 1]])]:
             client.call(method, *params)
         counts = other.call("doc.get", KEY, {"paths": ["counts"], "fresh": True})["counts"]
