@@ -9,6 +9,7 @@
 
 #define UNIT_BYTES 300 /* of a unit, roughly; and of the script that they share */
 #define SCRIPT_BYTES 2500
+#define NOTES_KEPT 4096 /* expectations and parts */
 
 struct batch_pool *batch_pool_new(const char *prefix, const char *daemon)
 {
@@ -21,6 +22,8 @@ struct batch_pool *batch_pool_new(const char *prefix, const char *daemon)
 void batch_pool_free(struct batch_pool *p)
 {
     arena_free(&p->spare);
+    free(p->expect);
+    free(p->parts);
     writer_free(&p->writer);
     free(p);
 }
@@ -33,6 +36,13 @@ struct batch *batch_new(struct batch_pool *p, uint64_t number)
     b->arena = arena;
     b->number = number;
     b->pool = p;
+    b->expect = p->expect;
+    b->expect_cap = p->expect_cap;
+    b->parts = p->parts;
+    b->parts_cap = p->parts_cap;
+    p->expect = NULL;
+    p->parts = NULL;
+    p->expect_cap = p->parts_cap = 0;
     return b;
 }
 
@@ -45,6 +55,22 @@ static void forget_changes(struct batch *b, struct pend *p)
     p->cmds = p->last_cmd = NULL;
 }
 
+/* For the next one; more of them than most batches have are not kept. */
+static void keep_notes(struct batch_pool *p, struct batch *b)
+{
+    free(p->expect);
+    free(p->parts);
+    bool many = b->expect_cap + b->parts_cap > NOTES_KEPT;
+    if (many) {
+        free(b->expect);
+        free(b->parts);
+    }
+    p->expect = many ? NULL : b->expect;
+    p->parts = many ? NULL : b->parts;
+    p->expect_cap = many ? 0 : b->expect_cap;
+    p->parts_cap = many ? 0 : b->parts_cap;
+}
+
 void batch_free(struct batch *b)
 {
     for (struct list_cmd *c = b->all_cmds; c != NULL; c = c->next_of_all)
@@ -54,9 +80,8 @@ void batch_free(struct batch *b)
     for (struct unit *u = b->units; u != NULL; u = u->next)
         guard_unref(u->guard);
     buf_free(&b->key);
-    free(b->expect);
-    free(b->parts);
     struct batch_pool *p = b->pool;
+    keep_notes(p, b);
     struct arena arena = b->arena; /* b itself is in it */
     arena_empty(&arena);
     arena_free(&p->spare);

@@ -88,7 +88,10 @@ struct writer {
 /* What the batches of a lane share, and hand on from one to the next. */
 struct batch_pool {
     const char *prefix, *daemon;
-    struct arena spare; /* of the batch before */
+    struct arena spare; /* of the batch before, as the following */
+    struct expectation *expect;
+    struct part *parts;
+    unsigned expect_cap, parts_cap;
     struct writer writer;
 };
 

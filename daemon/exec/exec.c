@@ -174,7 +174,6 @@ static void settle(struct exec *e, struct task *t, const struct fault *fault, bo
 static enum op_status run(struct exec *e, struct call *c)
 {
     struct cursor params = c->request.params;
-    call_begin_run(c);
     buf_clear(&e->scratch);
     if (e->scratch.cap > SCRATCH_MAX)
         buf_shrink(&e->scratch, SCRATCH_MAX / 16);
@@ -247,6 +246,7 @@ static int fetch(struct exec *e, struct call *c)
 static bool run_queued(struct exec *e, struct task *t)
 {
     struct call *c = &t->call;
+    call_begin_run(c);
     enum op_status st = run(e, c);
     if (st == OP_NEEDS && ++t->runs > RUNS_MAX) {
         fault_set(&c->fault, FAULT_BUSY, "%s changes too often to be read", c->docs[0]->key);
@@ -298,13 +298,14 @@ static int name_documents(struct exec *e, struct call *c)
     return rc;
 }
 
-/* At once, if nobody is in its way. */
+/* At once, if nobody is in its way. Its documents have just been named, for this run. */
 static enum op_status try_at_once(struct exec *e, struct call *c)
 {
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (is_busy(c, c->docs[i]))
             return OP_NEEDS;
     }
+    c->run.stale = -1; /* that it may be, is no matter yet */
     enum op_status st = run(e, c);
     if (st == OP_NEEDS && fetch(e, c) < 0)
         return OP_REFUSED;
