@@ -316,6 +316,7 @@ static void tell_value(struct run *run, const struct cell *v, const int64_t *by,
     }
     if (by && at->kind != PLACE_ELEMENT) {
         e.kind = EFFECT_FIELD_INCR;
+        e.value = NULL;
         e.by = *by;
         e.now = now;
     }

@@ -280,11 +280,14 @@ static void pack_container(const struct packing *p, const struct cell *c, const 
 {
     const struct container *node = c->container;
     const struct container_kind *kind = container_kind(node);
-    struct element e = {0};
+    struct element e;
 
     if (!container_loaded(node) && p->needs)
         frame_need(at, p->needs, c, t);
     pack_head(p->out, kind, container_loaded(node) ? node->len : 0);
+    if (node->len == 0)
+        return;
+    e.next = 0;
     while (kind->next(node, &e)) {
         if (kind->wire == ITEM_MAP)
             pack_str(p->out, e.key, e.key_len);

@@ -31,7 +31,14 @@ static int check_int(const struct type *t, const struct item *it, struct buf *ou
 
 static void write_int(const struct item *it, struct buf *text)
 {
-    buf_printf(text, "%" PRId64, it->integer);
+    char digits[24], *at = digits + sizeof digits;
+    uint64_t rest = it->integer < 0 ? 0 - (uint64_t)it->integer : (uint64_t)it->integer;
+    do
+        *--at = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (it->integer < 0)
+        *--at = '-';
+    buf_append(text, at, (size_t)(digits + sizeof digits - at));
 }
 
 static bool is_digit(char c)
