@@ -26,8 +26,9 @@ struct element {
     const char *key; /* where elements are named by keys */
     size_t key_len;
     struct cell *cell;
-    double score; /* where they have one */
-    size_t next;  /* the walk's own; 0 at the start */
+    double score;     /* where they have one */
+    struct cell made; /* what `cell` points to where the node holds none; borrows its bytes */
+    size_t next;      /* the walk's own; 0 at the start */
 };
 
 /* How a path names one of the elements. */

@@ -111,7 +111,7 @@ static void index_build(struct dict *d)
             index_put(d, i);
 }
 
-static struct container *dict_fresh(void)
+struct container *dict_fresh(void)
 {
     return tree_alloc(sizeof(struct dict));
 }
@@ -121,7 +121,7 @@ struct dict *dict_new(void)
     return (struct dict *)container_new(TYPE_DICT);
 }
 
-static void dict_empty(struct container *c)
+void dict_empty(struct container *c)
 {
     struct dict *d = (struct dict *)c;
 
@@ -140,7 +140,7 @@ void dict_free(struct dict *d)
     container_free((struct container *)d);
 }
 
-static void dict_fill(struct container *c, const struct container *source)
+void dict_fill(struct container *c, const struct container *source)
 {
     struct dict *d = (struct dict *)c;
     const struct dict *from = (const struct dict *)source;
@@ -171,7 +171,7 @@ static void dict_resize(struct dict *d, uint32_t cap)
     index_build(d);
 }
 
-static void dict_reserve(struct container *c, size_t n)
+void dict_reserve(struct container *c, size_t n)
 {
     struct dict *d = (struct dict *)c;
 

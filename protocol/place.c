@@ -227,6 +227,14 @@ static enum op_status walk_value(struct walk *w)
     return OP_REFUSED;
 }
 
+static enum op_status walk_unnamed(struct walk *w)
+{
+    char kind[TYPE_NAME_MAX];
+    fault_set(w->f, FAULT_BAD_PATH, "'%.*s' is a %s: its members have no paths of their own",
+              SHOWN(w), type_name(w->p->type, kind, sizeof kind));
+    return OP_REFUSED;
+}
+
 static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
 {
     struct place *p = w->p;
@@ -244,7 +252,7 @@ static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
     switch (kind->by) {
     case BY_INDEX: return walk_list(w, s, last);
     case BY_KEY: return walk_dict(w, s, last);
-    case BY_NOTHING: break;
+    case BY_NOTHING: return walk_unnamed(w);
     }
     return walk_value(w);
 }

@@ -4,8 +4,11 @@
 
 #include "protocol/tree.h"
 
-/* The rows of container_kinds. */
-extern const struct container_kind list_kind, dict_kind;
+/* What a dict's node does, for kinds that are made of one. */
+struct container *dict_fresh(void);
+void dict_empty(struct container *c);
+void dict_fill(struct container *c, const struct container *from);
+void dict_reserve(struct container *c, size_t n);
 
 /* The seeded hash of keys and pks. */
 uint64_t tree_hash(const char *s, size_t len);

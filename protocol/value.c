@@ -123,12 +123,14 @@ struct keys {
     struct key few[FEW], *all;
 };
 
-static int keys_init(struct keys *k, const struct check *c, const struct place *at, uint32_t n)
+/* least: bytes that each entry has. */
+static int keys_init(struct keys *k, const struct check *c, const struct place *at, uint32_t n,
+                     unsigned least)
 {
     k->all = k->few;
     if (n <= FEW)
         return 0;
-    if (n > (size_t)(c->in->end - c->in->at) / 2)
+    if (n > (size_t)(c->in->end - c->in->at) / least)
         return refuse_end(c, at);
     k->all = alloc_try(n, sizeof *k->all);
     if (!k->all)
@@ -220,7 +222,7 @@ static int any_pairs(const struct check *c, const struct place *at, uint32_t n, 
 static int any_map(const struct check *c, const struct place *at, uint32_t n, unsigned depth)
 {
     struct keys keys;
-    if (keys_init(&keys, c, at, n) < 0)
+    if (keys_init(&keys, c, at, n, 2) < 0)
         return -1;
     pack_map(c->out, n);
     int done = any_pairs(c, at, n, depth, &keys);
@@ -268,6 +270,59 @@ static int check_list(const struct check *c, const struct place *at, const struc
     return 0;
 }
 
+static int key_order(const void *a, const void *b, void *base)
+{
+    const struct key *x = a, *y = b;
+    int order =
+        memcmp((uint8_t *)base + x->at, (uint8_t *)base + y->at, x->len < y->len ? x->len : y->len);
+    return order ? order : x->len < y->len ? -1 : x->len > y->len;
+}
+
+/* The members from begin on, by their bytes: a set that is a value has one form. */
+static int sort_members(const struct check *c, const struct place *at, struct keys *keys,
+                        uint32_t n, size_t begin)
+{
+    struct buf sorted = BUF_INIT;
+    qsort_r(keys->all, n, sizeof *keys->all, key_order, c->out->data);
+    for (uint32_t i = 1; i < n; i++)
+        if (key_order(&keys->all[i], &keys->all[i - 1], c->out->data) == 0)
+            return refuse(c, at, FAULT_BAD_VALUE, "a member is there twice");
+    for (uint32_t i = 0; i < n; i++)
+        buf_append(&sorted, c->out->data + keys->all[i].at, keys->all[i].len);
+    bool failed = sorted.failed;
+    if (!failed && n > 0)
+        memcpy(c->out->data + begin, sorted.data, sorted.len);
+    buf_free(&sorted);
+    return failed ? refuse(c, at, FAULT_INTERNAL, "out of memory") : 0;
+}
+
+static int set_items(const struct check *c, const struct place *at, const struct type *of,
+                     uint32_t n, struct keys *keys)
+{
+    size_t begin = c->out->len;
+    struct place p = {.up = at, .kind = STEP_INDEX};
+    for (p.index = 0; p.index < n; p.index++) {
+        struct key *key = &keys->all[p.index];
+        key->at = c->out->len;
+        if (check_type(c, &p, of) < 0)
+            return -1;
+        key->len = c->out->len - key->at;
+    }
+    return check_room(c, at) < 0 ? -1 : sort_members(c, at, keys, n, begin);
+}
+
+static int check_set(const struct check *c, const struct place *at, const struct type *of,
+                     uint32_t n)
+{
+    struct keys keys;
+    if (keys_init(&keys, c, at, n, 1) < 0)
+        return -1;
+    pack_array(c->out, n);
+    int done = set_items(c, at, of, n, &keys);
+    keys_free(&keys);
+    return done;
+}
+
 static int dict_pairs(const struct check *c, const struct place *at, const struct type *of,
                       uint32_t n, struct keys *keys)
 {
@@ -295,7 +350,7 @@ static int check_dict(const struct check *c, const struct place *at, const struc
                       uint32_t n)
 {
     struct keys keys;
-    if (keys_init(&keys, c, at, n) < 0)
+    if (keys_init(&keys, c, at, n, 2) < 0)
         return -1;
     pack_map(c->out, n);
     int done = dict_pairs(c, at, of, n, &keys);
@@ -428,8 +483,10 @@ static int check_item(const struct check *c, const struct place *at, const struc
         return refuse_type(c, at, t, it);
     if (!container)
         return check_model(c, at, t->model, it->count);
-    return it->kind == ITEM_ARRAY ? check_list(c, at, t->of, it->count)
-                                  : check_dict(c, at, t->of, it->count);
+    if (it->kind == ITEM_MAP)
+        return check_dict(c, at, t->of, it->count);
+    return container->has ? check_set(c, at, t->of, it->count)
+                          : check_list(c, at, t->of, it->count);
 }
 
 static int check_type(const struct check *c, const struct place *at, const struct type *t)
