@@ -203,6 +203,59 @@ int rapyer_list_clear(rapyer_doc *at, const char *path)
     return operation_end(&o, NULL);
 }
 
+/* ---- sets ---- */
+
+#define SET_ANSWERS_NUMBER(type, name, kind)                          \
+    type name(rapyer_doc *at, const char *path, const char *fmt, ...) \
+    {                                                                 \
+        struct operation o;                                           \
+        WITH_VALUE(&o, at, kind, path, fmt);                          \
+        return (type)number(&o);                                      \
+    }
+
+SET_ANSWERS_NUMBER(int, rapyer_set_add, OP_SET_ADD)
+SET_ANSWERS_NUMBER(int64_t, rapyer_set_add_many, OP_SET_ADD_MANY)
+SET_ANSWERS_NUMBER(int, rapyer_set_remove, OP_SET_REMOVE)
+SET_ANSWERS_NUMBER(int, rapyer_set_has, OP_SET_HAS)
+SET_ANSWERS_NUMBER(int64_t, rapyer_set_unite, OP_SET_UNITE)
+SET_ANSWERS_NUMBER(int64_t, rapyer_set_intersect, OP_SET_INTERSECT)
+SET_ANSWERS_NUMBER(int64_t, rapyer_set_subtract, OP_SET_SUBTRACT)
+
+#define SET_ANSWERS_SET(name, kind)                                            \
+    rapyer_value *name(rapyer_doc *at, const char *path, const char *fmt, ...) \
+    {                                                                          \
+        struct operation o;                                                    \
+        rapyer_value *v;                                                       \
+        WITH_VALUE(&o, at, kind, path, fmt);                                   \
+        return operation_end(&o, &v) < 0 ? NULL : v;                           \
+    }
+
+SET_ANSWERS_SET(rapyer_set_union, OP_SET_UNION)
+SET_ANSWERS_SET(rapyer_set_intersection, OP_SET_INTERSECTION)
+SET_ANSWERS_SET(rapyer_set_difference, OP_SET_DIFFERENCE)
+
+rapyer_value *rapyer_set_pop(rapyer_doc *at, const char *path)
+{
+    struct operation o;
+    rapyer_value *v;
+    operation_begin(&o, at, OP_SET_POP, path);
+    return operation_end(&o, &v) < 0 ? NULL : v;
+}
+
+int rapyer_set_clear(rapyer_doc *at, const char *path)
+{
+    struct operation o;
+    operation_begin(&o, at, OP_SET_CLEAR, path);
+    return operation_end(&o, NULL);
+}
+
+int64_t rapyer_set_size(rapyer_doc *at, const char *path)
+{
+    struct operation o;
+    operation_begin(&o, at, OP_SET_SIZE, path);
+    return number(&o);
+}
+
 /* ---- dicts ---- */
 
 int rapyer_update(rapyer_doc *at, const char *path, const char *fmt, ...)

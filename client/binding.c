@@ -463,6 +463,7 @@ static const struct bound bounds[TYPE_COUNT] = {
     [TYPE_OPTIONAL] = {sizeof(void *), pack_optional_at, read_optional, free_optional},
     [TYPE_LIST] = {sizeof(rapyer_list), pack_list_at, read_list, free_list},
     [TYPE_DICT] = {sizeof(rapyer_dict), pack_dict_at, read_dict, free_dict},
+    [TYPE_SET] = {sizeof(rapyer_list), pack_list_at, read_list, free_list},
     [TYPE_MODEL] = {0, pack_model_at, read_model, free_model},
 };
 

@@ -24,6 +24,7 @@ enum type_kind {
     TYPE_OPTIONAL, /* of a scalar or any other value, never of an atomic model */
     TYPE_LIST,
     TYPE_DICT,
+    TYPE_SET,
     TYPE_MODEL,
 };
 
@@ -33,7 +34,7 @@ struct model;
 
 struct type {
     enum type_kind kind;
-    const struct type *of;     /* OPTIONAL, LIST, DICT: of what */
+    const struct type *of;     /* OPTIONAL and containers: of what */
     const struct model *model; /* MODEL */
 };
 

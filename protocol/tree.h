@@ -11,6 +11,7 @@
  * The shapes, by field type of an atomic model:
  *   atomic model       -> record, always there once the parent is (never CELL_UNSET)
  *   list<T>, dict<T>   -> list, dict, always there; elements are records when T is atomic
+ *   set<T>             -> set, always there; members are values
  *   everything else    -> value, or CELL_UNSET
  * Mutators here do not check types and do not know undo; op.h does both.
  */
@@ -83,6 +84,11 @@ struct cell dict_take(struct dict *d, const char *key, size_t len); /* CELL_UNSE
 bool dict_next(const struct dict *d, size_t *it, const char **key, size_t *len, struct cell **c);
 /* The pair inserted last (for popitem); false when empty. */
 bool dict_last(const struct dict *d, const char **key, size_t *len, struct cell **c);
+
+/* A set is a dict whose keys are the canonical bytes of its members. */
+struct dict *set_members(const struct container *set);
+bool set_has(const struct container *set, const struct cell *member);
+struct cell set_member(const char *key, size_t len); /* of a key; borrows its bytes */
 
 /* Seeds the hashes of all dicts; call once, before any dict exists, with random bits. */
 void dict_seed(uint64_t seed);

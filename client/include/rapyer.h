@@ -278,6 +278,33 @@ RAPYER_API int64_t rapyer_remove_range(rapyer_doc *at, const char *path, int64_t
                                        int64_t to); /* [from, to); how many went */
 RAPYER_API int rapyer_list_clear(rapyer_doc *at, const char *path);
 
+/* Sets: a member is there once. Elsewhere a set is the list of its members, in no order. */
+RAPYER_API int rapyer_set_add(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4); /* 1: was not there, 0: was */
+RAPYER_API int64_t rapyer_set_add_many(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4); /* "[a, b]"; how many were not there */
+RAPYER_API int rapyer_set_remove(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4);                                                   /* 1: was there */
+RAPYER_API rapyer_value *rapyer_set_pop(rapyer_doc *at, const char *path); /* any one */
+RAPYER_API int rapyer_set_clear(rapyer_doc *at, const char *path);
+RAPYER_API int rapyer_set_has(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4);
+RAPYER_API int64_t rapyer_set_size(rapyer_doc *at, const char *path);
+/* fmt: the other side, "[a, b]", or another set of the document: "{path: 'friends'}". */
+RAPYER_API rapyer_value *rapyer_set_union(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4);
+RAPYER_API rapyer_value *rapyer_set_intersection(rapyer_doc *at, const char *path, const char *fmt,
+                                                 ...) RAPYER_PRINTF(3, 4);
+RAPYER_API rapyer_value *rapyer_set_difference(rapyer_doc *at, const char *path, const char *fmt,
+                                               ...) RAPYER_PRINTF(3, 4);
+/* The same in place; how many members there are then. */
+RAPYER_API int64_t rapyer_set_unite(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4);
+RAPYER_API int64_t rapyer_set_intersect(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4);
+RAPYER_API int64_t rapyer_set_subtract(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4);
+
 /* Dicts. */
 RAPYER_API int rapyer_update(rapyer_doc *at, const char *path, const char *fmt, ...)
     RAPYER_PRINTF(3, 4); /* "{a: 1, b: 2}" */

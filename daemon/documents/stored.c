@@ -21,7 +21,21 @@ const struct stored stored_hash = {.type = "hash",
                                    .del = "HDEL",
                                    .words = NAME_AND_TEXT};
 
+static const struct stored set = {.type = "set",
+                                  .length = "SCARD",
+                                  .all = "SMEMBERS",
+                                  .scan = "SSCAN",
+                                  .stride = 1,
+                                  .value = 0,
+                                  .key = -1,
+                                  .score = -1,
+                                  .set = "SADD",
+                                  .del = "SREM",
+                                  .words = NAME_ALONE,
+                                  .by_value = true};
+
 const struct stored *const stored_kinds[TYPE_COUNT] = {
     [TYPE_LIST] = &list,
     [TYPE_DICT] = &stored_hash,
+    [TYPE_SET] = &set,
 };

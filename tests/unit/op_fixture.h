@@ -32,7 +32,9 @@ static const char *const fixture_models[] = {
     " {name: nums, type: 'list<int>'}, {name: grid, type: 'list<list<int>>'},"
     " {name: scores, type: 'dict<int>'}, {name: ratios, type: 'dict<float>'},"
     " {name: sections, type: 'list<Section>'}, {name: team, type: 'dict<Task>'},"
-    " {name: users, type: 'list<User>'}]}",
+    " {name: users, type: 'list<User>'}, {name: labels, type: 'set<str>'},"
+    " {name: primes, type: 'set<int>'}, {name: others, type: 'set<int>'},"
+    " {name: groups, type: 'dict<set<int>>'}]}",
 };
 
 static inline struct schema *fixture_schema(void)
@@ -182,11 +184,20 @@ static inline struct mini_value *mini_field(struct mini_key *k, const char *name
     return NULL;
 }
 
+/* What is changed: a field, or a member, which is named by what it is. */
+static inline const char *mini_name(const struct effect *e, size_t *len)
+{
+    *len = e->field_len;
+    return e->field ? e->field : (const char *)cell_bytes(e->value, len);
+}
+
 static inline void mini_field_set(struct mini_key *k, const struct effect *e, const struct type *t,
                                   const struct cell *v)
 {
-    struct mini_value *old = mini_field(k, e->field, e->field_len);
-    struct mini_value now = mini_value_of(e->field, e->field_len, t, v);
+    size_t len;
+    const char *name = mini_name(e, &len);
+    struct mini_value *old = mini_field(k, name, len);
+    struct mini_value now = mini_value_of(name, len, t, v);
     if (old) {
         mini_value_free(old);
         *old = now;
@@ -213,7 +224,9 @@ static inline void mini_field_incr(struct mini_key *k, const struct effect *e)
 
 static inline void mini_field_del(struct mini_key *k, const struct effect *e)
 {
-    struct mini_value *old = mini_field(k, e->field, e->field_len);
+    size_t len;
+    const char *name = mini_name(e, &len);
+    struct mini_value *old = mini_field(k, name, len);
     if (old)
         mini_remove(k, (size_t)(old - k->values));
 }

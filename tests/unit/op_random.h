@@ -67,6 +67,32 @@ static inline void random_scalar(struct buf *b, uint64_t *seed, enum type_kind k
     }
 }
 
+/* A list of different values of a type that has many. */
+static inline void random_members(struct buf *b, uint64_t *seed, const struct type *of)
+{
+    size_t at = pack_array_open(b);
+    uint32_t n = 0;
+    for (unsigned i = 0; i < 6; i++) {
+        if (dice(seed, 2))
+            continue;
+        if (of->kind == TYPE_INT)
+            pack_int(b, (int64_t)i - 2);
+        else
+            pack_str(b, &"abcdef"[i], 1);
+        n++;
+    }
+    pack_array_close(b, at, n);
+}
+
+static inline void random_member(struct buf *b, uint64_t *seed, const struct type *of)
+{
+    unsigned i = dice(seed, 6);
+    if (of->kind == TYPE_INT)
+        pack_int(b, (int64_t)i - 2);
+    else
+        pack_str(b, &"abcdef"[i], 1);
+}
+
 static inline void random_of_type(struct buf *b, uint64_t *seed, const struct type *t, bool element)
 {
     size_t at;
@@ -96,6 +122,7 @@ static inline void random_of_type(struct buf *b, uint64_t *seed, const struct ty
         }
         pack_map_close(b, at, n);
         break;
+    case TYPE_SET: random_members(b, seed, t->of); break;
     case TYPE_MODEL: random_record(b, seed, t->model, element); break;
     default: random_scalar(b, seed, t->kind); break;
     }
@@ -138,6 +165,7 @@ static inline enum op_kind random_kind(uint64_t *seed, const struct type *t)
     case TYPE_STR: return dice(seed, 4) ? OP_STR_APPEND : OP_STR_REPEAT;
     case TYPE_BYTES: return OP_BYTES_APPEND;
     case TYPE_DATETIME: return OP_DATETIME_ADD;
+    case TYPE_SET: return (enum op_kind)(OP_SET_ADD + dice(seed, 13));
     case TYPE_LIST: return (enum op_kind)(OP_LIST_APPEND + dice(seed, 7));
     case TYPE_DICT: return (enum op_kind)(OP_DICT_UPDATE + dice(seed, 6));
     default: return dice(seed, 2) ? OP_SET : OP_LOAD;
@@ -182,6 +210,24 @@ static inline uint32_t random_args(struct buf *b, uint64_t *seed, enum op_kind k
         random_name(b, seed, 'k', 5);
         random_of_type(b, seed, of, true);
         return 2;
+    case OP_SET_ADD:
+    case OP_SET_REMOVE:
+    case OP_SET_HAS: random_member(b, seed, of); return 1;
+    case OP_SET_UNION:
+    case OP_SET_INTERSECTION:
+    case OP_SET_DIFFERENCE:
+    case OP_SET_UNITE:
+    case OP_SET_INTERSECT:
+    case OP_SET_SUBTRACT:
+        if (dice(seed, 3) == 0) {
+            pack_map(b, 1);
+            pack_cstr(b, "path");
+            pack_cstr(b, of->kind == TYPE_INT ? "others" : "labels");
+            return 1;
+        }
+        random_members(b, seed, of);
+        return 1;
+    case OP_SET_ADD_MANY: random_members(b, seed, of); return 1;
     case OP_DICT_DEL:
     case OP_DICT_POP: random_name(b, seed, 'k', 5); return 1;
     default: return 0;

@@ -144,7 +144,7 @@ static void want(void *arg, struct cell *c, const struct type *t, const char *su
 {
     struct wanted *w = arg;
     cr_assert(c->kind == CELL_CONTAINER);
-    cr_assert(t->kind == TYPE_LIST || t->kind == TYPE_DICT);
+    cr_assert(type_container(t));
     cr_assert_lt(suffix_len, sizeof w->suffix);
     memcpy(w->suffix, suffix, suffix_len);
     w->suffix[suffix_len] = '\0';

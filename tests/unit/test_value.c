@@ -659,6 +659,11 @@ static void value_for(struct buf *b, uint64_t *state, const struct type *t, unsi
             value_for(b, state, t->of, depth - 1);
         }
         return;
+    case TYPE_SET: /* of one member, or none: more might be the same */
+        random_sized(b, 0xdd, 4, n % 2);
+        if (n % 2)
+            value_for(b, state, t->of, depth - 1);
+        return;
     case TYPE_MODEL: fields_for(b, state, t->model, depth - 1); return;
     }
 }
