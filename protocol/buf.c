@@ -25,7 +25,7 @@ static bool fail(struct buf *b, size_t more)
     return false;
 }
 
-static __attribute__((noinline)) bool grow(struct buf *b, size_t more)
+bool buf_move(struct buf *b, size_t more)
 {
     if (b->failed)
         return false;
@@ -38,20 +38,6 @@ static __attribute__((noinline)) bool grow(struct buf *b, size_t more)
     b->data = data;
     b->cap = cap;
     return true;
-}
-
-/* Short, so that it melts into who appends: nearly always there is room. */
-bool buf_grow(struct buf *b, size_t more)
-{
-    return (more <= b->cap - b->len && !b->failed) || grow(b, more);
-}
-
-void buf_append(struct buf *b, const void *p, size_t n)
-{
-    if (n == 0 || !buf_grow(b, n))
-        return;
-    memcpy(b->data + b->len, p, n);
-    b->len += n;
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)

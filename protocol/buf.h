@@ -23,14 +23,28 @@ struct buf {
 #define BUF_INIT ((struct buf){0})
 
 void buf_free(struct buf *b);              /* frees the memory; *b is BUF_INIT afterwards */
-bool buf_grow(struct buf *b, size_t more); /* makes room for `more` bytes past len */
-void buf_append(struct buf *b, const void *p, size_t n);
+bool buf_move(struct buf *b, size_t more); /* of buf_grow, where there is no room yet */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_shrink(struct buf *b, size_t keep); /* gives memory back when cap > keep and len <= keep */
 static inline void buf_clear(struct buf *b)
 {
     b->len = 0;
     b->failed = false;
+}
+
+/* Makes room for `more` bytes past len. False: it has failed, now or before. Here, as it is what
+ * everything that is written passes through, and nearly always there is room. */
+static inline bool buf_grow(struct buf *b, size_t more)
+{
+    return (more <= b->cap - b->len && !b->failed) || buf_move(b, more);
+}
+
+static inline void buf_append(struct buf *b, const void *p, size_t n)
+{
+    if (n == 0 || !buf_grow(b, n))
+        return;
+    memcpy(b->data + b->len, p, n);
+    b->len += n;
 }
 
 /* One MessagePack item each, in its shortest form (floats always as float64). */
