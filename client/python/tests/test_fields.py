@@ -1,5 +1,6 @@
 """Operations on fields, lists and dicts: in the daemon, and on drafts."""
 
+import asyncio
 from datetime import datetime, timedelta
 
 import pytest
@@ -235,3 +236,47 @@ async def test_update(daemon):
     await thing.part.n.increase()
     await thing.part.aupdate(name="newer")
     assert await same(thing)
+
+
+async def test_elements_that_are_numbers_have_operations(thing):
+    thing.counts["x"] = 1
+    await thing.counts.save()
+    assert await thing.counts["x"].increase(5) == 6 == thing.counts["x"]
+    assert await thing.numbers[1].increase(-5) == -3 == thing.numbers[1]
+    assert isinstance(thing.counts["x"], RedisInt) and thing.counts["x"].key == thing.key
+    async with thing.pipeline():
+        thing.counts["x"] += 1
+        thing.numbers[0] *= 7
+        thing.numbers.insert(0, 0)
+        thing.numbers[1] += 1
+    assert thing.counts == {"a": 1, "x": 7} and thing.numbers == [0, 8, -3, 3]
+    assert await same(thing)
+
+
+async def test_elements_are_incremented_and_not_overwritten(daemon):
+    thing = Thing(counts={"x": 1}, numbers=[1])
+    await thing.save()
+    other = await Thing.get(thing.key)
+    async with thing.lock():
+        thing.counts["x"] += 1
+        thing.numbers[0] -= 1
+        await asyncio.create_task(other.counts["x"].increase(100))
+    assert (await Thing.get(thing.key)).counts == {"x": 102}
+
+
+async def test_a_pk_that_was_given_names_a_document(daemon):
+    thing = Thing(n=5)
+    await thing.save()
+    handle = Thing()
+    handle.pk = thing.pk
+    assert await handle.n.increase() == 6
+    assert await handle.numbers.load() == [] and (await handle.load()).n == 6
+    nobody = Thing()
+    nobody.key = "Thing:nobody"
+    with pytest.raises(errors.KeyNotFound):
+        await nobody.n.increase()
+    part = Part()
+    part.pk = "p1"  # a draft that is put somewhere has it there
+    await thing.parts.aappend(part)
+    await part.n.increase()
+    assert (await Thing.get(thing.key)).parts[0].n == 1 and thing.parts[0].pk == "p1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import enum
+import functools
 import pickle
 import types
 import uuid
@@ -16,6 +17,10 @@ from pydantic import BaseModel, TypeAdapter
 
 from rapyerd.errors import CantSerializeRedisValueError
 from rapyerd.keys import PickleAnnotation
+from rapyerd.queues import RedisPriorityQueue
+from rapyerd.references import ForeignKey, reference
+from rapyerd.scalars import RedisBytes, RedisDatetime, RedisFloat, RedisInt, RedisStr
+from rapyerd.sets import RedisSet
 from rapyerd.values import from_timestamp, from_wire, to_timestamp, to_wire
 
 Step = Callable[[Any], Any]
@@ -26,6 +31,13 @@ SCALARS: dict[type, str] = {
     str: "str",
     bytes: "bytes",
     dt.datetime: "datetime",
+}
+MADE: dict[Any, type] = {
+    RedisInt: int,
+    RedisFloat: float,
+    RedisStr: str,
+    RedisBytes: bytes,
+    RedisDatetime: dt.datetime,
 }
 # Kept as a str, which pydantic makes a value of again.
 AS_TEXT = (uuid.UUID, decimal.Decimal, dt.date, dt.time)
@@ -149,11 +161,16 @@ def _unpickle(value: bytes) -> Any:
 
 
 def _plain(source: Any, annotation: Any, within: tuple[type, ...], field: bool) -> Codec:
+    annotation = MADE.get(annotation, annotation)
     if annotation in SCALARS:
         name = SCALARS[annotation]
         if name == "datetime":
             return Codec(source, name, name, to_timestamp, _datetime)
         return Codec(source, name, name if name != "bool" else "value")
+    if (get_origin(annotation) or annotation) is RedisPriorityQueue:
+        return Codec(source, "any", "value", lambda value: None, lambda value: RedisPriorityQueue())
+    if (get_origin(annotation) or annotation) is ForeignKey:
+        return Codec(source, "str", "value", _key_of, functools.partial(reference, annotation))
     if annotation is Any or isinstance(annotation, (str, ForwardRef)):
         return Codec(source, "any", "value", to_wire, from_wire)
     if get_origin(annotation) is Literal:
@@ -172,6 +189,10 @@ def _plain(source: Any, annotation: Any, within: tuple[type, ...], field: bool) 
     if supertype is not None:  # NewType
         return codec_of(supertype, False, within, field)
     return _value(source)
+
+
+def _key_of(value: Any) -> str:
+    return str(value.target_key)
 
 
 def _of_choices(source: Any, choices: Any) -> Codec:
@@ -195,6 +216,14 @@ def _container(
     if issubclass(kind, list):
         item = codec_of(arguments[0] if arguments else Any, False, within, False)
         return _of_items(source, "list", item, field)
+    if issubclass(kind, RedisSet):
+        item = codec_of(arguments[0] if arguments else Any, False, within, False)
+        if not field or item.kind == "model":
+            return _value(source)
+        put, take = item.encode, item.decode
+        encode = (lambda value: [put(v) for v in value]) if put is not None else list
+        decode = (lambda value: {take(v) for v in value}) if take is not None else set
+        return Codec(source, f"set<{item.wire}>", "set", encode, decode, item, None, item.depends)
     if issubclass(kind, dict) and (kind is dict or kind.__module__.startswith("rapyerd")):
         if len(arguments) == 1:
             arguments = (str, *arguments)

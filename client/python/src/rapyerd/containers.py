@@ -8,20 +8,37 @@ of it is sent.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rapyerd.call import Steps
-from rapyerd.place import field_path, key_of, lodger, place_of, root_of, twin_for
+from rapyerd.place import field_path, key_of, live, lodger, place_of, quoted, root_of, twin_for
 from rapyerd.record import Recorder, before, current_pipeline, op_at
-from rapyerd.scalars import load_field, save_field
+from rapyerd.scalars import (
+    RedisBytes,
+    RedisDatetime,
+    RedisFloat,
+    RedisInt,
+    RedisStr,
+    load_field,
+    save_field,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from rapyerd.codec import Codec
 
-_EXACT = {"int": int, "float": float, "str": str, "bytes": bytes}
+_EXACT = {"int": int, "float": float, "str": str, "bytes": bytes, "datetime": dt.datetime}
+_WRAPPED = {
+    "int": RedisInt,
+    "float": RedisFloat,
+    "str": RedisStr,
+    "bytes": RedisBytes,
+    "datetime": RedisDatetime,
+}
+_MADE = frozenset(_WRAPPED.values())
 
 
 class Container:
@@ -53,6 +70,11 @@ class Container:
         return field_path(self.__rapyer_owner__, self.__rapyer_name__)
 
     @property
+    def json_path(self) -> str:
+        """Where Rapyer keeps it in its document: ``$.field``."""
+        return f"$.{self.field_path}"
+
+    @property
     def field_name(self) -> str:
         return self.__rapyer_name__
 
@@ -80,6 +102,8 @@ class Container:
             return item.model.model_validate(value) if isinstance(value, dict) else item.validate(value)
         if type(value) is _EXACT.get(item.kind):
             return value
+        if type(value) in _MADE:
+            value = value.clone()
         return item.validate(value)
 
     def _lodged(self, value: Any, name: str | None) -> Any:
@@ -120,6 +144,62 @@ class Container:
             return twin_for(item.model, value)
         return value
 
+    def _of_element(self, name: Any, value: Any) -> Any:
+        """A number or string as an element that can be worked with by itself."""
+        made = type(value)
+        if made not in _MADE:
+            item = self.__rapyer_codec__.item
+            if item is None or made is not _EXACT.get(item.kind):
+                return value
+            value = _WRAPPED[item.kind](value)
+            self._store(name, value)
+        value._owner, value._name = self, name
+        return value
+
+    def _store(self, name: Any, value: Any) -> None:
+        raise NotImplementedError
+
+    def _element_path(self, name: Any) -> str:
+        where = quoted(name) if isinstance(name, str) else f"[{name}]"
+        return f"{self.field_path}{where}"
+
+    def _made_of(self, name: Any, there: Any, value: Any) -> Any:
+        """What ``+=`` and its like have done to an element that is being assigned."""
+        made = getattr(value, "_made", None)
+        if made and value._owner is self and value._base is there and not self._whole:
+            return made
+        return None
+
+    def _gather_made(self, root: Any, recorder: Recorder, name: Any, made: Any) -> None:
+        owner = self.__rapyer_owner__
+        for method, argument in made:
+            op = [method, key_of(root), self._element_path(name), argument]
+            recorder.add(root, op, None)
+        recorder.written[id(owner), self.__rapyer_name__] = owner
+
+    def _save_element(self, name: Any, value: Any) -> Steps[Any]:
+        yield from self._set_item(name, value.clone())
+        return value
+
+    def _load_element(self, name: Any) -> Steps[Any]:
+        yield from load_field(self.__rapyer_owner__, self.__rapyer_name__)
+        return self[name]  # type: ignore[index]
+
+    def _increase_element(self, name: Any, value: Any, amount: Any) -> Steps[Any]:
+        from rapyerd.write import submit
+
+        root, now = self._at_once()
+        if not now or self._whole:
+            yield from self._set_item(name, self._checked(value.clone() + amount))
+        else:
+            op = ["num.incr", key_of(root), self._element_path(name), amount]
+            results = yield from submit(root, [op])
+            self._store(name, results[-1])
+        return self[name]  # type: ignore[index]
+
+    def _set_item(self, name: Any, value: Any) -> Steps[None]:
+        raise NotImplementedError
+
     # --- changes ------------------------------------------------------------------------------
 
     def _before(self) -> tuple[Any, Recorder | None]:
@@ -137,7 +217,7 @@ class Container:
     def _at_once(self) -> tuple[Any, bool]:
         """For a change that is to be carried out: the document, and whether that is now."""
         root = root_of(self.__rapyer_owner__)
-        return root, place_of(root).saved and current_pipeline() is None
+        return root, live(root) and current_pipeline() is None
 
     def _send(self, root: Any, method: str, *args: Any) -> Steps[Any]:
         from rapyerd.write import submit

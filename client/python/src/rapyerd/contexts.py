@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from rapyerd.call import Call, Granted, Steps
 from rapyerd.errors import KeyNotFound, LockError, RapyerError, UnavailableError
 from rapyerd.links import run, run_blocking
-from rapyerd.place import key_of, path_of, place_of, root_of
+from rapyerd.place import key_of, live, path_of, place_of, root_of
 from rapyerd.record import (
     Held,
     Recorder,
@@ -83,7 +83,7 @@ class Pipeline(Context[M]):
 
     def _look(self) -> Steps[None]:
         """The model as it is in the daemon now, but for what was assigned here."""
-        if not place_of(root_of(self.model)).saved:
+        if not live(root_of(self.model)):
             return
         try:
             yield from refresh(self.model)
@@ -259,7 +259,7 @@ class Lock(Context[M]):
         from rapyerd.schema import schema_of
 
         if document is None:
-            if self.model is not None and not place_of(root_of(self.model)).saved:
+            if self.model is not None and not live(root_of(self.model)):
                 return self.model
             if self.missing_ok:
                 return None

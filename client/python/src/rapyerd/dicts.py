@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from rapyerd.call import Steps
 from rapyerd.containers import Container
@@ -29,6 +29,12 @@ class RedisDict(dict[str, T], Container, Generic[T]):
             for key, element in content.items():
                 dict.__setitem__(out, key, out._lodged(element, key))
         return out
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        arguments = get_args(source)
+        plain: Any = dict
+        return handler.generate_schema(plain[str, arguments[-1]] if arguments else plain)
 
     def _absorb(self, content: dict[str, Any]) -> None:
         """Takes the content that was read; elements that are here already stay the same objects."""
@@ -72,9 +78,24 @@ class RedisDict(dict[str, T], Container, Generic[T]):
 
     # --- local, gathered in pipelines and under locks -----------------------------------------
 
+    def __getitem__(self, key: str) -> Any:
+        return self._of_element(key, dict.__getitem__(self, key))
+
+    def _store(self, name: Any, value: Any) -> None:
+        dict.__setitem__(self, name, value)
+
+    def _set_item(self, name: Any, value: Any) -> Steps[None]:
+        return (yield from self._update({name: value}))
+
     def __setitem__(self, key: str, value: T) -> None:
+        made = self._made_of(key, dict.get(self, key), value)
         value = self._checked(value)
         root, recorder = self._before()
+        if made is not None:
+            dict.__setitem__(self, key, value)
+            if recorder is not None:
+                self._gather_made(root, recorder, key, made)
+            return
         self._evict([old for old in (self.get(key),) if old is not value], recorder)
         value = self._lodged(value, key)
         dict.__setitem__(self, key, value)

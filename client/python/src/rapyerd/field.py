@@ -11,6 +11,7 @@ from rapyerd.dicts import RedisDict
 from rapyerd.lists import RedisList
 from rapyerd.place import lodger, place_of
 from rapyerd.scalars import RedisBytes, RedisDatetime, RedisFloat, RedisInt, RedisStr
+from rapyerd.sets import RedisSet
 
 if TYPE_CHECKING:
     from rapyerd.codec import Codec
@@ -70,6 +71,17 @@ def wrapper_of(name: str, codec: Codec | None) -> Wrap:
             return out
 
         return as_list
+    if codec.kind == "set":
+
+        def as_set(model: Any, value: Any) -> Any:
+            if isinstance(value, RedisSet) and getattr(value, "__rapyer_owner__", None) is model:
+                return value
+            if value is None:
+                return value
+            out = model.__dict__[name] = RedisSet._of(model, name, codec, value)
+            return out
+
+        return as_set
     if codec.kind == "dict" or (codec.kind == "value" and codec.item is not None):
 
         def as_dict(model: Any, value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, get_args
 
 from rapyerd.call import Steps
 from rapyerd.containers import Container
@@ -30,6 +30,12 @@ class RedisList(list[T], Container, Generic[T]):
                 if element is not None:
                     list.__setitem__(out, index, out._lodged(element, None))
         return out
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        arguments = get_args(source)
+        plain: Any = list
+        return handler.generate_schema(plain[arguments[0]] if arguments else plain)
 
     def _absorb(self, content: list[Any]) -> None:
         """Takes the content that was read; elements that are here already stay the same objects."""
@@ -129,6 +135,13 @@ class RedisList(list[T], Container, Generic[T]):
         list.reverse(self)
         self._gather(root, recorder, "set")
 
+    def __getitem__(self, index: Any) -> Any:
+        value = list.__getitem__(self, index)
+        return value if isinstance(index, slice) else self._of_element(index, value)
+
+    def _store(self, name: Any, value: Any) -> None:
+        list.__setitem__(self, name, value)
+
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
             checked = [self._checked(v) for v in value]
@@ -137,8 +150,14 @@ class RedisList(list[T], Container, Generic[T]):
             list.__setitem__(self, index, [self._lodged(v, None) for v in checked])
             self._gather(root, recorder, "set")
             return
+        made = self._made_of(index, list.__getitem__(self, index), value)
         value = self._checked(value)
         root, recorder = self._before()
+        if made is not None:
+            list.__setitem__(self, index, value)
+            if recorder is not None:
+                self._gather_made(root, recorder, index.__index__(), made)
+            return
         if self[index] is not value:
             self._evict((self[index],), recorder)
         value = self._lodged(value, None)
@@ -296,27 +315,27 @@ class RedisList(list[T], Container, Generic[T]):
         self._evict(self)
         list.clear(self)
 
-    def _set_item(self, index: int, value: Any) -> Steps[None]:
+    def _set_item(self, name: int, value: Any) -> Steps[None]:
         root, now = self._at_once()
         if not now:
-            self[index] = value
+            self[name] = value
             return
         value = self._checked(value)
         if self._whole:
             content = list(self)
-            content[index] = value
+            content[name] = value
             yield from self._send_whole(root, content)
-            list.__setitem__(self, index, value)
+            list.__setitem__(self, name, value)
             return
         value, wired = self._wired(value)
         try:
-            yield from self._send(root, "list.set", index, wired)
+            yield from self._send(root, "list.set", name, wired)
         except BaseException:
             self._evict((value,))
             raise
-        if -len(self) <= index < len(self):
-            self._evict((self[index],))
-            list.__setitem__(self, index, value)
+        if -len(self) <= name < len(self):
+            self._evict((self[name],))
+            list.__setitem__(self, name, value)
 
     def _remove_range(self, start: int, end: int) -> Steps[None]:
         root, now = self._at_once()

@@ -10,7 +10,7 @@ from pydantic._internal._model_construction import ModelMetaclass
 from typing_extensions import Self, dataclass_transform
 
 from rapyerd import field as fields
-from rapyerd.call import Call, Steps
+from rapyerd.call import Call, Steps, done
 from rapyerd.config import RedisConfig
 from rapyerd.contexts import Lock, Pipeline, refresh
 from rapyerd.errors import (
@@ -23,7 +23,7 @@ from rapyerd.errors import (
 from rapyerd.find import Expression
 from rapyerd.keys import KeyAnnotation, RapyerKey
 from rapyerd.links import run
-from rapyerd.place import key_of, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
+from rapyerd.place import key_of, live, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
 from rapyerd.record import before, current_pipeline, held, op_at
 from rapyerd.result import DeleteResult, GetOrCreateResult, GetOrCreateStatus
 from rapyerd.scalars import Scalar, load_field
@@ -115,7 +115,8 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     @pk.setter
     def pk(self, value: str) -> None:
-        place_of(self).pk = str(value)
+        place = place_of(self)
+        place.pk, place.named = str(value), True
 
     @property
     def key(self) -> str:
@@ -124,7 +125,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     @key.setter
     def key(self, value: str) -> None:
-        place_of(self).pk = value.partition(":")[2] or value
+        self.pk = value.partition(":")[2] or value
 
     @property
     def field_name(self) -> str:
@@ -135,6 +136,12 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     def field_path(self) -> str:
         """Where in its document this model is, "" for the document."""
         return path_of(self)
+
+    @property
+    def json_path(self) -> str:
+        """Where Rapyer keeps it in its document: ``$.field``."""
+        path = path_of(self)
+        return f"$.{path}" if path else "$"
 
     @property
     def failed_fields(self) -> set[str]:
@@ -230,6 +237,12 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         """The stored document of this model's key; the model, saved, if there is none."""
         return cls._run_class(get_or_create(model))  # type: ignore[no-any-return]
 
+    @classmethod
+    def create_index(cls) -> Awaitable[None]:
+        """Nothing: expressions need no index here."""
+        return cls._run_class(done(None))  # type: ignore[no-any-return]
+
+    acreate_index = adelete_index = create_index
     asave = save
     aload = load
     adelete = delete
@@ -322,7 +335,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
                 yield from load_field(model, name)
         root, recorder = before(self, self)
         if root is not self:
-            if place_of(root).saved:
+            if live(root):
                 settle(self)
                 op = ["set", key_of(root), path_of(self), schema.encode(self)]
                 pipeline = current_pipeline()
@@ -350,7 +363,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         before(self, self)
         root = root_of(self)
         place = place_of(self)
-        if root is not self and not place_of(root).saved:
+        if root is not self and not live(root):
             return self
         place.changes = None
         yield from refresh(self)
@@ -368,7 +381,8 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         if pipeline is not None:
             pipeline.remember(self)
         gone = yield from self._delete_key(key_of(self))
-        place_of(self).saved = False
+        place = place_of(self)
+        place.saved = place.named = False
         return gone
 
     @classmethod
@@ -397,7 +411,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     def _duplicate_many(self, num: int) -> Steps[list[Self]]:
         if self.is_inner_model():
-            raise RuntimeError("only whole documents can be duplicated")
+            raise RuntimeError("Can only duplicate from top level model")
         out: list[Self] = []
         for _ in range(num):
             if not place_of(self).saved or current_pipeline() is not None:
@@ -413,7 +427,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     def _update(self, values: dict[str, Any]) -> Steps[None]:
         root, recorder = before(self, self)
-        if not place_of(root).saved or recorder is not None:
+        if not live(root) or recorder is not None:
             self.update(**values)
             if recorder is not None and recorder is not current_pipeline():
                 yield from flush(key_of(root))
@@ -561,7 +575,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         place = place_of(self)
         if place.unloaded:
             place.unloaded.discard(name)
-        if not place_of(root).saved:
+        if not live(root):
             return
         codec = schema_of(cls).codecs.get(name)
         if codec is None:

@@ -18,13 +18,14 @@ _set = object.__setattr__
 
 
 class Place:
-    __slots__ = ("changes", "failed", "name", "owner", "pk", "saved", "unloaded")
+    __slots__ = ("changes", "failed", "name", "named", "owner", "pk", "saved", "unloaded")
 
     def __init__(self) -> None:
         self.pk: str | None = None
         self.owner: Any = None
         self.name: str | None = None
         self.saved = False
+        self.named = False  # it was given the pk of a document that may be there
         self.failed: set[str] | None = None
         self.unloaded: set[str] | None = None  # lazy fields that were left out when it was read
         # Fields that were assigned, outside pipelines and locks: what was done to them since, None where
@@ -101,6 +102,12 @@ def own(owner: Any, name: str | None, model: Any) -> None:
     place.owner = owner
     place.name = name
     place.changes = None
+
+
+def live(root: Any) -> bool:
+    """Does what is done to it go to the daemon?"""
+    place = place_of(root)
+    return place.saved or place.named
 
 
 def is_draft(model: Any) -> bool:

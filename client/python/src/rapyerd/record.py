@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 from typing import Any
 
-from rapyerd.place import field_path, key_of, place_of, root_of
+from rapyerd.place import field_path, key_of, live, place_of, root_of
 
 Op = list[Any]  # [method, key, path, ...]
 
@@ -42,7 +42,14 @@ class Recorder:
             state = (
                 dict(touched.__dict__),
                 set(touched.__pydantic_fields_set__),
-                (place.pk, place.owner, place.name, place.saved, None if changes is None else dict(changes)),
+                (
+                    place.pk,
+                    place.owner,
+                    place.name,
+                    place.saved,
+                    place.named,
+                    dict(changes) if changes else None,
+                ),
             )
         self._before[id(touched)] = (touched, state)
 
@@ -63,7 +70,7 @@ class Recorder:
                 touched.__dict__.update(values)
                 object.__setattr__(touched, "__pydantic_fields_set__", fields_set)
                 place = place_of(touched)
-                place.pk, place.owner, place.name, place.saved, place.changes = before
+                place.pk, place.owner, place.name, place.saved, place.named, place.changes = before
         self.clear()
 
     def clear(self) -> None:
@@ -164,7 +171,7 @@ def before(touched: Any, owner: Any) -> tuple[Any, Recorder | None]:
     recorder = gatherer(root)
     if recorder is not None:
         recorder.remember(touched)
-    if not place_of(root).saved:
+    if not live(root):
         return root, None
     return root, recorder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import warnings
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ class DeleteResult:
 
     @property
     def count(self) -> int:
+        warnings.warn("DeleteResult.count is models_deleted", DeprecationWarning, stacklevel=2)
         return self.models_deleted
 
 

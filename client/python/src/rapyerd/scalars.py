@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rapyerd.call import Call, Steps
-from rapyerd.place import field_path, key_of, place_of, root_of
+from rapyerd.place import field_path, key_of, live, place_of, root_of
 from rapyerd.record import before, current_pipeline, held, keep, op_at
 
 if TYPE_CHECKING:
@@ -24,8 +24,14 @@ S = TypeVar("S", bound="Scalar")
 class Scalar:
     """What the values of fields can do, whatever they are."""
 
+    _plain: Any = None
     _owner: Any = None
-    _name: str = ""
+    _name: Any = ""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return handler.generate_schema(cls._plain)
+
     _base: Any = None
     _made: Made | None = None
 
@@ -45,28 +51,44 @@ class Scalar:
             out._made = [*(self._made or ()), (method, argument)]
         return out
 
+    @property
+    def _model(self) -> Any:
+        """The model that it is in; its owner may be a list or dict of that."""
+        return getattr(self._owner, "__rapyer_owner__", self._owner)
+
     def _run(self, steps: Steps[Any]) -> Any:
-        return type(root_of(self._owner)).__rapyer_run__(steps)
+        return type(root_of(self._model)).__rapyer_run__(steps)
 
     @property
     def key(self) -> str:
         """The key of the document."""
-        return key_of(root_of(self._owner))
+        return key_of(root_of(self._model))
 
     @property
     def field_path(self) -> str:
+        if self._model is not self._owner:
+            return self._owner._element_path(self._name)  # type: ignore[no-any-return]
         return field_path(self._owner, self._name)
 
     @property
+    def json_path(self) -> str:
+        """Where Rapyer keeps it in its document: ``$.field``."""
+        return f"$.{self.field_path}"
+
+    @property
     def field_name(self) -> str:
-        return self._name
+        return str(self._name)
 
     def save(self) -> Awaitable[Any]:
         """Sends the field's value; after ``+=`` and its like, what was done to it."""
+        if self._model is not self._owner:
+            return self._run(self._owner._save_element(self._name, self))  # type: ignore[no-any-return]
         return self._run(save_field(self._owner, self._name))  # type: ignore[no-any-return]
 
     def load(self) -> Awaitable[Any]:
         """Reads the field's value."""
+        if self._model is not self._owner:
+            return self._run(self._owner._load_element(self._name))  # type: ignore[no-any-return]
         return self._run(load_field(self._owner, self._name))  # type: ignore[no-any-return]
 
     asave = save
@@ -93,7 +115,7 @@ def save_field(owner: Any, name: str) -> Steps[Any]:
     codec = schema_of(type(owner)).codecs[name]
     root, recorder = before(owner, owner)
     value = getattr(owner, name)
-    if not place_of(root).saved:
+    if not live(root):
         return value
     if recorder is not None and (id(owner), name) in recorder.written:
         if recorder is not current_pipeline():
@@ -128,7 +150,7 @@ def load_field(owner: Any, name: str) -> Steps[Any]:
     from rapyerd.schema import schema_of
 
     root = root_of(owner)
-    if not place_of(root).saved:
+    if not live(root):
         return getattr(owner, name)
     link = next((lock.link for lock in held(key_of(root))), None)
     call = Call("doc.load", [key_of(root), field_path(owner, name)], (type(root),), True, link)
@@ -160,7 +182,7 @@ def operate(value: Scalar, method: str, argument: Any, guess: Any) -> Steps[Any]
 
     owner, name = value._owner, value._name
     root, recorder = before(owner, owner)
-    if not place_of(root).saved or (recorder is not None and recorder is current_pipeline()):
+    if not live(root) or (recorder is not None and recorder is current_pipeline()):
         if recorder is not None:
             recorder.add(root, op_at(root, owner, name, method, argument), (owner, name), True)
         owner.__dict__[name] = guess
@@ -176,6 +198,8 @@ class Number(Scalar):
 
     def increase(self, amount: Any = 1) -> Awaitable[Any]:
         """Adds to the field, whatever it is in the daemon by now, and gives back the new number."""
+        if self._model is not self._owner:
+            return self._run(self._owner._increase_element(self._name, self, amount))  # type: ignore[no-any-return]
         now = self._owner.__dict__[self._name]
         return self._run(operate(self, "num.incr", amount, now + amount))  # type: ignore[no-any-return]
 
@@ -197,6 +221,8 @@ def _step(
 class RedisInt(int, Number):
     """An int that is the value of a field."""
 
+    _plain = int
+
     def __reduce__(self) -> Any:
         return int, (int(self),)
 
@@ -213,6 +239,8 @@ class RedisInt(int, Number):
 
 class RedisFloat(float, Number):
     """A float that is the value of a field."""
+
+    _plain = float
 
     def __reduce__(self) -> Any:
         return float, (float(self),)
@@ -232,6 +260,8 @@ class RedisFloat(float, Number):
 class RedisStr(str, Scalar):
     """A str that is the value of a field."""
 
+    _plain = str
+
     def __reduce__(self) -> Any:
         return str, (str(self),)
 
@@ -244,6 +274,8 @@ class RedisStr(str, Scalar):
 
 class RedisBytes(bytes, Scalar):
     """Bytes that are the value of a field."""
+
+    _plain = bytes
 
     def __reduce__(self) -> Any:
         return bytes, (bytes(self),)
@@ -261,6 +293,8 @@ def _seconds(delta: dt.timedelta) -> int | float:
 
 class RedisDatetime(dt.datetime, Scalar):
     """A datetime that is the value of a field."""
+
+    _plain = dt.datetime
 
     def __new__(cls, value: Any, *more: Any, **named: Any) -> Any:
         if isinstance(value, dt.datetime):

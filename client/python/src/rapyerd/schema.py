@@ -158,7 +158,7 @@ class Fields:
         if info.default is None and not factory:
             return codec_of(annotation, True, (self.model,), atomic)
         # What a factory makes is made here: for the daemon the field may be missing.
-        if factory and codec.kind not in ("list", "dict", "model") and not marked(info, KeyAnnotation):
+        if factory and codec.kind not in ("list", "dict", "set", "model") and not marked(info, KeyAnnotation):
             return codec_of(annotation, True, (self.model,), atomic)
         return codec
 
@@ -203,8 +203,8 @@ class Fields:
         default = self.defaults[name]
         codec = self.codecs[name]
         if default is MISSING:
-            if codec.kind in ("list", "dict"):
-                return [] if codec.kind == "list" else {}
+            if codec.kind in ("list", "dict", "set"):
+                return {"list": list, "dict": dict, "set": set}[codec.kind]()
             if codec.wire.startswith("optional<") or codec.wire == "any":
                 return None
             if codec.kind == "model":

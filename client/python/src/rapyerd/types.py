@@ -5,6 +5,8 @@ from __future__ import annotations
 from rapyerd.containers import Container
 from rapyerd.dicts import RedisDict
 from rapyerd.lists import RedisList
+from rapyerd.queues import PriorityQueueItem, RedisPriorityQueue
+from rapyerd.references import ForeignKey, Reference, RelationalFieldType
 from rapyerd.scalars import (
     RedisBytes,
     RedisDatetime,
@@ -14,13 +16,16 @@ from rapyerd.scalars import (
     RedisStr,
     Scalar,
 )
+from rapyerd.sets import RedisSet, SpecialFieldType
 
 RedisType = Scalar
 GenericRedisType = Container
 
 __all__ = [
     "Container",
+    "ForeignKey",
     "GenericRedisType",
+    "PriorityQueueItem",
     "RedisBytes",
     "RedisDatetime",
     "RedisDatetimeTimestamp",
@@ -28,7 +33,12 @@ __all__ = [
     "RedisFloat",
     "RedisInt",
     "RedisList",
+    "RedisPriorityQueue",
+    "RedisSet",
     "RedisStr",
     "RedisType",
+    "Reference",
+    "RelationalFieldType",
     "Scalar",
+    "SpecialFieldType",
 ]
