@@ -1,30 +1,45 @@
 /* dict: the entries of a dict<T> field, by key and in order of insertion.
  *
  *   entries   | e0 | e1 | hole | e3 | free ... |       used = 4, len = 3
- *   index     hash of a key -> position + 1, open addressing, from INDEX_FROM entries on
+ *   buckets   bucket of a key's hash -> position + 1 of the last entry in it, from INDEX_FROM
+ *             entries on; each entry knows the one before it in its bucket
  *
- * An entry taken out leaves a hole, so that order and positions stay; the array is packed when
- * there are more holes than entries. The last place in use is never a hole. Hashes are seeded:
- * keys come from clients, who must not be able to choose them so that all collide.
+ * An entry taken out leaves a hole, so that order and positions stay. When there are many the
+ * entries are packed, and no call pays for all of it: each moves a few, as the buckets grow one
+ * by one (table.h).
+ *
+ *   packing   | e0 | e1 | e3 | hole ... hole | e7 | hole | e9 | free ... |
+ *                       to ^            from ^               used ^
+ *
+ * The last place in use is never a hole. Hashes are seeded: keys come from clients, who must not be
+ * able to choose them so that all collide.
  */
+#include "protocol/table.h"
 #include "protocol/tree_private.h"
 #include <string.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #define INDEX_FROM 16
+#define PACK_STEP 16 /* places that a call looks at */
 
 struct entry {
     struct cell key; /* a str; CELL_UNSET: a hole */
     struct cell value;
 };
 
+struct index {
+    uint32_t *before; /* of each entry: position + 1 of the next one in its bucket, 0: none */
+    uint32_t *buckets;
+    uint32_t n, cap;             /* buckets */
+    uint32_t pack_to, pack_from; /* 0: it is not being packed */
+};
+
 struct dict {
     struct container head;
     uint32_t used, cap;
     struct entry *entries; /* NULL while empty or unloaded */
-    uint32_t *index;
-    uint8_t bits; /* the index has 2^bits places */
+    struct index *index;
 };
 
 static uint64_t seed_now;
@@ -47,67 +62,108 @@ static bool key_is(const struct cell *c, const char *key, size_t len)
     return cell_get_str(c, &own, &own_len) == 0 && own_len == len && memcmp(own, key, len) == 0;
 }
 
-static uint32_t index_mask(const struct dict *d)
+static bool is_hole(const struct entry *e)
 {
-    return ((uint32_t)1 << d->bits) - 1;
+    return e->key.kind == CELL_UNSET;
 }
 
-static uint32_t index_home(const struct dict *d, const struct entry *e)
+static uint32_t *bucket(const struct dict *d, const char *key, size_t len)
+{
+    return &d->index->buckets[table_bucket(tree_hash(key, len), d->index->n)];
+}
+
+static uint32_t *bucket_of(const struct dict *d, uint32_t entry)
 {
     const char *key = "";
     size_t len = 0;
 
-    (void)cell_get_str(&e->key, &key, &len);
-    return (uint32_t)tree_hash(key, len) & index_mask(d);
+    (void)cell_get_str(&d->entries[entry].key, &key, &len);
+    return bucket(d, key, len);
+}
+
+/* Where its position stands: in the bucket, or with the entry that came after it. */
+static uint32_t *index_place(const struct dict *d, uint32_t entry)
+{
+    uint32_t *at = bucket_of(d, entry);
+
+    while (*at != entry + 1)
+        at = &d->index->before[*at - 1];
+    return at;
+}
+
+static void index_split(struct dict *d)
+{
+    if (d->index->n == d->index->cap) {
+        d->index->cap *= 2;
+        d->index->buckets =
+            tree_realloc(d->index->buckets, d->index->cap * sizeof *d->index->buckets);
+    }
+    uint32_t fresh = d->index->n++, *from = &d->index->buckets[table_parent(fresh)];
+    d->index->buckets[fresh] = 0;
+    while (*from) {
+        uint32_t entry = *from - 1;
+        if (bucket_of(d, entry) != &d->index->buckets[fresh]) {
+            from = &d->index->before[entry];
+            continue;
+        }
+        *from = d->index->before[entry];
+        d->index->before[entry] = d->index->buckets[fresh];
+        d->index->buckets[fresh] = entry + 1;
+    }
+}
+
+static void index_join(struct dict *d)
+{
+    uint32_t moved = d->index->buckets[--d->index->n],
+             *end = &d->index->buckets[table_parent(d->index->n)];
+
+    while (*end)
+        end = &d->index->before[*end - 1];
+    *end = moved;
+    if (d->index->n > d->index->cap / 4)
+        return;
+    d->index->cap /= 2;
+    d->index->buckets = tree_realloc(d->index->buckets, d->index->cap * sizeof *d->index->buckets);
 }
 
 static void index_put(struct dict *d, uint32_t entry)
 {
-    uint32_t at = index_home(d, &d->entries[entry]);
+    uint32_t *at = bucket_of(d, entry);
 
-    while (d->index[at])
-        at = (at + 1) & index_mask(d);
-    d->index[at] = entry + 1;
+    d->index->before[entry] = *at;
+    *at = entry + 1;
 }
 
-/* Takes an entry out while its key is still there, and closes the hole. */
+/* Takes an entry out while its key is still there. */
 static void index_remove(struct dict *d, uint32_t entry)
 {
-    uint32_t mask = index_mask(d), hole = index_home(d, &d->entries[entry]), at;
-
-    while (d->index[hole] != entry + 1)
-        hole = (hole + 1) & mask;
-    for (at = (hole + 1) & mask; d->index[at]; at = (at + 1) & mask) {
-        uint32_t home = index_home(d, &d->entries[d->index[at] - 1]);
-        if (((at - home) & mask) >= ((at - hole) & mask)) {
-            d->index[hole] = d->index[at];
-            hole = at;
-        }
-    }
-    d->index[hole] = 0;
+    *index_place(d, entry) = d->index->before[entry];
+    for (int i = 0; i < 2 && d->index->n > INDEX_FROM && d->head.len < d->index->n / 2; i++)
+        index_join(d);
 }
 
 static void index_drop(struct dict *d)
 {
+    if (!d->index)
+        return;
+    tree_free(d->index->buckets);
+    tree_free(d->index->before);
     tree_free(d->index);
     d->index = NULL;
-    d->bits = 0;
 }
 
-/* Anew, for as many entries as the array can hold, at most two thirds full. */
+/* Anew, for as many entries as the array can hold. */
 static void index_build(struct dict *d)
 {
-    uint32_t bits = 5;
-
     index_drop(d);
     if (d->cap < INDEX_FROM)
         return;
-    while (((uint64_t)1 << bits) * 2 < (uint64_t)d->cap * 3)
-        bits++;
-    d->bits = bits;
-    d->index = tree_alloc(sizeof *d->index << bits);
+    d->index = tree_alloc(sizeof *d->index);
+    d->index->n = d->index->cap = d->cap;
+    d->index->buckets = tree_alloc(d->cap * sizeof *d->index->buckets);
+    d->index->before = tree_alloc(d->cap * sizeof *d->index->before);
     for (uint32_t i = 0; i < d->used; i++)
-        if (d->entries[i].key.kind != CELL_UNSET)
+        if (!is_hole(&d->entries[i]))
             index_put(d, i);
 }
 
@@ -156,19 +212,65 @@ void dict_fill(struct container *c, const struct container *source)
     index_build(d);
 }
 
-/* Packs the entries into an array of cap places. */
+/* Packs the entries into an array of cap places, all at once: of few. */
 static void dict_resize(struct dict *d, uint32_t cap)
 {
     uint32_t to = 0;
 
     for (uint32_t i = 0; d->used != d->head.len && i < d->used; i++)
-        if (d->entries[i].key.kind != CELL_UNSET)
+        if (!is_hole(&d->entries[i]))
             d->entries[to++] = d->entries[i];
     d->used = d->head.len;
     if (cap != d->cap)
         d->entries = tree_realloc(d->entries, cap * sizeof *d->entries);
     d->cap = cap;
     index_build(d);
+}
+
+static void trim(struct dict *d)
+{
+    while (d->used && is_hole(&d->entries[d->used - 1]))
+        d->used--;
+}
+
+/* Another capacity; all stays where it is. Only where there is an index. */
+static void dict_recap(struct dict *d, uint32_t cap)
+{
+    d->entries = tree_realloc(d->entries, cap * sizeof *d->entries);
+    d->index->before = tree_realloc(d->index->before, cap * sizeof *d->index->before);
+    d->cap = cap;
+}
+
+static void pack_move(struct dict *d, uint32_t from, uint32_t to)
+{
+    uint32_t *place = index_place(d, from);
+
+    *place = to + 1;
+    d->index->before[to] = d->index->before[from];
+    d->entries[to] = d->entries[from];
+    d->entries[from] = (struct entry){0};
+}
+
+/* Goes on with packing, or begins it when there are many holes. Only where there is an index: a
+ * small dict is packed at once. */
+static void pack_some(struct dict *d)
+{
+    uint32_t looked = 0;
+
+    if (!d->index->pack_from && d->head.len >= d->used / 2)
+        return;
+    for (; looked < PACK_STEP && d->index->pack_from < d->used; looked++, d->index->pack_from++) {
+        if (is_hole(&d->entries[d->index->pack_from]))
+            continue;
+        if (d->index->pack_from != d->index->pack_to)
+            pack_move(d, d->index->pack_from, d->index->pack_to);
+        d->index->pack_to++;
+    }
+    if (d->index->pack_from < d->used)
+        return;
+    d->used = d->index->pack_to;
+    d->index->pack_to = d->index->pack_from = 0;
+    trim(d); /* what was taken out meanwhile */
 }
 
 void dict_reserve(struct container *c, size_t n)
@@ -182,10 +284,9 @@ void dict_reserve(struct container *c, size_t n)
 static struct entry *dict_find(const struct dict *d, const char *key, size_t len)
 {
     if (d->index) {
-        uint32_t at = (uint32_t)tree_hash(key, len) & index_mask(d);
-        for (; d->index[at]; at = (at + 1) & index_mask(d))
-            if (key_is(&d->entries[d->index[at] - 1].key, key, len))
-                return &d->entries[d->index[at] - 1];
+        for (uint32_t at = *bucket(d, key, len); at; at = d->index->before[at - 1])
+            if (key_is(&d->entries[at - 1].key, key, len))
+                return &d->entries[at - 1];
         return NULL;
     }
     for (uint32_t i = 0; i < d->used; i++)
@@ -211,15 +312,21 @@ struct cell dict_put(struct dict *d, const char *key, size_t len, struct cell c)
         e->value = c;
         return old;
     }
-    if (d->used == d->cap)
+    if (d->used == d->cap && d->index)
+        dict_recap(d, tree_grown(d->cap));
+    else if (d->used == d->cap)
         dict_resize(d, d->head.len < d->cap - d->cap / 4 ? d->cap : tree_grown(d->cap));
     e = &d->entries[d->used];
     e->key = cell_str(key, len);
     e->value = c;
-    if (d->index)
-        index_put(d, d->used);
-    d->used++;
     d->head.len++;
+    d->used++;
+    if (d->index) {
+        index_put(d, d->used - 1);
+        if (d->head.len > d->index->n)
+            index_split(d);
+        pack_some(d);
+    }
     return old;
 }
 
@@ -236,12 +343,18 @@ struct cell dict_take(struct dict *d, const char *key, size_t len)
     cell_free(&e->key);
     e->value = (struct cell){0};
     d->head.len--;
-    while (d->used && d->entries[d->used - 1].key.kind == CELL_UNSET)
-        d->used--;
-    if (d->cap > INDEX_FROM && d->head.len < d->cap / 4)
+    trim(d);
+    if (d->index && d->cap / 2 >= INDEX_FROM) {
+        if (d->index->pack_from > d->used)
+            d->index->pack_from = d->used;
+        pack_some(d);
+        if (d->used < d->cap / 4)
+            dict_recap(d, d->cap / 2);
+    } else if (d->cap > INDEX_FROM && d->head.len < d->cap / 4) {
         dict_resize(d, d->cap / 2);
-    else if (d->used > 8 && d->head.len < d->used / 2)
+    } else if (d->used > 8 && d->head.len < d->used / 2) {
         dict_resize(d, d->cap);
+    }
     return taken;
 }
 

@@ -10,9 +10,14 @@
 
 extern uint64_t hash_seed;
 
-#define HASH_FUNCTION(key, len, hashv)                                     \
-    do {                                                                   \
-        (hashv) = (unsigned)XXH3_64bits_withSeed((key), (len), hash_seed); \
+static inline uint64_t hash_of(const void *key, size_t len)
+{
+    return XXH3_64bits_withSeed(key, len, hash_seed);
+}
+
+#define HASH_FUNCTION(key, len, hashv)         \
+    do {                                       \
+        (hashv) = (unsigned)hash_of(key, len); \
     } while (0)
 /* Many tables are short-lived and small: those of a batch. */
 #define HASH_INITIAL_NUM_BUCKETS 8U

@@ -1,10 +1,11 @@
 /* cache: see doc.h. The bound counts all trees and entries of the process. */
+#include "daemon/base/hash.h"
 #include "daemon/documents/doc.h"
 #include <stdlib.h>
 #include <utlist.h>
 
 struct cache {
-    struct doc *by_key; /* uthash */
+    struct table by_key;
     struct doc *recent; /* utlist; the tail is the next to go */
     size_t memory;
     uint64_t hits, misses, evictions;
@@ -19,7 +20,7 @@ struct cache *cache_new(size_t memory)
 
 static void drop(struct cache *c, struct doc *d)
 {
-    HASH_DEL(c->by_key, d);
+    table_remove(&c->by_key, &d->entry);
     DL_DELETE(c->recent, d);
     record_free(d->root);
     tree_free(d);
@@ -27,10 +28,9 @@ static void drop(struct cache *c, struct doc *d)
 
 void cache_free(struct cache *c)
 {
-    struct doc *d, *next;
-    HASH_ITER (hh, c->by_key, d, next) {
-        drop(c, d);
-    }
+    while (c->recent != NULL)
+        drop(c, c->recent);
+    table_clear(&c->by_key);
     tree_free(c);
 }
 
@@ -41,8 +41,10 @@ void cache_set_memory(struct cache *c, size_t memory)
 
 struct doc *cache_doc(struct cache *c, const struct model *model, const char *key, size_t len)
 {
-    struct doc *d;
-    HASH_FIND(hh, c->by_key, key, len, d);
+    uint64_t hash = hash_of(key, len);
+    struct doc *d = (struct doc *)table_find(&c->by_key, hash);
+    while (d != NULL && (d->key_len != len || memcmp(d->key, key, len) != 0))
+        d = (struct doc *)table_again(&d->entry);
     if (d != NULL) {
         if (d != c->recent) {
             DL_DELETE(c->recent, d);
@@ -55,7 +57,7 @@ struct doc *cache_doc(struct cache *c, const struct model *model, const char *ke
     d->key_len = (uint16_t)len;
     d->model_len = (uint16_t)strlen(model->name);
     memcpy(d->key, key, len);
-    HASH_ADD(hh, c->by_key, key, len, d);
+    table_add(&c->by_key, &d->entry, hash);
     DL_PREPEND(c->recent, d);
     return d;
 }
@@ -95,7 +97,7 @@ void cache_release(struct cache *c, struct doc *d)
 
 void cache_stats(const struct cache *c, struct cache_stats *out)
 {
-    *out = (struct cache_stats){.documents = HASH_COUNT(c->by_key),
+    *out = (struct cache_stats){.documents = c->by_key.count,
                                 .memory = tree_memory(),
                                 .limit = c->memory,
                                 .hits = c->hits,

@@ -11,7 +11,7 @@
 #ifndef RAPYERD_DOC_H
 #define RAPYERD_DOC_H
 
-#include "daemon/base/hash.h"
+#include "protocol/table.h"
 #include "protocol/tree.h"
 
 struct guard;
@@ -22,7 +22,7 @@ struct place_in_queue;
 enum doc_state { DOC_UNKNOWN, DOC_PRESENT, DOC_ABSENT };
 
 struct doc {
-    UT_hash_handle hh;
+    struct table_entry entry;            /* by key */
     struct doc *prev, *next;             /* most recently used first */
     struct place_in_queue *queue, *tail; /* requests waiting for this document */
     const struct model *model;

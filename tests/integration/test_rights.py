@@ -17,7 +17,8 @@ USER = {"redis.redis_user": "worker", "redis.redis_password": "secret",
 GREETING = ["info", "client|id", "multi", "exec"]
 # Without one of these it does, and the doctor knows what is lost.
 RIGHTS = ["hgetall", "hget", "hlen", "hscan", "llen", "lrange", "pttl", "get", "set", "unlink",
-          "hset", "hdel", "hincrby", "rpush", "lpush", "lset", "lpop", "rpop", "ltrim", "pexpireat",
+          "hset", "hdel", "hincrby", "rpush", "lpush", "lset", "lpop", "rpop", "ltrim", "smembers",
+          "sscan", "scard", "sadd", "srem", "pexpireat",
           "persist", "eval", "lindex", "linsert", "lrem", "append", "time", "evalsha",
           "script|load", "pexpire", "zadd", "zrem", "zrange", "zscore", "scan", "client|kill",
           "publish", "subscribe", "config|get"]

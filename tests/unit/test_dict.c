@@ -199,3 +199,50 @@ Test(dict, unloading_keeps_the_length_only)
     dict_free(copy);
     cr_assert_eq(tree_memory(), before);
 }
+
+/* Taking out and putting in all the time, in a big one: it is packed on the way, and each is found.
+ */
+Test(dict, a_big_one_is_packed_while_it_is_used)
+{
+    enum { N = 20000, ROUNDS = 100000 };
+    static bool there[N];
+    size_t before = tree_memory(), len = 0, most = 0;
+    struct dict *d = dict_new();
+    char key[32];
+
+    for (int i = 0; i < ROUNDS; i++) {
+        int k = (int)dice(N);
+        size_t n = (size_t)snprintf(key, sizeof key, "key number %d", k);
+        bool put = i < N || dice(i / 10000 % 2 ? 4 : 2) == 0; /* it grows, and shrinks */
+        struct cell c = put ? dict_put(d, key, n, cell_int(k)) : dict_take(d, key, n);
+        cr_assert_eq(c.kind != CELL_UNSET, there[k]);
+        cell_free(&c);
+        len = len - there[k] + put;
+        there[k] = put;
+        cr_assert_eq(dict_len(d), len);
+        if (tree_memory() - before > most)
+            most = tree_memory() - before;
+        if (i % 97 == 0 && len > 0) {
+            const char *last;
+            size_t last_len;
+            struct cell *value;
+            cr_assert(dict_last(d, &last, &last_len, &value));
+        }
+    }
+    for (int k = 0; k < N; k++) {
+        size_t n = (size_t)snprintf(key, sizeof key, "key number %d", k);
+        struct cell *c = dict_get(d, key, n);
+        int64_t v = -1;
+        cr_assert_eq(c != NULL, there[k]);
+        cr_assert(!c || (cell_get_int(c, &v) == 0 && v == k));
+    }
+    size_t it = 0, seen = 0, key_len;
+    const char *at;
+    struct cell *value;
+    while (dict_next(d, &it, &at, &key_len, &value))
+        seen++;
+    cr_assert_eq(seen, len);
+    cr_assert_leq(most, N * 160);
+    dict_free(d);
+    cr_assert_eq(tree_memory(), before);
+}
