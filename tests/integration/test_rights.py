@@ -7,7 +7,7 @@ import time
 import pytest
 
 from lock_clients import acquire, release
-from models import ADA, KEY, ROOT, save_ada
+from models import ADA, KEY, ROOT, atomic, field, save_ada
 from rpc_client import RpcError, wait_until
 from test_doctor import doctor
 
@@ -18,8 +18,8 @@ GREETING = ["info", "client|id", "multi", "exec"]
 # Without one of these it does, and the doctor knows what is lost.
 RIGHTS = ["hgetall", "hget", "hlen", "hscan", "llen", "lrange", "pttl", "get", "set", "unlink",
           "hset", "hdel", "hincrby", "rpush", "lpush", "lset", "lpop", "rpop", "ltrim", "smembers",
-          "sscan", "scard", "sadd", "srem", "pexpireat",
-          "persist", "eval", "lindex", "linsert", "lrem", "append", "time", "evalsha",
+          "sscan", "scard", "sadd", "srem", "pexpireat", "persist", "eval", "lindex", "linsert",
+          "lrem", "append", "time", "evalsha",
           "script|load", "pexpire", "zadd", "zrem", "zrange", "zscore", "scan", "client|kill",
           "publish", "subscribe", "config|get"]
 SOFT = ["publish", "subscribe", "config|get"]
@@ -115,7 +115,12 @@ def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
     with one.connect() as client, two.connect() as other:
         save_ada(client)
         save_ada(other)
+        client.call("define", atomic("Club", field("members", "set<str>")))
+        client.call("doc.save", "Club:1", {"members": ["ada"]})
         for method, *params in [
+                ("set.add", "Club:1", "members", "bob"), ("set.remove", "Club:1", "members", "ada"),
+                ("set.add_many", "Club:1", "members", [str(i) for i in range(100001)]),
+                ("doc.get", "Club:1", {"fresh": True}),
                 ("set", KEY, "name", "x"), ("num.incr", KEY, "age", 2), ("num.mul", KEY, "age", 2),
                 ("list.append", KEY, "tags", "d"), ("list.insert", KEY, "tags", 0, "e"),
                 ("list.insert", KEY, "tags", 2, "f"), ("list.set", KEY, "tags", 1, "g"),
@@ -131,6 +136,7 @@ def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
             client.call(method, *params)
         counts = other.call("doc.get", KEY, {"paths": ["counts"], "fresh": True})["counts"]
         assert len(counts) == 100001  # with HSCAN
+        assert len(other.call("doc.load", "Club:1", "members")) == 100002
         held = acquire(client)
         waiting = other.send("lock.acquire", KEY, "edit", {"wait": 10})
         client.call("lock.release", held["token"], [["num.incr", KEY, "age", 1]])
