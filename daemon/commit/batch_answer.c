@@ -4,6 +4,17 @@
 #include "daemon/base/log.h"
 #include "daemon/commit/batch_inside.h"
 
+/* Redis may answer any number: without a sign nothing overflows. */
+static int64_t off_by(int64_t is, int64_t expected)
+{
+    return (int64_t)((uint64_t)is - (uint64_t)expected);
+}
+
+static int64_t with_drift(const struct drift *d)
+{
+    return (int64_t)((uint64_t)d->expected + (uint64_t)d->by);
+}
+
 static void fail(struct expectation *e)
 {
     if (e->bd != NULL)
@@ -21,7 +32,7 @@ static void take(struct expectation *e, const redisReply *r)
     if (r->type == REDIS_REPLY_ERROR)
         fail(e);
     else if (e->number != NULL && r->type == REDIS_REPLY_INTEGER)
-        e->number->by = r->integer - e->number->expected;
+        e->number->by = off_by(r->integer, e->number->expected);
 }
 
 static void take_unit(struct batch *b, const struct part *p, const redisReply *script)
@@ -44,7 +55,7 @@ static void take_version(struct batch_doc *bd, int64_t version)
 {
     if (bd->deleted || bd->bump == 0 || batch_doc_lost(bd))
         return;
-    bd->version.by = version - bd->version.expected;
+    bd->version.by = off_by(version, bd->version.expected);
     /* Not if the unit made sure that it was there: a version as low as this is of one that was
      * removed and saved again since. */
     bd->gone =
@@ -68,7 +79,7 @@ int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
     }
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         if (!bd->failed)
-            take_version(bd, bd->version.expected + bd->version.by);
+            take_version(bd, with_drift(&bd->version));
     }
     return 0;
 }

@@ -16,6 +16,7 @@
  * up to HASH_WHOLE fields it is read at once, beyond with HSCAN, to which the version gives what
  * it does not promise by itself: that nothing has changed between two pages. Where
  * something has (another host keeps writing) slices might never end: then all is read at once. */
+#define RESERVE_MAX ((size_t)1 << 20) /* elements that Redis speaks of, and has not given yet */
 #define SLICE 10000
 #define HASH_WHOLE 100000
 #define SLICE_RECORDS 2000
@@ -190,7 +191,7 @@ static void take_length(void *arg, struct cell *c, const struct type *t, const c
     const redisReply *r = *w->at++;
     if (w->bad)
         return;
-    if (r->type != REDIS_REPLY_INTEGER) {
+    if (r->type != REDIS_REPLY_INTEGER || r->integer < 0) {
         w->bad = true;
         fault_set(w->fault, FAULT_CORRUPT,
                   "%s: the Redis key %s:{%s}%.*s should be a %s, but another program put something "
@@ -270,14 +271,20 @@ static int take_hash(struct load *l, struct record *r, const redisReply *hash, c
 
 /* ---- the root ---- */
 
+/* A number that counting up from leads to no overflow. */
+static bool read_version(const redisReply *r, int64_t *version)
+{
+    if (r->type != REDIS_REPLY_STRING)
+        return false;
+    *version = strtoll(r->str, NULL, 10);
+    return *version > 0 && *version < INT64_MAX / 2;
+}
+
 static bool find_version(const redisReply *hash, int64_t *version)
 {
-    for (size_t i = 0; i + 1 < hash->elements; i += 2) {
-        if (hash->element[i]->len == 2 && memcmp(hash->element[i]->str, "@v", 2) == 0) {
-            *version = strtoll(hash->element[i + 1]->str, NULL, 10);
-            return true;
-        }
-    }
+    for (size_t i = 0; i + 1 < hash->elements; i += 2)
+        if (hash->element[i]->len == 2 && memcmp(hash->element[i]->str, "@v", 2) == 0)
+            return read_version(hash->element[i + 1], version);
     return false;
 }
 
@@ -313,12 +320,14 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
     if (take_hash(l, l->root, hash, "", f) < 0 || take_lengths(l, l->root, "", &lengths, f) < 0)
         return false;
     if (!find_version(hash, &d->version)) {
-        fault_set(f, FAULT_CORRUPT, "%s: its hash has no @v: it was not written by rapyerd",
-                  d->key);
+        fault_set(f, FAULT_CORRUPT,
+                  "%s: its hash has no version in @v: it was not written by rapyerd", d->key);
         return false;
     }
     d->expires =
-        ttl->type == REDIS_REPLY_INTEGER && ttl->integer >= 0 ? l->asked + ttl->integer : 0;
+        ttl->type == REDIS_REPLY_INTEGER && ttl->integer >= 0 && ttl->integer < INT64_MAX - l->asked
+            ? l->asked + ttl->integer
+            : 0;
     d->root = l->root;
     l->root = NULL;
     d->state = DOC_PRESENT;
@@ -393,14 +402,20 @@ static int corrupt_container(struct load *l, const struct target *t, const char 
                      l->loader->prefix, l->doc->key, (int)t->suffix_len, t->suffix, why);
 }
 
+/* Room for all that is to come, as far as it can be believed that it comes. */
+static void reserve(struct container *c, size_t total, size_t n)
+{
+    size_t sure = n + RESERVE_MAX;
+    container_reserve(c, total < n ? n : total < sure ? total : sure);
+}
+
 static int take_values(struct load *l, struct target *t, const redisReply *r, struct fault *f)
 {
     const struct stored *in = stored_of(t->type);
     struct container *node = t->cell->container;
-    size_t n = r->elements / in->stride;
-    struct fault why;
+    struct fault why = {.text = "it holds something that is no string"};
     container_set_loaded(node);
-    container_reserve(node, t->total > n ? t->total : n);
+    reserve(node, t->total, r->elements / in->stride);
     for (size_t i = 0; i + in->stride <= r->elements; i += in->stride) {
         const redisReply *v = r->element[i + in->value];
         struct cell c = {0};

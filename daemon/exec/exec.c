@@ -78,7 +78,7 @@ static void correct(struct task *t)
     for (unsigned i = 0; i < r->ncorrections; i++) {
         const struct correction *c = &r->corrections[i];
         buf_append(&corrected, t->answer.data + at, c->at - at);
-        pack_int(&corrected, c->value + c->drift->by);
+        pack_int(&corrected, (int64_t)((uint64_t)c->value + (uint64_t)c->drift->by));
         at = c->at + c->len;
     }
     buf_append(&corrected, t->answer.data + at, t->answer.len - at);

@@ -148,12 +148,14 @@ static struct lock_name name_of(const struct lock *l)
  * used while the request is on its way. */
 static void before_sending(struct lease *le, enum lease_op op)
 {
+    bool gives_way = false;
     if (op == LEASE_KEEP) {
         le->upkeep = LEASE_GOOD;
         le->fence_renewed = le->lock->fence;
         le->tried = clock_boot_ms();
     } else if (op == LEASE_DROP) {
         struct fault f;
+        gives_way = lock_closing(le->lock);
         fault_set(&f, FAULT_LOCK_LOST, "rapyerd is stopping");
         lease_end(le, &f); /* its holds are gone, unless we are stopping */
         le->in_redis = true;
@@ -165,6 +167,7 @@ static void before_sending(struct lease *le, enum lease_op op)
     }
     le->in_queue = le->in_queue || op == LEASE_TAKE || op == LEASE_TRY || op == LEASE_DROP;
     le->heard = false;
+    le->gave_way = gives_way;
     le->op = op;
 }
 

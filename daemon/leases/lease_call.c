@@ -121,6 +121,10 @@ void lease_calls_ask(struct lease_calls *lc, const struct lease_ask *ask,
 
 /* ---- reading ---- */
 
+/* Beyond these no lease.lua goes: it counts in doubles, and leases last an hour at most. */
+#define NUMBER_MAX ((int64_t)1 << 53)
+#define MS_MAX ((int64_t)60 * 60 * 1000)
+
 static const redisReply *element(const redisReply *r, size_t i)
 {
     return r->type == REDIS_REPLY_ARRAY && i < r->elements ? r->element[i] : NULL;
@@ -150,9 +154,19 @@ static void read_ids(const redisReply *r, size_t from, struct lease_answer *a)
             a->ids[a->nids++] = text_at(r, i);
 }
 
+static bool in_bounds(const struct lease_answer *a)
+{
+    bool numbers = a->fence >= 0 && a->fence < NUMBER_MAX && a->first >= 0 &&
+                   a->first < NUMBER_MAX && a->expiry >= 0 && a->expiry < NUMBER_MAX &&
+                   a->count >= 0 && a->count < NUMBER_MAX && a->ms >= 0 && a->ms <= MS_MAX;
+    return numbers && (a->kind != LEASE_HELD || (a->mode != LOCK_NONE && a->fence > 0));
+}
+
 static struct lease_answer read_answer(const redisReply *r)
 {
-    struct lease_answer a = {.kind = LEASE_ERROR, .text = "an answer of a strange form"};
+    static const struct lease_answer strange = {.kind = LEASE_ERROR,
+                                                .text = "an answer of a strange form"};
+    struct lease_answer a = strange;
     const char *what = text_at(r, 0);
     if (r->type == REDIS_REPLY_ERROR) {
         a.text = r->str;
@@ -178,7 +192,7 @@ static struct lease_answer read_answer(const redisReply *r)
     } else if (strcmp(what, "error") == 0) {
         a.text = text_at(r, 1);
     }
-    return a;
+    return in_bounds(&a) ? a : strange;
 }
 
 /* ---- sending ---- */

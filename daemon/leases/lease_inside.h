@@ -38,6 +38,13 @@ struct lease {
     enum lock_mode wanted;   /* by another host, as last heard */
     bool heard;              /* a message while a request was in flight: its answer may be older */
     struct event *retry;
+    int64_t retry_at, retry_latest; /* when it asks again; not later, whatever is heard */
+    bool offered;                   /* it asks because of a message that says it may have it */
+    unsigned false_offers;          /* in a row, that Redis knew nothing of, */
+    bool gave_way;                  /* the request in flight gives it up for another host */
+    unsigned false_wishes;          /* times in a row that no other host was there */
+    int64_t wishes_from;            /* what others want is not believed before: */
+    enum lock_mode wished;          /* then by `retry` */
     size_t nelsewhere;
     char (*elsewhere)[ID_MAX];
 };
@@ -62,6 +69,8 @@ struct leases {
     int64_t logged;
     char lost_why[FAULT_TEXT_MAX];
     struct event *report;
+    int64_t second;   /* which is counted: */
+    unsigned unasked; /* offers of what nobody here waits for */
     bool stopping;
     void (*stopped)(void *arg);
     void *stopped_arg;

@@ -1,6 +1,7 @@
 /* lease_news: what this daemon hears of leases (lease.h): answers to what it asked of Redis, and
  * messages of other daemons; a timer where neither may come. What is heard changes what is known of
  * the lease and marks it as due; lease.c does the rest. */
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/leases/lease_inside.h"
 #include "daemon/locks/lock_text.h"
@@ -12,6 +13,9 @@
 #define RETRY_SLACK_MS 5   /* after a lease must have run out */
 #define RETRY_JITTER_MS 8  /* several daemons wait for the same moment */
 #define DEAF_RETRY_MS 1000 /* nobody can tell us that it is free */
+/* Messages come from whoever may PUBLISH, so what one costs is bounded: */
+#define FALSE_PAUSE_MAX_MS 256 /* after those that were not true, */
+#define UNASKED_MAX 100        /* and offers that are given back in a second; the others run out */
 
 /* ---- who has it ---- */
 
@@ -31,34 +35,6 @@ static void add_elsewhere(struct lease *le, const char *id, size_t len)
     to[len] = '\0';
 }
 
-/* ---- no news ---- */
-
-static void on_retry(evutil_socket_t fd, short what, void *arg)
-{
-    struct lease *le = arg;
-    (void)fd;
-    (void)what;
-    le->queued = LOCK_NONE;
-    lease_set_due(le);
-}
-
-static void retry_in(struct lease *le, int64_t ms)
-{
-    uint8_t jitter;
-    evutil_secure_rng_get_bytes(&jitter, sizeof(jitter));
-    if (le->retry == NULL)
-        le->retry = evtimer_new(le->all->base, on_retry, le);
-    if (!bus_listening(le->all->bus) && ms > DEAF_RETRY_MS)
-        ms = DEAF_RETRY_MS;
-    arm(le->retry, ms + RETRY_SLACK_MS + jitter % RETRY_JITTER_MS);
-}
-
-void lease_no_retry(struct lease *le)
-{
-    if (le->retry != NULL)
-        event_del(le->retry);
-}
-
 /* ---- another host waits ---- */
 
 static void set_wanted(struct lease *le, enum lock_mode mode)
@@ -74,6 +50,66 @@ static void set_wanted(struct lease *le, enum lock_mode mode)
     } else {
         lock_wanted(le->lock);
     }
+}
+
+/* ---- no news ---- */
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+    struct lease *le = arg;
+    (void)fd;
+    (void)what;
+    le->queued = LOCK_NONE;
+    if (le->wished != LOCK_NONE)
+        set_wanted(le, le->wished);
+    le->wished = LOCK_NONE;
+    lease_set_due(le);
+}
+
+static void make_retry(struct lease *le)
+{
+    if (le->retry == NULL)
+        le->retry = evtimer_new(le->all->base, on_retry, le);
+}
+
+/* Who waits asks again within the length of a lease after Redis has last put it off. */
+static void retry_in(struct lease *le, int64_t ms)
+{
+    uint8_t jitter;
+    int64_t now = clock_boot_ms();
+    if (ms > le->retry_latest - now)
+        ms = le->retry_latest - now;
+    evutil_secure_rng_get_bytes(&jitter, sizeof(jitter));
+    make_retry(le);
+    if (!bus_listening(le->all->bus) && ms > DEAF_RETRY_MS)
+        ms = DEAF_RETRY_MS;
+    le->retry_at = now + ms;
+    arm(le->retry, ms + RETRY_SLACK_MS + jitter % RETRY_JITTER_MS);
+}
+
+/* The first time nothing, then twice as long each time. */
+static int64_t false_pause(unsigned times)
+{
+    return times < 2 ? 0 : times > 9 ? FALSE_PAUSE_MAX_MS : 1 << (times - 2);
+}
+
+/* It may be had: asks at once, or soon where that was not true lately. */
+static void ask_again(struct lease *le)
+{
+    int64_t pause = false_pause(le->false_offers), now = clock_boot_ms();
+    le->offered = true;
+    if (pause == 0)
+        le->queued = LOCK_NONE;
+    else if (le->retry_at > now + pause)
+        retry_in(le, pause);
+    lease_set_due(le);
+}
+
+void lease_no_retry(struct lease *le)
+{
+    le->wished = LOCK_NONE;
+    if (le->retry != NULL)
+        event_del(le->retry);
 }
 
 /* ---- answers ---- */
@@ -110,6 +146,10 @@ static void on_held(struct lease *le, const struct lease_ask *ask, const struct 
     le->in_redis = true;
     if (ask->have != LOCK_NONE && ask->op != LEASE_DROP && le->have == LOCK_NONE)
         return; /* it has ended meanwhile: decide() gives it back, or takes one of a new fence */
+    le->offered = false;
+    le->false_offers = 0;
+    if (le->gave_way && a->wanted == LOCK_NONE)
+        le->wishes_from = clock_boot_ms() + false_pause(++le->false_wishes);
     if (ask->op != LEASE_SHARE) {
         if (!lease_extend(le, ask))
             return;
@@ -128,9 +168,15 @@ static void on_queued(struct lease *le, const struct lease_ask *ask, const struc
     forget_elsewhere(le);
     for (size_t i = 0; i < a->nids; i++)
         add_elsewhere(le, a->ids[i], strlen(a->ids[i]));
-    if (ask->op != LEASE_TRY && !le->heard) {
+    le->false_wishes = 0;
+    le->false_offers += le->offered;
+    le->offered = false;
+    if (ask->op != LEASE_TRY) {
         le->queued = ask->mode;
+        le->retry_latest = clock_boot_ms() + le->all->config->lock_lease;
         retry_in(le, a->ms);
+        if (le->heard)
+            ask_again(le);
     }
     const char *where = lease_where(le->lock);
     lock_elsewhere(le->lock, where != NULL ? where : "another host");
@@ -250,15 +296,29 @@ static struct lease *find(struct leases *ls, const struct lock_name *name)
     return l != NULL ? l->lease : NULL;
 }
 
+/* One more that nobody here has asked for. */
+static bool may_give_back(struct leases *ls)
+{
+    int64_t second = clock_boot_ms() / 1000;
+    if (second != ls->second)
+        ls->unasked = 0;
+    ls->second = second;
+    return ls->unasked < UNASKED_MAX && ++ls->unasked;
+}
+
 /* An offer. It counts only once it was taken: asking for it again does that. */
 static void on_granted(struct leases *ls, struct message *m)
 {
     struct lease *le = find(ls, &m->name);
-    if (le != NULL) {
+    if (le != NULL && le->op != LEASE_NOTHING) {
         le->heard = le->in_redis = true;
-        le->queued = LOCK_NONE;
+    } else if (le != NULL && le->queued != LOCK_NONE) {
+        le->in_redis = true;
+        ask_again(le);
+    } else if (le != NULL && le->have == LOCK_NONE && may_give_back(ls)) {
+        le->in_redis = true;
         lease_set_due(le);
-    } else if (upstream_state(ls->up) == UPSTREAM_UP) {
+    } else if (le == NULL && upstream_state(ls->up) == UPSTREAM_UP && may_give_back(ls)) {
         struct lease_ask ask = {.op = LEASE_DROP}; /* nobody here wants it any more */
         lease_calls_ask(ls->calls, &ask, &m->name);
         lease_calls_flush(ls->calls);
@@ -270,10 +330,17 @@ static void on_wanted(struct leases *ls, struct message *m)
     struct lease *le = find(ls, &m->name);
     const char *mode;
     size_t len;
+    int64_t now = clock_boot_ms();
     if (le == NULL || cursor_str(&m->rest, &mode, &len) < 0 || len != 1)
         return;
     le->heard = true;
-    set_wanted(le, lease_mode(mode));
+    if (now >= le->wishes_from) {
+        set_wanted(le, lease_mode(mode));
+    } else if (le->have != LOCK_NONE && le->wished == LOCK_NONE && le->queued == LOCK_NONE) {
+        le->wished = lease_mode(mode);
+        make_retry(le);
+        arm(le->retry, le->wishes_from - now);
+    }
 }
 
 static void on_removed(struct leases *ls, struct message *m, const char *how)
@@ -314,7 +381,8 @@ static void on_moved(struct leases *ls, struct message *m)
     forget_elsewhere(le);
     while (cursor_str(&m->rest, &id, &len) == 0)
         add_elsewhere(le, id, len);
-    retry_in(le, ms);
+    if (!le->offered) /* else it asks soon */
+        retry_in(le, ms);
 }
 
 bool leases_message(struct leases *ls, const void *payload, size_t len)

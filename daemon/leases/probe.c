@@ -24,11 +24,12 @@
 #include <utlist.h>
 
 #define HOPS_MAX 64
-#define OWNERS_MAX 256    /* followed for one message */
-#define SENT_MAX 2000     /* messages in a second */
-#define PAYLOAD_MAX 16384 /* bytes */
-#define WAY_MAX 512       /* bytes of the way in words */
-#define FOLLOWED_MAX 1024 /* power of two */
+#define STEPS_MAX 20000     /* holds and waits looked at for one message, */
+#define STEPS_SECOND 500000 /* and for all of a second */
+#define SENT_MAX 2000       /* messages in a second */
+#define PAYLOAD_MAX 16384   /* bytes */
+#define WAY_MAX 512         /* bytes of the way in words */
+#define FOLLOWED_MAX 1024   /* power of two */
 #define ID_MAX 40
 #define LINES 7
 
@@ -63,8 +64,8 @@ struct probes {
     struct bus *bus;
     struct locks *locks;
     struct line lines[LINES];
-    int64_t second; /* whose messages are counted */
-    unsigned sent;
+    int64_t second; /* which is counted: */
+    unsigned sent, steps;
     uint64_t followed[FOLLOWED_MAX]; /* what was followed already, by hash */
 };
 
@@ -77,9 +78,9 @@ struct search {
     int64_t hops;
     size_t way_len;
     char way[WAY_MAX];
-    size_t nowners;
-    const struct lock_owner *owners[OWNERS_MAX];
-    bool closed;
+    uint64_t search; /* marks the owners that were followed */
+    unsigned steps;
+    bool over; /* the circle is found, or it takes too long */
 };
 
 static void follow_wait(struct search *s, const struct wait *w, unsigned depth);
@@ -108,14 +109,27 @@ static void add_way(struct search *s, const struct wait *w)
 
 /* ---- messages ---- */
 
-static bool may_send(struct probes *p)
+static void count_second(struct probes *p)
 {
     int64_t second = clock_boot_ms() / 1000;
-    if (second != p->second) {
-        p->second = second;
-        p->sent = 0;
-    }
-    return ++p->sent <= SENT_MAX;
+    if (second == p->second)
+        return;
+    p->second = second;
+    p->sent = p->steps = 0;
+}
+
+static bool may_send(struct probes *p)
+{
+    count_second(p);
+    return p->sent < SENT_MAX && ++p->sent;
+}
+
+/* Probes come from whoever may PUBLISH; one that is not followed is sent again, if it is true. */
+static bool step(struct search *s)
+{
+    if (++s->steps > STEPS_MAX || ++s->p->steps > STEPS_SECOND)
+        s->over = true;
+    return !s->over;
 }
 
 static void send_on(struct search *s, const struct lock *l, const char *to)
@@ -182,7 +196,7 @@ static int read_probe(struct cursor *c, struct search *s, struct lock_name *name
 static void refuse(struct search *s, struct wait *w)
 {
     struct fault f;
-    s->closed = true;
+    s->over = true;
     fault_set(&f, FAULT_DEADLOCK,
               "waiting would close a cycle over several hosts, where each waits for what the next "
               "one has: %s for %s%.*s",
@@ -191,28 +205,17 @@ static void refuse(struct search *s, struct wait *w)
 }
 
 /* The origin's wait, if this is its owner. */
-static struct wait *origin_of(const struct search *s, const struct lock_owner *o)
+static struct wait *origin_of(struct search *s, const struct lock_owner *o)
 {
     if (strcmp(s->origin, s->p->id) != 0)
         return NULL;
-    struct wait *w = o->waits;
-    while (w != NULL && w->number != s->number)
-        w = w->next_of_owner;
-    return w;
+    for (struct wait *w = o->waits; w != NULL && step(s); w = w->next_of_owner)
+        if (w->number == s->number)
+            return w;
+    return NULL;
 }
 
-static bool followed(struct search *s, const struct lock_owner *o)
-{
-    for (size_t i = 0; i < s->nowners; i++)
-        if (s->owners[i] == o)
-            return true;
-    if (s->nowners == OWNERS_MAX)
-        return true;
-    s->owners[s->nowners++] = o;
-    return false;
-}
-
-static void follow_owner(struct search *s, const struct lock_owner *o, unsigned depth)
+static void follow_owner(struct search *s, struct lock_owner *o, unsigned depth)
 {
     struct wait *origin = origin_of(s, o);
     if (origin != NULL) {
@@ -221,9 +224,9 @@ static void follow_owner(struct search *s, const struct lock_owner *o, unsigned 
             refuse(s, origin);
         return; /* else a younger one is in the circle, and finds it itself */
     }
-    if (followed(s, o) || depth == HOPS_MAX)
+    if (depth == HOPS_MAX || !lock_owner_first_seen(o, s->search))
         return;
-    for (const struct wait *w = o->waits; w != NULL && !s->closed; w = w->next_of_owner) {
+    for (const struct wait *w = o->waits; w != NULL && step(s); w = w->next_of_owner) {
         const struct probe *own = w->probe;
         struct stamp before = s->youngest;
         size_t way_len = s->way_len;
@@ -238,7 +241,7 @@ static void follow_owner(struct search *s, const struct lock_owner *o, unsigned 
 
 static void follow_holders(struct search *s, const struct lock *l, unsigned depth)
 {
-    for (const struct hold *h = l->holds; h != NULL && !s->closed; h = h->next)
+    for (const struct hold *h = l->holds; h != NULL && step(s); h = h->next)
         follow_owner(s, h->owner, depth);
 }
 
@@ -247,7 +250,7 @@ static void follow_wait(struct search *s, const struct wait *w, unsigned depth)
     const struct lock *l = w->lock;
     const char *id;
     follow_holders(s, l, depth);
-    if (s->closed || l->covers >= w->mode)
+    if (s->over || l->covers >= w->mode)
         return;
     for (size_t i = 0; (id = lease_elsewhere_at(l, i)) != NULL; i++)
         send_on(s, l, id);
@@ -283,8 +286,11 @@ bool probes_message(struct probes *p, const void *payload, size_t len)
         return true;
     }
     const struct lock *l = locks_find(p->locks, &name);
-    if (l != NULL && !followed_before(p, &s, l))
-        follow_holders(&s, l, 0);
+    if (l == NULL || followed_before(p, &s, l))
+        return true;
+    count_second(p);
+    s.search = locks_new_search(p->locks);
+    follow_holders(&s, l, 0);
     return true;
 }
 
@@ -295,7 +301,12 @@ static void begin(struct probes *p, struct probe *own)
     const struct wait *w = own->wait;
     if (w->owner->holds == NULL)
         return; /* nobody can wait for it */
-    struct search s = {.p = p, .number = w->number, .round = ++own->round, .youngest = own->stamp};
+    struct search s = {.p = p,
+                       .number = w->number,
+                       .round = ++own->round,
+                       .youngest = own->stamp,
+                       .search = locks_new_search(p->locks)};
+    count_second(p);
     memcpy(s.origin, p->id, sizeof(s.origin));
     follow_wait(&s, w, 0);
 }

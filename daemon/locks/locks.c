@@ -697,6 +697,18 @@ void lock_elsewhere(struct lock *l, const char *who)
     advance(l);
 }
 
+uint64_t locks_new_search(struct locks *t)
+{
+    return ++t->last_search;
+}
+
+bool lock_owner_first_seen(struct lock_owner *o, uint64_t search)
+{
+    bool first = o->search != search;
+    o->search = search;
+    return first;
+}
+
 /* ---- the table ---- */
 
 struct locks *locks_new(struct event_base *base, const struct locks_limits *limits,

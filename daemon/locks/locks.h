@@ -266,6 +266,12 @@ struct lock *locks_find(struct locks *t, const struct lock_name *name);
 struct lock *locks_first(struct locks *t); /* then by hh.next */
 size_t locks_count(const struct locks *t);
 
+/* ---- for probe ---- */
+
+uint64_t locks_new_search(struct locks *t);
+/* Whether this search (the last one) is at the owner for the first time. */
+bool lock_owner_first_seen(struct lock_owner *o, uint64_t search);
+
 /* ---- writes under a lock ---- */
 
 /* While pinned the lock is not freed and `eased` waits. */

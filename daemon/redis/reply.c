@@ -10,10 +10,16 @@
  * KiB is below one read of the socket. */
 #define READER_KEEP (256u << 10)
 
+/* What one reply may take: what is declared costs memory before it is there. */
+#define ELEMENTS_MAX (8u << 20) /* of all its arrays together */
+#define BYTES_MAX ((size_t)1 << 30)
+
 struct reply_reader {
     redisReader *reader;
     struct arena arena;
-    bool handed; /* the arena holds a reply that was handed over */
+    bool handed;            /* the arena holds a reply that was handed over */
+    size_t bytes, elements; /* of the reply that is being read, so far */
+    const char *refused;
 };
 
 static struct arena *arena_of(const redisReadTask *task)
@@ -27,6 +33,7 @@ static redisReply *make(const redisReadTask *task)
 {
     redisReply *reply = arena_zero(arena_of(task), sizeof(*reply));
     reply->type = task->type;
+    reply->str = (char *)(uintptr_t) ""; /* nobody has to ask first whether it is a string */
     if (task->parent != NULL)
         ((redisReply *)task->parent->obj)->element[task->idx] = reply;
     return reply;
@@ -49,8 +56,15 @@ typedef size_t elements_t;
 typedef int elements_t;
 #endif
 
+/* NULL: the reader gives up. */
 static void *make_array(const redisReadTask *task, elements_t n)
 {
+    struct reply_reader *r = task->privdata;
+    if (n < 0 || (size_t)n > ELEMENTS_MAX - r->elements) {
+        r->refused = "an answer of too many elements";
+        return NULL;
+    }
+    r->elements += (size_t)n;
     redisReply *reply = make(task);
     reply->elements = (size_t)n;
     if (n > 0)
@@ -104,15 +118,20 @@ void reply_reader_free(struct reply_reader *r)
     free(r);
 }
 
-/* hiredis before 1.0 has its own allocations. */
+/* hiredis before 1.0 has its own allocations; it takes for a lack of memory what we refuse, too. */
 static void look_for_memory(const struct reply_reader *r, size_t size)
 {
-    if (r->reader->err == REDIS_ERR_OOM)
+    if (r->reader->err == REDIS_ERR_OOM && r->refused == NULL)
         alloc_end(size, ALLOC_HERE);
 }
 
 int reply_feed(struct reply_reader *r, const void *bytes, size_t len)
 {
+    r->bytes += len;
+    if (r->bytes > BYTES_MAX) {
+        r->refused = "an answer that does not end";
+        return -1;
+    }
     if (redisReaderFeed(r->reader, bytes, len) == REDIS_OK)
         return 0;
     look_for_memory(r, len);
@@ -133,6 +152,7 @@ int reply_next(struct reply_reader *r, redisReply **reply)
     if (next == NULL)
         return 0;
     r->handed = true;
+    r->bytes = r->elements = 0;
     *reply = next;
     return 1;
 }
@@ -144,5 +164,5 @@ bool reply_idle(const struct reply_reader *r)
 
 const char *reply_error(const struct reply_reader *r)
 {
-    return r->reader->errstr;
+    return r->refused != NULL ? r->refused : r->reader->errstr;
 }

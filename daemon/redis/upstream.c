@@ -687,7 +687,8 @@ int64_t upstream_absent_since(const struct upstream *u)
 
 const char *upstream_why(const struct upstream *u)
 {
-    return u->why;
+    /* It may be UP again when somebody comes to say that it was not. */
+    return u->why[0] != '\0' ? u->why : "the connection to Redis was lost";
 }
 
 bool upstream_send(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
