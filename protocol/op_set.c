@@ -2,7 +2,8 @@
  *
  * What was there before decides every answer, so all but the size need the set; and what is told of
  * a change was worked out from it, so that it is exact whoever else works on the set. The other
- * side of a union or the like is an array of members, or {"path": ...}: another set of the document.
+ * side of a union or the like is an array of members, or {"path": ...}: another set of the
+ * document.
  */
 #include "protocol/change.h"
 #include "protocol/type.h"
@@ -164,9 +165,10 @@ static enum op_status other_arg(struct run *run, struct cell *other)
         return arg_cell(run, run->at.type, true, NULL, NULL, other);
     if (pairs != 1 || cursor_str(&in, &word, &len) < 0 || len != 4 || memcmp(word, "path", 4) ||
         cursor_str(&in, &path, &path_len) < 0 || !utf8_valid(path, path_len))
-        return REFUSE(run, FAULT_BAD_REQUEST,
-                      "%s takes a list of members, or {\"path\": p} for another set of the document",
-                      run_name(run));
+        return REFUSE(
+            run, FAULT_BAD_REQUEST,
+            "%s takes a list of members, or {\"path\": p} for another set of the document",
+            run_name(run));
     return other_by_path(run, path, path_len, other);
 }
 

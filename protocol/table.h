@@ -3,7 +3,8 @@
  *
  *   buckets  | 0 | 1 | 2 | 3 | 4 | 5 |      n = 6: those below 2 are split already
  *
- * Any number of buckets will do. One more takes its entries from one other, which is all that moves.
+ * Any number of buckets will do. One more takes its entries from one other, which is all that
+ * moves.
  */
 #ifndef RAPYER_PROTOCOL_TABLE_H
 #define RAPYER_PROTOCOL_TABLE_H
