@@ -169,6 +169,18 @@ static void on_link_ready(void *arg)
         sd_notify(0, "STATUS=Redis answers");
 }
 
+static void on_learned(void *arg)
+{
+    struct daemon *d = arg;
+    exec_learned(d->exec);
+}
+
+static void on_behind(void *arg)
+{
+    struct daemon *d = arg;
+    registry_refresh(d->registry, on_learned, d);
+}
+
 static void on_link_down(void *arg)
 {
     struct daemon *d = arg;
@@ -178,8 +190,10 @@ static void on_link_down(void *arg)
 
 static void connect_redis(struct daemon *d)
 {
-    static const struct exec_callbacks cb = {
-        .on_link = on_link, .on_ready = on_link_ready, .on_down = on_link_down};
+    static const struct exec_callbacks cb = {.on_link = on_link,
+                                             .on_ready = on_link_ready,
+                                             .on_down = on_link_down,
+                                             .on_behind = on_behind};
     exec_start(d->exec, &cb, d);
     bus_start(d->bus);
 }

@@ -200,10 +200,12 @@ static enum op_status needed(struct run *run, enum op_status st)
     return st;
 }
 
+/* What goes with all that is below it: wrong where there is more than the tree knows of. */
 enum op_status check_drop(struct run *run, const struct cell *element)
 {
     if (element->kind != CELL_RECORD)
         return OP_DONE;
+    run_computes(run);
     return needed(run, record_drop(element->record, element_key(&run->at, element->record), "",
                                    run->needs, NULL, NULL));
 }
@@ -229,6 +231,7 @@ static enum op_status check_container_drop(struct run *run, const struct type *t
         return OP_DONE;
     if ((st = check_loaded(run)) != OP_DONE)
         return st;
+    run_computes(run); /* there may be elements by now */
     for (struct element e = {0}; container_next(run->at.cell->container, &e);) {
         if ((st = check_drop(run, e.cell)) == OP_REFUSED)
             return st;
@@ -240,7 +243,7 @@ static enum op_status check_container_drop(struct run *run, const struct type *t
 
 static void tell_container_gone(struct run *run, const struct cell *c, const struct type *t)
 {
-    if (!run->env->effects || (container_loaded(c->container) && c->container->len == 0))
+    if (!run->env->effects)
         return;
     if (type_atomic(t->of))
         for (struct element e = {0}; container_next(c->container, &e);)
@@ -377,6 +380,7 @@ static enum op_status inline_put(struct run *run, struct cell v)
     struct place *at = &run->at;
     const char *suffix = at->name, *prefix = at->name + at->base + 1;
     char dividing = at->name[at->base];
+    run_computes(run); /* as check_drop */
     memcpy(at->name + at->len, ".", 2);
     at->name[at->base] = '\0';
     enum op_status st =

@@ -234,30 +234,22 @@ void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n)
     bd->version.expected = bd->doc->version;
 }
 
-/* A tree that is forgotten before the batch goes out takes doc->expires with it. */
-static void keep_deadline(struct batch_doc *bd)
-{
-    if (bd->doc->state != DOC_UNKNOWN)
-        bd->expires = bd->doc->expires;
-}
-
 static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *suffix,
                             size_t suffix_len)
 {
     buf_clear(&b->key);
     layout_key(&b->key, b->pool->prefix, bd->doc->key, bd->doc->key_len, suffix, suffix_len);
     struct pend *p;
-    keep_deadline(bd);
     HASH_FIND(hh, b->pends, b->key.data, b->key.len, p);
     if (p != NULL) {
-        p->expire = p->expire || bd->expires != 0;
+        p->expire = p->expire || (bd->deadline && bd->expires != 0);
         return p;
     }
     p = arena_zero(&b->arena, sizeof(*p) + b->key.len + 1);
     p->bd = bd;
     p->key_len = b->key.len;
     p->suffix_at = b->key.len - suffix_len;
-    p->expire = bd->expires != 0;
+    p->expire = bd->deadline && bd->expires != 0;
     memcpy(p->key, b->key.data, b->key.len);
     HASH_ADD(hh, b->pends, key, p->key_len, p);
     if (bd->last_pend != NULL)
@@ -343,8 +335,6 @@ void batch_field_set(struct batch *b, struct batch_doc *bd, const struct stored 
     bool fresh;
     struct pend *p = fields_of(b, bd, as, suffix, suffix_len);
     field_set(b, field_of(b, p, field, field_len, &fresh), raw, raw_len);
-    if (suffix_len == 0 && field_len == 2 && memcmp(field, LAYOUT_SCHEMA_FIELD, 2) == 0)
-        bd->whole = true;
 }
 
 const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const char *suffix,
@@ -455,6 +445,17 @@ void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_
         bd->whole = false;
         bd->bump = 0;
     }
+}
+
+void batch_whole(struct batch_doc *bd)
+{
+    bd->whole = true;
+}
+
+void batch_deadline(struct batch_doc *bd, int64_t at)
+{
+    bd->deadline = true;
+    bd->expires = at;
 }
 
 void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)

@@ -46,13 +46,15 @@ struct batch_doc {
     int64_t base;                   /* its version before this part; 0: there was none */
     struct pend *pends, *last_pend; /* its keys that change, in order of first use */
     struct drift version;
-    int64_t bump;    /* to add to @v; 0: deleted, or only looked at by a guard */
-    int64_t expires; /* of doc->expires when it was last staged: the tree may be forgotten since */
-    bool deleted;    /* has no @v at the end of the batch */
-    bool whole;      /* the batch writes all of it, so that it may be missing before */
-    bool failed;     /* a command of it failed */
-    bool gone;       /* it was not in Redis any more: what the batch left there is a stump */
-    bool unseen;     /* the answer was lost: failed commands are not known */
+    int64_t bump;  /* to add to @v; 0: deleted, or only looked at by a guard */
+    bool deadline; /* an operation asked for one: expires, 0: none. Else new keys get that of the
+                    * root as Redis has it */
+    int64_t expires;
+    bool deleted; /* has no @v at the end of the batch */
+    bool whole;   /* the batch writes all of it, so that it may be missing before */
+    bool failed;  /* a command of it failed */
+    bool gone;    /* it was not in Redis any more: what the batch left there is a stump */
+    bool unseen;  /* the answer was lost: failed commands are not known */
 };
 
 /* Embedded in what waits for the batch: an answer that may only leave when that is decided. */
@@ -113,7 +115,11 @@ void batch_list_insert(struct batch *b, struct batch_doc *bd, const char *suffix
 void batch_list_remove(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
                        size_t from, size_t count, size_t len_before);
 void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len);
-/* The key gets the document's deadline (doc->expires) at the end, or none when that is 0. */
+/* All of the document is written anew in this part, so that it may be missing before. */
+void batch_whole(struct batch_doc *bd);
+/* What is written from here on has this deadline (unix milliseconds, 0: none), */
+void batch_deadline(struct batch_doc *bd, int64_t at);
+/* and so has this key, written or not. */
 void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len);
 
 /* Appends the transaction; returns the number of commands, MULTI and EXEC included. The last one

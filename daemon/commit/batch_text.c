@@ -13,6 +13,7 @@
 #include <string.h>
 
 /* Words of one script call, roughly: what there is more of goes as several calls. */
+#define FOLLOW_MAX 1000 /* keys of one call of "follow" */
 #define CALL_WORDS_MAX 262144
 #define CALL_KEPT (1u << 20)
 
@@ -210,6 +211,74 @@ static void format_list_cmd(struct batch *b, struct writer *w, struct pend *p, s
     end(b, w, p->bd, p, number);
 }
 
+/* What an operation asked for. */
+static void format_deadline(struct batch *b, struct writer *w, struct batch_doc *bd)
+{
+    for (struct pend *p = bd->pends; p != NULL; p = p->next) {
+        if (!p->expire)
+            continue;
+        char at[RESP_DECIMAL_MAX];
+        if (bd->expires == 0) {
+            begin(w, "PERSIST", p);
+        } else {
+            begin(w, "PEXPIREAT", p);
+            word(w, at, resp_decimal(at, bd->expires));
+        }
+        end(b, w, bd, p, NULL);
+    }
+}
+
+/* Whether the key may come into being by it. */
+static bool may_make(const struct pend *p)
+{
+    bool puts = false;
+    for (const struct pend_field *f = p->fields; f != NULL && !puts; f = f->next)
+        puts = f->kind != FIELD_DEL;
+    for (const struct list_cmd *c = p->cmds; c != NULL && !puts; c = c->next)
+        puts = c->kind == LIST_RPUSH || c->kind == LIST_LPUSH || c->kind == LIST_INSERT;
+    return puts && p->key_len > p->suffix_at;
+}
+
+/* The root and the first keys from p on that may be new; the next of them, or NULL. A unit's script
+ * has the function, and no script calls another. */
+static struct pend *follow_some(struct batch *b, struct writer *w, struct batch_doc *bd,
+                                struct pend *p)
+{
+    struct pend *root = batch_root(b, bd);
+    char nkeys[RESP_DECIMAL_MAX];
+    unsigned n = 1;
+    w->n = 0;
+    if (bd->unit == NULL) {
+        word(w, "EVAL", 4);
+        word(w, unit_follow_script(), strlen(unit_follow_script()));
+        word(w, nkeys, 0); /* put in below */
+    } else {
+        word(w, "follow", 6);
+    }
+    word(w, root->key, root->key_len);
+    for (; p != NULL && n < FOLLOW_MAX; p = p->next) {
+        if (!may_make(p) || p->expire)
+            continue;
+        word(w, p->key, p->key_len);
+        n++;
+    }
+    if (bd->unit == NULL)
+        w->len[2] = resp_decimal(nkeys, n);
+    if (n > 1)
+        end(b, w, bd, root, NULL);
+    return p;
+}
+
+/* Nobody but Redis knows what deadline the document has in this moment. */
+static void format_follow(struct batch *b, struct writer *w, struct batch_doc *bd)
+{
+    bool any = false;
+    for (struct pend *p = bd->pends; p != NULL && !any; p = p->next)
+        any = may_make(p) && !bd->deadline;
+    for (struct pend *p = any ? bd->pends : NULL; p != NULL;)
+        p = follow_some(b, w, bd, p);
+}
+
 static void format_doc(struct batch *b, struct writer *w, struct batch_doc *bd)
 {
     for (struct pend *p = bd->pends; p != NULL; p = p->next) {
@@ -231,18 +300,8 @@ static void format_doc(struct batch *b, struct writer *w, struct batch_doc *bd)
     }
     if (bd->deleted)
         return;
-    for (struct pend *p = bd->pends; p != NULL; p = p->next) {
-        if (!p->expire)
-            continue;
-        char at[RESP_DECIMAL_MAX];
-        if (bd->expires == 0) {
-            begin(w, "PERSIST", p);
-        } else {
-            begin(w, "PEXPIREAT", p);
-            word(w, at, resp_decimal(at, bd->expires));
-        }
-        end(b, w, bd, p, NULL);
-    }
+    format_deadline(b, w, bd);
+    format_follow(b, w, bd);
 }
 
 static void format_marker(struct batch *b, struct writer *w)

@@ -1,5 +1,6 @@
 /* unit: see unit.h. */
 #include "daemon/commit/unit.h"
+#include "daemon/commit/follow_one_script.h"
 #include "daemon/commit/retake_script.h"
 #include "daemon/commit/splice_one_script.h"
 #include "daemon/commit/unit_script.h"
@@ -13,6 +14,11 @@
 const char *unit_splice_script(void)
 {
     return splice_one_script;
+}
+
+const char *unit_follow_script(void)
+{
+    return follow_one_script;
 }
 
 void unit_marker_key(const char *prefix, const char *daemon, struct buf *out)

@@ -86,5 +86,7 @@ void unit_marker_key(const char *prefix, const char *daemon, struct buf *out);
  * value in there (count 0). marker: a word that no element is. Within a unit the command "splice
  * key from count marker value?" does the same. */
 const char *unit_splice_script(void);
+/* The same of "follow": KEYS are the root and those that get its deadline. */
+const char *unit_follow_script(void);
 
 #endif

@@ -31,9 +31,12 @@ local function holds(kind, key, field, want)
   return checks[kind](value, want)
 end
 
+local functions = {splice = splice, follow = follow}
+
 local function run(first, last)
-  if ARGV[first] ~= 'splice' then return redis.pcall(unpack(ARGV, first, last)) end
-  local ok, reply = pcall(splice, unpack(ARGV, first + 1, last))
+  local own = functions[ARGV[first]]
+  if not own then return redis.pcall(unpack(ARGV, first, last)) end
+  local ok, reply = pcall(own, unpack(ARGV, first + 1, last))
   if not ok and type(reply) ~= 'table' then reply = {err = tostring(reply)} end
   return reply
 end

@@ -35,10 +35,11 @@ struct doc {
     uint64_t named, changed, computed;
     struct guard *seal;      /* dirty: of whom changed it; or NULL */
     uint64_t checked, asked; /* exec's stamp when Redis was last asked for its version; is asked */
-    int64_t expires;         /* unix milliseconds, 0: never */
-    uint32_t epoch;          /* of the link when it was last known to be fresh */
-    uint32_t growths;        /* schema_growths when the tree was begun */
-    uint32_t pins;           /* parts of batches that name it: it stays */
+    int64_t expires;  /* unix milliseconds, 0: never; as it was when last heard of: Redis says */
+    int64_t written;  /* "@s": up to which revision its writers knew the models (schema_known) */
+    uint32_t epoch;   /* of the link when it was last known to be fresh */
+    uint32_t growths; /* schema_growths when the tree was begun */
+    uint32_t pins;    /* parts of batches that name it: it stays */
     uint8_t state;
     bool loading;
     bool unsteady;      /* somebody else wrote while it was read in slices: read it at once */

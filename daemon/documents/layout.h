@@ -23,7 +23,9 @@
 #include "protocol/schema.h"
 
 #define LAYOUT_VERSION_FIELD "@v" /* of the root hash: the document's version */
-#define LAYOUT_SCHEMA_FIELD "@s"  /* the revision of the schema it was written with */
+#define LAYOUT_SCHEMA_FIELD                                              \
+    "@s" /* the revision of all models that its writers knew; only rises \
+          */
 
 /* Appends "<prefix>:{<key>}<suffix>"; key is "Model:pk". */
 void layout_key(struct buf *out, const char *prefix, const char *key, size_t key_len,

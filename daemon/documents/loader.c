@@ -272,20 +272,27 @@ static int take_hash(struct load *l, struct record *r, const redisReply *hash, c
 /* ---- the root ---- */
 
 /* A number that counting up from leads to no overflow. */
-static bool read_version(const redisReply *r, int64_t *version)
+static bool read_number(const redisReply *r, int64_t *number)
 {
     if (r->type != REDIS_REPLY_STRING)
         return false;
-    *version = strtoll(r->str, NULL, 10);
-    return *version > 0 && *version < INT64_MAX / 2;
+    *number = strtoll(r->str, NULL, 10);
+    return *number > 0 && *number < INT64_MAX / 2;
 }
 
-static bool find_version(const redisReply *hash, int64_t *version)
+static bool find_number(const redisReply *hash, const char *field, int64_t *number)
 {
     for (size_t i = 0; i + 1 < hash->elements; i += 2)
-        if (hash->element[i]->len == 2 && memcmp(hash->element[i]->str, "@v", 2) == 0)
-            return read_version(hash->element[i + 1], version);
+        if (strcmp(hash->element[i]->str, field) == 0)
+            return read_number(hash->element[i + 1], number);
     return false;
+}
+
+static int64_t deadline_of(const struct load *l, const redisReply *pttl)
+{
+    bool known = pttl->type == REDIS_REPLY_INTEGER && pttl->integer >= 0 &&
+                 pttl->integer < INT64_MAX - l->asked;
+    return known ? l->asked + pttl->integer : 0;
 }
 
 static void note_remains(void *arg, struct cell *c, const struct type *t, const char *suffix,
@@ -319,15 +326,14 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
     }
     if (take_hash(l, l->root, hash, "", f) < 0 || take_lengths(l, l->root, "", &lengths, f) < 0)
         return false;
-    if (!find_version(hash, &d->version)) {
+    if (!find_number(hash, LAYOUT_SCHEMA_FIELD, &d->written))
+        d->written = 0;
+    if (!find_number(hash, LAYOUT_VERSION_FIELD, &d->version)) {
         fault_set(f, FAULT_CORRUPT,
                   "%s: its hash has no version in @v: it was not written by rapyerd", d->key);
         return false;
     }
-    d->expires =
-        ttl->type == REDIS_REPLY_INTEGER && ttl->integer >= 0 && ttl->integer < INT64_MAX - l->asked
-            ? l->asked + ttl->integer
-            : 0;
+    d->expires = deadline_of(l, ttl);
     d->root = l->root;
     l->root = NULL;
     d->state = DOC_PRESENT;
@@ -389,6 +395,7 @@ static bool on_check(struct load *l, redisReply *exec, struct fault *f)
     bool again;
     if (!same_version(l, exec->element[0], &again, f))
         return again;
+    l->doc->expires = deadline_of(l, exec->element[1]);
     l->doc->epoch = l->epoch;
     return false;
 }
@@ -743,6 +750,8 @@ bool loader_load(struct loader *loader, struct doc *d, bool check, const struct 
     } else if (d->epoch != l->epoch || check) {
         round_begin(&l->round);
         round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
+        round_ask(&l->round, "", 0, "PTTL", NULL, NULL);
+        l->asked = clock_wall_ms();
         sent = send_round(l, on_check);
     } else {
         l->targets = alloc_zeroed(n, sizeof(*l->targets));

@@ -1,10 +1,13 @@
 /* call: a request while it is carried out, as methods see it: its documents, what they may know of
  * them, what they change. call.h has the contract; exec.c says when a call runs. */
 #include "daemon/base/clock.h"
+#include "daemon/documents/layout.h"
 #include "daemon/exec/exec_inside.h"
+#include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
 
-#define DOCS_MAX 100000 /* of one request */
+#define DOCS_MAX 100000   /* of one request */
+#define AHEAD_MAX 1000000 /* declarations that a daemon can have missed */
 
 /* The memory of its arrays is kept for the next one. */
 static void run_empty(struct run *r)
@@ -119,11 +122,21 @@ static bool outgrown(const struct exec *e, const struct doc *d)
     return d->root != NULL && d->growths != schema_growths(e->schema);
 }
 
+/* It was written by models that are newer than those known here: the registry is to be read before
+ * anything is said of the document. What nobody can have declared is no reason, nor what was asked
+ * for in vain. */
+bool call_behind(const struct exec *e, const struct doc *d)
+{
+    int64_t known = schema_known(e->schema);
+    return d->written > known && d->written > e->looked_up_to && d->written - known < AHEAD_MAX;
+}
+
 bool call_unfresh(const struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
-    return d->state == DOC_UNKNOWN || d->epoch != upstream_epoch(lane_upstream(e->lane)) ||
-           d->checked < c->request.stamp || outgrown(e, d);
+    return call_behind(e, d) || d->state == DOC_UNKNOWN ||
+           d->epoch != upstream_epoch(lane_upstream(e->lane)) || d->checked < c->request.stamp ||
+           outgrown(e, d);
 }
 
 /* It holds changes that may still be refused as a whole, with a guard that is not the call's (or
@@ -235,7 +248,10 @@ static void seal(struct call *c, struct doc *d)
 
 static void into_unit(struct call *c, struct batch *b, struct doc *d)
 {
-    c->run.unit = batch_doc(b, d, c->run.unit)->unit;
+    struct batch_doc *bd = batch_doc(b, d, c->run.unit);
+    c->run.unit = bd->unit;
+    if (d->computed == c->run.number)
+        batch_rely(bd, RELIES_ON_STATE); /* also where it is only looked at */
     if (c->guard != NULL)
         seal(c, d);
 }
@@ -280,11 +296,27 @@ void call_computes(struct call *c, struct doc *d)
     d->computed = c->run.number;
 }
 
+void call_stage_written(struct call *c, struct doc *d, struct batch_doc *bd)
+{
+    char revision[RESP_DECIMAL_MAX];
+    size_t len = resp_decimal(revision, d->written);
+    batch_field_set(lane_batch(c->exec->lane), bd, &stored_hash, "", 0, LAYOUT_SCHEMA_FIELD,
+                    strlen(LAYOUT_SCHEMA_FIELD), revision, len);
+}
+
 struct batch_doc *call_stage(struct call *c, struct doc *d)
 {
     struct run *r = &c->run;
     if (d->changed == c->run.number)
         return d->staged;
+    /* Who knows less is to learn before it touches what may be written now. Only rises: so it must
+     * be what it was. */
+    int64_t known = schema_known(c->exec->schema);
+    bool raises = d->state == DOC_PRESENT && d->written < known;
+    if (raises) {
+        d->written = known;
+        call_computes(c, d);
+    }
     struct batch *b = lane_batch(c->exec->lane);
     if (c->run.ntouched == 0 && wants_unit(c, b, d))
         begin_unit(c, b, d);
@@ -297,6 +329,8 @@ struct batch_doc *call_stage(struct call *c, struct doc *d)
     vec_push(r->touched, r->ntouched, r->touched_cap, bd);
     d->version++;
     batch_bump(b, bd, 1);
+    if (raises)
+        call_stage_written(c, d, bd);
     return bd;
 }
 

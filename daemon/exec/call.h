@@ -102,6 +102,9 @@ struct needs call_needs(struct call *c, struct doc *d);
 void call_computes(struct call *c, struct doc *d);
 /* The document's part of the gathering batch. The first time in a run its version goes up. */
 struct batch_doc *call_stage(struct call *c, struct doc *d);
+/* Writes d->written to the document: by which models it is written. call_stage does so by itself
+ * where the document was written by older ones. */
+void call_stage_written(struct call *c, struct doc *d, struct batch_doc *bd);
 bool call_touches(const struct call *c, const struct doc *d);
 /* Before a change: -1 when no more can be taken, UNAVAILABLE (lane_admit; or the answers that wait
  * for their commit are too many already). */

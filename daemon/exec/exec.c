@@ -188,6 +188,12 @@ static bool bring(struct exec *e, struct doc *d, const struct missing *missing, 
 {
     if (d->loading || doc_dirty(d))
         return true; /* it becomes runnable when that is over */
+    if (call_behind(e, d)) {
+        if (d->written > e->asked_up_to)
+            e->asked_up_to = d->written;
+        e->cb.on_behind(e->arg);
+        return true; /* then exec_learned */
+    }
     cache_miss(e->cache);
     if (d->root == NULL)
         d->growths = schema_growths(e->schema);
@@ -436,6 +442,12 @@ static void on_lane_link(void *arg)
 {
     struct exec *e = arg;
     e->cb.on_link(e->arg);
+}
+
+void exec_learned(struct exec *e)
+{
+    e->looked_up_to = e->asked_up_to;
+    wake_all(e);
 }
 
 static void on_lane_ready(void *arg)

@@ -22,7 +22,11 @@ struct exec_callbacks {
     void (*on_link)(void *arg);  /* the link is up; before anything is sent again over it */
     void (*on_ready)(void *arg); /* requests are carried out */
     void (*on_down)(void *arg);
+    /* A document was written by newer models: the registry is to be read, then exec_learned. */
+    void (*on_behind)(void *arg);
 };
+/* All models that Redis had at the time of on_behind are known, or it could not be asked. */
+void exec_learned(struct exec *e);
 void exec_start(struct exec *e, const struct exec_callbacks *cb, void *arg);
 struct lane *exec_lane(const struct exec *e);
 struct cache *exec_cache(const struct exec *e);

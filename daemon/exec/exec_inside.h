@@ -29,6 +29,8 @@ struct exec {
     unsigned nrunnable, runnable_cap;
     enum exec_state state;
     uint64_t runs;        /* numbers of runs that were given out */
+    int64_t looked_up_to; /* documents written by models of this revision, and what was asked for */
+    int64_t asked_up_to;  /* last: the registry was read for them */
     uint32_t good_epoch;  /* of the link when it was last up */
     int64_t lost_at;      /* when it was lost, clock_boot_ms(); 0: it is up, or never was */
     int64_t ticks[2];     /* the same of the last two ticks */
@@ -120,6 +122,8 @@ void call_empty(struct call *c);
 void call_begin_run(struct call *c);
 size_t call_memory(const struct call *c); /* bytes that it holds beside itself */
 void call_free(struct call *c);
+/* Nothing may be said of it before the registry was read. */
+bool call_behind(const struct exec *e, const struct doc *d);
 /* Nothing may be said of the document before Redis was asked. */
 bool call_unfresh(const struct call *c, const struct doc *d);
 /* Whether the call may be given the document as it was when the link was lost: fresh then, and

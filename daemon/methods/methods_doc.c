@@ -57,14 +57,16 @@ static void drop_fields(struct call_effects *e, const struct record *r, struct b
     }
 }
 
-/* Puts a tree that was built into the document's place, new or not. */
+/* Puts a tree that was built into the document's place, new or not. What is there goes with all
+ * that is below it, so it must be what the tree knows. */
 void doc_replace(struct call *c, struct doc *d, struct record *root)
 {
     struct call_effects e = {.call = c, .doc = d};
     struct batch *b = lane_batch(exec_lane(c->exec));
     bool fresh = d->state == DOC_ABSENT;
-    int64_t now = clock_wall_ms();
-    d->expires = d->model->ttl > 0 ? now + d->model->ttl * 1000 : 0;
+    d->expires = d->model->ttl > 0 ? clock_wall_ms() + d->model->ttl * 1000 : 0;
+    d->written = schema_known(exec_schema(c->exec));
+    call_computes(c, d);
     if (fresh) {
         /* Versions begin at the clock: a document that is deleted and made again never comes
          * back to a version somebody may remember, also when the clock is set back. In
@@ -76,6 +78,8 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
         struct batch_doc *bd = call_stage(c, d);
         batch_bump(b, bd, first - 1);
     }
+    struct batch_doc *bd = call_stage(c, d);
+    batch_deadline(bd, d->expires);
     if (d->root != NULL) {
         struct needs none = call_needs(c, d);
         record_drop(d->root, "", "", &none, drop_content, &e);
@@ -84,10 +88,8 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
         buf_free(&prefix);
         record_free(d->root);
     }
-    struct batch_doc *bd = call_stage(c, d);
-    char revision[16];
-    int n = snprintf(revision, sizeof(revision), "%u", d->model->revision);
-    batch_field_set(b, bd, &stored_hash, "", 0, LAYOUT_SCHEMA_FIELD, 2, revision, (size_t)n);
+    batch_whole(bd);
+    call_stage_written(c, d, bd);
     if (d->expires == 0 && !fresh)
         batch_expire(b, bd, "", 0);
     d->root = root;
@@ -301,6 +303,7 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
     struct record *copy = copy_as(c, from, to);
     if (copy == NULL)
         return OP_REFUSED;
+    call_computes(c, from);
     call_computes(c, to); /* as doc.insert */
     doc_replace(c, to, copy);
     doc_pack_saved(to, c, out);
@@ -545,6 +548,8 @@ void doc_remove(struct call *c, struct doc *d)
 {
     struct call_effects e = {.call = c, .doc = d};
     struct needs none = call_needs(c, d);
+    d->written = schema_known(exec_schema(c->exec));
+    call_computes(c, d); /* as doc_replace */
     call_stage(c, d);
     record_drop(d->root, "", "", &none, call_effect, &e);
     record_free(d->root);

@@ -65,6 +65,8 @@ void doc_expire_at(struct call *c, struct doc *d, int64_t at)
     struct call_effects e = {.call = c, .doc = d};
     struct needs needs = call_needs(c, d);
     d->expires = at;
+    call_computes(c, d); /* the tree must know all of its keys */
+    batch_deadline(call_stage(c, d), at);
     record_drop(d->root, "", "", &needs, expire, &e);
 }
 
@@ -94,6 +96,8 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
     bool refresh = op_infos[kind].writes && d->model->refresh_ttl && d->model->ttl > 0;
     if (refresh && doc_keys_known(c, d) != OP_DONE)
         return OP_NEEDS;
+    if (refresh)
+        call_computes(c, d); /* as doc_expire_at, to which it comes when something was changed */
     size_t at = out->len;
     enum op_status st = op_run(&op, &env, out);
     if (st != OP_DONE)

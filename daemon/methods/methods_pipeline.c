@@ -229,6 +229,7 @@ static enum op_status run_save(struct call *c, struct doc *d, struct cursor *in,
     if (st != OP_DONE)
         return st;
     if (r != NULL) {
+        call_computes(c, d);
         swap_root(c, r, d, root);
         doc_pack_saved(d, NULL, out);
     } else {
@@ -244,9 +245,10 @@ static enum op_status run_delete(struct call *c, struct doc *d, struct rehearsal
     bool there = d->state == DOC_PRESENT;
     if (there && doc_keys_known(c, d) != OP_DONE)
         return OP_NEEDS;
-    if (there && r != NULL)
+    if (there && r != NULL) {
+        call_computes(c, d);
         swap_root(c, r, d, NULL);
-    else if (there)
+    } else if (there)
         doc_remove(c, d);
     pack_int(out, there);
     return OP_DONE;

@@ -116,3 +116,122 @@ def test_forged_news_cost_next_to_nothing(sides, rdb):
         rdb.publish("rapyer:@bus:all", b"\x91\xa6models")
         rdb.publish("rapyer:@bus:all", b"\x91\xa6model")
     assert old.call("doc.save", NOTE, {})
+
+
+# --- nothing is left behind, whoever knows what of it ---------------------------------------------
+
+PART_OLD, PART_NEW = atomic("Part", field("n", "int", default=0)), \
+    atomic("Part", field("n", "int", default=0), field("more", "list<int>"), field("by", "dict<int>"))
+HOUSE, HOUSE_ROOT = "House:1", "rapyer:{House:1}"
+HOUSE_OLD = atomic("House", field("name", "str", default=""), field("part", "Part"), field("parts", "list<Part>"),
+                   field("named", "dict<Part>"))
+HOUSE_NEW = atomic("House", *HOUSE_OLD["fields"], field("color", "str", default="none"), field("links", "list<str>"),
+                   field("rooms", "list<Part>"))
+NEW_CONTENT = [
+    ["set", HOUSE, "color", "red"], ["list.append", HOUSE, "links", "x"],
+    ["list.append", HOUSE, "rooms", {"@pk": "r", "more": [1]}], ["list.append", HOUSE, "part.more", 1],
+    ["list.append", HOUSE, 'parts["a"].more', 1], ["dict.set", HOUSE, 'parts["b"].by', "x", 1],
+    ["list.append", HOUSE, 'named["k"].more', 1], ["list.append", HOUSE, "parts", {"@pk": "new", "more": [1]}],
+]
+REMOVALS = [
+    (["doc.delete", HOUSE], "", []),
+    (["doc.save", HOUSE, {"name": "anew"}], "", ["", "/"]),
+    (["list.pop", HOUSE, "parts", 0], "/parts/a", []),
+    (["list.remove_range", HOUSE, "parts", 0, 1], "/parts/a", []),
+    (["list.set", HOUSE, "parts", 0, {"@pk": "z"}], "/parts/a", []),
+    (["set", HOUSE, 'parts["a"]', {"@pk": "a"}], "/parts/a/", []),
+    (["set", HOUSE, "parts", []], "/parts", []),
+    (["list.clear", HOUSE, "parts"], "/parts", []),
+    (["set", HOUSE, "part", {"n": 1}], "/part.", []),
+    (["dict.del", HOUSE, "named", "k"], "/named", []),
+    (["dict.pop", HOUSE, "named", "k"], "/named", []),
+    (["dict.popitem", HOUSE, "named"], "/named", []),
+    (["dict.set", HOUSE, "named", "k", {"@pk": "z"}], "/named/k", []),
+    (["dict.clear", HOUSE, "named"], "/named", []),
+    (["pipeline", [["num.incr", HOUSE, "part.n", 1], ["doc.delete", HOUSE]]], "", []),
+    (["pipeline", [["list.append", HOUSE, "parts", {"@pk": "q"}], ["set", HOUSE, "parts", []]]], "/parts", []),
+]
+
+
+def house(client, new):
+    client.call("define", PART_NEW if new else PART_OLD)
+    client.call("define", HOUSE_NEW if new else HOUSE_OLD)
+
+
+def below(rdb, suffix):
+    return sorted(key.decode() for key in rdb.keys("rapyer:{House:1}*")
+                  if key.decode()[len(HOUSE_ROOT):].startswith(suffix))
+
+
+@pytest.fixture(params=["before anything is said", "at the very moment"])
+def behind(request, redis_server, new_daemon, new_proxy):
+    """A client of a daemon with newer models, and one whose daemon has the document in memory, as it was, and
+    has not heard of them: its link is held until what it does is on its way."""
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(redis_server.address).connect() as new, new_daemon(proxy.address).connect() as old:
+        house(old, False)
+        old.call("doc.save", HOUSE, {"parts": [{"@pk": "a"}, {"@pk": "b"}], "named": {"k": {"@pk": "k"}}})
+        old.call("doc.load", HOUSE, "")
+
+        def run(removal):
+            sent = None
+            if request.param == "at the very moment":
+                proxy.freeze()
+                sent = old.send(*removal)
+                old.call("hello")
+            house(new, True)
+            for operation in NEW_CONTENT:
+                new.call(*operation)
+            proxy.thaw()
+            return old.wait(sent) if sent else old.call(*removal)
+
+        yield new, run
+
+
+@pytest.mark.parametrize("removal, suffix, stays", REMOVALS, ids=lambda p: str(p)[:60])
+def test_what_is_removed_leaves_nothing_behind(behind, rdb, removal, suffix, stays):
+    new, run = behind
+    run(removal)
+    left = below(rdb, suffix)
+    if removal[0] == "doc.save":
+        assert left == [HOUSE_ROOT] and rdb.hget(HOUSE_ROOT, "color") in (None, b"none")
+        # All fields have the models' defaults again, for whoever reads.
+        assert new.call("doc.get", HOUSE, {"fresh": True}) == {
+            "@pk": "1", "name": "anew", "part": {"n": 0, "more": [], "by": {}}, "parts": [], "named": {},
+            "color": "none", "links": [], "rooms": []}
+    else:
+        assert left == [] or all(key.endswith(("/parts/b", "/named/z")) for key in left), left
+
+
+def test_an_end_is_that_of_all_that_is_there(behind, rdb):
+    new, run = behind
+    run(["doc.ttl", HOUSE, 500])
+    assert {rdb.ttl(key) > 0 for key in rdb.keys(HOUSE_ROOT + "*")} == {True}
+
+
+def test_a_copy_has_all_that_is_there(behind, rdb):
+    new, run = behind
+    run(["doc.duplicate", HOUSE, "2"])
+    one, two = new.call("doc.load", HOUSE, ""), new.call("doc.load", "House:2", "")
+    assert one.pop("@pk") == "1" and two.pop("@pk") == "2" and one == two and one["links"] == ["x"]
+
+
+def test_a_document_says_which_models_wrote_it_and_never_goes_back(sides, rdb):
+    new, old = sides
+    house(old, False)
+    old.call("doc.save", HOUSE, {})
+    first = int(rdb.hget(HOUSE_ROOT, "@s"))
+    house(new, True)
+    new.call("set", HOUSE, "color", "red")
+    second = int(rdb.hget(HOUSE_ROOT, "@s"))
+    assert second == int(rdb.hget("rapyer:@schema", "@rev")) > first
+    for _ in range(3):
+        old.call("num.incr", HOUSE, "part.n", 1)
+        assert int(rdb.hget(HOUSE_ROOT, "@s")) == second
+    # What nobody can have written harms nobody.
+    for nonsense in ("99", "9223372036854775807", "-5", "x"):
+        rdb.hset(HOUSE_ROOT, mapping={"@s": nonsense, "@v": int(rdb.hget(HOUSE_ROOT, "@v")) + 1})
+        assert old.call("doc.get", HOUSE, {"fresh": True})["color"] == "red"
+        old.call("num.incr", HOUSE, "part.n", 1)
+    assert old.call("doc.delete", HOUSE) == 1
+    assert below(rdb, "") == []

@@ -144,6 +144,9 @@ static int answer(const char *resp)
     return rc;
 }
 
+/* The keys that get the deadline of the first of them. */
+#define FOLLOW(keys) "EVAL (211) " keys "\n"
+
 Test(batch, many_sets_become_one)
 {
     struct batch_doc *bd = stage(doc_new("User:a", 4));
@@ -155,7 +158,7 @@ Test(batch, many_sets_become_one)
     set(bd, "/counts", "k", "1");
     assert_said("HSET K name z bio y\n"
                 "HSET K/counts k 1\n"
-                "HINCRBY K @v 3\n");
+                "HINCRBY K @v 3\n" FOLLOW("2 K K/counts"));
 }
 
 Test(batch, increments_are_summed)
@@ -219,8 +222,8 @@ Test(batch, pushes_are_joined)
     assert_said("RPUSH K/tags a b\n"
                 "LPUSH K/tags c d\n"
                 "RPUSH K/tags e\n"
-                "HINCRBY K @v 1\n");
-    cr_assert_eq(answer("*6\r\n:6\r\n:8\r\n:9\r\n:6\r\n+OK\r\n:0\r\n"), 0);
+                "HINCRBY K @v 1\n" FOLLOW("2 K K/tags"));
+    cr_assert_eq(answer("*7\r\n:6\r\n:8\r\n:9\r\n:6\r\n:0\r\n+OK\r\n:0\r\n"), 0);
     cr_assert_eq(first->by, 2);
     cr_assert_eq(front->by, 2);
     cr_assert_eq(bd->version.by, 1, "somebody else has written");
@@ -247,7 +250,7 @@ Test(batch, what_comes_between_parts_pushes)
                 "LTRIM K/tags 0 4\n"
                 "LPUSH K/tags f\n"
                 "UNLINK K/tags\n"
-                "HINCRBY K @v 1\n");
+                "HINCRBY K @v 1\n" FOLLOW("2 K K/tags"));
 }
 
 Test(batch, the_middle_of_a_list_takes_a_script)
@@ -275,7 +278,7 @@ Test(batch, a_drop_takes_what_was_before)
                 "RPUSH K/tags b\n"
                 "UNLINK K/counts\n"
                 "HSET K/counts n 2\n"
-                "HINCRBY K @v 1\n");
+                "HINCRBY K @v 1\n" FOLLOW("3 K K/tags K/counts"));
 }
 
 Test(batch, many_drops_do_not_take_the_square_of_their_number)
@@ -307,8 +310,8 @@ Test(batch, long_commands_are_split)
     }
     unsigned commands;
     said(&commands);
-    cr_assert_eq(commands, 2 + 2 + 2 + 1 + 2, "two RPUSH, two HSET: %u", commands);
-    cr_assert_eq(answer("*7\r\n:65544\r\n:70012\r\n:1\r\n:1\r\n:5\r\n+OK\r\n:0\r\n"), 0);
+    cr_assert_eq(commands, 2 + 2 + 2 + 1 + 1 + 2, "two RPUSH, two HSET: %u", commands);
+    cr_assert_eq(answer("*8\r\n:65544\r\n:70012\r\n:1\r\n:1\r\n:5\r\n:0\r\n+OK\r\n:0\r\n"), 0);
     cr_assert_eq(early->by, 0, "off by %ld", (long)early->by);
     cr_assert_eq(late->by, 0);
 }
@@ -337,7 +340,7 @@ Test(batch, a_failed_key_spoils_its_numbers)
     struct batch_doc *bd = stage(doc_new("User:a", 4));
     const struct drift *tags = push(bd, false, "a", 3), *age = incr(bd, "age", 1, 1);
     said(NULL);
-    cr_assert_eq(answer("*5\r\n-WRONGTYPE x\r\n:1\r\n:5\r\n+OK\r\n:0\r\n"), 0);
+    cr_assert_eq(answer("*6\r\n-WRONGTYPE x\r\n:1\r\n:5\r\n:0\r\n+OK\r\n:0\r\n"), 0);
     cr_assert(bd->failed);
     cr_assert(tags->failed);
     cr_assert_not(age->failed);
@@ -380,7 +383,7 @@ Test(batch, a_document_that_was_gone_is_swept_up)
     push(gone, false, "a", 3);
     set(there, "", "name", "y");
     said(NULL);
-    cr_assert_eq(answer("*7\r\n:1\r\n:1\r\n:1\r\n:0\r\n:10\r\n+OK\r\n:0\r\n"), 0);
+    cr_assert_eq(answer("*8\r\n:1\r\n:1\r\n:1\r\n:0\r\n:0\r\n:10\r\n+OK\r\n:0\r\n"), 0);
     cr_assert(gone->gone);
     cr_assert_not(there->gone);
     cr_assert_eq(batch_format_sweep(b, &out), 1);
@@ -394,6 +397,7 @@ Test(batch, a_document_written_whole_may_be_gone_before)
 {
     struct batch_doc *bd = stage(doc_new("User:a", 4));
     struct buf out = BUF_INIT;
+    batch_whole(bd);
     set(bd, "", "@s", "1");
     set(bd, "", "name", "x");
     said(NULL);
@@ -478,7 +482,7 @@ Test(batch, what_was_committed_is_told_with_its_keys)
     push(bd, false, "a", 1);
     batch_drop(b, stage(deleted), "", 0);
     said(NULL);
-    cr_assert_eq(answer("*6\r\n:1\r\n:1\r\n:8\r\n:1\r\n+OK\r\n:0\r\n"), 0);
+    cr_assert_eq(answer("*7\r\n:1\r\n:1\r\n:8\r\n:0\r\n:1\r\n+OK\r\n:0\r\n"), 0);
     batch_decide(b, NULL);
     batch_each_committed(b, hear_committed, &heard);
     buf_append(&heard, "", 1);
@@ -492,10 +496,9 @@ Test(batch, what_was_committed_is_told_with_its_keys)
 Test(batch, the_deadline_is_kept_when_the_tree_is_forgotten)
 {
     struct doc *d = doc_new("User:a", 4);
-    d->expires = 1700000000000;
     struct batch_doc *bd = stage(d);
+    batch_deadline(bd, 1700000000000);
     push(bd, false, "a", 1);
-    d->expires = 0; /* as doc_forget leaves it */
     d->state = DOC_UNKNOWN;
     assert_said("RPUSH K/tags a\n"
                 "HINCRBY K @v 1\n"
@@ -510,8 +513,7 @@ Test(batch, a_deadline_is_set_and_taken_away)
     batch_expire(b, bd, "", 0);
     assert_said("HINCRBY K @v 1\n"
                 "PERSIST K\n");
-    d->expires = 1800000000000;
-    stage(d);
+    batch_deadline(stage(d), 1800000000000);
     batch_expire(b, bd, "/tags", 5);
     assert_said("HINCRBY K @v 2\n"
                 "PEXPIREAT K 1800000000000\n"
@@ -524,8 +526,7 @@ Test(batch, a_save_gives_its_deadline_to_keys_that_were_changed_before)
     struct batch_doc *bd = stage(d);
     set(bd, "", "name", "x");
     push(bd, false, "a", 1);
-    d->expires = 1700000000000;
-    stage(d);
+    batch_deadline(stage(d), 1700000000000);
     batch_drop(b, bd, "/tags", 5);
     set(bd, "", "name", "y");
     assert_said("HSET K name y\n"

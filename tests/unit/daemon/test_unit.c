@@ -227,8 +227,8 @@ Test(unit, a_splice_is_no_script_in_a_script)
     batch_list_remove(b, bd, "/tags", 5, 1, 2, 6);
     assert_said("MULTI\n"
                 "SET " MARKER " 7\n"
-                "EVAL (long) 2 " MARKER " " LEASE " 0 0 1 18 lease me 5 "
-                "6 splice " A "/tags 2 0 (long) f 5 splice " A "/tags 1 2 (long) 4 +4\n"
+                "EVAL (long) 2 " MARKER " " LEASE " 0 0 1 22 lease me 5 "
+                "6 splice " A "/tags 2 0 (long) f 5 splice " A "/tags 1 2 (long) 4 +8\n"
                 "PUBLISH\n");
 }
 
@@ -346,11 +346,12 @@ Test(unit, what_was_changed_before_comes_first)
                 "HINCRBY " A " n 1\n"
                 "RPUSH " A "/tags x\n"
                 "HINCRBY " A " @v 1\n"
+                "EVAL (long) 2 " A " " A "/tags\n"
                 "SET " MARKER " 7\n"
-                "EVAL (long) 2 " MARKER " " A " 0 0 1 14 version @v 5 "
-                "4 HSET " A " n 30 3 RPUSH " A "/tags y 4 HINCRBY " A " @v 2\n"
+                "EVAL (long) 2 " MARKER " " A " 0 0 1 18 version @v 5 "
+                "4 HSET " A " n 30 3 RPUSH " A "/tags y 4 HINCRBY " A " @v 2 +4\n"
                 "PUBLISH\n");
-    cr_assert_eq(answer("*6\r\n:5\r\n:1\r\n:9\r\n+OK\r\n*1\r\n+REFUSED 1 9\r\n:0\r\n"), 0);
+    cr_assert_eq(answer("*7\r\n:5\r\n:1\r\n:9\r\n:0\r\n+OK\r\n*1\r\n+REFUSED 1 9\r\n:0\r\n"), 0);
     cr_assert(unit_outdated(second->unit));
     cr_assert(batch_doc_lost(second));
     cr_assert_not(batch_doc_lost(first));
@@ -411,7 +412,8 @@ Test(unit, replies_stand_in_the_units_array)
     const struct drift *age = incr(bd, "age", 1, 11), *tags = push(bd, "x", 3),
                        *n = incr(plain, "n", 1, 1);
     said();
-    cr_assert_eq(answer("*5\r\n:3\r\n:11\r\n+OK\r\n*1\r\n*3\r\n:17\r\n:3\r\n:6\r\n:0\r\n"), 0);
+    cr_assert_eq(answer("*5\r\n:3\r\n:11\r\n+OK\r\n*1\r\n*4\r\n:17\r\n:3\r\n:6\r\n:0\r\n:0\r\n"),
+                 0);
     cr_assert_eq(n->by, 2);
     cr_assert_eq(age->by, 6);
     cr_assert_eq(tags->by, 0);
@@ -428,8 +430,9 @@ Test(unit, an_error_in_the_array_is_its_commands)
     const struct drift *age = incr(bd, "age", 1, 11), *tags = push(bd, "x", 3);
     set(c, "name", "z");
     said();
-    cr_assert_eq(answer("*3\r\n+OK\r\n*1\r\n*5\r\n:11\r\n-WRONGTYPE x\r\n:5\r\n:1\r\n:2\r\n:0\r\n"),
-                 0);
+    cr_assert_eq(
+        answer("*3\r\n+OK\r\n*1\r\n*6\r\n:11\r\n-WRONGTYPE x\r\n:5\r\n:0\r\n:1\r\n:2\r\n:0\r\n"),
+        0);
     cr_assert(bd->failed);
     cr_assert(tags->failed);
     cr_assert_not(age->failed);
