@@ -6,6 +6,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/memory.h"
 #include "daemon/clients/listener.h"
+#include "daemon/exec/publish.h"
 #include "daemon/leases/probe.h"
 #include "daemon/methods/dispatch.h"
 #include "daemon/methods/lock_request.h"
@@ -323,7 +324,7 @@ static void on_reload(evutil_socket_t sig, short what, void *arg)
     config_reload(&d->config, &fresh, text, sizeof(text));
     config_free(&fresh);
     log_setup(d->config.log_level);
-    cache_set_memory(exec_cache(d->exec), d->config.cache_memory);
+    publisher_configure(exec_publisher(d->exec));
     value_set_limit(d->config.max_value);
     limit_locks(d);
     if (text[0] != '\0')

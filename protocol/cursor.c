@@ -2,14 +2,23 @@
  * nanoseconds, and nothing is built that must be freed. */
 #include "protocol/cursor.h"
 
+#include <endian.h>
 #include <string.h>
 
-static uint64_t big_endian(const uint8_t *p, unsigned n)
+static inline uint64_t big_endian(const uint8_t *p, unsigned n)
 {
-    uint64_t v = 0;
-    while (n-- > 0)
-        v = v << 8 | *p++;
-    return v;
+    uint64_t eight;
+    uint32_t four;
+
+    if (n == sizeof eight) {
+        memcpy(&eight, p, sizeof eight);
+        return be64toh(eight);
+    }
+    if (n == sizeof four) {
+        memcpy(&four, p, sizeof four);
+        return be32toh(four);
+    }
+    return n == 2 ? (uint64_t)p[0] << 8 | p[1] : p[0];
 }
 
 static void set_uint(struct item *it, uint64_t v)

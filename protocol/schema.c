@@ -29,6 +29,8 @@ struct entry {
 struct schema {
     struct entry *by_name; /* in order of definition */
     uint32_t models, fields, growths;
+    void (*on_change)(void *arg);
+    void *on_change_arg;
     int64_t known;
 };
 
@@ -104,6 +106,12 @@ const struct model *schema_model(const struct schema *s, const char *name, size_
 uint32_t schema_count(const struct schema *s)
 {
     return s->models;
+}
+
+void schema_on_change(struct schema *s, void (*fn)(void *arg), void *arg)
+{
+    s->on_change = fn;
+    s->on_change_arg = arg;
 }
 
 uint32_t schema_growths(const struct schema *s)
@@ -500,6 +508,8 @@ int schema_define(struct schema *s, struct cursor *declaration, const struct mod
     }
     *out = &e->model;
     *changed = p.changed;
+    if (p.stored && p.changed && s->on_change)
+        s->on_change(s->on_change_arg);
     plan_free(&p);
     return 0;
 }

@@ -82,6 +82,8 @@ void schema_free(struct schema *s);
 
 /* NULL when there is none of that name. */
 const struct model *schema_model(const struct schema *s, const char *name, size_t len);
+/* Whom to tell that a model is not what it was: its documents look different now. One at most. */
+void schema_on_change(struct schema *s, void (*fn)(void *arg), void *arg);
 /* How often a model got fields after its first definition: trees built before lack them. */
 uint32_t schema_growths(const struct schema *s);
 /* Where a registry is stored somewhere for several to share: up to which revision of it, counted

@@ -126,6 +126,14 @@ static const struct setting table[] = {
      "For how long documents in memory are still read while Redis cannot be reached. They say so:\n"
      "doc.get with the option version has \"@stale\" then. 0: such reads are UNAVAILABLE."},
 
+    {"cache", "shared_memory", SIZE, AT(shared_memory), "16M", 0, 64 * GIB, true,
+     "Memory in which documents that are read often are shown to all clients, who read them there\n"
+     "without asking. A part of cache_memory, at most half of it, taken when a client first asks "
+     "for\n"
+     "it. Every client can see all that is in it. 0, or less than 1M: none."},
+    {"cache", "shared_except", TEXT, AT(shared_except), "", 0, 65535, true,
+     "Models whose documents are never shown there: names, with commas or spaces between them."},
+
     {"commit", "queue_bytes", SIZE, AT(queue_bytes), "64M", 64 * KIB, 64 * GIB, true,
      "Writes waiting for Redis; past it new ones are answered UNAVAILABLE at once."},
     {"commit", "queue_time", TIME, AT(queue_time), "5s", 1, HOUR, true,

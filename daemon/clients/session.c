@@ -361,6 +361,26 @@ void session_open_ring(struct session *s, uint64_t id)
     buf_free(&answer);
 }
 
+void session_answer_fd(struct session *s, uint64_t id, const void *value, size_t len, int fd)
+{
+    struct buf answer = BUF_INIT;
+    struct fault f;
+
+    if (s->state != OPEN)
+        return;
+    rpc_open_result(&answer, id);
+    buf_append(&answer, value, len);
+    if (stream_send_fd(s->stream, answer.data, answer.len, fd) < 0) {
+        if (errno == EBADFD)
+            fault_set(&f, FAULT_BAD_REQUEST,
+                      "a ring carries no descriptors; ask on a connection without one");
+        else
+            fault_set(&f, FAULT_BUSY, "there are answers to be read first (%s)", strerror(errno));
+        session_fault(s, id, &f);
+    }
+    buf_free(&answer);
+}
+
 static void on_drained(void *arg)
 {
     resume_reading(arg);

@@ -74,6 +74,9 @@ void session_settle(struct session *s); /* one deferred request was answered */
  * before: BUSY when there are max_rings already or the client has answers to read first,
  * BAD_REQUEST when it has a ring, UNAVAILABLE when the system gives no memory or descriptors. */
 void session_open_ring(struct session *s, uint64_t id);
+/* Answers with a packed value and a descriptor, which stays open here. The value must be short.
+ * BUSY, BAD_REQUEST: as above, but of a connection that has a ring. */
+void session_answer_fd(struct session *s, uint64_t id, const void *value, size_t len, int fd);
 unsigned sessions_rings(const struct sessions *all);
 
 struct session_stats {

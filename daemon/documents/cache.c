@@ -1,6 +1,7 @@
 /* cache: see doc.h. The bound counts all trees and entries of the process. */
 #include "daemon/base/hash.h"
 #include "daemon/documents/doc.h"
+#include "daemon/shared/shelf.h"
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -22,6 +23,7 @@ static void drop(struct cache *c, struct doc *d)
 {
     table_remove(&c->by_key, &d->entry);
     DL_DELETE(c->recent, d);
+    shelf_take(&d->shown);
     record_free(d->root);
     tree_free(d);
 }
@@ -39,19 +41,34 @@ void cache_set_memory(struct cache *c, size_t memory)
     c->memory = memory;
 }
 
-struct doc *cache_doc(struct cache *c, const struct model *model, const char *key, size_t len)
+static struct doc *find(const struct cache *c, const char *key, size_t len, uint64_t hash)
 {
-    uint64_t hash = hash_of(key, len);
     struct doc *d = (struct doc *)table_find(&c->by_key, hash);
     while (d != NULL && (d->key_len != len || memcmp(d->key, key, len) != 0))
         d = (struct doc *)table_again(&d->entry);
-    if (d != NULL) {
-        if (d != c->recent) {
-            DL_DELETE(c->recent, d);
-            DL_PREPEND(c->recent, d);
-        }
-        return d;
+    return d;
+}
+
+static struct doc *move_to_front(struct cache *c, struct doc *d)
+{
+    if (d != NULL && d != c->recent) {
+        DL_DELETE(c->recent, d);
+        DL_PREPEND(c->recent, d);
     }
+    return d;
+}
+
+struct doc *cache_use(struct cache *c, const char *key, size_t len)
+{
+    return move_to_front(c, find(c, key, len, hash_of(key, len)));
+}
+
+struct doc *cache_doc(struct cache *c, const struct model *model, const char *key, size_t len)
+{
+    uint64_t hash = hash_of(key, len);
+    struct doc *d = move_to_front(c, find(c, key, len, hash));
+    if (d != NULL)
+        return d;
     d = tree_alloc(sizeof(*d) + len + 1);
     d->model = model;
     d->key_len = (uint16_t)len;
@@ -64,10 +81,12 @@ struct doc *cache_doc(struct cache *c, const struct model *model, const char *ke
 
 void doc_forget(struct doc *d)
 {
+    shelf_take(&d->shown);
     record_free(d->root);
     d->root = NULL;
     d->state = DOC_UNKNOWN;
     d->expires = 0;
+    d->unshowable = false;
 }
 
 static bool idle(const struct doc *d)

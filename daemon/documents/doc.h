@@ -35,11 +35,15 @@ struct doc {
     uint64_t named, changed, computed;
     struct guard *seal;      /* dirty: of whom changed it; or NULL */
     uint64_t checked, asked; /* exec's stamp when Redis was last asked for its version; is asked */
-    int64_t expires;  /* unix milliseconds, 0: never; as it was when last heard of: Redis says */
-    int64_t written;  /* "@s": up to which revision its writers knew the models (schema_known) */
-    uint32_t epoch;   /* of the link when it was last known to be fresh */
-    uint32_t growths; /* schema_growths when the tree was begun */
-    uint32_t pins;    /* parts of batches that name it: it stays */
+    int64_t expires;     /* unix milliseconds, 0: never; as it was when last heard of: Redis says */
+    int64_t written;     /* "@s": up to which revision its writers knew the models (schema_known) */
+    uint32_t epoch;      /* of the link when it was last known to be fresh */
+    uint32_t growths;    /* schema_growths when the tree was begun */
+    uint32_t pins;       /* parts of batches that name it: it stays */
+    struct shown *shown; /* what clients can read of it in shared memory; NULL: nothing */
+    uint32_t shown_len;  /* bytes, when it was there last */
+    uint8_t reads, worth, credit; /* publish.c: whether it is worth to be there */
+    bool unshowable;              /* too long, or not all of it is loaded */
     uint8_t state;
     bool loading;
     bool unsteady;      /* somebody else wrote while it was read in slices: read it at once */
@@ -69,7 +73,10 @@ void cache_set_memory(struct cache *c, size_t memory);
 
 /* The entry of a key, made (UNKNOWN) when there is none; moved to the front. */
 struct doc *cache_doc(struct cache *c, const struct model *model, const char *key, size_t len);
-/* Drops what is known of the content; the entry stays while something waits for it. */
+/* The entry, if there is one, moved to the front; else NULL. */
+struct doc *cache_use(struct cache *c, const char *key, size_t len);
+/* Drops what is known of the content, and what clients can read of it: nobody is told it any more.
+ * The entry stays while something waits for it. */
 void doc_forget(struct doc *d);
 /* Evicts idle documents, least recently used first, until the bound holds. Dirty ones stay. */
 void cache_trim(struct cache *c);

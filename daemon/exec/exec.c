@@ -27,8 +27,11 @@ static struct batch *rides_on(const struct call *c)
 static void answer_now(struct exec *e, struct task *t, const struct fault *f)
 {
     struct call *c = &t->call;
-    for (unsigned i = 0; i < c->ndocs; i++)
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (c->request.method->reads && f == NULL && c->run.stale < 0)
+            publisher_read(e->publisher, c->docs[i]);
         cache_release(e->cache, c->docs[i]);
+    }
     c->ndocs = 0;
     task_answer(e, t, f, &e->scratch);
 }
@@ -393,6 +396,7 @@ static void tell_lost_leases(struct exec *e, struct batch *b)
 static void on_released(void *arg, struct doc *d)
 {
     struct exec *e = arg;
+    publisher_released(e->publisher, d);
     queue_wake(e, d);
     cache_release(e->cache, d);
 }
@@ -400,6 +404,7 @@ static void on_released(void *arg, struct doc *d)
 static void on_batch(void *arg, struct batch *b, const struct fault *fault, bool exact)
 {
     struct exec *e = arg;
+    publisher_hide(e->publisher, b);
     for (struct waiter *w = batch_waiters(b), *next; w != NULL; w = next) {
         next = w->next;
         settle(e, (struct task *)w, fault, exact);
@@ -455,6 +460,7 @@ static void on_lane_ready(void *arg)
     struct exec *e = arg;
     e->good_epoch = upstream_epoch(lane_upstream(e->lane));
     e->lost_at = 0;
+    publisher_allow(e->publisher, true);
     wake_all(e);
     e->cb.on_ready(e->arg);
 }
@@ -462,11 +468,18 @@ static void on_lane_ready(void *arg)
 static void on_lane_down(void *arg)
 {
     struct exec *e = arg;
+    publisher_allow(e->publisher, false);
     /* When this process was last seen to run with the link up: it may have stood still since. The
      * last tick may be of the turn in which it went on. */
     if (e->lost_at == 0 && e->good_epoch != 0)
         e->lost_at = e->ticks[0];
     e->cb.on_down(e->arg);
+}
+
+static void on_models_changed(void *arg)
+{
+    struct exec *e = arg;
+    publisher_models_changed(e->publisher);
 }
 
 static void give_up(struct exec *e, struct task *t)
@@ -486,6 +499,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     int64_t now = clock_mono_ms();
     e->ticks[0] = e->ticks[1];
     e->ticks[1] = clock_boot_ms();
+    publisher_beat(e->publisher, e->ticks[1]);
     if (lane_ready(e->lane))
         return;
     while (e->waiting != NULL && e->waiting->deadline <= now)
@@ -507,6 +521,8 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     e->stamp = 1;
     e->schema = schema;
     e->cache = cache_new(config->cache_memory);
+    e->publisher = publisher_new(config, e->cache);
+    schema_on_change(schema, on_models_changed, e);
     e->lane = lane_new(base, config, id, &lane_cb, e);
     e->loader = loader_new(lane_upstream(e->lane), config->key_prefix, on_loaded, e);
     e->tick = event_new(base, -1, EV_PERSIST, on_tick, e);
@@ -529,6 +545,7 @@ void exec_free(struct exec *e)
     exec_stop(e);
     lane_free(e->lane);
     loader_free(e->loader);
+    publisher_free(e->publisher);
     cache_free(e->cache);
     task_free_spares(e);
     event_free(e->tick);
@@ -553,6 +570,11 @@ struct lane *exec_lane(const struct exec *e)
 struct cache *exec_cache(const struct exec *e)
 {
     return e->cache;
+}
+
+struct publisher *exec_publisher(const struct exec *e)
+{
+    return e->publisher;
 }
 
 const struct config *exec_config(const struct exec *e)

@@ -30,6 +30,7 @@ void exec_learned(struct exec *e);
 void exec_start(struct exec *e, const struct exec_callbacks *cb, void *arg);
 struct lane *exec_lane(const struct exec *e);
 struct cache *exec_cache(const struct exec *e);
+struct publisher *exec_publisher(const struct exec *e);
 const struct config *exec_config(const struct exec *e);
 struct schema *exec_schema(const struct exec *e);
 /* The end: all that waits is answered, and nothing is carried out any more. */

@@ -10,6 +10,7 @@
 #define RAPYERD_EXEC_INSIDE_H
 
 #include "daemon/exec/exec.h"
+#include "daemon/exec/publish.h"
 #include <stdlib.h>
 
 enum exec_state {
@@ -22,6 +23,7 @@ struct exec {
     const struct config *config;
     struct schema *schema;
     struct cache *cache;
+    struct publisher *publisher;
     struct lane *lane;
     struct loader *loader;
     struct event *tick;

@@ -1,5 +1,6 @@
 /* channel: see channel.h. */
 #include "daemon/io/channel.h"
+#include "daemon/io/fds.h"
 #include "protocol/alloc.h"
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -140,30 +141,9 @@ void channel_free(struct channel *c)
     free(c);
 }
 
-static int send_with(int socket, const void *data, size_t len, const int *fds)
-{
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(CHANNEL_FDS * sizeof *fds)] = {0};
-    struct iovec bytes = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
-    struct msghdr message = {.msg_iov = &bytes,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof control};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(CHANNEL_FDS * sizeof *fds);
-    memcpy(CMSG_DATA(c), fds, CHANNEL_FDS * sizeof *fds);
-    ssize_t n = sendmsg(socket, &message, MSG_NOSIGNAL);
-    if (n < 0 || (size_t)n == len)
-        return n < 0 ? -1 : 0;
-    errno = EPIPE; /* half an answer is of no use */
-    return -1;
-}
-
 int channel_hand_over(struct channel *c, int socket, const void *last, size_t len)
 {
-    if (send_with(socket, last, len, c->fds) < 0)
+    if (fds_send(socket, last, len, c->fds, CHANNEL_FDS) < 0)
         return -1;
     close_one(&c->fds[MEMORY]);
     close_one(&c->fds[CLIENT_BELL]);

@@ -35,6 +35,10 @@ struct stream *stream_new(struct event_base *base, int fd, const struct stream_c
                           void *arg);
 void stream_close(struct stream *s);
 
+/* Sends bytes and with them a descriptor, which stays open here. -1 with errno: EAGAIN when output
+ * is unsent, EBADFD when it goes through a channel, or what the socket says. */
+int stream_send_fd(struct stream *s, const void *data, size_t len, int fd);
+
 /* Moves to a channel of `size` bytes each way: sends `last` with its descriptors, the last bytes
  * that the socket carries. watch_us: for how long the loop watches its channels after the last of
  * them had something to do, before it sleeps. -1 with errno, and all is as before: EAGAIN when

@@ -11,6 +11,7 @@
  * A stream with a channel that had something to do lately is awake: each turn of the loop looks at
  * it, and its client need not ring. After a turn without anything for all of them they fall asleep,
  * and the loop may, too. */
+#include "daemon/io/fds.h"
 #include "daemon/io/stream_inside.h"
 #include <errno.h>
 #include <sys/socket.h>
@@ -322,12 +323,30 @@ static int watch_end(struct stream *s)
     return event_add(&s->readable, NULL);
 }
 
-int stream_open_channel(struct stream *s, uint32_t size, unsigned watch_us, const void *last,
-                        size_t len)
+/* The socket would take something now. */
+static bool drained(struct stream *s)
 {
     if (s->output == OUTPUT_FLOWS)
         stream_write_out(s);
-    if (s->life == STREAM_CLOSED || s->output == OUTPUT_FAILED || stream_unsent(s)) {
+    return s->life != STREAM_CLOSED && s->output != OUTPUT_FAILED && !stream_unsent(s);
+}
+
+int stream_send_fd(struct stream *s, const void *data, size_t len, int fd)
+{
+    if (s->channel || !drained(s)) {
+        errno = s->channel ? EBADFD : EAGAIN;
+        return -1;
+    }
+    if (fds_send(s->fd, data, len, &fd, 1) < 0)
+        return -1;
+    s->written += len;
+    return 0;
+}
+
+int stream_open_channel(struct stream *s, uint32_t size, unsigned watch_us, const void *last,
+                        size_t len)
+{
+    if (!drained(s)) {
         errno = EAGAIN;
         return -1;
     }

@@ -1,6 +1,7 @@
 /* admin: see admin.h. */
 #include "daemon/methods/admin.h"
 #include "daemon/base/clock.h"
+#include "daemon/exec/publish.h"
 #include "daemon/leases/lease.h"
 #include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
@@ -102,13 +103,20 @@ void admin_cache(const struct admin *a, struct buf *out)
 {
     struct cache_stats c;
     cache_stats(exec_cache(a->exec), &c);
-    pack_map(out, 6);
+    pack_map(out, 11);
     put(out, "documents", c.documents);
     put(out, "memory", c.memory);
     put(out, "limit", c.limit);
     put(out, "hits", c.hits);
     put(out, "misses", c.misses);
     put(out, "evictions", c.evictions);
+    struct publisher_stats p;
+    publisher_stats(exec_publisher(a->exec), &p);
+    put(out, "shared_memory", p.memory);
+    put(out, "shared_documents", p.documents);
+    put(out, "shared_hits", p.hits);
+    put(out, "shared_puts", p.shown);
+    put(out, "shared_displaced", p.displaced);
 }
 
 static void put_who(struct buf *out, const struct lock_owner *o)

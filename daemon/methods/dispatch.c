@@ -1,6 +1,7 @@
 /* dispatch: see dispatch.h. */
 #include "daemon/methods/dispatch.h"
 #include "daemon/base/clock.h"
+#include "daemon/exec/publish.h"
 #include "daemon/methods/doctor.h"
 #include "daemon/methods/keys.h"
 #include "daemon/methods/methods.h"
@@ -77,6 +78,36 @@ static void do_ring(struct dispatch *d, struct session *s, const struct rpc *msg
     session_fault(s, msg->id, &f);
 }
 
+static void do_segment(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    struct fault f;
+    size_t size = 0;
+    int fd = msg->nparams == 0
+                 ? publisher_open(exec_publisher(d->exec), &size, &f)
+                 : fault_set(&f, FAULT_BAD_REQUEST, "segment.open takes no parameters");
+    if (fd < 0) {
+        session_fault(s, msg->id, &f);
+        return;
+    }
+    struct buf answer = BUF_INIT;
+    pack_map(&answer, 1);
+    pack_cstr(&answer, "size");
+    pack_uint(&answer, size);
+    session_answer_fd(s, msg->id, answer.data, answer.len, fd);
+    buf_free(&answer);
+}
+
+/* The one thing that clients notify of; what is wrong with it has nobody to be told. */
+static void take_hits(struct dispatch *d, const struct rpc *msg)
+{
+    struct cursor in = msg->params;
+    const char *key;
+    size_t len;
+    int64_t n;
+    if (msg->nparams == 2 && cursor_int(&in, &n) == 0 && n >= 0 && cursor_str(&in, &key, &len) == 0)
+        publisher_hits(exec_publisher(d->exec), (uint64_t)n, key, len);
+}
+
 static void do_define(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
     registry_define(d->registry, s, msg);
@@ -139,9 +170,10 @@ static const struct entry plain_entries[] = {
     {"lock.release", NULL, do_release, false}, {"lock.renew", NULL, do_renew, false},
     {"lock.break", NULL, do_break, false},     {"admin.locks", NULL, do_list, true},
     {"hello", NULL, do_hello, true},           {"ring.open", NULL, do_ring, true},
-    {"define", NULL, do_define, false},        {"doc.keys", NULL, do_keys, false},
-    {"admin.stats", NULL, do_stats, true},     {"admin.clients", NULL, do_clients, true},
-    {"admin.cache", NULL, do_cache, true},     {"admin.doctor", NULL, do_doctor, true},
+    {"segment.open", NULL, do_segment, true},  {"define", NULL, do_define, false},
+    {"doc.keys", NULL, do_keys, false},        {"admin.stats", NULL, do_stats, true},
+    {"admin.clients", NULL, do_clients, true}, {"admin.cache", NULL, do_cache, true},
+    {"admin.doctor", NULL, do_doctor, true},
 };
 
 /* ---- finding ---- */
@@ -342,8 +374,11 @@ static void carry_out(struct dispatch *d, struct session *s, const struct rpc *m
 
 void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
-    if (msg->kind == RPC_NOTIFY)
-        return; /* rapyerd has nothing that a client could notify it of */
+    if (msg->kind == RPC_NOTIFY) {
+        if (msg->method_len == 12 && memcmp(msg->method, "segment.hits", 12) == 0)
+            take_hits(d, msg);
+        return;
+    }
     d->msg = msg;
     d->from = s;
     carry_out(d, s, msg);

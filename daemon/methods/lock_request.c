@@ -124,7 +124,7 @@ static enum op_status pack_grant(struct call *c, const struct lock_request *r, c
     enum op_status st = call_known(c, d);
     if (st != OP_DONE)
         return st;
-    pack_map(out, r->document ? 6 : 5);
+    pack_map(out, r->document ? 7 : 6);
     pack_cstr(out, "token");
     pack_uint(out, w->token);
     pack_cstr(out, "fence");
@@ -135,6 +135,8 @@ static enum op_status pack_grant(struct call *c, const struct lock_request *r, c
     pack_uint(out, w->depth);
     pack_cstr(out, "path");
     pack_str(out, w->name.path, w->name.path_len);
+    pack_cstr(out, "stamp");
+    pack_uint(out, session_stamp(r->session));
     if (!r->document)
         return OP_DONE;
     pack_cstr(out, "document");
