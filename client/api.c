@@ -1,5 +1,6 @@
 /* api: the operations of rapyer.h, each a few words to operation.h. */
 #include "client/operation.h"
+#include "client/shared.h"
 #include "client/value.h"
 #include <stdlib.h>
 
@@ -321,6 +322,10 @@ rapyer_value *rapyer_load(rapyer_doc *at, const char *path)
 {
     struct operation o;
     rapyer_value *v;
+    bool lost = at && at->lock && hold_check(at->lock) < 0; /* as the operation will say */
+    v = at && !lost ? shared_place(at, path) : NULL;
+    if (v)
+        return v;
     operation_begin(&o, at, OP_LOAD, path);
     operation_end(&o, &v);
     return v;

@@ -9,6 +9,7 @@
  */
 #include "client/channel.h"
 #include "client/request.h"
+#include "client/shared.h"
 #include "client/slots.h"
 #include "client/value.h"
 #include "protocol/rpc.h"
@@ -53,6 +54,10 @@ static void ring_clear(rapyer *db)
 static void buffers_clear(rapyer *db)
 {
     ring_clear(db);
+    shared_free(db->shared);
+    db->shared = NULL;
+    db->reads = db->stamp = 0;
+    db->overdue = false;
     buf_clear(&db->in);
     buf_clear(&db->out);
     db->in_at = db->out_at = 0;

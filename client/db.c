@@ -45,10 +45,10 @@ static char *socket_path(const char *socket)
 }
 
 /* Most connections of short programs end before that, and never share memory. */
-static uint64_t ring_after(void)
+static uint64_t after(const char *variable, uint64_t otherwise)
 {
-    const char *text = getenv("RAPYER_RING");
-    return text && *text ? strtoull(text, NULL, 10) : DEFAULT_RING_AFTER;
+    const char *text = getenv(variable);
+    return text && *text ? strtoull(text, NULL, 10) : otherwise;
 }
 
 rapyer *db_new(const char *socket)
@@ -61,7 +61,8 @@ rapyer *db_new(const char *socket)
     db->fd = -1;
     db->timeout_ms = DEFAULT_TIMEOUT_MS;
     db->max_answer = DEFAULT_MAX_ANSWER;
-    db->ring_after = ring_after();
+    db->ring_after = after("RAPYER_RING", DEFAULT_RING_AFTER);
+    db->shared_after = after("RAPYER_SHARED", DEFAULT_SHARED_AFTER);
     for (int i = 0; i < 3; i++)
         db->ring_fds[i] = -1;
     db->socket = socket_path(socket);

@@ -22,6 +22,7 @@
 #define DEFAULT_SOCKET "/run/rapyerd/rapyerd.sock"
 #define DEFAULT_TIMEOUT_MS 30000
 #define DEFAULT_RING_AFTER 64
+#define DEFAULT_SHARED_AFTER 64
 #define DEFAULT_MAX_ANSWER ((size_t)64 << 20)
 #define MAX_VALUE ((size_t)64 << 20) /* what a value in a draft may grow to */
 
@@ -79,6 +80,12 @@ struct rapyer {
     int ring_fds[3];         /* as they came with the answer, -1: none */
     struct channel *channel; /* RING_OPEN; bytes go there instead of to fd */
     bool awake;              /* the channel will not ring for what is there already */
+
+    struct shared *shared; /* documents to be read without asking, once that was asked for */
+    uint64_t shared_after; /* how many reads of a connection come first; 0: never */
+    uint64_t reads;        /* of this connection, until then */
+    uint64_t stamp;        /* what it reads under its locks has to be of this one, or later */
+    bool overdue;          /* a write of this connection was given up, and may be done still */
 
     struct slot *slots; /* requests without an answer, by the low bits of their id */
     uint32_t nslots, first_free;

@@ -1,6 +1,7 @@
 /* document: whole documents: made, saved, read, counted, deleted. */
 #include "client/pipeline.h"
 #include "client/request.h"
+#include "client/shared.h"
 #include "client/value.h"
 #include "protocol/path.h"
 #include <stdlib.h>
@@ -251,15 +252,24 @@ static rapyer_value *read_draft(struct home *h)
     return v;
 }
 
+/* Without asking the daemon, if that can be. A lock that is lost is told of, whoever answers. */
+static rapyer_value *read_shared(rapyer_doc *doc, bool version)
+{
+    if (doc->home->state != HOME_LIVE || *doc->path || (doc->lock && hold_check(doc->lock) < 0))
+        return NULL;
+    return shared_document(doc->home->db, doc->home->key, version, false);
+}
+
 rapyer_value *rapyer_fetch(rapyer_doc *at)
 {
     if (!at)
         return NULL;
     if (handle_is_whole(at))
         return read_draft(at->home);
-    if (at->home->state == HOME_LIVE && !at->path[0])
-        return with_key(at, "doc.get", false);
-    return rapyer_load(at, "");
+    if (at->home->state != HOME_LIVE || at->path[0])
+        return rapyer_load(at, "");
+    rapyer_value *v = read_shared(at, false);
+    return v ? v : with_key(at, "doc.get", false);
 }
 
 static int gather_delete(rapyer_doc *doc)
@@ -279,8 +289,9 @@ rapyer_value *rapyer_fetch_version(rapyer_doc *doc)
 {
     struct buf params = BUF_INIT;
     const char *key = need_key(doc);
-    if (!key)
-        return NULL;
+    rapyer_value *shared = key ? read_shared(doc, true) : NULL;
+    if (!key || shared)
+        return shared;
     pack_cstr(&params, key);
     pack_map(&params, 1);
     pack_cstr(&params, "version");
@@ -346,8 +357,9 @@ rapyer_doc *rapyer_duplicate(rapyer_doc *doc, const char *pk)
 rapyer_value *rapyer_get_many(rapyer *db, const char *const *keys, size_t n)
 {
     struct buf params = BUF_INIT;
-    if (!db)
-        return NULL;
+    rapyer_value *shared = db ? shared_many(db, keys, n) : NULL;
+    if (!db || shared)
+        return shared;
     pack_array(&params, (uint32_t)n);
     for (size_t i = 0; i < n; i++)
         pack_cstr(&params, keys[i] ? keys[i] : "");

@@ -24,6 +24,7 @@ struct hold *hold_new(rapyer *db, const char *key, const char *path, size_t path
                       const char *action, rapyer_value *answer, uint64_t connection)
 {
     int64_t token = rapyer_int(answer, "token", -1);
+    uint64_t stamp = (uint64_t)rapyer_int(answer, "stamp", 0);
     size_t size = strlen(key) + path_len + strlen(action) + sizeof "'' of /";
     struct hold *h = token < 0 ? NULL : calloc(1, sizeof *h + size);
     if (!h) {
@@ -35,6 +36,8 @@ struct hold *hold_new(rapyer *db, const char *key, const char *path, size_t path
         token_release(db, token, connection);
         return NULL;
     }
+    if (stamp > db->stamp)
+        db->stamp = stamp;
     h->refs = 1;
     h->db = db_ref(db);
     h->connection = connection;

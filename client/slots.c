@@ -249,6 +249,7 @@ int slots_expire(rapyer *db, int64_t now)
                   (long long)rq->allowed);
         if (rq->terms.late)
             leave_heir(db, rq);
+        db->overdue |= rq->writes;
         give_up(db, rq, UINT64_MAX, &f); /* what is not sent yet will still be */
         n++;
     }

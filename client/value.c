@@ -213,7 +213,8 @@ static const rapyer_value *by_key(const rapyer_value *v, const char *key, size_t
         return NULL;
     for (uint32_t i = 0; i < v->len; i++) {
         const rapyer_value *k = &v->items[2 * (size_t)i];
-        if (k->len == len && k->tag == (TAG_VALUE | RAPYER_STR) && memcmp(k->bytes, key, len) == 0)
+        if (k->len == len && k->tag == (TAG_VALUE | RAPYER_STR) &&
+            (len == 0 || (k->bytes[0] == key[0] && memcmp(k->bytes, key, len) == 0)))
             return k + 1;
     }
     return NULL;
@@ -274,6 +275,11 @@ const rapyer_value *value_at(const rapyer_value *v, const char *path, size_t len
     struct path_reader r;
     struct step s;
     int more;
+    size_t name = 0;
+    while (name < len && path[name] != '.' && path[name] != '[')
+        name++;
+    if (name == len) /* most paths are but a name */
+        return len ? by_key(v, path, len) : v;
     while (v && (more = next_step(&rest, end, rest == path, &r, &s)) != 0) {
         if (more < 0)
             return NULL;

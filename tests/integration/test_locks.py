@@ -18,7 +18,7 @@ from test_bad_input import refused
 def test_the_answer(ada):
     version = ada.call("doc.get", KEY, {"version": True})["@v"]
     lock = ada.call("lock.acquire", KEY, "edit")
-    assert set(lock) == {"token", "fence", "version", "depth", "path"}
+    assert set(lock) == {"token", "fence", "version", "depth", "path", "stamp"}
     assert isinstance(lock["token"], int) and isinstance(lock["fence"], int)
     assert 0 < lock["fence"] < 1 << 53
     assert lock["version"] == version and lock["depth"] == 1

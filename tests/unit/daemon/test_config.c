@@ -309,13 +309,15 @@ Test(config, sample_file_states_the_defaults)
     cr_assert_eq(load(&plain, "[listen]\nsocket = /run/rapyerd/rapyerd.sock\n"
                               "[redis]\nstate_dir = /var/lib/rapyerd\n"),
                  0, "%s", error);
-    /* Everything that is not text lies in these three stretches; the text is what a reload
+    /* Everything that is not text lies in these four stretches; the text is what a reload
      * would name. */
     cr_expect(same_bytes(&plain, &uncommented, offsetof(struct config, max_clients),
                          offsetof(struct config, redis)));
     cr_expect(same_bytes(&plain, &uncommented, offsetof(struct config, redis_db),
                          offsetof(struct config, redis_server)));
     cr_expect(same_bytes(&plain, &uncommented, offsetof(struct config, cache_memory),
+                         offsetof(struct config, shared_except)));
+    cr_expect(same_bytes(&plain, &uncommented, offsetof(struct config, queue_bytes),
                          sizeof(struct config)));
     config_reload(&plain, &uncommented, ignored, sizeof ignored);
     cr_expect_str_eq(ignored, "");
