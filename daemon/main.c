@@ -324,7 +324,7 @@ static void on_reload(evutil_socket_t sig, short what, void *arg)
     config_reload(&d->config, &fresh, text, sizeof(text));
     config_free(&fresh);
     log_setup(d->config.log_level);
-    publisher_configure(exec_publisher(d->exec));
+    exec_reloaded(d->exec);
     value_set_limit(d->config.max_value);
     limit_locks(d);
     if (text[0] != '\0')

@@ -473,6 +473,7 @@ static void on_lane_down(void *arg)
      * last tick may be of the turn in which it went on. */
     if (e->lost_at == 0 && e->good_epoch != 0)
         e->lost_at = e->ticks[0];
+    exec_plan_tick(e);
     e->cb.on_down(e->arg);
 }
 
@@ -490,6 +491,15 @@ static void give_up(struct exec *e, struct task *t)
     task_answer(e, t, &f, NULL);
 }
 
+void exec_plan_tick(struct exec *e)
+{
+    struct timeval tick = {.tv_usec = 100000};
+    bool needed = e->config->stale_reads > 0 || publisher_shows(e->publisher) ||
+                  (e->waiting != NULL && !lane_ready(e->lane));
+    if (needed && !event_pending(e->tick, EV_TIMEOUT, NULL))
+        event_add(e->tick, &tick);
+}
+
 /* Requests that wait for the link for too long are told so. */
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
@@ -500,11 +510,12 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     e->ticks[0] = e->ticks[1];
     e->ticks[1] = clock_boot_ms();
     publisher_beat(e->publisher, e->ticks[1]);
-    if (lane_ready(e->lane))
-        return;
-    while (e->waiting != NULL && e->waiting->deadline <= now)
-        give_up(e, e->waiting);
-    run_runnable(e);
+    if (!lane_ready(e->lane)) {
+        while (e->waiting != NULL && e->waiting->deadline <= now)
+            give_up(e, e->waiting);
+        run_runnable(e);
+    }
+    exec_plan_tick(e);
 }
 
 /* ---- */
@@ -525,11 +536,23 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     schema_on_change(schema, on_models_changed, e);
     e->lane = lane_new(base, config, id, &lane_cb, e);
     e->loader = loader_new(lane_upstream(e->lane), config->key_prefix, on_loaded, e);
-    e->tick = event_new(base, -1, EV_PERSIST, on_tick, e);
-    struct timeval tick = {.tv_usec = 100000};
-    event_add(e->tick, &tick);
+    e->tick = evtimer_new(base, on_tick, e);
+    exec_plan_tick(e);
     e->ticks[0] = e->ticks[1] = clock_boot_ms();
     return e;
+}
+
+int exec_share(struct exec *e, size_t *size, struct fault *f)
+{
+    int fd = publisher_open(e->publisher, size, f);
+    exec_plan_tick(e);
+    return fd;
+}
+
+void exec_reloaded(struct exec *e)
+{
+    publisher_configure(e->publisher);
+    exec_plan_tick(e);
 }
 
 void exec_stop(struct exec *e)

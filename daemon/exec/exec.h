@@ -29,6 +29,10 @@ struct exec_callbacks {
 void exec_learned(struct exec *e);
 void exec_start(struct exec *e, const struct exec_callbacks *cb, void *arg);
 struct lane *exec_lane(const struct exec *e);
+/* publisher_open; from then on the daemon says several times a second that it is there. */
+int exec_share(struct exec *e, size_t *size, struct fault *f);
+/* Its settings have changed. */
+void exec_reloaded(struct exec *e);
 struct cache *exec_cache(const struct exec *e);
 struct publisher *exec_publisher(const struct exec *e);
 const struct config *exec_config(const struct exec *e);

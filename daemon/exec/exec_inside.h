@@ -53,6 +53,11 @@ struct exec {
     struct lock_requests *lock_requests;
 };
 
+/* The tick runs while something needs it: requests that wait for a link that is down; stale reads,
+ * which want to know when this process was last seen to run; readers of the shared memory, who want
+ * to hear of it. */
+void exec_plan_tick(struct exec *e);
+
 /* ---- tasks: requests, as exec sees them ---- */
 
 /*          ┌──► QUEUED ──┐

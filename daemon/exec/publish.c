@@ -129,6 +129,11 @@ void publisher_beat(struct publisher *p, int64_t now_ms)
         segment_beat(shelf_segment(p->shelf), (uint64_t)(now_ms + TERM_MS) * 1000000);
 }
 
+bool publisher_shows(const struct publisher *p)
+{
+    return p->shelf != NULL;
+}
+
 /* ---- records ---- */
 
 /* Whether the setting, a list of names, has this one. */

@@ -32,6 +32,7 @@ void publisher_allow(struct publisher *p, bool up);
 void publisher_models_changed(struct publisher *p);
 /* This process runs: readers may rely upon it until it must have run again, on CLOCK_BOOTTIME. */
 void publisher_beat(struct publisher *p, int64_t now_ms);
+bool publisher_shows(const struct publisher *p); /* somebody has asked for the memory */
 
 /* A client was given the document, or a place in it, as it is in Redis. It may be shown now. */
 void publisher_read(struct publisher *p, struct doc *d);

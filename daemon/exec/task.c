@@ -65,6 +65,8 @@ static void join_queues(struct exec *e, struct task *t)
     DL_APPEND(e->waiting, t);
     t->cost = sizeof(*t) + t->params.len + t->call.plan.cap + (size_t)t->call.ndocs * DOC_COST;
     e->waiting_bytes += t->cost;
+    if (!lane_ready(e->lane))
+        exec_plan_tick(e);
 }
 
 static void leave_queues(struct exec *e, struct task *t)

@@ -83,7 +83,7 @@ static void do_segment(struct dispatch *d, struct session *s, const struct rpc *
     struct fault f;
     size_t size = 0;
     int fd = msg->nparams == 0
-                 ? publisher_open(exec_publisher(d->exec), &size, &f)
+                 ? exec_share(d->exec, &size, &f)
                  : fault_set(&f, FAULT_BAD_REQUEST, "segment.open takes no parameters");
     if (fd < 0) {
         session_fault(s, msg->id, &f);
@@ -223,6 +223,14 @@ static int may_hold(const struct dispatch *d, struct fault *f)
     return lane_admit(exec_lane(d->exec), f);
 }
 
+/* While something is held: who waits for too long is told so. */
+static void plan_tick(struct dispatch *d)
+{
+    struct timeval tick = {.tv_usec = 100000};
+    if ((d->held != NULL || d->unknown != NULL) && !event_pending(d->tick, EV_TIMEOUT, NULL))
+        event_add(d->tick, &tick);
+}
+
 static void hold(struct dispatch *d, struct held **list, struct session *s, const struct rpc *msg)
 {
     struct held *h = alloc_zeroed(1, sizeof(*h));
@@ -237,6 +245,7 @@ static void hold(struct dispatch *d, struct held **list, struct session *s, cons
     session_defer(s);
     DL_APPEND(*list, h);
     d->held_bytes += sizeof(*h) + h->bytes.len;
+    plan_tick(d);
 }
 
 static void release(struct dispatch *d, struct held **list, struct held *h)
@@ -266,6 +275,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         refuse_held(d, &d->held, &f);
     while (d->unknown != NULL && d->unknown->deadline <= clock_mono_ms())
         refuse_held(d, &d->unknown, &f);
+    plan_tick(d);
 }
 
 void dispatch_stop(struct dispatch *d)
@@ -402,9 +412,7 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
     for (size_t i = 0; i < sizeof(plain_entries) / sizeof(*plain_entries); i++)
         add(d, plain_entries[i]);
     qsort(d->entries, d->nentries, sizeof(d->entries[0]), by_name);
-    d->tick = event_new(base, -1, EV_PERSIST, on_tick, d);
-    struct timeval tick = {.tv_usec = 100000};
-    event_add(d->tick, &tick);
+    d->tick = evtimer_new(base, on_tick, d);
     return d;
 }
 
