@@ -51,6 +51,10 @@ struct container_kind {
     void (*add)(struct container *c, const struct element *e);
     /* Whether there is one of that name; NULL: elements have none. */
     bool (*has)(const struct container *c, const struct element *e);
+    /* Undo, of kinds whose elements have names: the one of this key was `old`, which it takes, or
+     * not there when that is CELL_UNSET. Of members the key is what they are, and `old` their
+     * score. */
+    void (*restore)(struct container *c, const char *key, size_t len, struct cell old);
 };
 extern const struct container_kind *const container_kinds[TYPE_COUNT]; /* NULL: is none */
 

@@ -127,10 +127,28 @@ static const struct model *find_model(void *arg, const char *name, size_t len, s
     return m;
 }
 
+/* Members have scores only in a field of an atomic model: as a part of a value nothing could work
+ * with them. */
+static int check_scored(struct reading *r, const struct type *t)
+{
+    char name[TYPE_NAME_MAX];
+    for (const struct type *at = t; at; at = at->of) {
+        const struct container_kind *kind = type_container(at);
+        if (kind && kind->scored && (at != t || !r->model->atomic))
+            return fault_set(r->fault, FAULT_BAD_SCHEMA,
+                             "%s: type '%s': %s<T> can only be the type of a field of an atomic "
+                             "model",
+                             r->where, type_name(t, name, sizeof name), kind->name);
+    }
+    return 0;
+}
+
 /* An atomic model stands directly in a field of an atomic model, or is the element of a list or
  * dict there. */
 static int check_placement(struct reading *r, const struct type *t)
 {
+    if (check_scored(r, t) < 0)
+        return -1;
     const struct model *inner = type_model(t);
     if (!inner || !inner->atomic)
         return 0;

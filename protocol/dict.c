@@ -390,6 +390,14 @@ static void dict_add(struct container *c, const struct element *e)
     cell_free(&old);
 }
 
+void dict_restore(struct container *c, const char *key, size_t len, struct cell old)
+{
+    struct dict *d = (struct dict *)c;
+    struct cell now = old.kind == CELL_UNSET ? dict_take(d, key, len) : dict_put(d, key, len, old);
+
+    cell_free(&now);
+}
+
 static bool dict_has(const struct container *c, const struct element *e)
 {
     return dict_find((const struct dict *)c, e->key, e->key_len) != NULL;
@@ -407,4 +415,5 @@ const struct container_kind dict_kind = {
     .next = dict_walk,
     .add = dict_add,
     .has = dict_has,
+    .restore = dict_restore,
 };

@@ -68,4 +68,5 @@ const struct container_kind set_kind = {
     .next = set_next,
     .add = set_add,
     .has = set_holds,
+    .restore = dict_restore,
 };

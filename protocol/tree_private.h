@@ -9,6 +9,7 @@ struct container *dict_fresh(void);
 void dict_empty(struct container *c);
 void dict_fill(struct container *c, const struct container *from);
 void dict_reserve(struct container *c, size_t n);
+void dict_restore(struct container *c, const char *key, size_t len, struct cell old);
 
 /* The seeded hash of keys and pks. */
 uint64_t tree_hash(const char *s, size_t len);

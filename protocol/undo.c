@@ -21,7 +21,7 @@ struct entry {
     union {
         struct record *record;
         struct list *list;
-        struct dict *dict;
+        struct container *container;
     };
     size_t at;    /* slot or index; for an entry the length of its key */
     size_t count; /* elements */
@@ -118,18 +118,23 @@ void undo_list_replaced(struct undo *u, struct list *l, size_t i, struct cell ol
     e->old = old;
 }
 
-void undo_dict(struct undo *u, struct dict *d, const char *key, size_t len, struct cell old)
+void undo_element(struct undo *u, struct container *c, const char *key, size_t len, struct cell old)
 {
     if (!u) {
         cell_free(&old);
         return;
     }
     struct entry *e = undo_add(u, CHANGE_ENTRY);
-    e->dict = d;
+    e->container = c;
     e->key = tree_alloc(len + 1);
     memcpy(e->key, key, len);
     e->at = len;
     e->old = old;
+}
+
+void undo_dict(struct undo *u, struct dict *d, const char *key, size_t len, struct cell old)
+{
+    undo_element(u, (struct container *)d, key, len, old);
 }
 
 void undo_list_len(struct undo *u, struct list *l, int64_t by)
@@ -208,13 +213,10 @@ static void undo_inserted(struct entry *e)
 
 static void undo_entry(struct entry *e)
 {
-    if (!dict_loaded(e->dict)) {
+    if (container_loaded(e->container))
+        container_kind(e->container)->restore(e->container, e->key, e->at, e->old);
+    else
         cell_free(&e->old);
-    } else {
-        struct cell now = e->old.kind == CELL_UNSET ? dict_take(e->dict, e->key, e->at)
-                                                    : dict_put(e->dict, e->key, e->at, e->old);
-        cell_free(&now);
-    }
     tree_free(e->key);
 }
 

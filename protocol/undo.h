@@ -20,6 +20,9 @@ void undo_list_taken(struct undo *u, struct list *l, size_t i, size_t n, struct 
 void undo_list_replaced(struct undo *u, struct list *l, size_t i, struct cell old);
 /* The entry was `old`, or not there when that is CELL_UNSET. */
 void undo_dict(struct undo *u, struct dict *d, const char *key, size_t len, struct cell old);
+/* The same of any kind whose elements have names (container_kind.restore). */
+void undo_element(struct undo *u, struct container *c, const char *key, size_t len,
+                  struct cell old);
 /* The known length of an unloaded list was changed by `by`. */
 void undo_list_len(struct undo *u, struct list *l, int64_t by);
 

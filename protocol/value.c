@@ -323,6 +323,26 @@ static int check_set(const struct check *c, const struct place *at, const struct
     return done;
 }
 
+static int check_scored(const struct check *c, const struct place *at, const struct type *of,
+                        uint32_t n)
+{
+    pack_array(c->out, n);
+    struct place p = {.up = at, .kind = STEP_INDEX};
+    for (p.index = 0; p.index < n; p.index++) {
+        double score;
+        uint32_t two;
+        if (cursor_array(c->in, &two) < 0 || two != 2)
+            return refuse(c, &p, FAULT_BAD_TYPE, "a pair of a member and its score expected");
+        pack_array(c->out, 2);
+        if (check_type(c, &p, of) < 0)
+            return -1;
+        if (cursor_number(c->in, &score) < 0 || !isfinite(score))
+            return refuse(c, &p, FAULT_BAD_VALUE, "the score must be a finite number");
+        pack_float(c->out, score);
+    }
+    return check_room(c, at);
+}
+
 static int dict_pairs(const struct check *c, const struct place *at, const struct type *of,
                       uint32_t n, struct keys *keys)
 {
@@ -485,6 +505,8 @@ static int check_item(const struct check *c, const struct place *at, const struc
         return check_model(c, at, t->model, it->count);
     if (it->kind == ITEM_MAP)
         return check_dict(c, at, t->of, it->count);
+    if (container->scored)
+        return check_scored(c, at, t->of, it->count);
     return container->has ? check_set(c, at, t->of, it->count)
                           : check_list(c, at, t->of, it->count);
 }

@@ -92,6 +92,13 @@ void layout_score(double score, struct buf *out)
     scalar_of(TYPE_FLOAT)->write(&(struct item){.kind = ITEM_FLOAT, .real = score}, out);
 }
 
+bool layout_read_score(const char *text, double *score)
+{
+    struct cell c;
+    return scalar_of(TYPE_FLOAT)->read(NULL, text, strlen(text), &c) &&
+           cell_get_float(&c, score) == 0;
+}
+
 /* Raw to cell */
 
 static int corrupt(struct fault *f, const struct type *t, const char *expected, const char *raw,

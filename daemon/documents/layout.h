@@ -40,6 +40,7 @@ void layout_raw(const struct type *t, const struct cell *c, struct buf *out);
 
 /* Appends the text of a member's score. */
 void layout_score(double score, struct buf *out);
+bool layout_read_score(const char *text, double *score);
 
 /* The reverse of layout_raw: a canonical cell (the pk as a str for atomic models), owned by the
  * caller. -1: CORRUPT, the text says what was expected and what was found; *out is as it was. */

@@ -438,8 +438,11 @@ static int take_values(struct load *l, struct target *t, const redisReply *r, st
                 return corrupt_container(l, t, "a key in it is not UTF-8", f);
             }
         }
-        if (in->score >= 0)
-            e.score = strtod(r->element[i + (size_t)in->score]->str, NULL);
+        if (in->score >= 0 &&
+            !layout_read_score(r->element[i + (size_t)in->score]->str, &e.score)) {
+            cell_free(&c);
+            return corrupt_container(l, t, "a score in it is no finite number", f);
+        }
         container_add(node, &e);
     }
     return 0;
