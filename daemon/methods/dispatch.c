@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define METHODS_MAX 64
+#define METHODS_MAX (OP_COUNT + 64) /* operations, and others */
 
 typedef void plain_fn(struct dispatch *d, struct session *s, const struct rpc *msg);
 
@@ -161,6 +161,7 @@ static void do_doctor(struct dispatch *d, struct session *s, const struct rpc *m
 DESK_METHOD(acquire)
 DESK_METHOD(acquire_many)
 DESK_METHOD(release)
+DESK_METHOD(cancel)
 DESK_METHOD(renew)
 DESK_METHOD(break)
 DESK_METHOD(list)
@@ -168,12 +169,12 @@ DESK_METHOD(list)
 static const struct entry plain_entries[] = {
     {"lock.acquire", NULL, do_acquire, false}, {"lock.acquire_many", NULL, do_acquire_many, false},
     {"lock.release", NULL, do_release, false}, {"lock.renew", NULL, do_renew, false},
-    {"lock.break", NULL, do_break, false},     {"admin.locks", NULL, do_list, true},
-    {"hello", NULL, do_hello, true},           {"ring.open", NULL, do_ring, true},
-    {"segment.open", NULL, do_segment, true},  {"define", NULL, do_define, false},
-    {"doc.keys", NULL, do_keys, false},        {"admin.stats", NULL, do_stats, true},
-    {"admin.clients", NULL, do_clients, true}, {"admin.cache", NULL, do_cache, true},
-    {"admin.doctor", NULL, do_doctor, true},
+    {"lock.cancel", NULL, do_cancel, false},   {"lock.break", NULL, do_break, false},
+    {"admin.locks", NULL, do_list, true},      {"hello", NULL, do_hello, true},
+    {"ring.open", NULL, do_ring, true},        {"segment.open", NULL, do_segment, true},
+    {"define", NULL, do_define, false},        {"doc.keys", NULL, do_keys, false},
+    {"admin.stats", NULL, do_stats, true},     {"admin.clients", NULL, do_clients, true},
+    {"admin.cache", NULL, do_cache, true},     {"admin.doctor", NULL, do_doctor, true},
 };
 
 /* ---- finding ---- */

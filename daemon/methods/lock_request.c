@@ -82,6 +82,38 @@ void lock_request_fail(struct lock_request *r, const struct fault *f)
     lock_request_free(r);
 }
 
+static void end_cancelled(struct lock_request *r)
+{
+    struct fault f;
+    fault_set(&f, FAULT_LOCK_TIMEOUT, "the client has cancelled the request (lock.cancel)");
+    lock_request_fail(r, &f);
+}
+
+bool lock_request_cancel(struct lock_requests *d, struct session *s, uint64_t id)
+{
+    struct lock_request_client *c;
+    struct lock_request *r;
+    uint64_t number = session_number(s);
+    HASH_FIND(hh, d->clients, &number, sizeof(number), c);
+    if (c == NULL)
+        return false;
+    DL_FOREACH (c->requests, r) {
+        if (r->id == id && !r->cancelled)
+            break;
+    }
+    if (r == NULL)
+        return false;
+    if (r->wait == NULL) {
+        r->cancelled = true; /* exec has it; it ends when that is done with it */
+        return true;
+    }
+    struct wait *w = r->wait;
+    r->wait = NULL;
+    lock_cancel(w);
+    end_cancelled(r);
+    return true;
+}
+
 /* ---- READING: what the answer says of the documents ---- */
 
 static int reading_docs(struct call *c, struct fault *f)
@@ -172,6 +204,10 @@ static enum op_status reading_run(struct call *c, struct buf *out)
 static void reading_finish(struct call *c, const struct fault *f, const struct buf *out)
 {
     struct lock_request *r = c->request.context;
+    if (r->cancelled && r->client != NULL) {
+        end_cancelled(r);
+        return;
+    }
     if (f != NULL) {
         lock_request_fail(r, f);
         return;
@@ -339,6 +375,8 @@ static void placing_finish(struct call *c, const struct fault *f, const struct b
     (void)out;
     if (r->client == NULL)
         lock_request_free(r);
+    else if (r->cancelled)
+        end_cancelled(r);
     else if (f != NULL)
         lock_request_fail(r, f);
     else

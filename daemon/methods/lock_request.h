@@ -39,6 +39,7 @@ struct lock_request {
     char owner[OWNER_MAX];
     size_t owner_len;
     bool many, document, notify;
+    bool cancelled;   /* by its client, while exec had it */
     int64_t deadline; /* of all waits together, by clock_boot_ms(); -1: for ever */
     int64_t ttl;
     struct wait *wait; /* while it waits */
@@ -80,5 +81,8 @@ void lock_request_begin(struct lock_request *r);
 /* Answers with the fault; gives back what it has taken. The request is gone. */
 void lock_request_fail(struct lock_request *r, const struct fault *f);
 void lock_request_free(struct lock_request *r);
+/* Ends the client's request with this id, which is answered LOCK_TIMEOUT; false: there is none that
+ * has not been answered. What it had taken is free again. */
+bool lock_request_cancel(struct lock_requests *d, struct session *s, uint64_t id);
 
 #endif

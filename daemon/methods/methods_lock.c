@@ -306,6 +306,29 @@ int lock_tokens_check(struct call *c, struct fault *f)
     return 0;
 }
 
+/* ---- cancel ---- */
+
+void lock_method_cancel(struct lock_requests *d, struct session *s, const struct rpc *msg)
+{
+    struct cursor in = msg->params;
+    struct item it;
+    struct fault f;
+    if (msg->nparams != 1 || cursor_next(&in, &it) < 0 ||
+        (it.kind != ITEM_UINT && (it.kind != ITEM_INT || it.integer < 0))) {
+        fault_set(&f, FAULT_BAD_REQUEST,
+                  "lock.cancel takes [id], the id of a lock.acquire or lock.acquire_many of this "
+                  "connection that was not answered yet");
+        session_fault(s, msg->id, &f);
+        return;
+    }
+    uint64_t id = it.kind == ITEM_UINT ? it.uinteger : (uint64_t)it.integer;
+    session_ref(s); /* others who are granted by it may write to it, and find it closed */
+    bool was = lock_request_cancel(d, s, id);
+    pack_bool(session_result(s, msg->id), was);
+    session_done(s);
+    session_unref(s);
+}
+
 /* ---- release ---- */
 
 /* Tokens that are of no use any more: their client has been told, or is about to be. */

@@ -8,6 +8,7 @@
 void lock_method_acquire(struct lock_requests *d, struct session *s, const struct rpc *msg);
 void lock_method_acquire_many(struct lock_requests *d, struct session *s, const struct rpc *msg);
 void lock_method_release(struct lock_requests *d, struct session *s, const struct rpc *msg);
+void lock_method_cancel(struct lock_requests *d, struct session *s, const struct rpc *msg);
 void lock_method_renew(struct lock_requests *d, struct session *s, const struct rpc *msg);
 void lock_method_break(struct lock_requests *d, struct session *s, const struct rpc *msg);
 void lock_method_list(struct lock_requests *d, struct session *s,

@@ -602,3 +602,58 @@ def test_tokens_that_are_none(ada, tokens):
 def test_requests_of_the_wrong_shape(ada, method, params):
     refused(ada, "BAD_REQUEST", method, *params)
     assert is_free(ada)
+
+
+# --- cancel --------------------------------------------------------------------------------
+
+
+def test_a_wait_that_is_cancelled_is_answered_and_gone(ada, other):
+    held = acquire(ada)
+    request = ask(other)
+    await_waiters(ada, 1)
+    assert other.call("lock.cancel", request) is True
+    with pytest.raises(RpcError, match="LOCK_TIMEOUT: the client has cancelled"):
+        other.wait(request)
+    await_waiters(ada, 0)
+    assert other.call("lock.cancel", request) is False
+    release(ada, held)
+    assert is_free(ada)
+
+
+def test_who_waits_behind_a_cancelled_wait_is_granted(ada, other, third):
+    held = acquire(ada)
+    first, second = ask(other), None
+    await_waiters(ada, 1)
+    second = ask(third)
+    await_waiters(ada, 2)
+    assert other.call("lock.cancel", first) is True
+    release(ada, held)
+    assert third.wait(second)["token"]
+
+
+def test_only_ones_own_waits_are_cancelled(ada, other, third):
+    held = acquire(ada)
+    request = ask(other)
+    await_waiters(ada, 1)
+    assert third.call("lock.cancel", request) is False
+    assert other.call("lock.cancel", request + 1000) is False
+    release(ada, held)
+    assert other.wait(request)["token"]
+    assert other.call("lock.cancel", request) is False, "it was granted and answered"
+
+
+def test_several_locks_that_are_waited_for_are_all_free_after_a_cancel(ada, other):
+    held = acquire(ada, action="b")
+    request = other.send("lock.acquire_many", [[KEY, "a"], [KEY, "b"]])
+    await_waiters(ada, 1, action="b")
+    assert not is_free(ada, action="a")
+    assert other.call("lock.cancel", request) is True
+    with pytest.raises(RpcError, match="LOCK_TIMEOUT"):
+        other.wait(request)
+    assert is_free(ada, action="a")
+    release(ada, held)
+
+
+@pytest.mark.parametrize("params", [[], [1, 2], ["1"], [-1], [None], [1.0]])
+def test_a_cancel_that_says_no_request(ada, params):
+    assert "lock.cancel takes [id]" in refused(ada, "BAD_REQUEST", "lock.cancel", *params)
