@@ -618,6 +618,66 @@ static enum op_status ttl_run(struct call *c, struct buf *out)
     return OP_DONE;
 }
 
+static int persist_docs(struct call *c, struct fault *f)
+{
+    return params_count(c, 1, 1, "[key]", f) < 0 ? -1 : doc_param(c, f);
+}
+
+/* Whether it had a deadline. */
+static enum op_status persist_run(struct call *c, struct buf *out)
+{
+    struct doc *d = call_doc_at(c, 0);
+    enum op_status st = call_present(c, d);
+    if (st == OP_DONE)
+        st = doc_keys_known(c, d);
+    if (st != OP_DONE)
+        return st;
+    bool had = d->expires != 0;
+    if (had && call_admit(c) < 0)
+        return OP_REFUSED;
+    if (had)
+        doc_expire_at(c, d, 0);
+    pack_bool(out, had);
+    return OP_DONE;
+}
+
+static int get_or_create_docs(struct call *c, struct fault *f)
+{
+    return params_count(c, 2, 2, "[key, map]", f) < 0 ? -1 : doc_param(c, f);
+}
+
+/* {created, version, document}. The map is checked also where nothing is made of it. */
+static enum op_status get_or_create_run(struct call *c, struct buf *out)
+{
+    struct doc *d = call_doc_at(c, 0);
+    struct record *root;
+    size_t pk_len;
+    const char *pk = doc_pk(d, &pk_len);
+    enum op_status st = call_known(c, d);
+    bool create = d->state == DOC_ABSENT;
+    if (st == OP_DONE && create)
+        st = doc_keys_known(c, d);
+    if (st != OP_DONE || (create && call_admit(c) < 0))
+        return st != OP_DONE ? st : OP_REFUSED;
+    cursor_skip(&c->request.params);
+    if (record_build(d->model, RECORD_ROOT, pk, pk_len, &c->request.params, "", &root, &c->fault) <
+        0)
+        return OP_REFUSED;
+    if (create) {
+        call_computes(c, d); /* as doc.insert */
+        doc_replace(c, d, root);
+    } else {
+        record_free(root);
+    }
+    pack_map(out, 3);
+    pack_cstr(out, "created");
+    pack_bool(out, create);
+    pack_cstr(out, "version");
+    call_pack_version(c, d, out);
+    pack_cstr(out, "document");
+    return doc_pack(c, d, out);
+}
+
 const struct method methods_doc[] = {
     {.name = "doc.save", .docs = save_docs, .run = save_run},
     {.name = "doc.insert", .docs = insert_docs, .run = insert_run},
@@ -626,6 +686,8 @@ const struct method methods_doc[] = {
     {.name = "doc.delete", .docs = many_docs, .run = delete_run},
     {.name = "doc.exists", .docs = many_docs, .run = exists_run, .reads = true},
     {.name = "doc.ttl", .docs = ttl_docs, .run = ttl_run, .reads = true},
+    {.name = "doc.persist", .docs = persist_docs, .run = persist_run},
+    {.name = "doc.get_or_create", .docs = get_or_create_docs, .run = get_or_create_run},
     {.name = "doc.duplicate", .docs = duplicate_docs, .run = duplicate_run},
     {.name = NULL},
 };
