@@ -257,6 +257,157 @@ int64_t rapyer_set_size(rapyer_doc *at, const char *path)
     return number(&o);
 }
 
+/* ---- sorted ---- */
+
+static rapyer_value *answer(struct operation *o)
+{
+    rapyer_value *v;
+    return operation_end(o, &v) < 0 ? NULL : v;
+}
+
+/* The operations whose last arguments are a member, as a template, and a number. */
+#define MEMBER_AND_NUMBER(o, at, kind, path, fmt, n) \
+    do {                                             \
+        WITH_VALUE(o, at, kind, path, fmt);          \
+        operation_float(o, n);                       \
+    } while (0)
+
+int rapyer_sorted_push(rapyer_doc *at, const char *path, double score, const char *fmt, ...)
+{
+    struct operation o;
+    MEMBER_AND_NUMBER(&o, at, OP_SORTED_PUSH, path, fmt, score);
+    return (int)number(&o);
+}
+
+SET_ANSWERS_NUMBER(int64_t, rapyer_sorted_push_many, OP_SORTED_PUSH_MANY)
+SET_ANSWERS_NUMBER(int, rapyer_sorted_remove, OP_SORTED_REMOVE)
+
+int rapyer_sorted_incr(rapyer_doc *at, const char *path, double by, double *now, const char *fmt,
+                       ...)
+{
+    struct operation o;
+    MEMBER_AND_NUMBER(&o, at, OP_SORTED_INCR, path, fmt, by);
+    rapyer_value *v;
+    if (operation_end(&o, &v) < 0)
+        return -1;
+    if (now)
+        *now = rapyer_float(v, "", *now);
+    rapyer_value_free(v);
+    return 0;
+}
+
+static rapyer_value *at_end(rapyer_doc *at, enum op_kind kind, const char *path, int64_t n)
+{
+    struct operation o;
+    operation_begin(&o, at, kind, path);
+    if (n >= 0)
+        operation_int(&o, n);
+    return answer(&o);
+}
+
+rapyer_value *rapyer_pop_min(rapyer_doc *at, const char *path, int64_t n)
+{
+    return at_end(at, OP_SORTED_POP_MIN, path, n);
+}
+
+rapyer_value *rapyer_pop_max(rapyer_doc *at, const char *path, int64_t n)
+{
+    return at_end(at, OP_SORTED_POP_MAX, path, n);
+}
+
+rapyer_value *rapyer_peek(rapyer_doc *at, const char *path, int64_t n)
+{
+    return at_end(at, OP_SORTED_PEEK, path, n);
+}
+
+int rapyer_sorted_score(rapyer_doc *at, const char *path, double *score, const char *fmt, ...)
+{
+    struct operation o;
+    rapyer_value *v;
+    WITH_VALUE(&o, at, OP_SORTED_SCORE, path, fmt);
+    if (operation_end(&o, &v) < 0)
+        return -1;
+    int there = rapyer_kind_of(v) != RAPYER_NULL;
+    if (there && score)
+        *score = rapyer_float(v, "", 0);
+    rapyer_value_free(v);
+    return there;
+}
+
+int rapyer_sorted_rank(rapyer_doc *at, const char *path, int64_t *rank, const char *fmt, ...)
+{
+    struct operation o;
+    rapyer_value *v;
+    WITH_VALUE(&o, at, OP_SORTED_RANK, path, fmt);
+    if (operation_end(&o, &v) < 0)
+        return -1;
+    int there = rapyer_kind_of(v) != RAPYER_NULL;
+    if (there && rank)
+        *rank = rapyer_int(v, "", 0);
+    rapyer_value_free(v);
+    return there;
+}
+
+static void by_rank(struct operation *o, rapyer_doc *at, enum op_kind kind, const char *path,
+                    int64_t from, int64_t to)
+{
+    operation_begin(o, at, kind, path);
+    operation_int(o, from);
+    operation_int(o, to);
+}
+
+static void by_score(struct operation *o, rapyer_doc *at, enum op_kind kind, const char *path,
+                     double lowest, double highest)
+{
+    operation_begin(o, at, kind, path);
+    operation_float(o, lowest);
+    operation_float(o, highest);
+}
+
+rapyer_value *rapyer_sorted_range(rapyer_doc *at, const char *path, int64_t from, int64_t to)
+{
+    struct operation o;
+    by_rank(&o, at, OP_SORTED_RANGE, path, from, to);
+    return answer(&o);
+}
+
+int64_t rapyer_sorted_remove_range(rapyer_doc *at, const char *path, int64_t from, int64_t to)
+{
+    struct operation o;
+    by_rank(&o, at, OP_SORTED_REMOVE_RANGE, path, from, to);
+    return number(&o);
+}
+
+rapyer_value *rapyer_sorted_range_by_score(rapyer_doc *at, const char *path, double lowest,
+                                           double highest)
+{
+    struct operation o;
+    by_score(&o, at, OP_SORTED_RANGE_BY_SCORE, path, lowest, highest);
+    return answer(&o);
+}
+
+int64_t rapyer_sorted_remove_by_score(rapyer_doc *at, const char *path, double lowest,
+                                      double highest)
+{
+    struct operation o;
+    by_score(&o, at, OP_SORTED_REMOVE_BY_SCORE, path, lowest, highest);
+    return number(&o);
+}
+
+int64_t rapyer_sorted_size(rapyer_doc *at, const char *path)
+{
+    struct operation o;
+    operation_begin(&o, at, OP_SORTED_SIZE, path);
+    return number(&o);
+}
+
+int rapyer_sorted_clear(rapyer_doc *at, const char *path)
+{
+    struct operation o;
+    operation_begin(&o, at, OP_SORTED_CLEAR, path);
+    return operation_end(&o, NULL);
+}
+
 /* ---- dicts ---- */
 
 int rapyer_update(rapyer_doc *at, const char *path, const char *fmt, ...)

@@ -176,6 +176,20 @@ static void pack_list_at(const struct binding *b, const struct type *t, const vo
         pack_member(b, t->of, (const char *)list->items + i * size, true, out);
 }
 
+static void pack_sorted_at(const struct binding *b, const struct type *t, const void *p,
+                           bool element, struct buf *out)
+{
+    const rapyer_sorted *sorted = p;
+    size_t size = size_of(b->db, t->of);
+    (void)element;
+    pack_array(out, (uint32_t)sorted->len);
+    for (size_t i = 0; i < sorted->len; i++) {
+        pack_array(out, 2);
+        pack_member(b, t->of, (const char *)sorted->items + i * size, true, out);
+        pack_float(out, sorted->scores[i]);
+    }
+}
+
 static void pack_dict_at(const struct binding *b, const struct type *t, const void *p, bool element,
                          struct buf *out)
 {
@@ -359,6 +373,27 @@ static int read_dict(const struct binding *b, const struct type *t, const rapyer
     return 0;
 }
 
+static int read_sorted(const struct binding *b, const struct type *t, const rapyer_value *v,
+                       void *p)
+{
+    rapyer_sorted *out = p;
+    size_t size = size_of(b->db, t->of), n = rapyer_len(v);
+    if (rapyer_kind_of(v) != RAPYER_LIST)
+        return mismatch(b, "list of members with scores");
+    out->scores = alloc_try(n ? n : 1, sizeof *out->scores);
+    out->items = calloc(n ? n : 1, size);
+    if (!out->items || !out->scores)
+        return no_memory(b);
+    while (out->len < n) {
+        const rapyer_value *pair = rapyer_item(v, out->len);
+        size_t i = out->len++;
+        if (read_member(b, t->of, rapyer_item(pair, 0), (char *)out->items + i * size) < 0)
+            return -1;
+        out->scores[i] = rapyer_float(rapyer_item(pair, 1), "", 0);
+    }
+    return 0;
+}
+
 static int read_model(const struct binding *b, const struct type *t, const rapyer_value *v, void *p)
 {
     return read_struct(b, bound_model(b->db, t), v, p);
@@ -419,6 +454,16 @@ static void free_list(const rapyer *db, const struct type *t, void *p)
     free(list->items);
 }
 
+static void free_sorted(const rapyer *db, const struct type *t, void *p)
+{
+    rapyer_sorted *sorted = p;
+    size_t size = size_of(db, t->of);
+    for (size_t i = 0; i < sorted->len; i++)
+        free_member(db, t->of, (char *)sorted->items + i * size);
+    free(sorted->items);
+    free(sorted->scores);
+}
+
 static void free_dict(const rapyer *db, const struct type *t, void *p)
 {
     rapyer_dict *dict = p;
@@ -464,6 +509,7 @@ static const struct bound bounds[TYPE_COUNT] = {
     [TYPE_LIST] = {sizeof(rapyer_list), pack_list_at, read_list, free_list},
     [TYPE_DICT] = {sizeof(rapyer_dict), pack_dict_at, read_dict, free_dict},
     [TYPE_SET] = {sizeof(rapyer_list), pack_list_at, read_list, free_list},
+    [TYPE_SORTED] = {sizeof(rapyer_sorted), pack_sorted_at, read_sorted, free_sorted},
     [TYPE_MODEL] = {0, pack_model_at, read_model, free_model},
 };
 

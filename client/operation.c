@@ -2,6 +2,7 @@
 #include "client/operation.h"
 #include "client/request.h"
 #include "client/value.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,15 @@ void operation_values(struct operation *o, const char *fmt, va_list *ap)
 void operation_int(struct operation *o, int64_t v)
 {
     pack_int(&o->args, v);
+    o->nargs++;
+}
+
+void operation_float(struct operation *o, double v)
+{
+    if (isinf(v))
+        pack_nil(&o->args);
+    else
+        pack_float(&o->args, v);
     o->nargs++;
 }
 

@@ -24,6 +24,7 @@ void operation_begin(struct operation *o, rapyer_doc *at, enum op_kind kind, con
 void operation_value(struct operation *o, const char *fmt, va_list *ap);
 void operation_values(struct operation *o, const char *fmt, va_list *ap);
 void operation_int(struct operation *o, int64_t v);
+void operation_float(struct operation *o, double v); /* an infinity: null, which is no bound */
 void operation_str(struct operation *o, const char *s);
 /* Runs it; 0 and the result in *out (may be NULL; nothing on a draft when it is a version). */
 int operation_end(struct operation *o, rapyer_value **out);

@@ -32,47 +32,66 @@ enum op_into { INTO_PLACE, INTO_LIST, INTO_ENTRY };
 /* X(OP enum, wire name, min args, max args, result, writes, into, what runs it). Args are those
  * behind [key, path]: list.append takes 1 (value), list.insert 2 (index, value), list.pop 0..1,
  * dict.set 2, ... dict.pop takes an optional default. */
-#define OP_TABLE(X)                                                                              \
-    X(LOAD, "doc.load", 0, 0, RESULT_VALUE, false, INTO_PLACE, run_load)                         \
-    X(SET, "set", 1, 1, RESULT_VERSION, true, INTO_PLACE, run_set)                               \
-    X(NUM_INCR, "num.incr", 1, 1, RESULT_NUMBER, true, INTO_PLACE, run_number)                   \
-    X(NUM_MUL, "num.mul", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                      \
-    X(NUM_DIV, "num.div", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                      \
-    X(NUM_FLOORDIV, "num.floordiv", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)            \
-    X(NUM_MOD, "num.mod", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                      \
-    X(NUM_POW, "num.pow", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                      \
-    X(STR_APPEND, "str.append", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_str_append)            \
-    X(STR_REPEAT, "str.repeat", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_str_repeat)            \
-    X(BYTES_APPEND, "bytes.append", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_bytes_append)      \
-    X(DATETIME_ADD, "datetime.add", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_datetime_add)      \
-    X(LIST_APPEND, "list.append", 1, 1, RESULT_LENGTH, true, INTO_LIST, run_list_append)         \
-    X(LIST_EXTEND, "list.extend", 1, 1, RESULT_LENGTH, true, INTO_PLACE, run_list_extend)        \
-    X(LIST_INSERT, "list.insert", 2, 2, RESULT_LENGTH, true, INTO_LIST, run_list_insert)         \
-    X(LIST_SET, "list.set", 2, 2, RESULT_VERSION, true, INTO_LIST, run_list_set)                 \
-    X(LIST_POP, "list.pop", 0, 1, RESULT_VALUE, true, INTO_PLACE, run_list_pop)                  \
-    X(LIST_REMOVE_RANGE, "list.remove_range", 2, 2, RESULT_VALUE, true, INTO_PLACE,              \
-      run_list_remove_range)                                                                     \
-    X(LIST_CLEAR, "list.clear", 0, 0, RESULT_VERSION, true, INTO_PLACE, run_list_clear)          \
-    X(DICT_UPDATE, "dict.update", 1, 1, RESULT_VERSION, true, INTO_PLACE, run_dict_update)       \
-    X(DICT_SET, "dict.set", 2, 2, RESULT_VERSION, true, INTO_ENTRY, run_dict_set)                \
-    X(DICT_DEL, "dict.del", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_dict_del)                  \
-    X(DICT_POP, "dict.pop", 1, 2, RESULT_VALUE, true, INTO_PLACE, run_dict_pop)                  \
-    X(DICT_POPITEM, "dict.popitem", 0, 0, RESULT_VALUE, true, INTO_PLACE, run_dict_popitem)      \
-    X(DICT_CLEAR, "dict.clear", 0, 0, RESULT_VERSION, true, INTO_PLACE, run_dict_clear)          \
-    X(SET_ADD, "set.add", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_add)                     \
-    X(SET_ADD_MANY, "set.add_many", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_add_many)      \
-    X(SET_REMOVE, "set.remove", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_remove)            \
-    X(SET_POP, "set.pop", 0, 0, RESULT_VALUE, true, INTO_PLACE, run_set_pop)                     \
-    X(SET_CLEAR, "set.clear", 0, 0, RESULT_VERSION, true, INTO_PLACE, run_set_clear)             \
-    X(SET_HAS, "set.has", 1, 1, RESULT_VALUE, false, INTO_PLACE, run_set_has)                    \
-    X(SET_SIZE, "set.size", 0, 0, RESULT_VALUE, false, INTO_PLACE, run_set_size)                 \
-    X(SET_UNION, "set.union", 1, 1, RESULT_VALUE, false, INTO_PLACE, run_set_combined)           \
-    X(SET_INTERSECTION, "set.intersection", 1, 1, RESULT_VALUE, false, INTO_PLACE,               \
-      run_set_combined)                                                                          \
-    X(SET_DIFFERENCE, "set.difference", 1, 1, RESULT_VALUE, false, INTO_PLACE, run_set_combined) \
-    X(SET_UNITE, "set.unite", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_combine)             \
-    X(SET_INTERSECT, "set.intersect", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_combine)     \
-    X(SET_SUBTRACT, "set.subtract", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_combine)
+#define OP_TABLE(X)                                                                               \
+    X(LOAD, "doc.load", 0, 0, RESULT_VALUE, false, INTO_PLACE, run_load)                          \
+    X(SET, "set", 1, 1, RESULT_VERSION, true, INTO_PLACE, run_set)                                \
+    X(NUM_INCR, "num.incr", 1, 1, RESULT_NUMBER, true, INTO_PLACE, run_number)                    \
+    X(NUM_MUL, "num.mul", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                       \
+    X(NUM_DIV, "num.div", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                       \
+    X(NUM_FLOORDIV, "num.floordiv", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)             \
+    X(NUM_MOD, "num.mod", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                       \
+    X(NUM_POW, "num.pow", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                       \
+    X(STR_APPEND, "str.append", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_str_append)             \
+    X(STR_REPEAT, "str.repeat", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_str_repeat)             \
+    X(BYTES_APPEND, "bytes.append", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_bytes_append)       \
+    X(DATETIME_ADD, "datetime.add", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_datetime_add)       \
+    X(LIST_APPEND, "list.append", 1, 1, RESULT_LENGTH, true, INTO_LIST, run_list_append)          \
+    X(LIST_EXTEND, "list.extend", 1, 1, RESULT_LENGTH, true, INTO_PLACE, run_list_extend)         \
+    X(LIST_INSERT, "list.insert", 2, 2, RESULT_LENGTH, true, INTO_LIST, run_list_insert)          \
+    X(LIST_SET, "list.set", 2, 2, RESULT_VERSION, true, INTO_LIST, run_list_set)                  \
+    X(LIST_POP, "list.pop", 0, 1, RESULT_VALUE, true, INTO_PLACE, run_list_pop)                   \
+    X(LIST_REMOVE_RANGE, "list.remove_range", 2, 2, RESULT_VALUE, true, INTO_PLACE,               \
+      run_list_remove_range)                                                                      \
+    X(LIST_CLEAR, "list.clear", 0, 0, RESULT_VERSION, true, INTO_PLACE, run_list_clear)           \
+    X(DICT_UPDATE, "dict.update", 1, 1, RESULT_VERSION, true, INTO_PLACE, run_dict_update)        \
+    X(DICT_SET, "dict.set", 2, 2, RESULT_VERSION, true, INTO_ENTRY, run_dict_set)                 \
+    X(DICT_DEL, "dict.del", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_dict_del)                   \
+    X(DICT_POP, "dict.pop", 1, 2, RESULT_VALUE, true, INTO_PLACE, run_dict_pop)                   \
+    X(DICT_POPITEM, "dict.popitem", 0, 0, RESULT_VALUE, true, INTO_PLACE, run_dict_popitem)       \
+    X(DICT_CLEAR, "dict.clear", 0, 0, RESULT_VERSION, true, INTO_PLACE, run_dict_clear)           \
+    X(SET_ADD, "set.add", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_add)                      \
+    X(SET_ADD_MANY, "set.add_many", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_add_many)       \
+    X(SET_REMOVE, "set.remove", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_remove)             \
+    X(SET_POP, "set.pop", 0, 0, RESULT_VALUE, true, INTO_PLACE, run_set_pop)                      \
+    X(SET_CLEAR, "set.clear", 0, 0, RESULT_VERSION, true, INTO_PLACE, run_set_clear)              \
+    X(SET_HAS, "set.has", 1, 1, RESULT_VALUE, false, INTO_PLACE, run_set_has)                     \
+    X(SET_SIZE, "set.size", 0, 0, RESULT_VALUE, false, INTO_PLACE, run_set_size)                  \
+    X(SET_UNION, "set.union", 1, 1, RESULT_VALUE, false, INTO_PLACE, run_set_combined)            \
+    X(SET_INTERSECTION, "set.intersection", 1, 1, RESULT_VALUE, false, INTO_PLACE,                \
+      run_set_combined)                                                                           \
+    X(SET_DIFFERENCE, "set.difference", 1, 1, RESULT_VALUE, false, INTO_PLACE, run_set_combined)  \
+    X(SET_UNITE, "set.unite", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_combine)              \
+    X(SET_INTERSECT, "set.intersect", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_combine)      \
+    X(SET_SUBTRACT, "set.subtract", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_combine)        \
+    X(SORTED_PUSH, "sorted.push", 2, 2, RESULT_VALUE, true, INTO_PLACE, run_sorted_push)          \
+    X(SORTED_PUSH_MANY, "sorted.push_many", 1, 1, RESULT_VALUE, true, INTO_PLACE,                 \
+      run_sorted_push_many)                                                                       \
+    X(SORTED_INCR, "sorted.incr", 2, 2, RESULT_VALUE, true, INTO_PLACE, run_sorted_incr)          \
+    X(SORTED_POP_MIN, "sorted.pop_min", 0, 1, RESULT_VALUE, true, INTO_PLACE, run_sorted_pop_min) \
+    X(SORTED_POP_MAX, "sorted.pop_max", 0, 1, RESULT_VALUE, true, INTO_PLACE, run_sorted_pop_max) \
+    X(SORTED_REMOVE, "sorted.remove", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_sorted_remove)    \
+    X(SORTED_REMOVE_RANGE, "sorted.remove_range", 1, 2, RESULT_VALUE, true, INTO_PLACE,           \
+      run_sorted_remove_range)                                                                    \
+    X(SORTED_REMOVE_BY_SCORE, "sorted.remove_by_score", 2, 2, RESULT_VALUE, true, INTO_PLACE,     \
+      run_sorted_remove_by_score)                                                                 \
+    X(SORTED_PEEK, "sorted.peek", 0, 1, RESULT_VALUE, false, INTO_PLACE, run_sorted_peek)         \
+    X(SORTED_SCORE, "sorted.score", 1, 1, RESULT_VALUE, false, INTO_PLACE, run_sorted_score)      \
+    X(SORTED_RANK, "sorted.rank", 1, 1, RESULT_VALUE, false, INTO_PLACE, run_sorted_rank)         \
+    X(SORTED_RANGE, "sorted.range", 1, 2, RESULT_VALUE, false, INTO_PLACE, run_sorted_range)      \
+    X(SORTED_RANGE_BY_SCORE, "sorted.range_by_score", 2, 2, RESULT_VALUE, false, INTO_PLACE,      \
+      run_sorted_range_by_score)                                                                  \
+    X(SORTED_SIZE, "sorted.size", 0, 0, RESULT_VALUE, false, INTO_PLACE, run_sorted_size)         \
+    X(SORTED_CLEAR, "sorted.clear", 0, 0, RESULT_VERSION, true, INTO_PLACE, run_sorted_clear)
 
 enum op_kind {
 #define OP_ENUM(id, ...) OP_##id,

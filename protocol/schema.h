@@ -25,6 +25,7 @@ enum type_kind {
     TYPE_LIST,
     TYPE_DICT,
     TYPE_SET,
+    TYPE_SORTED,
     TYPE_MODEL,
 };
 

@@ -11,7 +11,7 @@
  * The shapes, by field type of an atomic model:
  *   atomic model       -> record, always there once the parent is (never CELL_UNSET)
  *   list<T>, dict<T>   -> list, dict, always there; elements are records when T is atomic
- *   set<T>             -> set, always there; members are values
+ *   set<T>, sorted<T>  -> set, sorted, always there; members are values
  *   everything else    -> value, or CELL_UNSET
  * Mutators here do not check types and do not know undo; op.h does both.
  */
@@ -89,6 +89,16 @@ bool dict_last(const struct dict *d, const char **key, size_t *len, struct cell 
 struct dict *set_members(const struct container *set);
 bool set_has(const struct container *set, const struct cell *member);
 struct cell set_member(const char *key, size_t len); /* of a key; borrows its bytes */
+
+/* Members by score, those of the same score by their text in Redis; the lowest has rank 0. Loaded.
+ */
+bool sorted_score(const struct container *sorted, const struct cell *member, double *score);
+size_t sorted_rank(const struct container *sorted, const struct cell *member, double score);
+size_t sorted_below(const struct container *sorted, double score); /* how many are lower */
+const struct cell *sorted_at(const struct container *sorted, size_t rank, double *score);
+/* Sets a score; whether the member was there, and with which. */
+bool sorted_put(struct container *sorted, const struct cell *member, double score, double *old);
+bool sorted_take(struct container *sorted, const struct cell *member, double *score);
 
 /* Seeds the hashes of all dicts; call once, before any dict exists, with random bits. */
 void dict_seed(uint64_t seed);

@@ -305,6 +305,36 @@ RAPYER_API int64_t rapyer_set_intersect(rapyer_doc *at, const char *path, const 
 RAPYER_API int64_t rapyer_set_subtract(rapyer_doc *at, const char *path, const char *fmt, ...)
     RAPYER_PRINTF(3, 4);
 
+/* Sorted: each member once, with a score; the lowest first. Pairs are told as [member, score]. */
+RAPYER_API int rapyer_sorted_push(rapyer_doc *at, const char *path, double score, const char *fmt,
+                                  ...) RAPYER_PRINTF(4, 5); /* 1: was not there, 0: was */
+RAPYER_API int64_t rapyer_sorted_push_many(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4); /* "[[a, 1], [b, 2.5]]"; how many were not there */
+RAPYER_API int rapyer_sorted_incr(rapyer_doc *at, const char *path, double by, double *now,
+                                  const char *fmt, ...) RAPYER_PRINTF(5, 6); /* now may be NULL */
+/* n >= 0: a list of up to n pairs; -1: one pair, an error when there is none. */
+RAPYER_API rapyer_value *rapyer_pop_min(rapyer_doc *at, const char *path, int64_t n);
+RAPYER_API rapyer_value *rapyer_pop_max(rapyer_doc *at, const char *path, int64_t n);
+RAPYER_API rapyer_value *rapyer_peek(rapyer_doc *at, const char *path, int64_t n); /* the lowest */
+/* 1: it is there; 0: it is not. */
+RAPYER_API int rapyer_sorted_score(rapyer_doc *at, const char *path, double *score, const char *fmt,
+                                   ...) RAPYER_PRINTF(4, 5);
+RAPYER_API int rapyer_sorted_rank(rapyer_doc *at, const char *path, int64_t *rank, const char *fmt,
+                                  ...) RAPYER_PRINTF(4, 5);
+/* By rank, [from, to), from the end where negative; by score, both included, INFINITY for none. */
+RAPYER_API rapyer_value *rapyer_sorted_range(rapyer_doc *at, const char *path, int64_t from,
+                                             int64_t to);
+RAPYER_API rapyer_value *rapyer_sorted_range_by_score(rapyer_doc *at, const char *path,
+                                                      double lowest, double highest);
+RAPYER_API int rapyer_sorted_remove(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4); /* 1: was there */
+RAPYER_API int64_t rapyer_sorted_remove_range(rapyer_doc *at, const char *path, int64_t from,
+                                              int64_t to); /* how many went */
+RAPYER_API int64_t rapyer_sorted_remove_by_score(rapyer_doc *at, const char *path, double lowest,
+                                                 double highest);
+RAPYER_API int64_t rapyer_sorted_size(rapyer_doc *at, const char *path);
+RAPYER_API int rapyer_sorted_clear(rapyer_doc *at, const char *path);
+
 /* Dicts. */
 RAPYER_API int rapyer_update(rapyer_doc *at, const char *path, const char *fmt, ...)
     RAPYER_PRINTF(3, 4); /* "{a: 1, b: 2}" */
@@ -498,6 +528,11 @@ typedef struct rapyer_dict {
     void *values;
     size_t len;
 } rapyer_dict;
+typedef struct rapyer_sorted {
+    void *items;
+    double *scores;
+    size_t len;
+} rapyer_sorted;
 
 /* A draft that holds what the struct holds; the struct stays the caller's. */
 RAPYER_API rapyer_doc *rapyer_new_struct(rapyer *db, const rapyer_model *model, const void *s);

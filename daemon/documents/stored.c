@@ -34,8 +34,22 @@ static const struct stored set = {.type = "set",
                                   .words = NAME_ALONE,
                                   .by_value = true};
 
+static const struct stored sorted = {.type = "zset",
+                                     .length = "ZCARD",
+                                     .range = "ZRANGE",
+                                     .range_end = "WITHSCORES",
+                                     .stride = 2,
+                                     .value = 0,
+                                     .key = -1,
+                                     .score = 1,
+                                     .set = "ZADD",
+                                     .del = "ZREM",
+                                     .words = TEXT_AND_NAME,
+                                     .by_value = true};
+
 const struct stored *const stored_kinds[TYPE_COUNT] = {
     [TYPE_LIST] = &list,
     [TYPE_DICT] = &stored_hash,
     [TYPE_SET] = &set,
+    [TYPE_SORTED] = &sorted,
 };

@@ -3,6 +3,7 @@
  *   list<T>   a list: LRANGE, as many elements as one likes; has commands of its own for changes
  *   dict<T>   a hash, as the fields of a record: HGETALL, or page by page with HSCAN; HSET, HDEL
  *   set<T>    a set: SMEMBERS, or SSCAN; SADD, SREM
+ *   sorted<T> a sorted set: ZRANGE; ZADD, ZREM
  *
  * All kinds but lists have elements with names: what happens to each comes down to one change, so
  * that a batch merges them by name.

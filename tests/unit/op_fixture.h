@@ -34,7 +34,8 @@ static const char *const fixture_models[] = {
     " {name: sections, type: 'list<Section>'}, {name: team, type: 'dict<Task>'},"
     " {name: users, type: 'list<User>'}, {name: labels, type: 'set<str>'},"
     " {name: primes, type: 'set<int>'}, {name: others, type: 'set<int>'},"
-    " {name: groups, type: 'dict<set<int>>'}]}",
+    " {name: groups, type: 'dict<set<int>>'}, {name: queue, type: 'sorted<str>'},"
+    " {name: ranks, type: 'sorted<int>', default: [[1, 1], [10, 1], [9, 1]]}]}",
 };
 
 static inline struct schema *fixture_schema(void)
@@ -197,7 +198,8 @@ static inline void mini_field_set(struct mini_key *k, const struct effect *e, co
     size_t len;
     const char *name = mini_name(e, &len);
     struct mini_value *old = mini_field(k, name, len);
-    struct mini_value now = mini_value_of(name, len, t, v);
+    struct cell score = cell_float(e->score);
+    struct mini_value now = mini_value_of(name, len, t, e->in == TYPE_SORTED ? &score : v);
     if (old) {
         mini_value_free(old);
         *old = now;

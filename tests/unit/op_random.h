@@ -84,6 +84,24 @@ static inline void random_members(struct buf *b, uint64_t *seed, const struct ty
     pack_array_close(b, at, n);
 }
 
+static inline void random_scored(struct buf *b, uint64_t *seed, const struct type *of)
+{
+    size_t at = pack_array_open(b);
+    uint32_t n = 0;
+    for (unsigned i = 0; i < 6; i++) {
+        if (dice(seed, 2))
+            continue;
+        pack_array(b, 2);
+        if (of->kind == TYPE_INT)
+            pack_int(b, (int64_t)i - 2);
+        else
+            pack_str(b, &"abcdef"[i], 1);
+        pack_float(b, ((double)dice(seed, 9) - 4) / 2);
+        n++;
+    }
+    pack_array_close(b, at, n);
+}
+
 static inline void random_member(struct buf *b, uint64_t *seed, const struct type *of)
 {
     unsigned i = dice(seed, 6);
@@ -123,6 +141,7 @@ static inline void random_of_type(struct buf *b, uint64_t *seed, const struct ty
         pack_map_close(b, at, n);
         break;
     case TYPE_SET: random_members(b, seed, t->of); break;
+    case TYPE_SORTED: random_scored(b, seed, t->of); break;
     case TYPE_MODEL: random_record(b, seed, t->model, element); break;
     default: random_scalar(b, seed, t->kind); break;
     }
@@ -165,6 +184,7 @@ static inline enum op_kind random_kind(uint64_t *seed, const struct type *t)
     case TYPE_STR: return dice(seed, 4) ? OP_STR_APPEND : OP_STR_REPEAT;
     case TYPE_BYTES: return OP_BYTES_APPEND;
     case TYPE_DATETIME: return OP_DATETIME_ADD;
+    case TYPE_SORTED: return (enum op_kind)(OP_SORTED_PUSH + dice(seed, 15));
     case TYPE_SET: return (enum op_kind)(OP_SET_ADD + dice(seed, 13));
     case TYPE_LIST: return (enum op_kind)(OP_LIST_APPEND + dice(seed, 7));
     case TYPE_DICT: return (enum op_kind)(OP_DICT_UPDATE + dice(seed, 6));
@@ -228,6 +248,35 @@ static inline uint32_t random_args(struct buf *b, uint64_t *seed, enum op_kind k
         random_members(b, seed, of);
         return 1;
     case OP_SET_ADD_MANY: random_members(b, seed, of); return 1;
+    case OP_SORTED_PUSH:
+    case OP_SORTED_INCR:
+        random_member(b, seed, of);
+        pack_int(b, (int64_t)dice(seed, 7) - 3);
+        return 2;
+    case OP_SORTED_PUSH_MANY: random_scored(b, seed, of); return 1;
+    case OP_SORTED_REMOVE:
+    case OP_SORTED_SCORE:
+    case OP_SORTED_RANK: random_member(b, seed, of); return 1;
+    case OP_SORTED_POP_MIN:
+    case OP_SORTED_POP_MAX:
+    case OP_SORTED_PEEK:
+        if (optional)
+            pack_int(b, dice(seed, 3));
+        return optional;
+    case OP_SORTED_RANGE:
+    case OP_SORTED_REMOVE_RANGE:
+        pack_int(b, (int64_t)dice(seed, 9) - 4);
+        if (optional)
+            pack_int(b, (int64_t)dice(seed, 9) - 4);
+        return 1 + optional;
+    case OP_SORTED_RANGE_BY_SCORE:
+    case OP_SORTED_REMOVE_BY_SCORE:
+        pack_int(b, (int64_t)dice(seed, 5) - 3);
+        if (optional)
+            pack_nil(b);
+        else
+            pack_int(b, (int64_t)dice(seed, 5) - 1);
+        return 2;
     case OP_DICT_DEL:
     case OP_DICT_POP: random_name(b, seed, 'k', 5); return 1;
     default: return 0;

@@ -664,6 +664,7 @@ static void value_for(struct buf *b, uint64_t *state, const struct type *t, unsi
         if (n % 2)
             value_for(b, state, t->of, depth - 1);
         return;
+    case TYPE_SORTED: pack_array(b, 0); return; /* never within a value */
     case TYPE_MODEL: fields_for(b, state, t->model, depth - 1); return;
     }
 }
