@@ -197,6 +197,13 @@ int64_t rapyer_remove_range(rapyer_doc *at, const char *path, int64_t from, int6
     return number(&o);
 }
 
+int rapyer_list_remove(rapyer_doc *at, const char *path, const char *fmt, ...)
+{
+    struct operation o;
+    WITH_VALUE(&o, at, OP_LIST_REMOVE, path, fmt);
+    return (int)number(&o);
+}
+
 int rapyer_list_clear(rapyer_doc *at, const char *path)
 {
     struct operation o;

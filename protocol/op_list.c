@@ -229,3 +229,39 @@ enum op_status run_list_clear(struct run *run)
         return st;
     return place_store(run, cell_blank(run->at.type));
 }
+
+/* The first element that is equal to the value in the arguments; the length: there is none. */
+static enum op_status find_value(struct run *run, size_t *at)
+{
+    char where[WHERE_MAX];
+    struct cell v;
+    enum op_status st = check_container(run, TYPE_LIST);
+    if (st == OP_DONE && type_atomic(run->at.type->of))
+        return REFUSE(run, FAULT_BAD_TYPE,
+                      "%s: '%s' holds models, which are found by their pk: a path [\"pk\"]",
+                      run_name(run), run_where(run, where));
+    if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE ||
+        (st = arg_cell(run, run->at.type->of, false, NULL, NULL, &v)) != OP_DONE)
+        return st;
+    struct list *l = run->at.cell->list;
+    size_t i = 0, len = list_len(l);
+    while (i < len && !cell_equal(list_at(l, i), &v))
+        i++;
+    cell_free(&v);
+    *at = i;
+    return OP_DONE;
+}
+
+enum op_status run_list_remove(struct run *run)
+{
+    size_t i;
+    enum op_status st = find_value(run, &i);
+    if (st != OP_DONE)
+        return st;
+    struct list *l = run->at.cell->list;
+    bool there = i < list_len(l);
+    if (there)
+        remove_range(run, l, i, 1);
+    pack_uint(run->result, there);
+    return OP_DONE;
+}

@@ -1,8 +1,8 @@
 /* op_sorted: what can be done to a sorted<> field.
  *
- * What was there before decides every answer, so all but the size need the members; and what is told
- * of a change was worked out from them, so that it is exact whoever else works on the field: two who
- * pop at once get two members.
+ * What was there before decides every answer, so all but the size need the members; and what is
+ * told of a change was worked out from them, so that it is exact whoever else works on the field:
+ * two who pop at once get two members.
  */
 #include "protocol/change.h"
 #include <math.h>

@@ -44,8 +44,8 @@ struct text {
 static void text_of(const struct cell *member, struct text *t)
 {
     static const enum type_kind kinds[] = {
-        [ITEM_BOOL] = TYPE_BOOL, [ITEM_INT] = TYPE_INT,       [ITEM_FLOAT] = TYPE_FLOAT,
-        [ITEM_STR] = TYPE_STR,   [ITEM_BIN] = TYPE_BYTES,     [ITEM_TIME] = TYPE_DATETIME,
+        [ITEM_BOOL] = TYPE_BOOL, [ITEM_INT] = TYPE_INT,   [ITEM_FLOAT] = TYPE_FLOAT,
+        [ITEM_STR] = TYPE_STR,   [ITEM_BIN] = TYPE_BYTES, [ITEM_TIME] = TYPE_DATETIME,
     };
     struct item it;
 

@@ -11,10 +11,9 @@ struct shop {
 static const rapyer_model Shop = {
     .name = "Shop",
     .size = sizeof(struct shop),
-    .fields = RAPYER_FIELDS(RAPYER_PK(struct shop, pk),
-                            RAPYER_MEMBER(struct shop, tags, "set<str>"),
-                            RAPYER_MEMBER(struct shop, queue, "sorted<str>"),
-                            RAPYER_FIELD("regulars", "set<int>"))};
+    .fields = RAPYER_FIELDS(
+        RAPYER_PK(struct shop, pk), RAPYER_MEMBER(struct shop, tags, "set<str>"),
+        RAPYER_MEMBER(struct shop, queue, "sorted<str>"), RAPYER_FIELD("regulars", "set<int>"))};
 
 static void sets(rapyer_doc *shop)
 {

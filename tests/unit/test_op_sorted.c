@@ -68,13 +68,16 @@ Test(op_sorted, what_is_no_member_or_score_is_refused)
 {
     fixture_refuses(&x, "sorted.push", "[queue, 1, 1]", FAULT_BAD_TYPE, "str expected");
     fixture_refuses(&x, "sorted.push", "[queue, a, b]", FAULT_BAD_TYPE, "score must be an int");
-    fixture_refuses(&x, "sorted.push", "[queue, a, #cb7ff8000000000000#]", FAULT_BAD_VALUE, "finite");
-    fixture_refuses(&x, "sorted.push", "[queue, a, #cb7ff0000000000000#]", FAULT_BAD_VALUE, "finite");
+    fixture_refuses(&x, "sorted.push", "[queue, a, #cb7ff8000000000000#]", FAULT_BAD_VALUE,
+                    "finite");
+    fixture_refuses(&x, "sorted.push", "[queue, a, #cb7ff0000000000000#]", FAULT_BAD_VALUE,
+                    "finite");
     fixture_refuses(&x, "sorted.push", "[labels, a, 1]", FAULT_BAD_TYPE, "sorted<>");
     fixture_refuses(&x, "sorted.push_many", "[queue, [[a, 1], b]]", FAULT_BAD_TYPE, "a pair");
     fixture_refuses(&x, "sorted.push_many", "[queue, [[a, 1], [a, 2]]]", FAULT_BAD_VALUE, "twice");
     fixture_refuses(&x, "set", "[queue, [a]]", FAULT_BAD_TYPE, "a pair");
     fixture_refuses(&x, "doc.load", "['queue[0]']", FAULT_BAD_PATH, "no paths of their own");
     fixture_does(&x, "sorted.push", "[queue, big, #cb7fe1ccf385ebc8a0#]", "1");
-    fixture_refuses(&x, "sorted.incr", "[queue, big, #cb7fe1ccf385ebc8a0#]", FAULT_OUT_OF_RANGE, "infinite");
+    fixture_refuses(&x, "sorted.incr", "[queue, big, #cb7fe1ccf385ebc8a0#]", FAULT_OUT_OF_RANGE,
+                    "infinite");
 }
