@@ -204,6 +204,38 @@ int rapyer_list_remove(rapyer_doc *at, const char *path, const char *fmt, ...)
     return (int)number(&o);
 }
 
+int rapyer_list_index(rapyer_doc *at, const char *path, int64_t *index, const char *fmt, ...)
+{
+    struct operation o;
+    rapyer_value *v;
+    WITH_VALUE(&o, at, OP_LIST_INDEX, path, fmt);
+    if (operation_end(&o, &v) < 0)
+        return -1;
+    int there = rapyer_kind_of(v) != RAPYER_NULL;
+    if (there && index)
+        *index = rapyer_int(v, "", 0);
+    rapyer_value_free(v);
+    return there;
+}
+
+int rapyer_list_move(rapyer_doc *at, const char *path, int64_t from, int64_t to)
+{
+    struct operation o;
+    operation_begin(&o, at, OP_LIST_MOVE, path);
+    operation_int(&o, from);
+    operation_int(&o, to);
+    return operation_end(&o, NULL);
+}
+
+rapyer_value *rapyer_pop_many(rapyer_doc *at, const char *path, int64_t n)
+{
+    struct operation o;
+    rapyer_value *v;
+    operation_begin(&o, at, OP_LIST_POP_MANY, path);
+    operation_int(&o, n);
+    return operation_end(&o, &v) < 0 ? NULL : v;
+}
+
 int rapyer_list_clear(rapyer_doc *at, const char *path)
 {
     struct operation o;

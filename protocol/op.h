@@ -53,6 +53,9 @@ enum op_into { INTO_PLACE, INTO_LIST, INTO_ENTRY };
     X(LIST_REMOVE_RANGE, "list.remove_range", 2, 2, RESULT_VALUE, true, INTO_PLACE,               \
       run_list_remove_range)                                                                      \
     X(LIST_REMOVE, "list.remove", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_list_remove)          \
+    X(LIST_POP_MANY, "list.pop_many", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_list_pop_many)    \
+    X(LIST_MOVE, "list.move", 2, 2, RESULT_VERSION, true, INTO_PLACE, run_list_move)              \
+    X(LIST_INDEX, "list.index", 1, 1, RESULT_VALUE, false, INTO_PLACE, run_list_index)            \
     X(LIST_CLEAR, "list.clear", 0, 0, RESULT_VERSION, true, INTO_PLACE, run_list_clear)           \
     X(DICT_UPDATE, "dict.update", 1, 1, RESULT_VERSION, true, INTO_PLACE, run_dict_update)        \
     X(DICT_SET, "dict.set", 2, 2, RESULT_VERSION, true, INTO_ENTRY, run_dict_set)                 \

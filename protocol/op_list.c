@@ -265,3 +265,77 @@ enum op_status run_list_remove(struct run *run)
     pack_uint(run->result, there);
     return OP_DONE;
 }
+
+enum op_status run_list_index(struct run *run)
+{
+    size_t i;
+    enum op_status st = find_value(run, &i);
+    if (st != OP_DONE)
+        return st;
+    if (i < list_len(run->at.cell->list))
+        pack_uint(run->result, i);
+    else
+        pack_nil(run->result);
+    return OP_DONE;
+}
+
+/* n > 0: the last n; n < 0: the first -n; as many as there are. In the order they stood in. */
+enum op_status run_list_pop_many(struct run *run)
+{
+    int64_t n;
+    size_t had = run->result->len;
+    enum op_status all = OP_DONE, st = check_container(run, TYPE_LIST);
+    if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE ||
+        (st = arg_int(run, "count", &n)) != OP_DONE)
+        return st;
+    struct list *l = run->at.cell->list;
+    uint64_t wanted = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
+    size_t len = list_len(l), count = wanted < len ? (size_t)wanted : len;
+    size_t from = n < 0 ? 0 : len - count;
+    pack_array(run->result, (uint32_t)count);
+    for (size_t i = from; i < from + count && all != OP_REFUSED; i++) {
+        st = check_drop(run, list_at(l, i));
+        if (st == OP_DONE)
+            st = element_pack(run, list_at(l, i), run->at.type->of);
+        all = st == OP_DONE ? all : st;
+    }
+    if (all == OP_DONE)
+        all = check_result(run);
+    if (all != OP_DONE) {
+        run->result->len = had;
+        return all;
+    }
+    if (count > 0)
+        remove_range(run, l, from, count);
+    return OP_DONE;
+}
+
+/* What lies under the element's own keys stays where it is. */
+enum op_status run_list_move(struct run *run)
+{
+    int64_t index, to_index;
+    size_t from, to;
+    enum op_status st = check_container(run, TYPE_LIST);
+    if (st != OP_DONE || (st = check_loaded(run)) != OP_DONE)
+        return st;
+    struct list *l = run->at.cell->list;
+    size_t len = list_len(l);
+    if ((st = arg_int(run, "index", &index)) != OP_DONE ||
+        (st = index_in(run, index, len, false, &from)) != OP_DONE ||
+        (st = arg_int(run, "new index", &to_index)) != OP_DONE ||
+        (st = index_in(run, to_index, len, false, &to)) != OP_DONE)
+        return st;
+    run_computes(run);
+    struct cell moved = list_take(l, from);
+    tell(run,
+         (struct effect){.kind = EFFECT_LIST_REMOVE, .index = from, .count = 1, .len_before = len});
+    list_insert(l, to, moved);
+    tell(run, (struct effect){.kind = to == len - 1 ? EFFECT_PUSH
+                                      : to == 0     ? EFFECT_PUSH_FRONT
+                                                    : EFFECT_LIST_INSERT,
+                              .index = to,
+                              .type = stored_type(run->at.type->of),
+                              .value = stored_cell(&moved)});
+    undo_list_moved(run->env->undo, l, from, to);
+    return OP_DONE;
+}

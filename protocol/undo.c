@@ -13,6 +13,7 @@ enum change {
     CHANGE_TAKEN,
     CHANGE_REPLACED,
     CHANGE_ENTRY,
+    CHANGE_MOVED, /* from `at` to `count` */
     CHANGE_LEN,
 };
 
@@ -137,6 +138,16 @@ void undo_dict(struct undo *u, struct dict *d, const char *key, size_t len, stru
     undo_element(u, (struct container *)d, key, len, old);
 }
 
+void undo_list_moved(struct undo *u, struct list *l, size_t from, size_t to)
+{
+    if (!u)
+        return;
+    struct entry *e = undo_add(u, CHANGE_MOVED);
+    e->list = l;
+    e->at = from;
+    e->count = to;
+}
+
 void undo_list_len(struct undo *u, struct list *l, int64_t by)
 {
     if (!u)
@@ -244,6 +255,10 @@ static void undo_one(struct entry *e)
         cell_free(&e->old);
         break;
     case CHANGE_ENTRY: undo_entry(e); break;
+    case CHANGE_MOVED:
+        if (list_loaded(e->list))
+            list_insert(e->list, e->at, list_take(e->list, e->count));
+        break;
     case CHANGE_LEN:
         if (!list_loaded(e->list))
             list_adjust_len(e->list, -e->by);
@@ -270,6 +285,7 @@ void undo_commit(struct undo *u)
             break;
         case CHANGE_TAKEN: cells_free(e->taken, e->count); break;
         case CHANGE_INSERTED:
+        case CHANGE_MOVED:
         case CHANGE_LEN: break;
         }
     }

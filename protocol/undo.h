@@ -18,6 +18,8 @@ void undo_list_inserted(struct undo *u, struct list *l, size_t i, size_t n);
 void undo_list_taken(struct undo *u, struct list *l, size_t i, size_t n, struct cell *taken);
 /* The element at i was `old`. */
 void undo_list_replaced(struct undo *u, struct list *l, size_t i, struct cell old);
+/* An element was taken out at `from`, and put back so that it is at `to`. */
+void undo_list_moved(struct undo *u, struct list *l, size_t from, size_t to);
 /* The entry was `old`, or not there when that is CELL_UNSET. */
 void undo_dict(struct undo *u, struct dict *d, const char *key, size_t len, struct cell old);
 /* The same of any kind whose elements have names (container_kind.restore). */

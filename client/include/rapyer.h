@@ -276,6 +276,11 @@ RAPYER_API int rapyer_list_set(rapyer_doc *at, const char *path, int64_t index, 
 RAPYER_API rapyer_value *rapyer_pop(rapyer_doc *at, const char *path, int64_t index); /* -1: last */
 RAPYER_API int rapyer_list_remove(rapyer_doc *at, const char *path, const char *fmt, ...)
     RAPYER_PRINTF(3, 4); /* the first that is equal; 1: there was one */
+RAPYER_API int rapyer_list_index(rapyer_doc *at, const char *path, int64_t *index, const char *fmt,
+                                 ...) RAPYER_PRINTF(4, 5); /* 1: it is there; 0: it is not */
+RAPYER_API int rapyer_list_move(rapyer_doc *at, const char *path, int64_t from, int64_t to);
+/* The last n, or the first -n; as many as there are. */
+RAPYER_API rapyer_value *rapyer_pop_many(rapyer_doc *at, const char *path, int64_t n);
 RAPYER_API int64_t rapyer_remove_range(rapyer_doc *at, const char *path, int64_t from,
                                        int64_t to); /* [from, to); how many went */
 RAPYER_API int rapyer_list_clear(rapyer_doc *at, const char *path);

@@ -186,7 +186,7 @@ static inline enum op_kind random_kind(uint64_t *seed, const struct type *t)
     case TYPE_DATETIME: return OP_DATETIME_ADD;
     case TYPE_SORTED: return (enum op_kind)(OP_SORTED_PUSH + dice(seed, 15));
     case TYPE_SET: return (enum op_kind)(OP_SET_ADD + dice(seed, 13));
-    case TYPE_LIST: return (enum op_kind)(OP_LIST_APPEND + dice(seed, 7));
+    case TYPE_LIST: return (enum op_kind)(OP_LIST_APPEND + dice(seed, 11));
     case TYPE_DICT: return (enum op_kind)(OP_DICT_UPDATE + dice(seed, 6));
     default: return dice(seed, 2) ? OP_SET : OP_LOAD;
     }
@@ -222,6 +222,10 @@ static inline uint32_t random_args(struct buf *b, uint64_t *seed, enum op_kind k
         if (optional)
             pack_int(b, (int64_t)dice(seed, 7) - 3);
         return optional;
+    case OP_LIST_REMOVE:
+    case OP_LIST_INDEX: random_of_type(b, seed, of, true); return 1;
+    case OP_LIST_POP_MANY: pack_int(b, (int64_t)dice(seed, 5) - 2); return 1;
+    case OP_LIST_MOVE:
     case OP_LIST_REMOVE_RANGE:
         pack_int(b, (int64_t)dice(seed, 9) - 4);
         pack_int(b, (int64_t)dice(seed, 9) - 4);
