@@ -50,6 +50,7 @@ static const struct {
     {"ltrim", DOCUMENTS, "LTRIM :{rights} 0 0"},
     {"smembers", DOCUMENTS, "SMEMBERS :{rights}"},
     {"sscan", DOCUMENTS, "SSCAN :{rights} 0"},
+    {"zcard", DOCUMENTS, "ZCARD :{rights}"},
     {"scard", DOCUMENTS, "SCARD :{rights}"},
     {"sadd", DOCUMENTS, "SADD :{rights} v"},
     {"srem", DOCUMENTS, "SREM :{rights} v"},

@@ -18,7 +18,7 @@ GREETING = ["info", "client|id", "multi", "exec"]
 # Without one of these it does, and the doctor knows what is lost.
 RIGHTS = ["hgetall", "hget", "hlen", "hscan", "llen", "lrange", "pttl", "get", "set", "unlink",
           "hset", "hdel", "hincrby", "rpush", "lpush", "lset", "lpop", "rpop", "ltrim", "smembers",
-          "sscan", "scard", "sadd", "srem", "pexpireat", "persist", "eval", "lindex", "linsert",
+          "sscan", "zcard", "scard", "sadd", "srem", "pexpireat", "persist", "eval", "lindex", "linsert",
           "lrem", "append", "time", "evalsha",
           "script|load", "pexpire", "zadd", "zrem", "zrange", "zscore", "scan", "client|kill",
           "publish", "subscribe", "config|get"]
@@ -115,10 +115,13 @@ def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
     with one.connect() as client, two.connect() as other:
         save_ada(client)
         save_ada(other)
-        client.call("define", atomic("Club", field("members", "set<str>")))
+        client.call("define", atomic("Club", field("members", "set<str>"),
+                                     field("queue", "sorted<str>")))
         client.call("doc.save", "Club:1", {"members": ["ada"]})
         for method, *params in [
                 ("set.add", "Club:1", "members", "bob"), ("set.remove", "Club:1", "members", "ada"),
+                ("sorted.push", "Club:1", "queue", "bob", 1), ("sorted.push", "Club:1", "queue", "cy", 2),
+                ("sorted.pop_min", "Club:1", "queue"),
                 ("set.add_many", "Club:1", "members", [str(i) for i in range(100001)]),
                 ("doc.get", "Club:1", {"fresh": True}),
                 ("set", KEY, "name", "x"), ("num.incr", KEY, "age", 2), ("num.mul", KEY, "age", 2),
@@ -137,6 +140,7 @@ def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
         counts = other.call("doc.get", KEY, {"paths": ["counts"], "fresh": True})["counts"]
         assert len(counts) == 100001  # with HSCAN
         assert len(other.call("doc.load", "Club:1", "members")) == 100002
+        assert other.call("doc.load", "Club:1", "queue") == [["cy", 2.0]]
         held = acquire(client)
         waiting = other.send("lock.acquire", KEY, "edit", {"wait": 10})
         client.call("lock.release", held["token"], [["num.incr", KEY, "age", 1]])
