@@ -1,8 +1,6 @@
-"""The examples run, each with its own assertions; and as programs, as their readers run them."""
+"""The examples run, as programs, each with its own assertions."""
 
 import glob
-import importlib.util
-import inspect
 import os
 import subprocess
 import sys
@@ -13,25 +11,19 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 EXAMPLES = sorted(glob.glob(os.path.join(HERE, "..", "examples", "*.py")))
 
 
-def load(path):
-    spec = importlib.util.spec_from_file_location("example_" + os.path.basename(path)[:-3], path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def run(*arguments):
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=os.path.basename)
-async def test_example(daemon, path):
-    result = load(path).main()
-    if inspect.isawaitable(result):
-        await result
-
-
-def test_an_example_is_a_program(daemon):
-    (path,) = (path for path in EXAMPLES if path.endswith("/nested.py"))
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "by its handle" in done.stdout
+def test_example(daemon, path):
+    out = run(path)
+    if path.endswith("nested.py"):
+        assert "by its handle" in out
 
 
 def test_a_program_that_was_written_for_rapyer(daemon, tmp_path):
@@ -56,12 +48,4 @@ def test_a_program_that_was_written_for_rapyer(daemon, tmp_path):
         "        print((await User.aget('ada')).visits, sys.argv[1:])\n"
         "asyncio.run(main())\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "rapyerd", str(script), "x"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["2", "['x']"]
+    assert run("-m", "rapyerd", str(script), "x").split() == ["2", "['x']"]

@@ -20,7 +20,6 @@ from rapyerd.keys import PickleAnnotation
 from rapyerd.queues import RedisPriorityQueue
 from rapyerd.references import ForeignKey, reference
 from rapyerd.scalars import RedisBytes, RedisDatetime, RedisFloat, RedisInt, RedisStr
-from rapyerd.sets import RedisSet
 from rapyerd.values import from_timestamp, from_wire, to_timestamp, to_wire
 
 Step = Callable[[Any], Any]
@@ -167,8 +166,6 @@ def _plain(source: Any, annotation: Any, within: tuple[type, ...], field: bool) 
         if name == "datetime":
             return Codec(source, name, name, to_timestamp, _datetime)
         return Codec(source, name, name if name != "bool" else "value")
-    if (get_origin(annotation) or annotation) is RedisPriorityQueue:
-        return Codec(source, "any", "value", lambda value: None, lambda value: RedisPriorityQueue())
     if (get_origin(annotation) or annotation) is ForeignKey:
         return Codec(source, "str", "value", _key_of, functools.partial(reference, annotation))
     if annotation is Any or isinstance(annotation, (str, ForwardRef)):
@@ -216,7 +213,11 @@ def _container(
     if issubclass(kind, list):
         item = codec_of(arguments[0] if arguments else Any, False, within, False)
         return _of_items(source, "list", item, field)
-    if issubclass(kind, RedisSet):
+    if issubclass(kind, RedisPriorityQueue):
+        if not field:
+            return _value(source)
+        return Codec(annotation, "dict<float>", "queue", dict, None, codec_of(float))
+    if issubclass(kind, set):
         item = codec_of(arguments[0] if arguments else Any, False, within, False)
         if not field or item.kind == "model":
             return _value(source)

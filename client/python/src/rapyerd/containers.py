@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rapyerd.call import Steps
+from rapyerd.kinds import RedisType
 from rapyerd.place import field_path, key_of, live, lodger, place_of, quoted, root_of, twin_for
 from rapyerd.record import Recorder, before, current_pipeline, op_at
 from rapyerd.scalars import (
@@ -41,7 +42,7 @@ _WRAPPED = {
 _MADE = frozenset(_WRAPPED.values())
 
 
-class Container:
+class Container(RedisType):
     """A list or dict in a field: `__rapyer_owner__`, the model; `__rapyer_name__`, the field."""
 
     __rapyer_owner__: Any
@@ -76,7 +77,7 @@ class Container:
 
     @property
     def field_name(self) -> str:
-        return self.__rapyer_name__
+        return f".{self.__rapyer_name__}"
 
     def save(self) -> Awaitable[Any]:
         """Sends the whole content, in place of what is there."""

@@ -256,7 +256,7 @@ class RedisDict(dict[str, T], Container, Generic[T]):
         except KeyNotFound as error:
             if "document" in str(error):
                 raise
-            raise KeyError("popitem: the dict is empty") from error
+            raise KeyError("popitem(): dictionary is empty") from error
         return self._taken(key, said)
 
     def _taken(self, key: str, said: Any) -> Any:

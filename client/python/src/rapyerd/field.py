@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rapyerd.dicts import RedisDict
 from rapyerd.lists import RedisList
 from rapyerd.place import lodger, place_of
+from rapyerd.queues import RedisPriorityQueue
 from rapyerd.scalars import RedisBytes, RedisDatetime, RedisFloat, RedisInt, RedisStr
 from rapyerd.sets import RedisSet
 
@@ -71,6 +72,17 @@ def wrapper_of(name: str, codec: Codec | None) -> Wrap:
             return out
 
         return as_list
+    if codec.kind == "queue":
+
+        def as_queue(model: Any, value: Any) -> Any:
+            if value is None or (
+                isinstance(value, RedisPriorityQueue) and getattr(value, "__rapyer_owner__", None) is model
+            ):
+                return value
+            out = model.__dict__[name] = RedisPriorityQueue._of(model, name, codec, value)
+            return out
+
+        return as_queue
     if codec.kind == "set":
 
         def as_set(model: Any, value: Any) -> Any:

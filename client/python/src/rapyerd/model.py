@@ -129,8 +129,9 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     @property
     def field_name(self) -> str:
-        """The field of the other model that this one stands in, "" for a document."""
-        return place_of(self).name or ""
+        """``.field`` of the other model that this one stands in, "" for a document."""
+        name = place_of(self).name
+        return f".{name}" if name else ""
 
     @property
     def field_path(self) -> str:
@@ -242,6 +243,10 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         """Nothing: expressions need no index here."""
         return cls._run_class(done(None))  # type: ignore[no-any-return]
 
+    @classmethod
+    def init_class(cls) -> None:
+        """Nothing: a class is complete when it is made."""
+
     acreate_index = adelete_index = create_index
     asave = save
     aload = load
@@ -300,6 +305,11 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     alock_from_key = lock_from_key
 
     # --- how it is done -----------------------------------------------------------------------
+
+    def redis_dump(self) -> dict[str, Any]:
+        """The model as the daemon gets it."""
+        settle(self)
+        return schema_of(type(self)).encode(self)
 
     def _run(self, steps: Steps[Any]) -> Any:
         return type(root_of(self)).__rapyer_run__(steps)

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, get_args
 
 from rapyerd.call import Steps, done
 from rapyerd.errors import NotResolvedError, RapyerModelDoesntExistError
+from rapyerd.kinds import RelationalFieldType
 
 T = TypeVar("T")
-
-
-class RelationalFieldType:
-    """A field that names another document."""
 
 
 class ForeignKey(RelationalFieldType, Generic[T]):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rapyerd.call import Call, Steps
+from rapyerd.kinds import RedisType
 from rapyerd.place import field_path, key_of, live, place_of, root_of
 from rapyerd.record import before, current_pipeline, held, keep, op_at
 
@@ -21,7 +22,7 @@ Made = list[tuple[str, Any]]
 S = TypeVar("S", bound="Scalar")
 
 
-class Scalar:
+class Scalar(RedisType):
     """What the values of fields can do, whatever they are."""
 
     _plain: Any = None
@@ -77,7 +78,7 @@ class Scalar:
 
     @property
     def field_name(self) -> str:
-        return str(self._name)
+        return f"[{self._name}]" if isinstance(self._name, int) else f".{self._name}"
 
     def save(self) -> Awaitable[Any]:
         """Sends the field's value; after ``+=`` and its like, what was done to it."""

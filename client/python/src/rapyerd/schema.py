@@ -12,7 +12,7 @@ import hashlib
 import re
 import warnings
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from rapyerd.codec import Codec, codec_of
 from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError
 from rapyerd.keys import KeyAnnotation, LazyAnnotation, SafeLoadAnnotation
+from rapyerd.kinds import SpecialFieldType
 from rapyerd.place import Place, adopt
 from rapyerd.settings import settings
 
@@ -133,7 +134,7 @@ class Fields:
         self.safe: set[str] = set()
         self.lazy: set[str] = set()
         for name, info in model.model_fields.items():
-            if info.exclude:
+            if left_out(info):
                 continue
             self.codecs[name] = self._codec(name, info, atomic)
             self.defaults[name] = default_of(info)
@@ -143,7 +144,7 @@ class Fields:
                 self.safe.add(name)
             if atomic and marked(info, LazyAnnotation):
                 self.lazy.add(name)
-        self.excluded = {n: default_of(i) for n, i in model.model_fields.items() if i.exclude}
+        self.excluded = {n: default_of(i) for n, i in model.model_fields.items() if left_out(i)}
         self._puts = [(n, c.encode) for n, c in self.codecs.items()]
         self._takes = [(n, c.decode) for n, c in self.codecs.items() if c.decode is not None]
         self._count = len(self.codecs)
@@ -158,7 +159,11 @@ class Fields:
         if info.default is None and not factory:
             return codec_of(annotation, True, (self.model,), atomic)
         # What a factory makes is made here: for the daemon the field may be missing.
-        if factory and codec.kind not in ("list", "dict", "set", "model") and not marked(info, KeyAnnotation):
+        if (
+            factory
+            and codec.kind not in ("list", "dict", "set", "queue", "model")
+            and not marked(info, KeyAnnotation)
+        ):
             return codec_of(annotation, True, (self.model,), atomic)
         return codec
 
@@ -203,8 +208,8 @@ class Fields:
         default = self.defaults[name]
         codec = self.codecs[name]
         if default is MISSING:
-            if codec.kind in ("list", "dict", "set"):
-                return {"list": list, "dict": dict, "set": set}[codec.kind]()
+            if codec.kind in ("list", "dict", "set", "queue"):
+                return {"list": list, "set": set}.get(codec.kind, dict)()
             if codec.wire.startswith("optional<") or codec.wire == "any":
                 return None
             if codec.kind == "model":
@@ -243,6 +248,13 @@ class Fields:
                 field["lazy"] = True
             fields.append(field)
         return fields
+
+
+def left_out(info: FieldInfo) -> bool:
+    """A field that pydantic leaves out is not kept; but for those that Rapyer keeps in keys of their own."""
+    kind = get_origin(info.annotation) or info.annotation
+    special = isinstance(kind, type) and issubclass(kind, SpecialFieldType)
+    return bool(info.exclude) and not special
 
 
 def default_of(info: FieldInfo) -> Any:

@@ -1,4 +1,4 @@
-"""Sets that are values of fields: `RedisSet[T]`. (A plain ``set[T]`` is a value, replaced whole.)"""
+"""Sets that are values of fields."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from rapyerd.call import Call, Steps
 from rapyerd.containers import Container
+from rapyerd.kinds import SpecialFieldType
 from rapyerd.place import field_path, key_of, live, root_of
 from rapyerd.record import current_pipeline, held
 
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
     from rapyerd.codec import Codec
 
 T = TypeVar("T")
-
-
-class SpecialFieldType:
-    """Fields whose operations are not those of a Python value. (Rapyer keeps them in keys of their own.)"""
 
 
 class RedisSet(set[T], Container, SpecialFieldType, Generic[T]):
@@ -220,16 +217,15 @@ class RedisSet(set[T], Container, SpecialFieldType, Generic[T]):
         return bool(there)
 
     def _pop(self) -> Steps[Any]:
-        from rapyerd.errors import KeyNotFound, OutOfRangeError
+        from rapyerd.errors import KeyNotFound
 
         root, now = self._at_once()
         if not now:
             return self.pop() if self else None
         try:
             said = yield from self._send(root, "set.pop")
-        except (KeyNotFound, OutOfRangeError):
-            if (yield from self._ask("set.size")):
-                raise
+        except KeyNotFound:
+            yield from self._ask("set.size")  # is it the document that is not there?
             return None
         item = self.__rapyer_codec__.item
         value = said if item is None else item.take(said)
@@ -265,6 +261,12 @@ class RedisSet(set[T], Container, SpecialFieldType, Generic[T]):
         return set(self.__rapyer_codec__.take(said))
 
     def _combine(self, how: Any, others: tuple[RedisSet[Any], ...]) -> Steps[set[Any]]:
+        root, key, path, link = self._where()
+        if len(others) == 1 and live(root) and root_of(others[0].__rapyer_owner__) is root:
+            method = {set.union: "union", set.intersection: "intersection", set.difference: "difference"}[how]
+            params = [key, path, {"path": others[0].field_path}]
+            said = yield Call(f"set.{method}", params, (type(root),), True, link)
+            return set(self.__rapyer_codec__.take(said))
         out = yield from self._read()
         for other in others:
             out = how(out, (yield from other._read()))

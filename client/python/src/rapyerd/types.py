@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rapyerd.containers import Container
 from rapyerd.dicts import RedisDict
+from rapyerd.kinds import BaseRedisType, RedisType, RelationalFieldType, SpecialFieldType
 from rapyerd.lists import RedisList
 from rapyerd.queues import PriorityQueueItem, RedisPriorityQueue
-from rapyerd.references import ForeignKey, Reference, RelationalFieldType
+from rapyerd.references import ForeignKey, Reference
 from rapyerd.scalars import (
     RedisBytes,
     RedisDatetime,
@@ -16,12 +17,12 @@ from rapyerd.scalars import (
     RedisStr,
     Scalar,
 )
-from rapyerd.sets import RedisSet, SpecialFieldType
+from rapyerd.sets import RedisSet
 
-RedisType = Scalar
 GenericRedisType = Container
 
 __all__ = [
+    "BaseRedisType",
     "Container",
     "ForeignKey",
     "GenericRedisType",

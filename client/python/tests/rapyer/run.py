@@ -36,7 +36,7 @@ def fetch():
     for theirs in (suite / "tests").rglob("conftest.py"):
         if theirs.parent.name in ("tests", "integration"):
             theirs.write_text("")
-    shutil.copy(HERE / "suite_conftest.py", suite / "conftest.py")
+    shutil.copy(HERE / "suite_conftest.py", suite / "tests" / "integration" / "conftest.py")
     (suite / "pytest.ini").write_text(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
         "filterwarnings = ignore\naddopts = -p no:cacheprovider\n"

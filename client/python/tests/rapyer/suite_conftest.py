@@ -15,12 +15,30 @@ ROOT = next(
     for p in pathlib.Path(__file__).resolve().parents
     if (p / "tests" / "integration" / "rpc_client.py").exists()
 )
-sys.path[:0] = [str(ROOT / "tests" / "integration"), str(pathlib.Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / "tests" / "integration"), str(pathlib.Path(__file__).parents[2])]
 
 import rapyerd  # noqa: E402
 from rapyerd import links  # noqa: E402
 
 rapyerd.install_as_rapyer()
+
+# What the helpers of the tests take from Rapyer's inside.
+import types  # noqa: E402
+
+import rapyer.actions  # noqa: E402
+import rapyer.context  # noqa: E402
+import rapyer.types.base  # noqa: E402
+
+rapyer.actions.ACTION_GROUPS_ATTR = "_action_groups"
+rapyer.types.base.REDIS_DUMP_FLAG_NAME = "__rapyer_dumped__"
+rapyerd.AtomicRedisModel.build_redis_model = classmethod(lambda cls, *_: None)
+rapyer.types.base.BaseRedisType.build_redis_model = classmethod(lambda cls, *_: None)
+rapyer.context._context_pipe = rapyer.context._pipeline
+for name in ("rapyer.scripts", "rapyer.scripts.registry", "rapyer.utils", "rapyer.utils.fields"):
+    module = types.ModuleType(name)
+    module.__getattr__ = lambda attribute: None
+    module.__path__ = []
+    sys.modules[name] = module
 
 from daemon_process import Daemon  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
@@ -45,9 +63,7 @@ class Json:
         self.client = client
 
     async def get(self, key, path="$"):
-        from rapyerd.functions import class_of
-
-        model = await class_of(key)._find_one((key,)) if False else await rapyerd.afind_one(key)
+        model = await rapyerd.afind_one(key)
         if model is None:
             return None
         value: Any = model.model_dump(mode="json")
@@ -114,6 +130,8 @@ class Client:
 async def redis_client(servers):
     client = Client(*servers)
     await client.flush()
+    for model in rapyerd.find_redis_models():
+        model.Meta.redis = client
     yield client
     client.rpc.close()
     client.raw.close()
