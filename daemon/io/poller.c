@@ -21,8 +21,11 @@ struct poller {
     unsigned busy_turns; /* so far, modulo UINT_MAX + 1 */
     unsigned watch_us;
     int64_t busy_at; /* clock_mono_us(), when any had something to do */
+    bool watching;   /* the last turn found nothing, and all stayed awake */
     bool in_turn, over;
 };
+
+#define MISSES_MAX 6 /* watched for each 64th time at least */
 
 /* Each of those that are awake now is looked at once, whatever is added or removed meanwhile. */
 static bool serve_all(struct poller *all)
@@ -39,6 +42,15 @@ static bool serve_all(struct poller *all)
     return busy;
 }
 
+static bool is_worth_it(const struct poller *all)
+{
+    const struct polled *p = all->list;
+
+    while (p && p->skips)
+        p = p->next;
+    return p;
+}
+
 /* Between two bursts some more looks are cheaper than being woken: by a client that has to ring,
  * or by Redis, from another processor. */
 static bool keep_watch(struct poller *all, bool busy)
@@ -46,13 +58,27 @@ static bool keep_watch(struct poller *all, bool busy)
     if (!all->watch_us)
         return busy;
     int64_t now = clock_mono_us();
-    if (busy)
+    if (busy) {
         all->busy_at = now;
-    else if (now - all->busy_at < all->watch_us)
-        sched_yield();
-    else
+        all->watching = false;
+        return true;
+    }
+    if (now - all->busy_at >= all->watch_us || (!all->watching && !is_worth_it(all)))
         return false;
+    all->watching = true;
+    sched_yield();
     return true;
+}
+
+/* It falls asleep, watched for or not. */
+static void learn(const struct poller *all, struct polled *p)
+{
+    if (p->skips) {
+        p->skips--;
+    } else if (all->watching) {
+        p->misses += p->misses < MISSES_MAX;
+        p->skips = (uint8_t)((1u << p->misses) - 1);
+    }
 }
 
 static void next_turn(struct poller *all)
@@ -72,8 +98,12 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     all->in_turn = true;
     bool awake = keep_watch(all, serve_all(all));
     DL_FOREACH_SAFE (all->list, p, next)
-        if ((!awake || all->busy_turns - p->busy_turn > AWAKE_TURNS) && all->calls.fall_asleep(p))
+        if ((!awake || all->busy_turns - p->busy_turn > AWAKE_TURNS) && all->calls.fall_asleep(p)) {
+            if (!awake)
+                learn(all, p);
             poller_remove(all, p);
+        }
+    all->watching &= awake;
     all->in_turn = false;
     if (all->over)
         free(all);
@@ -84,6 +114,8 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 void poller_wake(struct poller *all, struct polled *p)
 {
     p->busy_turn = all->busy_turns;
+    if (p->awake && all->watching)
+        p->misses = p->skips = 0; /* it was worth it */
     if (p->awake)
         return;
     p->awake = true;

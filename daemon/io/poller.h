@@ -12,12 +12,15 @@
 
 #include <event2/event.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Lies in what can be polled; zeroes at first. */
 struct polled {
     struct polled *prev, *next;
     bool awake;
     unsigned busy_turn; /* the number of the turn in which it was woken last */
+    uint8_t misses;     /* how often in a row it was watched for in vain */
+    uint8_t skips;      /* so many times it is not watched for, now */
 };
 
 struct polled_calls {
@@ -31,8 +34,10 @@ struct poller;
 
 struct poller *poller_new(struct event_base *base, const struct polled_calls *calls);
 void poller_free(struct poller *all); /* when none is awake; inside serve, too */
-/* For how many microseconds the loop goes on looking before all fall asleep; it gives way to
- * whoever else wants the processor meanwhile. 0, the default: one look. */
+/* For how many microseconds the loop goes on looking before all fall asleep, if one of them is
+ * likely to come back by then: who did not is watched for each second time, each fourth, ... each
+ * 64th, until it does. The loop gives way to whoever else wants the processor meanwhile. 0, the
+ * default: one look. */
 void poller_set_watch(struct poller *all, unsigned us);
 
 /* It has something to do, or will have soon. Any of them may be woken or removed inside serve. */

@@ -148,6 +148,53 @@ Test(poller, is_watched_as_long_as_is_said)
     cr_assert_gt(things[0]->served, 2);
 }
 
+/* Comes back after its watch is over. Looks at it, one after the other, until it is asleep. */
+static unsigned looks(struct thing *t)
+{
+    unsigned before = t->served;
+    t->busy = 1;
+    poller_wake(all, &t->polled);
+    turn_until(base, !t->polled.awake);
+    return t->served - before;
+}
+
+Test(poller, who_does_not_come_back_in_time_is_watched_for_less_and_less)
+{
+    unsigned watched = 0;
+    poller_set_watch(all, 100);
+    cr_assert_gt(looks(things[0]), 2);
+    for (int i = 0; i < 200; i++)
+        watched += looks(things[0]) > 2;
+    cr_assert(watched > 0 && watched <= 9, "%u", watched);
+}
+
+static void come_back(struct thing *t)
+{
+    t->busy = t->served % 8 == 0; /* after some looks in vain */
+}
+
+Test(poller, who_comes_back_is_watched_for_again)
+{
+    poller_set_watch(all, 100000);
+    things[0]->polled.misses = 6;
+    things[0]->polled.skips = 1;
+    cr_assert_leq(looks(things[0]), 2);
+    things[0]->then = come_back;
+    things[0]->busy = 1;
+    poller_wake(all, &things[0]->polled);
+    turn_until(base, things[0]->served > 40);
+    cr_assert_eq(things[0]->polled.misses, 0);
+    poller_remove(all, &things[0]->polled);
+}
+
+Test(poller, one_who_comes_back_is_watched_for_though_others_do_not)
+{
+    poller_set_watch(all, 100);
+    things[0]->polled.skips = 63;
+    poller_wake(all, &things[0]->polled);
+    cr_assert_gt(looks(things[1]), 2);
+}
+
 Test(poller, removed_is_not_served)
 {
     poller_wake(all, &things[0]->polled);
