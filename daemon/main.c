@@ -13,6 +13,7 @@
 #include "daemon/methods/methods.h"
 #include "daemon/redis/embedded.h"
 #include "protocol/value.h"
+#include "protocol/work.h"
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -214,6 +215,13 @@ static void on_embedded_stopped(void *arg)
     event_base_loopbreak(d->base);
 }
 
+static void limit_trees(const struct config *c)
+{
+    value_set_limit(c->max_value);
+    work_set_limits(
+        &(struct work_limits){.ns = (uint64_t)c->max_work * 1000000, .bytes = c->cache_memory / 2});
+}
+
 static void limit_locks(struct daemon *d)
 {
     d->lock_limits =
@@ -325,7 +333,7 @@ static void on_reload(evutil_socket_t sig, short what, void *arg)
     config_free(&fresh);
     log_setup(d->config.log_level);
     exec_reloaded(d->exec);
-    value_set_limit(d->config.max_value);
+    limit_trees(&d->config);
     limit_locks(d);
     if (text[0] != '\0')
         log_warning("these settings take a restart to change: %s", text);
@@ -407,7 +415,7 @@ static void setup(struct daemon *d)
         abort();
     hash_seed = seeds[0];
     dict_seed(seeds[1]);
-    value_set_limit(d->config.max_value);
+    limit_trees(&d->config);
     uuid_generate_random(id);
     uuid_unparse_lower(id, d->id);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {

@@ -10,6 +10,7 @@
 #include "protocol/path.h"
 #include "protocol/tree_private.h"
 #include "protocol/value.h"
+#include "protocol/work.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -227,10 +228,14 @@ static int build_elements(struct building *b, const struct type *t, uint32_t n, 
                           struct container *node, struct dict *pks)
 {
     size_t mark = b->len;
+    uint64_t price = container_kind(node)->put == EFFECT_FIELD_SET ? WORK_NAMED : WORK_VALUE;
 
     for (uint32_t i = 0; i < n; i++) {
         struct cell c = {0};
         struct element e = {.cell = &c};
+        work_add(1, price);
+        if (work_check(b->f) != 0)
+            return -1;
         if (build_name(b, container_kind(node), i, in, &e) != 0 ||
             build_one_of(b, t->of, in, node, &e, pks) != 0)
             return -1;
@@ -521,7 +526,11 @@ static int build_record(struct building *b, const struct model *m, enum record_p
     struct record *r = record_bare(m);
     struct text in_map = {0};
 
-    if (tree_memory() - b->memory_before > BUILD_MAX_BYTES)
+    work_add(r->nslots, WORK_NAMED);
+    work_add(place != RECORD_INLINE, WORK_RECORD);
+    if (work_check(b->f) != 0)
+        (void)0; /* the fault is set */
+    else if (tree_memory() - b->memory_before > BUILD_MAX_BYTES)
         (void)fault_set(b->f, FAULT_TOO_LARGE, "%s: the value would take over %zu MB of memory",
                         here(b), BUILD_MAX_BYTES >> 20);
     else if (build_fields(b, r, place, in, &in_map) == 0 &&

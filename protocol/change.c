@@ -5,6 +5,7 @@
  *   dict entry       hash_set, hash_incr          record element  its pk, drop + emit of its keys
  */
 #include "protocol/change.h"
+#include "protocol/work.h"
 
 const char *run_where(const struct run *run, char out[static WHERE_MAX])
 {
@@ -205,6 +206,8 @@ enum op_status check_drop(struct run *run, const struct cell *element)
 {
     if (element->kind != CELL_RECORD)
         return OP_DONE;
+    if (work_check(run->f) < 0)
+        return OP_REFUSED;
     run_computes(run);
     return needed(run, record_drop(element->record, element_key(&run->at, element->record), "",
                                    run->needs, NULL, NULL));

@@ -1,4 +1,5 @@
 /* container: see container.h. */
+#include "protocol/reclaim.h"
 #include "protocol/tree_private.h"
 
 /* Each where its node is. */
@@ -21,7 +22,7 @@ struct container *container_new(enum type_kind kind)
 
 void container_free(struct container *c)
 {
-    if (!c)
+    if (!c || reclaim_take(c))
         return;
     container_kind(c)->empty(c);
     tree_free(c);

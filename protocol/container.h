@@ -42,7 +42,10 @@ struct container_kind {
     enum named_by by;
     enum effect_kind put; /* what an element that is there means in Redis */
     struct container *(*fresh)(void);
-    void (*empty)(struct container *c);                              /* frees the content */
+    void (*empty)(struct container *c); /* frees the content */
+    /* Frees the last n elements, and whatever helps to find one; only empty() may follow. NULL: it
+     * is freed as a whole (reclaim.h). */
+    void (*shed)(struct container *c, size_t n);
     void (*fill)(struct container *c, const struct container *from); /* a copy of its content */
     void (*reserve)(struct container *c, size_t n);                  /* room for n at once */
     /* In order; false at the end. No changes meanwhile. */

@@ -191,6 +191,22 @@ void dict_empty(struct container *c)
     index_drop(d);
 }
 
+void dict_shed(struct container *c, size_t n)
+{
+    struct dict *d = (struct dict *)c;
+
+    index_drop(d);
+    while (n > 0) {
+        struct entry *e = &d->entries[--d->used];
+        if (e->key.kind == CELL_UNSET)
+            continue;
+        cell_free(&e->key);
+        cell_free(&e->value);
+        d->head.len--;
+        n--;
+    }
+}
+
 void dict_free(struct dict *d)
 {
     container_free((struct container *)d);
@@ -410,6 +426,7 @@ const struct container_kind dict_kind = {
     .put = EFFECT_FIELD_SET,
     .fresh = dict_fresh,
     .empty = dict_empty,
+    .shed = dict_shed,
     .fill = dict_fill,
     .reserve = dict_reserve,
     .next = dict_walk,

@@ -7,6 +7,7 @@
  * All names are put together in one buffer, which is cut back after use.
  */
 #include "protocol/op.h"
+#include "protocol/work.h"
 #include <string.h>
 
 struct emitting {
@@ -209,6 +210,8 @@ static void drop_record(struct emitting *m, const struct record *r, struct span 
 {
     size_t mark;
 
+    if (!m->tell && !shared)
+        work_add(1, WORK_GONE);
     if (m->tell && !shared && !prefix.len)
         tell_field(m, EFFECT_DROP, suffix, NULL, 0, NULL, NULL);
     mark = m->names.len;

@@ -156,6 +156,15 @@ static void list_empty(struct container *c)
     l->gap = l->head.len = l->cap = 0;
 }
 
+static void list_shed(struct container *c, size_t n)
+{
+    struct list *l = (struct list *)c;
+
+    table_drop(l);
+    for (; n > 0; n--)
+        cell_free(&l->items[l->gap + --l->head.len]);
+}
+
 static void list_fill(struct container *c, const struct container *source)
 {
     struct list *l = (struct list *)c;
@@ -324,6 +333,7 @@ const struct container_kind list_kind = {
     .put = EFFECT_PUSH,
     .fresh = list_fresh,
     .empty = list_empty,
+    .shed = list_shed,
     .fill = list_fill,
     .reserve = list_reserve,
     .next = list_next,

@@ -63,6 +63,7 @@ const struct container_kind set_kind = {
     .put = EFFECT_FIELD_SET,
     .fresh = dict_fresh,
     .empty = dict_empty,
+    .shed = dict_shed,
     .fill = dict_fill,
     .reserve = dict_reserve,
     .next = set_next,

@@ -7,6 +7,7 @@
 /* What a dict's node does, for kinds that are made of one. */
 struct container *dict_fresh(void);
 void dict_empty(struct container *c);
+void dict_shed(struct container *c, size_t n);
 void dict_fill(struct container *c, const struct container *from);
 void dict_reserve(struct container *c, size_t n);
 void dict_restore(struct container *c, const char *key, size_t len, struct cell old);

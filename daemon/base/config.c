@@ -68,6 +68,11 @@ static const struct setting table[] = {
      "The longest request. A longer one is answered TOO_LARGE and its connection closed."},
     {"limits", "max_value", SIZE, AT(max_value), "16M", 64, 512 * MIB, true,
      "The longest single str, bytes or composite value. At most max_frame."},
+    {"limits", "max_work", TIME, AT(max_work), "20ms", 1, HOUR, true,
+     "The longest that one request may keep rapyerd and Redis from all others, by an estimate of\n"
+     "what it builds, changes or removes: about 4,000 elements that are atomic models, 50,000\n"
+     "entries of dicts or 130,000 values in lists. More is refused with TOO_LARGE, and nothing\n"
+     "is changed."},
     {"limits", "client_output", SIZE, AT(client_output), "64M", 64 * KIB, 64 * GIB, true,
      "Answers that a client has not read; one that lets more pile up is disconnected. A single\n"
      "answer that is longer is refused with TOO_LARGE, before anything is changed."},

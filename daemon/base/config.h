@@ -18,6 +18,7 @@ struct config {
     unsigned max_clients;       /* 10000 */
     size_t max_frame;           /* 32M: one request */
     size_t max_value;           /* 16M: one str, bytes or composite value */
+    unsigned max_work;          /* 20 ms: what one request may take of everybody's time */
     size_t client_output;       /* 64M: answers a client has not read; past it it is closed */
     size_t client_output_pause; /* 1M: past it no more requests are read from it */
     unsigned client_requests;   /* 10000: requests in flight per client; past it reading pauses */

@@ -2,6 +2,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/documents/doc.h"
 #include "daemon/shared/shelf.h"
+#include "protocol/reclaim.h"
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -98,7 +99,9 @@ void cache_trim(struct cache *c)
 {
     unsigned looked = 0;
     struct doc *d = c->recent != NULL ? c->recent->prev : NULL;
-    while (tree_memory() > c->memory && d != NULL && d != c->recent && looked++ < 1000) {
+    /* What waits to be freed counts still: what is enough shows when it is gone. */
+    while (tree_memory() > c->memory && !reclaim_waiting() && d != NULL && d != c->recent &&
+           looked++ < 1000) {
         struct doc *prev = d->prev;
         if (idle(d)) {
             drop(c, d);

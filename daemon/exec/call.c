@@ -101,6 +101,11 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
         cache_release(c->exec->cache, d);
         return NULL;
     }
+    work_add(1, WORK_DOCUMENT);
+    if (work_check(f) < 0) {
+        cache_release(c->exec->cache, d);
+        return NULL;
+    }
     d->named = c->run.number;
     vec_push(c->docs, c->ndocs, c->docs_cap, d);
     return d;

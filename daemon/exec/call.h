@@ -14,6 +14,7 @@
 #include "daemon/commit/lane.h"
 #include "daemon/documents/loader.h"
 #include "protocol/op.h"
+#include "protocol/work.h"
 
 struct exec;
 struct call;
@@ -53,6 +54,7 @@ struct correction {
 
 struct run {
     uint64_t number;         /* of this run, among all: documents note it (doc.h) */
+    struct work work;        /* what it has come to */
     int64_t now;             /* unix milliseconds, once somebody has asked; 0 before */
     int64_t stale;           /* what it saw is so old, in ms since the link was lost; -1: fresh */
     struct unit *unit;       /* what it changed is of this one, or what it saw; see unit_joined */

@@ -180,7 +180,9 @@ static enum op_status run(struct exec *e, struct call *c)
     buf_clear(&e->scratch);
     if (e->scratch.cap > SCRATCH_MAX)
         buf_shrink(&e->scratch, SCRATCH_MAX / 16);
+    struct work *before = work_open(&c->run.work);
     enum op_status st = c->request.method->run(c, &e->scratch);
+    work_open(before);
     if (st == OP_DONE && c->run.ntouched == 0 && call_room(c, &e->scratch) < 0)
         st = OP_REFUSED;
     c->request.params = params;
@@ -302,7 +304,9 @@ static int name_documents(struct exec *e, struct call *c)
 {
     struct cursor params = c->request.params;
     c->run.number = ++e->runs;
+    struct work *before = work_open(&c->run.work);
     int rc = c->request.method->docs(c, &c->fault);
+    work_open(before);
     c->request.params = params;
     return rc;
 }
@@ -536,6 +540,7 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     schema_on_change(schema, on_models_changed, e);
     e->lane = lane_new(base, config, id, &lane_cb, e);
     e->loader = loader_new(lane_upstream(e->lane), config->key_prefix, on_loaded, e);
+    slices_begin(e, base);
     e->tick = evtimer_new(base, on_tick, e);
     exec_plan_tick(e);
     e->ticks[0] = e->ticks[1] = clock_boot_ms();
@@ -570,6 +575,7 @@ void exec_free(struct exec *e)
     loader_free(e->loader);
     publisher_free(e->publisher);
     cache_free(e->cache);
+    slices_end(e);
     task_free_spares(e);
     event_free(e->tick);
     buf_free(&e->scratch);

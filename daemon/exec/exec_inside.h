@@ -4,6 +4,7 @@
  *   exec.c     when a call runs, and what its end means
  *   task.c     the states that a request passes through, from its beginning to its answer
  *   queue.c    the queues of documents
+ *   slices.c   what is done in pieces
  *   call.c, effects.c    what a run knows and changes
  */
 #ifndef RAPYERD_EXEC_INSIDE_H
@@ -27,6 +28,7 @@ struct exec {
     struct lane *lane;
     struct loader *loader;
     struct event *tick;
+    struct event *slice;   /* slices.c */
     struct doc **runnable; /* documents whose queue is to be looked at */
     unsigned nrunnable, runnable_cap;
     enum exec_state state;
@@ -104,6 +106,12 @@ void task_move(struct exec *e, struct task *t, enum task_state to);
 /* Answers an OPEN task, f NULL: with `out`; it is SPARE then. */
 void task_answer(struct exec *e, struct task *t, const struct fault *f, const struct buf *out);
 void task_free_spares(struct exec *e);
+
+/* ---- slices ---- */
+
+void slices_begin(struct exec *e, struct event_base *base);
+/* When all trees are freed. */
+void slices_end(struct exec *e);
 
 /* ---- queues ---- */
 

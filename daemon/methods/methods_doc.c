@@ -283,6 +283,15 @@ static struct record *copy_as(struct call *c, const struct doc *from, const stru
     return copy;
 }
 
+/* A copy is written like a save, and costs what that does. */
+static void weigh(void *arg, const struct effect *e)
+{
+    (void)arg;
+    bool element = e->kind == EFFECT_PUSH;
+    work_add(1, element ? WORK_VALUE : WORK_NAMED);
+    work_add(e->type == &type_str, WORK_RECORD); /* a pk */
+}
+
 static enum op_status duplicate_run(struct call *c, struct buf *out)
 {
     struct doc *from = c->docs[0], *to = c->docs[1];
@@ -300,6 +309,9 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
     buf_clear(out);
     if (needs.count > 0 || doc_keys_known(c, to) != OP_DONE)
         return OP_NEEDS;
+    record_emit(from->root, "", "", weigh, NULL);
+    if (work_check(&c->fault) < 0)
+        return OP_REFUSED;
     struct record *copy = copy_as(c, from, to);
     if (copy == NULL)
         return OP_REFUSED;
@@ -568,7 +580,7 @@ static enum op_status delete_run(struct call *c, struct buf *out)
     }
     if (st != OP_DONE)
         return st;
-    if (call_admit(c) < 0)
+    if (call_admit(c) < 0 || work_check(&c->fault) < 0)
         return OP_REFUSED;
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (c->docs[i]->state != DOC_PRESENT)
@@ -610,7 +622,7 @@ static enum op_status ttl_run(struct call *c, struct buf *out)
     st = doc_keys_known(c, d);
     if (st != OP_DONE)
         return st;
-    if (call_admit(c) < 0)
+    if (call_admit(c) < 0 || work_check(&c->fault) < 0)
         return OP_REFUSED;
     cursor_int(&c->request.params, &seconds);
     doc_expire_at(c, d, seconds == 0 ? 0 : clock_wall_ms() + seconds * 1000);

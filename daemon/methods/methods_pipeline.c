@@ -280,8 +280,9 @@ static enum op_status run_all(struct call *c, struct rehearsal *r, struct buf *o
     enum op_status all = OP_DONE;
     pack_array(out, n);
     for (uint32_t i = 0; i < n; i++) {
+        work_add(1, WORK_OPERATION);
         enum op_status st = run_planned(c, &plan[i], r, out);
-        if (r != NULL && st != OP_REFUSED && call_room(c, out) < 0)
+        if (r != NULL && st != OP_REFUSED && (call_room(c, out) < 0 || work_check(&c->fault) < 0))
             return OP_REFUSED;
         if (st == OP_REFUSED && all == OP_DONE) {
             struct fault why = c->fault;
@@ -326,6 +327,7 @@ enum op_status pipeline_perform(struct call *c, struct buf *out)
     if (st != OP_DONE)
         return st;
     buf_clear(out);
+    c->run.work.ns = 0; /* it was added up, and let through */
     return run_all(c, NULL, out);
 }
 

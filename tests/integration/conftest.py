@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 
-from daemon_process import Daemon
+from daemon_process import BIG_WORK, Daemon
 from fault_proxy import FaultProxy
 from models import save_ada
 from redis_server import RedisServer
@@ -73,6 +73,18 @@ def new_daemon(workdir):
 @pytest.fixture
 def daemon(redis_server, new_daemon):
     return new_daemon(redis_server.address)
+
+
+@pytest.fixture
+def patient(redis_server, new_daemon):
+    """A daemon that takes requests however long they keep others waiting."""
+    return new_daemon(redis_server.address, BIG_WORK)
+
+
+@pytest.fixture
+def patient_client(patient):
+    with patient.connect() as client:
+        yield client
 
 
 @pytest.fixture

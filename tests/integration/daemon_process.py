@@ -9,6 +9,7 @@ from redis_server import SERVER
 from rpc_client import Client, Closed, wait_until
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BIG_WORK = {"limits.max_work": "1h"}  # for requests that would keep others waiting too long
 REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error:|Assertion .* failed")
 
 

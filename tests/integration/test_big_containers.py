@@ -3,6 +3,7 @@ as of one moment."""
 
 import threading
 
+from daemon_process import BIG_WORK
 from models import TASK, atomic, define_all, field
 from rpc_client import wait_until
 
@@ -19,10 +20,10 @@ def define(client):
 
 def test_others_are_served_while_it_is_read(redis_server, new_daemon, rdb):
     count = 200_000
-    with new_daemon(redis_server.address).connect() as client:
+    with new_daemon(redis_server.address, BIG_WORK).connect() as client:
         define(client)
         client.call("doc.save", BIG, {"numbers": list(range(count))})
-    fresh = new_daemon(redis_server.address)
+    fresh = new_daemon(redis_server.address, BIG_WORK)
     rdb.config_resetstat()
     with fresh.connect() as client, fresh.connect() as other:
         other.call("doc.save", "User:small", {"name": "small"})
@@ -47,11 +48,11 @@ def test_every_kind_of_container(redis_server, new_daemon, rdb):
         "numbers": list(range(25_001)), "counts": {f"k{i}": i for i in range(130_000)},
         "tasks": [{"@pk": f"p{i}", "title": str(i), **task} for i in range(4_500)],
         "by_name": {f"n{i}": {"@pk": f"q{i}", "title": str(i), **task} for i in range(2_001)}}
-    with new_daemon(redis_server.address).connect() as client:
+    with new_daemon(redis_server.address, BIG_WORK).connect() as client:
         define(client)
         client.call("doc.save", BIG, document)
     rdb.config_resetstat()
-    with new_daemon(redis_server.address).connect() as client:
+    with new_daemon(redis_server.address, BIG_WORK).connect() as client:
         assert client.call("doc.get", BIG) == {"@pk": "big", **document}
     stats = rdb.info("commandstats")
     assert stats["cmdstat_hscan"]["calls"] >= 13
@@ -61,7 +62,7 @@ def test_every_kind_of_container(redis_server, new_daemon, rdb):
 def test_one_moment_while_another_daemon_writes(redis_server, new_daemon):
     """The list is always 0, 1, 2, ...; slices of different moments would show a gap or a double."""
     count = 60_000
-    with new_daemon(redis_server.address).connect() as writer:
+    with new_daemon(redis_server.address, BIG_WORK).connect() as writer:
         define(writer)
         writer.call("doc.save", BIG, {"numbers": list(range(count))})
         stop = threading.Event()
@@ -79,7 +80,7 @@ def test_one_moment_while_another_daemon_writes(redis_server, new_daemon):
             for _ in range(2):
                 before = written[0]
                 wait_until(lambda: written[0] > before + 5, what="writes")
-                with new_daemon(redis_server.address).connect() as reader:
+                with new_daemon(redis_server.address, BIG_WORK).connect() as reader:
                     numbers = reader.call("doc.load", BIG, "numbers")
                     assert numbers == list(range(len(numbers))) and len(numbers) >= before
         finally:
@@ -91,10 +92,10 @@ def test_models_may_grow_while_it_is_read(redis_server, new_daemon):
     """Elements are asked for by what their model was, and taken by what it is."""
     tasks = [{"@pk": f"p{i}", "title": str(i), "status": "pending", "tags": ["t"], "metadata": {"k": "v"}}
              for i in range(9_000)]
-    with new_daemon(redis_server.address).connect() as client:
+    with new_daemon(redis_server.address, BIG_WORK).connect() as client:
         define(client)
         client.call("doc.save", BIG, {"tasks": tasks})
-    fresh = new_daemon(redis_server.address)
+    fresh = new_daemon(redis_server.address, BIG_WORK)
     with fresh.connect() as client, fresh.connect() as other:
         load = client.send("doc.load", BIG, "tasks")
         for i in range(10):

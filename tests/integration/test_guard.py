@@ -11,6 +11,7 @@ import time
 import pytest
 
 import test_fault_failover as failover
+from daemon_process import BIG_WORK
 from lock_clients import acquire, await_link, release
 from models import ADA, KEY, ROOT, atomic, define_all, field, save_ada
 from rpc_client import RpcError, wait_until
@@ -30,7 +31,7 @@ def proxy(redis_server, new_proxy):
 @pytest.fixture
 def ada(proxy, new_daemon):
     """A client of a daemon whose link to Redis goes through the proxy; Ada is saved and in memory."""
-    with new_daemon(proxy.address, FAST).connect() as client:
+    with new_daemon(proxy.address, {**FAST, **BIG_WORK}).connect() as client:
         save_ada(client)
         yield client
 
@@ -131,7 +132,7 @@ LONG = {
     ("several scripts", "an element in the middle"), (None, "big")])
 def test_long_ones(ada, redis_server, new_redis, new_daemon, prepared, what):
     other = new_redis()
-    with new_daemon(other.address).connect() as client:
+    with new_daemon(other.address, BIG_WORK).connect() as client:
         save_ada(client)
         lock = acquire(ada)
         for name in filter(None, (prepared, what)):

@@ -133,7 +133,8 @@ def test_a_save_behind_a_change_gives_the_deadline_to_all_keys(client, rdb):
     assert 0 < client.call("doc.ttl", "Mortal:a") <= 100
 
 
-def test_a_deadline_that_passes_within_a_pipeline(client):
+def test_a_deadline_that_passes_within_a_pipeline(patient_client):
+    client = patient_client
     client.call("define", atomic("Fly", field("n", "int", default=0), field("tags", "list<str>")))
     operations = [["num.incr", "Fly:a", "n", 1], ["list.append", "Fly:a", "tags", "x"]] * 20000
     for _ in range(3):
@@ -274,7 +275,8 @@ def test_requests_held_for_the_first_contact_are_bounded(new_daemon, workdir):
             client.wait(ids[-1])
 
 
-def test_a_request_about_many_documents_does_not_stall_the_others(daemon, client):
+def test_a_request_about_many_documents_does_not_stall_the_others(patient, patient_client):
+    daemon, client = patient, patient_client
     save_box(client, "Box:first", 1)
     before = daemon.cpu()
     client.call("doc.insert", [[f"Box:{i}", {"items": {}}] for i in range(20000)])

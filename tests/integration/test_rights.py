@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from daemon_process import BIG_WORK
 from lock_clients import acquire, release
 from models import ADA, KEY, ROOT, atomic, field, save_ada
 from rpc_client import RpcError, wait_until
@@ -110,7 +111,7 @@ def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
     """All that the daemon does, by a user who may do nothing else."""
     allow(rdb, "~rapyer:*", "resetchannels", "&rapyer:*", "-@all", "+discard",
           *(f"+{right}" for right in GREETING + RIGHTS))
-    settings = {**USER, "locks.lock_lease": "700ms"}
+    settings = {**USER, **BIG_WORK, "locks.lock_lease": "700ms"}
     one, two = (new_daemon(redis_server.address, settings) for _ in range(2))
     with one.connect() as client, two.connect() as other:
         save_ada(client)

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from daemon_process import BIG_WORK
 from models import atomic, field
 from rpc_client import RpcError
 from test_basic import Version
@@ -134,7 +135,7 @@ def test_removed_and_expired_with_the_document(client, rdb):
 
 def test_many_members_are_read_in_pages(redis_server, new_daemon, rdb):
     count = 120_000
-    with new_daemon(redis_server.address).connect() as client:
+    with new_daemon(redis_server.address, BIG_WORK).connect() as client:
         client.call("define", CLUB)
         client.call("doc.save", KEY, {"numbers": list(range(count))})
     rdb.config_resetstat()
