@@ -8,9 +8,9 @@
 #include "daemon/commit/batch.h"
 #include <stdlib.h>
 
-/* Words of one command; Redis takes about a million. In a unit they pass through Lua's unpack,
- * which takes less than 8000. */
-#define WORDS_MAX 65536
+/* Words of one command: some 4 ms of Redis' time. In a unit they pass through Lua's unpack, which
+ * takes less than 8000. */
+#define WORDS_MAX 8192
 #define UNIT_WORDS_MAX 4096
 
 #define SPLICE_MARKER 64 /* bytes of the word that names a place in a list */

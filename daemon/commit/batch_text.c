@@ -425,32 +425,43 @@ unsigned batch_format_leases(struct batch *b, int64_t ms, struct buf *out)
     return n;
 }
 
+/* The next keys of a part, and the root itself when no more are left. Returns where to go on. */
+static struct pend *format_sweep(struct writer *w, const struct batch_doc *bd,
+                                 const struct pend *root, struct pend *p, struct buf *out)
+{
+    char keys[RESP_DECIMAL_MAX], version[RESP_DECIMAL_MAX];
+    int64_t nkeys = 1;
+    w->n = 0;
+    word(w, "EVAL", 4);
+    word(w, sweep_script, sizeof(sweep_script) - 1);
+    word(w, keys, 0); /* put in below */
+    word(w, root->key, root->key_len);
+    for (; p != NULL && nkeys < UNIT_WORDS_MAX; p = p->next) {
+        if (p == root)
+            continue;
+        word(w, p->key, p->key_len);
+        nkeys++;
+    }
+    w->len[2] = resp_decimal(keys, nkeys);
+    word(w, version, resp_decimal(version, bd->bump));
+    if (p == NULL)
+        word(w, "root", 4);
+    resp_command(out, w->n, w->argv, w->len);
+    return p;
+}
+
 /* Only what this batch put there: as soon as anybody has written since, it is theirs. */
 unsigned batch_format_sweep(struct batch *b, struct buf *out)
 {
-    struct writer *w = &b->pool->writer;
     unsigned n = 0;
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
-        char keys[24], version[RESP_DECIMAL_MAX];
-        uint32_t nkeys = 1;
         if (!bd->gone)
             continue;
-        struct pend *root = batch_root(b, bd);
-        w->n = 0;
-        word(w, "EVAL", 4);
-        word(w, sweep_script, sizeof(sweep_script) - 1);
-        word(w, keys, 0); /* put in below */
-        word(w, root->key, root->key_len);
-        for (struct pend *p = bd->pends; p != NULL && w->n < WORDS_MAX; p = p->next) {
-            if (p == root)
-                continue;
-            word(w, p->key, p->key_len);
-            nkeys++;
-        }
-        w->len[2] = (size_t)snprintf(keys, sizeof(keys), "%" PRIu32, nkeys);
-        word(w, version, resp_decimal(version, bd->bump));
-        resp_command(out, w->n, w->argv, w->len);
-        n++;
+        struct pend *root = batch_root(b, bd), *p = bd->pends;
+        do {
+            p = format_sweep(&b->pool->writer, bd, root, p, out);
+            n++;
+        } while (p != NULL);
     }
     return n;
 }

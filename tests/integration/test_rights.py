@@ -123,7 +123,7 @@ def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
                 ("set.add", "Club:1", "members", "bob"), ("set.remove", "Club:1", "members", "ada"),
                 ("sorted.push", "Club:1", "queue", "bob", 1), ("sorted.push", "Club:1", "queue", "cy", 2),
                 ("sorted.pop_min", "Club:1", "queue"),
-                ("set.add_many", "Club:1", "members", [str(i) for i in range(100001)]),
+                ("set.add_many", "Club:1", "members", [str(i) for i in range(20001)]),
                 ("doc.get", "Club:1", {"fresh": True}),
                 ("set", KEY, "name", "x"), ("num.incr", KEY, "age", 2), ("num.mul", KEY, "age", 2),
                 ("list.append", KEY, "tags", "d"), ("list.insert", KEY, "tags", 0, "e"),
@@ -131,7 +131,7 @@ def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
                 ("list.pop", KEY, "tags", 0), ("list.pop", KEY, "tags", 2), ("list.pop", KEY, "tags"),
                 ("list.remove_range", KEY, "tags", 0, 2), ("list.clear", KEY, "numbers"),
                 ("dict.del", KEY, "counts", "x"), ("dict.clear", KEY, "counts"),
-                ("dict.update", KEY, "counts", {str(i): i for i in range(100001)}),
+                ("dict.update", KEY, "counts", {str(i): i for i in range(20001)}),
                 ("doc.get", KEY, {"fresh": True}), ("doc.load", KEY, "sections[0].tasks"),
                 ("list.pop", KEY, "sections", 0), ("doc.ttl", KEY, 100), ("doc.ttl", KEY, 0),
                 ("doc.insert", [["User:copy", ADA]]), ("doc.duplicate", KEY), ("doc.exists", KEY),
@@ -139,8 +139,8 @@ def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
                 ("pipeline", [["num.incr", KEY, "age", 1], ["num.incr", "User:copy", "age", 1]])]:
             client.call(method, *params)
         counts = other.call("doc.get", KEY, {"paths": ["counts"], "fresh": True})["counts"]
-        assert len(counts) == 100001  # with HSCAN
-        assert len(other.call("doc.load", "Club:1", "members")) == 100002
+        assert len(counts) == 20001  # with HSCAN
+        assert len(other.call("doc.load", "Club:1", "members")) == 20002
         assert other.call("doc.load", "Club:1", "queue") == [["cy", 2.0]]
         held = acquire(client)
         waiting = other.send("lock.acquire", KEY, "edit", {"wait": 10})
