@@ -75,6 +75,8 @@ static void owner_free(struct lock_owner *o)
 void lock_owner_settle(struct lock_owner *o)
 {
     struct lock_client *c = o->client;
+    if (o->name_len == 0) /* the one that most have, and need again: goes with its client */
+        return;
     if (o->holds != NULL || o->lost != NULL || o->waits != NULL || o->over != NULL || c->leaving)
         return;
     owner_free(o);
@@ -196,7 +198,7 @@ static void hold_until(struct hold *h, int64_t deadline, int64_t ttl)
     h->deadline = deadline;
     h->ttl = ttl;
     if (earlier)
-        timer_set(h->timer, deadline - clock_boot_ms());
+        timer_set(&h->timer, deadline - clock_boot_ms());
 }
 
 static struct hold *hold_new(struct lock *l, struct lock_owner *o, enum lock_mode mode, int64_t ttl,
@@ -214,8 +216,8 @@ static struct hold *hold_new(struct lock *l, struct lock_owner *o, enum lock_mod
     h->since = now;
     h->ttl = ttl;
     h->deadline = now + ttl;
-    h->timer = event_new(t->base, -1, 0, hold_timer, h);
-    timer_set(h->timer, ttl);
+    event_assign(&h->timer, t->base, -1, 0, hold_timer, h);
+    timer_set(&h->timer, ttl);
     DL_APPEND(l->holds, h);
     l->nholds++;
     DL_APPEND2(o->holds, h, prev_of_owner, next_of_owner);
@@ -250,8 +252,7 @@ static void hold_leave(struct hold *h)
     HASH_DELETE(hh_own, l->table->own, h);
     DL_DELETE(l->holds, h);
     DL_DELETE2(h->owner->holds, h, prev_of_owner, next_of_owner);
-    event_free(h->timer);
-    h->timer = NULL;
+    event_del(&h->timer);
     h->lock = NULL;
     if (--l->nholds == 0)
         lock_notify(l, NOTICE_EASED);
@@ -341,14 +342,15 @@ static void hold_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     if (!hold_over(h, now))
-        timer_set(h->timer, h->deadline - now);
+        timer_set(&h->timer, h->deadline - now);
 }
 
 struct hold *locks_hold(struct locks *t, uint64_t client, uint64_t token)
 {
     struct hold *h;
     HASH_FIND(hh, t->tokens, &token, sizeof(token), h);
-    if (h == NULL || lock_who(h->owner)->client != client || h->unannounced == h->depth)
+    if (h == NULL || h == t->nobodys || lock_who(h->owner)->client != client ||
+        h->unannounced == h->depth)
         return NULL;
     return h;
 }
@@ -720,6 +722,9 @@ struct locks *locks_new(struct event_base *base, const struct locks_limits *limi
     t->cb = *cb;
     t->arg = arg;
     t->notify = event_new(base, -1, 0, locks_notify, t);
+    t->nobodys = alloc_zeroed(1, sizeof(*t->nobodys));
+    HASH_ADD(hh, t->tokens, token, sizeof(t->nobodys->token), t->nobodys);
+    HASH_ADD(hh_own, t->own, lock, OWN_LEN, t->nobodys);
     /* None that a daemon before has given; and such that a double can hold them. */
     if (getrandom(&t->last_token, sizeof(t->last_token), 0) != sizeof(t->last_token))
         abort();
@@ -775,6 +780,9 @@ void locks_free(struct locks *t)
         l->pins = 0;
         lock_free(l);
     }
+    HASH_DELETE(hh, t->tokens, t->nobodys);
+    HASH_DELETE(hh_own, t->own, t->nobodys);
+    free(t->nobodys);
     event_free(t->notify);
     buf_free(&t->name);
     free(t);

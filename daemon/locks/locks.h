@@ -22,6 +22,7 @@
 #include "daemon/base/hash.h"
 #include "protocol/fault.h"
 #include <event2/event.h>
+#include <event2/event_struct.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -134,8 +135,8 @@ struct hold {
     unsigned depth;       /* how often its owner took it */
     unsigned unannounced; /* of depth: granted to waits whose done is not called yet */
     int64_t since, deadline, ttl;
-    struct event *timer;
-    bool notify; /* the methods': its client wants to be told when it is lost */
+    struct event timer; /* while HELD */
+    bool notify;        /* the methods': its client wants to be told when it is lost */
     enum hold_state state;
     struct lock_name name; /* of the lock, when lost; a copy */
     struct fault why;      /* LOCK_LOST, when lost */

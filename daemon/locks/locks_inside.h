@@ -27,6 +27,7 @@ struct locks {
     void *arg;
     struct lock *locks;
     struct hold *tokens, *own;
+    struct hold *nobodys; /* in both, so that they are not made anew for each only lock */
     struct lock_client *clients;
     uint64_t last_token, last_wait, last_search;
     struct hold *reports; /* lost, */

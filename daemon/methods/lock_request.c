@@ -40,7 +40,7 @@ static struct lock_who who_of(struct session *s)
 {
     const struct session_peer *peer = session_peer(s);
     struct lock_who who = {.client = session_number(s), .pid = peer->pid, .uid = peer->uid};
-    snprintf(who.program, sizeof(who.program), "%s", peer->program);
+    memcpy(who.program, peer->program, sizeof(who.program));
     return who;
 }
 
