@@ -8,6 +8,7 @@
  */
 #include "protocol/keep.h"
 #include "protocol/path.h"
+#include "protocol/scalar.h"
 #include "protocol/tree_private.h"
 #include "protocol/value.h"
 #include "protocol/work.h"
@@ -305,9 +306,16 @@ static int key_from_pk(struct building *b, const struct field *f, struct text pk
     char digits[24] = "";
     int64_t v = 0;
 
-    if (type_bare(f->type)->kind != TYPE_INT) {
+    if (type_bare(f->type)->kind == TYPE_STR) {
         *out = cell_str(pk.s, pk.len);
         return 0;
+    }
+    if (type_bare(f->type)->kind == TYPE_UUID) {
+        const struct scalar *uuid = scalar_of(TYPE_UUID);
+        if (uuid->read(f->type, pk.s, pk.len, out))
+            return 0;
+        return fault_set(b->f, FAULT_BAD_KEY, "%s: the pk '%.*s' must be a uuid, %s", here(b),
+                         (int)(pk.len > 64 ? 64 : pk.len), pk.s, uuid->looks);
     }
     if (pk.len < sizeof digits) {
         memcpy(digits, pk.s, pk.len);

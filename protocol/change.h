@@ -88,6 +88,8 @@ void place_to_entry(struct place *p, const char *key, size_t len);
 /* Appends the wire form of an element of the container at the place. */
 enum op_status element_pack(struct run *run, const struct cell *c, const struct type *of);
 
+/* run_number for a decimal. */
+enum op_status run_decimal(struct run *run);
 /* What runs the operations; `at` is resolved, args at the first argument. */
 #define OP_RUNS(id, wire, lo, hi, res, wr, into, handler) enum op_status handler(struct run *);
 OP_TABLE(OP_RUNS)

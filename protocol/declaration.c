@@ -350,9 +350,9 @@ static int read_key(struct span *s, struct model *m, const char *where, struct f
                          (int)(len < 80 ? len : 80), key);
     const struct type *t = m->fields[m->key_field].type;
     char name[TYPE_NAME_MAX];
-    if (t->kind != TYPE_STR && t->kind != TYPE_INT)
+    if (t->kind != TYPE_STR && t->kind != TYPE_INT && t->kind != TYPE_UUID)
         return fault_set(f, FAULT_BAD_SCHEMA,
-                         "%s: the key field '%.*s' has type %s, a key is str or int", where,
+                         "%s: the key field '%.*s' has type %s, a key is str, int or uuid", where,
                          (int)len, key, type_name(t, name, sizeof name));
     return 0;
 }

@@ -186,9 +186,11 @@ enum op_status run_number(struct run *run)
     bool stored;
     enum type_kind kind = at->type ? type_bare(at->type)->kind : TYPE_MODEL;
     bool real = kind == TYPE_FLOAT;
+    if (kind == TYPE_DECIMAL)
+        return run_decimal(run);
     if (kind != TYPE_INT && !real)
-        return REFUSE(run, FAULT_BAD_TYPE, "%s needs an int or float: '%s' is %s", run_name(run),
-                      run_where(run, where),
+        return REFUSE(run, FAULT_BAD_TYPE, "%s needs an int, float or decimal: '%s' is %s",
+                      run_name(run), run_where(run, where),
                       at->type ? type_name(at->type, have, sizeof have) : "the document");
     enum op_status st = check_not_key(run);
     if (st != OP_DONE || (st = number_arg(run, real, &by)) != OP_DONE ||

@@ -1,6 +1,7 @@
 /* scalar: see scalar.h. */
 #include "protocol/scalar.h"
 #include "protocol/calendar.h"
+#include "protocol/scalar_text.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -230,4 +231,19 @@ const struct scalar scalars[TYPE_COUNT] = {
     [TYPE_BYTES] = {"bytes", BIT(ITEM_BIN), check_bytes, write_bytes, read_bytes, "any bytes"},
     [TYPE_DATETIME] = {"datetime", BIT(ITEM_TIME) | BIT(ITEM_EXT), check_datetime, write_datetime,
                        read_datetime, "like 2024-01-31T23:59:59.5Z"},
+    [TYPE_DECIMAL] = {"decimal", BIT(ITEM_STR) | BIT(ITEM_INT), check_text, write_text, read_text,
+                      "like -12.50, up to 38 digits"},
+    [TYPE_DATE] = {"date", BIT(ITEM_STR), check_text, write_text, read_text, "like 2024-01-31"},
+    [TYPE_TIME] = {"time", BIT(ITEM_STR), check_text, write_text, read_text, "like 23:59:59.5"},
+    [TYPE_TIMEDELTA] = {"timedelta", BIT(ITEM_STR) | BIT(ITEM_INT), check_text, write_text,
+                        read_text, "seconds, like -90.5"},
+    [TYPE_NAIVE] = {"datetime_naive", BIT(ITEM_STR), check_text, write_text, read_text,
+                    "like 2024-01-31T23:59:59.5"},
+    [TYPE_ZONED] = {"datetime_zoned", BIT(ITEM_STR), check_text, write_text, read_text,
+                    "like 2024-01-31T23:59:59.5+02:00"},
+    [TYPE_UUID] = {"uuid", BIT(ITEM_STR), check_text, write_text, read_text,
+                   "like 0b4ac3d2-5e6f-4a7b-8c9d-0e1f2a3b4c5d"},
+    [TYPE_ENUM] = {"enum", BIT(ITEM_STR), check_text, write_text, read_text, "one of ", true},
+    [TYPE_REF] = {"ref", BIT(ITEM_STR), check_text, write_text, read_text,
+                  "the key of a document, pk behind the colon, of model ", true},
 };

@@ -23,6 +23,7 @@ struct scalar {
     void (*write)(const struct item *canonical, struct buf *text);
     bool (*read)(const struct type *t, const char *text, size_t len, struct cell *out);
     const char *looks; /* what `read` takes, for messages */
+    bool named;        /* its name is followed by <names> */
 };
 extern const struct scalar scalars[TYPE_COUNT];
 

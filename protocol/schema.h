@@ -20,6 +20,15 @@ enum type_kind {
     TYPE_STR,
     TYPE_BYTES,
     TYPE_DATETIME,
+    TYPE_DECIMAL,
+    TYPE_DATE,
+    TYPE_TIME,
+    TYPE_TIMEDELTA,
+    TYPE_NAIVE,
+    TYPE_ZONED,
+    TYPE_UUID,
+    TYPE_ENUM,
+    TYPE_REF,
     TYPE_ANY,
     TYPE_OPTIONAL, /* of a scalar or any other value, never of an atomic model */
     TYPE_LIST,
@@ -37,6 +46,7 @@ struct type {
     enum type_kind kind;
     const struct type *of;     /* OPTIONAL and containers: of what */
     const struct model *model; /* MODEL */
+    const char *names;         /* ENUM: "a|b|c"; REF: the model's name, which need not be there */
 };
 
 struct field {

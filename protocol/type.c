@@ -44,6 +44,44 @@ static int malformed(const char *text, size_t len, const char *where, const char
     return fault_set(f, FAULT_BAD_SCHEMA, "%s: type '%.*s': %s", where, (int)len, text, what);
 }
 
+/* Whether these are names: of a model, or several that differ, with | between them. */
+static bool names_good(enum type_kind kind, const char *names, size_t len)
+{
+    const char *end = names + len;
+    if (kind == TYPE_REF)
+        return name_valid(names, len);
+    for (const char *at = names, *to; at <= end; at = to + 1) {
+        to = memchr(at, '|', (size_t)(end - at));
+        to = to ? to : end;
+        if (to == at)
+            return false;
+        for (const char *other = names; other < at;) {
+            const char *other_end = memchr(other, '|', (size_t)(at - other));
+            if (other_end - other == to - at && memcmp(other, at, (size_t)(to - at)) == 0)
+                return false;
+            other = other_end + 1;
+        }
+    }
+    return true;
+}
+
+/* "<a|b>" at `to` and the n brackets that end it all; the length of the chain. */
+static int parse_names(const char *text, size_t len, enum type_kind kind, const char *to, int n,
+                       const char *where, struct type *chain, struct fault *f)
+{
+    const char *end = text + len, *names = to + 1;
+    const char *close = to < end && *to == '<' ? memchr(names, '>', (size_t)(end - names)) : NULL;
+    if (!close || end - close - 1 != n || strspn(close, ">") <= (size_t)n ||
+        !names_good(kind, names, (size_t)(close - names)))
+        return malformed(text, len, where,
+                         kind == TYPE_REF ? "ref is followed by <Model>"
+                                          : "enum is followed by <names>, different ones with | "
+                                            "between them",
+                         f);
+    chain[n] = (struct type){.kind = kind, .names = names};
+    return n + 1;
+}
+
 /* Fills chain[0..n) from the text; the number of them, or -1. */
 static int parse_chain(const char *text, size_t len, type_find *find, void *arg, const char *where,
                        struct type *chain, struct fault *f)
@@ -65,6 +103,8 @@ static int parse_chain(const char *text, size_t len, type_find *find, void *arg,
             at = to + 1;
             continue;
         }
+        if (kind >= 0 && scalar_of((enum type_kind)kind) && scalar_of((enum type_kind)kind)->named)
+            return parse_names(text, len, (enum type_kind)kind, to, n, where, chain, f);
         if (end - to != n || strspn(to, ">") < (size_t)n)
             return malformed(text, len, where, "each '<' has one '>' at the end, and only those",
                              f);
@@ -102,7 +142,13 @@ int type_parse(const char *text, size_t len, type_find *find, void *arg, const c
     int n = parse_chain(copy, len, find, arg, where, chain, f);
     if (n < 0)
         return -1;
-    struct type *t = alloc_zeroed((size_t)n, sizeof *t);
+    const char *names = chain[n - 1].names;
+    size_t names_len = names ? strcspn(names, ">") : 0;
+    struct type *t = alloc_zeroed(1, (size_t)n * sizeof *t + names_len + 1);
+    if (names) {
+        memcpy((char *)&t[n], names, names_len);
+        chain[n - 1].names = (const char *)&t[n];
+    }
     for (int i = 0; i < n; i++) {
         t[i] = chain[i];
         t[i].of = i + 1 < n ? &t[i + 1] : NULL;
@@ -117,7 +163,9 @@ bool type_equal(const struct type *a, const struct type *b)
         a = a->of;
         b = b->of;
     }
-    return a->kind == b->kind && a->model == b->model;
+    if (a->kind != b->kind || a->model != b->model)
+        return false;
+    return !a->names || strcmp(a->names, b->names) == 0;
 }
 
 const struct model *type_model(const struct type *t)
@@ -143,6 +191,11 @@ const char *type_name(const struct type *t, char *out, size_t size)
         at = put(out, size, at, "<");
     }
     at = put(out, size, at, t->kind == TYPE_MODEL ? t->model->name : kind_name(t->kind));
+    if (t->names) {
+        at = put(out, size, at, "<");
+        at = put(out, size, at, t->names);
+        at = put(out, size, at, ">");
+    }
     while (open--)
         at = put(out, size, at, ">");
     if (size)

@@ -328,9 +328,9 @@ Test(schema, key_is_a_str_or_int_field)
     defined("{name: B, kind: atomic, key: id, fields: [{name: id, type: str}]}");
     refused("{name: C, kind: atomic, key: id, fields: [{name: id, type: 'optional<str>'}]}",
             FAULT_BAD_SCHEMA,
-            "model 'C': the key field 'id' has type optional<str>, a key is str or int");
+            "model 'C': the key field 'id' has type optional<str>, a key is str, int or uuid");
     refused("{name: C, kind: atomic, key: id, fields: [{name: id, type: float}]}", FAULT_BAD_SCHEMA,
-            "model 'C': the key field 'id' has type float, a key is str or int");
+            "model 'C': the key field 'id' has type float, a key is str, int or uuid");
     refused("{name: C, kind: atomic, key: no, fields: [{name: id, type: str}]}", FAULT_BAD_SCHEMA,
             "model 'C': the key 'no' is none of its fields");
     refused("{name: C, kind: atomic, key: 1, fields: []}", FAULT_BAD_SCHEMA,

@@ -640,6 +640,15 @@ static void value_for(struct buf *b, uint64_t *state, const struct type *t, unsi
         random_sized(b, 0xff, 4, bits % 1000000000);
         random_sized(b, 0, 7, bits >> 32); /* 8 bytes, the first of them 0 */
         return;
+    case TYPE_DECIMAL: pack_cstr(b, "-12.50"); return;
+    case TYPE_DATE: pack_cstr(b, "2024-01-31"); return;
+    case TYPE_TIME: pack_cstr(b, "23:59:59.5"); return;
+    case TYPE_TIMEDELTA: pack_cstr(b, "-90.5"); return;
+    case TYPE_NAIVE: pack_cstr(b, "2024-01-31T23:59:59.5"); return;
+    case TYPE_ZONED: pack_cstr(b, "2024-01-31T23:59:59.5-02:30"); return;
+    case TYPE_UUID: pack_cstr(b, "0b4ac3d2-5e6f-4a7b-8c9d-0e1f2a3b4c5d"); return;
+    case TYPE_ENUM: pack_str(b, t->names, strcspn(t->names, "|")); return;
+    case TYPE_REF: pack_cstr(b, "Address:1"); return;
     case TYPE_ANY: random_value(b, state, depth ? 4 : 1); return;
     case TYPE_OPTIONAL:
         if (bits & 1)
