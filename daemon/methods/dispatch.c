@@ -408,6 +408,8 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
         add(d, (struct entry){.name = m->name, .method = m});
     for (const struct method *m = methods_op; m->name != NULL; m++)
         add(d, (struct entry){.name = m->name, .method = m});
+    for (const struct method *m = methods_ref; m->name != NULL; m++)
+        add(d, (struct entry){.name = m->name, .method = m});
     for (const struct method *m = methods_pipeline; m->name != NULL; m++)
         add(d, (struct entry){.name = m->name, .method = m});
     for (size_t i = 0; i < sizeof(plain_entries) / sizeof(*plain_entries); i++)

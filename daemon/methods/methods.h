@@ -10,6 +10,7 @@
 
 /* NULL-ended by name; each file of methods has one. */
 extern const struct method methods_doc[];
+extern const struct method methods_ref[];
 extern const struct method methods_op[OP_COUNT + 1];
 extern const struct method methods_pipeline[];
 
