@@ -123,14 +123,14 @@ def test_set_forward_and_somebody_comes(hosts, clock, ahead, writes):
     release(b, mine)
 
 
-def test_set_forward_with_a_queue(hosts, clock):
+def test_set_forward_with_a_queue(hosts, clock, rdb):
     """Who waits keeps its place, and has the lock as soon as it is given up."""
     _, (a, b, c) = hosts(3, LONG)
     lock = acquire(a)
     second = ask(b)
-    await_waiters(b, 1)
+    wait_until(lambda: rdb.zcard("rapyer:@lockq:{User:ada}/!edit") == 1, what="the first in the queue")
     third = ask(c)
-    await_waiters(c, 1)
+    wait_until(lambda: rdb.zcard("rapyer:@lockq:{User:ada}/!edit") == 2, what="the second in the queue")
     clock.set(HOUR)
     began = time.monotonic()
     release(a, lock)
