@@ -53,10 +53,8 @@ def daemon(redis_server, new_daemon, monkeypatch):
     monkeypatch.setattr(settings, "connect_timeout", 20.0)
     yield daemon
     rapyerd.close_all()
-    for link in list(links._links.values()):
-        if link.connection is not None:
-            link.connection.open = False
-    links._links.clear()
+    for link in list(links._links):
+        link.forget()
 
 
 @pytest.fixture

@@ -214,7 +214,7 @@ async def test_a_wait_that_is_cancelled_leaves_nothing_behind(daemon, book):
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
-        if "lock.cancel" in rapyerd.links._links[asyncio.get_running_loop()].connection.features:
+        if "lock.cancel" in rapyerd.links.async_link().connection.features:
             await asyncio.to_thread(wait_until, lambda: len(holders(daemon)) == 1)
     await asyncio.wait_for(enter(Book.lock_from_key(book.key, "edit")), 10)
     await asyncio.to_thread(wait_until, lambda: not holders(daemon))
@@ -231,7 +231,7 @@ async def test_a_lock_ends_with_the_connection(daemon, book):
     with pytest.raises(errors.LockLostError):
         async with book.lock("edit"):
             book.s = "late"
-            rapyerd.links._links[asyncio.get_running_loop()].connection.close()
+            rapyerd.links.async_link().connection.close()
             assert (await Book.get(book.key)).n == 0  # another connection, without the lock
     assert book.s == "" and (await Book.get(book.key)).s == ""
 

@@ -34,21 +34,21 @@ class Context(Generic[M]):
     def _enter(self) -> Steps[M]:
         raise NotImplementedError
 
-    def _leave(self, error: BaseException | None) -> Steps[bool]:
+    def _leave(self, error: BaseException | None) -> Steps[None]:
         raise NotImplementedError
 
     async def __aenter__(self) -> M:
         return await run(self._enter())
 
-    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        return await run(self._leave(error))
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        await run(self._leave(error))
 
     def __enter__(self) -> M:
         self._must_block()
         return run_blocking(self._enter())
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        return run_blocking(self._leave(error))
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        run_blocking(self._leave(error))
 
     def _must_block(self) -> None:
         raise TypeError("use 'async with', or the models of rapyerd.sync")
@@ -91,14 +91,14 @@ class Pipeline(Context[M]):
             if not self.ignore:
                 raise
 
-    def _leave(self, error: BaseException | None) -> Steps[bool]:
+    def _leave(self, error: BaseException | None) -> Steps[None]:
         recorder = self.recorder
         if recorder is None:
-            return False
+            return
         leave_pipeline(self._token)
         if error is not None:
             recorder.put_back()
-            return False
+            return
         try:
             yield from commit(recorder)
         except UnavailableError:
@@ -112,7 +112,7 @@ class Pipeline(Context[M]):
         except BaseException:
             recorder.put_back()
             raise
-        return False
+        return
 
 
 def commit(recorder: Recorder) -> Steps[None]:
@@ -271,7 +271,7 @@ class Lock(Context[M]):
             place_of(self.model).saved = True
         return self.model
 
-    def _leave(self, error: BaseException | None) -> Steps[bool]:
+    def _leave(self, error: BaseException | None) -> Steps[None]:
         lock = self._lock
         assert lock is not None
         self._lock = None
@@ -283,13 +283,13 @@ class Lock(Context[M]):
             except RapyerError as second:
                 if isinstance(error, Exception):
                     logger.warning("a lock was lost while an error was on its way: %s", second)
-            return False
+            return
         try:
             yield from self._save(lock)
         except BaseException:
             lock.put_back()
             raise
-        return False
+        return
 
     def _save(self, lock: Held) -> Steps[None]:
         """The release, with what was gathered. Where a lock around this one has gathered something as

@@ -178,6 +178,15 @@ class AsyncLink:
         self.connection: AsyncConnection | None = None
         self._opening: asyncio.Task[AsyncConnection] | None = None
 
+    def forget(self) -> None:
+        """There is no connection any more; its socket is closed, and its loop is not touched."""
+        connection, self.connection = self.connection, None
+        self._opening = None
+        _links.discard(self)
+        if connection is not None:
+            connection.open = False
+            connection.sock.close()
+
     async def open(self) -> AsyncConnection:
         """The connection, made if there is none; tasks that come meanwhile wait for the same one."""
         connection = self.connection
@@ -250,14 +259,21 @@ class AsyncLink:
             return Granted(answer, connection) if call.method == ACQUIRE else answer
 
 
-_links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLink] = weakref.WeakKeyDictionary()
+# A link belongs to its loop and goes with it; this is only to find those there are.
+_links: weakref.WeakSet[AsyncLink] = weakref.WeakSet()
+_LINK = "__rapyer_link__"
 
 
 def async_link() -> AsyncLink:
     loop = asyncio.get_running_loop()
-    link = _links.get(loop)
+    link: AsyncLink | None = getattr(loop, _LINK, None)
     if link is None:
-        link = _links[loop] = AsyncLink(loop)
+        for other in list(_links):
+            if other.loop.is_closed():
+                other.forget()
+        link = AsyncLink(loop)
+        setattr(loop, _LINK, link)
+        _links.add(link)
     return link
 
 
@@ -447,7 +463,7 @@ def close_all() -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
-    mine = _links.pop(loop, None)
+    mine: AsyncLink | None = getattr(loop, _LINK, None)
     if mine is not None and mine.connection is not None:
         mine.connection.close()
 
@@ -458,12 +474,10 @@ _inherited: list[Any] = []
 
 
 def _forget_parent() -> None:
-    for link in list(_links.values()):
+    for link in list(_links):
         if link.connection is not None:
-            link.connection.open = False
-            link.connection.sock.close()
             _inherited.append(link.connection)
-    _links.clear()
+        link.forget()
     for blocking in list(_blocking):
         if blocking.connection is not None:
             blocking.connection.open = False

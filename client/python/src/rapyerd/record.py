@@ -125,7 +125,10 @@ def enter_pipeline(recorder: Recorder | None) -> Any:
 
 
 def leave_pipeline(token: Any) -> None:
-    _pipeline.reset(token)
+    try:
+        _pipeline.reset(token)
+    except ValueError:  # left in another context than it was entered in, as some fixtures are
+        _pipeline.set(None)
 
 
 def held(key: str | None = None) -> tuple[Held, ...]:

@@ -136,7 +136,8 @@ async def redis_client(servers):
     client.rpc.close()
     client.raw.close()
     rapyerd.close_all()
-    links._links.clear()
+    for link in list(links._links):
+        link.forget()
 
 
 @pytest_asyncio.fixture
