@@ -63,9 +63,16 @@ static bool on_fault(void *arg, struct session *s, uint64_t id, const struct fau
     return dispatch_fault(d->dispatch, s, id, f);
 }
 
+static void on_drained(void *arg, struct session *s)
+{
+    struct daemon *d = arg;
+    exec_drained(d->exec, s);
+}
+
 static void on_close(void *arg, struct session *s)
 {
     struct daemon *d = arg;
+    exec_drained(d->exec, s);
     lock_requests_client_gone(d->lock_requests, s);
 }
 
@@ -205,6 +212,7 @@ static void on_embedded_ready(void *arg, const char *address)
     struct daemon *d = arg;
     upstream_set_address(lane_upstream(exec_lane(d->exec)), address);
     bus_set_address(d->bus, address);
+    coherence_set_address(exec_coherence(d->exec), address);
     if (upstream_state(lane_upstream(exec_lane(d->exec))) == UPSTREAM_DOWN)
         connect_redis(d);
 }
@@ -366,8 +374,10 @@ static void start_locks(struct daemon *d)
 
 static int start(struct daemon *d)
 {
-    static const struct session_handler handler = {
-        .on_message = on_message, .on_close = on_close, .on_fault = on_fault};
+    static const struct session_handler handler = {.on_message = on_message,
+                                                   .on_drained = on_drained,
+                                                   .on_close = on_close,
+                                                   .on_fault = on_fault};
     static const struct embedded_callbacks embedded_cb = {.on_ready = on_embedded_ready,
                                                           .on_stopped = on_embedded_stopped};
     char error[512];

@@ -71,6 +71,7 @@ enum op_status run_dict_del(struct run *run)
     enum op_status st = entry_find(run, &key, &len, &c);
     if (st != OP_DONE)
         return st;
+    run_computes(run); /* whether it was there is the answer */
     pack_bool(run->result, c != NULL);
     if (c)
         entry_remove(run, run->at.cell->dict, key, len);

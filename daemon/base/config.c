@@ -139,6 +139,14 @@ static const struct setting table[] = {
     {"cache", "shared_except", TEXT, AT(shared_except), "", 0, 65535, true,
      "Models whose documents are never shown there: names, with commas or spaces between them."},
 
+    {"coherence", "enabled", COUNT, AT(coherence), "1", 0, 1, false,
+     "Whether others, daemons on other hosts and programs without one, are listened to. 0: nobody "
+     "but\n"
+     "this daemon writes into the documents; otherwise what is in memory may be wrong."},
+    {"coherence", "bound", TIME, AT(coherence_bound), "1s", 20, HOUR, true,
+     "What another has changed is seen by every read that begins so much later; or the read asks\n"
+     "Redis. Writes, refusals and reads with {fresh: true} are exact in any case."},
+
     {"commit", "queue_bytes", SIZE, AT(queue_bytes), "64M", 64 * KIB, 64 * GIB, true,
      "Writes waiting for Redis; past it new ones are answered UNAVAILABLE at once."},
     {"commit", "queue_time", TIME, AT(queue_time), "5s", 1, HOUR, true,

@@ -44,6 +44,9 @@ struct config {
     unsigned stale_reads; /* 0: for how long cached documents are read without a link */
     size_t shared_memory; /* 16M: of cache_memory, where clients read without asking; 0: none */
     char *shared_except;  /* models that never go there, "User, Account" */
+    /* [coherence] */
+    unsigned coherence;       /* 1: others are listened to */
+    unsigned coherence_bound; /* 1000 */
     /* [commit] */
     size_t queue_bytes;  /* 64M: requests waiting for Redis; past it UNAVAILABLE at once */
     unsigned queue_time; /* 5000: a request waits this long for Redis at most */

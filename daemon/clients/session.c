@@ -184,7 +184,15 @@ static void resume_reading(struct session *s)
     if (stream_unsent(s->stream) >= c->client_output_pause / 2)
         return;
     s->paused = false;
-    stream_pause(s->stream, false);
+    if (s->all->handler.on_drained != NULL)
+        s->all->handler.on_drained(s->all->arg, s);
+    if (!s->paused)
+        stream_pause(s->stream, false);
+}
+
+bool session_congested(const struct session *s)
+{
+    return s->state == OPEN && stream_unsent(s->stream) > s->all->config->client_output_pause;
 }
 
 /* More than may be left unread. A single answer that may be given is not held against who has read

@@ -25,6 +25,9 @@ struct session_peer {
 struct session_handler {
     /* One request or notification. msg points into the input buffer: copy what is kept. */
     void (*on_message)(void *arg, struct session *s, const struct rpc *msg);
+    /* It has read enough of its answers to be given more (session_congested). NULL: nobody waits.
+     */
+    void (*on_drained)(void *arg, struct session *s);
     /* The session is over (once, also for sessions that never sent anything). */
     void (*on_close)(void *arg, struct session *s);
     /* A request is about to be answered with this fault. True: it is not, it is going to be carried
@@ -60,6 +63,7 @@ void session_done(struct session *s);
 /* A packed value. Who changes something has asked session_fits before. */
 void session_answer(struct session *s, uint64_t id, const void *value, size_t len);
 /* Whether an answer of so many bytes may be given: TOO_LARGE. */
+bool session_congested(const struct session *s); /* it should read what it has first */
 int session_fits(const struct session *s, size_t len, struct fault *f);
 void session_fault(struct session *s, uint64_t id, const struct fault *f);
 void session_notify(struct session *s, const char *method, const void *params, size_t len);

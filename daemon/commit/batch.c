@@ -193,7 +193,7 @@ struct batch_doc *batch_doc(struct batch *b, struct doc *d, struct unit *u)
         return had;
     struct batch_doc *bd = arena_zero(&b->arena, sizeof(*bd));
     bd->doc = d;
-    bd->base = d->state == DOC_PRESENT ? d->version : 0;
+    bd->base = d->state == DOC_PRESENT ? d->version : d->stump;
     if (had != NULL) {
         close_part(b, had);
         had->second = bd;
@@ -234,18 +234,9 @@ void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n)
     bd->version.expected = bd->doc->version;
 }
 
-static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *suffix,
-                            size_t suffix_len)
+static struct pend *pend_new(struct batch *b, struct batch_doc *bd, size_t suffix_len)
 {
-    buf_clear(&b->key);
-    layout_key(&b->key, b->pool->prefix, bd->doc->key, bd->doc->key_len, suffix, suffix_len);
-    struct pend *p;
-    HASH_FIND(hh, b->pends, b->key.data, b->key.len, p);
-    if (p != NULL) {
-        p->expire = p->expire || (bd->deadline && bd->expires != 0);
-        return p;
-    }
-    p = arena_zero(&b->arena, sizeof(*p) + b->key.len + 1);
+    struct pend *p = arena_zero(&b->arena, sizeof(*p) + b->key.len + 1);
     p->bd = bd;
     p->key_len = b->key.len;
     p->suffix_at = b->key.len - suffix_len;
@@ -259,6 +250,20 @@ static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *s
     bd->last_pend = p;
     b->bytes += p->key_len + 32;
     return p;
+}
+
+static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *suffix,
+                            size_t suffix_len)
+{
+    buf_clear(&b->key);
+    layout_key(&b->key, b->pool->prefix, bd->doc->key, bd->doc->key_len, suffix, suffix_len);
+    struct pend *p;
+    HASH_FIND(hh, b->pends, b->key.data, b->key.len, p);
+    if (p != NULL) {
+        p->expire = p->expire || (bd->deadline && bd->expires != 0);
+        return p;
+    }
+    return pend_new(b, bd, suffix_len);
 }
 
 struct pend *batch_root(struct batch *b, struct batch_doc *bd)
@@ -346,14 +351,17 @@ const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const
     struct pend_field *f = field_of(b, p, field, field_len, &fresh);
     if (fresh && !p->drop) {
         f->kind = FIELD_INCR;
+        f->counted = true;
         f->by = by;
         f->drift.expected = now;
+        f->drift.known = true;
         return &f->drift;
     }
     int64_t sum;
     if (f->kind == FIELD_INCR && !__builtin_add_overflow(f->by, by, &sum)) {
         f->by = sum;
         f->drift.expected = now;
+        f->drift.known = true;
         return &f->drift;
     }
     char text[RESP_DECIMAL_MAX];
@@ -407,6 +415,7 @@ const struct drift *batch_list_push(struct batch *b, struct batch_doc *bd, const
 void batch_list_expect(const struct drift *d, int64_t len)
 {
     ((struct drift *)d)->expected = len;
+    ((struct drift *)d)->known = true;
 }
 
 void batch_list_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
@@ -435,9 +444,29 @@ void batch_list_remove(struct batch *b, struct batch_doc *bd, const char *suffix
     b->bytes += 64;
 }
 
+/* Somebody's answer depends on what Redis says to it, though all of it goes now. */
+static bool tells(const struct pend *p)
+{
+    for (const struct list_cmd *c = p->cmds; c != NULL; c = c->next) {
+        if (c->drift.known)
+            return true;
+    }
+    for (const struct pend_field *f = p->fields; f != NULL; f = f->next) {
+        if (f->counted)
+            return true;
+    }
+    return false;
+}
+
 void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
 {
     struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    if (tells(p)) {
+        HASH_DEL(b->pends, p);
+        p->expire = false;
+        p->behind = true;
+        p = pend_new(b, bd, suffix_len); /* behind it */
+    }
     forget_changes(b, p);
     p->drop = true;
     if (suffix_len == 0) {

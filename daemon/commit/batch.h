@@ -34,6 +34,7 @@ struct drift {
     int64_t expected; /* at the end of the batch */
     int64_t by;       /* what Redis said minus expected */
     bool failed;      /* Redis refused the command: the key holds something else */
+    bool known;       /* `expected` is; lengths that nobody asked for are not */
 };
 
 /* One document's part of a batch. There may be two: what was changed without a unit comes first. */
@@ -41,9 +42,9 @@ struct batch_doc {
     struct batch_doc *next, *next_of_unit;
     struct batch_doc *second; /* the document's part behind this one; or NULL */
     struct doc *doc;
-    struct unit *unit;              /* NULL: none */
-    enum reliance relies;           /* of the unit on this document */
-    int64_t base;                   /* its version before this part; 0: there was none */
+    struct unit *unit;    /* NULL: none */
+    enum reliance relies; /* of the unit on this document */
+    int64_t base;         /* its version before this part; 0: there was none, or a stump's */
     struct pend *pends, *last_pend; /* its keys that change, in order of first use */
     struct drift version;
     int64_t bump;  /* to add to @v; 0: deleted, or only looked at by a guard */
@@ -55,6 +56,7 @@ struct batch_doc {
     bool failed;  /* a command of it failed */
     bool gone;    /* it was not in Redis any more: what the batch left there is a stump */
     bool unseen;  /* the answer was lost: failed commands are not known */
+    bool drifted; /* what was seen of it until now never was */
 };
 
 /* Embedded in what waits for the batch: an answer that may only leave when that is decided. */
@@ -70,6 +72,9 @@ void batch_pool_free(struct batch_pool *p);
 struct batch *batch_new(struct batch_pool *p, uint64_t number);
 void batch_free(struct batch *b);
 uint64_t batch_number(const struct batch *b);
+/* Whether one of these turned out to be another than was thought when the batch was decided. They
+ * are compared, not looked at: they may be gone. */
+bool batch_drifted(const struct batch *b, struct doc *const *docs, unsigned n);
 bool batch_empty(const struct batch *b);
 size_t batch_bytes(const struct batch *b); /* roughly what it will send */
 

@@ -3,6 +3,7 @@
  * place. */
 #include "daemon/base/log.h"
 #include "daemon/commit/batch_inside.h"
+#include "daemon/documents/stale.h"
 
 /* Redis may answer any number: without a sign nothing overflows. */
 static int64_t off_by(int64_t is, int64_t expected)
@@ -27,12 +28,35 @@ static void fail(struct expectation *e)
         c->drift.failed = true;
 }
 
-static void take(struct expectation *e, const redisReply *r)
+/* Somebody else had changed it before: what of it was not heard of yet is read again, and who saw
+ * the tree until now has seen what never was. */
+static void drifted(struct batch *b, struct batch_doc *bd, const char *suffix, size_t len)
+{
+    stale_mark(bd->doc, suffix, len);
+    bd->doc->checked = bd->doc->read =
+        0; /* whatever was asked before, the tree is not as in Redis */
+    bd->drifted = b->drifted = true;
+}
+
+bool batch_drifted(const struct batch *b, struct doc *const *docs, unsigned n)
+{
+    for (const struct batch_doc *bd = b->docs; b->drifted && bd != NULL; bd = bd->next) {
+        for (unsigned i = 0; i < n && bd->drifted; i++) {
+            if (docs[i] == bd->doc)
+                return true;
+        }
+    }
+    return false;
+}
+
+static void take(struct batch *b, struct expectation *e, const redisReply *r)
 {
     if (r->type == REDIS_REPLY_ERROR)
         fail(e);
     else if (e->number != NULL && r->type == REDIS_REPLY_INTEGER)
         e->number->by = off_by(r->integer, e->number->expected);
+    if (e->number != NULL && e->number->known && e->number->by != 0)
+        drifted(b, e->bd, e->pend->key + e->pend->suffix_at, e->pend->key_len - e->pend->suffix_at);
 }
 
 static void take_unit(struct batch *b, const struct part *p, const redisReply *script)
@@ -43,11 +67,14 @@ static void take_unit(struct batch *b, const struct part *p, const redisReply *s
     for (unsigned i = 0; i < p->n && !refused; i++) {
         struct expectation *e = &b->expect[p->first + i];
         if (whole && r->type == REDIS_REPLY_ARRAY && r->elements == p->n)
-            take(e, r->element[i]);
+            take(b, e, r->element[i]);
         else
             fail(e); /* the script itself was refused */
     }
 }
+
+/* Versions begin at the clock; what is below was counted from nothing. */
+#define STUMP_MAX (1LL << 40)
 
 /* The version that the document had in Redis behind this part: how far it is off, and whether the
  * document was gone (removed behind our back: FLUSHALL, another daemon's delete). */
@@ -59,7 +86,7 @@ static void take_version(struct batch_doc *bd, int64_t version)
     /* Not if the unit made sure that it was there: a version as low as this is of one that was
      * removed and saved again since. */
     bd->gone =
-        version == bd->bump && bd->version.by != 0 && !bd->whole && bd->relies == RELIES_ON_NOTHING;
+        version < STUMP_MAX && bd->version.by < 0 && !bd->whole && bd->relies == RELIES_ON_NOTHING;
 }
 
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
@@ -75,7 +102,7 @@ int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
         if (p->unit != NULL)
             take_unit(b, p, exec->element[p->reply]);
         else
-            take(&b->expect[p->first], exec->element[p->reply]);
+            take(b, &b->expect[p->first], exec->element[p->reply]);
     }
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         if (!bd->failed)
@@ -129,7 +156,9 @@ void batch_decide(struct batch *b, const struct fault *fault)
         mark_clean(b, bd->doc);
         if (bd->version.by != 0)
             log_debug("%s was changed by another writer", bd->doc->key);
-        if (fault != NULL || batch_doc_lost(bd) || bd->failed || bd->unseen || bd->version.by != 0)
+        if (bd->version.by != 0 || bd->failed || bd->gone)
+            drifted(b, bd, "", 0);
+        if (fault != NULL || batch_doc_lost(bd) || bd->failed || bd->gone || bd->unseen)
             doc_forget(bd->doc);
     }
 }

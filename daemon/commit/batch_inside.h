@@ -23,6 +23,7 @@ struct pend_field {
     struct pend_field *next;
     struct pend *pend;
     enum field_kind kind;
+    bool counted; /* HINCRBY first, for those who were told what came of it, whatever is set then */
     int64_t by;
     struct drift drift;
     char *raw;
@@ -51,7 +52,8 @@ struct pend {
     const struct stored *as; /* what it is, if it has fields */
     struct pend_field *fields, *last_field;
     struct list_cmd *cmds, *last_cmd;
-    bool drop; /* UNLINK first */
+    bool behind; /* another one of the same key comes after it */
+    bool drop;   /* UNLINK first */
     bool expire;
     size_t suffix_at; /* where the suffix begins in key */
     size_t key_len;
@@ -110,6 +112,7 @@ struct batch {
     unsigned nreplies;
     struct list_cmd *all_cmds; /* also those of dropped keys: answers may refer to their drift */
     size_t bytes;
+    bool drifted;       /* one of its documents */
     struct arena arena; /* all parts of the batch */
     struct buf key;     /* scratch */
 };

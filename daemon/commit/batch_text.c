@@ -105,11 +105,8 @@ static void format_fields(struct batch *b, struct writer *w, struct pend *p)
 {
     if (p->fields == NULL)
         return;
-    format_named(b, w, p, FIELD_SET);
-    if (!p->drop)
-        format_named(b, w, p, FIELD_DEL);
     for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
-        if (f->kind != FIELD_INCR)
+        if (!f->counted)
             continue;
         char by[RESP_DECIMAL_MAX];
         begin(w, "HINCRBY", p);
@@ -117,6 +114,9 @@ static void format_fields(struct batch *b, struct writer *w, struct pend *p)
         word(w, by, resp_decimal(by, f->by));
         end(b, w, p->bd, p, &f->drift);
     }
+    format_named(b, w, p, FIELD_SET);
+    if (!p->drop)
+        format_named(b, w, p, FIELD_DEL);
 }
 
 /* A long random word: what no client can have put into a list. */
@@ -236,7 +236,7 @@ static bool may_make(const struct pend *p)
         puts = f->kind != FIELD_DEL;
     for (const struct list_cmd *c = p->cmds; c != NULL && !puts; c = c->next)
         puts = c->kind == LIST_RPUSH || c->kind == LIST_LPUSH || c->kind == LIST_INSERT;
-    return puts && p->key_len > p->suffix_at;
+    return puts && !p->behind && p->key_len > p->suffix_at;
 }
 
 /* The root and the first keys from p on that may be new; the next of them, or NULL. A unit's script
@@ -319,7 +319,14 @@ static void format_marker(struct batch *b, struct writer *w)
     end(b, w, NULL, NULL, NULL);
 }
 
-/* [daemon, [[key, version or nil when deleted, [suffix, ...]], ...]] */
+/* Nothing of the root but its version. */
+static bool only_version(const struct pend *p)
+{
+    return p->key_len == p->suffix_at && p->fields == NULL && !p->drop && !p->expire;
+}
+
+/* [daemon, [[key, version or nil when deleted, by how much it went up, [suffix, ...]], ...]], as
+ * redis/changes.c reads it. */
 static void format_publish(struct batch *b, struct writer *w)
 {
     struct buf *scratch = &w->scratch;
@@ -336,15 +343,20 @@ static void format_publish(struct batch *b, struct writer *w)
         if (batch_doc_lost(bd) || !part_changes(bd))
             continue;
         ndocs++;
-        pack_array(scratch, 3);
+        pack_array(scratch, 4);
         pack_str(scratch, bd->doc->key, bd->doc->key_len);
         if (bd->deleted)
             pack_nil(scratch);
         else
             pack_int(scratch, bd->version.expected);
+        pack_int(scratch, bd->bump);
         size_t keys = pack_array_open(scratch);
-        for (struct pend *p = bd->pends; p != NULL; p = p->next, nkeys++)
+        for (struct pend *p = bd->pends; p != NULL; p = p->next) {
+            if (only_version(p))
+                continue;
             pack_str(scratch, p->key + p->suffix_at, p->key_len - p->suffix_at);
+            nkeys++;
+        }
         pack_array_close(scratch, keys, nkeys);
     }
     pack_array_close(scratch, docs, ndocs);
@@ -426,10 +438,10 @@ unsigned batch_format_leases(struct batch *b, int64_t ms, struct buf *out)
 }
 
 /* The next keys of a part, and the root itself when no more are left. Returns where to go on. */
-static struct pend *format_sweep(struct writer *w, const struct batch_doc *bd,
-                                 const struct pend *root, struct pend *p, struct buf *out)
+static struct pend *format_sweep(struct writer *w, const struct pend *root, struct pend *p,
+                                 struct buf *out)
 {
-    char keys[RESP_DECIMAL_MAX], version[RESP_DECIMAL_MAX];
+    char keys[RESP_DECIMAL_MAX];
     int64_t nkeys = 1;
     w->n = 0;
     word(w, "EVAL", 4);
@@ -443,14 +455,13 @@ static struct pend *format_sweep(struct writer *w, const struct batch_doc *bd,
         nkeys++;
     }
     w->len[2] = resp_decimal(keys, nkeys);
-    word(w, version, resp_decimal(version, bd->bump));
     if (p == NULL)
         word(w, "root", 4);
     resp_command(out, w->n, w->argv, w->len);
     return p;
 }
 
-/* Only what this batch put there: as soon as anybody has written since, it is theirs. */
+/* What this batch put where no document was any more. */
 unsigned batch_format_sweep(struct batch *b, struct buf *out)
 {
     unsigned n = 0;
@@ -459,7 +470,7 @@ unsigned batch_format_sweep(struct batch *b, struct buf *out)
             continue;
         struct pend *root = batch_root(b, bd), *p = bd->pends;
         do {
-            p = format_sweep(&b->pool->writer, bd, root, p, out);
+            p = format_sweep(&b->pool->writer, root, p, out);
             n++;
         } while (p != NULL);
     }

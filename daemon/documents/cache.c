@@ -1,6 +1,7 @@
 /* cache: see doc.h. The bound counts all trees and entries of the process. */
 #include "daemon/base/hash.h"
 #include "daemon/documents/doc.h"
+#include "daemon/documents/stale.h"
 #include "daemon/shared/shelf.h"
 #include "protocol/reclaim.h"
 #include <stdlib.h>
@@ -26,6 +27,7 @@ static void drop(struct cache *c, struct doc *d)
     DL_DELETE(c->recent, d);
     shelf_take(&d->shown);
     record_free(d->root);
+    stale_free(d->stale);
     tree_free(d);
 }
 
@@ -80,6 +82,11 @@ struct doc *cache_doc(struct cache *c, const struct model *model, const char *ke
     return d;
 }
 
+struct doc *cache_find(struct cache *c, const char *key, size_t len)
+{
+    return find(c, key, len, hash_of(key, len));
+}
+
 void doc_forget(struct doc *d)
 {
     shelf_take(&d->shown);
@@ -88,6 +95,7 @@ void doc_forget(struct doc *d)
     d->state = DOC_UNKNOWN;
     d->expires = 0;
     d->unshowable = false;
+    d->stump = 0;
 }
 
 static bool idle(const struct doc *d)

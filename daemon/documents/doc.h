@@ -18,6 +18,7 @@ struct guard;
 struct batch;
 struct batch_doc;
 struct place_in_queue;
+struct stale;
 
 enum doc_state { DOC_UNKNOWN, DOC_PRESENT, DOC_ABSENT };
 
@@ -26,15 +27,21 @@ struct doc {
     struct doc *prev, *next;             /* most recently used first */
     struct place_in_queue *queue, *tail; /* requests waiting for this document */
     const struct model *model;
-    struct record *root;      /* PRESENT; ABSENT: what is left of it without its root hash */
-    int64_t version;          /* with all staged changes */
-    struct batch *batch;      /* dirty: the last one that changes it; clean: NULL */
+    struct record *root; /* PRESENT; ABSENT: what is left of it without its root hash */
+    int64_t version;     /* with all staged changes */
+    int64_t stump;       /* ABSENT: the version that a change has left which found nothing; 0 */
+    struct batch *batch; /* dirty: the last one that changes it; clean: NULL */
     struct batch_doc *staged; /* dirty: its part of that one */
     /* The number of the last run (call.h) that names it, that changed it, and that worked out its
      * change from the tree. */
     uint64_t named, changed, computed;
     struct guard *seal;      /* dirty: of whom changed it; or NULL */
     uint64_t checked, asked; /* exec's stamp when Redis was last asked for its version; is asked */
+    uint64_t read;           /* the same for all of its content */
+    struct stale *stale;     /* what others have changed since it was read (coherence.h), or NULL */
+    int64_t suspect;         /* since when (clock_boot_ms) some of that is not sure; 0: it is */
+    int64_t others;          /* what other daemons have added to the version since */
+    uint32_t hearing;        /* how often others could not be heard when it was read */
     int64_t expires;     /* unix milliseconds, 0: never; as it was when last heard of: Redis says */
     int64_t written;     /* "@s": up to which revision its writers knew the models (schema_known) */
     uint32_t epoch;      /* of the link when it was last known to be fresh */
@@ -46,6 +53,7 @@ struct doc {
     bool unshowable;              /* too long, or not all of it is loaded */
     uint8_t state;
     bool loading;
+    bool rereading;     /* loading: all of it */
     bool unsteady;      /* somebody else wrote while it was read in slices: read it at once */
     bool runnable;      /* waits in the executor's list to be looked at */
     uint16_t model_len; /* key = Model ':' pk */
@@ -77,6 +85,9 @@ struct doc *cache_doc(struct cache *c, const struct model *model, const char *ke
 struct doc *cache_use(struct cache *c, const char *key, size_t len);
 /* Drops what is known of the content, and what clients can read of it: nobody is told it any more.
  * The entry stays while something waits for it. */
+/* NULL when there is none. Nothing moves. */
+struct doc *cache_find(struct cache *c, const char *key, size_t len);
+/* Drops what is known of the content; the entry stays while something waits for it. */
 void doc_forget(struct doc *d);
 /* Evicts idle documents, least recently used first, until the bound holds. Dirty ones stay. */
 void cache_trim(struct cache *c);

@@ -3,6 +3,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/documents/layout.h"
 #include "daemon/documents/round.h"
+#include "daemon/documents/stale.h"
 #include "daemon/documents/stored.h"
 #include "protocol/alloc.h"
 #include "protocol/cursor.h"
@@ -24,6 +25,7 @@
 
 struct loader {
     struct upstream *up;
+    struct coherence *coherence;
     const char *prefix;
     loader_done_fn *done;
     void *arg;
@@ -53,6 +55,11 @@ struct load {
     unsigned attempts;
     int64_t asked; /* clock_wall_ms() when the root was asked for: its deadline counts from here */
     bool (*next)(struct load *l, redisReply *exec, struct fault *f); /* false: finished */
+    /* Read again: the tree until now, of which those parts are kept that nobody has changed, when
+     * all changes up to the version that is there have been heard. */
+    struct record *before;
+    struct stale *stale;
+    int64_t heard;       /* that version */
     struct record *root; /* has the containers that were asked for: the model may grow meanwhile */
     struct target *targets;
     unsigned ntargets;
@@ -90,6 +97,8 @@ static void load_free(struct load *l)
 {
     l->doc->loading = false;
     record_free(l->root);
+    record_free(l->before);
+    stale_free(l->stale);
     targets_free(l);
     round_clear(&l->round);
     free(l);
@@ -281,12 +290,25 @@ static bool read_number(const redisReply *r, int64_t *number)
     return *number > 0 && *number < INT64_MAX / 2;
 }
 
-static bool find_number(const redisReply *hash, const char *field, int64_t *number)
+/* One of the fields that every document has, "@v" or "@s". */
+static bool find_number(const redisReply *hash, const char *name, int64_t *number)
 {
-    for (size_t i = 0; i + 1 < hash->elements; i += 2)
-        if (strcmp(hash->element[i]->str, field) == 0)
+    for (size_t i = 0; i + 1 < hash->elements; i += 2) {
+        if (hash->element[i]->len == 2 && memcmp(hash->element[i]->str, name, 2) == 0)
             return read_number(hash->element[i + 1], number);
+    }
     return false;
+}
+
+/* A change that came when the document had just been removed has made a hash of its own, with a
+ * version and no revision. It will be swept away; it never was a document. */
+static bool is_stump(const redisReply *hash, int64_t *version)
+{
+    for (size_t i = 0; i + 1 < hash->elements; i += 2) {
+        if (strcmp(hash->element[i]->str, LAYOUT_SCHEMA_FIELD) == 0)
+            return false;
+    }
+    return find_number(hash, LAYOUT_VERSION_FIELD, version);
 }
 
 static int64_t deadline_of(const struct load *l, const redisReply *pttl)
@@ -307,12 +329,49 @@ static void note_remains(void *arg, struct cell *c, const struct type *t, const 
         *remains = true;
 }
 
+/* Moves the contents of containers from the tree before into the new one. */
+static void keep_contents(struct load *l, struct record *to, struct record *from, struct buf *name)
+{
+    size_t base = name->len;
+    for (uint32_t i = 0; i < to->nslots && i < from->nslots; i++) {
+        const struct field *f = &to->model->fields[i];
+        struct cell *new = &to->slots[i], *old = &from->slots[i];
+        if (!type_container(f->type) && !type_atomic(f->type))
+            continue;
+        buf_append(name, f->name, f->name_len);
+        if (type_atomic(f->type)) {
+            buf_append(name, ".", 1);
+            keep_contents(l, new->record, old->record, name);
+        } else if (container_loaded(old->container) && old->container->len == new->container->len &&
+                   !stale_covers(l->stale, (const char *)name->data, name->len,
+                                 old->container->len)) {
+            struct cell swapped = *new;
+            *new = *old;
+            *old = swapped;
+        }
+        name->len = base;
+    }
+}
+
+static void keep_unchanged(struct load *l)
+{
+    struct buf name = BUF_INIT;
+    if (l->before == NULL || l->heard != l->doc->version)
+        return;
+    buf_append(&name, "/", 1);
+    keep_contents(l, l->root, l->before, &name);
+    buf_free(&name);
+    record_free(l->before);
+    l->before = NULL;
+}
+
 static bool on_root(struct load *l, redisReply *exec, struct fault *f)
 {
     struct doc *d = l->doc;
     const redisReply *hash = exec->element[0], *ttl = exec->element[1];
     redisReply **lengths = &exec->element[2];
-    if (hash->type == REDIS_REPLY_ARRAY && hash->elements == 0) {
+    int64_t stump = 0;
+    if (hash->type == REDIS_REPLY_ARRAY && (hash->elements == 0 || is_stump(hash, &stump))) {
         bool remains = false;
         if (take_lengths(l, l->root, "", &lengths, f) < 0)
             return false;
@@ -322,6 +381,7 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
             l->root = NULL;
         }
         d->state = DOC_ABSENT;
+        d->stump = stump;
         d->epoch = l->epoch;
         return false;
     }
@@ -335,11 +395,27 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
         return false;
     }
     d->expires = deadline_of(l, ttl);
+    keep_unchanged(l);
     d->root = l->root;
     l->root = NULL;
     d->state = DOC_PRESENT;
     d->epoch = l->epoch;
     return false;
+}
+
+/* The tree as it is, for what of it can be kept. */
+static void put_aside(struct load *l)
+{
+    struct doc *d = l->doc;
+    record_free(l->before);
+    stale_free(l->stale);
+    l->before = NULL;
+    l->heard = d->version + d->others;
+    l->stale = coherence_read(l->loader->coherence, d);
+    if (d->state != DOC_PRESENT || stale_all(l->stale))
+        return;
+    l->before = d->root;
+    d->root = NULL;
 }
 
 /* Begins a round with all that on_root looks at. */
@@ -351,6 +427,7 @@ static void begin_root(struct load *l)
     size_t pk_len;
     const char *pk = doc_pk(l->doc, &pk_len);
     l->root->pk = cell_str(pk, pk_len);
+    put_aside(l);
     doc_forget(l->doc);
     l->asked = clock_wall_ms();
     round_begin(&l->round);
@@ -371,10 +448,9 @@ static bool ask_whole(struct load *l);
 static bool same_version(struct load *l, const redisReply *v, bool *again, struct fault *f)
 {
     *again = false;
-    bool same = l->doc->state == DOC_PRESENT
-                    ? v->type == REDIS_REPLY_STRING && strtoll(v->str, NULL, 10) == l->doc->version
-                    : v->type == REDIS_REPLY_NIL;
-    if (same)
+    int64_t expected = l->doc->state == DOC_PRESENT ? l->doc->version : l->doc->stump;
+    int64_t version = v->type == REDIS_REPLY_STRING ? strtoll(v->str, NULL, 10) : 0;
+    if (version == expected)
         return true;
     bool whole = l->ntargets > 0 && l->doc->unsteady && l->attempts + 2 < ATTEMPTS_MAX;
     l->doc->unsteady = l->ntargets > 0;
@@ -724,10 +800,12 @@ static bool ask_whole(struct load *l)
 
 /* ---- */
 
-struct loader *loader_new(struct upstream *up, const char *prefix, loader_done_fn *done, void *arg)
+struct loader *loader_new(struct upstream *up, struct coherence *coherence, const char *prefix,
+                          loader_done_fn *done, void *arg)
 {
     struct loader *l = tree_alloc(sizeof(*l));
-    *l = (struct loader){.up = up, .prefix = prefix, .done = done, .arg = arg};
+    *l = (struct loader){
+        .up = up, .coherence = coherence, .prefix = prefix, .done = done, .arg = arg};
     return l;
 }
 
@@ -736,8 +814,8 @@ void loader_free(struct loader *l)
     tree_free(l);
 }
 
-bool loader_load(struct loader *loader, struct doc *d, bool check, const struct missing *missing,
-                 unsigned n)
+bool loader_load(struct loader *loader, struct doc *d, enum load_what what,
+                 const struct missing *missing, unsigned n)
 {
     if (upstream_state(loader->up) != UPSTREAM_UP)
         return false;
@@ -749,9 +827,15 @@ bool loader_load(struct loader *loader, struct doc *d, bool check, const struct 
         .up = loader->up, .prefix = loader->prefix, .doc = d, .done = on_answers, .arg = l};
     bool sent;
     d->loading = true;
-    if (d->state == DOC_UNKNOWN || !upstream_same_server(d->epoch, l->epoch)) {
+    if (d->state == DOC_UNKNOWN || !upstream_same_server(d->epoch, l->epoch))
+        what = LOAD_ALL;
+    d->rereading = what == LOAD_ALL;
+    if (what == LOAD_ALL)
+        stale_mark_all(d);
+    bool current = coherence_current(loader->coherence, d);
+    if (what == LOAD_ALL || (what == LOAD_CHECK && !current)) {
         sent = ask_root(l);
-    } else if (d->epoch != l->epoch || check) {
+    } else if (d->epoch != l->epoch || what == LOAD_CHECK) {
         round_begin(&l->round);
         round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
         round_ask(&l->round, "", 0, "PTTL", NULL, NULL);

@@ -12,6 +12,7 @@
 #ifndef RAPYERD_LOADER_H
 #define RAPYERD_LOADER_H
 
+#include "daemon/documents/coherence.h"
 #include "daemon/documents/doc.h"
 #include "daemon/redis/upstream.h"
 
@@ -21,7 +22,8 @@ struct loader;
  * (the link was lost), BUSY (it kept changing): the document is then UNKNOWN. */
 typedef void loader_done_fn(void *arg, struct doc *d, const struct fault *fault);
 
-struct loader *loader_new(struct upstream *up, const char *prefix, loader_done_fn *done, void *arg);
+struct loader *loader_new(struct upstream *up, struct coherence *coherence, const char *prefix,
+                          loader_done_fn *done, void *arg);
 void loader_free(struct loader *l);
 
 /* A container that an operation missed. */
@@ -33,10 +35,16 @@ struct missing {
     size_t suffix_len;
 };
 
-/* Reads the root when the document is UNKNOWN, checks its version when it is of another epoch or
- * `check` says so (and reads it again when that changed), or else the containers. Returns false
- * when the link is down; else sets doc->loading, and done is called later. */
-bool loader_load(struct loader *l, struct doc *d, bool check, const struct missing *missing,
-                 unsigned n);
+enum load_what {
+    LOAD_MISSING, /* the containers that are named */
+    LOAD_CHECK,   /* the version; when it is another one, the document again */
+    LOAD_ALL,     /* the document again, whatever its version */
+};
+
+/* Reads the root when the document is UNKNOWN, or not current (then it keeps the containers that
+ * nobody has changed); checks its version when it is of another epoch; or else does as `what` says.
+ * Returns false when the link is down; else sets doc->loading, and done is called later. */
+bool loader_load(struct loader *l, struct doc *d, enum load_what what,
+                 const struct missing *missing, unsigned n);
 
 #endif

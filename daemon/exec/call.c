@@ -30,7 +30,7 @@ void call_empty(struct call *c)
     c->guard = NULL;
     c->ndocs = 0;
     buf_clear(&c->plan);
-    c->checked = c->fresh_only = c->all_or_nothing = false;
+    c->check = c->read_anew = c->fresh_only = c->all_or_nothing = false;
     c->fault.code = FAULT_NONE;
 }
 
@@ -141,7 +141,9 @@ bool call_unfresh(const struct call *c, const struct doc *d)
     const struct exec *e = c->exec;
     return call_behind(e, d) || d->state == DOC_UNKNOWN ||
            d->epoch != upstream_epoch(lane_upstream(e->lane)) || d->checked < c->request.stamp ||
-           outgrown(e, d);
+           (c->check && d->checked < c->request.arrived) ||
+           (c->read_anew && d->read < c->request.arrived) || outgrown(e, d) ||
+           (d->checked < c->request.arrived && !coherence_current(e->coherence, d));
 }
 
 /* It holds changes that may still be refused as a whole, with a guard that is not the call's (or
@@ -169,12 +171,21 @@ bool call_may_be_stale(struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
     if (!c->request.method->reads || c->fresh_only || d->state == DOC_UNKNOWN || d->loading ||
-        d->epoch != e->good_epoch || doc_dirty(d))
+        d->epoch != e->good_epoch || doc_dirty(d) || !coherence_was_current(e->coherence, d))
         return false;
     int64_t ms = stale_for(e);
     if (ms >= 0)
         c->run.stale = ms;
     return ms >= 0;
+}
+
+/* A plain read sees what was done elsewhere longer ago than the bound: the document was asked for
+ * since, or it is known that we have heard of everything. */
+static bool unproved(const struct call *c, const struct doc *d)
+{
+    const struct exec *e = c->exec;
+    return c->request.method->reads && d->checked < c->request.arrived && c->run.stale < 0 &&
+           coherence_hearing(e->coherence) && !coherence_proved(e->coherence);
 }
 
 enum op_status call_known(struct call *c, struct doc *d)
@@ -183,7 +194,18 @@ enum op_status call_known(struct call *c, struct doc *d)
         doc_forget(d);
     if ((call_unfresh(c, d) && !call_may_be_stale(c, d)) || sealed(c, d))
         return OP_NEEDS;
-    return OP_DONE;
+    c->run.unproved = unproved(c, d);
+    return c->run.unproved ? OP_NEEDS : OP_DONE;
+}
+
+void call_check(struct call *c)
+{
+    c->check = true;
+}
+
+void call_read_anew(struct call *c)
+{
+    c->read_anew = true;
 }
 
 enum op_status call_present(struct call *c, struct doc *d)

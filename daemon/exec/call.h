@@ -12,6 +12,7 @@
 
 #include "daemon/clients/session.h"
 #include "daemon/commit/lane.h"
+#include "daemon/documents/coherence.h"
 #include "daemon/documents/loader.h"
 #include "protocol/op.h"
 #include "protocol/work.h"
@@ -42,7 +43,8 @@ struct request {
     void *context;        /* of exec_call */
     struct cursor params; /* behind the array head, at its beginning in each run */
     uint32_t nparams;
-    uint64_t stamp; /* session_stamp when it came */
+    uint64_t stamp;   /* session_stamp when it came: documents must have been checked since */
+    uint64_t arrived; /* exec's stamp of then */
 };
 
 /* A number in an answer that is another when somebody else wrote in between. */
@@ -56,6 +58,7 @@ struct run {
     uint64_t number;         /* of this run, among all: documents note it (doc.h) */
     struct work work;        /* what it has come to */
     int64_t now;             /* unix milliseconds, once somebody has asked; 0 before */
+    bool unproved;           /* the last proof of coherence is too old for it */
     int64_t stale;           /* what it saw is so old, in ms since the link was lost; -1: fresh */
     struct unit *unit;       /* what it changed is of this one, or what it saw; see unit_joined */
     struct missing *missing; /* what was met that is not loaded */
@@ -74,7 +77,8 @@ struct call {
     struct doc **docs;
     unsigned ndocs, docs_cap;
     struct guard *guard; /* its changes are made only if that holds; set by docs(); owned */
-    bool checked;        /* {fresh: true} has asked Redis */
+    bool check;          /* its documents must have been checked since it arrived, */
+    bool read_anew;      /* or all of their content been read */
     bool fresh_only;     /* what was true when the link was lost will not do */
     bool all_or_nothing; /* changes all of its documents or none, whatever became of them */
     struct run run;
@@ -95,12 +99,16 @@ static inline struct doc *call_doc_at(struct call *c, unsigned i)
  * it was when the link was lost (cache.stale_reads; call->stale tells). OP_NEEDS otherwise.
  * Expired documents are ABSENT. */
 enum op_status call_known(struct call *c, struct doc *d);
+/* What the call answers has to be true in Redis, not only here: its documents are checked, once it
+ * has them. call_read_anew: all of their content, whatever their versions say. */
+void call_check(struct call *c);
+void call_read_anew(struct call *c);
 /* As call_known, and OP_REFUSED with NOT_FOUND when there is none. */
 enum op_status call_present(struct call *c, struct doc *d);
 /* Where tree code reports what is not loaded of d. */
 struct needs call_needs(struct call *c, struct doc *d);
-/* What the run changes in d is worked out from what d's tree holds: it is applied only if Redis
- * holds the same, else the call is done again. Before the first call_stage of d. */
+/* What the run changes in d, or answers, is worked out from what d's tree holds: it is applied only
+ * if Redis holds the same, else the call is done again. Before the first call_stage of d. */
 void call_computes(struct call *c, struct doc *d);
 /* The document's part of the gathering batch. The first time in a run its version goes up. */
 struct batch_doc *call_stage(struct call *c, struct doc *d);

@@ -28,7 +28,8 @@ static void answer_now(struct exec *e, struct task *t, const struct fault *f)
 {
     struct call *c = &t->call;
     for (unsigned i = 0; i < c->ndocs; i++) {
-        if (c->request.method->reads && f == NULL && c->run.stale < 0)
+        if (c->request.method->reads && f == NULL && c->run.stale < 0 &&
+            coherence_current(e->coherence, c->docs[i]))
             publisher_read(e->publisher, c->docs[i]);
         cache_release(e->cache, c->docs[i]);
     }
@@ -129,7 +130,7 @@ static int look_at_changes(const struct run *r, bool exact, struct fault *f)
 }
 
 /* Its batch is decided, and was not refused. */
-static void settle_committed(struct exec *e, struct task *t, bool exact)
+static void settle_committed(struct exec *e, struct task *t, const struct batch *b, bool exact)
 {
     struct fault f;
     const struct run *r = &t->call.run;
@@ -147,6 +148,14 @@ static void settle_committed(struct exec *e, struct task *t, bool exact)
         task_answer(e, t, &f, NULL);
         return;
     }
+    /* It changed nothing, and saw changes that were made to something else than was thought. */
+    if (r->ntouched == 0 && batch_drifted(b, t->call.docs, t->call.ndocs)) {
+        if (do_again(e, t))
+            return;
+        fault_set(&f, FAULT_BUSY, "the document changes too often to be read");
+        task_answer(e, t, &f, NULL);
+        return;
+    }
     if (look_at_changes(r, exact, &f) < 0) {
         task_answer(e, t, &f, &t->answer);
         return;
@@ -155,11 +164,12 @@ static void settle_committed(struct exec *e, struct task *t, bool exact)
     task_answer(e, t, t->refused ? &t->call.fault : NULL, &t->answer);
 }
 
-static void settle(struct exec *e, struct task *t, const struct fault *fault, bool exact)
+static void settle(struct exec *e, struct task *t, const struct batch *b, const struct fault *fault,
+                   bool exact)
 {
     task_move(e, t, TASK_OPEN);
     if (fault == NULL) {
-        settle_committed(e, t, exact);
+        settle_committed(e, t, b, exact);
         return;
     }
     struct fault f;
@@ -174,9 +184,32 @@ static void settle(struct exec *e, struct task *t, const struct fault *fault, bo
 
 /* ---- running ---- */
 
+/* What is refused because of what is stored has to be so in Redis. */
+static bool depends_on_content(const struct fault *f)
+{
+    return f->code == FAULT_NOT_FOUND || f->code == FAULT_OUT_OF_RANGE || f->code == FAULT_CONFLICT;
+}
+
+/* A refusal, or that there is nothing to change, is judged by documents of which one was not
+ * checked since the request came. */
+static bool doubtful(struct exec *e, const struct call *c, enum op_status st)
+{
+    bool judged = st == OP_REFUSED && depends_on_content(&c->fault), old = false;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        const struct doc *d = c->docs[i];
+        judged = judged || (st == OP_DONE && d->computed == c->run.number);
+        old = old || (d->checked < c->request.arrived && d->state != DOC_UNKNOWN);
+    }
+    return judged && old && c->run.ntouched == 0 && c->run.stale < 0 && e->config->coherence;
+}
+
 static enum op_status run(struct exec *e, struct call *c)
 {
     struct cursor params = c->request.params;
+    /* Nobody is heard: Redis has to be asked each time. */
+    if (c->request.method->reads && e->config->coherence && lane_ready(e->lane) &&
+        !coherence_hearing(e->coherence))
+        call_read_anew(c);
     buf_clear(&e->scratch);
     if (e->scratch.cap > SCRATCH_MAX)
         buf_shrink(&e->scratch, SCRATCH_MAX / 16);
@@ -185,11 +218,16 @@ static enum op_status run(struct exec *e, struct call *c)
     work_open(before);
     if (st == OP_DONE && c->run.ntouched == 0 && call_room(c, &e->scratch) < 0)
         st = OP_REFUSED;
+    if (doubtful(e, c, st)) {
+        call_check(c);
+        st = OP_NEEDS;
+    }
     c->request.params = params;
     return st;
 }
 
-static bool bring(struct exec *e, struct doc *d, const struct missing *missing, unsigned n)
+static bool bring(struct exec *e, struct doc *d, enum load_what what, const struct missing *missing,
+                  unsigned n)
 {
     if (d->loading || doc_dirty(d))
         return true; /* it becomes runnable when that is over */
@@ -202,9 +240,9 @@ static bool bring(struct exec *e, struct doc *d, const struct missing *missing, 
     cache_miss(e->cache);
     if (d->root == NULL)
         d->growths = schema_growths(e->schema);
-    if (missing == NULL)
+    if (what != LOAD_MISSING)
         d->asked = e->stamp;
-    return loader_load(e->loader, d, missing == NULL, missing, n);
+    return loader_load(e->loader, d, what, missing, n);
 }
 
 static int by_place(const void *a, const void *b)
@@ -239,14 +277,14 @@ static int fetch(struct exec *e, struct call *c)
     bool ok = true;
     for (unsigned i = 0; i < c->ndocs && ok; i++) {
         if (call_unfresh(c, c->docs[i]))
-            ok = bring(e, c->docs[i], NULL, 0);
+            ok = bring(e, c->docs[i], c->read_anew ? LOAD_ALL : LOAD_CHECK, NULL, 0);
     }
     group_missing(&c->run);
     for (unsigned i = 0, n; i < c->run.nmissing && ok; i += n) {
         for (n = 1; i + n < c->run.nmissing && c->run.missing[i + n].doc == c->run.missing[i].doc;
              n++)
             ;
-        ok = bring(e, c->run.missing[i].doc, &c->run.missing[i], n);
+        ok = bring(e, c->run.missing[i].doc, LOAD_MISSING, &c->run.missing[i], n);
     }
     if (ok)
         return 0;
@@ -257,6 +295,11 @@ static int fetch(struct exec *e, struct call *c)
 static bool run_queued(struct exec *e, struct task *t)
 {
     struct call *c = &t->call;
+    if (session_congested(c->request.session)) {
+        task_move(e, t, TASK_OPEN);
+        task_move(e, t, TASK_PARKED);
+        return true;
+    }
     call_begin_run(c);
     enum op_status st = run(e, c);
     if (st == OP_NEEDS && ++t->runs > RUNS_MAX) {
@@ -336,6 +379,7 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
                                                    .context = context,
                                                    .params = params,
                                                    .nparams = nparams,
+                                                   .arrived = ++e->stamp,
                                                    .stamp = session_stamp(s)});
     struct call *c = &t->call;
     if (name_documents(e, c) < 0) {
@@ -377,6 +421,18 @@ static void begin_again(struct exec *e, struct task *t)
         queue_wake(e, c->docs[i]);
 }
 
+/* In their order, and no more than it reads. Its requests that have come since are behind them, as
+ * nothing was read from it meanwhile. */
+void exec_drained(struct exec *e, struct session *s)
+{
+    struct task *t, *next;
+    DL_FOREACH_SAFE (e->parked, t, next) {
+        if (t->call.request.session == s)
+            begin_again(e, t);
+    }
+    run_runnable(e);
+}
+
 /* The last one first, as each goes in front of the others. */
 static void run_again(struct exec *e)
 {
@@ -400,7 +456,8 @@ static void tell_lost_leases(struct exec *e, struct batch *b)
 static void on_released(void *arg, struct doc *d)
 {
     struct exec *e = arg;
-    publisher_released(e->publisher, d);
+    if (coherence_current(e->coherence, d))
+        publisher_released(e->publisher, d);
     queue_wake(e, d);
     cache_release(e->cache, d);
 }
@@ -411,7 +468,7 @@ static void on_batch(void *arg, struct batch *b, const struct fault *fault, bool
     publisher_hide(e->publisher, b);
     for (struct waiter *w = batch_waiters(b), *next; w != NULL; w = next) {
         next = w->next;
-        settle(e, (struct task *)w, fault, exact);
+        settle(e, (struct task *)w, b, fault, exact);
     }
     tell_lost_leases(e, b);
     run_again(e);
@@ -426,6 +483,8 @@ static void on_loaded(void *arg, struct doc *d, const struct fault *fault)
     queue_wake(e, d);
     if (fault == NULL)
         d->checked = d->asked;
+    if (fault == NULL && d->rereading)
+        d->read = d->asked;
     /* A link that was lost may come back in time: on_tick says when it is too late. */
     bool link_lost = fault != NULL && fault->code == FAULT_UNAVAILABLE && !lane_ready(e->lane);
     if (fault != NULL && !link_lost && d->queue != NULL) {
@@ -447,6 +506,35 @@ static void wake_all(struct exec *e)
     run_runnable(e);
 }
 
+/* Readers that do not ask may go on for a while. */
+static void exec_beat(struct exec *e)
+{
+    if (publisher_shows(e->publisher))
+        publisher_beat(e->publisher, clock_boot_ms(), coherence_trust(e->coherence));
+}
+
+/* It is known that we have heard of everything: who waited for that goes on. */
+static void on_proved(void *arg)
+{
+    struct exec *e = arg;
+    exec_beat(e);
+    wake_all(e);
+}
+
+/* What may be read without asking: what was checked since the link is up, and others are heard. */
+static void allow_readers(struct exec *e)
+{
+    publisher_allow(e->publisher, lane_ready(e->lane) &&
+                                      (!e->config->coherence || coherence_hearing(e->coherence)));
+}
+
+/* Deaf, or not any more, or nothing is as it was. */
+static void on_gap(void *arg)
+{
+    allow_readers(arg);
+    wake_all(arg);
+}
+
 static void on_lane_link(void *arg)
 {
     struct exec *e = arg;
@@ -464,7 +552,7 @@ static void on_lane_ready(void *arg)
     struct exec *e = arg;
     e->good_epoch = upstream_epoch(lane_upstream(e->lane));
     e->lost_at = 0;
-    publisher_allow(e->publisher, true);
+    allow_readers(e);
     wake_all(e);
     e->cb.on_ready(e->arg);
 }
@@ -513,7 +601,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     int64_t now = clock_mono_ms();
     e->ticks[0] = e->ticks[1];
     e->ticks[1] = clock_boot_ms();
-    publisher_beat(e->publisher, e->ticks[1]);
+    exec_beat(e);
     if (!lane_ready(e->lane)) {
         while (e->waiting != NULL && e->waiting->deadline <= now)
             give_up(e, e->waiting);
@@ -539,7 +627,10 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     e->publisher = publisher_new(config, e->cache);
     schema_on_change(schema, on_models_changed, e);
     e->lane = lane_new(base, config, id, &lane_cb, e);
-    e->loader = loader_new(lane_upstream(e->lane), config->key_prefix, on_loaded, e);
+    static const struct coherence_callbacks coherence_cb = {.proved = on_proved, .changed = on_gap};
+    e->coherence =
+        coherence_new(base, config, id, lane_upstream(e->lane), e->cache, &coherence_cb, e);
+    e->loader = loader_new(lane_upstream(e->lane), e->coherence, config->key_prefix, on_loaded, e);
     slices_begin(e, base);
     e->tick = evtimer_new(base, on_tick, e);
     exec_plan_tick(e);
@@ -550,6 +641,7 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
 int exec_share(struct exec *e, size_t *size, struct fault *f)
 {
     int fd = publisher_open(e->publisher, size, f);
+    exec_beat(e);
     exec_plan_tick(e);
     return fd;
 }
@@ -563,7 +655,10 @@ void exec_reloaded(struct exec *e)
 void exec_stop(struct exec *e)
 {
     e->state = EXEC_STOPPED;
+    coherence_stop(e->coherence);
     lane_stop(e->lane);
+    while (e->parked != NULL)
+        give_up(e, e->parked);
     while (e->waiting != NULL)
         give_up(e, e->waiting);
 }
@@ -574,6 +669,7 @@ void exec_free(struct exec *e)
     lane_free(e->lane);
     loader_free(e->loader);
     publisher_free(e->publisher);
+    coherence_free(e->coherence);
     cache_free(e->cache);
     slices_end(e);
     task_free_spares(e);
@@ -589,11 +685,17 @@ void exec_start(struct exec *e, const struct exec_callbacks *cb, void *arg)
     e->cb = *cb;
     e->arg = arg;
     lane_start(e->lane);
+    coherence_start(e->coherence);
 }
 
 struct lane *exec_lane(const struct exec *e)
 {
     return e->lane;
+}
+
+struct coherence *exec_coherence(const struct exec *e)
+{
+    return e->coherence;
 }
 
 struct cache *exec_cache(const struct exec *e)

@@ -29,6 +29,7 @@ struct exec_callbacks {
 void exec_learned(struct exec *e);
 void exec_start(struct exec *e, const struct exec_callbacks *cb, void *arg);
 struct lane *exec_lane(const struct exec *e);
+struct coherence *exec_coherence(const struct exec *e);
 /* publisher_open; from then on the daemon says several times a second that it is there. */
 int exec_share(struct exec *e, size_t *size, struct fault *f);
 /* Its settings have changed. */
@@ -45,6 +46,8 @@ uint64_t exec_done_again(const struct exec *e);
 
 /* Takes a request; it is answered exactly once. */
 void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg);
+/* The session reads again, or is gone: what was held back for it goes on. */
+void exec_drained(struct exec *e, struct session *s);
 /* The same for other methods of this daemon, with a context for the call; params stand behind the
  * array head, as in a request. May finish before it returns. */
 void exec_call(struct exec *e, const struct method *m, struct session *s, uint64_t id,

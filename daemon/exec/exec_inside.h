@@ -26,6 +26,7 @@ struct exec {
     struct cache *cache;
     struct publisher *publisher;
     struct lane *lane;
+    struct coherence *coherence;
     struct loader *loader;
     struct event *tick;
     struct event *slice;   /* slices.c */
@@ -39,6 +40,7 @@ struct exec {
     int64_t lost_at;      /* when it was lost, clock_boot_ms(); 0: it is up, or never was */
     int64_t ticks[2];     /* the same of the last two ticks */
     struct task *waiting; /* queued requests, oldest first (utlist) */
+    struct task *parked;  /* whose clients have to read their answers first (utlist) */
     struct task *again;   /* those of the decided batch that have to be done again, in order */
     uint64_t nagain;      /* how often that was so */
     struct task *spare;   /* for the next ones (utlist) */
@@ -49,7 +51,7 @@ struct exec {
     struct buf raw;       /* the value that an effect tells */
     struct exec_callbacks cb;
     void *arg;
-    uint64_t stamp; /* leases that came to this daemon, and 1 */
+    uint64_t stamp; /* requests, and leases that came to this daemon */
     void (*on_lost_lease)(void *arg, struct lock *l, int64_t fence);
     void *lost_arg;
     struct lock_requests *lock_requests;
@@ -63,7 +65,7 @@ void exec_plan_tick(struct exec *e);
 /* ---- tasks: requests, as exec sees them ---- */
 
 /*          ┌──► QUEUED ──┐
- *   SPARE ─► OPEN ◄──────┤       Each but OPEN is a list that the task stands in.
+ *   SPARE ─► OPEN ◄──────┤ ─► PARKED ─► OPEN       Each but OPEN is a list that it stands in.
  *     ▲      │ └──► STAGED ─► OPEN ─► AGAIN ─► OPEN ─► QUEUED, in front
  *     └──────┘ answered
  */
@@ -71,6 +73,7 @@ enum task_state {
     TASK_SPARE,  /* nobody's: the next request gets it, and its memory */
     TASK_OPEN,   /* is carried out */
     TASK_QUEUED, /* waits in the queues of its documents */
+    TASK_PARKED, /* out of the way of others, as its client does not read what it has already */
     TASK_STAGED, /* its answer waits for a batch */
     TASK_AGAIN   /* is done again when all others of its batch were told */
 };

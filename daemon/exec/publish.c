@@ -94,7 +94,6 @@ int publisher_open(struct publisher *p, size_t *size, struct fault *f)
         }
         p->except = alloc_str(p->config->shared_except);
         set_cache(p);
-        publisher_beat(p, clock_boot_ms());
         allow(p);
     }
     *size = shelf_memory(p->shelf);
@@ -123,10 +122,12 @@ void publisher_models_changed(struct publisher *p)
     allow(p);
 }
 
-void publisher_beat(struct publisher *p, int64_t now_ms)
+void publisher_beat(struct publisher *p, int64_t now_ms, int64_t trust_ms)
 {
+    int64_t until = now_ms + TERM_MS < trust_ms ? now_ms + TERM_MS : trust_ms;
+
     if (p->shelf != NULL)
-        segment_beat(shelf_segment(p->shelf), (uint64_t)(now_ms + TERM_MS) * 1000000);
+        segment_beat(shelf_segment(p->shelf), (uint64_t)until * 1000000);
 }
 
 bool publisher_shows(const struct publisher *p)

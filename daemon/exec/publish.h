@@ -30,8 +30,9 @@ void publisher_configure(struct publisher *p);
 void publisher_allow(struct publisher *p, bool up);
 /* Documents look different now, by other defaults or fields. */
 void publisher_models_changed(struct publisher *p);
-/* This process runs: readers may rely upon it until it must have run again, on CLOCK_BOOTTIME. */
-void publisher_beat(struct publisher *p, int64_t now_ms);
+/* This process runs: readers may rely upon it until it must have run again, on CLOCK_BOOTTIME; but
+ * not for longer than what others change is known (coherence_trust). None may, before the first. */
+void publisher_beat(struct publisher *p, int64_t now_ms, int64_t trust_ms);
 bool publisher_shows(const struct publisher *p); /* somebody has asked for the memory */
 
 /* A client was given the document, or a place in it, as it is in Redis. It may be shown now. */

@@ -78,7 +78,8 @@ static void leave_queues(struct exec *e, struct task *t)
 
 static void stage(struct exec *e, struct task *t)
 {
-    keep(e, t, t->call.run.unit != NULL); /* then it may have to be done again */
+    /* Then it may have to be done again. */
+    keep(e, t, t->call.run.unit != NULL || t->call.run.ntouched == 0);
     t->cost = sizeof(*t) + t->answer.len + t->params.len;
     e->kept_bytes += t->cost;
 }
@@ -112,6 +113,10 @@ static void leave(struct exec *e, struct task *t)
     switch (t->state) {
     case TASK_OPEN: break;
     case TASK_QUEUED: leave_queues(e, t); break;
+    case TASK_PARKED:
+        DL_DELETE(e->parked, t);
+        e->waiting_bytes -= t->cost;
+        break;
     case TASK_STAGED: e->kept_bytes -= t->cost; break; /* its batch is decided, and has no list */
     case TASK_AGAIN: DL_DELETE(e->again, t); break;
     case TASK_SPARE:
@@ -129,6 +134,10 @@ void task_move(struct exec *e, struct task *t, enum task_state to)
     switch (to) {
     case TASK_OPEN: break;
     case TASK_QUEUED: join_queues(e, t); break;
+    case TASK_PARKED:
+        DL_APPEND(e->parked, t);
+        e->waiting_bytes += t->cost;
+        break;
     case TASK_STAGED: stage(e, t); break;
     case TASK_AGAIN: DL_APPEND(e->again, t); break;
     case TASK_SPARE: give_back(e, t); break;

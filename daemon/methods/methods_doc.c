@@ -66,7 +66,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     bool fresh = d->state == DOC_ABSENT;
     d->expires = d->model->ttl > 0 ? clock_wall_ms() + d->model->ttl * 1000 : 0;
     d->written = schema_known(exec_schema(c->exec));
-    call_computes(c, d);
+    call_computes(c, d); /* what goes is what we know of it */
     if (fresh) {
         /* Versions begin at the clock: a document that is deleted and made again never comes
          * back to a version somebody may remember, also when the clock is set back. In
@@ -446,15 +446,13 @@ static enum op_status pack_doc(struct call *c, struct doc *d, const struct get_o
     return OP_DONE;
 }
 
-/* {fresh: true}: Redis is asked for the version once, whatever is cached. */
+/* {fresh: true}: as it is in Redis, whoever has written it, and however. */
 static void make_fresh(struct call *c, const struct get_options *o)
 {
-    if (!o->fresh || c->checked)
+    if (!o->fresh)
         return;
-    c->checked = c->fresh_only = true;
-    /* After a loss of the link all of them are checked anyway. */
-    for (unsigned i = 0; i < c->ndocs && lane_ready(exec_lane(c->exec)); i++)
-        c->docs[i]->epoch = 0;
+    c->fresh_only = true;
+    call_read_anew(c);
 }
 
 static int get_docs(struct call *c, struct fault *f)
@@ -535,6 +533,12 @@ static int many_docs(struct call *c, struct fault *f)
     return keys_docs(c, &c->request.params, c->request.nparams, f);
 }
 
+static int exists_docs(struct call *c, struct fault *f)
+{
+    call_check(c);
+    return many_docs(c, f);
+}
+
 static enum op_status all_known(struct call *c)
 {
     enum op_status all = OP_DONE;
@@ -583,6 +587,7 @@ static enum op_status delete_run(struct call *c, struct buf *out)
     if (call_admit(c) < 0 || work_check(&c->fault) < 0)
         return OP_REFUSED;
     for (unsigned i = 0; i < c->ndocs; i++) {
+        call_computes(c, c->docs[i]);
         if (c->docs[i]->state != DOC_PRESENT)
             continue;
         doc_remove(c, c->docs[i]);
@@ -696,7 +701,7 @@ const struct method methods_doc[] = {
     {.name = "doc.get", .docs = get_docs, .run = get_run, .reads = true},
     {.name = "doc.get_many", .docs = get_many_docs, .run = get_many_run, .reads = true},
     {.name = "doc.delete", .docs = many_docs, .run = delete_run},
-    {.name = "doc.exists", .docs = many_docs, .run = exists_run, .reads = true},
+    {.name = "doc.exists", .docs = exists_docs, .run = exists_run, .reads = true},
     {.name = "doc.ttl", .docs = ttl_docs, .run = ttl_run, .reads = true},
     {.name = "doc.persist", .docs = persist_docs, .run = persist_run},
     {.name = "doc.get_or_create", .docs = get_or_create_docs, .run = get_or_create_run},

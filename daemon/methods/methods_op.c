@@ -103,12 +103,14 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
     if (st != OP_DONE)
         return st;
     if (rehearsal != NULL) {
-        if (effects.computes)
-            call_computes(c, d);
+        if (effects.computes || !op_infos[kind].writes)
+            call_computes(c, d); /* what is read beside changes is as of the same moment */
         if (op_infos[kind].result == RESULT_VERSION)
             pack_int(out, INT64_MAX); /* as long as any version */
         return OP_DONE;
     }
+    if (effects.computes && !call_touches(c, d))
+        call_computes(c, d); /* that there is nothing to change */
     if (refresh && call_touches(c, d))
         doc_expire_at(c, d, clock_wall_ms() + d->model->ttl * 1000);
     if (op_infos[kind].result == RESULT_VERSION) {

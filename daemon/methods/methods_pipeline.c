@@ -243,6 +243,7 @@ static enum op_status run_delete(struct call *c, struct doc *d, struct rehearsal
                                  struct buf *out)
 {
     bool there = d->state == DOC_PRESENT;
+    call_computes(c, d); /* whether it was there is the answer */
     if (there && doc_keys_known(c, d) != OP_DONE)
         return OP_NEEDS;
     if (there && r != NULL) {
@@ -266,8 +267,10 @@ static enum op_status run_planned(struct call *c, const struct planned *op, stru
     enum op_status st = call_present(c, d);
     if (st != OP_DONE)
         return st;
-    if (op->kind == PLANNED_GET)
+    if (op->kind == PLANNED_GET) {
+        call_computes(c, d);
         return doc_pack(c, d, out);
+    }
     return run_op(c, d, (enum op_kind)op->kind, &in, op->nargs, r != NULL ? r->undo : NULL, out);
 }
 

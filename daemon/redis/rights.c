@@ -4,9 +4,10 @@
 #include <string.h>
 
 #define WORD_MAX 128
+#define INVALIDATE "__redis__:invalidate"
 
 /* What is lost without a right. */
-enum use { DOCUMENTS, COMPUTED, LOCKS, KEYS, TWICE, NEWS, DOCTOR, USES };
+enum use { DOCUMENTS, COMPUTED, LOCKS, KEYS, TWICE, NEWS, FOREIGN, DOCTOR, USES };
 
 static const struct {
     bool grave;
@@ -18,7 +19,10 @@ static const struct {
     [LOCKS] = {true, "Locks cannot be taken."},
     [KEYS] = {true, "doc.keys is refused."},
     [TWICE] = {true, "A commit may be applied twice after a break of the connection (G4)."},
-    [NEWS] = {false, "Locks that several hosts want change hands only when leases run out."},
+    [NEWS] = {false,
+              "Each read asks Redis, and locks that several hosts want change hands only when "
+              "leases run out."},
+    [FOREIGN] = {false, "What other programs write into Redis is not noticed (G5)."},
     [DOCTOR] = {false, "Some of these checks cannot be made."},
 };
 
@@ -73,6 +77,8 @@ static const struct {
     {"client|kill", TWICE, "CLIENT KILL ID 0"},
     {"publish", NEWS, "PUBLISH :@changes v"},
     {"subscribe", NEWS, "SUBSCRIBE :@bus:rights"},
+    {"subscribe", FOREIGN, "SUBSCRIBE " INVALIDATE},
+    {"client|tracking", FOREIGN, "CLIENT TRACKING OFF"},
     {"config|get", DOCTOR, "CONFIG GET maxmemory"},
 };
 
@@ -134,8 +140,12 @@ void rights_take(struct rights *r, unsigned index, const char *prefix, const red
     enum use use = commands[index - 1].use;
     /* The words differ from version to version, but not these. */
     if (strstr(reply->str, "command") != NULL) {
-        snprintf(right, sizeof(right), "+%s", commands[index - 1].name);
-        add(r->missing, sizeof(r->missing), &r->cut, right);
+        const char *name = commands[index - 1].name;
+        snprintf(right, sizeof(right), "+%s", name);
+        if (index < 2 || strcmp(commands[index - 2].name, name) != 0) /* else it is named already */
+            add(r->missing, sizeof(r->missing), &r->cut, right);
+    } else if (strstr(commands[index - 1].words, INVALIDATE) != NULL) {
+        add_once(r, "&" INVALIDATE);
     } else {
         snprintf(right, sizeof(right), "%c%s:*", strstr(reply->str, "channel") != NULL ? '&' : '~',
                  prefix);

@@ -6,7 +6,7 @@ tests/judge says whether there is an order of them, each at one moment between i
 answer, in which one after the other gives these answers (linearizability).
 
 A plain read may be older than that, by the bound; but not older than what its daemon has already
-told somebody. So its question is dated back by the bound, at most to then."""
+told somebody of the document. So its question is dated back by the bound, at most to then."""
 
 import json
 import os
@@ -41,31 +41,40 @@ def judge(histories):
     return done.stdout.splitlines()
 
 
+def keys_of(request):
+    if request[0] == "pipeline":
+        return {operation[1] for operation in request[1]}
+    return {request[1]}
+
+
 class Recorder:
-    """One history. Threads add what they did; `since` is what each daemon has told already."""
+    """One history. Threads add what they did."""
 
     def __init__(self, bound):
         self.bound = int(bound * 1e9)
         self.entries = []
-        self.told = {}  # daemon -> when its last answer about a write came
+        self.told = {}  # (daemon, key) -> when its last exact answer came
         self.seen = {}  # (daemon, key) -> [(call, return, version)]
         self.lock = threading.Lock()
 
     def add(self, client, daemon, request, call, end, result=None, error=None, plain=False, version=None):
         if error in NOTHING_HAPPENED:
             return
+        if error in UNKNOWN and request[0] in ("doc.get", "doc.exists"):
+            return
         if error in UNKNOWN:
             end = None
         asked = call
         with self.lock:
             if plain:
-                call = max(call - self.bound, min(call, self.told.get(daemon, 0)))
+                call = max(call - self.bound, min(call, self.told.get((daemon, request[1]), 0)))
             elif end is not None and daemon is not None:
-                self.told[daemon] = max(self.told.get(daemon, 0), end)
+                for key in keys_of(request):
+                    self.told[daemon, key] = max(self.told.get((daemon, key), 0), end)
             if version is not None:
                 self.seen.setdefault((daemon, request[1]), []).append((asked, end, version))
             self.entries.append({"client": client, "call": call, "return": end, "request": request,
-                                 "result": result, "error": error or ""})
+                                 "result": result, "error": error or "", "v": version})
 
     def backwards(self):
         """Reads that a later one, through the same daemon, saw in an older version."""
@@ -135,9 +144,13 @@ class Actor:
         if request[0] == "doc.get":
             shown = request[:2]
         result = error = None
+        try:
+            client = self.connection()
+        except OSError:
+            return "UNAVAILABLE"  # nobody was asked
         call = time.monotonic_ns()
         try:
-            result = self.connection().call(*request)
+            result = client.call(*request)
         except RpcError as refusal:
             error = refusal.code
         except (OSError, Closed):
@@ -158,8 +171,9 @@ class Actor:
 
     def work(self, count):
         for _ in range(count):
-            if self.ask(self.request()) == "UNKNOWN_OUTCOME" and self.client is None:
-                time.sleep(0.01)  # until the daemon is back: this client only waits with its next request
+            self.ask(self.request())
+            if self.client is None:
+                time.sleep(0.01)  # the daemon is away; its next request may be too early as well
 
     def close(self):
         if self.client is not None:

@@ -30,8 +30,9 @@ def proxy(redis_server, new_proxy):
 
 @pytest.fixture
 def ada(proxy, new_daemon):
-    """A client of a daemon whose link to Redis goes through the proxy; Ada is saved and in memory."""
-    with new_daemon(proxy.address, {**FAST, **BIG_WORK}).connect() as client:
+    """A client of a daemon whose link to Redis goes through the proxy; Ada is saved and in memory.
+    The daemon does not listen to others: what they change meanwhile it finds out at the commit."""
+    with new_daemon(proxy.address, {**FAST, **BIG_WORK, "coherence.enabled": "0"}).connect() as client:
         save_ada(client)
         yield client
 

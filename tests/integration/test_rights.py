@@ -22,8 +22,9 @@ RIGHTS = ["hgetall", "hget", "hlen", "hscan", "llen", "lrange", "pttl", "get", "
           "sscan", "zcard", "scard", "sadd", "srem", "pexpireat", "persist", "eval", "lindex", "linsert",
           "lrem", "append", "time", "evalsha",
           "script|load", "pexpire", "zadd", "zrem", "zrange", "zscore", "scan", "client|kill",
-          "publish", "subscribe", "config|get"]
-SOFT = ["publish", "subscribe", "config|get"]
+          "publish", "subscribe", "client|tracking", "config|get"]
+SOFT = ["publish", "subscribe", "client|tracking", "config|get"]
+CHANNELS = "&rapyer:* &__redis__:invalidate"
 
 
 def allow(rdb, *rights):
@@ -40,7 +41,7 @@ def forbid(rdb, right):
 
 @pytest.fixture
 def allowed(rdb):
-    allow(rdb, "~rapyer:*", "resetchannels", "&rapyer:*", "+@all")
+    allow(rdb, "~rapyer:*", "resetchannels", *CHANNELS.split(), "+@all")
 
 
 def carry_out(rdb, advice):
@@ -61,7 +62,7 @@ def test_each_missing_right_is_named(redis_server, new_daemon, rdb, allowed):
             assert found["state"] == ("warn" if right in SOFT else "bad"), right
             assert carry_out(rdb, found["advice"]) == f"ACL SETUSER worker +{right}"
             assert doctor(client)["rights"]["state"] == "ok", right
-        for right, rule in (("~rapyer:*", "resetkeys"), ("&rapyer:*", "resetchannels")):
+        for right, rule in (("~rapyer:*", "resetkeys"), (CHANNELS, "resetchannels")):
             allow(rdb, rule)
             found = doctor(client)["rights"]
             assert found["found"] == f"missing: {right}"
@@ -109,7 +110,7 @@ def test_without_it_there_is_no_link(redis_server, new_daemon, rdb, allowed, rig
 
 def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
     """All that the daemon does, by a user who may do nothing else."""
-    allow(rdb, "~rapyer:*", "resetchannels", "&rapyer:*", "-@all", "+discard",
+    allow(rdb, "~rapyer:*", "resetchannels", *CHANNELS.split(), "-@all", "+discard",
           *(f"+{right}" for right in GREETING + RIGHTS))
     settings = {**USER, **BIG_WORK, "locks.lock_lease": "700ms"}
     one, two = (new_daemon(redis_server.address, settings) for _ in range(2))
@@ -172,7 +173,7 @@ def test_without_channels_locks_only_get_slower(redis_server, new_daemon, rdb, a
             release(client, held)
             release(other, other.wait(waiting))
             assert time.monotonic() - begun < 5
-        assert doctor(client)["rights"]["found"] == "missing: &rapyer:*"
+        assert doctor(client)["rights"]["found"] == f"missing: {CHANNELS}"
         assert doctor(client)["rights"]["state"] == "warn"
     told = daemons[0].log().count("other daemons are not told of commits")
     assert told == (0 if "&rapyer:@changes" in channels else 1)

@@ -54,7 +54,7 @@ def bob(redis_server):
 
 def older(rdb):
     """As if it had been removed, and made again by a host whose clock is behind."""
-    rdb.hset(ROOT, "@v", 5)
+    rdb.hincrby(ROOT, "@v", -1_000_000_000)
 
 
 def again(client):

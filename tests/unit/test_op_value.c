@@ -252,7 +252,7 @@ static const struct {
     {"list.insert", "[tags, 0, z]", true}, /* in front of what is not there yet */
     {"dict.set", "[scores, b, 2]", false},
     {"dict.update", "[scores, {c: 3}]", false},
-    {"dict.del", "[scores, a]", false},
+    {"dict.del", "[scores, a]", true},
     {"dict.pop", "[scores, none, 1]", false},
     {"dict.pop", "[scores, b]", true},
     {"dict.popitem", "[scores]", true},

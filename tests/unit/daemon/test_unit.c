@@ -2,6 +2,7 @@
  * of its scripts. */
 #include "daemon/base/hash.h"
 #include "daemon/commit/batch.h"
+#include "daemon/documents/stale.h"
 #include "protocol/tree.h"
 #include "redis_process.h"
 #include <stdlib.h>
@@ -20,6 +21,12 @@ static struct guard *guards[8];
 static unsigned nguards;
 static struct redis_process server;
 static redisContext *redis;
+
+static void doc_free(struct doc *d)
+{
+    stale_free(d->stale);
+    tree_free(d);
+}
 
 static struct doc *doc_new(const char *key, int64_t version)
 {
@@ -58,7 +65,7 @@ static void teardown(void)
 {
     batch_free(b);
     while (ndocs > 0)
-        tree_free(docs[--ndocs]);
+        doc_free(docs[--ndocs]);
     while (nguards > 0)
         guard_unref(guards[--nguards]);
     batch_pool_free(pool);
@@ -827,7 +834,7 @@ Test(unit_redis, a_unit_of_many_documents, .timeout = 60)
     assert_string("5", "HGET rapyer:{User:0} @v");
     assert_string("6", "HGET rapyer:{User:%d} @v", MANY - 1);
     for (int i = 0; i < MANY; i++)
-        tree_free(many[i]);
+        doc_free(many[i]);
     free(many);
 }
 

@@ -1,0 +1,234 @@
+/* coherence: see coherence.h. */
+#include "daemon/documents/coherence.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/log.h"
+#include "daemon/documents/stale.h"
+#include "daemon/redis/changes.h"
+#include "daemon/shared/shelf.h"
+#include "protocol/alloc.h"
+#include <stdlib.h>
+#include <string.h>
+
+struct coherence {
+    struct config *config;
+    struct changes *changes;
+    struct cache *cache;
+    struct coherence_callbacks cb;
+    void *arg;
+    struct shown_suspect *shown, *last_shown; /* oldest first */
+    uint32_t hearing;                         /* counts the gaps in what was heard */
+    struct coherence_stats stats;
+};
+
+/* ---- what is heard ---- */
+
+static void on_committed(void *arg, const struct change *change)
+{
+    struct coherence *c = arg;
+    struct cursor in = change->suffixes;
+    struct doc *d = cache_find(c->cache, change->key, change->key_len);
+    if (d == NULL)
+        return;
+    c->stats.commits++;
+    d->others += change->bump;
+    if (change->deleted)
+        stale_mark_all(d);
+    for (uint32_t i = 0; i < change->nsuffixes; i++) {
+        const char *suffix;
+        size_t len;
+        if (cursor_str(&in, &suffix, &len) == 0)
+            stale_mark(d, suffix, len);
+    }
+    if (change->nsuffixes == 0)
+        stale_mark(d, "", 0); /* its version, at least */
+}
+
+/* Readers that do not ask do not look how old a suspicion is; somebody has to. */
+struct shown_suspect {
+    struct shown_suspect *next;
+    int64_t since;
+    size_t key_len;
+    char key[];
+};
+
+static void suspect(struct coherence *c, struct doc *d)
+{
+    if (d->suspect != 0)
+        return;
+    stale_suspect(d, clock_boot_ms());
+    if (d->shown == NULL)
+        return;
+    struct shown_suspect *s = alloc_zeroed(1, sizeof(*s) + d->key_len);
+    s->since = d->suspect;
+    s->key_len = d->key_len;
+    memcpy(s->key, d->key, d->key_len);
+    if (c->last_shown != NULL)
+        c->last_shown->next = s;
+    else
+        c->shown = s;
+    c->last_shown = s;
+}
+
+static void take_oldest(struct coherence *c)
+{
+    struct shown_suspect *s = c->shown;
+    struct doc *d = cache_find(c->cache, s->key, s->key_len);
+    if (d != NULL && d->suspect == s->since)
+        shelf_take(&d->shown);
+    c->shown = s->next;
+    if (c->shown == NULL)
+        c->last_shown = NULL;
+    free(s);
+}
+
+static void on_written(void *arg, const char *key, size_t key_len, const char *suffix,
+                       size_t suffix_len, bool explained)
+{
+    struct coherence *c = arg;
+    struct doc *d = cache_find(c->cache, key, key_len);
+    if (d == NULL)
+        return;
+    if (explained) {
+        suspect(c, d);
+        return;
+    }
+    c->stats.foreign++;
+    stale_mark(d, suffix, suffix_len);
+}
+
+/* All that was read before is to be read again before it is used. */
+static void gap(struct coherence *c)
+{
+    c->hearing++;
+    c->stats.gaps++;
+}
+
+static void on_everything(void *arg)
+{
+    struct coherence *c = arg;
+    gap(c);
+    c->cb.changed(c->arg);
+}
+
+static void on_proved(void *arg)
+{
+    struct coherence *c = arg;
+    c->stats.proofs++;
+    c->cb.proved(c->arg);
+}
+
+/* ---- what may be used ---- */
+
+bool coherence_hearing(const struct coherence *c)
+{
+    return changes_hearing(c->changes);
+}
+
+/* Half of the bound: the other half is for those who are behind. */
+static int64_t half_bound(const struct coherence *c)
+{
+    return (int64_t)c->config->coherence_bound / 2;
+}
+
+static bool unmarked(const struct coherence *c, const struct doc *d)
+{
+    return d->stale == NULL && (d->suspect == 0 || clock_boot_ms() - d->suspect <= half_bound(c));
+}
+
+bool coherence_current(const struct coherence *c, const struct doc *d)
+{
+    return !c->config->coherence || (d->hearing == c->hearing && unmarked(c, d));
+}
+
+bool coherence_proved(struct coherence *c)
+{
+    if (!c->config->coherence)
+        return true;
+    int64_t at = changes_proved_at(c->changes), age = clock_boot_ms() - at;
+    if (at == 0 || age > half_bound(c))
+        (void)changes_prove(c->changes);
+    return at != 0 && age <= (int64_t)c->config->coherence_bound;
+}
+
+int64_t coherence_trust(struct coherence *c)
+{
+    if (!c->config->coherence)
+        return INT64_MAX / 2;
+    (void)coherence_proved(c);
+    while (c->shown != NULL && clock_boot_ms() - c->shown->since > half_bound(c))
+        take_oldest(c);
+    int64_t at = changes_proved_at(c->changes);
+    return at != 0 ? at + (int64_t)c->config->coherence_bound : 0;
+}
+
+bool coherence_prove(struct coherence *c)
+{
+    return changes_prove(c->changes);
+}
+
+bool coherence_was_current(const struct coherence *c, const struct doc *d)
+{
+    return coherence_current(c, d) ||
+           (!coherence_hearing(c) && d->hearing + 1 >= c->hearing && d->stale == NULL);
+}
+
+struct stale *coherence_read(struct coherence *c, struct doc *d)
+{
+    if (d->hearing != c->hearing)
+        stale_mark_all(d);
+    d->hearing = c->hearing;
+    d->others = 0;
+    return stale_take(d);
+}
+
+/* ---- interface ---- */
+
+struct coherence *coherence_new(struct event_base *base, struct config *config, const char *id,
+                                struct upstream *up, struct cache *cache,
+                                const struct coherence_callbacks *cb, void *arg)
+{
+    static const struct changes_callbacks changes_cb = {.committed = on_committed,
+                                                        .written = on_written,
+                                                        .everything = on_everything,
+                                                        .proved = on_proved,
+                                                        .hearing = on_everything,
+                                                        .deaf = on_everything};
+    struct coherence *c = alloc_zeroed(1, sizeof(*c));
+    c->config = config;
+    c->cache = cache;
+    c->cb = *cb;
+    c->arg = arg;
+    c->changes = changes_new(base, config, id, up, &changes_cb, c);
+    return c;
+}
+
+void coherence_free(struct coherence *c)
+{
+    if (c == NULL)
+        return;
+    changes_free(c->changes);
+    while (c->shown != NULL)
+        take_oldest(c);
+    free(c);
+}
+
+void coherence_start(struct coherence *c)
+{
+    if (c->config->coherence)
+        changes_start(c->changes);
+}
+
+void coherence_stop(struct coherence *c)
+{
+    changes_stop(c->changes);
+}
+
+void coherence_set_address(struct coherence *c, const char *address)
+{
+    changes_set_address(c->changes, address);
+}
+
+void coherence_stats(const struct coherence *c, struct coherence_stats *out)
+{
+    *out = c->stats;
+}

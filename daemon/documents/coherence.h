@@ -1,0 +1,60 @@
+/* coherence: which documents in memory may be given out, although others change them in Redis.
+ *
+ *   changes ──► marks on documents: what of them has to be read again, before they are used
+ *           ──► proofs: how long ago we knew of everything
+ *
+ * A document that is used is *current*: nothing of it is marked, and there was no gap in what we
+ * have heard since it was read. A plain read wants, besides, that we knew of everything no longer
+ * ago than coherence.bound; and asks for a proof in good time, so that it seldom waits for one.
+ * When nothing is heard every read asks Redis.
+ */
+#ifndef RAPYERD_COHERENCE_H
+#define RAPYERD_COHERENCE_H
+
+#include "daemon/base/config.h"
+#include "daemon/documents/doc.h"
+#include "daemon/redis/upstream.h"
+
+struct coherence;
+
+struct coherence_callbacks {
+    void (*proved)(void *arg);  /* what waits for a proof goes on, or asks again */
+    void (*changed)(void *arg); /* deaf, or not any more: what waits looks again */
+};
+
+/* `up` is the link that documents are read over; `id` this daemon's name. */
+struct coherence *coherence_new(struct event_base *base, struct config *config, const char *id,
+                                struct upstream *up, struct cache *cache,
+                                const struct coherence_callbacks *cb, void *arg);
+void coherence_free(struct coherence *c);
+void coherence_start(struct coherence *c);
+void coherence_stop(struct coherence *c);
+void coherence_set_address(struct coherence *c, const char *address); /* as upstream_set_address */
+
+/* Whether others' changes are heard. */
+bool coherence_hearing(const struct coherence *c);
+/* Nothing is known to have changed in the document since it was read. */
+bool coherence_current(const struct coherence *c, const struct doc *d);
+/* It was so when others were last heard: for reads that take what is stale. */
+bool coherence_was_current(const struct coherence *c, const struct doc *d);
+/* We knew of everything within the bound. */
+bool coherence_proved(struct coherence *c);
+/* Until when (clock_boot_ms) that is so; a new proof is asked for in good time. For who gives
+ * documents to readers that do not ask. */
+int64_t coherence_trust(struct coherence *c);
+/* Asks for a proof as of now; false: nothing is heard. */
+bool coherence_prove(struct coherence *c);
+
+/* The document is read now: what is marked has been taken over by the caller (stale_free), and what
+ * is marked from here on counts for the time after. NULL: nothing was. */
+struct stale *coherence_read(struct coherence *c, struct doc *d);
+
+struct coherence_stats {
+    uint64_t commits; /* of other daemons, on documents in memory */
+    uint64_t foreign; /* keys of documents in memory that no daemon has written */
+    uint64_t gaps;    /* times that something may have been missed */
+    uint64_t proofs;
+};
+void coherence_stats(const struct coherence *c, struct coherence_stats *out);
+
+#endif

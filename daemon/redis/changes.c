@@ -1,0 +1,434 @@
+/* changes: see changes.h. */
+#include "daemon/redis/changes.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/hash.h"
+#include "daemon/base/log.h"
+#include "daemon/redis/resp.h"
+#include "protocol/alloc.h"
+#include <event2/util.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INVALIDATE "__redis__:invalidate"
+
+struct changes {
+    struct config *config;
+    const char *id;
+    struct upstream *up;   /* for proofs; not ours */
+    struct upstream *link; /* listens */
+    struct changes_callbacks cb;
+    void *arg;
+    struct buf channel, proofs, realm_key; /* NUL-terminated */
+    char realm[33]; /* what stands at realm_key in the database that we are in */
+    bool subscribed, tracking, warned;
+    uint64_t *explained; /* hashes of keys, since Redis named the last ones */
+    size_t nexplained, explained_cap;
+    int64_t proved_at;
+    /* The proof on its way; it has come back when both its message and its answer have. */
+    uint64_t proof;
+    int64_t proof_sent;
+    bool proof_away, proof_heard, proof_answered, another;
+    struct event *overdue; /* a proof that does not come back */
+};
+
+static void set_deaf(struct changes *c)
+{
+    bool was = c->subscribed;
+    c->subscribed = c->tracking = false;
+    c->proof_away = c->another = false;
+    c->proved_at = 0;
+    event_del(c->overdue);
+    c->nexplained = 0;
+    if (was)
+        c->cb.deaf(c->arg);
+}
+
+static void warn(struct changes *c, const char *what, const char *why)
+{
+    if (!c->warned)
+        log_warning("%s: %s", what, why);
+    c->warned = true;
+}
+
+/* ---- proofs ---- */
+
+static void send_proof(struct changes *c);
+
+static void proof_step(struct changes *c)
+{
+    if (!c->proof_heard || !c->proof_answered)
+        return;
+    c->proof_away = false;
+    c->proved_at = c->proof_sent;
+    event_del(c->overdue);
+    if (c->another)
+        send_proof(c);
+    c->cb.proved(c->arg);
+}
+
+static void on_realm_set(void *arg, unsigned index, redisReply *reply)
+{
+    (void)arg;
+    (void)index;
+    (void)reply; /* the next proof says who was first */
+}
+
+/* Another database stands where ours did, or nothing: SWAPDB tells nobody. */
+static void check_realm(struct changes *c, const redisReply *reply)
+{
+    bool same = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, c->realm) == 0;
+    if (same || reply->type == REDIS_REPLY_ERROR)
+        return;
+    struct buf out = BUF_INIT;
+    if (reply->type == REDIS_REPLY_STRING) { /* of daemons that were there first */
+        snprintf(c->realm, sizeof(c->realm), "%s", reply->str);
+    } else {
+        resp_words(&out, "SET", (char *)c->realm_key.data, c->realm, "NX", NULL);
+        upstream_send(c->up, out.data, out.len, 1, on_realm_set, NULL);
+        buf_free(&out);
+    }
+    c->cb.everything(c->arg);
+}
+
+/* The realm, then how many have heard the message. */
+static void on_proof_answer(void *arg, unsigned index, redisReply *reply)
+{
+    struct changes *c = arg;
+    if (reply == NULL) {
+        c->proof_away = false; /* whoever waits for it is told that the link is down */
+        return;
+    }
+    if (index == 0) {
+        check_realm(c, reply);
+        return;
+    }
+    if (!c->proof_away)
+        return;
+    if (reply->type == REDIS_REPLY_ERROR) { /* until the next connection */
+        warn(c,
+             "nothing proves that changes by other daemons are heard (PUBLISH); each read asks "
+             "Redis",
+             reply->str);
+        set_deaf(c);
+        return;
+    }
+    c->proof_answered = true;
+    if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0)
+        upstream_reset(c->link, "Redis does not know of our subscription");
+    else
+        proof_step(c);
+}
+
+static void send_proof(struct changes *c)
+{
+    struct buf out = BUF_INIT;
+    char number[RESP_DECIMAL_MAX + 1];
+    number[resp_decimal(number, (int64_t)++c->proof)] = '\0';
+    c->proof_away = true;
+    c->proof_heard = c->proof_answered = c->another = false;
+    c->proof_sent = clock_boot_ms();
+    resp_words(&out, "GET", (char *)c->realm_key.data, NULL);
+    resp_words(&out, "PUBLISH", (char *)c->proofs.data, number, NULL);
+    if (!upstream_send(c->up, out.data, out.len, 2, on_proof_answer, c))
+        c->proof_away = false;
+    unsigned ms = c->config->coherence_bound;
+    event_add(c->overdue, &(struct timeval){ms / 1000, (suseconds_t)(ms % 1000 * 1000)});
+    buf_free(&out);
+}
+
+static void on_overdue(evutil_socket_t fd, short what, void *arg)
+{
+    struct changes *c = arg;
+    (void)fd;
+    (void)what;
+    if (c->proof_away && c->subscribed)
+        upstream_reset(c->link, "a message to ourselves does not come back");
+}
+
+bool changes_prove(struct changes *c)
+{
+    if (!c->subscribed || upstream_state(c->up) != UPSTREAM_UP)
+        return false;
+    if (c->proof_away)
+        c->another = true;
+    else
+        send_proof(c);
+    return true;
+}
+
+static void take_proof(struct changes *c, const redisReply *payload)
+{
+    if (!c->proof_away || strtoull(payload->str, NULL, 10) != c->proof)
+        return;
+    c->proof_heard = true;
+    proof_step(c);
+}
+
+/* ---- what daemons say ---- */
+
+static uint64_t key_hash(const char *key, size_t key_len, const char *suffix, size_t suffix_len)
+{
+    return XXH3_64bits_withSeed(suffix, suffix_len, XXH3_64bits_withSeed(key, key_len, hash_seed));
+}
+
+static void explain(struct changes *c, const char *key, size_t key_len, const char *suffix,
+                    size_t suffix_len)
+{
+    vec_push(c->explained, c->nexplained, c->explained_cap,
+             key_hash(key, key_len, suffix, suffix_len));
+}
+
+/* [key, version or nil, bump, [suffix, ...]] */
+static int read_change(struct cursor *in, struct change *out)
+{
+    uint32_t n;
+    *out = (struct change){0};
+    if (cursor_array(in, &n) < 0 || n != 4 || cursor_str(in, &out->key, &out->key_len) < 0)
+        return -1;
+    out->deleted = cursor_nil(in);
+    if (!out->deleted && cursor_int(in, &out->version) < 0)
+        return -1;
+    if (cursor_int(in, &out->bump) < 0 || cursor_array(in, &out->nsuffixes) < 0)
+        return -1;
+    out->suffixes = *in;
+    for (uint32_t i = 0; i < out->nsuffixes; i++) {
+        const char *suffix;
+        size_t len;
+        if (cursor_str(in, &suffix, &len) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void take_change(struct changes *c, const struct change *change, bool ours)
+{
+    struct cursor in = change->suffixes;
+    explain(c, change->key, change->key_len, "", 0); /* the version is there */
+    for (uint32_t i = 0; i < change->nsuffixes; i++) {
+        const char *suffix;
+        size_t len;
+        if (cursor_str(&in, &suffix, &len) == 0)
+            explain(c, change->key, change->key_len, suffix, len);
+    }
+    if (!ours)
+        c->cb.committed(c->arg, change);
+}
+
+/* [daemon, [change, ...]] */
+static int read_commit(struct changes *c, struct cursor in, bool take)
+{
+    const char *daemon;
+    size_t len;
+    uint32_t n, ndocs;
+    struct change change;
+    if (cursor_array(&in, &n) < 0 || n != 2 || cursor_str(&in, &daemon, &len) < 0 ||
+        cursor_array(&in, &ndocs) < 0)
+        return -1;
+    bool ours = len == strlen(c->id) && memcmp(daemon, c->id, len) == 0;
+    for (uint32_t i = 0; i < ndocs; i++) {
+        if (read_change(&in, &change) < 0)
+            return -1;
+        if (take)
+            take_change(c, &change, ours);
+    }
+    return cursor_done(&in) ? 0 : -1;
+}
+
+/* All of it is looked at before any of it is believed. */
+static void take_commit(struct changes *c, const redisReply *payload)
+{
+    struct cursor in = cursor_of(payload->str, payload->len);
+    if (read_commit(c, in, false) == 0)
+        (void)read_commit(c, in, true);
+    else
+        log_debug("a message on %s that no rapyerd has sent is ignored", (char *)c->channel.data);
+}
+
+/* ---- what Redis says ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* "<prefix>:{<key>}<suffix>" */
+static void take_key(struct changes *c, const char *name, size_t len)
+{
+    size_t head = strlen(c->config->key_prefix) + 2;
+    const char *end = len > head ? memchr(name + head, '}', len - head) : NULL;
+    if (end == NULL)
+        return;
+    const char *key = name + head, *suffix = end + 1;
+    size_t key_len = (size_t)(end - key), suffix_len = (size_t)(name + len - suffix);
+    uint64_t hash = key_hash(key, key_len, suffix, suffix_len);
+    bool explained = c->nexplained > 0 &&
+                     bsearch(&hash, c->explained, c->nexplained, sizeof(hash), by_value) != NULL;
+    c->cb.written(c->arg, key, key_len, suffix, suffix_len, explained);
+}
+
+static void take_keys(struct changes *c, const redisReply *keys)
+{
+    if (keys->type != REDIS_REPLY_ARRAY) {
+        c->nexplained = 0;
+        c->cb.everything(c->arg);
+        return;
+    }
+    if (c->nexplained > 1)
+        qsort(c->explained, c->nexplained, sizeof(*c->explained), by_value);
+    for (size_t i = 0; i < keys->elements; i++) {
+        if (keys->element[i]->type == REDIS_REPLY_STRING)
+            take_key(c, keys->element[i]->str, keys->element[i]->len);
+    }
+    c->nexplained = 0;
+}
+
+static bool is_channel(const redisReply *name, const struct buf *channel)
+{
+    return name->type == REDIS_REPLY_STRING && strcmp(name->str, (char *)channel->data) == 0;
+}
+
+static void on_push(void *arg, redisReply *reply)
+{
+    struct changes *c = arg;
+    if (reply->elements != 3 || !c->subscribed)
+        return;
+    const redisReply *name = reply->element[1], *payload = reply->element[2];
+    if (name->type == REDIS_REPLY_STRING && strcmp(name->str, INVALIDATE) == 0)
+        take_keys(c, payload);
+    else if (payload->type != REDIS_REPLY_STRING)
+        return;
+    else if (is_channel(name, &c->proofs))
+        take_proof(c, payload);
+    else if (is_channel(name, &c->channel))
+        take_commit(c, payload);
+}
+
+/* ---- the connection ---- */
+
+enum { ANSWER_TRACKING, ANSWER_INVALIDATE, ANSWER_PROOFS, ANSWER_CHANNEL, ANSWERS };
+
+/* Nothing is believed before all of it was answered. */
+static void on_subscribed(void *arg, unsigned index, redisReply *reply)
+{
+    struct changes *c = arg;
+    if (reply == NULL)
+        return;
+    bool refused = reply->type == REDIS_REPLY_ERROR;
+    if (index == ANSWER_TRACKING) {
+        c->tracking = !refused;
+        if (refused)
+            warn(c, "what other programs write into Redis is not noticed (CLIENT TRACKING)",
+                 reply->str);
+    } else if (refused) {
+        warn(c, "changes by other daemons are not heard; each read asks Redis", reply->str);
+        upstream_reset(c->link, reply->str);
+    } else if (index == ANSWER_CHANNEL) {
+        if (c->tracking)
+            c->warned = false;
+        c->subscribed = true;
+        c->cb.hearing(c->arg);
+        if (c->subscribed)
+            (void)changes_prove(c);
+    }
+}
+
+/* The connection that listens is also the one that tracks, so neither can die alone. */
+static void on_up(void *arg)
+{
+    struct changes *c = arg;
+    struct buf out = BUF_INIT, prefix = BUF_INIT;
+    char id[RESP_DECIMAL_MAX + 1];
+    id[resp_decimal(id, (int64_t)upstream_info(c->link)->client_id)] = '\0';
+    buf_printf(&prefix, "%s:{", c->config->key_prefix);
+    buf_append(&prefix, "", 1);
+    resp_words(&out, "CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST", "PREFIX",
+               (char *)prefix.data, NULL);
+    resp_words(&out, "SUBSCRIBE", INVALIDATE, NULL);
+    resp_words(&out, "SUBSCRIBE", (char *)c->proofs.data, NULL);
+    resp_words(&out, "SUBSCRIBE", (char *)c->channel.data, NULL);
+    upstream_send(c->link, out.data, out.len, ANSWERS, on_subscribed, c);
+    buf_free(&out);
+    buf_free(&prefix);
+}
+
+static void on_down(void *arg, const char *why)
+{
+    (void)why;
+    set_deaf(arg);
+}
+
+/* ---- interface ---- */
+
+static void name(struct buf *out, const char *prefix, const char *what, const char *id)
+{
+    buf_printf(out, "%s:@%s%s", prefix, what, id);
+    buf_append(out, "", 1);
+}
+
+struct changes *changes_new(struct event_base *base, struct config *config, const char *id,
+                            struct upstream *up, const struct changes_callbacks *cb, void *arg)
+{
+    static const struct upstream_callbacks link_cb = {
+        .on_up = on_up, .on_down = on_down, .on_push = on_push, .quiet = true};
+    struct changes *c = alloc_zeroed(1, sizeof(*c));
+    uint64_t random[2];
+    c->config = config;
+    c->id = id;
+    c->up = up;
+    c->cb = *cb;
+    c->arg = arg;
+    name(&c->channel, config->key_prefix, "changes", "");
+    name(&c->proofs, config->key_prefix, "proof:", id);
+    name(&c->realm_key, config->key_prefix, "realm", "");
+    evutil_secure_rng_get_bytes(random, sizeof(random));
+    snprintf(c->realm, sizeof(c->realm), "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
+    c->link = upstream_new(base, config, &link_cb, c);
+    c->overdue = evtimer_new(base, on_overdue, c);
+    return c;
+}
+
+void changes_free(struct changes *c)
+{
+    if (c == NULL)
+        return;
+    upstream_free(c->link);
+    event_free(c->overdue);
+    buf_free(&c->channel);
+    buf_free(&c->proofs);
+    buf_free(&c->realm_key);
+    free(c->explained);
+    free(c);
+}
+
+void changes_start(struct changes *c)
+{
+    upstream_start(c->link);
+}
+
+void changes_stop(struct changes *c)
+{
+    upstream_stop(c->link, "rapyerd is stopping");
+    set_deaf(c);
+}
+
+void changes_set_address(struct changes *c, const char *address)
+{
+    upstream_set_address(c->link, address);
+}
+
+bool changes_hearing(const struct changes *c)
+{
+    return c->subscribed;
+}
+
+bool changes_tracking(const struct changes *c)
+{
+    return c->tracking;
+}
+
+int64_t changes_proved_at(const struct changes *c)
+{
+    return c->proved_at;
+}

@@ -1,0 +1,65 @@
+/* changes: what others do to documents in Redis, heard over a connection of its own.
+ *
+ *   commit of a daemon ──PUBLISH in its MULTI──► @changes ──┐
+ *                                                           ├─► this connection, in Redis' order
+ *   any write to a key ──CLIENT TRACKING, BCAST──► @invalidate ┘
+ *
+ * A daemon says what it did as it does it; at the end of the turn of its loop Redis names the keys
+ * that were written in it, whoever wrote them. So a key that nobody has explained since the names
+ * of the turn before was written by a program that knows nothing of daemons. A key that was
+ * explained may have been written by such a program in the same turn, too; nothing can tell.
+ *
+ * Silence says nothing: the link may be dead, we may be behind, or were frozen. A *proof* does: a
+ * message to ourselves, sent over the link that reads documents. When it has come back, all that
+ * was acknowledged to anybody before it was sent has been told.
+ */
+#ifndef RAPYERD_CHANGES_H
+#define RAPYERD_CHANGES_H
+
+#include "daemon/base/config.h"
+#include "daemon/redis/upstream.h"
+#include "protocol/cursor.h"
+
+struct changes;
+
+struct change { /* of one document, by another daemon; valid in the callback */
+    const char *key;
+    size_t key_len;
+    bool deleted;
+    int64_t version;        /* as that daemon expected it: it may have been overtaken */
+    int64_t bump;           /* what it has added to the version, for certain */
+    struct cursor suffixes; /* str each: the keys that it wrote; "" is among them when more than the
+                             * version of the root changed */
+    uint32_t nsuffixes;
+};
+
+struct changes_callbacks {
+    void (*committed)(void *arg, const struct change *change);
+    /* A Redis key of the document was written; `explained`: by what some daemon, also this one, has
+     * told of just now, if not by others as well. */
+    void (*written)(void *arg, const char *key, size_t key_len, const char *suffix,
+                    size_t suffix_len, bool explained);
+    void (*everything)(void *arg); /* FLUSHALL, SWAPDB: nothing is as it was */
+    void (*proved)(void *arg);     /* changes_proved_at has moved */
+    void (*hearing)(void *arg);    /* from now on; what was before may have been missed */
+    void (*deaf)(void *arg);
+};
+
+/* `up` is the link that documents are read over; `id` is this daemon's. */
+struct changes *changes_new(struct event_base *base, struct config *config, const char *id,
+                            struct upstream *up, const struct changes_callbacks *cb, void *arg);
+void changes_free(struct changes *c);
+void changes_start(struct changes *c);
+void changes_stop(struct changes *c);
+void changes_set_address(struct changes *c, const char *address); /* as upstream_set_address */
+
+bool changes_hearing(const struct changes *c);
+/* Whether Redis names the keys that were written; else only daemons are heard of. */
+bool changes_tracking(const struct changes *c);
+/* All that was acknowledged before this moment (clock_boot_ms) has been told; 0: nothing is sure.
+ */
+int64_t changes_proved_at(const struct changes *c);
+/* Asks for a proof as of now, or later. `proved` follows, or `deaf`. False: nothing can be sent. */
+bool changes_prove(struct changes *c);
+
+#endif
