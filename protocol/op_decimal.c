@@ -1,7 +1,7 @@
 /* op_decimal: arithmetic on decimal fields, elements and entries; exact, or refused.
  *
- * What is told is the outcome, which is computed from what was there. The number is a str in decimal,
- * or an int.
+ * What is told is the outcome, which is computed from what was there. The number is a str in
+ * decimal, or an int.
  */
 #include "protocol/change.h"
 #include "protocol/decimal.h"

@@ -12,10 +12,10 @@
  *
  * Each has one form only, so that equal values are equal bytes.
  */
+#include "protocol/scalar_text.h"
 #include "protocol/calendar.h"
 #include "protocol/decimal.h"
 #include "protocol/path.h"
-#include "protocol/scalar_text.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -171,9 +171,9 @@ static bool form_ref(const struct type *t, const char *s, size_t len, struct buf
 }
 
 static form_fn *const forms[TYPE_COUNT] = {
-    [TYPE_DECIMAL] = form_decimal, [TYPE_DATE] = form_date,       [TYPE_TIME] = form_time,
+    [TYPE_DECIMAL] = form_decimal,     [TYPE_DATE] = form_date,   [TYPE_TIME] = form_time,
     [TYPE_TIMEDELTA] = form_timedelta, [TYPE_NAIVE] = form_naive, [TYPE_ZONED] = form_zoned,
-    [TYPE_UUID] = form_uuid,       [TYPE_ENUM] = form_enum,       [TYPE_REF] = form_ref,
+    [TYPE_UUID] = form_uuid,           [TYPE_ENUM] = form_enum,   [TYPE_REF] = form_ref,
 };
 
 int check_text(const struct type *t, const struct item *it, struct buf *out, struct fault *f)
