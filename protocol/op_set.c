@@ -7,6 +7,7 @@
  */
 #include "protocol/change.h"
 #include "protocol/type.h"
+#include "protocol/work.h"
 
 /* The set at the place, loaded. */
 static enum op_status check_set(struct run *run)
@@ -239,7 +240,13 @@ enum op_status run_set_combine(struct run *run)
     enum op_status st = both_sets(run, &other);
     if (st != OP_DONE)
         return st;
-    struct container *mine = run->at.cell->container, *was = container_copy(mine);
+    struct container *mine = run->at.cell->container;
+    work_add((uint64_t)mine->len + other.container->len, WORK_NAMED);
+    if (work_check(run->f) < 0) {
+        cell_free(&other);
+        return OP_REFUSED;
+    }
+    struct container *was = container_copy(mine);
     run_computes(run);
     for (struct element e = {0}; container_next(was, &e);)
         if (!stays(kind, set_has(other.container, e.cell)))

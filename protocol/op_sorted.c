@@ -5,6 +5,7 @@
  * two who pop at once get two members.
  */
 #include "protocol/change.h"
+#include "protocol/work.h"
 #include <math.h>
 
 /* The members at the place, loaded. */
@@ -215,6 +216,13 @@ static enum op_status pack_ranks(struct run *run, const struct ranks *r)
     return st;
 }
 
+/* What it costs to take them out; OP_REFUSED: too much. */
+static enum op_status check_ranks(struct run *run, const struct ranks *r)
+{
+    work_add(r->n, WORK_NAMED);
+    return work_check(run->f) < 0 ? OP_REFUSED : OP_DONE;
+}
+
 static void take_ranks(struct run *run, const struct ranks *r)
 {
     double score;
@@ -241,7 +249,8 @@ static enum op_status at_end(struct run *run, bool highest, bool take)
     struct ranks r = {.n = (uint64_t)n < len ? (size_t)n : len, .backwards = highest};
     r.from = highest ? len - r.n : 0;
     st = one ? pack_ranked(run, r.from) : pack_ranks(run, &r);
-    if (st == OP_DONE && take && (st = check_result(run)) == OP_DONE)
+    if (st == OP_DONE && take && (st = check_result(run)) == OP_DONE &&
+        (st = check_ranks(run, &r)) == OP_DONE)
         take_ranks(run, &r);
     if (st != OP_DONE)
         run->result->len = had;
@@ -317,7 +326,7 @@ enum op_status run_sorted_range_by_score(struct run *run)
 
 static enum op_status remove_ranks(struct run *run, enum op_status st, const struct ranks *r)
 {
-    if (st != OP_DONE)
+    if (st != OP_DONE || (st = check_ranks(run, r)) != OP_DONE)
         return st;
     pack_uint(run->result, r->n);
     take_ranks(run, r);
