@@ -6,6 +6,7 @@
  * So an operation sees what those before it did, a refusal in the middle leaves no trace, and
  * the commit never has to be taken back. A batch is never split, so neither is a pipeline.
  */
+#include "daemon/base/clock.h"
 #include "daemon/documents/layout.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/methods_lock.h"
@@ -13,10 +14,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* A document as it was before the rehearsal put another tree into its place. */
+/* A document as it was before the rehearsal put another tree into its place, or gave it another
+ * deadline. */
 struct swapped {
     struct doc *doc;
     struct record *root;
+    int64_t expires;
     uint8_t state;
 };
 
@@ -27,12 +30,23 @@ struct rehearsal {
 };
 
 /* What may stand in a pipeline besides the operations of the wire table. */
-enum { PLANNED_SAVE = OP_COUNT, PLANNED_DELETE, PLANNED_GET, PLANNED_COUNT };
+enum {
+    PLANNED_SAVE = OP_COUNT,
+    PLANNED_GET_OR_CREATE,
+    PLANNED_DELETE,
+    PLANNED_GET,
+    PLANNED_EXISTS,
+    PLANNED_TTL,
+    PLANNED_PERSIST,
+    PLANNED_COUNT
+};
 
 static const struct {
     const char *name;
-    unsigned nparams;
-} whole[] = {{"doc.save", 2}, {"doc.delete", 1}, {"doc.get", 1}};
+    unsigned least, most; /* params */
+} whole[] = {{"doc.save", 2, 2},   {"doc.get_or_create", 2, 2}, {"doc.delete", 1, 1},
+             {"doc.get", 1, 1},    {"doc.exists", 1, 1},        {"doc.ttl", 1, 2},
+             {"doc.persist", 1, 1}};
 
 /* One operation, as docs() keeps it for run(). */
 struct planned {
@@ -65,7 +79,8 @@ static int check_count(int kind, uint32_t nparams, uint32_t i, struct fault *f)
         lo = 2u + op_infos[kind].min_args;
         hi = 2u + op_infos[kind].max_args;
     } else {
-        lo = hi = whole[kind - OP_COUNT].nparams;
+        lo = whole[kind - OP_COUNT].least;
+        hi = whole[kind - OP_COUNT].most;
     }
     if (nparams >= lo && nparams <= hi)
         return 0;
@@ -86,10 +101,12 @@ static int read_op(struct call *c, struct cursor *in, uint32_t i, struct planned
                          i);
     op->kind = kind_by_name(name, name_len);
     if (op->kind < 0)
-        return fault_set(f, FAULT_UNKNOWN_METHOD,
-                         "operation %u: '%.*s' cannot be in a pipeline; the operations on fields, "
-                         "lists and dicts can, and doc.save, doc.delete, doc.get, doc.load",
-                         i, (int)(name_len > 100 ? 100 : name_len), name);
+        return fault_set(
+            f, FAULT_UNKNOWN_METHOD,
+            "operation %u: '%.*s' cannot be in a pipeline; the operations on fields, "
+            "lists, dicts and sets can, and doc.save, doc.get_or_create, doc.delete, doc.get, "
+            "doc.load, doc.exists, doc.ttl, doc.persist",
+            i, (int)(name_len > 100 ? 100 : name_len), name);
     if (check_count(op->kind, n - 1, i, f) < 0 ||
         params_str(in, "the key of an operation", &key, &key_len, f) < 0)
         return -1;
@@ -213,7 +230,7 @@ static int pipeline_docs(struct call *c, struct fault *f)
 
 static void swap_root(struct call *c, struct rehearsal *r, struct doc *d, struct record *root)
 {
-    vec_push(r->swapped, r->n, r->cap, (struct swapped){d, d->root, d->state});
+    vec_push(r->swapped, r->n, r->cap, (struct swapped){d, d->root, d->expires, d->state});
     d->root = root;
     d->growths = schema_growths(exec_schema(c->exec));
     d->state = root != NULL ? DOC_PRESENT : DOC_ABSENT;
@@ -255,6 +272,71 @@ static enum op_status run_delete(struct call *c, struct doc *d, struct rehearsal
     return OP_DONE;
 }
 
+/* The document as the map makes it, if there is none. */
+static enum op_status run_get_or_create(struct call *c, struct doc *d, struct cursor *in,
+                                        struct rehearsal *r, struct buf *out)
+{
+    bool create = d->state == DOC_ABSENT;
+    struct buf saved = BUF_INIT;
+    enum op_status st = create ? run_save(c, d, in, r, &saved) : OP_DONE;
+    buf_free(&saved);
+    if (st != OP_DONE)
+        return st;
+    if (create && r == NULL)
+        call_computes(c, d); /* as doc.insert */
+    pack_map(out, 3);
+    pack_cstr(out, "created");
+    pack_bool(out, create);
+    pack_cstr(out, "version");
+    if (r == NULL)
+        call_pack_version(c, d, out);
+    else
+        pack_int(out, INT64_MAX);
+    pack_cstr(out, "document");
+    return doc_pack(c, d, out);
+}
+
+/* Gives it another deadline, 0: none. */
+static enum op_status run_expire(struct call *c, struct doc *d, int64_t at, struct rehearsal *r)
+{
+    enum op_status st = doc_keys_known(c, d);
+    if (st != OP_DONE)
+        return st;
+    if (r == NULL) {
+        doc_expire_at(c, d, at);
+        return OP_DONE;
+    }
+    call_computes(c, d);
+    vec_push(r->swapped, r->n, r->cap, (struct swapped){d, d->root, d->expires, d->state});
+    d->expires = at;
+    return OP_DONE;
+}
+
+static enum op_status run_ttl(struct call *c, struct doc *d, struct cursor *in, uint32_t nargs,
+                              struct rehearsal *r, struct buf *out)
+{
+    int64_t seconds, now = clock_wall_ms(), left = d->expires - now;
+    if (nargs == 0) {
+        call_computes(c, d);
+        pack_int(out, d->expires == 0 ? -1 : left <= 0 ? 0 : (left + 999) / 1000);
+        return OP_DONE;
+    }
+    if (cursor_int(in, &seconds) < 0 || seconds < 0 || seconds > INT32_MAX)
+        return fault_set(&c->fault, FAULT_BAD_REQUEST,
+                         "the time to live should be an int of seconds, 0 (for ever) to %d",
+                         INT32_MAX);
+    pack_int(out, seconds);
+    return run_expire(c, d, seconds == 0 ? 0 : now + seconds * 1000, r);
+}
+
+static enum op_status run_persist(struct call *c, struct doc *d, struct rehearsal *r,
+                                  struct buf *out)
+{
+    bool had = d->expires != 0;
+    pack_bool(out, had);
+    return had ? run_expire(c, d, 0, r) : OP_DONE;
+}
+
 static enum op_status run_planned(struct call *c, const struct planned *op, struct rehearsal *r,
                                   struct buf *out)
 {
@@ -262,8 +344,15 @@ static enum op_status run_planned(struct call *c, const struct planned *op, stru
     struct cursor in = {c->request.params.at + op->args, c->request.params.end};
     if (op->kind == PLANNED_SAVE)
         return run_save(c, d, &in, r, out);
+    if (op->kind == PLANNED_GET_OR_CREATE)
+        return run_get_or_create(c, d, &in, r, out);
     if (op->kind == PLANNED_DELETE)
         return run_delete(c, d, r, out);
+    if (op->kind == PLANNED_EXISTS) {
+        call_computes(c, d);
+        pack_int(out, d->state == DOC_PRESENT);
+        return OP_DONE;
+    }
     enum op_status st = call_present(c, d);
     if (st != OP_DONE)
         return st;
@@ -271,6 +360,10 @@ static enum op_status run_planned(struct call *c, const struct planned *op, stru
         call_computes(c, d);
         return doc_pack(c, d, out);
     }
+    if (op->kind == PLANNED_TTL)
+        return run_ttl(c, d, &in, op->nargs, r, out);
+    if (op->kind == PLANNED_PERSIST)
+        return run_persist(c, d, r, out);
     return run_op(c, d, (enum op_kind)op->kind, &in, op->nargs, r != NULL ? r->undo : NULL, out);
 }
 
@@ -303,8 +396,10 @@ static void end_rehearsal(struct rehearsal *r)
     undo_rollback(r->undo);
     while (r->n > 0) {
         struct swapped *s = &r->swapped[--r->n];
-        record_free(s->doc->root);
+        if (s->doc->root != s->root)
+            record_free(s->doc->root);
         s->doc->root = s->root;
+        s->doc->expires = s->expires;
         s->doc->state = s->state;
     }
     free(r->swapped);

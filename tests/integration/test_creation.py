@@ -75,3 +75,44 @@ def test_persist(client, rdb):
         client.call("doc.persist", NOTE_KEY)
     with pytest.raises(RpcError, match="BAD_REQUEST"):
         client.call("doc.persist", KEY, 1)
+
+
+# --- within pipelines ----------------------------------------------------------------------
+
+
+def test_in_a_pipeline(client, rdb):
+    answers = client.call("pipeline", [
+        ["doc.exists", NOTE_KEY], ["doc.get_or_create", NOTE_KEY, {"text": "x"}], ["doc.exists", NOTE_KEY],
+        ["doc.ttl", NOTE_KEY], ["doc.ttl", NOTE_KEY, 50], ["num.incr", NOTE_KEY, "seen", 1],
+        ["doc.get_or_create", NOTE_KEY, {"text": "y"}], ["doc.ttl", NOTE_KEY], ["doc.persist", NOTE_KEY],
+        ["doc.ttl", NOTE_KEY], ["doc.ttl", NOTE_KEY, 70]])
+    assert [a["created"] if isinstance(a, dict) else a for a in answers] == [
+        0, True, 1, -1, 50, 1, False, 50, True, -1, 70]
+    assert answers[6]["document"]["text"] == "x" and answers[6]["document"]["seen"] == 1
+    assert 60 < rdb.ttl("rapyer:{Note:1}") <= 70
+    assert int(rdb.hget("rapyer:{Note:1}", "@v")) == answers[1]["version"] == answers[6]["version"]
+
+
+def test_a_pipeline_that_is_refused_leaves_no_deadline(client, rdb):
+    client.call("doc.save", NOTE_KEY, {"text": "x"})
+    client.call("doc.ttl", NOTE_KEY, 500)
+    with pytest.raises(RpcError, match="BAD_TYPE: operation 4"):
+        client.call("pipeline", [["doc.ttl", NOTE_KEY, 5], ["doc.persist", NOTE_KEY], ["doc.ttl", NOTE_KEY, 7],
+                                 ["doc.get_or_create", "Note:2", {"text": "y"}], ["set", NOTE_KEY, "text", 1]])
+    assert 450 < client.call("doc.ttl", NOTE_KEY) <= 500
+    assert 450 < rdb.ttl("rapyer:{Note:1}") <= 500
+    assert client.call("doc.exists", "Note:2") == 0
+
+
+@pytest.mark.parametrize("op, code", [
+    (["doc.ttl", NOTE_KEY, -1], "BAD_REQUEST"), (["doc.ttl", NOTE_KEY, "x"], "BAD_REQUEST"),
+    (["doc.ttl", NOTE_KEY], "NOT_FOUND"), (["doc.persist", NOTE_KEY], "NOT_FOUND"),
+    (["doc.ttl", NOTE_KEY, 1, 2], "BAD_REQUEST"), (["doc.exists"], "BAD_REQUEST"),
+    (["doc.get_or_create", NOTE_KEY], "BAD_REQUEST"), (["doc.get_or_create", NOTE_KEY, {}], "BAD_VALUE"),
+    (["doc.keys", "Note"], "UNKNOWN_METHOD"),
+])
+def test_bad_input_in_a_pipeline(client, op, code):
+    if code == "BAD_REQUEST":
+        client.call("doc.save", NOTE_KEY, {"text": "x"})
+    with pytest.raises(RpcError, match=code):
+        client.call("pipeline", [op])
