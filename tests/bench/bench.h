@@ -42,6 +42,7 @@ int hincrby_main(int argc, char **argv);
 int library_main(int argc, char **argv);
 int multi_main(int argc, char **argv);
 int crowd_main(int argc, char **argv);
+int shared_main(int argc, char **argv);
 int lock_main(int argc, char **argv);
 int handover_main(int argc, char **argv);
 

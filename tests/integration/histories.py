@@ -208,11 +208,11 @@ class Foreigner:
 
 
 def record(daemons, redis, number, rng, clients=6, operations=30, documents=2, bound=1.0, foreign=False,
-           nemesis=None):
+           nemesis=None, actor=Actor):
     """One history of documents of its own; nemesis() runs beside it once."""
     keys = [f"Page:{number}-{i}" for i in range(documents)]
     recorder = Recorder(bound)
-    workers = [Actor(i, daemons[i % len(daemons)], recorder, keys, random.Random(rng.random()))
+    workers = [actor(i, daemons[i % len(daemons)], recorder, keys, random.Random(rng.random()))
                for i in range(clients)]
     if foreign:
         workers.append(Foreigner(clients, redis, recorder, keys, random.Random(rng.random())))
