@@ -74,6 +74,13 @@ static void on_realm_set(void *arg, unsigned index, redisReply *reply)
     (void)reply; /* the next proof says who was first */
 }
 
+static void name_realm(struct changes *c)
+{
+    uint64_t random[2];
+    evutil_secure_rng_get_bytes(random, sizeof(random));
+    snprintf(c->realm, sizeof(c->realm), "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
+}
+
 /* Another database stands where ours did, or nothing: SWAPDB tells nobody. */
 static void check_realm(struct changes *c, const redisReply *reply)
 {
@@ -84,6 +91,7 @@ static void check_realm(struct changes *c, const redisReply *reply)
     if (reply->type == REDIS_REPLY_STRING) { /* of daemons that were there first */
         snprintf(c->realm, sizeof(c->realm), "%s", reply->str);
     } else {
+        name_realm(c); /* not as it was: others look for that, too */
         resp_words(&out, "SET", (char *)c->realm_key.data, c->realm, "NX", NULL);
         upstream_send(c->up, out.data, out.len, 1, on_realm_set, NULL);
         buf_free(&out);
@@ -373,7 +381,6 @@ struct changes *changes_new(struct event_base *base, struct config *config, cons
     static const struct upstream_callbacks link_cb = {
         .on_up = on_up, .on_down = on_down, .on_push = on_push, .quiet = true};
     struct changes *c = alloc_zeroed(1, sizeof(*c));
-    uint64_t random[2];
     c->config = config;
     c->id = id;
     c->up = up;
@@ -382,8 +389,7 @@ struct changes *changes_new(struct event_base *base, struct config *config, cons
     name(&c->channel, config->key_prefix, "changes", "");
     name(&c->proofs, config->key_prefix, "proof:", id);
     name(&c->realm_key, config->key_prefix, "realm", "");
-    evutil_secure_rng_get_bytes(random, sizeof(random));
-    snprintf(c->realm, sizeof(c->realm), "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
+    name_realm(c);
     c->link = upstream_new(base, config, &link_cb, c);
     c->overdue = evtimer_new(base, on_overdue, c);
     return c;

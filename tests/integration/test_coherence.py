@@ -1,0 +1,318 @@
+"""Several daemons, and programs without one, on the same documents: is what is answered true in Redis
+where that is promised, and no older than coherence.bound elsewhere?"""
+
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+from models import KEY, ROOT, save_ada
+from rpc_client import RpcError, wait_until
+from test_histories import FULL, SEED, declare, histories, later
+
+HISTORIES = 500 if FULL else 10
+BOUND = 1.0
+
+
+@pytest.fixture
+def daemons(redis_server, new_daemon):
+    return [new_daemon(redis_server.address) for _ in range(2)]
+
+
+@pytest.fixture
+def pair(daemons):
+    """A client of each of two daemons; both have Ada in memory."""
+    with daemons[0].connect() as one, daemons[1].connect() as two:
+        save_ada(one)
+        for client in (one, two):
+            client.call("doc.get", KEY)
+        yield one, two
+
+
+def soon(client, path, value):
+    """A plain read sees it within the bound."""
+    start = time.monotonic()
+    wait_until(lambda: client.call("doc.load", KEY, path) == value, timeout=BOUND + 5,
+               what=f"{value} at {path}")
+    return time.monotonic() - start
+
+
+def outcome(client, *request):
+    try:
+        return client.call(*request)
+    except RpcError as refusal:
+        return refusal.code
+
+
+# --- histories -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_daemons(redis_server, new_daemon, count):
+    daemons = [new_daemon(redis_server.address) for _ in range(count)]
+    declare(*daemons)
+    histories(daemons, redis_server.client(), HISTORIES, bound=BOUND, clients=3 * count)
+
+
+def test_two_daemons_that_hold_next_to_nothing(redis_server, new_daemon):
+    daemons = [new_daemon(redis_server.address, {"cache.cache_memory": "64K"}) for _ in range(2)]
+    declare(*daemons)
+    histories(daemons, redis_server.client(), HISTORIES, bound=BOUND)
+
+
+def test_two_daemons_and_links_that_are_cut(redis_server, new_proxy, new_daemon):
+    """Of commits and of what is heard, at any moment."""
+    proxies = [new_proxy(redis_server.address) for _ in range(2)]
+    daemons = [new_daemon(proxy.address) for proxy in proxies]
+    declare(*daemons)
+    rng = random.Random(SEED)
+    histories(daemons, redis_server.client(), HISTORIES, bound=BOUND,
+              nemesis=later(rng, lambda: rng.choice(proxies).cut()))
+
+
+def test_two_daemons_of_which_one_stands_still(redis_server, new_daemon):
+    """For longer than the bound: what it then gives from memory is not older, all the same."""
+    daemons = [new_daemon(redis_server.address, {"coherence.bound": "200ms"}) for _ in range(2)]
+    declare(*daemons)
+    rng = random.Random(SEED)
+
+    def stand_still():
+        daemons[1].process.send_signal(signal.SIGSTOP)
+        time.sleep(0.3)  # it is the standing still that is tested
+        daemons[1].process.send_signal(signal.SIGCONT)
+    histories(daemons, redis_server.client(), HISTORIES, bound=0.2, nemesis=later(rng, stand_still))
+
+
+def test_two_daemons_of_which_one_is_killed(redis_server, new_daemon):
+    daemons = [new_daemon(redis_server.address) for _ in range(2)]
+    declare(*daemons)
+
+    def restart():
+        daemons[1].kill()
+        daemons[1].start()
+    histories(daemons, redis_server.client(), HISTORIES, bound=BOUND,
+              nemesis=later(random.Random(SEED), restart))
+
+
+# --- between daemons -------------------------------------------------------------------------
+
+
+def test_a_change_is_seen_by_a_plain_read_of_another_daemon(pair):
+    one, two = pair
+    for n in range(20):
+        one.call("set", KEY, "age", n)
+        soon(two, "age", n)
+
+
+@pytest.mark.parametrize("change, request_, answer", [
+    (["list.clear", KEY, "tags"], ["list.pop", KEY, "tags"], "OUT_OF_RANGE"),
+    (["doc.delete", KEY], ["doc.get", KEY], "NOT_FOUND"),
+    (["doc.delete", KEY], ["doc.exists", KEY], 0),
+    (["doc.delete", KEY], ["num.incr", KEY, "age", 1], "NOT_FOUND"),
+    (["doc.delete", KEY], ["doc.delete", KEY], 0),
+    (["dict.del", KEY, "counts", "x"], ["dict.del", KEY, "counts", "x"], False),
+    (["dict.set", KEY, "counts", "new", 1], ["dict.del", KEY, "counts", "new"], True),
+    (["list.append", KEY, "numbers", 9], ["list.pop", KEY, "numbers"], 9),
+    (["num.incr", KEY, "age", 5], ["num.incr", KEY, "age", 1], 42),
+    (["list.append", KEY, "tags", "x"], ["list.append", KEY, "tags", "y"], 5),
+    (["num.incr", KEY, "age", 5], ["doc.get", KEY, {"fresh": True, "paths": ["age"]}], {"age": 41}),
+    (["doc.delete", KEY], ["doc.insert", [[KEY, {"name": "new", "settings": {}}]]], "ok"),
+])
+def test_what_is_answered_is_true_in_redis(pair, change, request_, answer):
+    """At once, whatever the daemon has in memory."""
+    one, two = pair
+    for _ in range(5):
+        save_ada(one)
+        soon(two, "tags", ["a", "b", "c"])
+        one.call(*change)
+        found = outcome(two, *request_)
+        assert found == answer or (answer == "ok" and isinstance(found, list))
+
+
+def test_a_document_that_comes_again_does_not_come_back_as_it_was(pair):
+    one, two = pair
+    for n in range(10):
+        assert one.call("doc.delete", KEY) == 1
+        assert outcome(two, "num.incr", KEY, "age", 1) == "NOT_FOUND"
+        two.call("doc.save", KEY, {"name": "again", "age": n, "settings": {}})
+        assert one.call("doc.get", KEY, {"fresh": True})["age"] == n
+        assert one.call("num.incr", KEY, "age", 1) == n + 1
+
+
+def test_an_increment_before_a_set_is_told_what_redis_says(redis_server, new_proxy, new_daemon):
+    """Both go in one commit; the increment's answer is its own, though another daemon was first."""
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
+        save_ada(one)
+        two.call("doc.get", KEY)
+        proxy.freeze()
+        first = one.send("num.incr", KEY, "score", 0.5)  # goes out, and is held
+        one.call("hello")
+        requests = [one.send("num.incr", KEY, "age", 1), one.send("set", KEY, "age", 7)]
+        one.call("hello")
+        two.call("num.incr", KEY, "age", 100)
+        proxy.thaw()
+        one.wait(first)
+        assert one.wait(requests[0]) == 137
+        one.wait(requests[1])
+        assert one.call("doc.load", KEY, "age") == 7
+
+
+def test_only_what_has_changed_is_read_again(redis_server, daemons, rdb, pair):
+    """An element for one list costs not the other list."""
+    one, two = pair
+    one.call("list.extend", KEY, "numbers", list(range(2000)))
+    two.call("doc.load", KEY, "numbers")
+    for n in range(5):
+        one.call("list.append", KEY, "tags", f"t{n}")
+        soon(two, "tags[-1]", f"t{n}")
+    rdb.config_resetstat()
+    one.call("list.append", KEY, "tags", "last")
+    soon(two, "tags[-1]", "last")
+    assert len(two.call("doc.load", KEY, "numbers")) == 2003
+    stats = rdb.info("commandstats")
+    assert stats["cmdstat_lrange"]["calls"] <= 2, stats["cmdstat_lrange"]
+
+
+# --- programs without a daemon ---------------------------------------------------------------
+
+
+FOREIGN = [
+    (lambda rdb: rdb.hset(ROOT, "age", 77), "age", 77),
+    (lambda rdb: rdb.rpush(ROOT + "/tags", "z"), "tags", ["a", "b", "c", "z"]),
+    (lambda rdb: rdb.hset(ROOT + "/counts", "x", 5), "counts", {"x": 5, "y": 2}),
+    (lambda rdb: rdb.delete(ROOT + "/tags"), "tags", []),
+    (lambda rdb: rdb.rename(ROOT + "/numbers", ROOT + "/elsewhere"), "numbers", []),
+    (lambda rdb: rdb.pexpire(ROOT + "/tags", 1), "tags", []),
+    (lambda rdb: rdb.hset(ROOT + "/sections/s1", "name", "other"), 'sections["s1"].name', "other"),
+    (lambda rdb: rdb.restore(ROOT + "/tags", 0, rdb.dump(ROOT + "/sections"), replace=True), "tags",
+     ["s1", "s2"]),
+    (lambda rdb: rdb.eval("redis.call('HSET',KEYS[1],'bio','x') redis.call('HSET',KEYS[1],'nick','y')", 1,
+                          ROOT), "nick", "y"),
+]
+
+
+@pytest.mark.parametrize("change, path, value", FOREIGN)
+def test_what_another_program_writes_is_seen(pair, rdb, change, path, value):
+    change(rdb)
+    for client in pair:
+        soon(client, path, value)
+
+
+@pytest.mark.parametrize("change, path, value", [row for row in FOREIGN if row[1] != "tags" or row[2]])
+def test_fresh_sees_at_once_what_another_program_writes(pair, rdb, change, path, value):
+    for client in pair:
+        client.call("doc.load", KEY, path)
+    change(rdb)
+    for client in pair:
+        assert client.call("doc.get", KEY, {"fresh": True, "paths": [path]}) == {path: value}
+
+
+@pytest.mark.parametrize("how", ["flushall", "flushdb", "delete", "expire", "swapdb", "rename"])
+def test_a_document_that_another_program_removes_is_gone(pair, rdb, how):
+    {"flushall": rdb.flushall, "flushdb": rdb.flushdb,
+     "delete": lambda: rdb.delete(*rdb.keys(ROOT + "*")), "expire": lambda: rdb.pexpire(ROOT, 1),
+     "swapdb": lambda: rdb.swapdb(0, 1), "rename": lambda: rdb.rename(ROOT, "elsewhere")}[how]()
+    for client in pair:
+        wait_until(lambda: client.call("doc.get_many", [KEY]) == [None], timeout=BOUND + 5,
+                   what="the end of the document")
+
+
+def test_a_write_in_the_same_turn_as_ours_is_seen(pair, rdb):
+    """Redis names a key once that a daemon and another program have written at about the same time."""
+    one, two = pair
+    for n in range(30):
+        sent = [one.send("num.incr", KEY, "age", 1) for _ in range(20)]
+        rdb.hset(ROOT, "bio", f"foreign {n}")
+        for request in sent:
+            one.wait(request)
+    for client in pair:
+        soon(client, "bio", "foreign 29")
+
+
+def test_an_increment_after_another_programs_write(pair, rdb):
+    one, two = pair
+    rdb.hset(ROOT, "age", 77)
+    assert one.call("num.incr", KEY, "age", 1) == 78
+    assert one.call("doc.load", KEY, "age") == 78
+    soon(two, "age", 78)
+
+
+# --- when it cannot be heard -----------------------------------------------------------------
+
+
+def test_a_daemon_that_stood_still_gives_nothing_old(pair, daemons):
+    one, two = pair
+    for n in range(3):
+        daemons[1].process.send_signal(signal.SIGSTOP)
+        one.call("set", KEY, "age", 1000 + n)
+        stopped = time.monotonic()
+        wait_until(lambda: time.monotonic() - stopped > BOUND + 0.1, what="the bound to pass")
+        request = two.send("doc.load", KEY, "age")
+        daemons[1].process.send_signal(signal.SIGCONT)
+        assert two.wait(request) == 1000 + n
+
+
+def test_who_hears_nothing_asks_redis(redis_server, new_daemon, rdb):
+    """Without the right to listen each read is exact; it only costs more."""
+    rdb.execute_command("ACL", "SETUSER", "deaf", "on", ">secret", "~rapyer:*", "resetchannels", "+@all")
+    settings = {"redis.redis_user": "deaf", "redis.redis_password": "secret"}
+    with new_daemon(redis_server.address, settings).connect() as deaf, \
+            new_daemon(redis_server.address).connect() as other:
+        save_ada(deaf)
+        for n in range(20):
+            other.call("set", KEY, "age", n)
+            assert deaf.call("doc.load", KEY, "age") == n
+            rdb.hset(ROOT, "age", 500 + n)
+            assert deaf.call("doc.load", KEY, "age") == 500 + n
+
+
+def test_what_changed_while_the_link_was_cut(redis_server, new_proxy, new_daemon, rdb):
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(proxy.address).connect() as client:
+        save_ada(client)
+        for n in range(10):
+            client.call("doc.get", KEY)
+            proxy.refusing = True
+            proxy.cut()
+            rdb.rpush(ROOT + "/tags", f"x{n}")  # the version stays as it was
+            proxy.refusing = False
+            wait_until(lambda: outcome(client, "doc.load", KEY, "tags[-1]") == f"x{n}", timeout=BOUND + 5,
+                       what="the element")
+
+
+def test_an_idle_daemon_asks_redis_nothing(pair, rdb):
+    one, two = pair
+    wait_until(lambda: rdb.info("commandstats") and True)
+    time.sleep(BOUND)  # proofs that are still on their way
+    rdb.config_resetstat()
+    time.sleep(2 * BOUND)
+    calls = {name: stat["calls"] for name, stat in rdb.info("commandstats").items()}
+    assert "cmdstat_publish" not in calls, calls
+
+
+# --- fairness --------------------------------------------------------------------------------
+
+
+def test_two_daemons_that_fight_for_a_document_take_turns(daemons, pair):
+    """Each gets at least a third of what is computed from the state."""
+    done, counts = threading.Event(), [0, 0]
+
+    def work(number):
+        with daemons[number].connect() as client:
+            while not done.is_set():
+                client.call("str.append", KEY, "bio", "x" if number else "y")
+                counts[number] += 1
+                if counts[number] % 50 == 0:
+                    client.call("set", KEY, "bio", "")
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in (0, 1)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: sum(counts) > 300, timeout=60, what="300 changes")
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert min(counts) >= sum(counts) / 3, counts
