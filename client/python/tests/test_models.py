@@ -365,6 +365,19 @@ async def test_copies_and_pickles(daemon):
     assert (await Everything.get(one.key)).an_int == 2
 
 
+async def test_a_shallow_copy_has_fields_of_its_own(daemon):
+    one = Everything(inners=[Inner(n=1)])
+    await one.save()
+    assert (one.an_int, one.a_list, one.inners[0].n, one.inner.n, one.a_set) == (1, [1, 2], 1, 0, {1, 2})
+    copy = one.model_copy()
+    copy.a_list.append(9)
+    copy.an_int += 1
+    copy.inner.n += 5
+    await copy.a_list.aappend(10)  # a draft: here alone
+    assert (one.an_int, one.a_list, one.inner.n) == (1, [1, 2], 0)
+    assert await Everything.get(one.key) == one
+
+
 async def test_plain_models_in_fields_are_atomic(daemon):
     one = Everything()
     await one.save()

@@ -66,3 +66,12 @@ async def test_saving_and_pipelines(daemon):
     work.name = "named"
     await work.save()
     assert await (await Work.get(work.key)).jobs.apeek() == "x"
+
+
+async def test_what_was_not_touched_is_refreshed_as_well(daemon):
+    work = Work()
+    await work.save()
+    await (await Work.get(work.key)).jobs.apush("x", 1)
+    async with work.pipeline():
+        work.name = "named"
+    assert await work.jobs.apeek() == "x" and len(work.jobs) == 1

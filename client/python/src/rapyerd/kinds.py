@@ -18,6 +18,10 @@ class RedisType(BaseRedisType):
     def load(self) -> Any:
         raise NotImplementedError
 
+    def clone(self) -> Any:
+        """The value alone."""
+        raise NotImplementedError
+
     asave = save
     aload = load
 

@@ -22,6 +22,7 @@ from rapyerd.errors import (
 )
 from rapyerd.find import Expression
 from rapyerd.keys import KeyAnnotation, RapyerKey
+from rapyerd.kinds import RedisType
 from rapyerd.links import run
 from rapyerd.place import key_of, live, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
 from rapyerd.record import before, current_pipeline, held, op_at
@@ -50,7 +51,7 @@ def absorb(model: Any, read: Any) -> None:
         there = mine.get(name)
         if codec.kind == "model" and isinstance(there, codec.model) and value is not None:
             absorb(there, value)
-        elif value is not None and hasattr(type(there), "_absorb"):
+        elif value is not None and getattr(there, "__rapyer_owner__", None) is model:
             there._absorb(value)
         else:
             mine[name] = value
@@ -638,8 +639,12 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         return copy
 
     def _copied(self, copy: Any) -> None:
-        """A copy is a draft with the same pk."""
+        """A copy is a draft with the same pk; what it holds is not the fields of this one."""
         place_of(copy).pk = place_of(self).pk
+        values = copy.__dict__
+        for name, value in values.items():
+            if isinstance(value, RedisType):
+                values[name] = value.clone()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         plain = type(self).__dict__.get("__rapyer_twin__")

@@ -168,10 +168,9 @@ def load_field(owner: Any, name: str) -> Steps[Any]:
 
 def take_field(owner: Any, name: str, value: Any) -> None:
     """A field's value as it was read. A container that is there already gets the content."""
-    there = owner.__dict__.get(name)
-    absorb = getattr(there, "_absorb", None)
-    if absorb is not None and value is not None:
-        absorb(value)
+    there: Any = owner.__dict__.get(name)
+    if value is not None and getattr(there, "__rapyer_owner__", None) is owner:
+        there._absorb(value)
     else:
         owner.__dict__[name] = value
 

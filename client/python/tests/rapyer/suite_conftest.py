@@ -1,6 +1,7 @@
 """Stands in for the conftest files of Rapyer's tests: a daemon, and a client that answers for Redis."""
 
 import fnmatch
+import json
 import pathlib
 import sys
 import tempfile
@@ -29,11 +30,17 @@ import rapyer.actions  # noqa: E402
 import rapyer.context  # noqa: E402
 import rapyer.types.base  # noqa: E402
 
+import rapyerd.types  # noqa: E402
+
 rapyer.actions.ACTION_GROUPS_ATTR = "_action_groups"
 rapyer.types.base.REDIS_DUMP_FLAG_NAME = "__rapyer_dumped__"
 rapyerd.AtomicRedisModel.build_redis_model = classmethod(lambda cls, *_: None)
 rapyer.types.base.BaseRedisType.build_redis_model = classmethod(lambda cls, *_: None)
 rapyer.context._context_pipe = rapyer.context._pipeline
+# Rapyer keeps sets and queues in keys of their own, of which its tests ask.
+SPECIAL = "__rapyer_special__"
+for special in (rapyerd.types.RedisSet, rapyerd.types.RedisPriorityQueue):
+    special.special_key = property(lambda self: f"{SPECIAL}|{self.key}|{self.field_path}")
 for name in ("rapyer.scripts", "rapyer.scripts.registry", "rapyer.utils", "rapyer.utils.fields"):
     module = types.ModuleType(name)
     module.__getattr__ = lambda attribute: None
@@ -90,19 +97,27 @@ class Client:
             raise
 
     def root(self, key):
+        if key.startswith(SPECIAL):  # lives as long as its document
+            _, key, _ = key.split("|")
         return f"rapyer:{{{key}}}"
 
+    def document(self, key):
+        return self.root(str(key))[len("rapyer:{") : -1]
+
     async def exists(self, *keys):
-        return sum(self.raw.exists(self.root(key)) for key in keys)
+        return sum(
+            bool(self.special(key)) if key.startswith(SPECIAL) else self.raw.exists(self.root(key))
+            for key in keys
+        )
 
     async def ttl(self, key):
         return self.raw.ttl(self.root(key))
 
     async def persist(self, key):
-        return self.call("doc.ttl", str(key), 0) is not None
+        return self.call("doc.ttl", self.document(key), 0) is not None
 
     async def expire(self, key, seconds):
-        return self.call("doc.ttl", str(key), seconds) is not None
+        return self.call("doc.ttl", self.document(key), seconds) is not None
 
     async def delete(self, *keys):
         return self.call("doc.delete", *map(str, keys))
@@ -113,6 +128,24 @@ class Client:
 
     def json(self):
         return Json(self)
+
+    def special(self, name):
+        """The value of a set or queue."""
+        _, key, path = name.split("|")
+        return self.call("doc.load", key, path)
+
+    async def smembers(self, name):
+        return {json.dumps(member) for member in self.special(name) or ()}
+
+    async def scard(self, name):
+        return len(self.special(name) or ())
+
+    zcard = scard
+
+    async def zrange(self, name, first, last, withscores=False):
+        pairs = sorted((self.special(name) or {}).items(), key=lambda pair: (pair[1], pair[0]))
+        pairs = pairs[first : None if last == -1 else last + 1]
+        return pairs if withscores else [text for text, _ in pairs]
 
     async def info(self, *_):
         return {"redis_version": "7.4.0"}
