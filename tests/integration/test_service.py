@@ -1,6 +1,7 @@
 """The daemon as a service: its socket, readiness, signals, and the Redis it brings along."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -218,8 +219,7 @@ def test_embedded_redis_is_private_and_ends_with_the_daemon(embedded):
         ready(client)
         save_ada(client)
     (server,) = children(embedded.pid)
-    with open(f"/proc/{server}/cmdline", "rb") as cmdline:
-        assert os.path.basename(SERVER).encode() in os.path.basename(cmdline.read())
+    assert os.path.samefile(f"/proc/{server}/exe", shutil.which(SERVER))
     sockets = subprocess.run(["ls", "-l", f"/proc/{server}/fd"], capture_output=True, text=True,
                              check=True).stdout
     inodes = {line.rsplit("socket:[", 1)[1][:-1] for line in sockets.splitlines() if "socket:[" in line}
