@@ -24,9 +24,16 @@ static const struct type t_int = {.kind = TYPE_INT}, t_float = {.kind = TYPE_FLO
                          t_any = {.kind = TYPE_ANY}, t_floats = {.kind = TYPE_LIST, .of = &t_float},
                          t_maybe = {.kind = TYPE_OPTIONAL, .of = &t_str},
                          t_anys = {.kind = TYPE_DICT, .of = &t_any},
-                         t_deep = {.kind = TYPE_DICT, .of = &t_floats};
-static const struct type *const types[] = {&t_int, &t_float,  &t_bool,  &t_str,  &t_bytes, &t_time,
-                                           &t_any, &t_floats, &t_maybe, &t_anys, &t_deep};
+                         t_deep = {.kind = TYPE_DICT, .of = &t_floats},
+                         t_set = {.kind = TYPE_SET, .of = &t_any},
+                         t_sorted = {.kind = TYPE_SORTED, .of = &t_str},
+                         t_decimal = {.kind = TYPE_DECIMAL}, t_span = {.kind = TYPE_TIMEDELTA},
+                         t_zoned = {.kind = TYPE_ZONED},
+                         t_enum = {.kind = TYPE_ENUM, .names = "a|b"},
+                         t_ref = {.kind = TYPE_REF, .names = "User"};
+static const struct type *const types[] = {
+    &t_int,  &t_float, &t_bool, &t_str,    &t_bytes,   &t_time, &t_any,   &t_floats, &t_maybe,
+    &t_anys, &t_deep,  &t_set,  &t_sorted, &t_decimal, &t_span, &t_zoned, &t_enum,   &t_ref};
 
 static void require(bool ok)
 {
