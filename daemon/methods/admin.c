@@ -33,6 +33,19 @@ static void put_locks(struct buf *out, const struct lock_requests *d)
     put(out, "deadlocks", d->stats.deadlocks);
 }
 
+/* What was heard of other daemons, and of programs without one. */
+static void put_others(struct buf *out, const struct coherence *c)
+{
+    struct coherence_stats s;
+    coherence_stats(c, &s);
+    pack_cstr(out, "hears_others");
+    pack_bool(out, coherence_hearing(c));
+    put(out, "others_commits", s.commits);
+    put(out, "foreign_writes", s.foreign);
+    put(out, "gaps", s.gaps);
+    put(out, "proofs", s.proofs);
+}
+
 void admin_stats(const struct admin *a, struct buf *out)
 {
     static const char *const states[] = {"down", "connecting", "greeting", "up"};
@@ -40,7 +53,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     const struct upstream *up = lane_upstream(lane);
     struct lane_stats l;
     lane_stats(lane, &l);
-    pack_map(out, 24);
+    pack_map(out, 29);
     put_str(out, "version", RAPYER_VERSION);
     put(out, "uptime_ms", (uint64_t)(clock_mono_ms() - a->started));
     put_str(out, "redis", states[upstream_state(up)]);
@@ -59,6 +72,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     put(out, "in_flight_bytes", l.in_flight_bytes);
     put(out, "link_epoch", upstream_epoch(up));
     put(out, "memory", tree_memory());
+    put_others(out, exec_coherence(a->exec));
     put_locks(out, exec_lock_requests(a->exec));
 }
 

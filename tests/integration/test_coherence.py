@@ -240,6 +240,20 @@ def test_an_increment_after_another_programs_write(pair, rdb):
     soon(two, "age", 78)
 
 
+def test_what_is_heard_is_counted(pair, rdb):
+    one, two = pair
+    before = two.call("admin.stats")
+    assert before["hears_others"] is True
+    one.call("set", KEY, "age", 50)
+    rdb.hset(ROOT, "bio", "x")
+    soon(two, "bio", "x")
+    after = two.call("admin.stats")
+    assert after["others_commits"] == before["others_commits"] + 1
+    assert after["foreign_writes"] == before["foreign_writes"] + 1
+    rdb.flushall()
+    wait_until(lambda: two.call("admin.stats")["gaps"] > before["gaps"], what="the gap")
+
+
 # --- when it cannot be heard -----------------------------------------------------------------
 
 
