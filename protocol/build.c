@@ -20,7 +20,8 @@
 
 #define WHERE_MAX 256
 
-/* One byte of input can ask for a record of many fields: this is where it ends. */
+/* One byte of input can ask for a record of many fields: this is where it ends, unless work.h has a
+ * bound for it. */
 #define BUILD_MAX_BYTES ((size_t)256 << 20)
 
 struct building {
@@ -538,7 +539,7 @@ static int build_record(struct building *b, const struct model *m, enum record_p
     work_add(place != RECORD_INLINE, WORK_RECORD);
     if (work_check(b->f) != 0)
         (void)0; /* the fault is set */
-    else if (tree_memory() - b->memory_before > BUILD_MAX_BYTES)
+    else if (!work_counted() && tree_memory() - b->memory_before > BUILD_MAX_BYTES)
         (void)fault_set(b->f, FAULT_TOO_LARGE, "%s: the value would take over %zu MB of memory",
                         here(b), BUILD_MAX_BYTES >> 20);
     else if (build_fields(b, r, place, in, &in_map) == 0 &&

@@ -133,6 +133,8 @@ enum op_status element_pack(struct run *run, const struct cell *c, const struct 
         len += pk_len;
     }
     cell_pack(c, of, at->name, len, run->needs, run->result);
+    if (work_check(run->f) < 0)
+        return OP_REFUSED;
     if (run->needs->count == needed)
         return check_result(run);
     run->result->len = had;

@@ -5,6 +5,7 @@
  *              └─── change.c   the tree, the effects, the undo log
  */
 #include "protocol/change.h"
+#include "protocol/work.h"
 
 const struct op_info op_infos[OP_COUNT] = {
 #define OP_INFO(id, wire, lo, hi, res, wr, into, handler) [OP_##id] = {wire, lo, hi, res, wr, into},
@@ -71,6 +72,8 @@ static enum op_status load_tree(struct run *run)
         record_pack(at->record, NULL, 0, false, "", 0, run->needs, run->result);
     else
         cell_pack(at->cell, at->type, at->name, at->len, run->needs, run->result);
+    if (work_check(run->f) < 0)
+        return OP_REFUSED;
     if (run->needs->count == needed)
         return OP_DONE;
     run->result->len = had;

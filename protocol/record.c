@@ -8,6 +8,7 @@
  * loaded: until then a place is a chain of frames on the stack.
  */
 #include "protocol/tree_private.h"
+#include "protocol/work.h"
 #include <string.h>
 
 const struct type type_str = {.kind = TYPE_STR};
@@ -289,7 +290,7 @@ static void pack_container(const struct packing *p, const struct cell *c, const 
     if (node->len == 0)
         return;
     e.next = 0;
-    while (kind->next(node, &e)) {
+    while (work_step(WORK_PACKED) && kind->next(node, &e)) {
         if (kind->wire == ITEM_MAP)
             pack_str(p->out, e.key, e.key_len);
         if (kind->scored)

@@ -30,14 +30,38 @@ struct work *work_open(struct work *w)
 void work_add(uint64_t count, uint64_t ns)
 {
     if (account != NULL)
-        account->ns += count * ns;
+        account->ns += count * ns, account->since += count * ns;
+}
+
+bool work_counted(void)
+{
+    return account != NULL;
+}
+
+static bool go_on(struct work *w)
+{
+    if (w->since < WORK_SLICE || w->pause == NULL || w->stopped)
+        return !w->stopped;
+    w->since = 0;
+    w->stopped = !w->pause(w->arg);
+    return !w->stopped;
+}
+
+bool work_step(uint64_t ns)
+{
+    if (account == NULL)
+        return true;
+    account->since += ns;
+    return go_on(account);
 }
 
 int work_check(struct fault *f)
 {
-    const struct work *w = account;
+    struct work *w = account;
     if (w == NULL)
         return 0;
+    if (!go_on(w))
+        return fault_set(f, FAULT_BUSY, "the document changed meanwhile; try again");
     if (limits.ns != 0 && w->ns > limits.ns)
         return fault_set(f, FAULT_TOO_LARGE,
                          "this would keep all others waiting for more than %llu ms "

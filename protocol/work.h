@@ -25,6 +25,8 @@ enum {
     WORK_DOCUMENT = 2000, /* one that is named: it may have to be looked for in Redis */
     WORK_OPERATION = 1500 /* one of a pipeline */
 };
+#define WORK_SLICE 1000000 /* ns between two pauses */
+#define WORK_PACKED 100    /* an element in an answer; only done */
 
 /* What a request may take; 0: there is no limit. */
 struct work_limits {
@@ -35,8 +37,14 @@ void work_set_limits(const struct work_limits *l);
 
 struct work {
     uint64_t ns;
+    uint64_t since;     /* the last pause; with what was only done */
     size_t bytes;       /* of trees, until it was paused last */
     size_t memory_then; /* tree_memory() when it was opened last */
+    /* Called each WORK_SLICE: it is the turn of others. True: go on; false: end as refused, and
+     * change nothing. NULL: it is done at one go. */
+    bool (*pause)(void *arg);
+    void *arg;
+    bool stopped; /* pause said so */
 };
 
 /* From here on it is this account that is added to; NULL: none. Gives back whose it was, to be
@@ -44,7 +52,12 @@ struct work {
 struct work *work_open(struct work *w);
 /* `count` at a price. */
 void work_add(uint64_t count, uint64_t ns);
-/* -1: it has come to more than is allowed, TOO_LARGE. Looked at before anything is changed. */
+/* Whether there is an account open. */
+bool work_counted(void);
+/* Something that costs Redis nothing. False: stop here; work_check() says why. */
+bool work_step(uint64_t ns);
+/* -1: it has come to more than is allowed, TOO_LARGE; or it was stopped, BUSY.
+ * Looked at before anything is changed. */
 int work_check(struct fault *f);
 
 #endif

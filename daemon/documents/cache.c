@@ -90,6 +90,10 @@ struct doc *cache_find(struct cache *c, const char *key, size_t len)
 void doc_forget(struct doc *d)
 {
     shelf_take(&d->shown);
+    if (d->held) {
+        d->spoilt = true;
+        return;
+    }
     record_free(d->root);
     d->root = NULL;
     d->state = DOC_UNKNOWN;

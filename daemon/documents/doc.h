@@ -54,6 +54,8 @@ struct doc {
     uint8_t state;
     bool loading;
     bool rereading;     /* loading: all of it */
+    bool held;          /* a request stands still in the middle of its run, and looks at the tree */
+    bool spoilt;        /* held: it is forgotten when that run has ended */
     bool unsteady;      /* somebody else wrote while it was read in slices: read it at once */
     bool runnable;      /* waits in the executor's list to be looked at */
     uint16_t model_len; /* key = Model ':' pk */
@@ -83,11 +85,10 @@ void cache_set_memory(struct cache *c, size_t memory);
 struct doc *cache_doc(struct cache *c, const struct model *model, const char *key, size_t len);
 /* The entry, if there is one, moved to the front; else NULL. */
 struct doc *cache_use(struct cache *c, const char *key, size_t len);
-/* Drops what is known of the content, and what clients can read of it: nobody is told it any more.
- * The entry stays while something waits for it. */
 /* NULL when there is none. Nothing moves. */
 struct doc *cache_find(struct cache *c, const char *key, size_t len);
-/* Drops what is known of the content; the entry stays while something waits for it. */
+/* Drops what is known of the content, and what clients can read of it: nobody is told it any more.
+ * The entry stays while something waits for it, and so does the tree while it is held. */
 void doc_forget(struct doc *d);
 /* Evicts idle documents, least recently used first, until the bound holds. Dirty ones stay. */
 void cache_trim(struct cache *c);

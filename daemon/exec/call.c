@@ -171,7 +171,8 @@ bool call_may_be_stale(struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
     if (!c->request.method->reads || c->fresh_only || d->state == DOC_UNKNOWN || d->loading ||
-        d->epoch != e->good_epoch || doc_dirty(d) || !coherence_was_current(e->coherence, d))
+        d->held || d->epoch != e->good_epoch || doc_dirty(d) ||
+        !coherence_was_current(e->coherence, d))
         return false;
     int64_t ms = stale_for(e);
     if (ms >= 0)

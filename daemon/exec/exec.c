@@ -203,22 +203,29 @@ static bool doubtful(struct exec *e, const struct call *c, enum op_status st)
     return judged && old && c->run.ntouched == 0 && c->run.stale < 0 && e->config->coherence;
 }
 
-static enum op_status run(struct exec *e, struct call *c)
+enum op_status exec_run(struct task *t, struct buf *out)
 {
+    struct call *c = &t->call;
+    struct exec *e = c->exec;
     struct cursor params = c->request.params;
     /* Nobody is heard: Redis has to be asked each time. */
     if (c->request.method->reads && e->config->coherence && lane_ready(e->lane) &&
         !coherence_hearing(e->coherence))
         call_read_anew(c);
-    buf_clear(&e->scratch);
-    if (e->scratch.cap > SCRATCH_MAX)
-        buf_shrink(&e->scratch, SCRATCH_MAX / 16);
+    t->is_long = false;
+    c->run.work.pause = slices_pause;
+    c->run.work.arg = t;
+    buf_clear(out);
+    if (out->cap > SCRATCH_MAX)
+        buf_shrink(out, SCRATCH_MAX / 16);
     struct work *before = work_open(&c->run.work);
-    enum op_status st = c->request.method->run(c, &e->scratch);
+    enum op_status st = c->request.method->run(c, out);
     work_open(before);
-    if (st == OP_DONE && c->run.ntouched == 0 && call_room(c, &e->scratch) < 0)
+    if (st == OP_DONE && c->run.ntouched == 0 && call_room(c, out) < 0)
         st = OP_REFUSED;
-    if (doubtful(e, c, st)) {
+    if (t->is_long) {
+        st = OP_NEEDS;
+    } else if (doubtful(e, c, st)) {
         call_check(c);
         st = OP_NEEDS;
     }
@@ -291,17 +298,10 @@ static int fetch(struct exec *e, struct call *c)
     return fault_set(&c->fault, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
 }
 
-/* True: it is not first any more, as it has ended. */
-static bool run_queued(struct exec *e, struct task *t)
+/* A run of a queued task has ended. True: so has the task, and is not first any more. */
+static bool ran(struct exec *e, struct task *t, enum op_status st)
 {
     struct call *c = &t->call;
-    if (session_congested(c->request.session)) {
-        task_move(e, t, TASK_OPEN);
-        task_move(e, t, TASK_PARKED);
-        return true;
-    }
-    call_begin_run(c);
-    enum op_status st = run(e, c);
     if (st == OP_NEEDS && ++t->runs > RUNS_MAX) {
         fault_set(&c->fault, FAULT_BUSY, "%s changes too often to be read", c->docs[0]->key);
         st = OP_REFUSED;
@@ -313,6 +313,26 @@ static bool run_queued(struct exec *e, struct task *t)
     task_move(e, t, TASK_OPEN);
     conclude(e, t, st);
     return true;
+}
+
+static bool run_queued(struct exec *e, struct task *t)
+{
+    if (t->fiber != NULL)
+        return false;
+    if (session_congested(t->call.request.session)) {
+        task_move(e, t, TASK_OPEN);
+        task_move(e, t, TASK_PARKED);
+        return true;
+    }
+    enum op_status st = OP_NEEDS;
+    if (!t->is_long) {
+        call_begin_run(&t->call);
+        st = exec_run(t, &e->scratch);
+    }
+    if (!t->is_long)
+        return ran(e, t, st);
+    slices_run(e, t);
+    return false;
 }
 
 static void run_runnable(struct exec *e)
@@ -328,6 +348,18 @@ static void run_runnable(struct exec *e)
     }
     if (e->state == EXEC_RUNNING)
         e->state = EXEC_IDLE;
+}
+
+void exec_ran(struct exec *e, struct task *t, enum op_status st)
+{
+    if (t->spoilt)
+        st = OP_NEEDS;
+    if (!ran(e, t, st) && t->spoilt) {
+        for (unsigned i = 0; i < t->call.ndocs; i++)
+            queue_wake(e, t->call.docs[i]);
+    }
+    run_runnable(e);
+    cache_trim(e->cache);
 }
 
 /* While the link is down writes wait for it; a stale read goes past those of other clients. */
@@ -355,15 +387,16 @@ static int name_documents(struct exec *e, struct call *c)
 }
 
 /* At once, if nobody is in its way. Its documents have just been named, for this run. */
-static enum op_status try_at_once(struct exec *e, struct call *c)
+static enum op_status try_at_once(struct exec *e, struct task *t)
 {
+    struct call *c = &t->call;
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (is_busy(c, c->docs[i]))
             return OP_NEEDS;
     }
     c->run.stale = -1; /* that it may be, is no matter yet */
-    enum op_status st = run(e, c);
-    if (st == OP_NEEDS && fetch(e, c) < 0)
+    enum op_status st = exec_run(t, &e->scratch);
+    if (st == OP_NEEDS && !t->is_long && fetch(e, c) < 0)
         return OP_REFUSED;
     if (st == OP_DONE)
         cache_hit(e->cache);
@@ -386,15 +419,18 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
         answer_now(e, t, &c->fault);
         return;
     }
-    enum op_status st = try_at_once(e, c);
+    enum op_status st = try_at_once(e, t);
     if (st == OP_NEEDS && e->waiting_bytes > e->config->queue_bytes)
         st = fault_set(&c->fault, FAULT_UNAVAILABLE,
                        "%zu bytes of requests wait already (commit.queue_bytes); try again later",
                        e->waiting_bytes);
-    if (st == OP_NEEDS)
-        task_move(e, t, TASK_QUEUED);
-    else
+    if (st != OP_NEEDS) {
         conclude(e, t, st);
+        return;
+    }
+    task_move(e, t, TASK_QUEUED);
+    if (t->is_long && queue_ready(c->docs[0]) == t)
+        slices_run(e, t);
 }
 
 /* ---- what has to be done again ---- */
@@ -579,6 +615,7 @@ static void give_up(struct exec *e, struct task *t)
 {
     struct fault f;
     fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
+    slices_stop(e, t);
     task_move(e, t, TASK_OPEN);
     task_answer(e, t, &f, NULL);
 }

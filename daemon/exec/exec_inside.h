@@ -30,6 +30,7 @@ struct exec {
     struct loader *loader;
     struct event *tick;
     struct event *slice;   /* slices.c */
+    struct task *standing; /* still, in the middle of their runs; who is next first (utlist) */
     struct doc **runnable; /* documents whose queue is to be looked at */
     unsigned nrunnable, runnable_cap;
     enum exec_state state;
@@ -96,10 +97,17 @@ struct task {
     unsigned nplaces, places_cap;
     unsigned nfirst; /* QUEUED: of so many documents it is known that it is first and none loads */
     unsigned runs;
-    int64_t again_until; /* done again until then; 0: it was not yet */
-    int64_t deadline;    /* QUEUED */
-    size_t cost;         /* QUEUED: counted in waiting_bytes; STAGED: in kept_bytes */
-    struct buf answer;   /* STAGED */
+    bool is_long;               /* its next run goes in slices */
+    struct fiber *fiber;        /* QUEUED: of such a run */
+    struct task *next_standing; /* QUEUED, with a fiber */
+    bool spoilt;                /* what that run saw is not so any more */
+    uint32_t epoch, growths;    /* when that run began, of link and schema */
+    enum op_status ended;       /* what that run came to */
+    struct buf out;             /* its answer */
+    int64_t again_until;        /* done again until then; 0: it was not yet */
+    int64_t deadline;           /* QUEUED */
+    size_t cost;                /* QUEUED: counted in waiting_bytes; STAGED: in kept_bytes */
+    struct buf answer;          /* STAGED */
 };
 
 /* OPEN, for a request that has just come. */
@@ -110,7 +118,20 @@ void task_move(struct exec *e, struct task *t, enum task_state to);
 void task_answer(struct exec *e, struct task *t, const struct fault *f, const struct buf *out);
 void task_free_spares(struct exec *e);
 
+/* The parts of exec.c that slices.c needs: one run, and what follows when that of a QUEUED task has
+ * come to an end. */
+enum op_status exec_run(struct task *t, struct buf *out);
+void exec_ran(struct exec *e, struct task *t, enum op_status st);
+
 /* ---- slices ---- */
+
+/* Where work pauses (work.h), arg is the task. A run that is not in slices is stopped, nothing is
+ * changed yet, and it is_long. */
+bool slices_pause(void *arg);
+/* Runs a QUEUED task that is first in all of its queues in slices. */
+void slices_run(struct exec *e, struct task *t);
+/* Ends such a run, with nothing done. */
+void slices_stop(struct exec *e, struct task *t);
 
 void slices_begin(struct exec *e, struct event_base *base);
 /* When all trees are freed. */

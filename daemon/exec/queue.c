@@ -16,6 +16,7 @@ static void join_last(struct doc *d, struct place_in_queue *p)
 static void join_first(struct doc *d, struct place_in_queue *p)
 {
     p->next = d->queue;
+    d->spoilt = d->held; /* who stands still on it lets go, and is run anew after that */
     if (d->queue != NULL)
         d->queue->task->nfirst = 0; /* it is not the first any more */
     else
@@ -76,7 +77,7 @@ static bool first_everywhere(struct task *t)
 {
     for (; t->nfirst < t->nplaces; t->nfirst++) {
         const struct doc *d = t->call.docs[t->nfirst];
-        if (d->queue != &t->places[t->nfirst] || d->loading)
+        if (d->queue != &t->places[t->nfirst] || d->loading || d->held)
             return false;
     }
     t->nfirst = 0;

@@ -101,7 +101,7 @@ static void give_back(struct exec *e, struct task *t)
     }
     buf_clear(&t->params);
     buf_clear(&t->answer);
-    t->keeps = t->refused = false;
+    t->keeps = t->refused = t->is_long = t->spoilt = false;
     t->runs = 0;
     t->again_until = 0;
     LL_PREPEND(e->spare, t);

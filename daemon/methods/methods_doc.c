@@ -307,6 +307,8 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
     struct needs needs = call_needs(c, from);
     record_pack(from->root, NULL, 0, false, "", 0, &needs, out); /* says what is not loaded */
     buf_clear(out);
+    if (work_check(&c->fault) < 0)
+        return OP_REFUSED;
     if (needs.count > 0 || doc_keys_known(c, to) != OP_DONE)
         return OP_NEEDS;
     record_emit(from->root, "", "", weigh, NULL);
@@ -420,6 +422,8 @@ enum op_status doc_pack(struct call *c, struct doc *d, struct buf *out)
     size_t pk_len;
     const char *pk = doc_pk(d, &pk_len);
     record_pack(d->root, pk, pk_len, true, "", 0, &needs, out);
+    if (work_check(&c->fault) < 0)
+        return OP_REFUSED;
     return needs.count > 0 ? OP_NEEDS : OP_DONE;
 }
 

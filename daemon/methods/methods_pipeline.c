@@ -409,7 +409,7 @@ static void end_rehearsal(struct rehearsal *r)
 enum op_status pipeline_perform(struct call *c, struct buf *out)
 {
     enum op_status st = OP_DONE;
-    c->all_or_nothing = true;
+    c->all_or_nothing = c->run.unbroken = true;
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (call_known(c, c->docs[i]) != OP_DONE)
             st = OP_NEEDS;

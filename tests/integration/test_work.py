@@ -1,6 +1,8 @@
 """What one request costs the others is estimated before anything is changed: what would take too
 long is refused, with the setting that says so, and what is big but allowed harms nobody."""
 
+import threading
+
 import pytest
 
 from daemon_process import BIG_WORK
@@ -72,6 +74,82 @@ def test_a_huge_frame_takes_little_memory(daemon, bag):
     refused(bag, "TOO_LARGE", "doc.save", BAG, {"items": [{"a": ""}] * 1_500_000})
     assert daemon.memory() - before < 100 * MIB
     assert bag.call("doc.load", BAG, "counts") == {"k": 1}
+
+
+def while_it_is_built(client, other, act):
+    """A save that takes a hundred slices, and what is done after the first; gives back its answer, and
+    how many others were answered before that."""
+    other.call("doc.save", "Bag:small", {})
+    save = client.send("doc.save", BAG, {"items": [{"@pk": f"p{i}"} for i in range(30_000)]})
+    done = threading.Event()
+    answers = []
+    thread = threading.Thread(target=lambda: (answers.append(client.wait(save)), done.set()))
+    thread.start()
+    served = 0
+    while not done.is_set():
+        served += 1
+        assert other.call("num.incr", "Bag:small", "n", 1) == served
+        if served == 3:
+            assert not done.is_set()
+            act()
+    thread.join()
+    assert client.call("doc.load", BAG, "items[29999]")["@pk"] == "p29999"
+    return answers[0], served
+
+
+def test_others_are_served_while_a_tree_is_built(patient, patient_client, rdb):
+    define(patient_client)
+    patient_client.call("doc.save", BAG, {"n": 5})
+    with patient.connect() as other, patient.connect() as third:
+        pending = []
+
+        def queue_up():
+            assert not rdb.exists("rapyer:{Bag:big}/items")
+            pending.append(third.send("num.incr", BAG, "n", 1))
+            pending.append(third.send("doc.get", BAG, {"paths": ["n"]}))
+        _, served = while_it_is_built(patient_client, other, queue_up)
+        assert served >= 20
+        assert [third.wait(i) for i in pending] == [1, {"n": 1}]  # behind the save
+    assert rdb.llen("rapyer:{Bag:big}/items") == 30_000
+
+
+def test_packed_in_slices(patient, patient_client):
+    define(patient_client)
+    document = {"numbers": list(range(100_000)), "counts": {str(i): i for i in range(50_000)}}
+    patient_client.call("doc.save", BAG, document)
+    with patient.connect() as other:
+        for _ in range(5):
+            get, load = patient_client.send("doc.get", BAG), patient_client.send("doc.load", BAG, "counts")
+            incr = other.send("num.incr", BAG, "n", 1)
+            found = patient_client.wait(get)
+            assert found["numbers"] == document["numbers"] and found["counts"] == document["counts"]
+            assert patient_client.wait(load) == document["counts"]
+            other.wait(incr)
+
+
+@pytest.mark.parametrize("what", ["the link is lost", "its model grows", "its client leaves"])
+def test_what_was_begun_is_begun_again(patient, patient_client, rdb, what):
+    define(patient_client)
+    patient_client.call("doc.save", BAG, {"n": 5})
+    with patient.connect() as other, patient.connect() as third:
+        if what == "its client leaves":
+            third.send("doc.save", "Bag:other", {"items": [{"@pk": f"p{i}"} for i in range(30_000)]})
+            third.close()
+            assert other.call("doc.load", BAG, "n") == 5
+            wait_until(lambda: rdb.llen("rapyer:{Bag:other}/items") in (0, 30_000), what="all of it, or nothing")
+            return
+
+        def act():
+            if what == "the link is lost":
+                rdb.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            else:
+                third.call("define", {**MODELS[0], "fields": [*MODELS[0]["fields"], field("b", "int", default=7)]})
+        before = patient_client.call("doc.get", BAG, {"version": True})["@v"]
+        answer, _ = while_it_is_built(patient_client, other, act)
+    assert answer["version"] == before + 1
+    assert rdb.llen("rapyer:{Bag:big}/items") == 30_000
+    if what == "its model grows":
+        assert rdb.hget("rapyer:{Bag:big}/items/p7", "b") == b"7"
 
 
 def test_a_tree_must_fit_the_cache(redis_server, new_daemon):
