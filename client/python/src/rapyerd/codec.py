@@ -7,6 +7,7 @@ import decimal
 import enum
 import functools
 import pickle
+import sys
 import types
 import uuid
 from collections.abc import Callable
@@ -102,6 +103,12 @@ def codec_of(
             return Codec(
                 source, "bytes" if not optional else "optional<bytes>", "value", pickle.dumps, _unpickle
             )
+    if isinstance(annotation, (str, ForwardRef)) and within:
+        # Python 3.10 leaves the name in list["Node"] as it is.
+        name = annotation if isinstance(annotation, str) else annotation.__forward_arg__
+        outer = within[0]
+        known = vars(sys.modules.get(outer.__module__, types)).get(name)
+        annotation = source = outer if outer.__name__ == name else known or Any
     if isinstance(annotation, TypeVar):
         annotation = annotation.__bound__ or Any
     origin = get_origin(annotation)

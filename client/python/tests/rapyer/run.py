@@ -5,7 +5,7 @@
 Fetches Rapyer's source distribution from PyPI into build/rapyer-suite (nothing of it is kept in this
 repository), puts `suite_conftest.py` in the place of its conftest files, and runs tests/integration. What
 its fixtures and tests ask of a raw Redis client (exists, ttl, expire, persist, delete, ...) is answered by
-the daemon. `known.txt` says of each test that does not pass here why.
+the daemon. The page docs/from-rapyer.md says how many pass, and why the others do not.
 """
 
 import pathlib
