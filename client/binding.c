@@ -249,10 +249,22 @@ static int read_member(const struct binding *b, const struct type *t, const rapy
     return bounds[t->kind].read(b, t, v, p);
 }
 
+/* The field has become a float since, by newer programs; most values are still whole numbers. */
+static bool whole_number(const rapyer_value *v, int64_t *p)
+{
+    double d = rapyer_float(v, "", 0);
+    if (d < -0x1p63 || d >= 0x1p63 || d != (double)(int64_t)d)
+        return false;
+    *p = (int64_t)d;
+    return true;
+}
+
 static int read_int(const struct binding *b, const struct type *t, const rapyer_value *v, void *p)
 {
     (void)t;
     *(int64_t *)p = rapyer_int(v, "", 0);
+    if (rapyer_kind_of(v) == RAPYER_FLOAT && whole_number(v, p))
+        return 0;
     return rapyer_kind_of(v) == RAPYER_INT ? 0 : mismatch(b, "int");
 }
 

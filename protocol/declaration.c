@@ -240,15 +240,34 @@ static int name_field(struct reading *r, struct field *field, const char *name, 
     return 0;
 }
 
+static int read_was(struct reading *r, struct field *field, struct span *s)
+{
+    char have[TYPE_NAME_MAX], had[TYPE_NAME_MAX];
+    const char *text;
+    size_t len;
+    struct type *was;
+    if (!s->value.at)
+        return 0;
+    if (read_text(s, &text, &len, r->where, r->fault) < 0 ||
+        type_parse(text, len, find_model, r, r->where, &was, r->fault) < 0)
+        return -1;
+    field->was = was;
+    if (type_covers(field->type, was))
+        return 0;
+    return fault_set(r->fault, FAULT_BAD_SCHEMA, "%s: %s has not become of 'was' %s", r->where,
+                     type_name(field->type, have, sizeof have), type_name(was, had, sizeof had));
+}
+
 static int read_field(struct reading *r, struct cursor *in, uint32_t i)
 {
-    struct span spans[] = {{.key = "name"}, {.key = "type"}, {.key = "default"}, {.key = "lazy"}};
+    struct span spans[] = {
+        {.key = "name"}, {.key = "type"}, {.key = "default"}, {.key = "lazy"}, {.key = "was"}};
     struct field *field = &r->model->fields[i];
     const char *text;
     size_t len;
     struct type *type;
     snprintf(r->where, sizeof r->where, "model '%s', fields[%u]", r->model->name, i);
-    if (read_spans(in, spans, 4, r->where, r->fault) < 0 ||
+    if (read_spans(in, spans, 5, r->where, r->fault) < 0 ||
         read_text(&spans[0], &text, &len, r->where, r->fault) < 0 ||
         name_field(r, field, text, len) < 0)
         return -1;
@@ -257,7 +276,8 @@ static int read_field(struct reading *r, struct cursor *in, uint32_t i)
         type_parse(text, len, find_model, r, r->where, &type, r->fault) < 0)
         return -1;
     field->type = type;
-    if (check_placement(r, type) < 0 || read_bool(&spans[3], &field->lazy, r->where, r->fault) < 0)
+    if (check_placement(r, type) < 0 || read_was(r, field, &spans[4]) < 0 ||
+        read_bool(&spans[3], &field->lazy, r->where, r->fault) < 0)
         return -1;
     if (field->lazy && !r->model->atomic)
         return fault_set(r->fault, FAULT_BAD_SCHEMA,

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #define uthash_malloc(n) alloc_bytes(n)
 #include <uthash.h>
+#include <utlist.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -26,8 +27,15 @@ struct entry {
     UT_hash_handle hh;
 };
 
+/* A type that is no longer in force, and may be pointed to. */
+struct former {
+    struct former *next;
+    const struct type *type;
+};
+
 struct schema {
     struct entry *by_name; /* in order of definition */
+    struct former *former;
     uint32_t models, fields, growths;
     void (*on_change)(void *arg);
     void *on_change_arg;
@@ -46,6 +54,7 @@ struct plan {
     struct measure own;   /* of the model, with what is stored of it */
     struct measure *all;  /* by model number, when others grow too; else NULL */
     uint32_t added;       /* fields */
+    bool widened;         /* a field that was there */
     bool changed;
     unsigned revision;
 };
@@ -62,6 +71,7 @@ void field_clear(struct field *field)
 {
     free(field->name);
     free((void *)field->type);
+    free((void *)field->was);
     free(field->fallback);
     free(field->packed_name);
     *field = (struct field){0};
@@ -82,6 +92,12 @@ void schema_free(struct schema *s)
     struct entry *e, *next;
     if (!s)
         return;
+    while (s->former) {
+        struct former *first = s->former;
+        LL_DELETE(s->former, first);
+        free((void *)first->type);
+        free(first);
+    }
     HASH_ITER (hh, s->by_name, e, next) {
         HASH_DEL(s->by_name, e);
         model_clear(&e->model);
@@ -325,31 +341,80 @@ static int check_new_field(const struct model *m, const struct field *field, str
 static int compare_head(const struct model *was, const struct model *now, struct fault *f)
 {
     if (was->atomic != now->atomic)
-        return fault_set(f, FAULT_SCHEMA_CONFLICT,
-                         "model '%s' is stored as %s and declared as %s; its kind cannot change",
-                         was->name, was->atomic ? "atomic" : "plain",
-                         now->atomic ? "atomic" : "plain");
+        return fault_set(
+            f, FAULT_SCHEMA_CONFLICT,
+            "model '%s' is stored as %s and declared as %s; its kind cannot change, use a "
+            "new name",
+            was->name, was->atomic ? "atomic" : "plain", now->atomic ? "atomic" : "plain");
     const char *old_key = was->key_field < 0 ? NULL : was->fields[was->key_field].name;
     const char *new_key = now->key_field < 0 ? NULL : now->fields[now->key_field].name;
     if ((old_key && new_key) ? strcmp(old_key, new_key) == 0 : old_key == new_key)
         return 0;
-    return fault_set(f, FAULT_SCHEMA_CONFLICT,
-                     "model '%s' is stored with %s%s and declared with %s%s; its key cannot change",
-                     was->name, old_key ? "the key " : "no key", old_key ? old_key : "",
-                     new_key ? "the key " : "no key", new_key ? new_key : "");
+    return fault_set(
+        f, FAULT_SCHEMA_CONFLICT,
+        "model '%s' is stored with %s%s and declared with %s%s; its key cannot change, "
+        "use a new name",
+        was->name, old_key ? "the key " : "no key", old_key ? old_key : "",
+        new_key ? "the key " : "no key", new_key ? new_key : "");
 }
 
-static int compare_field(const struct model *m, const struct field *was, const struct field *now,
-                         bool *changed, struct fault *f)
+/* The narrowest that the field was declared with. */
+static const struct type *narrowest(const struct field *field)
 {
-    char old_type[TYPE_NAME_MAX], new_type[TYPE_NAME_MAX];
-    if (!type_equal(was->type, now->type))
-        return fault_set(f, FAULT_SCHEMA_CONFLICT,
-                         "field '%s' of model '%s' is stored as %s and declared as %s; a field's "
-                         "type cannot change, use a new name",
-                         was->name, m->name, type_name(was->type, old_type, sizeof old_type),
-                         type_name(now->type, new_type, sizeof new_type));
-    *changed = *changed || was->lazy != now->lazy || !same_default(was, now);
+    return field->was ? field->was : field->type;
+}
+
+static int refuse_type(const struct model *m, const struct field *was, const struct field *now,
+                       bool fixed, struct fault *f)
+{
+    char old_type[TYPE_NAME_MAX], new_type[TYPE_NAME_MAX], wider[TYPE_WIDER_MAX] = "";
+    if (!fixed)
+        type_wider(was->type, wider, sizeof wider);
+    return fault_set(f, FAULT_SCHEMA_CONFLICT,
+                     "field '%s' of model '%s' is stored as %s and declared as %s; its type can%s"
+                     "%s, for another use a new name",
+                     was->name, m->name, type_name(was->type, old_type, sizeof old_type),
+                     type_name(now->type, new_type, sizeof new_type),
+                     wider[0] ? " only become " : "not change", wider);
+}
+
+/* What of a stored field the declared one changes. An older form of it than that in force was
+ * declared by a program that does not know the newer yet: it changes nothing. */
+struct edit {
+    bool widens;   /* the type in force becomes a wider one */
+    bool lowers;   /* it says that the field once was narrower than is known */
+    bool defaults; /* the default is another */
+    bool lazy;
+};
+
+static struct edit edit_of(const struct field *was, const struct field *now)
+{
+    bool newer = type_covers(now->type, was->type);
+    return (struct edit){
+        .widens = !type_covers(was->type, now->type),
+        .lowers = !type_covers(narrowest(now), narrowest(was)),
+        .defaults = newer && now->fallback && !same_default(was, now),
+        .lazy = newer && was->lazy != now->lazy,
+    };
+}
+
+#define WIDER_DEFAULT 8 /* bytes that a default takes more as a float */
+
+static int compare_field(struct plan *p, int old, const struct field *now, size_t *defaults,
+                         struct fault *f)
+{
+    const struct model *m = &p->stored->model;
+    const struct field *was = &m->fields[old];
+    bool fixed = old == m->key_field;
+    if (fixed ? !type_equal(was->type, now->type) : !type_covers(now->type, narrowest(was)))
+        return refuse_type(m, was, now, fixed, f);
+    struct edit edit = edit_of(was, now);
+    if (edit.defaults)
+        *defaults = *defaults + now->fallback_len - was->fallback_len;
+    else if (edit.widens && was->fallback)
+        *defaults += WIDER_DEFAULT;
+    p->widened = p->widened || edit.widens;
+    p->changed = p->changed || edit.widens || edit.lowers || edit.defaults || edit.lazy;
     return 0;
 }
 
@@ -366,13 +431,12 @@ static int compare(struct plan *p, struct fault *f)
     for (uint32_t i = 0; i < now->nfields; i++) {
         const struct field *field = &now->fields[i];
         int old = model_field(was, field->name, field->name_len);
-        defaults += field->fallback_len;
         if (old >= 0) {
-            defaults -= was->fields[old].fallback_len;
-            if (compare_field(was, &was->fields[old], field, &p->changed, f) < 0)
+            if (compare_field(p, old, field, &defaults, f) < 0)
                 return -1;
             continue;
         }
+        defaults += field->fallback_len;
         if (check_new_field(was, field, f) < 0)
             return -1;
         measure_add(&p->own, measure_field(field, NULL));
@@ -458,8 +522,54 @@ static struct entry *take_new(struct schema *s, struct plan *p)
     return e;
 }
 
-/* Moves one declared field into the stored model: at the end, or only its default and lazy. */
-static void take_field(struct model *m, struct field *from)
+static void keep_former(struct schema *s, const struct type *t)
+{
+    struct former *one = alloc_zeroed(1, sizeof *one);
+    one->type = t;
+    LL_PREPEND(s->former, one);
+}
+
+/* What is good for the narrower type is so for the wider; only its form may be another. */
+static void widen_default(struct field *field)
+{
+    struct buf wider = BUF_INIT;
+    struct fault f;
+    struct cursor in = cursor_of(field->fallback, field->fallback_len);
+    if (field->fallback && value_check(field->type, &in, &wider, field->name, &f) == 0) {
+        free(field->fallback);
+        field->fallback = alloc_copy(wider.data, wider.len);
+        field->fallback_len = wider.len;
+    }
+    buf_free(&wider);
+}
+
+static void widen(struct schema *s, struct field *to, struct field *from)
+{
+    const struct type *before = to->type;
+    if (type_covers(from->type, before)) {
+        to->type = from->type;
+        from->type = NULL;
+    } else {
+        to->type = type_join(before, from->type);
+    }
+    if (to->was)
+        keep_former(s, before);
+    else
+        to->was = before;
+    widen_default(to);
+}
+
+/* from->was is the narrowest that is known then. */
+static void lower(struct schema *s, struct field *to, struct field *from)
+{
+    if (to->was)
+        keep_former(s, to->was);
+    to->was = from->was;
+    from->was = NULL;
+}
+
+/* Moves one declared field into the stored model: at the end, or what of it is new. */
+static void take_field(struct schema *s, struct model *m, struct field *from)
 {
     int old = model_field(m, from->name, from->name_len);
     if (old < 0) {
@@ -468,21 +578,29 @@ static void take_field(struct model *m, struct field *from)
         return;
     }
     struct field *to = &m->fields[old];
+    struct edit edit = edit_of(to, from);
+    if (edit.widens)
+        widen(s, to, from);
+    if (edit.lowers)
+        lower(s, to, from);
+    if (edit.lazy)
+        to->lazy = from->lazy;
+    if (!edit.defaults)
+        return;
     free(to->fallback);
     to->fallback = from->fallback;
     to->fallback_len = from->fallback_len;
-    to->lazy = from->lazy;
     from->fallback = NULL;
 }
 
-static void take_change(struct plan *p)
+static void take_change(struct schema *s, struct plan *p)
 {
     struct model *m = &p->stored->model, *draft = &p->draft.model;
     m->ttl = draft->ttl;
     m->refresh_ttl = draft->refresh_ttl;
     m->fields = alloc_resized(m->fields, m->nfields + p->added, sizeof *m->fields);
     for (uint32_t i = 0; i < draft->nfields; i++)
-        take_field(m, &draft->fields[i]);
+        take_field(s, m, &draft->fields[i]);
     model_index(m);
 }
 
@@ -496,9 +614,9 @@ int schema_define(struct schema *s, struct cursor *declaration, const struct mod
     if (!e)
         e = take_new(s, &p);
     else if (p.changed)
-        take_change(&p);
+        take_change(s, &p);
     s->fields += p.added;
-    s->growths += p.stored && p.added;
+    s->growths += p.stored && (p.added || p.widened);
     e->model.depth = p.own.depth;
     e->model.slots = p.own.slots;
     e->model.revision = p.revision;
@@ -558,11 +676,15 @@ int schema_restore(struct schema *s, const struct cursor *declarations, size_t n
 static void pack_field(const struct field *field, struct buf *out)
 {
     char type[TYPE_NAME_MAX];
-    pack_map(out, 2 + (field->fallback ? 1 : 0) + (field->lazy ? 1 : 0));
+    pack_map(out, 2 + (field->was ? 1 : 0) + (field->fallback ? 1 : 0) + (field->lazy ? 1 : 0));
     pack_cstr(out, "name");
     pack_str(out, field->name, field->name_len);
     pack_cstr(out, "type");
     pack_cstr(out, type_name(field->type, type, sizeof type));
+    if (field->was) {
+        pack_cstr(out, "was");
+        pack_cstr(out, type_name(field->was, type, sizeof type));
+    }
     if (field->fallback) {
         pack_cstr(out, "default");
         buf_append(out, field->fallback, field->fallback_len);

@@ -4,7 +4,8 @@
  * itself and against the definition that is there, and makes it the current one. Models are
  * never freed or moved while the registry lives: trees point to them. A redefinition adds
  * fields at the end of the same struct model (`nfields` grows, indexes stay), so that a tree
- * built before has fewer slots than nfields, which readers treat as never set.
+ * built before has fewer slots than nfields, which readers treat as never set. The type of a field
+ * only widens; what it was stays in memory, as operations on their way may point to it.
  */
 #ifndef RAPYER_PROTOCOL_SCHEMA_H
 #define RAPYER_PROTOCOL_SCHEMA_H
@@ -53,9 +54,10 @@ struct field {
     char *name;
     size_t name_len;
     const struct type *type;
-    uint8_t *fallback; /* the default, canonical MessagePack; NULL: none. A list or dict of an
-                        * atomic model always has one, be it the empty one; a field that is
-                        * an atomic model never has: its own fields' defaults count */
+    const struct type *was; /* the narrowest that it was declared with; NULL: no other than type */
+    uint8_t *fallback;      /* the default, canonical MessagePack; NULL: none. A list or dict of an
+                             * atomic model always has one, be it the empty one; a field that is
+                             * an atomic model never has: its own fields' defaults count */
     size_t fallback_len;
     bool lazy;            /* left out of doc.get unless named */
     uint8_t *packed_name; /* the name as a packed str, ready to append */
@@ -95,7 +97,8 @@ void schema_free(struct schema *s);
 const struct model *schema_model(const struct schema *s, const char *name, size_t len);
 /* Whom to tell that a model is not what it was: its documents look different now. One at most. */
 void schema_on_change(struct schema *s, void (*fn)(void *arg), void *arg);
-/* How often a model got fields after its first definition: trees built before lack them. */
+/* How often a model got fields, or wider ones, after its first definition: trees built before are
+ * not what they would be now. */
 uint32_t schema_growths(const struct schema *s);
 /* Where a registry is stored somewhere for several to share: up to which revision of it, counted
  * over all models, this one has all of them. Only rises; 0 at first. */
@@ -106,11 +109,12 @@ void schema_each(const struct schema *s, void (*visit)(const struct model *m, vo
                  void *arg);
 
 /* Takes one declaration {name, kind, key?, ttl?, refresh_ttl?, fields: [{name, type, default?,
- * lazy?}]}. `changed` says whether it differs from what was there (a new revision). -1 and
+ * lazy?, was?}]}. `changed` says whether it differs from what was there (a new revision). -1 and
  * nothing changed: BAD_SCHEMA (names, types, recursion, nesting deeper than the wire allows, an
  * atomic model in a value's place), UNKNOWN_MODEL, SCHEMA_CONFLICT (names the field, its stored
  * and its new type), BAD_TYPE/BAD_VALUE for a default. Fields missing from a redefinition stay,
- * as they may be in stored documents. */
+ * as they may be in stored documents, and so do defaults, which those that lack the field need. A
+ * wider type (type_covers) is taken over; one that the field had before changes nothing of it. */
 int schema_define(struct schema *s, struct cursor *declaration, const struct model **out,
                   bool *changed, struct fault *f);
 /* As schema_define, but only checks: what define would say, nothing is changed. */

@@ -4,6 +4,7 @@
 #include "protocol/container.h"
 #include "protocol/path.h"
 #include "protocol/scalar.h"
+#include <stdio.h>
 
 /* Of a built-in type; NULL for a model. */
 static const char *kind_name(enum type_kind kind)
@@ -166,6 +167,44 @@ bool type_equal(const struct type *a, const struct type *b)
     if (a->kind != b->kind || a->model != b->model)
         return false;
     return !a->names || strcmp(a->names, b->names) == 0;
+}
+
+static bool may_be_null(const struct type *t)
+{
+    return t->kind != TYPE_BYTES && !container_kinds[t->kind] && !type_atomic(t);
+}
+
+bool type_covers(const struct type *wide, const struct type *narrow)
+{
+    const struct type *to = type_bare(wide), *from = type_bare(narrow);
+    if (wide->kind != TYPE_OPTIONAL && narrow->kind == TYPE_OPTIONAL)
+        return false;
+    if (wide->kind == TYPE_OPTIONAL && narrow->kind != TYPE_OPTIONAL && !may_be_null(narrow))
+        return false;
+    return type_equal(to, from) || (to->kind == TYPE_FLOAT && from->kind == TYPE_INT);
+}
+
+struct type *type_join(const struct type *a, const struct type *b)
+{
+    const struct type *x = type_bare(a), *y = type_bare(b);
+    struct type *t = alloc_zeroed(2, sizeof *t);
+    t[0] = (struct type){.kind = TYPE_OPTIONAL, .of = &t[1]};
+    t[1] = type_covers(x, y) ? *x : *y;
+    return t;
+}
+
+const char *type_wider(const struct type *t, char *out, size_t size)
+{
+    char name[TYPE_NAME_MAX];
+    if (t->kind == TYPE_INT)
+        snprintf(out, size, "float, optional<int> or optional<float>");
+    else if (t->kind == TYPE_OPTIONAL)
+        snprintf(out, size, "%s", t->of->kind == TYPE_INT ? "optional<float>" : "");
+    else if (may_be_null(t))
+        snprintf(out, size, "optional<%s>", type_name(t, name, sizeof name));
+    else
+        snprintf(out, size, "%s", "");
+    return out;
 }
 
 const struct model *type_model(const struct type *t)

@@ -18,6 +18,19 @@ bool type_reserved(const char *name, size_t len);
 
 bool type_equal(const struct type *a, const struct type *b);
 
+/* Whether a field of type `narrow` can become one of type `wide`: all values that it may have are
+ * good ones then, and their text in Redis is read as what it was. So T becomes optional<T>, but not
+ * where null takes another form of storing (bytes, containers, atomic models), and int float. */
+bool type_covers(const struct type *wide, const struct type *narrow);
+
+/* The narrowest type that covers both, of which neither covers the other, but both cover a third:
+ * one of them has the null, the other the fractions. */
+struct type *type_join(const struct type *a, const struct type *b);
+
+/* What a field of the type can become, "float or optional<int>"; "" when nothing. */
+#define TYPE_WIDER_MAX (TYPE_NAME_MAX + 64)
+const char *type_wider(const struct type *t, char *out, size_t size);
+
 /* The model at the end of the chain, or NULL. */
 const struct model *type_model(const struct type *t);
 

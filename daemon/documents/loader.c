@@ -385,10 +385,11 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
         d->epoch = l->epoch;
         return false;
     }
+    /* First: whoever cannot read it is to see whether newer models wrote it. */
+    if (hash->type != REDIS_REPLY_ARRAY || !find_number(hash, LAYOUT_SCHEMA_FIELD, &d->written))
+        d->written = 0;
     if (take_hash(l, l->root, hash, "", f) < 0 || take_lengths(l, l->root, "", &lengths, f) < 0)
         return false;
-    if (!find_number(hash, LAYOUT_SCHEMA_FIELD, &d->written))
-        d->written = 0;
     if (!find_number(hash, LAYOUT_VERSION_FIELD, &d->version)) {
         fault_set(f, FAULT_CORRUPT,
                   "%s: its hash has no version in @v: it was not written by rapyerd", d->key);

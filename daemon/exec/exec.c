@@ -523,7 +523,9 @@ static void on_loaded(void *arg, struct doc *d, const struct fault *fault)
         d->read = d->asked;
     /* A link that was lost may come back in time: on_tick says when it is too late. */
     bool link_lost = fault != NULL && fault->code == FAULT_UNAVAILABLE && !lane_ready(e->lane);
-    if (fault != NULL && !link_lost && d->queue != NULL) {
+    /* What newer models wrote is read by them, when they are known (bring). */
+    bool behind = fault != NULL && call_behind(e, d);
+    if (fault != NULL && !link_lost && !behind && d->queue != NULL) {
         struct task *t = d->queue->task;
         t->call.fault = *fault;
         task_move(e, t, TASK_OPEN);

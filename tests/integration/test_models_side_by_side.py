@@ -235,3 +235,135 @@ def test_a_document_says_which_models_wrote_it_and_never_goes_back(sides, rdb):
         old.call("num.incr", HOUSE, "part.n", 1)
     assert old.call("doc.delete", HOUSE) == 1
     assert below(rdb, "") == []
+
+
+# --- fields become wider --------------------------------------------------------------------------
+
+METER = "Meter:1"
+SPOT = plain("Spot", field("x", "int"))
+SPOT_WIDE = plain("Spot", field("x", "optional<float>"))
+WHEEL, WHEEL_WIDE = atomic("Wheel", field("turns", "int", default=0)), atomic("Wheel", field("turns", "float", default=0.0))
+METER_OLD = atomic("Meter", field("count", "int", default=1), field("label", "str"), field("spot", "Spot"),
+                   field("way", "list<Spot>"), field("wheel", "Wheel"), field("wheels", "list<Wheel>"))
+METER_WIDE = atomic("Meter", field("count", "float", default=2.5), field("label", "optional<str>"),
+                    *METER_OLD["fields"][2:])
+FULL = {"count": 3, "label": "l", "spot": {"x": 1}, "way": [{"x": 2}], "wheel": {"turns": 4},
+        "wheels": [{"@pk": "a", "turns": 5}]}
+WIDE_FULL = {"@pk": "1", "count": 3.0, "label": "l", "spot": {"x": 1.0}, "way": [{"x": 2.0}], "wheel": {"turns": 4.0},
+             "wheels": [{"@pk": "a", "turns": 5.0}]}
+
+
+def meters(client, wide):
+    return [client.call("define", model)["revision"]
+            for model in ((SPOT_WIDE, WHEEL_WIDE, METER_WIDE) if wide else (SPOT, WHEEL, METER_OLD))]
+
+
+def kinds(value):
+    """The values with their types: 3 == 3.0 says too little."""
+    return repr(value)
+
+
+@pytest.fixture
+def metered(sides):
+    new, old = sides
+    meters(old, False)
+    old.call("doc.save", METER, FULL)
+    for client in sides:
+        assert kinds(client.call("doc.load", METER, "")) == kinds({"@pk": "1", **FULL})
+    return sides
+
+
+def test_what_lies_in_redis_and_in_memory_is_read_by_the_wider_types(metered, redis_server, new_daemon):
+    new, old = metered
+    assert meters(new, True) == [2, 2, 2]
+    assert kinds(new.call("doc.load", METER, "")) == kinds(WIDE_FULL)
+    old.call("num.incr", METER, "wheel.turns", 1)
+    assert kinds(old.call("doc.load", METER, "wheel.turns")) == kinds(5.0)
+    with new_daemon(redis_server.address).connect() as third:
+        assert kinds(third.call("doc.load", METER, "count")) == kinds(3.0)
+
+
+def test_a_client_that_declares_the_old_form_again_changes_nothing(metered, redis_server, new_daemon):
+    new, old = metered
+    meters(new, True)
+    new.call("set", METER, "count", 0.5)
+    new.call("set", METER, "label", None)
+    with new_daemon(redis_server.address).connect() as third:
+        for client in (old, new, third):
+            assert meters(client, False) == [2, 2, 2]
+            client.call("set", METER, "spot", {"x": None})
+            client.call("num.incr", METER, "count", 0.25)
+            assert client.call("doc.get", METER)["label"] is None
+        assert third.call("doc.get", METER)["count"] == 1.25
+        third.call("doc.save", "Meter:2", {"spot": {"x": 1}})
+        assert new.call("doc.get", "Meter:2")["count"] == 2.5
+
+
+def test_the_old_client_goes_on_writing_what_it_knows(metered, rdb):
+    new, old = metered
+    meters(new, True)
+    assert old.call("num.incr", METER, "count", 2) == 5.0
+    old.call("set", METER, "count", 7)
+    old.call("set", METER, "label", "again")
+    old.call("doc.save", "Meter:2", FULL)
+    assert kinds(new.call("doc.load", METER, "count")) == kinds(7.0)
+    assert rdb.hget("rapyer:{Meter:1}", "count") == b"7"
+    assert new.call("doc.get", "Meter:2")["wheels"] == [{"@pk": "a", "turns": 5.0}]
+
+
+def test_increments_go_on_while_the_model_changes_under_them(metered):
+    """Of either side, sent without waiting: none is lost, and none fails."""
+    new, old = metered
+    sent = [(client, client.send("num.incr", METER, "count", 1)) for _ in range(100) for client in (new, old)]
+    define = new.send("define", METER_WIDE)
+    sent += [(client, client.send("num.incr", METER, "count", 1)) for _ in range(100) for client in (new, old)]
+    for client, request in sent:
+        client.wait(request)
+    new.wait(define)
+    for client in (new, old):
+        assert kinds(client.call("doc.get", METER, {"fresh": True})["count"]) == kinds(403.0)
+
+
+@pytest.mark.parametrize("change, now", [
+    # An int is counted up by Redis itself, which does not do so with a fraction: this is said, and nothing is changed.
+    (("num.incr", METER, "count", 1), None), (("num.mul", METER, "count", 4), 2.0), (("set", METER, "count", 4), 4.0),
+    (("doc.get", METER, {"fresh": True}), 0.5), (("doc.duplicate", METER, "2"), 0.5),
+], ids=lambda p: str(p)[:30])
+def test_what_is_on_its_way_when_a_fraction_is_written(redis_server, new_daemon, new_proxy, change, now):
+    """Through a daemon that holds the int in memory, and has heard of nothing."""
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(redis_server.address).connect() as new, new_daemon(proxy.address).connect() as old:
+        meters(old, False)
+        old.call("doc.save", METER, FULL)
+        old.call("doc.load", METER, "")
+        proxy.freeze()
+        sent = old.send(*change)
+        old.call("hello")
+        meters(new, True)
+        new.call("set", METER, "count", 0.5)
+        proxy.thaw()
+        if now is None:
+            with pytest.raises(RpcError, match="^CORRUPT"):
+                old.wait(sent)
+            assert old.call("num.incr", METER, "count", 1) == 1.5
+        else:
+            old.wait(sent)
+        for client in (new, old):
+            assert kinds(client.call("doc.get", METER, {"fresh": True})["count"]) == kinds(now or 1.5)
+
+
+def test_a_field_is_retired_by_a_default(metered):
+    new, old = metered
+    refused(new, "BAD_VALUE", "doc.save", "Meter:2", {"spot": {"x": 1}})
+    new.call("define", atomic("Meter", field("label", "str", default="")))
+    meters(old, False)  # does not take it away again
+    for client in metered:
+        client.call("doc.save", "Meter:2", {"spot": {"x": 1}})
+        assert client.call("doc.get", "Meter:2")["label"] == ""
+        assert client.call("doc.get", METER)["label"] == "l"
+
+
+@pytest.mark.parametrize("kind, way", [
+    ("str", "float, optional<int> or optional<float>"), ("bytes", "for another use a new name")])
+def test_a_refusal_says_the_way_out(metered, kind, way):
+    assert way in refused(metered[1], "SCHEMA_CONFLICT", "define", atomic("Meter", field("count", kind)))

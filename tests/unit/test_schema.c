@@ -152,7 +152,8 @@ Test(schema, the_declarations_shape)
             "ttl, refresh_ttl, fields, revision");
     refused("{name: M, kind: atomic, fields: [{name: a, type: int, index: true}]}",
             FAULT_BAD_SCHEMA,
-            "model 'M', fields[0]: unknown key 'index'; known are name, type, default, lazy");
+            "model 'M', fields[0]: unknown key 'index'; known are name, type, default, lazy, "
+            "was");
     refused("{name: M, kind: atomic, fields: [{name: a, type: int, lazy: 1}]}", FAULT_BAD_SCHEMA,
             "field 'a' of model 'M': 'lazy' must be true or false");
     cr_assert_null(schema_model(s, "M", 1));
@@ -636,7 +637,7 @@ Test(schema, what_a_redefinition_takes_over)
     cr_assert_eq(model->revision, 5u);
     defined("{name: M, kind: atomic, fields: [{name: a, type: int}]}");
     cr_assert(changed);
-    cr_assert_null(model->fields[0].fallback);
+    fallback_is("a", "2"); /* documents may lack the field by now */
     cr_assert_not(model->fields[0].lazy);
     cr_assert_eq(model->ttl, 0);
     cr_assert_eq(model, first, "a model never moves");
@@ -704,28 +705,149 @@ Test(schema, what_cannot_change)
             " 'dict<list<str>>'}]}",
             FAULT_SCHEMA_CONFLICT,
             "field 'a' of model 'M' is stored as dict<list<int>> and declared as dict<list<str>>; "
-            "a field's type cannot change, use a new name");
+            "its type cannot change, for another use a new name");
     refused("{name: M, kind: atomic, key: id, fields: [{name: id, type: str}, {name: p, type: Q}]}",
             FAULT_SCHEMA_CONFLICT,
-            "field 'p' of model 'M' is stored as P and declared as Q; a field's type cannot "
-            "change, use a new name");
-    refused("{name: M, kind: atomic, key: id, fields: [{name: id, type: str}, {name: p, type:"
-            " 'optional<P>'}]}",
-            FAULT_SCHEMA_CONFLICT,
-            "field 'p' of model 'M' is stored as P and declared as optional<P>; a field's type "
-            "cannot change, use a new name");
+            "field 'p' of model 'M' is stored as P and declared as Q; its type can only become "
+            "optional<P>, for another use a new name");
+    refused("{name: M, kind: atomic, key: id, fields: [{name: id, type: 'optional<str>'}]}",
+            FAULT_BAD_SCHEMA,
+            "model 'M': the key field 'id' has type optional<str>, a key is str, int or uuid");
     refused("{name: M, kind: plain, fields: []}", FAULT_SCHEMA_CONFLICT,
-            "model 'M' is stored as atomic and declared as plain; its kind cannot change");
+            "model 'M' is stored as atomic and declared as plain; its kind cannot change, use "
+            "a new name");
     refused("{name: M, kind: atomic, fields: []}", FAULT_SCHEMA_CONFLICT,
-            "model 'M' is stored with the key id and declared with no key; its key cannot change");
+            "model 'M' is stored with the key id and declared with no key; its key cannot change, "
+            "use a new name");
     refused("{name: M, kind: atomic, key: b, fields: [{name: b, type: int, default: 0}]}",
             FAULT_SCHEMA_CONFLICT,
             "model 'M' is stored with the key id and declared with the key b; its key cannot "
-            "change");
+            "change, use a new name");
     defined("{name: N, kind: atomic, fields: [{name: a, type: str}]}");
     refused("{name: N, kind: atomic, key: a, fields: [{name: a, type: str}]}",
             FAULT_SCHEMA_CONFLICT,
-            "model 'N' is stored with no key and declared with the key a; its key cannot change");
+            "model 'N' is stored with no key and declared with the key a; its key cannot change, "
+            "use a new name");
+}
+
+static void declares(const char *type, const char *more)
+{
+    char text[200];
+    snprintf(text, sizeof text, "{name: M, kind: atomic, fields: [{name: a, type: '%s'%s}]}", type,
+             more);
+    defined(text);
+}
+
+static void type_is(const char *wanted)
+{
+    char have[TYPE_NAME_MAX];
+    cr_assert_str_eq(type_name(model->fields[0].type, have, sizeof have), wanted);
+}
+
+Test(schema, types_widen)
+{
+    static const char *const steps[][2] = {
+        {"int", "float"},
+        {"int", "optional<int>"},
+        {"int", "optional<float>"},
+        {"optional<int>", "optional<float>"},
+        {"float", "optional<float>"},
+        {"str", "optional<str>"},
+        {"P", "optional<P>"},
+        {"any", "optional<any>"},
+        {"enum<a|b>", "optional<enum<a|b>>"},
+        {"ref<X>", "optional<ref<X>>"},
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        schema_free(s);
+        s = schema_new();
+        defined("{name: P, kind: plain, fields: []}");
+        declares(steps[i][0], "");
+        const struct type *before = model->fields[0].type;
+        declares(steps[i][1], "");
+        type_is(steps[i][1]);
+        cr_assert(changed);
+        cr_assert_eq(schema_growths(s), 1u, "trees are built anew");
+        char name[TYPE_NAME_MAX];
+        cr_assert_str_eq(type_name(before, name, sizeof name), steps[i][0], "it may be in use");
+        /* By a program that does not know yet. */
+        declares(steps[i][0], "");
+        type_is(steps[i][1]);
+        cr_assert_not(changed);
+        cr_assert_eq(model->revision, 2u);
+        cr_assert_eq(schema_growths(s), 1u);
+    }
+}
+
+Test(schema, types_that_do_not_widen)
+{
+    static const char *const steps[][3] = {
+        {"float", "int", "can only become optional<float>"},
+        {"optional<int>", "int", "can only become optional<float>"},
+        {"optional<int>", "float", "can only become optional<float>"},
+        {"float", "optional<int>", "can only become optional<float>"},
+        {"optional<str>", "str", "cannot change"},
+        {"int", "str", "can only become float, optional<int> or optional<float>"},
+        {"bytes", "optional<bytes>", "cannot change"},
+        {"list<int>", "optional<list<int>>", "cannot change"},
+        {"list<int>", "list<float>", "cannot change"},
+        {"str", "enum<a>", "can only become optional<str>"},
+    };
+    char text[200];
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        schema_free(s);
+        s = schema_new();
+        declares(steps[i][0], "");
+        snprintf(text, sizeof text, "{name: M, kind: atomic, fields: [{name: a, type: '%s'}]}",
+                 steps[i][1]);
+        cr_assert_eq(define(text), -1, "%s", text);
+        cr_assert_eq(fault.code, FAULT_SCHEMA_CONFLICT);
+        snprintf(text, sizeof text, "its type %s, for another use a new name", steps[i][2]);
+        cr_assert(strstr(fault.text, text), "%s", fault.text);
+    }
+}
+
+Test(schema, both_sides_widen)
+{
+    declares("int", ", default: 5");
+    declares("optional<int>", ", default: 6");
+    declares("float", ", default: 7");
+    type_is("optional<float>");
+    fallback_is("a", "6.0");
+    declares("int", ", default: 5, lazy: true");
+    fallback_is("a", "6.0");
+    cr_assert_not(model->fields[0].lazy);
+    declares("optional<int>", ", default: 1");
+    cr_assert_not(changed);
+    declares("optional<float>", ", default: 1");
+    fallback_is("a", "1.0");
+}
+
+Test(schema, a_default_is_kept_by_the_wider_type)
+{
+    declares("int", ", default: 5");
+    declares("float", "");
+    fallback_is("a", "5.0");
+}
+
+Test(schema, what_a_type_was_is_packed)
+{
+    struct buf b = BUF_INIT, again = BUF_INIT;
+    declares("int", ", default: 5");
+    declares("float", "");
+    schema_pack(model, &b);
+    schema_free(s);
+    s = schema_new();
+    cr_assert_eq(define_bytes(&b), 0, "%s", fault.text);
+    schema_pack(model, &again);
+    cr_assert(b.len == again.len && memcmp(b.data, again.data, b.len) == 0);
+    declares("int", "");
+    cr_assert_not(changed);
+    type_is("float");
+    buf_free(&b);
+    buf_free(&again);
+    refused("{name: M, kind: atomic, fields: [{name: a, type: int, was: float}]}", FAULT_BAD_SCHEMA,
+            "field 'a' of model 'M': int has not become of 'was' float");
 }
 
 Test(schema, a_refused_redefinition_leaves_nothing_behind)

@@ -338,6 +338,36 @@ Test(draft, structs_go_there_and_back)
     rapyer_close(db);
 }
 
+struct older {
+    int64_t rate;
+};
+static const rapyer_model Older = {
+    .name = "Older",
+    .size = sizeof(struct older),
+    .fields = RAPYER_FIELDS(RAPYER_MEMBER(struct older, rate, "int", "0"))};
+
+Test(draft, a_program_of_when_a_float_was_an_int_reads_whole_numbers)
+{
+    static const double rates[] = {-2.0, 0x1p62, 2.5, 0x1p63};
+    rapyer *db = local();
+    cr_assert_eq(model_declare(db, &Older), 0, "%s", rapyer_errmsg(db));
+    for (int i = 0; i < 4; i++) {
+        struct project in = {.name = "p", .rate = rates[i], .office = {"Main St", "Boston"}};
+        struct older out;
+        rapyer_doc *p = rapyer_new_struct(db, &Project, &in);
+        rapyer_value *v = rapyer_fetch(p);
+        ALL_WELL(db);
+        cr_expect_eq(rapyer_to_struct(db, &Older, v, &out), i < 2 ? 0 : -1);
+        if (i < 2)
+            cr_expect_eq(out.rate, (int64_t)rates[i]);
+        else
+            expect_error(db, RAPYER_BAD_TYPE, "int");
+        rapyer_value_free(v);
+        rapyer_free(p);
+    }
+    rapyer_close(db);
+}
+
 Test(draft, a_struct_of_another_shape_is_refused)
 {
     rapyer *db = local();
