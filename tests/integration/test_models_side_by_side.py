@@ -352,6 +352,25 @@ def test_what_is_on_its_way_when_a_fraction_is_written(redis_server, new_daemon,
             assert kinds(client.call("doc.get", METER, {"fresh": True})["count"]) == kinds(now or 1.5)
 
 
+def test_two_that_widen_at_once_meet_in_what_covers_both(sides):
+    new, old = sides
+    names = [f"Both{i}" for i in range(50)]
+    for name in names:
+        old.call("define", atomic(name, field("n", "int")))
+    sent = [(client, client.send("define", atomic(name, field("n", kind))))
+            for name in names for client, kind in ((new, "float"), (old, "optional<int>"))]
+    for client, request in sent:
+        client.wait(request)
+    for name in names:
+        for client in sides:
+            client.call("doc.save", f"{name}:1", {"n": None})
+            client.call("doc.save", f"{name}:1", {"n": 0.5})
+        assert [client.call("doc.get", f"{name}:1", {"fresh": True})["n"] for client in sides] == [0.5, 0.5]
+        # In Redis, too: whoever declares any of the forms finds all of them there.
+        assert len({client.call("define", atomic(name, field("n", kind)))["revision"]
+                    for client in sides for kind in ("int", "float", "optional<int>", "optional<float>")}) == 1
+
+
 def test_a_field_is_retired_by_a_default(metered):
     new, old = metered
     refused(new, "BAD_VALUE", "doc.save", "Meter:2", {"spot": {"x": 1}})
