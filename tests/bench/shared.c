@@ -1,4 +1,5 @@
-/* shared: reads that nobody is asked for, with librapyer; and the peers' reads, over their sockets. */
+/* shared: reads that nobody is asked for, with librapyer; and the peers' reads, over their sockets.
+ */
 #include "bench.h"
 #include <hiredis/hiredis.h>
 #include <rapyer.h>
@@ -45,7 +46,9 @@ static void read_field(void)
 static const struct {
     const char *name, *key;
     void (*once)(void);
-} reads[] = {{"text", "Page:1", read_text}, {"three", "Wide:1", read_three}, {"field", "Page:1", read_field}};
+} reads[] = {{"text", "Page:1", read_text},
+             {"three", "Wide:1", read_three},
+             {"field", "Page:1", read_field}};
 
 static void (*open_read(const char *what, const char *socket))(void)
 {
@@ -99,7 +102,8 @@ static uint64_t count_for(void (*once)(void), uint64_t ns)
 /* reads a second of so many processes together, each on a processor of its own */
 static void readers(unsigned n, const char *socket, uint64_t ns)
 {
-    uint64_t *counts = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), all = 0;
+    uint64_t *counts = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0),
+             all = 0;
 
     for (unsigned i = 0; i < n; i++) {
         if (fork() == 0) {

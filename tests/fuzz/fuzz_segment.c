@@ -1,7 +1,8 @@
-/* fuzz_segment: what a reader makes of memory that holds anything: of a daemon that has gone mad, or
- * is in the middle of something. Nothing is read outside of it.
+/* fuzz_segment: what a reader makes of memory that holds anything: of a daemon that has gone mad,
+ * or is in the middle of something. Nothing is read outside of it.
  *
- * The input is laid over a small segment: pairs of an offset (two bytes) and a byte to be put there.
+ * The input is laid over a small segment: pairs of an offset (two bytes) and a byte to be put
+ * there.
  */
 #include "client/value.h"
 #include "protocol/segment.h"

@@ -1,10 +1,10 @@
 /* segment_order: the protocol of the segment in all orders in which one processor may see what
  * another one has written.
  *
- * The steps of writer and reader are written down here with what must come before what: because of a
- * release or an acquire, of a fence, or because it is the same word. Everything else may happen in
- * any order, as on a machine that promises no more. All interleavings are run. And each promise is
- * left out once: then something must go wrong, or it would not be needed.
+ * The steps of writer and reader are written down here with what must come before what: because of
+ * a release or an acquire, of a fence, or because it is the same word. Everything else may happen
+ * in any order, as on a machine that promises no more. All interleavings are run. And each promise
+ * is left out once: then something must go wrong, or it would not be needed.
  */
 #include <criterion/criterion.h>
 
@@ -59,8 +59,8 @@ static unsigned long wrongs(const struct step *steps, unsigned n, const int *wor
     return run.wrongs;
 }
 
-/* Nothing goes wrong; and something does without any one of the orders. `same`: those that are there
- * because it is the same word, which no machine gives up. */
+/* Nothing goes wrong; and something does without any one of the orders. `same`: those that are
+ * there because it is the same word, which no machine gives up. */
 static void check(const struct step *steps, unsigned n, const int *words, unsigned nwords,
                   int (*wrong)(const int *seen), const unsigned *same)
 {
@@ -92,7 +92,7 @@ enum { SEQUENCE, LEFT, RIGHT };
 /* The record is of sequence 2 with both halves 2, and becomes 4. */
 static const struct step rewriting[] = {
     /* 0 */ {'w', SEQUENCE, 3, 0},
-    /* 1 */ {'w', LEFT, 4, AFTER(0)},  /* the release fence */
+    /* 1 */ {'w', LEFT, 4, AFTER(0)}, /* the release fence */
     /* 2 */ {'w', RIGHT, 4, AFTER(0)},
     /* 3 */ {'w', SEQUENCE, 4, AFTER(0) | AFTER(1) | AFTER(2)}, /* release */
     /* 4 */ {'r', SEQUENCE, 0, 0},

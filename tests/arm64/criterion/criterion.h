@@ -1,5 +1,5 @@
-/* As much of Criterion as the tests need that are run for another processor, where it is not packaged:
- * each test in turn, in one process, which the first failure ends. */
+/* As much of Criterion as the tests need that are run for another processor, where it is not
+ * packaged: each test in turn, in one process, which the first failure ends. */
 #ifndef RAPYER_TESTS_CRITERION_H
 #define RAPYER_TESTS_CRITERION_H
 
@@ -16,22 +16,22 @@ struct plain_test {
 
 extern struct plain_test *plain_tests;
 
-#define Test(suite, name, ...)                                                       \
-    static void suite##_##name(void);                                                \
-    __attribute__((constructor)) static void suite##_##name##_add(void)              \
-    {                                                                                \
-        static struct plain_test test = {#suite "::" #name, suite##_##name, NULL};   \
-        test.next = plain_tests;                                                     \
-        plain_tests = &test;                                                         \
-    }                                                                                \
+#define Test(suite, name, ...)                                                     \
+    static void suite##_##name(void);                                              \
+    __attribute__((constructor)) static void suite##_##name##_add(void)            \
+    {                                                                              \
+        static struct plain_test test = {#suite "::" #name, suite##_##name, NULL}; \
+        test.next = plain_tests;                                                   \
+        plain_tests = &test;                                                       \
+    }                                                                              \
     static void suite##_##name(void)
 
-#define cr_assert(condition, ...)                                                    \
-    do {                                                                             \
-        if (!(condition)) {                                                          \
+#define cr_assert(condition, ...)                                                     \
+    do {                                                                              \
+        if (!(condition)) {                                                           \
             fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
-            exit(1);                                                                 \
-        }                                                                            \
+            exit(1);                                                                  \
+        }                                                                             \
     } while (0)
 #define cr_expect cr_assert
 #define cr_expect_not(condition, ...) cr_assert(!(condition))
