@@ -279,8 +279,10 @@ struct pend *batch_root(struct batch *b, struct batch_doc *bd)
 static void close_part(struct batch *b, struct batch_doc *bd)
 {
     (void)batch_root(b, bd); /* for its version */
-    for (struct pend *p = bd->pends; p != NULL; p = p->next)
-        HASH_DELETE(hh, b->pends, p);
+    for (struct pend *p = bd->pends; p != NULL; p = p->next) {
+        if (!p->behind)
+            HASH_DELETE(hh, b->pends, p);
+    }
 }
 
 static struct pend_field *field_of(struct batch *b, struct pend *p, const char *field, size_t len,

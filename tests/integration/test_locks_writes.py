@@ -202,7 +202,7 @@ def test_the_document_in_the_answer(ada, other):
                  'teams["core"]', "name", "age", "blob", "rows", "addresses", "address"):
         lock = acquire(ada, path=path, document=True)
         assert lock["document"] == ada.call("doc.load", KEY, path), path
-        assert set(lock) == {"token", "fence", "version", "depth", "path", "document"}
+        assert set(lock) == {"token", "fence", "version", "stamp", "depth", "path", "document"}
     assert "document" not in acquire(ada, document=False)
 
 
