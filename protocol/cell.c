@@ -150,6 +150,16 @@ struct cell cell_nil(void)
     return cell_value("\xc0", 1);
 }
 
+struct cell cell_spoilt(const char *why)
+{
+    struct cell c = {.heap_len = (uint32_t)strlen(why)};
+
+    c.heap = tree_alloc(c.heap_len + 1);
+    memcpy(c.heap, why, c.heap_len);
+    c.kind = CELL_SPOILT;
+    return c;
+}
+
 struct cell cell_copy(const struct cell *c)
 {
     struct cell copy = *c;
@@ -158,6 +168,7 @@ struct cell cell_copy(const struct cell *c)
     case CELL_HEAP: return cell_value(c->heap, c->heap_len);
     case CELL_RECORD: copy.record = record_copy(c->record); break;
     case CELL_CONTAINER: copy.container = container_copy(c->container); break;
+    case CELL_SPOILT: return cell_spoilt((const char *)c->heap);
     case CELL_UNSET:
     case CELL_INLINE: break;
     }
@@ -167,7 +178,8 @@ struct cell cell_copy(const struct cell *c)
 void cell_free(struct cell *c)
 {
     switch (c->kind) {
-    case CELL_HEAP: tree_free(c->heap); break;
+    case CELL_HEAP:
+    case CELL_SPOILT: tree_free(c->heap); break;
     case CELL_RECORD: record_free(c->record); break;
     case CELL_CONTAINER: container_free(c->container); break;
     case CELL_UNSET:

@@ -5,6 +5,9 @@
  *   CELL_HEAP    | ptr, len  | tag   a longer one
  *   CELL_RECORD / CONTAINER          owns the node it points to
  *   CELL_KEPT                        left out of a map; only while a tree is built (keep.h)
+ *   CELL_SPOILT  | ptr, len  | tag   a field in which Redis holds what is no value of its type;
+ *                                    ptr: a text that says what is wrong. It can be replaced and
+ *                                    removed; who wants to read it reports it (tree.h, needs)
  *
  * A value is kept as its canonical MessagePack (value.h): reading a document out is copying
  * bytes. Zeroed memory is CELL_UNSET. A cell owns what it points to; copying the struct moves
@@ -23,7 +26,15 @@ struct container; /* of any kind, see container.h */
 struct list;
 struct dict;
 
-enum cell_kind { CELL_UNSET, CELL_INLINE, CELL_HEAP, CELL_RECORD, CELL_CONTAINER, CELL_KEPT };
+enum cell_kind {
+    CELL_UNSET,
+    CELL_INLINE,
+    CELL_HEAP,
+    CELL_RECORD,
+    CELL_CONTAINER,
+    CELL_KEPT,
+    CELL_SPOILT
+};
 
 #define CELL_INLINE_MAX 14
 
@@ -63,10 +74,11 @@ struct cell cell_int(int64_t v);
 struct cell cell_float(double v);
 struct cell cell_str(const char *s, size_t len);
 struct cell cell_nil(void);
+struct cell cell_spoilt(const char *why);    /* copied; never empty */
 struct cell cell_copy(const struct cell *c); /* deep */
 void cell_free(struct cell *c);              /* deep; *c is CELL_UNSET afterwards */
 
-/* The canonical bytes of INLINE and HEAP. */
+/* The canonical bytes of INLINE and HEAP; of SPOILT its text. */
 static inline const uint8_t *cell_bytes(const struct cell *c, size_t *len)
 {
     if (c->kind == CELL_INLINE) {

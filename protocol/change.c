@@ -96,6 +96,16 @@ enum op_status check_not_key(struct run *run)
                   p->record == run->env->root ? "document" : "element");
 }
 
+/* A place that another program spoilt is wanted for more than to be replaced. */
+static enum op_status report(struct run *run)
+{
+    const struct place *at = &run->at;
+    if (!run->env->needs)
+        return REFUSE(run, FAULT_CORRUPT, "%s", cell_wrong(at->cell));
+    needs_add(run->env->needs, at->cell, at->type, at->name, at->len);
+    return OP_NEEDS;
+}
+
 enum op_status value_read(struct run *run, const uint8_t **p, size_t *len, bool *stored)
 {
     struct place *at = &run->at;
@@ -108,6 +118,8 @@ enum op_status value_read(struct run *run, const uint8_t **p, size_t *len, bool 
         if (st != OP_DONE)
             return st;
     }
+    if (at->cell && at->cell->kind == CELL_SPOILT)
+        return report(run);
     if (at->cell && cell_is_value(at->cell)) {
         *p = cell_bytes(at->cell, len);
         *stored = true;
@@ -141,13 +153,20 @@ enum op_status element_pack(struct run *run, const struct cell *c, const struct 
     return run->env->needs ? OP_NEEDS : REFUSE(run, FAULT_INTERNAL, "an element is not loaded");
 }
 
+/* Whatever was there: these are ways out of what another program spoilt. */
+static bool replaces(enum op_kind kind)
+{
+    return kind == OP_LIST_CLEAR || kind == OP_DICT_CLEAR || kind == OP_SET_CLEAR ||
+           kind == OP_SORTED_CLEAR;
+}
+
 enum op_status check_container(struct run *run, enum type_kind kind)
 {
     const struct place *at = &run->at;
     char where[WHERE_MAX], have[TYPE_NAME_MAX];
     bool same = at->type && at->type->kind == kind;
     if (at->kind == PLACE_FIELD && same)
-        return OP_DONE;
+        return at->cell->container->spoilt && !replaces(run->op->kind) ? report(run) : OP_DONE;
     return REFUSE(run, FAULT_BAD_TYPE, "%s needs a field of type %s<>: '%s' is %s%s", run_name(run),
                   container_kinds[kind]->name, run_where(run, where),
                   at->type ? type_name(at->type, have, sizeof have) : "the document",
@@ -217,9 +236,12 @@ enum op_status check_drop(struct run *run, const struct cell *element)
 
 void tell_element(struct run *run, const struct cell *element)
 {
-    if (element->kind == CELL_RECORD && run->env->effects)
-        record_emit(element->record, element_key(&run->at, element->record), "", run->env->effects,
-                    run->env->effects_arg);
+    if (element->kind != CELL_RECORD || !run->env->effects)
+        return;
+    const char *key = element_key(&run->at, element->record);
+    if (run->env->purge)
+        record_purge(element->record, key, "", run->env->effects, run->env->effects_arg);
+    record_emit(element->record, key, "", run->env->effects, run->env->effects_arg);
 }
 
 void tell_element_gone(struct run *run, const struct cell *element)
@@ -234,7 +256,7 @@ static enum op_status check_container_drop(struct run *run, const struct type *t
     enum op_status st, all = OP_DONE;
     if (!type_atomic(t->of))
         return OP_DONE;
-    if ((st = check_loaded(run)) != OP_DONE)
+    if (!run->at.cell->container->spoilt && (st = check_loaded(run)) != OP_DONE)
         return st;
     run_computes(run); /* there may be elements by now */
     for (struct element e = {0}; container_next(run->at.cell->container, &e);) {
@@ -396,6 +418,8 @@ static enum op_status inline_put(struct run *run, struct cell v)
         if (run->env->effects) {
             record_drop(old.record, suffix, prefix, run->needs, run->env->effects,
                         run->env->effects_arg);
+            if (run->env->purge)
+                record_purge(v.record, suffix, prefix, run->env->effects, run->env->effects_arg);
             record_emit(v.record, suffix, prefix, run->env->effects, run->env->effects_arg);
         }
         undo_slot(run->env->undo, at->record, at->slot, old);

@@ -25,6 +25,7 @@ void container_free(struct container *c)
     if (!c || reclaim_take(c))
         return;
     container_kind(c)->empty(c);
+    tree_free(c->spoilt);
     tree_free(c);
 }
 
@@ -36,12 +37,31 @@ struct container *container_copy(const struct container *c)
         container_kind(c)->fill(copy, c);
     copy->len = c->len;
     copy->unloaded = c->unloaded;
+    if (c->spoilt)
+        container_spoil(copy, c->spoilt);
     return copy;
+}
+
+static void set_spoilt(struct container *c, char *why)
+{
+    tree_free(c->spoilt);
+    c->spoilt = why;
+}
+
+void container_spoil(struct container *c, const char *why)
+{
+    size_t size = strlen(why) + 1;
+
+    set_spoilt(c, memcpy(tree_alloc(size), why, size));
+    if (c->unloaded)
+        c->len = 0;
+    c->unloaded = false;
 }
 
 void container_unload(struct container *c, size_t known_len)
 {
     container_kind(c)->empty(c);
+    set_spoilt(c, NULL);
     c->unloaded = true;
     c->len = known_len > UINT32_MAX ? UINT32_MAX : (uint32_t)known_len;
 }
@@ -51,6 +71,7 @@ void container_set_loaded(struct container *c)
     if (c->unloaded)
         c->len = 0;
     c->unloaded = false;
+    set_spoilt(c, NULL);
 }
 
 void container_reserve(struct container *c, size_t n)

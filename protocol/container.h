@@ -6,7 +6,10 @@
  *
  * Whoever walks a tree (builds, packs, emits, drops, loads it) goes by this table and knows no
  * kind by name; only the operations of a kind do. A container may be *unloaded*: it is known to
- * exist (or that it may), with its length as far as known, but its content is only in Redis.
+ * exist (or that it may), with its length as far as known, but its content is only in Redis. Or it
+ * is *spoilt*: under its key another program put what it cannot hold. Of its elements it then has
+ * those that could be made out, so that they go with it when it is replaced or removed; nothing
+ * else can be done to it.
  */
 #ifndef RAPYER_PROTOCOL_CONTAINER_H
 #define RAPYER_PROTOCOL_CONTAINER_H
@@ -19,6 +22,7 @@ struct container {
     uint32_t len;     /* as far as known, while it is unloaded */
     uint8_t type;     /* enum type_kind */
     uint8_t unloaded; /* bool */
+    char *spoilt;     /* what is wrong with it in Redis; NULL: nothing that is known */
 };
 
 /* One element: on the way through a container, or on its way into one. */
@@ -74,15 +78,18 @@ static inline const struct container_kind *container_kind(const struct container
 struct container *container_new(enum type_kind kind);
 void container_free(struct container *c);
 struct container *container_copy(const struct container *c);
+/* Says what is wrong with it. Its content stays, if it has any. */
+void container_spoil(struct container *c, const char *why);
 /* Drops the content. */
 void container_unload(struct container *c, size_t known_len);
-/* From unloaded to loaded and empty. */
+/* From unloaded to loaded and empty; not spoilt. */
 void container_set_loaded(struct container *c);
 void container_reserve(struct container *c, size_t n); /* loaded only */
 
+/* Can be read, and changed by its elements. */
 static inline bool container_loaded(const struct container *c)
 {
-    return !c->unloaded;
+    return !c->unloaded && c->spoilt == NULL;
 }
 /* Of a loaded one; unloaded ones have no elements. */
 static inline bool container_next(const struct container *c, struct element *e)
@@ -103,6 +110,14 @@ struct effect element_effect(const struct container *c, const struct type *t,
 static inline bool cell_holds(const struct cell *c, enum type_kind kind)
 {
     return c->kind == CELL_CONTAINER && c->container->type == kind;
+}
+
+/* What is wrong with a field or container that another program spoilt, else NULL. */
+static inline const char *cell_wrong(const struct cell *c)
+{
+    if (c->kind == CELL_SPOILT)
+        return (const char *)c->heap;
+    return c->kind == CELL_CONTAINER ? c->container->spoilt : NULL;
 }
 
 #endif

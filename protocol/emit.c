@@ -15,6 +15,7 @@ struct emitting {
     void *arg;
     struct needs *needs;
     unsigned needed;
+    bool purge; /* also what is not there as far as the tree knows */
     struct buf names;
 };
 
@@ -102,6 +103,7 @@ static void emit_field(struct emitting *m, const struct field *f, const struct c
 
     switch (c->kind) {
     case CELL_UNSET:
+    case CELL_SPOILT: /* whoever writes a tree has read all of it */
     case CELL_KEPT: break;
     case CELL_INLINE:
     case CELL_HEAP:
@@ -162,9 +164,9 @@ static void drop_element(struct emitting *m, const struct cell *c, struct span c
 static void drop_container(struct emitting *m, const struct cell *c, const struct type *t,
                            struct span key)
 {
-    bool loaded = container_loaded(c->container);
+    bool loaded = !c->container->unloaded;
 
-    if (loaded && !c->container->len)
+    if (container_loaded(c->container) && !c->container->len && !m->purge)
         return;
     if (m->tell)
         tell_field(m, EFFECT_DROP, key, NULL, 0, NULL, NULL);
@@ -189,6 +191,7 @@ static void drop_field(struct emitting *m, const struct field *f, const struct c
     case CELL_KEPT: break;
     case CELL_INLINE:
     case CELL_HEAP:
+    case CELL_SPOILT:
         s = span_make(m, nothing, "", prefix, f->name, f->name_len);
         if (m->tell && shared)
             tell_field(m, EFFECT_FIELD_DEL, suffix, span_text(m, s), s.len, NULL, NULL);
@@ -219,6 +222,16 @@ static void drop_record(struct emitting *m, const struct record *r, struct span 
         drop_field(m, &r->model->fields[i], &r->slots[i], suffix, prefix, shared);
         m->names.len = mark;
     }
+}
+
+void record_purge(const struct record *r, const char *suffix, const char *prefix, effect_fn *tell,
+                  void *arg)
+{
+    struct emitting m = {.tell = tell, .arg = arg, .purge = true};
+    struct span at = span_start(&m, suffix), in = span_start(&m, prefix);
+
+    drop_record(&m, r, at, in, *prefix != 0);
+    buf_free(&m.names);
 }
 
 enum op_status record_drop(const struct record *r, const char *suffix, const char *prefix,

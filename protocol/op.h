@@ -150,6 +150,8 @@ struct op_run {
      * with the fault set. NULL: any will do. */
     int (*fits)(void *arg, const struct buf *result);
     void *fits_arg;
+    bool purge; /* something of the tree was spoilt, so that there may be keys in Redis that it does
+                 * not know: what new elements could have is removed before they are written */
     struct fault *fault;
 };
 
@@ -171,6 +173,9 @@ void record_emit(const struct record *r, const char *suffix, const char *prefix,
                  void *arg);
 enum op_status record_drop(const struct record *r, const char *suffix, const char *prefix,
                            struct needs *needs, effect_fn *tell, void *arg);
+/* Removes every key that the record and those in it may have, also where the tree has nothing. */
+void record_purge(const struct record *r, const char *suffix, const char *prefix, effect_fn *tell,
+                  void *arg);
 
 /* Building what replaces something: record_build and cell_build (tree.h) refuse a map that leaves
  * fields out by "@lazy", as there is nothing they could be kept from. These take them from there.

@@ -168,7 +168,7 @@ static enum op_status walk_dict(struct walk *w, const struct step *s, bool last)
         return OP_REFUSED;
     }
     bool atomic = type_atomic(of);
-    if (atomic) {
+    if (atomic || p->cell->container->spoilt) {
         enum op_status st = place_loaded(p->cell, p->type, p->name, p->len, w->needs, w->f);
         if (st != OP_DONE)
             return st;

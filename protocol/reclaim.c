@@ -34,7 +34,7 @@ bool reclaim_waiting(void)
 
 bool reclaim_take(struct container *c)
 {
-    if (reclaim.on_waiting == NULL || c->unloaded || c->len < SMALL ||
+    if (reclaim.on_waiting == NULL || !container_loaded(c) || c->len < SMALL ||
         container_kind(c)->shed == NULL)
         return false;
     if (c->len <= AT_ONCE && reclaim.freed <= AT_ONCE - c->len) {

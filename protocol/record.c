@@ -287,7 +287,7 @@ static void pack_container(const struct packing *p, const struct cell *c, const 
     if (!container_loaded(node) && p->needs)
         frame_need(at, p->needs, c, t);
     pack_head(p->out, kind, container_loaded(node) ? node->len : 0);
-    if (node->len == 0)
+    if (!container_loaded(node) || node->len == 0)
         return;
     e.next = 0;
     while (work_step(WORK_PACKED) && kind->next(node, &e)) {
@@ -308,6 +308,11 @@ static void pack_cell(const struct packing *p, const struct cell *c, const struc
     switch (c->kind) {
     case CELL_RECORD: pack_record(p, c->record, NULL, 0, at, '.'); break;
     case CELL_CONTAINER: pack_container(p, c, t, at); break;
+    case CELL_SPOILT:
+        if (p->needs)
+            frame_need(at, p->needs, c, t);
+        pack_nil(p->out);
+        break;
     case CELL_UNSET:
     case CELL_INLINE:
     case CELL_HEAP: pack_absent(p, t); break;

@@ -12,7 +12,7 @@
  *   atomic model       -> record, always there once the parent is (never CELL_UNSET)
  *   list<T>, dict<T>   -> list, dict, always there; elements are records when T is atomic
  *   set<T>, sorted<T>  -> set, sorted, always there; members are values
- *   everything else    -> value, or CELL_UNSET
+ *   everything else    -> value, or CELL_UNSET (from Redis also CELL_SPOILT)
  * Mutators here do not check types and do not know undo; op.h does both.
  */
 #ifndef RAPYER_PROTOCOL_TREE_H
@@ -103,8 +103,9 @@ bool sorted_take(struct container *sorted, const struct cell *member, double *sc
 /* Seeds the hashes of all dicts; call once, before any dict exists, with random bits. */
 void dict_seed(uint64_t seed);
 
-/* Collects unloaded containers that something needs. The daemon loads them and tries again;
- * drafts never have any. Suffixes are the Redis key behind the root key (op.h). */
+/* Collects unloaded containers that something needs, and what of it another program spoilt
+ * (cell_wrong). The daemon loads the ones and tries again, and refuses for the others; drafts never
+ * have any. Suffixes are the Redis key behind the root key (op.h). */
 struct needs {
     void (*container)(void *arg, struct cell *c, const struct type *t, const char *suffix,
                       size_t suffix_len);

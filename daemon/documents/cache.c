@@ -98,7 +98,7 @@ void doc_forget(struct doc *d)
     d->root = NULL;
     d->state = DOC_UNKNOWN;
     d->expires = 0;
-    d->unshowable = false;
+    d->unshowable = d->corrupt = false;
     d->stump = 0;
 }
 

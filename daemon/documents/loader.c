@@ -22,6 +22,7 @@
 #define HASH_WHOLE 10000
 #define HASH_SLICE 2000 /* HSCAN takes ten times as long for a field as HGETALL */
 #define SLICE_RECORDS 2000
+#define WHY_MAX 128
 
 struct loader {
     struct upstream *up;
@@ -46,6 +47,7 @@ struct target {
     char page[24]; /* of a scan; "": not begun, or not needed */
     bool asked;    /* in this round */
     bool last;     /* nothing is left to ask for */
+    char *spoilt;  /* what is wrong with it, else NULL */
 };
 
 struct load {
@@ -79,6 +81,7 @@ static void target_clear(struct target *t)
     free(t->records);
     free(t->keys);
     free(t->key_lens);
+    free(t->spoilt);
     *t = (struct target){.type = t->type, .suffix = t->suffix, .suffix_len = t->suffix_len};
 }
 
@@ -190,57 +193,57 @@ static void ask_length(void *arg, struct cell *c, const struct type *t, const ch
 struct lengths {
     struct load *load;
     redisReply **at;
-    struct fault *fault;
-    bool bad;
 };
+
+static void spoil(struct load *l, struct container *c, const char *why)
+{
+    container_spoil(c, why);
+    l->doc->corrupt = true;
+}
+
+/* Under the key of a container, or of an element, there is something else. */
+static const char *say_type(char why[static WHY_MAX], const char *type)
+{
+    snprintf(why, WHY_MAX, "it should be a %s, but another program put something else there", type);
+    return why;
+}
 
 static void take_length(void *arg, struct cell *c, const struct type *t, const char *suffix,
                         size_t len)
 {
     struct lengths *w = arg;
     const redisReply *r = *w->at++;
-    if (w->bad)
-        return;
-    if (r->type != REDIS_REPLY_INTEGER || r->integer < 0) {
-        w->bad = true;
-        fault_set(w->fault, FAULT_CORRUPT,
-                  "%s: the Redis key %s:{%s}%.*s should be a %s, but another program put something "
-                  "else there; remove that key",
-                  w->load->doc->key, w->load->loader->prefix, w->load->doc->key, (int)len, suffix,
-                  stored_of(t)->type);
-        return;
-    }
-    if (r->integer == 0)
-        return;
-    container_unload(c->container, (size_t)r->integer);
+    char why[WHY_MAX];
+    (void)suffix;
+    (void)len;
+    if (r->type != REDIS_REPLY_INTEGER || r->integer < 0)
+        spoil(w->load, c->container, say_type(why, stored_of(t)->type));
+    else if (r->integer > 0)
+        container_unload(c->container, (size_t)r->integer);
 }
 
 /* Moves *at behind the answers of this record. */
-static int take_lengths(struct load *l, struct record *rec, const char *suffix, redisReply ***at,
-                        struct fault *f)
+static void take_lengths(struct load *l, struct record *rec, const char *suffix, redisReply ***at)
 {
-    struct lengths w = {.load = l, .at = *at, .fault = f};
+    struct lengths w = {.load = l, .at = *at};
     each_container(rec, suffix, take_length, &w);
     *at = w.at;
-    return w.bad ? -1 : 0;
 }
 
 /* Puts one hash field where it belongs; fields the model does not have are not ours to judge. */
-static int take_field(struct load *l, struct record *r, const char *name, size_t len,
-                      const redisReply *value, const char *suffix, struct fault *f)
+static void take_field(struct load *l, struct record *r, const char *name, size_t len,
+                       const redisReply *value)
 {
-    const char *whole = name;
-    size_t whole_len = len;
     for (;;) {
         const char *dot = memchr(name, '.', len);
         size_t n = dot != NULL ? (size_t)(dot - name) : len;
         int i = model_field(r->model, name, n);
         struct cell *slot = i < 0 ? NULL : record_slot(r, (uint32_t)i);
         if (slot == NULL)
-            return 0;
+            return;
         if (dot != NULL) {
             if (slot->kind != CELL_RECORD)
-                return 0;
+                return;
             r = slot->record;
             len -= n + 1;
             name = dot + 1;
@@ -248,35 +251,28 @@ static int take_field(struct load *l, struct record *r, const char *name, size_t
         }
         const struct type *t = r->model->fields[i].type;
         if (type_atomic(t) || type_container(t))
-            return 0;
-        struct fault why;
+            return;
+        struct fault why = {.text = "it is no string"};
         struct cell c = {0};
         if (value->type != REDIS_REPLY_STRING ||
-            layout_parse(t, value->str, value->len, &c, &why) < 0)
-            return fault_set(f, FAULT_CORRUPT, "%s%s%s: field %.*s: %s", l->doc->key,
-                             suffix[0] ? " at " : "", suffix, (int)whole_len, whole, why.text);
+            layout_parse(t, value->str, value->len, &c, &why) < 0) {
+            c = cell_spoilt(why.text);
+            l->doc->corrupt = true;
+        }
         cell_free(slot);
         *slot = c;
-        return 0;
+        return;
     }
 }
 
-static int take_hash(struct load *l, struct record *r, const redisReply *hash, const char *suffix,
-                     struct fault *f)
+static void take_hash(struct load *l, struct record *r, const redisReply *hash)
 {
-    if (hash->type != REDIS_REPLY_ARRAY)
-        return fault_set(f, FAULT_CORRUPT,
-                         "%s: the Redis key %s:{%s}%s should be a hash, but another program put "
-                         "something else there; remove that key",
-                         l->doc->key, l->loader->prefix, l->doc->key, suffix);
     for (size_t i = 0; i + 1 < hash->elements; i += 2) {
         const redisReply *name = hash->element[i];
         if (name->len > 0 && name->str[0] == '@')
             continue;
-        if (take_field(l, r, name->str, name->len, hash->element[i + 1], suffix, f) < 0)
-            return -1;
+        take_field(l, r, name->str, name->len, hash->element[i + 1]);
     }
-    return 0;
 }
 
 /* ---- the root ---- */
@@ -325,7 +321,7 @@ static void note_remains(void *arg, struct cell *c, const struct type *t, const 
     (void)t;
     (void)suffix;
     (void)len;
-    if (c->container->len > 0)
+    if (c->container->len > 0 || c->container->spoilt != NULL)
         *remains = true;
 }
 
@@ -373,8 +369,7 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
     int64_t stump = 0;
     if (hash->type == REDIS_REPLY_ARRAY && (hash->elements == 0 || is_stump(hash, &stump))) {
         bool remains = false;
-        if (take_lengths(l, l->root, "", &lengths, f) < 0)
-            return false;
+        take_lengths(l, l->root, "", &lengths);
         each_container(l->root, "", note_remains, &remains);
         if (remains) {
             d->root = l->root;
@@ -385,11 +380,19 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
         d->epoch = l->epoch;
         return false;
     }
-    /* First: whoever cannot read it is to see whether newer models wrote it. */
-    if (hash->type != REDIS_REPLY_ARRAY || !find_number(hash, LAYOUT_SCHEMA_FIELD, &d->written))
+    if (hash->type != REDIS_REPLY_ARRAY) {
         d->written = 0;
-    if (take_hash(l, l->root, hash, "", f) < 0 || take_lengths(l, l->root, "", &lengths, f) < 0)
+        fault_set(f, FAULT_CORRUPT,
+                  "%s: the Redis key %s:{%s} should be a hash, but another program put something "
+                  "else there; remove that key",
+                  d->key, l->loader->prefix, d->key);
         return false;
+    }
+    /* Who cannot read it is to see whether newer models wrote it. */
+    if (!find_number(hash, LAYOUT_SCHEMA_FIELD, &d->written))
+        d->written = 0;
+    take_hash(l, l->root, hash);
+    take_lengths(l, l->root, "", &lengths);
     if (!find_number(hash, LAYOUT_VERSION_FIELD, &d->version)) {
         fault_set(f, FAULT_CORRUPT,
                   "%s: its hash has no version in @v: it was not written by rapyerd", d->key);
@@ -480,11 +483,25 @@ static bool on_check(struct load *l, redisReply *exec, struct fault *f)
 
 /* ---- containers ---- */
 
-static int corrupt_container(struct load *l, const struct target *t, const char *why,
-                             struct fault *f)
+/* No more of it is read. Of its elements it keeps those that were made out, if they are records. */
+static void spoil_target(struct target *t, const char *why)
 {
-    return fault_set(f, FAULT_CORRUPT, "%s: the Redis key %s:{%s}%.*s: %s", l->doc->key,
-                     l->loader->prefix, l->doc->key, (int)t->suffix_len, t->suffix, why);
+    t->last = true;
+    if (t->spoilt == NULL)
+        t->spoilt = alloc_copy(why, strlen(why));
+}
+
+/* What is wrong is said when all is in its place. */
+static void spoil_containers(struct load *l)
+{
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        struct target *t = &l->targets[i];
+        if (t->spoilt == NULL)
+            continue;
+        if (!type_atomic(t->type->of))
+            container_unload(t->cell->container, 0);
+        spoil(l, t->cell->container, t->spoilt);
+    }
 }
 
 /* Room for all that is to come, as far as it can be believed that it comes. */
@@ -494,7 +511,7 @@ static void reserve(struct container *c, size_t total, size_t n)
     container_reserve(c, total < n ? n : total < sure ? total : sure);
 }
 
-static int take_values(struct load *l, struct target *t, const redisReply *r, struct fault *f)
+static void take_values(struct target *t, const redisReply *r)
 {
     const struct stored *in = stored_of(t->type);
     struct container *node = t->cell->container;
@@ -506,28 +523,31 @@ static int take_values(struct load *l, struct target *t, const redisReply *r, st
         struct cell c = {0};
         struct element e = {.cell = &c};
         if (v->type != REDIS_REPLY_STRING ||
-            layout_parse(t->type->of, v->str, v->len, &c, &why) < 0)
-            return corrupt_container(l, t, why.text, f);
+            layout_parse(t->type->of, v->str, v->len, &c, &why) < 0) {
+            spoil_target(t, why.text);
+            return;
+        }
         if (in->key >= 0) {
             e.key = r->element[i + (size_t)in->key]->str;
             e.key_len = r->element[i + (size_t)in->key]->len;
             if (!utf8_valid(e.key, e.key_len)) {
                 cell_free(&c);
-                return corrupt_container(l, t, "a key in it is not UTF-8", f);
+                spoil_target(t, "a key in it is not UTF-8");
+                return;
             }
         }
         if (in->score >= 0 &&
             !layout_read_score(r->element[i + (size_t)in->score]->str, &e.score)) {
             cell_free(&c);
-            return corrupt_container(l, t, "a score in it is no finite number", f);
+            spoil_target(t, "a score in it is no finite number");
+            return;
         }
         container_add(node, &e);
     }
-    return 0;
 }
 
 /* The pks of atomic elements; their content comes with the next round. */
-static int take_pks(struct load *l, struct target *t, const redisReply *r, struct fault *f)
+static void take_pks(struct target *t, const redisReply *r)
 {
     const struct stored *in = stored_of(t->type);
     size_t n = r->elements / in->stride, had = t->nrecords;
@@ -539,18 +559,20 @@ static int take_pks(struct load *l, struct target *t, const redisReply *r, struc
     for (size_t i = 0; i < n; i++) {
         const redisReply *pk = r->element[i * in->stride + in->value];
         struct fault why;
-        if (pk->type != REDIS_REPLY_STRING || pk_check(pk->str, pk->len, &why) < 0)
-            return corrupt_container(l, t, "it should hold pks, and holds something else", f);
-        t->records[had + i] = record_new(t->type->of->model);
-        t->records[had + i]->pk = cell_str(pk->str, pk->len);
+        if (pk->type != REDIS_REPLY_STRING || pk_check(pk->str, pk->len, &why) < 0) {
+            spoil_target(t, "it should hold pks, and holds something else");
+            continue;
+        }
         if (in->key >= 0) {
             const redisReply *k = r->element[i * in->stride + (size_t)in->key];
-            t->keys[had + i] = alloc_copy(k->str, k->len);
-            t->key_lens[had + i] = k->len;
+            if (!utf8_valid(k->str, k->len))
+                spoil_target(t, "a key in it is not UTF-8");
+            t->keys[t->nrecords] = alloc_copy(k->str, k->len);
+            t->key_lens[t->nrecords] = k->len;
         }
-        t->nrecords = had + i + 1;
+        t->records[t->nrecords] = record_new(t->type->of->model);
+        t->records[t->nrecords++]->pk = cell_str(pk->str, pk->len);
     }
-    return 0;
 }
 
 static const char *element_suffix(const struct target *t, size_t i, struct buf *out)
@@ -595,16 +617,21 @@ static bool next_record(const struct load *l, unsigned *i, size_t *j)
 }
 
 /* Moves *at behind its answers. */
-static int take_element(struct load *l, struct target *t, size_t j, redisReply ***at,
-                        struct fault *f)
+static void take_element(struct load *l, struct target *t, size_t j, redisReply ***at)
 {
     struct buf suffix = BUF_INIT;
     const char *s = element_suffix(t, j, &suffix);
-    int rc = take_hash(l, t->records[j], *(*at)++, s, f);
-    if (rc == 0)
-        rc = take_lengths(l, t->records[j], s, at, f);
+    const redisReply *hash = *(*at)++;
+    char why[WHY_MAX + PK_MAX], it[WHY_MAX];
+    if (hash->type == REDIS_REPLY_ARRAY) {
+        take_hash(l, t->records[j], hash);
+    } else {
+        snprintf(why, sizeof(why), "its element %s: %s", s + t->suffix_len + 1,
+                 say_type(it, stored_hash.type));
+        spoil_target(t, why);
+    }
+    take_lengths(l, t->records[j], s, at);
     buf_free(&suffix);
-    return rc;
 }
 
 static bool on_elements(struct load *l, redisReply *exec, struct fault *f)
@@ -615,10 +642,8 @@ static bool on_elements(struct load *l, redisReply *exec, struct fault *f)
     redisReply **at = &exec->element[1], **end = exec->element + exec->elements;
     unsigned i = l->record_target;
     size_t j = l->record_at;
-    for (; at < end && next_record(l, &i, &j); j++) {
-        if (take_element(l, &l->targets[i], j, &at, f) < 0)
-            return false;
-    }
+    for (; at < end && next_record(l, &i, &j); j++)
+        take_element(l, &l->targets[i], j, &at);
     l->record_target = i;
     l->record_at = j;
     if (next_record(l, &i, &j))
@@ -627,6 +652,7 @@ static bool on_elements(struct load *l, redisReply *exec, struct fault *f)
         if (type_atomic(l->targets[i].type->of))
             install_records(&l->targets[i]);
     }
+    spoil_containers(l);
     return false;
 }
 
@@ -650,23 +676,30 @@ static bool ask_elements(struct load *l, struct fault *f)
 
 static bool ask_containers(struct load *l);
 
-/* One slice of a container. -1: it is none. */
-static int take_slice(struct load *l, struct target *t, const redisReply *r, struct fault *f)
+/* One slice of a container. */
+static void take_slice(struct target *t, const redisReply *r)
 {
     if (t->page[0] != '\0' && r->type == REDIS_REPLY_ARRAY && r->elements == 2) {
         snprintf(t->page, sizeof(t->page), "%s", r->element[0]->str);
         t->last = strcmp(t->page, "0") == 0;
         r = r->element[1];
     }
-    if (r->type != REDIS_REPLY_ARRAY) {
-        char why[96];
-        snprintf(why, sizeof(why),
-                 "it should be a %s, but another program put something "
-                 "else there; remove it",
-                 stored_of(t->type)->type);
-        return corrupt_container(l, t, why, f);
-    }
-    return type_atomic(t->type->of) ? take_pks(l, t, r, f) : take_values(l, t, r, f);
+    char why[WHY_MAX];
+    if (r->type != REDIS_REPLY_ARRAY)
+        spoil_target(t, say_type(why, stored_of(t->type)->type));
+    else if (type_atomic(t->type->of))
+        take_pks(t, r);
+    else
+        take_values(t, r);
+}
+
+/* The containers are all here; then the elements, if they have content. */
+static bool go_on(struct load *l, bool atomic, struct fault *f)
+{
+    if (atomic)
+        return ask_elements(l, f);
+    spoil_containers(l);
+    return false;
 }
 
 static bool on_containers(struct load *l, redisReply *exec, struct fault *f)
@@ -677,13 +710,13 @@ static bool on_containers(struct load *l, redisReply *exec, struct fault *f)
     redisReply **at = &exec->element[1];
     for (unsigned i = 0; i < l->ntargets; i++) {
         struct target *t = &l->targets[i];
-        if (t->asked && take_slice(l, t, *at++, f) < 0)
-            return false;
+        if (t->asked)
+            take_slice(t, *at++);
         all = all && t->last;
         atomic = atomic || type_atomic(t->type->of);
     }
     if (all)
-        return atomic && ask_elements(l, f);
+        return go_on(l, atomic, f);
     if (ask_containers(l))
         return true;
     fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
@@ -769,11 +802,10 @@ static bool on_whole(struct load *l, redisReply *exec, struct fault *f)
     if (f->code != FAULT_NONE || l->doc->state != DOC_PRESENT)
         return false;
     for (unsigned i = 0; i < l->ntargets; i++) {
-        if (take_slice(l, &l->targets[i], at[i], f) < 0)
-            return false;
+        take_slice(&l->targets[i], at[i]);
         atomic = atomic || type_atomic(l->targets[i].type->of);
     }
-    return atomic && ask_elements(l, f);
+    return go_on(l, atomic, f);
 }
 
 /* Reads the root and the containers again, as of one moment. Those within elements have no place

@@ -7,6 +7,8 @@
  * Big containers come in slices, one a round, so that neither side is held up for long.
  * Each round is one MULTI, so it sees one state, and reads @v: when that is not the tree's
  * version any more, somebody else has written, and the document is read again from its root.
+ * What another program spoilt is marked as such in the tree (cell.h, container.h), and the rest of
+ * the document is as good as ever; only without a root hash that is ours it is none.
  * While a document is loading nothing else touches its tree.
  */
 #ifndef RAPYERD_LOADER_H
@@ -18,7 +20,7 @@
 
 struct loader;
 
-/* doc->loading is false again; fault NULL, or CORRUPT (what is there is not ours), UNAVAILABLE
+/* doc->loading is false again; fault NULL, or CORRUPT (its root hash is not ours), UNAVAILABLE
  * (the link was lost), BUSY (it kept changing): the document is then UNKNOWN. */
 typedef void loader_done_fn(void *arg, struct doc *d, const struct fault *fault);
 

@@ -219,11 +219,40 @@ enum op_status call_present(struct call *c, struct doc *d)
     return st;
 }
 
+/* A field's suffix is that of its record's key, and its name in that hash. */
+static void note_spoilt(struct call *c, const struct cell *cell, const char *suffix, size_t len)
+{
+    const char *prefix = c->exec->config->key_prefix, *key = c->run.missing_of->key;
+    if (cell->kind == CELL_CONTAINER) {
+        fault_set(
+            &c->run.spoilt, FAULT_CORRUPT,
+            "%s: the Redis key %s:{%s}%.*s: %s; set or clear this %s, save the whole document, "
+            "or delete it",
+            key, prefix, key, (int)len, suffix, cell_wrong(cell),
+            container_kind(cell->container)->name);
+        return;
+    }
+    const char *name = suffix + len;
+    while (name > suffix && name[-1] != '/')
+        name--;
+    int at = name > suffix ? (int)(name - suffix) - 1 : 0;
+    fault_set(
+        &c->run.spoilt, FAULT_CORRUPT,
+        "%s: field %.*s of the Redis key %s:{%s}%.*s: %s, which another program put there; set "
+        "this field, save the whole document, or delete it",
+        key, (int)(suffix + len - name), name, prefix, key, at, suffix, cell_wrong(cell));
+}
+
 static void on_missing(void *arg, struct cell *cell, const struct type *t, const char *suffix,
                        size_t len)
 {
     struct call *c = arg;
     struct run *r = &c->run;
+    if (cell_wrong(cell) != NULL) {
+        if (r->spoilt.code == FAULT_NONE)
+            note_spoilt(c, cell, suffix, len);
+        return;
+    }
     for (unsigned i = r->nmissing; i > 0 && r->nmissing - i < 64; i--) {
         if (r->missing[i - 1].cell == cell)
             return;

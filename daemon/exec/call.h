@@ -65,6 +65,7 @@ struct run {
     struct missing *missing; /* what was met that is not loaded */
     unsigned nmissing, missing_cap;
     struct doc *missing_of; /* the one that reports */
+    struct fault spoilt;    /* the first thing that another program spoilt, as CORRUPT; or none */
     struct batch_doc **touched;
     unsigned ntouched, touched_cap;
     struct correction *corrections;

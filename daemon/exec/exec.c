@@ -203,6 +203,20 @@ static bool doubtful(struct exec *e, const struct call *c, enum op_status st)
     return judged && old && c->run.ntouched == 0 && c->run.stale < 0 && e->config->coherence;
 }
 
+/* It needs what another program spoilt. That, or somebody else, may have mended it since: no
+ * message tells of it. So it is refused when all was read after the request came. */
+static enum op_status judge_spoilt(struct call *c)
+{
+    if (c->run.stale < 0)
+        call_read_anew(c);
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (c->run.stale < 0 && call_unfresh(c, c->docs[i]))
+            return OP_NEEDS;
+    }
+    c->fault = c->run.spoilt;
+    return OP_REFUSED;
+}
+
 enum op_status exec_run(struct task *t, struct buf *out)
 {
     struct call *c = &t->call;
@@ -228,7 +242,8 @@ enum op_status exec_run(struct task *t, struct buf *out)
     } else if (doubtful(e, c, st)) {
         call_check(c);
         st = OP_NEEDS;
-    }
+    } else if (st == OP_NEEDS && c->run.spoilt.code != FAULT_NONE)
+        st = judge_spoilt(c);
     c->request.params = params;
     return st;
 }

@@ -44,7 +44,7 @@ static void drop_fields(struct call_effects *e, const struct record *r, struct b
     for (uint32_t i = 0; i < r->nslots; i++) {
         const struct field *f = &r->model->fields[i];
         buf_append(prefix, f->name, f->name_len);
-        if (cell_is_value(&r->slots[i])) {
+        if (cell_is_value(&r->slots[i]) || r->slots[i].kind == CELL_SPOILT) {
             call_effect(e, &(struct effect){.kind = EFFECT_FIELD_DEL,
                                             .suffix = "",
                                             .field = (const char *)prefix->data,
@@ -87,6 +87,10 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
         drop_fields(&e, d->root, &prefix);
         buf_free(&prefix);
         record_free(d->root);
+        /* What is left of elements that could not be made out is not to turn up in new ones. */
+        if (d->corrupt)
+            record_purge(root, "", "", drop_content, &e);
+        d->corrupt = false;
     }
     batch_whole(bd);
     call_stage_written(c, d, bd);
