@@ -1,0 +1,46 @@
+/* settings: the table of them. Everything about a setting stands in one row: config.c, which reads
+ * files and overrides, and the sample file only walk over it. */
+#ifndef RAPYERD_SETTINGS_H
+#define RAPYERD_SETTINGS_H
+
+#include "daemon/base/config.h"
+
+enum setting_kind {
+    TEXT,  /* char * */
+    COUNT, /* unsigned */
+    SIZE,  /* size_t, bytes */
+    TIME,  /* unsigned, milliseconds */
+    MODE,  /* unsigned, octal */
+    LEVEL, /* enum log_level */
+};
+
+struct setting {
+    const char *section, *name;
+    enum setting_kind kind;
+    size_t offset;
+    const char *value; /* the default, as one would write it */
+    uint64_t min, max; /* of numbers; of TEXT: the length in bytes */
+    bool reloadable;
+    const char *help;
+};
+
+#define PASSWORD_BYTES 1024
+#define SOCKET_DEFAULT "/run/rapyerd/rapyerd.sock"
+#define STATE_DEFAULT "/var/lib/rapyerd"
+
+extern const struct setting settings[];
+extern const size_t nsettings;
+
+static inline void *setting_field(struct config *c, const struct setting *s)
+{
+    return (char *)c + s->offset;
+}
+
+/* What a text of this kind looks like, for messages. */
+const char *setting_shape(enum setting_kind kind);
+/* Writes a number the way one would in the file: with the largest unit that divides it. */
+void setting_show(char *out, size_t size, enum setting_kind kind, uint64_t v);
+/* 0, or -1 when the text is no number of this kind; what does not fit becomes UINT64_MAX. */
+int setting_read(enum setting_kind kind, const char *text, uint64_t *out);
+
+#endif
