@@ -5,6 +5,7 @@
 #include "daemon/documents/round.h"
 #include "daemon/documents/stale.h"
 #include "daemon/documents/stored.h"
+#include "daemon/documents/target.h"
 #include "protocol/alloc.h"
 #include "protocol/cursor.h"
 #include "protocol/path.h"
@@ -17,12 +18,10 @@
  * up to HASH_WHOLE fields it is read at once, beyond with HSCAN, to which the version gives what
  * it does not promise by itself: that nothing has changed between two pages. Where
  * something has (another host keeps writing) slices might never end: then all is read at once. */
-#define RESERVE_MAX ((size_t)1 << 20) /* elements that Redis speaks of, and has not given yet */
 #define SLICE 10000
 #define HASH_WHOLE 10000
 #define HASH_SLICE 2000 /* HSCAN takes ten times as long for a field as HGETALL */
 #define SLICE_RECORDS 2000
-#define WHY_MAX 128
 
 struct loader {
     struct upstream *up;
@@ -30,24 +29,6 @@ struct loader {
     const char *prefix;
     loader_done_fn *done;
     void *arg;
-};
-
-/* Elements of one container that wait for the second round. */
-struct target {
-    struct cell *cell;
-    const struct type *type;
-    char *suffix;
-    size_t suffix_len;
-    char **keys; /* of a dict: the keys */
-    size_t *key_lens;
-    struct record **records; /* with their pks; taken over by the container at the end */
-    size_t nrecords;
-    size_t total;  /* its length as it is known */
-    size_t next;   /* elements asked for so far */
-    char page[24]; /* of a scan; "": not begun, or not needed */
-    bool asked;    /* in this round */
-    bool last;     /* nothing is left to ask for */
-    char *spoilt;  /* what is wrong with it, else NULL */
 };
 
 struct load {
@@ -69,21 +50,6 @@ struct load {
     size_t record_at;       /* in this target, this one */
     struct round round;
 };
-
-/* Forgets what was read of it so far. */
-static void target_clear(struct target *t)
-{
-    for (size_t j = 0; j < t->nrecords; j++) {
-        record_free(t->records[j]);
-        if (t->keys != NULL)
-            free(t->keys[j]);
-    }
-    free(t->records);
-    free(t->keys);
-    free(t->key_lens);
-    free(t->spoilt);
-    *t = (struct target){.type = t->type, .suffix = t->suffix, .suffix_len = t->suffix_len};
-}
 
 static void targets_free(struct load *l)
 {
@@ -201,23 +167,16 @@ static void spoil(struct load *l, struct container *c, const char *why)
     l->doc->corrupt = true;
 }
 
-/* Under the key of a container, or of an element, there is something else. */
-static const char *say_type(char why[static WHY_MAX], const char *type)
-{
-    snprintf(why, WHY_MAX, "it should be a %s, but another program put something else there", type);
-    return why;
-}
-
 static void take_length(void *arg, struct cell *c, const struct type *t, const char *suffix,
                         size_t len)
 {
     struct lengths *w = arg;
     const redisReply *r = *w->at++;
-    char why[WHY_MAX];
+    char why[WRONG_TYPE_MAX];
     (void)suffix;
     (void)len;
     if (r->type != REDIS_REPLY_INTEGER || r->integer < 0)
-        spoil(w->load, c->container, say_type(why, stored_of(t)->type));
+        spoil(w->load, c->container, wrong_type(why, stored_of(t)->type));
     else if (r->integer > 0)
         container_unload(c->container, (size_t)r->integer);
 }
@@ -483,14 +442,6 @@ static bool on_check(struct load *l, redisReply *exec, struct fault *f)
 
 /* ---- containers ---- */
 
-/* No more of it is read. Of its elements it keeps those that were made out, if they are records. */
-static void spoil_target(struct target *t, const char *why)
-{
-    t->last = true;
-    if (t->spoilt == NULL)
-        t->spoilt = alloc_copy(why, strlen(why));
-}
-
 /* What is wrong is said when all is in its place. */
 static void spoil_containers(struct load *l)
 {
@@ -501,108 +452,6 @@ static void spoil_containers(struct load *l)
         if (!type_atomic(t->type->of))
             container_unload(t->cell->container, 0);
         spoil(l, t->cell->container, t->spoilt);
-    }
-}
-
-/* Room for all that is to come, as far as it can be believed that it comes. */
-static void reserve(struct container *c, size_t total, size_t n)
-{
-    size_t sure = n + RESERVE_MAX;
-    container_reserve(c, total < n ? n : total < sure ? total : sure);
-}
-
-static void take_values(struct target *t, const redisReply *r)
-{
-    const struct stored *in = stored_of(t->type);
-    struct container *node = t->cell->container;
-    struct fault why = {.text = "it holds something that is no string"};
-    container_set_loaded(node);
-    reserve(node, t->total, r->elements / in->stride);
-    for (size_t i = 0; i + in->stride <= r->elements; i += in->stride) {
-        const redisReply *v = r->element[i + in->value];
-        struct cell c = {0};
-        struct element e = {.cell = &c};
-        if (v->type != REDIS_REPLY_STRING ||
-            layout_parse(t->type->of, v->str, v->len, &c, &why) < 0) {
-            spoil_target(t, why.text);
-            return;
-        }
-        if (in->key >= 0) {
-            e.key = r->element[i + (size_t)in->key]->str;
-            e.key_len = r->element[i + (size_t)in->key]->len;
-            if (!utf8_valid(e.key, e.key_len)) {
-                cell_free(&c);
-                spoil_target(t, "a key in it is not UTF-8");
-                return;
-            }
-        }
-        if (in->score >= 0 &&
-            !layout_read_score(r->element[i + (size_t)in->score]->str, &e.score)) {
-            cell_free(&c);
-            spoil_target(t, "a score in it is no finite number");
-            return;
-        }
-        container_add(node, &e);
-    }
-}
-
-/* The pks of atomic elements; their content comes with the next round. */
-static void take_pks(struct target *t, const redisReply *r)
-{
-    const struct stored *in = stored_of(t->type);
-    size_t n = r->elements / in->stride, had = t->nrecords;
-    t->records = alloc_resized(t->records, had + n, sizeof(*t->records));
-    if (in->key >= 0) {
-        t->keys = alloc_resized(t->keys, had + n, sizeof(*t->keys));
-        t->key_lens = alloc_resized(t->key_lens, had + n, sizeof(*t->key_lens));
-    }
-    for (size_t i = 0; i < n; i++) {
-        const redisReply *pk = r->element[i * in->stride + in->value];
-        struct fault why;
-        if (pk->type != REDIS_REPLY_STRING || pk_check(pk->str, pk->len, &why) < 0) {
-            spoil_target(t, "it should hold pks, and holds something else");
-            continue;
-        }
-        if (in->key >= 0) {
-            const redisReply *k = r->element[i * in->stride + (size_t)in->key];
-            if (!utf8_valid(k->str, k->len))
-                spoil_target(t, "a key in it is not UTF-8");
-            t->keys[t->nrecords] = alloc_copy(k->str, k->len);
-            t->key_lens[t->nrecords] = k->len;
-        }
-        t->records[t->nrecords] = record_new(t->type->of->model);
-        t->records[t->nrecords++]->pk = cell_str(pk->str, pk->len);
-    }
-}
-
-static const char *element_suffix(const struct target *t, size_t i, struct buf *out)
-{
-    const char *pk;
-    size_t len;
-    buf_clear(out);
-    buf_append(out, t->suffix, t->suffix_len);
-    buf_append(out, "/", 1);
-    if (cell_get_str(&t->records[i]->pk, &pk, &len) == 0)
-        buf_append(out, pk, len);
-    buf_append(out, "", 1);
-    return (const char *)out->data;
-}
-
-static void install_records(struct target *t)
-{
-    struct container *node = t->cell->container;
-    container_set_loaded(node);
-    container_reserve(node, t->nrecords);
-    for (size_t i = 0; i < t->nrecords; i++) {
-        struct cell c = {.record = t->records[i]};
-        struct element e = {.cell = &c};
-        c.kind = CELL_RECORD;
-        t->records[i] = NULL;
-        if (t->keys != NULL) {
-            e.key = t->keys[i];
-            e.key_len = t->key_lens[i];
-        }
-        container_add(node, &e);
     }
 }
 
@@ -620,15 +469,15 @@ static bool next_record(const struct load *l, unsigned *i, size_t *j)
 static void take_element(struct load *l, struct target *t, size_t j, redisReply ***at)
 {
     struct buf suffix = BUF_INIT;
-    const char *s = element_suffix(t, j, &suffix);
+    const char *s = target_suffix(t, j, &suffix);
     const redisReply *hash = *(*at)++;
-    char why[WHY_MAX + PK_MAX], it[WHY_MAX];
+    char why[WRONG_TYPE_MAX + PK_MAX], it[WRONG_TYPE_MAX];
     if (hash->type == REDIS_REPLY_ARRAY) {
         take_hash(l, t->records[j], hash);
     } else {
         snprintf(why, sizeof(why), "its element %s: %s", s + t->suffix_len + 1,
-                 say_type(it, stored_hash.type));
-        spoil_target(t, why);
+                 wrong_type(it, stored_hash.type));
+        target_spoil(t, why);
     }
     take_lengths(l, t->records[j], s, at);
     buf_free(&suffix);
@@ -650,7 +499,7 @@ static bool on_elements(struct load *l, redisReply *exec, struct fault *f)
         return ask_elements(l, f);
     for (i = 0; i < l->ntargets; i++) {
         if (type_atomic(l->targets[i].type->of))
-            install_records(&l->targets[i]);
+            target_install(&l->targets[i]);
     }
     spoil_containers(l);
     return false;
@@ -666,7 +515,7 @@ static bool ask_elements(struct load *l, struct fault *f)
     for (unsigned n = 0; next_record(l, &i, &j) && (n < SLICE_RECORDS || l->doc->unsteady);
          n++, j++) {
         struct target *t = &l->targets[i];
-        const char *s = element_suffix(t, j, &suffix);
+        const char *s = target_suffix(t, j, &suffix);
         round_ask(&l->round, s, strlen(s), "HGETALL", NULL, NULL);
         each_container(t->records[j], s, ask_length, l);
     }
@@ -675,23 +524,6 @@ static bool ask_elements(struct load *l, struct fault *f)
 }
 
 static bool ask_containers(struct load *l);
-
-/* One slice of a container. */
-static void take_slice(struct target *t, const redisReply *r)
-{
-    if (t->page[0] != '\0' && r->type == REDIS_REPLY_ARRAY && r->elements == 2) {
-        snprintf(t->page, sizeof(t->page), "%s", r->element[0]->str);
-        t->last = strcmp(t->page, "0") == 0;
-        r = r->element[1];
-    }
-    char why[WHY_MAX];
-    if (r->type != REDIS_REPLY_ARRAY)
-        spoil_target(t, say_type(why, stored_of(t->type)->type));
-    else if (type_atomic(t->type->of))
-        take_pks(t, r);
-    else
-        take_values(t, r);
-}
 
 /* The containers are all here; then the elements, if they have content. */
 static bool go_on(struct load *l, bool atomic, struct fault *f)
@@ -711,7 +543,7 @@ static bool on_containers(struct load *l, redisReply *exec, struct fault *f)
     for (unsigned i = 0; i < l->ntargets; i++) {
         struct target *t = &l->targets[i];
         if (t->asked)
-            take_slice(t, *at++);
+            target_take(t, *at++);
         all = all && t->last;
         atomic = atomic || type_atomic(t->type->of);
     }
@@ -802,7 +634,7 @@ static bool on_whole(struct load *l, redisReply *exec, struct fault *f)
     if (f->code != FAULT_NONE || l->doc->state != DOC_PRESENT)
         return false;
     for (unsigned i = 0; i < l->ntargets; i++) {
-        take_slice(&l->targets[i], at[i]);
+        target_take(&l->targets[i], at[i]);
         atomic = atomic || type_atomic(l->targets[i].type->of);
     }
     return go_on(l, atomic, f);

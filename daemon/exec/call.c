@@ -146,6 +146,23 @@ bool call_unfresh(const struct call *c, const struct doc *d)
            (d->checked < c->request.arrived && !coherence_current(e->coherence, d));
 }
 
+/* What is refused because of what is stored has to be so in Redis. */
+static bool depends_on_content(const struct fault *f)
+{
+    return f->code == FAULT_NOT_FOUND || f->code == FAULT_OUT_OF_RANGE || f->code == FAULT_CONFLICT;
+}
+
+bool call_doubtful(const struct call *c, enum op_status st)
+{
+    bool judged = st == OP_REFUSED && depends_on_content(&c->fault), old = false;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        const struct doc *d = c->docs[i];
+        judged = judged || (st == OP_DONE && d->computed == c->run.number);
+        old = old || (d->checked < c->request.arrived && d->state != DOC_UNKNOWN);
+    }
+    return judged && old && c->run.ntouched == 0 && c->run.stale < 0 && c->exec->config->coherence;
+}
+
 /* It holds changes that may still be refused as a whole, with a guard that is not the call's (or
  * such as were made without one, and the call has one); or such as are done again when the document
  * is another than was thought, and are on their way already. */

@@ -184,25 +184,6 @@ static void settle(struct exec *e, struct task *t, const struct batch *b, const 
 
 /* ---- running ---- */
 
-/* What is refused because of what is stored has to be so in Redis. */
-static bool depends_on_content(const struct fault *f)
-{
-    return f->code == FAULT_NOT_FOUND || f->code == FAULT_OUT_OF_RANGE || f->code == FAULT_CONFLICT;
-}
-
-/* A refusal, or that there is nothing to change, is judged by documents of which one was not
- * checked since the request came. */
-static bool doubtful(struct exec *e, const struct call *c, enum op_status st)
-{
-    bool judged = st == OP_REFUSED && depends_on_content(&c->fault), old = false;
-    for (unsigned i = 0; i < c->ndocs; i++) {
-        const struct doc *d = c->docs[i];
-        judged = judged || (st == OP_DONE && d->computed == c->run.number);
-        old = old || (d->checked < c->request.arrived && d->state != DOC_UNKNOWN);
-    }
-    return judged && old && c->run.ntouched == 0 && c->run.stale < 0 && e->config->coherence;
-}
-
 /* It needs what another program spoilt. That, or somebody else, may have mended it since: no
  * message tells of it. So it is refused when all was read after the request came. */
 static enum op_status judge_spoilt(struct call *c)
@@ -239,7 +220,7 @@ enum op_status exec_run(struct task *t, struct buf *out)
         st = OP_REFUSED;
     if (t->is_long) {
         st = OP_NEEDS;
-    } else if (doubtful(e, c, st)) {
+    } else if (call_doubtful(c, st)) {
         call_check(c);
         st = OP_NEEDS;
     } else if (st == OP_NEEDS && c->run.spoilt.code != FAULT_NONE)

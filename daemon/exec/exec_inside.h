@@ -165,6 +165,9 @@ void call_free(struct call *c);
 bool call_behind(const struct exec *e, const struct doc *d);
 /* Nothing may be said of the document before Redis was asked. */
 bool call_unfresh(const struct call *c, const struct doc *d);
+/* A refusal, or that there is nothing to change, is judged by documents of which one was not
+ * checked since the request came. */
+bool call_doubtful(const struct call *c, enum op_status st);
 /* Whether the call may be given the document as it was when the link was lost: fresh then, and
  * with nothing of it on the way to Redis. */
 bool call_may_be_stale(struct call *c, const struct doc *d);
