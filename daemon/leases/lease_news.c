@@ -151,7 +151,9 @@ static void on_held(struct lease *le, const struct lease_ask *ask, const struct 
     if (le->gave_way && a->wanted == LOCK_NONE)
         le->wishes_from = clock_boot_ms() + false_pause(++le->false_wishes);
     if (ask->op != LEASE_SHARE) {
-        if (!lease_extend(le, ask))
+        /* Without a first fence it says that we go on having it: not if it has ended meanwhile. */
+        bool goes_on = le->have != LOCK_NONE;
+        if ((!goes_on && a->first <= 0) || !lease_extend(le, ask))
             return;
         le->fence = a->fence;
         le->expiry = a->expiry;
