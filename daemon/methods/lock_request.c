@@ -55,10 +55,10 @@ void lock_request_free(struct lock_request *r)
     free(r);
 }
 
-/* NULL: it is gone; its client has released it, by a token that it knew from before. */
+/* NULL: it is gone; its client has released it, by a token that it knew from before, or is gone. */
 static struct hold *hold_of(const struct lock_request *r, const struct want *w)
 {
-    return locks_hold(r->all->locks, r->client->number, w->token);
+    return r->client != NULL ? locks_hold(r->all->locks, r->client->number, w->token) : NULL;
 }
 
 /* Gives back what it has taken so far. (When its client is gone that has happened.) */
