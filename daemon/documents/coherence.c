@@ -130,14 +130,25 @@ static int64_t half_bound(const struct coherence *c)
     return (int64_t)c->config->coherence_bound / 2;
 }
 
-static bool unmarked(const struct coherence *c, const struct doc *d)
+bool coherence_current(const struct coherence *c, const struct doc *d, int64_t now)
 {
-    return d->stale == NULL && (d->suspect == 0 || clock_boot_ms() - d->suspect <= half_bound(c));
+    bool unmarked = d->stale == NULL && (d->suspect == 0 || now - d->suspect <= half_bound(c));
+    return !c->config->coherence || (d->hearing == c->hearing && unmarked);
 }
 
-bool coherence_current(const struct coherence *c, const struct doc *d)
+bool coherence_was_current(const struct coherence *c, const struct doc *d, int64_t now)
 {
-    return !c->config->coherence || (d->hearing == c->hearing && unmarked(c, d));
+    return coherence_current(c, d, now) ||
+           (!coherence_hearing(c) && d->hearing + 1 >= c->hearing && d->stale == NULL);
+}
+
+struct stale *coherence_read(struct coherence *c, struct doc *d)
+{
+    if (d->hearing != c->hearing)
+        stale_mark_all(d);
+    d->hearing = c->hearing;
+    d->others = 0;
+    return stale_take(d);
 }
 
 bool coherence_proved(struct coherence *c)
@@ -164,21 +175,6 @@ int64_t coherence_trust(struct coherence *c)
 bool coherence_prove(struct coherence *c)
 {
     return changes_prove(c->changes);
-}
-
-bool coherence_was_current(const struct coherence *c, const struct doc *d)
-{
-    return coherence_current(c, d) ||
-           (!coherence_hearing(c) && d->hearing + 1 >= c->hearing && d->stale == NULL);
-}
-
-struct stale *coherence_read(struct coherence *c, struct doc *d)
-{
-    if (d->hearing != c->hearing)
-        stale_mark_all(d);
-    d->hearing = c->hearing;
-    d->others = 0;
-    return stale_take(d);
 }
 
 /* ---- interface ---- */

@@ -33,10 +33,11 @@ void coherence_set_address(struct coherence *c, const char *address); /* as upst
 
 /* Whether others' changes are heard. */
 bool coherence_hearing(const struct coherence *c);
-/* Nothing is known to have changed in the document since it was read. */
-bool coherence_current(const struct coherence *c, const struct doc *d);
+/* Nothing is known to have changed in the document since it was read. At one moment (now,
+ * clock_boot_ms) for all of a request: what was current must not stop to be half way through it. */
+bool coherence_current(const struct coherence *c, const struct doc *d, int64_t now);
 /* It was so when others were last heard: for reads that take what is stale. */
-bool coherence_was_current(const struct coherence *c, const struct doc *d);
+bool coherence_was_current(const struct coherence *c, const struct doc *d, int64_t now);
 /* We knew of everything within the bound. */
 bool coherence_proved(struct coherence *c);
 /* Until when (clock_boot_ms) that is so; a new proof is asked for in good time. For who gives

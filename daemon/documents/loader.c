@@ -697,7 +697,7 @@ bool loader_load(struct loader *loader, struct doc *d, enum load_what what,
     d->rereading = what == LOAD_ALL;
     if (what == LOAD_ALL)
         stale_mark_all(d);
-    bool current = coherence_current(loader->coherence, d);
+    bool current = coherence_current(loader->coherence, d, clock_boot_ms());
     if (what == LOAD_ALL || (what == LOAD_CHECK && !current)) {
         sent = ask_root(l);
     } else if (d->epoch != l->epoch || what == LOAD_CHECK) {

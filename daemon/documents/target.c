@@ -26,7 +26,8 @@ void target_clear(struct target *t)
 
 const char *wrong_type(char why[static WRONG_TYPE_MAX], const char *type)
 {
-    snprintf(why, WRONG_TYPE_MAX, "it should be a %s, but another program put something else there", type);
+    snprintf(why, WRONG_TYPE_MAX, "it should be a %s, but another program put something else there",
+             type);
     return why;
 }
 

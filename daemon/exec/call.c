@@ -143,7 +143,7 @@ bool call_unfresh(const struct call *c, const struct doc *d)
            d->epoch != upstream_epoch(lane_upstream(e->lane)) || d->checked < c->request.stamp ||
            (c->check && d->checked < c->request.arrived) ||
            (c->read_anew && d->read < c->request.arrived) || outgrown(e, d) ||
-           (d->checked < c->request.arrived && !coherence_current(e->coherence, d));
+           (d->checked < c->request.arrived && !coherence_current(e->coherence, d, c->run.clock));
 }
 
 /* What is refused because of what is stored has to be so in Redis. */
@@ -189,7 +189,7 @@ bool call_may_be_stale(struct call *c, const struct doc *d)
     const struct exec *e = c->exec;
     if (!c->request.method->reads || c->fresh_only || d->state == DOC_UNKNOWN || d->loading ||
         d->held || d->epoch != e->good_epoch || doc_dirty(d) ||
-        !coherence_was_current(e->coherence, d))
+        !coherence_was_current(e->coherence, d, c->run.clock))
         return false;
     int64_t ms = stale_for(e);
     if (ms >= 0)

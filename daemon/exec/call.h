@@ -58,6 +58,7 @@ struct run {
     uint64_t number;         /* of this run, among all: documents note it (doc.h) */
     struct work work;        /* what it has come to */
     bool unbroken;           /* trees are changed, to be taken back: it may not stand still */
+    int64_t clock;           /* clock_boot_ms() at its beginning */
     int64_t now;             /* unix milliseconds, once somebody has asked; 0 before */
     bool unproved;           /* the last proof of coherence is too old for it */
     int64_t stale;           /* what it saw is so old, in ms since the link was lost; -1: fresh */

@@ -3,6 +3,7 @@
 #include "daemon/base/log.h"
 #include "daemon/exec/exec_inside.h"
 #include "protocol/alloc.h"
+#include <assert.h>
 #include <inttypes.h>
 #include <utlist.h>
 
@@ -29,7 +30,7 @@ static void answer_now(struct exec *e, struct task *t, const struct fault *f)
     struct call *c = &t->call;
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (c->request.method->reads && f == NULL && c->run.stale < 0 &&
-            coherence_current(e->coherence, c->docs[i]))
+            coherence_current(e->coherence, c->docs[i], c->run.clock))
             publisher_read(e->publisher, c->docs[i]);
         cache_release(e->cache, c->docs[i]);
     }
@@ -203,6 +204,7 @@ enum op_status exec_run(struct task *t, struct buf *out)
     struct call *c = &t->call;
     struct exec *e = c->exec;
     struct cursor params = c->request.params;
+    c->run.clock = clock_boot_ms();
     /* Nobody is heard: Redis has to be asked each time. */
     if (c->request.method->reads && e->config->coherence && lane_ready(e->lane) &&
         !coherence_hearing(e->coherence))
@@ -225,6 +227,8 @@ enum op_status exec_run(struct task *t, struct buf *out)
         st = OP_NEEDS;
     } else if (st == OP_NEEDS && c->run.spoilt.code != FAULT_NONE)
         st = judge_spoilt(c);
+    /* What is staged goes out; done once more it would be there twice. */
+    assert(st != OP_NEEDS || c->run.ntouched == 0);
     c->request.params = params;
     return st;
 }
@@ -488,7 +492,7 @@ static void tell_lost_leases(struct exec *e, struct batch *b)
 static void on_released(void *arg, struct doc *d)
 {
     struct exec *e = arg;
-    if (coherence_current(e->coherence, d))
+    if (coherence_current(e->coherence, d, clock_boot_ms()))
         publisher_released(e->publisher, d);
     queue_wake(e, d);
     cache_release(e->cache, d);

@@ -307,6 +307,20 @@ def test_an_idle_daemon_asks_redis_nothing(pair, rdb):
     assert "cmdstat_publish" not in calls, calls
 
 
+def test_no_moment_makes_a_pipeline_happen_twice(redis_server, new_daemon, rdb):
+    """What was fresh when it was tried is so when it is carried out, however short the bound."""
+    daemon = new_daemon(redis_server.address, {"coherence.bound": "20ms"})
+    with daemon.connect() as client:
+        save_ada(client)
+        client.call("doc.save", "User:bob", {"name": "b", "settings": {}})
+        both = [["num.incr", KEY, "age", 1], ["num.incr", "User:bob", "age", 1]]
+        sent = [client.send("pipeline", both * 150) for _ in range(200)]
+        for request in sent:
+            last = client.wait(request)
+    assert last[-2:] == [36 + 30000, 30000]
+    assert rdb.hget(ROOT, "age") == b"30036" and rdb.hget("rapyer:{User:bob}", "age") == b"30000"
+
+
 # --- fairness --------------------------------------------------------------------------------
 
 
