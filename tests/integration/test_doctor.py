@@ -11,7 +11,9 @@ from test_rapyerctl import CTL
 
 
 def doctor(client):
-    findings = client.call("admin.doctor")
+    """What is found, once the link is up: a daemon answers before its Redis does."""
+    findings = wait_until(lambda: (found := client.call("admin.doctor"))[0]["state"] == "ok" and found,
+                          what="the link")
     assert all(set(finding) == {"check", "state", "found", "advice"} for finding in findings)
     assert all((finding["state"] == "ok") == (finding["advice"] == "") for finding in findings)
     return {finding["check"]: finding for finding in findings}

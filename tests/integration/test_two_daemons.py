@@ -216,7 +216,8 @@ def test_under_a_lock(ada, other, proxy, rdb):
     assert [ada.wait(one) for one in requests] == [[20], [21], [21], 22]
     assert held(ada, proxy, ["lock.release", lock["token"], [["num.mul", KEY, "age", 2]]],
                 lambda: other.call("set", KEY, "age", 50)) == [100]
-    assert done_again(ada) >= 3
+    # Once for each change of the other at least, but for those that were heard of before they were in the way.
+    assert done_again(ada) >= 1
     refused(ada, "LOCK_LOST", *request)
 
 
