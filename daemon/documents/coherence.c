@@ -9,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A turn is over with the other's change, else after this: what it takes to read and to write once
+ * over a slow link or on a busy machine. For as long after it nobody is waited for again. */
+#define TURN_MS 100
+
 struct coherence {
     struct config *config;
     struct changes *changes;
@@ -30,6 +34,8 @@ static void on_committed(void *arg, const struct change *change)
     if (d == NULL)
         return;
     c->stats.commits++;
+    bool waited_for = d->yields != 0;
+    d->yields = 0;
     d->others += change->bump;
     if (change->deleted)
         stale_mark_all(d);
@@ -41,6 +47,34 @@ static void on_committed(void *arg, const struct change *change)
     }
     if (change->nsuffixes == 0)
         stale_mark(d, "", 0); /* its version, at least */
+    if (waited_for)
+        c->cb.taken(c->arg, d);
+}
+
+/* ---- taking turns ---- */
+
+static void on_wanted(void *arg, const char *key, size_t key_len)
+{
+    struct coherence *c = arg;
+    struct doc *d = cache_find(c->cache, key, key_len);
+    int64_t now = clock_mono_ms();
+    if (d != NULL && (d->yields == 0 || now >= d->yields + TURN_MS))
+        d->yields = now + TURN_MS;
+}
+
+void coherence_want_turn(struct coherence *c, struct doc *d)
+{
+    int64_t now = clock_mono_ms();
+    if (d->wanted == now)
+        return; /* said */
+    d->wanted = now;
+    changes_want(c->changes, d->key, d->key_len);
+}
+
+int64_t coherence_yields(const struct doc *d)
+{
+    int64_t left = d->yields != 0 ? d->yields - clock_mono_ms() : 0;
+    return left > 0 ? left : 0;
 }
 
 /* Readers that do not ask do not look how old a suspicion is; somebody has to. */
@@ -185,6 +219,7 @@ struct coherence *coherence_new(struct event_base *base, struct config *config, 
 {
     static const struct changes_callbacks changes_cb = {.committed = on_committed,
                                                         .written = on_written,
+                                                        .wanted = on_wanted,
                                                         .everything = on_everything,
                                                         .proved = on_proved,
                                                         .hearing = on_everything,

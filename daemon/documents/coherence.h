@@ -18,8 +18,9 @@
 struct coherence;
 
 struct coherence_callbacks {
-    void (*proved)(void *arg);  /* what waits for a proof goes on, or asks again */
-    void (*changed)(void *arg); /* deaf, or not any more: what waits looks again */
+    void (*proved)(void *arg);               /* what waits for a proof goes on, or asks again */
+    void (*changed)(void *arg);              /* deaf, or not any more: what waits looks again */
+    void (*taken)(void *arg, struct doc *d); /* another daemon has taken its turn */
 };
 
 /* `up` is the link that documents are read over; `id` this daemon's name. */
@@ -45,6 +46,17 @@ bool coherence_proved(struct coherence *c);
 int64_t coherence_trust(struct coherence *c);
 /* Asks for a proof as of now; false: nothing is heard. */
 bool coherence_prove(struct coherence *c);
+
+/* ---- taking turns ----
+ *
+ * A change that was computed from what is in memory is in vain when another daemon was faster. Who
+ * has to do it again needs two round trips, and the other, who need not read, one: left to chance,
+ * who was late is late again. So it says that it wants its turn; the others let no writes of theirs
+ * go out to that document until they hear of its change, or TURN_MS are over.
+ */
+void coherence_want_turn(struct coherence *c, struct doc *d);
+/* How long (ms) it is another daemon's turn yet; 0: it is not. */
+int64_t coherence_yields(const struct doc *d);
 
 /* The document is read now: what is marked has been taken over by the caller (stale_free), and what
  * is marked from here on counts for the time after. NULL: nothing was. */

@@ -41,7 +41,9 @@ struct doc {
     struct stale *stale;     /* what others have changed since it was read (coherence.h), or NULL */
     int64_t suspect;         /* since when (clock_boot_ms) some of that is not sure; 0: it is */
     int64_t others;          /* what other daemons have added to the version since */
-    uint32_t hearing;        /* how often others could not be heard when it was read */
+    int64_t yields;      /* writes wait until then (clock_mono_ms): another daemon's turn; or 0 */
+    int64_t wanted;      /* when we have last asked others to wait so */
+    uint32_t hearing;    /* how often others could not be heard when it was read */
     int64_t expires;     /* unix milliseconds, 0: never; as it was when last heard of: Redis says */
     int64_t written;     /* "@s": up to which revision its writers knew the models (schema_known) */
     uint32_t epoch;      /* of the link when it was last known to be fresh */

@@ -101,6 +101,8 @@ static bool do_again(struct exec *e, struct task *t)
     if (now >= t->again_until)
         return false;
     e->nagain++;
+    for (unsigned i = 0; i < t->call.run.ntouched; i++)
+        coherence_want_turn(e->coherence, t->call.run.touched[i]->doc);
     t->refused = false;
     buf_free(&t->answer);
     task_move(e, t, TASK_AGAIN);
@@ -391,7 +393,7 @@ static enum op_status try_at_once(struct exec *e, struct task *t)
 {
     struct call *c = &t->call;
     for (unsigned i = 0; i < c->ndocs; i++) {
-        if (is_busy(c, c->docs[i]))
+        if (is_busy(c, c->docs[i]) || queue_yields(t, c->docs[i]))
             return OP_NEEDS;
     }
     c->run.stale = -1; /* that it may be, is no matter yet */
@@ -613,6 +615,27 @@ static void on_models_changed(void *arg)
     publisher_models_changed(e->publisher);
 }
 
+static void on_taken(void *arg, struct doc *d)
+{
+    struct exec *e = arg;
+    queue_wake(e, d);
+    run_runnable(e);
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    wake_all(arg);
+}
+
+void exec_plan_turn(struct exec *e, int64_t ms)
+{
+    struct timeval left = {.tv_usec = (suseconds_t)ms * 1000};
+    if (!event_pending(e->turn, EV_TIMEOUT, NULL))
+        event_add(e->turn, &left);
+}
+
 static void give_up(struct exec *e, struct task *t)
 {
     struct fault f;
@@ -666,12 +689,14 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     e->publisher = publisher_new(config, e->cache);
     schema_on_change(schema, on_models_changed, e);
     e->lane = lane_new(base, config, id, &lane_cb, e);
-    static const struct coherence_callbacks coherence_cb = {.proved = on_proved, .changed = on_gap};
+    static const struct coherence_callbacks coherence_cb = {
+        .proved = on_proved, .changed = on_gap, .taken = on_taken};
     e->coherence =
         coherence_new(base, config, id, lane_upstream(e->lane), e->cache, &coherence_cb, e);
     e->loader = loader_new(lane_upstream(e->lane), e->coherence, config->key_prefix, on_loaded, e);
     slices_begin(e, base);
     e->tick = evtimer_new(base, on_tick, e);
+    e->turn = evtimer_new(base, on_turn, e);
     exec_plan_tick(e);
     e->ticks[0] = e->ticks[1] = clock_boot_ms();
     return e;
@@ -713,6 +738,7 @@ void exec_free(struct exec *e)
     slices_end(e);
     task_free_spares(e);
     event_free(e->tick);
+    event_free(e->turn);
     buf_free(&e->scratch);
     buf_free(&e->raw);
     free(e->runnable);

@@ -29,6 +29,7 @@ struct exec {
     struct coherence *coherence;
     struct loader *loader;
     struct event *tick;
+    struct event *turn;    /* over: another daemon's turn with a document that is waited for */
     struct event *slice;   /* slices.c */
     struct task *standing; /* still, in the middle of their runs; who is next first (utlist) */
     struct doc **runnable; /* documents whose queue is to be looked at */
@@ -62,6 +63,8 @@ struct exec {
  * which want to know when this process was last seen to run; readers of the shared memory, who want
  * to hear of it. */
 void exec_plan_tick(struct exec *e);
+/* What waits looks again in so many ms, if not before. */
+void exec_plan_turn(struct exec *e, int64_t ms);
 
 /* ---- tasks: requests, as exec sees them ---- */
 
@@ -138,6 +141,10 @@ void slices_begin(struct exec *e, struct event_base *base);
 void slices_end(struct exec *e);
 
 /* ---- queues ---- */
+
+/* It is another daemon's turn to change the document: the task waits until that is over. Not who
+ * was late itself. */
+bool queue_yields(struct task *t, const struct doc *d);
 
 /* At the end of its documents' queues; or in front, when it is done again. */
 void queue_join(struct task *t);

@@ -71,6 +71,16 @@ void queue_looked_at(struct exec *e, struct doc *d)
     cache_release(e->cache, d);
 }
 
+bool queue_yields(struct task *t, const struct doc *d)
+{
+    int64_t left = d->yields != 0 && !t->call.request.method->reads && t->again_until == 0
+                       ? coherence_yields(d)
+                       : 0;
+    if (left > 0)
+        exec_plan_turn(t->call.exec, left);
+    return left > 0;
+}
+
 /* Goes on where it stopped the last time: where it is first, and nothing is loading, that stays so
  * until it runs. */
 static bool first_everywhere(struct task *t)
@@ -81,6 +91,10 @@ static bool first_everywhere(struct task *t)
             return false;
     }
     t->nfirst = 0;
+    for (unsigned i = 0; i < t->nplaces; i++) {
+        if (queue_yields(t, t->call.docs[i]))
+            return false;
+    }
     return true;
 }
 

@@ -5,6 +5,7 @@
 #include "daemon/base/log.h"
 #include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
+#include "protocol/buf.h"
 #include <event2/util.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -223,17 +224,48 @@ static void take_change(struct changes *c, const struct change *change, bool our
         c->cb.committed(c->arg, change);
 }
 
-/* [daemon, [change, ...]] */
+static void on_want_heard(void *arg, unsigned index, redisReply *reply)
+{
+    (void)arg;
+    (void)index;
+    (void)reply; /* it is a courtesy: without it turns are left to chance */
+}
+
+/* The same channel as the commits: in front of this daemon's next one. */
+void changes_want(struct changes *c, const char *key, size_t key_len)
+{
+    struct buf out = BUF_INIT, message = BUF_INIT;
+    if (!c->subscribed)
+        return;
+    pack_array(&message, 2);
+    pack_cstr(&message, c->id);
+    pack_str(&message, key, key_len);
+    const char *words[] = {"PUBLISH", (char *)c->channel.data, (char *)message.data};
+    size_t lens[] = {strlen(words[0]), strlen(words[1]), message.len};
+    resp_command(&out, 3, words, lens);
+    upstream_send(c->up, out.data, out.len, 1, on_want_heard, NULL);
+    buf_free(&message);
+    buf_free(&out);
+}
+
+/* [daemon, [change, ...]] or [daemon, key], see changes_want */
 static int read_commit(struct changes *c, struct cursor in, bool take)
 {
-    const char *daemon;
-    size_t len;
+    const char *daemon, *key;
+    size_t len, key_len;
     uint32_t n, ndocs;
     struct change change;
-    if (cursor_array(&in, &n) < 0 || n != 2 || cursor_str(&in, &daemon, &len) < 0 ||
-        cursor_array(&in, &ndocs) < 0)
+    if (cursor_array(&in, &n) < 0 || n != 2 || cursor_str(&in, &daemon, &len) < 0)
         return -1;
     bool ours = len == strlen(c->id) && memcmp(daemon, c->id, len) == 0;
+    struct cursor wanted = in;
+    if (cursor_str(&wanted, &key, &key_len) == 0) {
+        if (take && !ours)
+            c->cb.wanted(c->arg, key, key_len);
+        return cursor_done(&wanted) ? 0 : -1;
+    }
+    if (cursor_array(&in, &ndocs) < 0)
+        return -1;
     for (uint32_t i = 0; i < ndocs; i++) {
         if (read_change(&in, &change) < 0)
             return -1;

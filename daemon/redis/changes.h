@@ -39,6 +39,8 @@ struct changes_callbacks {
      * told of just now, if not by others as well. */
     void (*written)(void *arg, const char *key, size_t key_len, const char *suffix,
                     size_t suffix_len, bool explained);
+    /* Another daemon was too late with a change of the document, and wants its turn. */
+    void (*wanted)(void *arg, const char *key, size_t key_len);
     void (*everything)(void *arg); /* FLUSHALL, SWAPDB: nothing is as it was */
     void (*proved)(void *arg);     /* changes_proved_at has moved */
     void (*hearing)(void *arg);    /* from now on; what was before may have been missed */
@@ -61,5 +63,7 @@ bool changes_tracking(const struct changes *c);
 int64_t changes_proved_at(const struct changes *c);
 /* Asks for a proof as of now, or later. `proved` follows, or `deaf`. False: nothing can be sent. */
 bool changes_prove(struct changes *c);
+/* Tells the other daemons that this one wants its turn with a document (`wanted`). */
+void changes_want(struct changes *c, const char *key, size_t key_len);
 
 #endif
