@@ -22,6 +22,7 @@ struct container {
     uint32_t len;     /* as far as known, while it is unloaded */
     uint8_t type;     /* enum type_kind */
     uint8_t unloaded; /* bool */
+    uint8_t used;     /* bool: somebody has looked for what is in it (cache.h) */
     char *spoilt;     /* what is wrong with it in Redis; NULL: nothing that is known */
 };
 

@@ -36,8 +36,10 @@ static inline enum op_status name_add(struct walk *w, const char *s, size_t len)
 enum op_status place_loaded(struct cell *container, const struct type *t, const char *key,
                             size_t key_len, struct needs *needs, struct fault *f)
 {
-    if (container_loaded(container->container))
+    if (container_loaded(container->container)) {
+        container->container->used = true;
         return OP_DONE;
+    }
     if (!needs) {
         fault_set(f, FAULT_INTERNAL, "'%.*s' is not loaded and nothing can load it",
                   (int)(key_len < SHOWN_MAX ? key_len : SHOWN_MAX), key);
@@ -180,6 +182,7 @@ static enum op_status walk_dict(struct walk *w, const struct step *s, bool last)
     p->key = s->s;
     p->key_len = s->len;
     struct dict *d = p->container->dict;
+    p->container->container->used = true;
     p->cell = dict_loaded(d) ? dict_get(d, s->s, s->len) : NULL;
     if (atomic && !p->cell && !last) {
         fault_set(w->f, FAULT_NOT_FOUND, "'%.*s' has no key '%.*s'", SHOWN(w), STEP(s));

@@ -280,10 +280,11 @@ static void pack_element(const struct packing *p, const struct cell *c, const st
 static void pack_container(const struct packing *p, const struct cell *c, const struct type *t,
                            const struct frame *at)
 {
-    const struct container *node = c->container;
+    struct container *node = c->container;
     const struct container_kind *kind = container_kind(node);
     struct element e;
 
+    node->used = true;
     if (!container_loaded(node) && p->needs)
         frame_need(at, p->needs, c, t);
     pack_head(p->out, kind, container_loaded(node) ? node->len : 0);

@@ -41,6 +41,7 @@ struct config {
     char *key_prefix;         /* "rapyer" */
     /* [cache] */
     size_t cache_memory;  /* 256M */
+    unsigned absent;      /* 10000: documents that are known not to be there */
     unsigned stale_reads; /* 0: for how long cached documents are read without a link */
     size_t shared_memory; /* 16M: of cache_memory, where clients read without asking; 0: none */
     char *shared_except;  /* models that never go there, "User, Account" */

@@ -93,7 +93,13 @@ const struct setting settings[] = {
      "How all keys in Redis begin. Daemons that share documents need the same one."},
 
     {"cache", "cache_memory", SIZE, AT(cache_memory), "256M", 64 * KIB, 1024 * GIB, true,
-     "Memory for documents; past it those not used for longest are dropped."},
+     "Memory for documents; past it those that are used least are dropped (S3-FIFO). One that "
+     "takes\n"
+     "more than half of it is the first to go."},
+    {"cache", "absent", COUNT, AT(absent), "10000", 0, 10000000, true,
+     "Documents of which it is remembered that they are not there, so that who asks again needs "
+     "no\n"
+     "answer of Redis. They take a tenth of cache_memory at most, and push out no documents."},
     {"cache", "stale_reads", TIME, AT(stale_reads), "0", 0, 24 * HOUR, true,
      "For how long documents in memory are still read while Redis cannot be reached. They say so:\n"
      "doc.get with the option version has \"@stale\" then. 0: such reads are UNAVAILABLE."},

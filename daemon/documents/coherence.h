@@ -12,7 +12,7 @@
 #define RAPYERD_COHERENCE_H
 
 #include "daemon/base/config.h"
-#include "daemon/documents/doc.h"
+#include "daemon/documents/cache.h"
 #include "daemon/redis/upstream.h"
 
 struct coherence;

@@ -1,4 +1,4 @@
-/* doc: one document as the daemon knows it, and the cache of them.
+/* doc: one document as the daemon knows it; cache.h has all of them.
  *
  *   UNKNOWN ──load──► PRESENT (root tree) or ABSENT
  *      ▲                  │
@@ -19,12 +19,15 @@ struct batch;
 struct batch_doc;
 struct place_in_queue;
 struct stale;
+struct row;
 
 enum doc_state { DOC_UNKNOWN, DOC_PRESENT, DOC_ABSENT };
 
 struct doc {
     struct table_entry entry;            /* by key */
-    struct doc *prev, *next;             /* most recently used first */
+    struct doc *prev, *next;             /* in its row of the cache, the newest first */
+    struct row *row;                     /* cache.c */
+    size_t bytes;                        /* of its tree, about */
     struct place_in_queue *queue, *tail; /* requests waiting for this document */
     const struct model *model;
     struct record *root; /* PRESENT; ABSENT: what is left of it without its root hash */
@@ -53,6 +56,7 @@ struct doc {
     uint32_t shown_len;  /* bytes, when it was there last */
     uint8_t reads, worth, credit; /* publish.c: whether it is worth to be there */
     bool unshowable;              /* too long, or not all of it is loaded */
+    uint8_t uses;                 /* cache.c: since it came into its row */
     uint8_t state;
     bool loading;
     bool rereading;     /* loading: all of it */
@@ -78,33 +82,8 @@ static inline bool doc_dirty(const struct doc *d)
     return d->batch != NULL;
 }
 
-struct cache;
-
-struct cache *cache_new(size_t memory);
-void cache_free(struct cache *c);
-void cache_set_memory(struct cache *c, size_t memory);
-
-/* The entry of a key, made (UNKNOWN) when there is none; moved to the front. */
-struct doc *cache_doc(struct cache *c, const struct model *model, const char *key, size_t len);
-/* The entry, if there is one, moved to the front; else NULL. */
-struct doc *cache_use(struct cache *c, const char *key, size_t len);
-/* NULL when there is none. Nothing moves. */
-struct doc *cache_find(struct cache *c, const char *key, size_t len);
 /* Drops what is known of the content, and what clients can read of it: nobody is told it any more.
  * The entry stays while something waits for it, and so does the tree while it is held. */
 void doc_forget(struct doc *d);
-/* Evicts idle documents, least recently used first, until the bound holds. Dirty ones stay. */
-void cache_trim(struct cache *c);
-/* Frees the entry at once if it says nothing and nobody waits (keys that do not exist must not
- * fill the cache). */
-void cache_release(struct cache *c, struct doc *d);
-
-struct cache_stats {
-    size_t documents, memory, limit;
-    uint64_t hits, misses, evictions;
-};
-void cache_stats(const struct cache *c, struct cache_stats *out);
-void cache_hit(struct cache *c);
-void cache_miss(struct cache *c);
 
 #endif

@@ -25,6 +25,7 @@
 
 struct loader {
     struct upstream *up;
+    struct cache *cache;
     struct coherence *coherence;
     const char *prefix;
     loader_done_fn *done;
@@ -64,12 +65,14 @@ static void targets_free(struct load *l)
 
 static void load_free(struct load *l)
 {
+    struct weighing before = cache_weigh(l->loader->cache);
     l->doc->loading = false;
     record_free(l->root);
     record_free(l->before);
     stale_free(l->stale);
     targets_free(l);
     round_clear(&l->round);
+    cache_weighed(l->loader->cache, before, &l->doc, 1);
     free(l);
 }
 
@@ -91,9 +94,14 @@ static void on_answers(void *arg, redisReply *answers, const struct fault *fault
 {
     struct load *l = arg;
     struct fault f = {.code = FAULT_NONE};
-    if (answers == NULL)
+    if (answers == NULL) {
         finish(l, fault);
-    else if (!l->next(l, answers, &f))
+        return;
+    }
+    struct weighing before = cache_weigh(l->loader->cache);
+    bool more = l->next(l, answers, &f);
+    cache_weighed(l->loader->cache, before, &l->doc, 1);
+    if (!more)
         finish(l, f.code == FAULT_NONE ? NULL : &f);
 }
 
@@ -665,12 +673,16 @@ static bool ask_whole(struct load *l)
 
 /* ---- */
 
-struct loader *loader_new(struct upstream *up, struct coherence *coherence, const char *prefix,
-                          loader_done_fn *done, void *arg)
+struct loader *loader_new(struct upstream *up, struct cache *cache, struct coherence *coherence,
+                          const char *prefix, loader_done_fn *done, void *arg)
 {
     struct loader *l = tree_alloc(sizeof(*l));
-    *l = (struct loader){
-        .up = up, .coherence = coherence, .prefix = prefix, .done = done, .arg = arg};
+    *l = (struct loader){.up = up,
+                         .cache = cache,
+                         .coherence = coherence,
+                         .prefix = prefix,
+                         .done = done,
+                         .arg = arg};
     return l;
 }
 

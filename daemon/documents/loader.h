@@ -14,8 +14,8 @@
 #ifndef RAPYERD_LOADER_H
 #define RAPYERD_LOADER_H
 
+#include "daemon/documents/cache.h"
 #include "daemon/documents/coherence.h"
-#include "daemon/documents/doc.h"
 #include "daemon/redis/upstream.h"
 
 struct loader;
@@ -24,8 +24,8 @@ struct loader;
  * (the link was lost), BUSY (it kept changing): the document is then UNKNOWN. */
 typedef void loader_done_fn(void *arg, struct doc *d, const struct fault *fault);
 
-struct loader *loader_new(struct upstream *up, struct coherence *coherence, const char *prefix,
-                          loader_done_fn *done, void *arg);
+struct loader *loader_new(struct upstream *up, struct cache *cache, struct coherence *coherence,
+                          const char *prefix, loader_done_fn *done, void *arg);
 void loader_free(struct loader *l);
 
 /* A container that an operation missed. */

@@ -107,6 +107,7 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
         return NULL;
     }
     d->named = c->run.number;
+    cache_use(d);
     vec_push(c->docs, c->ndocs, c->docs_cap, d);
     return d;
 }

@@ -218,7 +218,10 @@ enum op_status exec_run(struct task *t, struct buf *out)
     if (out->cap > SCRATCH_MAX)
         buf_shrink(out, SCRATCH_MAX / 16);
     struct work *before = work_open(&c->run.work);
+    struct weighing weight = cache_weigh(e->cache);
     enum op_status st = c->request.method->run(c, out);
+    if (t->fiber == NULL) /* else slices.c does */
+        cache_weighed(e->cache, weight, c->docs, c->ndocs);
     work_open(before);
     if (st == OP_DONE && c->run.ntouched == 0 && call_room(c, out) < 0)
         st = OP_REFUSED;
@@ -685,7 +688,7 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     e->config = config;
     e->stamp = 1;
     e->schema = schema;
-    e->cache = cache_new(config->cache_memory);
+    e->cache = cache_new(config->cache_memory, config->absent);
     e->publisher = publisher_new(config, e->cache);
     schema_on_change(schema, on_models_changed, e);
     e->lane = lane_new(base, config, id, &lane_cb, e);
@@ -693,7 +696,8 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
         .proved = on_proved, .changed = on_gap, .taken = on_taken};
     e->coherence =
         coherence_new(base, config, id, lane_upstream(e->lane), e->cache, &coherence_cb, e);
-    e->loader = loader_new(lane_upstream(e->lane), e->coherence, config->key_prefix, on_loaded, e);
+    e->loader = loader_new(lane_upstream(e->lane), e->cache, e->coherence, config->key_prefix,
+                           on_loaded, e);
     slices_begin(e, base);
     e->tick = evtimer_new(base, on_tick, e);
     e->turn = evtimer_new(base, on_turn, e);

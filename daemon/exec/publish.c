@@ -8,7 +8,6 @@
 #include "daemon/exec/publish.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
-#include "daemon/documents/doc.h"
 #include "daemon/shared/shelf.h"
 #include "protocol/alloc.h"
 #include <errno.h>
@@ -45,7 +44,7 @@ static void set_cache(struct publisher *p)
 {
     size_t own = p->shelf != NULL ? shelf_memory(p->shelf) : 0;
 
-    cache_set_memory(p->cache, p->config->cache_memory - own);
+    cache_bound(p->cache, p->config->cache_memory - own, p->config->absent);
 }
 
 static void close_shelf(struct publisher *p)
@@ -280,10 +279,13 @@ void publisher_released(struct publisher *p, struct doc *d)
 
 void publisher_hits(struct publisher *p, uint64_t n, const char *key, size_t len)
 {
-    struct doc *d = cache_use(p->cache, key, len);
+    struct doc *d = cache_find(p->cache, key, len);
 
     p->hits += n < UINT32_MAX ? n : UINT32_MAX;
-    if (d != NULL && d->shown != NULL)
+    if (d == NULL)
+        return;
+    cache_use(d);
+    if (d->shown != NULL)
         shelf_use(d->shown);
 }
 

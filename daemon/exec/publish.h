@@ -13,6 +13,7 @@
 
 #include "daemon/base/config.h"
 #include "daemon/commit/batch.h"
+#include "daemon/documents/cache.h"
 
 struct publisher;
 

@@ -107,12 +107,20 @@ static void ended(struct exec *e, struct task *t)
     }
 }
 
+static bool resume(struct exec *e, struct task *t)
+{
+    struct weighing before = cache_weigh(e->cache);
+    bool more = fiber_resume(t->fiber);
+    cache_weighed(e->cache, before, t->call.docs, t->call.ndocs);
+    return more;
+}
+
 void slices_stop(struct exec *e, struct task *t)
 {
     if (t->fiber == NULL)
         return;
     t->spoilt = true;
-    while (fiber_resume(t->fiber))
+    while (resume(e, t))
         ;
     ended(e, t);
     buf_free(&t->out);
@@ -124,7 +132,7 @@ static void go_on(struct exec *e)
     struct task *t = e->standing;
     if (t == NULL)
         return;
-    if (fiber_resume(t->fiber)) {
+    if (resume(e, t)) {
         LL_DELETE2(e->standing, t, next_standing);
         LL_APPEND2(e->standing, t, next_standing);
         return;

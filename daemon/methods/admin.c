@@ -117,8 +117,9 @@ void admin_cache(const struct admin *a, struct buf *out)
 {
     struct cache_stats c;
     cache_stats(exec_cache(a->exec), &c);
-    pack_map(out, 11);
+    pack_map(out, 12);
     put(out, "documents", c.documents);
+    put(out, "absent", c.absent);
     put(out, "memory", c.memory);
     put(out, "limit", c.limit);
     put(out, "hits", c.hits);

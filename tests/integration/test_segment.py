@@ -308,6 +308,7 @@ def test_evicted_documents_are_gone(redis_server, new_daemon):
         shown(segment, client, "Page:0")
         for i in range(1, 400):
             client.call("doc.save", f"Page:{i}", {"text": "x" * 8000})
+            client.call("doc.get", f"Page:{i}")  # else they would only push out each other
         assert segment.read("Page:0") is None
         client.call("set", "Page:0", "text", "new")
         assert shown(segment, client, "Page:0")["text"] == "new"
