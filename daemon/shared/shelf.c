@@ -217,12 +217,18 @@ static struct shown *slot_at(const struct shelf *s, size_t at)
     return &slab->slots[(at - s->slabs_at) % SLAB / bytes_of(slab->size)];
 }
 
-/* From here on nobody takes it for what it was. */
+/* From here on nobody takes it for what it was. That is a turn of its own: a change of what is not
+ * shown any more is none, and who has read it before, and what was changed with it after, would
+ * take both for one moment. */
 static void vacate(struct shown *slot)
 {
     struct slots *all = &slot->shelf->sizes[slot->size];
 
-    segment_withdraw(&slot->shelf->segment, slot->slot);
+    if (!shelf_hidden(slot)) {
+        segment_turn_begin(&slot->shelf->segment);
+        shelf_hide(slot);
+        segment_turn_end(&slot->shelf->segment);
+    }
     segment_unlist(&slot->shelf->segment, slot->hash, slot->way);
     *slot->at = NULL;
     slot->at = NULL;
