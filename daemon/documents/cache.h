@@ -7,8 +7,8 @@
  *
  * Which ones go is decided by S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need
  * for cache eviction", SOSP 2023): what is new stays for a tenth of the memory, and has to be asked
- * for again until then, or soon after, to be let among the others. So a scan pushes out other scans.
- * Two kinds of documents are kept apart from that:
+ * for again until then, or soon after, to be let among the others. So a scan pushes out other
+ * scans. Two kinds of documents are kept apart from that:
  *
  *   absent   that there is no such document: a bounded number, the oldest goes first, whatever else
  *            there is

@@ -72,7 +72,8 @@ static void make_scans(uint32_t *trace)
     }
 }
 
-/* What is read much is others after a while; and half of all is read in a loop that does not fit. */
+/* What is read much is others after a while; and half of all is read in a loop that does not fit.
+ */
 static void make_shifting(uint32_t *trace)
 {
     zipf_begin(0.9);
