@@ -12,6 +12,7 @@
 #include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
 #include "daemon/redis/embedded.h"
+#include "daemon/watches/watches.h"
 #include "protocol/value.h"
 #include "protocol/work.h"
 #include <getopt.h>
@@ -39,6 +40,7 @@ struct daemon {
     struct probes *probes;
     struct lock_requests *lock_requests;
     struct registry *registry;
+    struct watches *watches;
     struct dispatch *dispatch;
     struct sessions *sessions;
     struct listener *listener;
@@ -67,12 +69,14 @@ static void on_drained(void *arg, struct session *s)
 {
     struct daemon *d = arg;
     exec_drained(d->exec, s);
+    watches_client_drained(d->watches, s);
 }
 
 static void on_close(void *arg, struct session *s)
 {
     struct daemon *d = arg;
     exec_drained(d->exec, s);
+    watches_client_gone(d->watches, s);
     lock_requests_client_gone(d->lock_requests, s);
 }
 
@@ -172,6 +176,7 @@ static void on_link(void *arg)
 static void on_link_ready(void *arg)
 {
     struct daemon *d = arg;
+    watches_gap(d->watches);
     registry_load(d->registry);
     dispatch_link_up(d->dispatch);
     if (d->announced)
@@ -387,7 +392,9 @@ static int start(struct daemon *d)
     start_locks(d);
     d->registry =
         registry_new(d->schema, lane_upstream(exec_lane(d->exec)), &d->config, on_schema, d);
-    d->dispatch = dispatch_new(d->base, d->exec, d->registry);
+    d->watches =
+        watches_new(d->base, &d->config, d->schema, exec_lane(d->exec), exec_coherence(d->exec));
+    d->dispatch = dispatch_new(d->base, d->exec, d->registry, d->watches);
     d->sessions = sessions_new(d->base, &d->config, &handler, d);
     dispatch_sessions(d->dispatch, d->sessions);
     d->listener = listener_open(d->base, &d->config, on_accept, d, error, sizeof(error));
@@ -448,7 +455,8 @@ static void take_apart(struct daemon *d)
         listener_close(d->listener);
     dismiss(d);
     dispatch_free(d->dispatch);
-    exec_free(d->exec); /* tells the leases about requests on the way */
+    exec_free(d->exec); /* tells the leases and watches about requests on the way */
+    watches_free(d->watches);
     lock_requests_free(d->lock_requests);
     probes_free(d->probes);
     leases_free(d->leases);

@@ -62,6 +62,17 @@ const struct setting settings[] = {
      "way\n"
      "to all others that want the processor. 0: it sleeps at once, and is woken more often."},
 
+    {"limits", "client_watches", COUNT, AT(client_watches), "1000", 0, 1000000, true,
+     "Documents and places in them that one connection watches; past it BUSY."},
+    {"limits", "watch_memory", SIZE, AT(watch_memory), "256K", 4 * KIB, GIB, true,
+     "What one client has not been told yet of what it watches, as it does not read. Past it that "
+     "is "
+     "\n"
+     "dropped, and it is told to look itself at all that it watches. The same for changes by "
+     "others "
+     "that\n"
+     "are being looked at in Redis, of all clients: then all are told so."},
+
     {"redis", "redis", TEXT, AT(redis), "embedded", 1, 1024, false,
      "The Redis to use: embedded (rapyerd runs one itself, data in state_dir), unix:/path,\n"
      "host:port or [::1]:6379."},

@@ -147,7 +147,9 @@ void batch_release(struct batch *b, void (*fn)(void *arg, struct doc *d), void *
 struct committed {
     struct doc *doc;         /* UNKNOWN when others have changed it too */
     int64_t version;         /* that Redis has; 0: deleted */
+    bool whole;              /* all of it was written anew */
     const struct pend *next; /* of committed_suffix */
+    const struct pend_field *field;
 };
 /* Tells fn of each document that the batch has changed in Redis; of one with two parts twice, the
  * last time with what is there. After batch_decide. */
@@ -156,6 +158,9 @@ void batch_each_committed(const struct batch *b, void (*fn)(void *arg, const str
 /* The suffixes (layout.h) of the document's keys that have changed: the first, each next; at the
  * end NULL. "" is the root hash. */
 const char *committed_suffix(struct committed *c, size_t *len);
+/* The fields of the model's hash with the suffix that was given last: the first, each next; at the
+ * end NULL, which without a first one is: any of what is under it. */
+const char *committed_field(struct committed *c, size_t *len);
 /* Its unit was refused. */
 bool batch_doc_lost(const struct batch_doc *bd);
 /* The batch is applied, and its answer was lost: takes the version that the document has in Redis

@@ -169,7 +169,7 @@ void batch_each_committed(const struct batch *b, void (*fn)(void *arg, const str
     for (const struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         if (batch_doc_lost(bd) || bd->gone || !part_changes(bd))
             continue;
-        struct committed c = {.doc = bd->doc, .next = bd->pends};
+        struct committed c = {.doc = bd->doc, .next = bd->pends, .whole = bd->whole};
         c.version = bd->deleted ? 0 : bd->version.expected + bd->version.by;
         fn(arg, &c);
     }
@@ -178,11 +178,26 @@ void batch_each_committed(const struct batch *b, void (*fn)(void *arg, const str
 const char *committed_suffix(struct committed *c, size_t *len)
 {
     const struct pend *p = c->next;
+    while (p != NULL && only_version(p))
+        p = p->next;
     if (p == NULL)
         return NULL;
     c->next = p->next;
+    c->field = pend_fields(p);
     *len = p->key_len - p->suffix_at;
     return p->key + p->suffix_at;
+}
+
+const char *committed_field(struct committed *c, size_t *len)
+{
+    const struct pend_field *f = c->field;
+    while (f != NULL && field_own(f))
+        f = f->next;
+    c->field = f != NULL ? f->next : NULL;
+    if (f == NULL)
+        return NULL;
+    *len = f->name_len;
+    return field_name(f);
 }
 
 bool batch_unseen(struct batch_doc *bd, int64_t version)

@@ -134,6 +134,28 @@ static inline bool part_changes(const struct batch_doc *bd)
     return bd->bump != 0 || bd->deleted;
 }
 
+/* One that rapyerd keeps for itself, "@s". */
+static inline bool field_own(const struct pend_field *f)
+{
+    return f->name_len > 0 && *field_name(f) == '@';
+}
+
+/* Nothing of the root but its version. */
+static inline bool only_version(const struct pend *p)
+{
+    return p->key_len == p->suffix_at && p->fields == NULL && !p->drop && !p->expire;
+}
+
+/* Where the key is the hash of a model and no more of it has changed than some fields, the first of
+ * these; else NULL. */
+static inline const struct pend_field *pend_fields(const struct pend *p)
+{
+    unsigned slashes = 0; /* names of containers and pks take turns */
+    for (size_t i = p->suffix_at; i < p->key_len; i++)
+        slashes += p->key[i] == '/';
+    return slashes % 2 == 0 && !p->drop ? p->fields : NULL;
+}
+
 /* The root hash of the part's document, made on first use. */
 struct pend *batch_root(struct batch *b, struct batch_doc *bd);
 void writer_free(struct writer *w);

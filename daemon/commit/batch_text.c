@@ -17,6 +17,10 @@
 #define CALL_WORDS_MAX 262144
 #define CALL_KEPT (1u << 20)
 
+/* More fields, or longer names, are told as the hash that they are in. */
+#define FIELDS_TOLD 8
+#define FIELD_TOLD 256
+
 static void word(struct writer *w, const void *s, size_t len)
 {
     if (w->n == w->cap) {
@@ -319,14 +323,28 @@ static void format_marker(struct batch *b, struct writer *w)
     end(b, w, NULL, NULL, NULL);
 }
 
-/* Nothing of the root but its version. */
-static bool only_version(const struct pend *p)
+/* The fields of a model's hash that have changed, each behind a '.', where they are few: for who is
+ * to be told. Returns their number. */
+static uint32_t pack_fields(const struct pend *p, struct buf *out)
 {
-    return p->key_len == p->suffix_at && p->fields == NULL && !p->drop && !p->expire;
+    uint32_t n = 0;
+    char name[FIELD_TOLD] = ".";
+    for (const struct pend_field *f = pend_fields(p); f != NULL; f = f->next) {
+        n += !field_own(f);
+        if (n > FIELDS_TOLD || f->name_len >= sizeof(name))
+            return 0;
+    }
+    for (const struct pend_field *f = pend_fields(p); f != NULL; f = f->next) {
+        if (field_own(f))
+            continue;
+        memcpy(name + 1, field_name(f), f->name_len);
+        pack_str(out, name, f->name_len + 1);
+    }
+    return n;
 }
 
-/* [daemon, [[key, version or nil when deleted, by how much it went up, [suffix, ...]], ...]], as
- * redis/changes.c reads it. */
+/* [daemon, [[key, version or nil when deleted, by how much it went up, [suffix or .field or ".",
+ * ...]], ...]], as redis/changes.c reads it. */
 static void format_publish(struct batch *b, struct writer *w)
 {
     struct buf *scratch = &w->scratch;
@@ -355,6 +373,10 @@ static void format_publish(struct batch *b, struct writer *w)
             if (only_version(p))
                 continue;
             pack_str(scratch, p->key + p->suffix_at, p->key_len - p->suffix_at);
+            nkeys += 1 + pack_fields(p, scratch);
+        }
+        if (bd->whole) {
+            pack_cstr(scratch, ".");
             nkeys++;
         }
         pack_array_close(scratch, keys, nkeys);

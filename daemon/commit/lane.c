@@ -328,6 +328,11 @@ void lane_listen(struct lane *l, struct commit_listener *listener)
     LL_APPEND(l->listeners, listener);
 }
 
+void lane_unlisten(struct lane *l, struct commit_listener *listener)
+{
+    LL_DELETE(l->listeners, listener);
+}
+
 /* ---- after the link was lost ---- */
 
 static void ready(struct lane *l)

@@ -49,14 +49,14 @@ struct batch *lane_batch(struct lane *l);
 /* As above; NULL: nothing gathers. */
 const struct batch *lane_gathering(const struct lane *l);
 /* Hears of each document that was committed, before any answer that saw it leaves: for who keeps
- * something beside the documents that has to follow them. Kept by its owner, as long as the lane.
- */
+ * something beside the documents that has to follow them. Kept by its owner. */
 struct commit_listener {
     struct commit_listener *next;
     void (*on_committed)(void *arg, const struct committed *c);
     void *arg;
 };
 void lane_listen(struct lane *l, struct commit_listener *listener);
+void lane_unlisten(struct lane *l, struct commit_listener *listener);
 
 /* Nothing is gathering or in flight. */
 bool lane_quiet(const struct lane *l);

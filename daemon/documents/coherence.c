@@ -19,6 +19,8 @@ struct coherence {
     struct cache *cache;
     struct coherence_callbacks cb;
     void *arg;
+    const struct coherence_listener *listener; /* NULL: nobody */
+    void *listener_arg;
     struct shown_suspect *shown, *last_shown; /* oldest first */
     uint32_t hearing;                         /* counts the gaps in what was heard */
     struct coherence_stats stats;
@@ -29,7 +31,10 @@ struct coherence {
 static void on_committed(void *arg, const struct change *change)
 {
     struct coherence *c = arg;
-    struct cursor in = change->suffixes;
+    struct change at = *change;
+    struct change_place place = {.suffix = NULL};
+    if (c->listener != NULL)
+        c->listener->committed(c->listener_arg, change);
     struct doc *d = cache_find(c->cache, change->key, change->key_len);
     if (d == NULL)
         return;
@@ -39,13 +44,11 @@ static void on_committed(void *arg, const struct change *change)
     d->others += change->bump;
     if (change->deleted)
         stale_mark_all(d);
-    for (uint32_t i = 0; i < change->nsuffixes; i++) {
-        const char *suffix;
-        size_t len;
-        if (cursor_str(&in, &suffix, &len) == 0)
-            stale_mark(d, suffix, len);
+    while (change_next(&at, &place)) {
+        if (!place.whole)
+            stale_mark(d, place.suffix, place.suffix_len);
     }
-    if (change->nsuffixes == 0)
+    if (change->nplaces == 0)
         stale_mark(d, "", 0); /* its version, at least */
     if (waited_for)
         c->cb.taken(c->arg, d);
@@ -119,6 +122,8 @@ static void on_written(void *arg, const char *key, size_t key_len, const char *s
                        size_t suffix_len, bool explained)
 {
     struct coherence *c = arg;
+    if (c->listener != NULL && !explained)
+        c->listener->written(c->listener_arg, key, key_len, suffix, suffix_len);
     struct doc *d = cache_find(c->cache, key, key_len);
     if (d == NULL)
         return;
@@ -141,6 +146,8 @@ static void on_everything(void *arg)
 {
     struct coherence *c = arg;
     gap(c);
+    if (c->listener != NULL)
+        c->listener->gap(c->listener_arg);
     c->cb.changed(c->arg);
 }
 
@@ -149,6 +156,20 @@ static void on_proved(void *arg)
     struct coherence *c = arg;
     c->stats.proofs++;
     c->cb.proved(c->arg);
+}
+
+void coherence_seen(struct coherence *c, const char *key, size_t len, int64_t version)
+{
+    struct doc *d = cache_find(c->cache, key, len);
+    bool known = d != NULL && d->state != DOC_UNKNOWN;
+    if (known && version != (d->state == DOC_PRESENT ? d->version : 0))
+        stale_mark(d, "", 0);
+}
+
+void coherence_listen(struct coherence *c, const struct coherence_listener *listener, void *arg)
+{
+    c->listener = listener;
+    c->listener_arg = arg;
 }
 
 /* ---- what may be used ---- */

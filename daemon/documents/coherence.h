@@ -62,6 +62,22 @@ int64_t coherence_yields(const struct doc *d);
  * is marked from here on counts for the time after. NULL: nothing was. */
 struct stale *coherence_read(struct coherence *c, struct doc *d);
 
+/* Redis has just said that this is the document's version, 0: it is not there. What is in memory of
+ * another one is read again before it is used. */
+void coherence_seen(struct coherence *c, const char *key, size_t len, int64_t version);
+
+/* Whoever wants to hear of what others change, also of documents that are not in memory: before
+ * anybody is given what is older. One at most; kept by the caller; NULL: nobody. */
+struct change;
+struct coherence_listener {
+    void (*committed)(void *arg, const struct change *change); /* by another daemon (changes.h) */
+    /* A Redis key of the document, by a program without a daemon. */
+    void (*written)(void *arg, const char *key, size_t key_len, const char *suffix,
+                    size_t suffix_len);
+    void (*gap)(void *arg); /* something may have been missed */
+};
+void coherence_listen(struct coherence *c, const struct coherence_listener *listener, void *arg);
+
 struct coherence_stats {
     uint64_t commits; /* of other daemons, on documents in memory */
     uint64_t foreign; /* keys of documents in memory that no daemon has written */

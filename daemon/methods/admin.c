@@ -46,6 +46,16 @@ static void put_others(struct buf *out, const struct coherence *c)
     put(out, "proofs", s.proofs);
 }
 
+static void put_watches(struct buf *out, const struct watches *w)
+{
+    struct watches_stats s;
+    watches_stats(w, &s);
+    put(out, "watches", s.watches);
+    put(out, "watches_told", s.told);
+    put(out, "watches_lost", s.lost);
+    put(out, "watches_looks", s.looks);
+}
+
 void admin_stats(const struct admin *a, struct buf *out)
 {
     static const char *const states[] = {"down", "connecting", "greeting", "up"};
@@ -53,7 +63,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     const struct upstream *up = lane_upstream(lane);
     struct lane_stats l;
     lane_stats(lane, &l);
-    pack_map(out, 29);
+    pack_map(out, 33);
     put_str(out, "version", RAPYER_VERSION);
     put(out, "uptime_ms", (uint64_t)(clock_mono_ms() - a->started));
     put_str(out, "redis", states[upstream_state(up)]);
@@ -73,6 +83,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     put(out, "link_epoch", upstream_epoch(up));
     put(out, "memory", tree_memory());
     put_others(out, exec_coherence(a->exec));
+    put_watches(out, a->watches);
     put_locks(out, exec_lock_requests(a->exec));
 }
 

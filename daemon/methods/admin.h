@@ -4,10 +4,12 @@
 
 #include "daemon/exec/exec.h"
 #include "daemon/locks/locks.h"
+#include "daemon/watches/watches.h"
 
 struct admin {
     struct exec *exec;
     struct sessions *sessions;
+    const struct watches *watches;
     int64_t started; /* clock_mono_ms() */
 };
 

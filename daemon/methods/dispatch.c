@@ -6,6 +6,7 @@
 #include "daemon/methods/keys.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/methods_lock.h"
+#include "daemon/methods/methods_watch.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
 #include <utlist.h>
@@ -33,6 +34,7 @@ struct held {
 struct dispatch {
     struct exec *exec;
     struct registry *registry;
+    struct watches *watches;
     struct admin admin;
     struct doctor *doctor;
     struct entry entries[METHODS_MAX]; /* sorted by name */
@@ -166,6 +168,16 @@ DESK_METHOD(renew)
 DESK_METHOD(break)
 DESK_METHOD(list)
 
+static void do_watch(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    watch_method_begin(d->exec, d->watches, s, msg);
+}
+
+static void do_unwatch(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    watch_method_end(d->exec, d->watches, s, msg);
+}
+
 static const struct entry plain_entries[] = {
     {"lock.acquire", NULL, do_acquire, false}, {"lock.acquire_many", NULL, do_acquire_many, false},
     {"lock.release", NULL, do_release, false}, {"lock.renew", NULL, do_renew, false},
@@ -175,6 +187,7 @@ static const struct entry plain_entries[] = {
     {"define", NULL, do_define, false},        {"doc.keys", NULL, do_keys, false},
     {"admin.stats", NULL, do_stats, true},     {"admin.clients", NULL, do_clients, true},
     {"admin.cache", NULL, do_cache, true},     {"admin.doctor", NULL, do_doctor, true},
+    {"watch", NULL, do_watch, false},          {"unwatch", NULL, do_unwatch, false},
 };
 
 /* ---- finding ---- */
@@ -397,12 +410,14 @@ void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *m
     learn(d);
 }
 
-struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct registry *registry)
+struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct registry *registry,
+                              struct watches *watches)
 {
     struct dispatch *d = alloc_zeroed(1, sizeof(*d));
     d->exec = exec;
     d->registry = registry;
-    d->admin = (struct admin){.exec = exec, .started = clock_mono_ms()};
+    d->watches = watches;
+    d->admin = (struct admin){.exec = exec, .watches = watches, .started = clock_mono_ms()};
     d->doctor = doctor_new(lane_upstream(exec_lane(exec)), exec_config(exec));
     for (const struct method *m = methods_doc; m->name != NULL; m++)
         add(d, (struct entry){.name = m->name, .method = m});

@@ -11,8 +11,8 @@
 
 struct dispatch;
 
-struct dispatch *dispatch_new(struct event_base *base, struct exec *exec,
-                              struct registry *registry);
+struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct registry *registry,
+                              struct watches *watches);
 void dispatch_free(struct dispatch *d);
 void dispatch_sessions(struct dispatch *d, struct sessions *all); /* for admin.clients */
 /* From here on requests are refused; those that were held are answered. */

@@ -188,7 +188,45 @@ static void explain(struct changes *c, const char *key, size_t key_len, const ch
              key_hash(key, key_len, suffix, suffix_len));
 }
 
-/* [key, version or nil, bump, [suffix, ...]] */
+static bool is_field(const char *s, size_t len)
+{
+    return len > 0 && s[0] == '.';
+}
+
+/* Behind a suffix stand the fields of it that have changed, if they are told. */
+static bool next_field(struct cursor *in, const char **field, size_t *len)
+{
+    struct cursor at = *in;
+    if (cursor_str(&at, field, len) < 0 || !is_field(*field, *len) || *len == 1)
+        return false;
+    ++*field;
+    --*len;
+    *in = at;
+    return true;
+}
+
+bool change_next(struct change *c, struct change_place *place)
+{
+    const char *s;
+    size_t len;
+    if (c->nplaces == 0)
+        return false;
+    c->nplaces--;
+    if (place->suffix != NULL && next_field(&c->places, &place->field, &place->field_len))
+        return true;
+    if (cursor_str(&c->places, &s, &len) < 0)
+        return false;
+    *place = (struct change_place){.whole = is_field(s, len)};
+    if (place->whole)
+        return true;
+    place->suffix = s;
+    place->suffix_len = len;
+    if (c->nplaces > 0 && next_field(&c->places, &place->field, &place->field_len))
+        c->nplaces--;
+    return true;
+}
+
+/* [key, version or nil, bump, [suffix or .field or ".", ...]] */
 static int read_change(struct cursor *in, struct change *out)
 {
     uint32_t n;
@@ -198,10 +236,10 @@ static int read_change(struct cursor *in, struct change *out)
     out->deleted = cursor_nil(in);
     if (!out->deleted && cursor_int(in, &out->version) < 0)
         return -1;
-    if (cursor_int(in, &out->bump) < 0 || cursor_array(in, &out->nsuffixes) < 0)
+    if (cursor_int(in, &out->bump) < 0 || cursor_array(in, &out->nplaces) < 0)
         return -1;
-    out->suffixes = *in;
-    for (uint32_t i = 0; i < out->nsuffixes; i++) {
+    out->places = *in;
+    for (uint32_t i = 0; i < out->nplaces; i++) {
         const char *suffix;
         size_t len;
         if (cursor_str(in, &suffix, &len) < 0)
@@ -212,13 +250,12 @@ static int read_change(struct cursor *in, struct change *out)
 
 static void take_change(struct changes *c, const struct change *change, bool ours)
 {
-    struct cursor in = change->suffixes;
+    struct change at = *change;
+    struct change_place place = {.suffix = NULL};
     explain(c, change->key, change->key_len, "", 0); /* the version is there */
-    for (uint32_t i = 0; i < change->nsuffixes; i++) {
-        const char *suffix;
-        size_t len;
-        if (cursor_str(&in, &suffix, &len) == 0)
-            explain(c, change->key, change->key_len, suffix, len);
+    while (change_next(&at, &place)) {
+        if (place.suffix_len > 0)
+            explain(c, change->key, change->key_len, place.suffix, place.suffix_len);
     }
     if (!ours)
         c->cb.committed(c->arg, change);

@@ -26,12 +26,24 @@ struct change { /* of one document, by another daemon; valid in the callback */
     const char *key;
     size_t key_len;
     bool deleted;
-    int64_t version;        /* as that daemon expected it: it may have been overtaken */
-    int64_t bump;           /* what it has added to the version, for certain */
-    struct cursor suffixes; /* str each: the keys that it wrote; "" is among them when more than the
-                             * version of the root changed */
-    uint32_t nsuffixes;
+    int64_t version;      /* as that daemon expected it: it may have been overtaken */
+    int64_t bump;         /* what it has added to the version, for certain */
+    struct cursor places; /* of change_next */
+    uint32_t nplaces;
 };
+
+/* One of the keys that it wrote; that of the root is among them when more than its version changed.
+ */
+struct change_place {
+    const char *suffix;
+    size_t suffix_len;
+    const char *field; /* of a model's hash only this has changed; NULL: any of it */
+    size_t field_len;
+    bool whole; /* no key, but that all of the document was written anew */
+};
+
+/* The next place; false: there are no more. A suffix comes once for each of its fields. */
+bool change_next(struct change *c, struct change_place *place);
 
 struct changes_callbacks {
     void (*committed)(void *arg, const struct change *change);

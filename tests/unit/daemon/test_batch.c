@@ -467,8 +467,11 @@ static void hear_committed(void *arg, const struct committed *committed)
     struct committed c = *committed;
     size_t len;
     buf_printf(arg, "%s %d", c.doc->key, (int)c.version);
-    for (const char *suffix; (suffix = committed_suffix(&c, &len)) != NULL;)
+    for (const char *suffix; (suffix = committed_suffix(&c, &len)) != NULL;) {
         buf_printf(arg, " '%.*s'", (int)len, suffix);
+        for (const char *field; (field = committed_field(&c, &len)) != NULL;)
+            buf_printf(arg, " .%.*s", (int)len, field);
+    }
     buf_printf(arg, "\n");
 }
 
@@ -493,7 +496,7 @@ Test(batch, what_was_committed_is_told_with_its_keys)
     batch_decide(b, NULL);
     batch_each_committed(b, hear_committed, &heard);
     buf_append(&heard, "", 1);
-    cr_assert_str_eq((char *)heard.data, "User:a 8 '' '/tags'\nUser:b 0 ''\n");
+    cr_assert_str_eq((char *)heard.data, "User:a 8 '' .name '/tags'\nUser:b 0 ''\n");
     cr_assert_not_null(changed->stale, "somebody else has changed it too");
     batch_release(b, give_back, &given_back);
     cr_assert_eq(given_back, 3);
