@@ -12,6 +12,7 @@
 #include "client/shared.h"
 #include "client/slots.h"
 #include "client/value.h"
+#include "client/watch.h"
 #include "protocol/rpc.h"
 #include <errno.h>
 #include <poll.h>
@@ -127,7 +128,7 @@ static int introduce(rapyer *db)
         rc = slots_queue(db, calloc(1, sizeof(struct request)), "define", 1,
                          &db->declarations[i].packed);
     buf_free(&params);
-    return rc;
+    return rc == 0 ? watch_reconnected(db) : rc;
 }
 
 static void check_fork(rapyer *db)
@@ -155,6 +156,18 @@ int connection_open(rapyer *db, int wait_ms)
         poll(NULL, 0, RESTART_PAUSE_MS);
     }
     return introduce(db);
+}
+
+/* For what is watched: nobody asks, so nobody is told when it is in vain. */
+static void open_again(rapyer *db)
+{
+    struct fault f;
+    int64_t now = clock_ms();
+    if (db->fd >= 0 || db->closed || !watch_any(db) || now < db->connect_at)
+        return;
+    db->connect_at = now + RESTART_PAUSE_MS;
+    if (try_connect(db, &f) == 0)
+        (void)introduce(db);
 }
 
 bool connection_is(const rapyer *db, uint64_t number)
@@ -277,6 +290,8 @@ static int take_frame(rapyer *db, size_t len)
     }
     rapyer_value *result = m.kind == RPC_RESPONSE && m.has_id ? read_result(db, &m, &f) : NULL;
     bool response = m.kind == RPC_RESPONSE && m.has_id;
+    if (m.kind == RPC_NOTIFY)
+        watch_notified(db, &m);
     db->in_at += len;
     scan_init(&db->scan, db->max_answer);
     return response ? slots_settle(db, m.id, result, &f) : 0;
@@ -469,12 +484,11 @@ static int read_channel(rapyer *db, bool told)
     return ended && !db->awake ? ring_ended(db) : settled;
 }
 
-int rapyer_process(rapyer *db, short revents)
+static int process(rapyer *db, short revents)
 {
     int settled = 0;
-    if (!db)
-        return -1;
     check_fork(db);
+    open_again(db);
     if (db->fd < 0)
         return 0;
     if (write_some(db) < 0)
@@ -488,6 +502,14 @@ int rapyer_process(rapyer *db, short revents)
     if (settled < 0)
         return -1;
     return settled + slots_expire(db, clock_ms());
+}
+
+int rapyer_process(rapyer *db, short revents)
+{
+    int settled = db ? process(db, revents) : -1;
+    if (db)
+        watch_work(db);
+    return settled;
 }
 
 int rapyer_fd(const rapyer *db)
@@ -507,16 +529,26 @@ short rapyer_events(const rapyer *db)
 int rapyer_timeout_ms(const rapyer *db)
 {
     const struct request *first = db ? slots_due(db) : NULL;
+    int due = db ? watch_due_ms(db) : -1;
     if (!first || first->deadline == INT64_MAX)
-        return -1;
+        return due;
     int64_t left = first->deadline - clock_ms();
+    if (due >= 0 && due < left)
+        return due;
     return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
 void connection_wait(rapyer *db)
 {
+    connection_wait_for(db, INT32_MAX);
+}
+
+void connection_wait_for(rapyer *db, int milliseconds)
+{
     struct pollfd p = {db->fd, rapyer_events(db), POLLIN};
     int timeout = rapyer_timeout_ms(db);
+    if (milliseconds < INT32_MAX && (timeout < 0 || timeout > milliseconds))
+        timeout = milliseconds;
     int rc = db->channel ? channel_wait(db->channel, timeout) : poll(&p, 1, timeout);
     if (rc < 0 && errno != EINTR)
         lost(db, strerror(errno));

@@ -1,6 +1,7 @@
 /* db: what lives as long as the connection object: its life, its errors, its models' names. */
 #include "client/db.h"
 #include "client/request.h"
+#include "client/watch.h"
 #include "protocol/tree.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -103,6 +104,7 @@ void rapyer_close(rapyer *db)
     fault_set(&f, FAULT_UNAVAILABLE, "the connection was closed by rapyer_close");
     db->closed = true;
     connection_lose(db, &f);
+    watch_free(db);
     db_unref(db);
 }
 

@@ -28,6 +28,7 @@
 
 struct channel;
 struct request;
+struct watching;
 
 enum ring_state {
     RING_LATER, /* after the first requests of a connection */
@@ -86,6 +87,9 @@ struct rapyer {
     uint64_t reads;        /* of this connection, until then */
     uint64_t stamp;        /* what it reads under its locks has to be of this one, or later */
     bool overdue;          /* a write of this connection was given up, and may be done still */
+
+    struct watching *watching; /* watch.h; NULL: nothing ever was watched */
+    int64_t connect_at;        /* clock_ms() of the next try for the sake of that */
 
     struct slot *slots; /* requests without an answer, by the low bits of their id */
     uint32_t nslots, first_free;

@@ -4,6 +4,7 @@
  */
 #include "client/ctl_json.h"
 #include "client/ctl_locks.h"
+#include "client/json.h"
 #include "client/request.h"
 #include "protocol/cursor.h"
 #include <errno.h>
@@ -325,6 +326,43 @@ static int run_call(struct ctl *c, int argc, char **argv)
     return rc;
 }
 
+static void print_change(const char *key, int64_t version, const rapyer_change *change)
+{
+    struct buf line = BUF_INIT;
+    buf_append(&line, "[", 1);
+    json_text(&line, key, strlen(key));
+    if (version < 0)
+        buf_printf(&line, ",null,");
+    else
+        buf_printf(&line, ",%lld,", (long long)version);
+    if (!change || !change->paths)
+        buf_printf(&line, "null");
+    for (size_t i = 0; change && i < change->npaths; i++) {
+        buf_append(&line, i == 0 ? "[" : ",", 1);
+        json_text(&line, change->paths[i], strlen(change->paths[i]));
+    }
+    if (change && change->paths)
+        buf_printf(&line, change->npaths ? "]" : "[]");
+    printf("%.*s]\n", (int)line.len, (char *)line.data);
+    fflush(stdout);
+    buf_free(&line);
+}
+
+/* Until it is ended, or what it writes to is. */
+static int run_watch(struct ctl *c, int argc, char **argv)
+{
+    size_t len = strlen(argv[0]);
+    bool model = len > 2 && strcmp(argv[0] + len - 2, ":*") == 0;
+    const rapyer_change *change;
+    int64_t version = rapyer_watch(c->db, argv[0], argc == 2 ? argv[1] : NULL, NULL, NULL);
+    if (version < 0)
+        return answer_error(c);
+    print_change(argv[0], model ? -1 : version, NULL);
+    while (rapyer_wait_change(c->db, -1, &change) > 0)
+        print_change(change->key, change->version, change);
+    return answer_error(c);
+}
+
 static const struct command commands[] = {
     {"get", "KEY [PATH...]", "a document, or what is at paths in it", 1, -1, run_get},
     {"set", "KEY PATH JSON", "sets what is at a path", 3, 3, run_set},
@@ -336,6 +374,8 @@ static const struct command commands[] = {
     {"incr", "KEY PATH [N]", "adds N, or 1, to a number; the new one", 2, 3, run_incr},
     {"append", "KEY PATH JSON", "appends to a list; its new length", 3, 3, run_append},
     {"define", "FILE", "declares the model, or array of models, in a JSON file", 1, 1, run_define},
+    {"watch", "KEY|MODEL:* [PATH]", "a line for each change, [key, version, [path...]]", 1, 2,
+     run_watch},
     {"locks", "[KEY]", "who holds locks, and who waits for them", 0, 1, run_locks},
     {"lock", "break KEY ACTION [PATH]", "takes a lock from who holds it; from how many", 3, 4,
      run_lock},

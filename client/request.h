@@ -77,6 +77,9 @@ bool connection_is(const rapyer *db, uint64_t number);
 void connection_ask_ring(rapyer *db);
 /* Waits for something to read or for room to write, or the next deadline, and processes it. */
 void connection_wait(rapyer *db);
+/* The same for so many ms at most, also while there is no connection; one that is wanted for what
+ * is watched is opened again then, without leaving an error. */
+void connection_wait_for(rapyer *db, int milliseconds);
 /* Sends of the output what the socket takes now; what goes wrong is found by the next call. */
 void connection_push(rapyer *db);
 int64_t clock_ms(void);

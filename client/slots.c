@@ -128,7 +128,7 @@ static void deliver(rapyer *db, struct request *rq, enum outcome how, rapyer_val
     free(rq);
 }
 
-static void deliver_ready(rapyer *db)
+void slots_deliver(rapyer *db)
 {
     while (db->ready) {
         struct request *rq = db->ready;
@@ -146,7 +146,7 @@ static void settle(rapyer *db, struct request *rq, enum outcome how, rapyer_valu
     if (db->depth == 0 || rq->urgent) {
         deliver(db, rq, how, result, f);
         if (db->depth == 0)
-            deliver_ready(db);
+            slots_deliver(db);
         return;
     }
     rq->how = how;

@@ -14,6 +14,8 @@ int slots_queue(rapyer *db, struct request *rq, const char *method, uint32_t npa
                 const struct buf *params);
 /* The answer to one; takes result, NULL for the error in *f. How many it settled: 0 or 1. */
 int slots_settle(rapyer *db, uint64_t id, rapyer_value *result, const struct fault *f);
+/* Tells those that were settled inside a callback; outside of all. */
+void slots_deliver(rapyer *db);
 /* The connection is lost, `sent` bytes of it had been sent. */
 void slots_settle_all(rapyer *db, uint64_t sent, const struct fault *why);
 /* The one whose time is up next, or NULL. */

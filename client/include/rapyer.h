@@ -466,6 +466,46 @@ RAPYER_API const rapyer_value *rapyer_locked(rapyer_doc *lock);
 RAPYER_API int64_t rapyer_lock_version(rapyer_doc *lock);
 RAPYER_API int64_t rapyer_fence(rapyer_doc *lock);
 
+/* ---- Watching ---------------------------------------------------------------------------- */
+/*   rapyer_watch(db, "User:42", NULL, NULL, NULL);
+ *   const rapyer_change *change;
+ *   while (rapyer_wait_change(db, -1, &change) > 0)
+ *       printf("%s is %lld now\n", change->key, (long long)change->version);
+ *
+ * Changes are told whoever makes them: this program, others, on other hosts, or in Redis. What is
+ * told may be several changes; nothing is left out without being told: then version is -1 and paths
+ * NULL, and the program has to look itself. Who reads after a change was told sees it.
+ *
+ * A connection that is lost is opened again, by rapyer_process and by all calls that wait, and what
+ * is watched is watched again; as it may have changed meanwhile it is then told with paths NULL. */
+
+typedef struct rapyer_change {
+    const char *key; /* of the document; "User:*" when it may be any of these */
+    int64_t version; /* that it has now, 0: it is not there (any more), -1: look yourself */
+    const char *const *paths; /* places at which, or within which, it has changed; NULL: anywhere */
+    size_t npaths;
+} rapyer_change;
+
+/* change belongs to the library, and is NULL when what was watched cannot be watched again after
+ * the connection was lost: rapyer_errcode(db) says why, and it is not watched any more. Called from
+ * rapyer_process, and from every call that waits for the daemon. It may call anything but
+ * rapyer_close. */
+typedef void rapyer_watch_callback(rapyer *db, const rapyer_change *change, void *user);
+
+/* key: a document, which need not be there, or "User:*": all of a model. path NULL or "": all of
+ * it. cb NULL: changes are kept for rapyer_wait_change, one for each document. The version that the
+ * document has now, 0: there is none, or it is a model; -1: BUSY (too many), or another error. What
+ * is watched already gets the new callback. */
+RAPYER_API int64_t rapyer_watch(rapyer *db, const char *key, const char *path,
+                                rapyer_watch_callback *cb, void *user);
+/* 1: it was watched, and its callback is not called any more; 0: it was not; -1. */
+RAPYER_API int rapyer_unwatch(rapyer *db, const char *key, const char *path);
+/* Waits for the next change of what is watched without a callback; milliseconds negative: for ever,
+ * 0: what is there. 1: *change is good until the next call of this function; 0: none came in time;
+ * -1: nothing is watched so, or it cannot be watched again (as for callbacks). A daemon that is
+ * gone is waited for. Not from a callback. */
+RAPYER_API int rapyer_wait_change(rapyer *db, int milliseconds, const rapyer_change **change);
+
 /* ---- Values ------------------------------------------------------------------------------ */
 
 typedef enum rapyer_kind {
@@ -585,7 +625,7 @@ RAPYER_API int rapyer_send_unlock(rapyer_doc *lock, rapyer_callback *cb, void *u
 
 RAPYER_API int rapyer_fd(const rapyer *db);         /* -1: not connected now */
 RAPYER_API short rapyer_events(const rapyer *db);   /* POLLIN, POLLOUT */
-RAPYER_API int rapyer_timeout_ms(const rapyer *db); /* to the next deadline, -1: none */
+RAPYER_API int rapyer_timeout_ms(const rapyer *db); /* to what is due by itself, -1: nothing */
 RAPYER_API size_t rapyer_pending(const rapyer *db); /* requests without an answer */
 /* revents as poll() gave them, 0 for a timeout. Reads, writes, calls callbacks. Returns how many
  * requests were settled, or -1 when the connection was lost: all were settled then, with an

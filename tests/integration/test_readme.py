@@ -43,7 +43,7 @@ def sanitized(build):
 
 def script(steps, build, directory):
     """What the shell is given. Behind a command that goes to the background it waits for the
-    socket; a library with sanitizers needs programs that have them; and redis-cli prints for
+    socket, and until it has written something into its file; a library with sanitizers needs programs that have them; and redis-cli prints for
     people although nobody looks."""
     lines = ["exec 2>&1", "set -m", "redis-cli() { command redis-cli --no-raw \"$@\"; }",
              "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT"]
@@ -55,6 +55,8 @@ def script(steps, build, directory):
             continue
         lines.append(first.replace("/tmp/tour", f"{directory}/tour"))
         if first.endswith("&"):
+            file = re.search(r">(\S+) &$", first)[1]
+            lines.append(f'until [ -s {file} ] || [ -z "$(jobs -r)" ]; do sleep 0.02; done')
             lines.append('until [ -S "$RAPYER_SOCKET" ] || [ -z "$(jobs -r)" ]; do sleep 0.02; done')
         lines.append(f"echo '{END}'")
     return "\n".join(lines) + "\n"
