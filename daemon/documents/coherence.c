@@ -206,11 +206,11 @@ struct stale *coherence_read(struct coherence *c, struct doc *d)
     return stale_take(d);
 }
 
-bool coherence_proved(struct coherence *c)
+bool coherence_proved(struct coherence *c, int64_t now)
 {
     if (!c->config->coherence)
         return true;
-    int64_t at = changes_proved_at(c->changes), age = clock_boot_ms() - at;
+    int64_t at = changes_proved_at(c->changes), age = now - at;
     if (at == 0 || age > half_bound(c))
         (void)changes_prove(c->changes);
     return at != 0 && age <= (int64_t)c->config->coherence_bound;
@@ -220,8 +220,9 @@ int64_t coherence_trust(struct coherence *c)
 {
     if (!c->config->coherence)
         return INT64_MAX / 2;
-    (void)coherence_proved(c);
-    while (c->shown != NULL && clock_boot_ms() - c->shown->since > half_bound(c))
+    int64_t now = clock_boot_ms();
+    (void)coherence_proved(c, now);
+    while (c->shown != NULL && now - c->shown->since > half_bound(c))
         take_oldest(c);
     int64_t at = changes_proved_at(c->changes);
     return at != 0 ? at + (int64_t)c->config->coherence_bound : 0;

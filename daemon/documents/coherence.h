@@ -39,8 +39,8 @@ bool coherence_hearing(const struct coherence *c);
 bool coherence_current(const struct coherence *c, const struct doc *d, int64_t now);
 /* It was so when others were last heard: for reads that take what is stale. */
 bool coherence_was_current(const struct coherence *c, const struct doc *d, int64_t now);
-/* We knew of everything within the bound. */
-bool coherence_proved(struct coherence *c);
+/* We knew of everything within the bound, as of now. */
+bool coherence_proved(struct coherence *c, int64_t now);
 /* Until when (clock_boot_ms) that is so; a new proof is asked for in good time. For who gives
  * documents to readers that do not ask. */
 int64_t coherence_trust(struct coherence *c);

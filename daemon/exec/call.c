@@ -90,10 +90,14 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
     struct doc *last = c->ndocs > 0 ? c->docs[c->ndocs - 1] : NULL;
     if (last != NULL && last->key_len == len && memcmp(last->key, key, len) == 0)
         return last;
-    const struct model *m = model_of(c->exec, key, len, f);
-    if (m == NULL)
-        return NULL;
-    struct doc *d = cache_doc(c->exec->cache, m, key, len);
+    /* What is in the cache has a good name. */
+    struct doc *d = cache_find(c->exec->cache, key, len);
+    if (d == NULL) {
+        const struct model *m = model_of(c->exec, key, len, f);
+        if (m == NULL)
+            return NULL;
+        d = cache_doc(c->exec->cache, m, key, len);
+    }
     if (d->named == c->run.number)
         return d;
     if (c->ndocs == DOCS_MAX) {
@@ -204,7 +208,7 @@ static bool unproved(const struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
     return c->request.method->reads && d->checked < c->request.arrived && c->run.stale < 0 &&
-           coherence_hearing(e->coherence) && !coherence_proved(e->coherence);
+           coherence_hearing(e->coherence) && !coherence_proved(e->coherence, c->run.clock);
 }
 
 enum op_status call_known(struct call *c, struct doc *d)
@@ -243,7 +247,7 @@ static void note_spoilt(struct call *c, const struct cell *cell, const char *suf
     const char *prefix = c->exec->config->key_prefix, *key = c->run.missing_of->key;
     if (cell->kind == CELL_CONTAINER) {
         fault_set(
-            &c->run.spoilt, FAULT_CORRUPT,
+            &c->spoilt, FAULT_CORRUPT,
             "%s: the Redis key %s:{%s}%.*s: %s; set or clear this %s, save the whole document, "
             "or delete it",
             key, prefix, key, (int)len, suffix, cell_wrong(cell),
@@ -255,7 +259,7 @@ static void note_spoilt(struct call *c, const struct cell *cell, const char *suf
         name--;
     int at = name > suffix ? (int)(name - suffix) - 1 : 0;
     fault_set(
-        &c->run.spoilt, FAULT_CORRUPT,
+        &c->spoilt, FAULT_CORRUPT,
         "%s: field %.*s of the Redis key %s:{%s}%.*s: %s, which another program put there; set "
         "this field, save the whole document, or delete it",
         key, (int)(suffix + len - name), name, prefix, key, at, suffix, cell_wrong(cell));
@@ -267,8 +271,9 @@ static void on_missing(void *arg, struct cell *cell, const struct type *t, const
     struct call *c = arg;
     struct run *r = &c->run;
     if (cell_wrong(cell) != NULL) {
-        if (r->spoilt.code == FAULT_NONE)
+        if (!r->spoilt)
             note_spoilt(c, cell, suffix, len);
+        r->spoilt = true;
         return;
     }
     for (unsigned i = r->nmissing; i > 0 && r->nmissing - i < 64; i--) {

@@ -66,7 +66,7 @@ struct run {
     struct missing *missing; /* what was met that is not loaded */
     unsigned nmissing, missing_cap;
     struct doc *missing_of; /* the one that reports */
-    struct fault spoilt;    /* the first thing that another program spoilt, as CORRUPT; or none */
+    bool spoilt;            /* it needs what another program spoilt: call->spoilt says what */
     struct batch_doc **touched;
     unsigned ntouched, touched_cap;
     struct correction *corrections;
@@ -85,7 +85,7 @@ struct call {
     bool fresh_only;     /* what was true when the link was lost will not do */
     bool all_or_nothing; /* changes all of its documents or none, whatever became of them */
     struct run run;
-    struct fault fault;
+    struct fault fault, spoilt; /* of the first place that was met, as CORRUPT */
 };
 
 /* Adds the document of a key to the call and gives it back, or NULL: BAD_KEY, UNKNOWN_MODEL. The

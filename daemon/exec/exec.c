@@ -197,7 +197,7 @@ static enum op_status judge_spoilt(struct call *c)
         if (c->run.stale < 0 && call_unfresh(c, c->docs[i]))
             return OP_NEEDS;
     }
-    c->fault = c->run.spoilt;
+    c->fault = c->spoilt;
     return OP_REFUSED;
 }
 
@@ -230,7 +230,7 @@ enum op_status exec_run(struct task *t, struct buf *out)
     } else if (call_doubtful(c, st)) {
         call_check(c);
         st = OP_NEEDS;
-    } else if (st == OP_NEEDS && c->run.spoilt.code != FAULT_NONE)
+    } else if (st == OP_NEEDS && c->run.spoilt)
         st = judge_spoilt(c);
     /* What is staged goes out; done once more it would be there twice. */
     assert(st != OP_NEEDS || c->run.ntouched == 0);

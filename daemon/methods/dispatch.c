@@ -1,6 +1,7 @@
 /* dispatch: see dispatch.h. */
 #include "daemon/methods/dispatch.h"
 #include "daemon/base/clock.h"
+#include "daemon/base/hash.h"
 #include "daemon/exec/publish.h"
 #include "daemon/methods/doctor.h"
 #include "daemon/methods/keys.h"
@@ -15,9 +16,13 @@
 
 typedef void plain_fn(struct dispatch *d, struct session *s, const struct rpc *msg);
 
+#define SLOTS 512 /* a power of two */
+_Static_assert(2 * METHODS_MAX < SLOTS, "or finding a method takes long");
+
 /* A name, and either a method on documents or a function that answers by itself. */
 struct entry {
     const char *name;
+    size_t len;
     const struct method *method;
     plain_fn *plain;
     bool early; /* is answered before Redis is known */
@@ -39,6 +44,8 @@ struct dispatch {
     struct doctor *doctor;
     struct entry entries[METHODS_MAX]; /* sorted by name */
     size_t nentries;
+    const struct entry
+        *slots[SLOTS]; /* by the hash of their names; the next one where it is taken */
     struct held *held;
     size_t held_bytes;
     struct held *unknown, *learning; /* name what is not known here: not asked for yet, asked for */
@@ -179,15 +186,24 @@ static void do_unwatch(struct dispatch *d, struct session *s, const struct rpc *
 }
 
 static const struct entry plain_entries[] = {
-    {"lock.acquire", NULL, do_acquire, false}, {"lock.acquire_many", NULL, do_acquire_many, false},
-    {"lock.release", NULL, do_release, false}, {"lock.renew", NULL, do_renew, false},
-    {"lock.cancel", NULL, do_cancel, false},   {"lock.break", NULL, do_break, false},
-    {"admin.locks", NULL, do_list, true},      {"hello", NULL, do_hello, true},
-    {"ring.open", NULL, do_ring, true},        {"segment.open", NULL, do_segment, true},
-    {"define", NULL, do_define, false},        {"doc.keys", NULL, do_keys, false},
-    {"admin.stats", NULL, do_stats, true},     {"admin.clients", NULL, do_clients, true},
-    {"admin.cache", NULL, do_cache, true},     {"admin.doctor", NULL, do_doctor, true},
-    {"watch", NULL, do_watch, false},          {"unwatch", NULL, do_unwatch, false},
+    {.name = "lock.acquire", .plain = do_acquire},
+    {.name = "lock.acquire_many", .plain = do_acquire_many},
+    {.name = "lock.release", .plain = do_release},
+    {.name = "lock.renew", .plain = do_renew},
+    {.name = "lock.cancel", .plain = do_cancel},
+    {.name = "lock.break", .plain = do_break},
+    {.name = "admin.locks", .plain = do_list, .early = true},
+    {.name = "hello", .plain = do_hello, .early = true},
+    {.name = "ring.open", .plain = do_ring, .early = true},
+    {.name = "segment.open", .plain = do_segment, .early = true},
+    {.name = "define", .plain = do_define},
+    {.name = "doc.keys", .plain = do_keys},
+    {.name = "admin.stats", .plain = do_stats, .early = true},
+    {.name = "admin.clients", .plain = do_clients, .early = true},
+    {.name = "admin.cache", .plain = do_cache, .early = true},
+    {.name = "admin.doctor", .plain = do_doctor, .early = true},
+    {.name = "watch", .plain = do_watch},
+    {.name = "unwatch", .plain = do_unwatch},
 };
 
 /* ---- finding ---- */
@@ -201,25 +217,32 @@ static void add(struct dispatch *d, struct entry e)
 {
     if (d->nentries == METHODS_MAX)
         abort(); /* a bigger table is needed; seen at the first start */
+    e.len = strlen(e.name);
     d->entries[d->nentries++] = e;
+}
+
+static size_t slot_of(const char *name, size_t len)
+{
+    return hash_of(name, len) % SLOTS;
+}
+
+static void sort_entries(struct dispatch *d)
+{
+    qsort(d->entries, d->nentries, sizeof(d->entries[0]), by_name);
+    for (size_t i = 0; i < d->nentries; i++) {
+        size_t at = slot_of(d->entries[i].name, d->entries[i].len);
+        while (d->slots[at] != NULL)
+            at = (at + 1) % SLOTS;
+        d->slots[at] = &d->entries[i];
+    }
 }
 
 static const struct entry *find(const struct dispatch *d, const char *name, size_t len)
 {
-    size_t lo = 0, hi = d->nentries;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        const struct entry *e = &d->entries[mid];
-        size_t e_len = strlen(e->name);
-        int order = memcmp(name, e->name, len < e_len ? len : e_len);
-        if (order == 0 && len != e_len)
-            order = len < e_len ? -1 : 1;
-        if (order == 0)
+    const struct entry *e;
+    for (size_t at = slot_of(name, len); (e = d->slots[at]) != NULL; at = (at + 1) % SLOTS) {
+        if (e->len == len && memcmp(e->name, name, len) == 0)
             return e;
-        if (order < 0)
-            hi = mid;
-        else
-            lo = mid + 1;
     }
     return NULL;
 }
@@ -429,7 +452,7 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
         add(d, (struct entry){.name = m->name, .method = m});
     for (size_t i = 0; i < sizeof(plain_entries) / sizeof(*plain_entries); i++)
         add(d, plain_entries[i]);
-    qsort(d->entries, d->nentries, sizeof(d->entries[0]), by_name);
+    sort_entries(d);
     d->tick = evtimer_new(base, on_tick, d);
     return d;
 }

@@ -1,5 +1,6 @@
 /* watches: see watches.h. */
 #include "daemon/watches/watches.h"
+#include "daemon/base/clock.h"
 #include "daemon/redis/changes.h"
 #include "daemon/watches/watcher.h"
 #include "protocol/alloc.h"
@@ -221,7 +222,7 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
     struct watches *w = arg;
     (void)fd;
     (void)what;
-    (void)coherence_proved(w->coherence);
+    (void)coherence_proved(w->coherence, clock_boot_ms());
     plan_beat(w);
 }
 
