@@ -17,8 +17,9 @@
 struct reply_reader {
     redisReader *reader;
     struct arena arena;
-    bool handed;            /* the arena holds a reply that was handed over */
-    size_t bytes, elements; /* of the reply that is being read, so far */
+    const uint8_t *at, *end; /* fed, and not looked at yet */
+    bool handed;             /* the arena holds a reply that was handed over */
+    size_t bytes, elements;  /* of the reply that is being read, so far */
     const char *refused;
 };
 
@@ -125,17 +126,153 @@ static void look_for_memory(const struct reply_reader *r, size_t size)
         alloc_end(size, ALLOC_HERE);
 }
 
+/* ---- replies that are there whole ---- */
+
+#define WHOLE_DEPTH 4
+#define DIGITS_MAX 18
+
+/* Each of these reads the bytes from p on, and returns where it has ended. NULL: not all of it is
+ * there before `end`, or hiredis is to say what it is. */
+
+static const uint8_t *whole_line(const uint8_t *p, const uint8_t *end)
+{
+    return end - p >= 2 && p[0] == '\r' && p[1] == '\n' ? p + 2 : NULL;
+}
+
+/* A number as Redis writes them, and its line's end. */
+static const uint8_t *whole_number(const uint8_t *p, const uint8_t *end, long long *n)
+{
+    const uint8_t *first = p + (p < end && *p == '-'), *at = first;
+    const uint8_t *most = end - first > DIGITS_MAX ? first + DIGITS_MAX : end;
+    long long v = 0;
+    while (at < most && (uint8_t)(*at - '0') < 10)
+        v = v * 10 + (*at++ - '0');
+    if (at == first || (*first == '0' && (at > first + 1 || first > p)))
+        return NULL;
+    *n = first == p ? v : -v;
+    return whole_line(at, end);
+}
+
+static const uint8_t *whole_text(struct arena *a, const uint8_t *p, const uint8_t *end, size_t len,
+                                 redisReply *reply)
+{
+    if ((size_t)(end - p) < len)
+        return NULL;
+    reply->str = arena_take(a, len + 1);
+    memcpy(reply->str, p, len);
+    reply->str[len] = '\0';
+    reply->len = len;
+    return whole_line(p + len, end);
+}
+
+static const uint8_t *whole_status(struct arena *a, const uint8_t *p, const uint8_t *end,
+                                   redisReply *reply)
+{
+    const uint8_t *line = memchr(p, '\r', (size_t)(end - p));
+    return line != NULL ? whole_text(a, p, end, (size_t)(line - p), reply) : NULL;
+}
+
+static const uint8_t *whole_reply(struct arena *a, const uint8_t *p, const uint8_t *end,
+                                  redisReply *reply, unsigned depth);
+
+static const uint8_t *whole_array(struct arena *a, const uint8_t *p, const uint8_t *end, size_t n,
+                                  redisReply *reply, unsigned depth)
+{
+    if (depth == WHOLE_DEPTH || n > (size_t)(end - p) / 4) /* bytes of the shortest */
+        return NULL;
+    redisReply *elements = arena_take(a, n * (sizeof(*elements) + sizeof(elements)));
+    reply->element = (redisReply **)(elements + n);
+    reply->elements = n;
+    for (size_t i = 0; i < n && p != NULL; i++) {
+        reply->element[i] = &elements[i];
+        p = whole_reply(a, p, end, &elements[i], depth + 1);
+    }
+    return p;
+}
+
+/* What begins with its length, or its number of elements; -1: nil. */
+static const uint8_t *whole_sized(struct arena *a, const uint8_t *p, const uint8_t *end, int type,
+                                  redisReply *reply, unsigned depth)
+{
+    long long n = 0;
+    p = whole_number(p, end, &n);
+    if (p == NULL || n < -1)
+        return NULL;
+    reply->type = n < 0 ? REDIS_REPLY_NIL : type;
+    if (n < 0)
+        return p;
+    return type == REDIS_REPLY_STRING ? whole_text(a, p, end, (size_t)n, reply)
+                                      : whole_array(a, p, end, (size_t)n, reply, depth);
+}
+
+static const uint8_t *whole_reply(struct arena *a, const uint8_t *p, const uint8_t *end,
+                                  redisReply *reply, unsigned depth)
+{
+    *reply = (redisReply){.str = (char *)(uintptr_t) ""};
+    if (p == end)
+        return NULL;
+    switch (*p++) {
+    case '+': reply->type = REDIS_REPLY_STATUS; return whole_status(a, p, end, reply);
+    case '-': reply->type = REDIS_REPLY_ERROR; return whole_status(a, p, end, reply);
+    case ':': reply->type = REDIS_REPLY_INTEGER; return whole_number(p, end, &reply->integer);
+    case '$': return whole_sized(a, p, end, REDIS_REPLY_STRING, reply, depth);
+    case '*': return whole_sized(a, p, end, REDIS_REPLY_ARRAY, reply, depth);
+    default: return NULL;
+    }
+}
+
+/* ---- */
+
 int reply_feed(struct reply_reader *r, const void *bytes, size_t len)
 {
     r->bytes += len;
-    if (r->bytes > BYTES_MAX) {
-        r->refused = "an answer that does not end";
-        return -1;
-    }
-    if (redisReaderFeed(r->reader, bytes, len) == REDIS_OK)
+    r->at = bytes;
+    r->end = r->at + len;
+    if (r->bytes <= BYTES_MAX)
         return 0;
-    look_for_memory(r, len);
+    r->refused = "an answer that does not end";
     return -1;
+}
+
+/* hiredis' reader is in the middle of nothing. */
+static bool idle(const struct reply_reader *r)
+{
+    return r->reader->ridx == -1 && r->reader->pos == r->reader->len;
+}
+
+/* One that can be read where it lies; else what is left goes to hiredis. */
+static int next_whole(struct reply_reader *r, void **reply)
+{
+    const char *from = (const char *)r->at;
+    size_t rest = (size_t)(r->end - r->at);
+    if (idle(r)) {
+        redisReply *next = arena_take(&r->arena, sizeof(*next));
+        const uint8_t *p = whole_reply(&r->arena, r->at, r->end, next, 0);
+        *reply = p != NULL ? next : NULL;
+        if (p == NULL)
+            arena_empty(&r->arena);
+        r->at = p != NULL ? p : r->at;
+    }
+    if (*reply != NULL)
+        return 0;
+    r->at = r->end;
+    if (redisReaderFeed(r->reader, from, rest) == REDIS_OK)
+        return 0;
+    look_for_memory(r, rest);
+    return -1;
+}
+
+unsigned reply_queued(struct reply_reader *r, unsigned most)
+{
+    static const char queued[] = "+QUEUED\r\n";
+    size_t len = sizeof(queued) - 1;
+    unsigned n = 0;
+    while (n < most && (size_t)(r->end - r->at) >= len && memcmp(r->at, queued, len) == 0 &&
+           idle(r)) {
+        r->at += len;
+        n++;
+    }
+    return n;
 }
 
 int reply_next(struct reply_reader *r, redisReply **reply)
@@ -145,7 +282,11 @@ int reply_next(struct reply_reader *r, redisReply **reply)
         arena_empty(&r->arena);
         r->handed = false;
     }
-    if (redisReaderGetReply(r->reader, &next) != REDIS_OK) {
+    if (r->at == r->end && idle(r))
+        return 0;
+    if (r->at < r->end && next_whole(r, &next) < 0)
+        return -1;
+    if (next == NULL && redisReaderGetReply(r->reader, &next) != REDIS_OK) {
         look_for_memory(r, r->reader->len);
         return -1;
     }
@@ -155,11 +296,6 @@ int reply_next(struct reply_reader *r, redisReply **reply)
     r->bytes = r->elements = 0;
     *reply = next;
     return 1;
-}
-
-bool reply_idle(const struct reply_reader *r)
-{
-    return r->reader->ridx == -1 && r->reader->pos == r->reader->len;
 }
 
 const char *reply_error(const struct reply_reader *r)

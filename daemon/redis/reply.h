@@ -1,4 +1,7 @@
-/* reply: hiredis' reader with replies in one arena.
+/* reply: what Redis answers, with all of a reply in one arena.
+ *
+ * Most replies are there whole when the first byte of them is, and are read where they lie. The
+ * others go through hiredis' reader, which can wait for the rest.
  *
  * A commit of one increment is answered with eleven reply objects; as single allocations, as
  * hiredis makes them, they cost as much as everything else the daemon does for it. Here they are
@@ -19,13 +22,14 @@ struct reply_reader;
 
 struct reply_reader *reply_reader_new(void);
 void reply_reader_free(struct reply_reader *r);
-/* 0, or -1 when the bytes are no RESP, or an answer larger than any that Redis has reason to give
- * (reply_error). */
+/* 0, or -1 when it is an answer larger than any that Redis has reason to give (reply_error). The
+ * bytes have to stay until reply_next has given something else than 1. */
 int reply_feed(struct reply_reader *r, const void *bytes, size_t len);
-/* 1: *reply is the next one, 0: more bytes are needed, -1: as above. */
+/* 1: *reply is the next one, 0: more bytes are needed, -1: as above, or they are no RESP. */
 int reply_next(struct reply_reader *r, redisReply **reply);
-/* Whether all that was fed is handed over: the next byte begins a reply. */
-bool reply_idle(const struct reply_reader *r);
+/* Steps over what says no more than QUEUED and comes next, so many of them at most; returns how
+ * many there were. */
+unsigned reply_queued(struct reply_reader *r, unsigned most);
 const char *reply_error(const struct reply_reader *r);
 
 #endif

@@ -424,6 +424,8 @@ static void send_greeting(struct upstream *u)
 static void settle_delivery(struct upstream *u)
 {
     u->delivering = false;
+    if (u->spent == NULL)
+        return;
     reply_reader_free(u->spent);
     u->spent = NULL;
 }
@@ -461,59 +463,42 @@ static bool take_reply(struct upstream *u, redisReply *reply)
     u->answered = request.sent;
     if (++first->index == first->nreplies)
         ring_pop(&u->ring);
+    else if (reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, "QUEUED") == 0)
+        return true;
     u->delivering = true;
     request.fn(request.arg, request.index, reply);
     settle_delivery(u);
     return link == u->links;
 }
 
-/* The statuses that the answer to a MULTI is full of, without the reader. How long one is, or 0. */
-static size_t plain_status(const uint8_t *data, size_t len, redisReply **reply)
+/* Nobody waits for QUEUED: what becomes of a MULTI is said at its end. Here are those that come in
+ * one piece, as nearly all do. */
+static void skip_queued(struct upstream *u)
 {
-    static redisReply ok = {.type = REDIS_REPLY_STATUS, .str = "OK", .len = 2};
-    static redisReply queued = {.type = REDIS_REPLY_STATUS, .str = "QUEUED", .len = 6};
-    if (len >= 9 && memcmp(data, "+QUEUED\r\n", 9) == 0) {
-        *reply = &queued;
-        return 9;
-    }
-    if (len >= 5 && memcmp(data, "+OK\r\n", 5) == 0) {
-        *reply = &ok;
-        return 5;
-    }
-    return 0;
+    struct request *first = ring_first(&u->ring);
+    if (first != NULL)
+        first->index += reply_queued(u->reader, first->nreplies - first->index - 1);
 }
 
 static size_t on_input(void *arg, const uint8_t *data, size_t len)
 {
     struct upstream *u = arg;
-    size_t plain, skipped = 0;
-    redisReply *status_reply;
+    redisReply *reply;
+    bool good = reply_feed(u->reader, data, len) == 0;
+    int status = 0;
     u->last_input = clock_boot_ms();
-    while (reply_idle(u->reader) &&
-           (plain = plain_status(data + skipped, len - skipped, &status_reply)) > 0) {
-        skipped += plain;
-        if (!take_reply(u, status_reply))
-            return 0;
-    }
-    data += skipped;
-    if (skipped == len)
-        return len;
-    if (reply_feed(u->reader, data, len - skipped) < 0) {
-        lose(u, reply_error(u->reader));
-        return 0;
-    }
-    for (;;) {
-        redisReply *reply;
-        int status = reply_next(u->reader, &reply);
-        if (status < 0) {
-            lose(u, reply_error(u->reader));
-            return 0;
-        }
-        if (status == 0)
-            return len;
+    while (good) {
+        skip_queued(u);
+        status = reply_next(u->reader, &reply);
+        if (status <= 0)
+            break;
         if (!take_reply(u, reply))
             return 0;
     }
+    if (good && status == 0)
+        return len;
+    lose(u, reply_error(u->reader));
+    return 0;
 }
 
 static void on_end(void *arg, int err, size_t rest)

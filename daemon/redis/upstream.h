@@ -43,7 +43,8 @@ struct upstream_callbacks {
 };
 
 /* Called once per reply (`index` from 0) with a reply it may read until it returns; or once with
- * reply NULL when the link was lost before all replies came. */
+ * reply NULL when the link was lost before all replies came. Not for the QUEUED of a MULTI, which
+ * say nothing yet. */
 typedef void upstream_reply_fn(void *arg, unsigned index, redisReply *reply);
 
 /* A password that is refused is read again from its file, into config. */
