@@ -77,6 +77,15 @@ void table_remove(struct table *t, struct table_entry *e)
         join(t);
 }
 
+void table_empty(struct table *t)
+{
+    if (t->n > BUCKETS_MIN)
+        table_clear(t);
+    else if (t->count > 0)
+        memset(t->buckets, 0, t->n * sizeof *t->buckets);
+    t->count = 0;
+}
+
 void table_clear(struct table *t)
 {
     free(t->buckets);

@@ -42,6 +42,8 @@ void table_add(struct table *t, struct table_entry *e, uint64_t hash);
 struct table_entry *table_find(const struct table *t, uint64_t hash);
 struct table_entry *table_again(const struct table_entry *e);
 void table_remove(struct table *t, struct table_entry *e);
+/* Forgets all entries; a few buckets stay for the next ones. */
+void table_empty(struct table *t);
 /* Frees the buckets. */
 void table_clear(struct table *t);
 

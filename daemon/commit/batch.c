@@ -1,6 +1,7 @@
 /* batch: see batch.h. This file gathers: changes are kept as structures until batch_format, so that
  * a field that is changed a hundred times is sent once. batch_text.c writes what they have become,
  * batch_answer.c takes what Redis says to it. */
+#include "daemon/base/hash.h"
 #include "daemon/commit/batch_inside.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
@@ -16,6 +17,9 @@ struct batch_pool *batch_pool_new(const char *prefix, const char *daemon)
     struct batch_pool *p = alloc_zeroed(1, sizeof(*p));
     p->prefix = prefix;
     p->daemon = daemon;
+    p->prefix_len = strlen(prefix);
+    unit_marker_key(prefix, daemon, &p->marker);
+    buf_printf(&p->channel, "%s:@changes", prefix);
     return p;
 }
 
@@ -24,6 +28,10 @@ void batch_pool_free(struct batch_pool *p)
     arena_free(&p->spare);
     free(p->expect);
     free(p->parts);
+    table_clear(&p->pends);
+    table_clear(&p->fields);
+    buf_free(&p->marker);
+    buf_free(&p->channel);
     writer_free(&p->writer);
     free(p);
 }
@@ -40,6 +48,9 @@ struct batch *batch_new(struct batch_pool *p, uint64_t number)
     b->expect_cap = p->expect_cap;
     b->parts = p->parts;
     b->parts_cap = p->parts_cap;
+    b->pends = p->pends;
+    b->fields = p->fields;
+    p->pends = p->fields = (struct table){0};
     p->expect = NULL;
     p->parts = NULL;
     p->expect_cap = p->parts_cap = 0;
@@ -50,9 +61,16 @@ struct batch *batch_new(struct batch_pool *p, uint64_t number)
 static void forget_changes(struct batch *b, struct pend *p)
 {
     for (struct pend_field *f = p->fields; f != NULL; f = f->next)
-        HASH_DELETE(hh, b->fields, f);
+        table_remove(&b->fields, &f->entry);
     p->fields = p->last_field = NULL;
     p->cmds = p->last_cmd = NULL;
+}
+
+static void keep_table(struct table *kept, struct table *t)
+{
+    table_clear(kept);
+    table_empty(t);
+    *kept = *t;
 }
 
 /* For the next one; more of them than most batches have are not kept. */
@@ -75,13 +93,12 @@ void batch_free(struct batch *b)
 {
     for (struct list_cmd *c = b->all_cmds; c != NULL; c = c->next_of_all)
         buf_free(&c->raws);
-    HASH_CLEAR(hh, b->pends);
-    HASH_CLEAR(hh, b->fields);
     for (struct unit *u = b->units; u != NULL; u = u->next)
         guard_unref(u->guard);
-    buf_free(&b->key);
     struct batch_pool *p = b->pool;
     keep_notes(p, b);
+    keep_table(&p->pends, &b->pends);
+    keep_table(&p->fields, &b->fields);
     struct arena arena = b->arena; /* b itself is in it */
     arena_empty(&arena);
     arena_free(&p->spare);
@@ -182,8 +199,6 @@ struct unit *batch_unit_of(const struct batch *b, const struct doc *d)
     return bd != NULL ? bd->unit : NULL;
 }
 
-static void close_part(struct batch *b, struct batch_doc *bd);
-
 struct batch_doc *batch_doc(struct batch *b, struct doc *d, struct unit *u)
 {
     struct batch_doc *had = part_of(b, d);
@@ -194,10 +209,8 @@ struct batch_doc *batch_doc(struct batch *b, struct doc *d, struct unit *u)
     struct batch_doc *bd = arena_zero(&b->arena, sizeof(*bd));
     bd->doc = d;
     bd->base = d->state == DOC_PRESENT ? d->version : d->stump;
-    if (had != NULL) {
-        close_part(b, had);
+    if (had != NULL)
         had->second = bd;
-    }
     if (b->last_doc != NULL)
         b->last_doc->next = bd;
     else
@@ -234,15 +247,28 @@ void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n)
     bd->version.expected = bd->doc->version;
 }
 
-static struct pend *pend_new(struct batch *b, struct batch_doc *bd, size_t suffix_len)
+/* What has this name, of whoever it belongs to. */
+static uint64_t hash_in(const void *owner, const char *name, size_t len)
 {
-    struct pend *p = arena_zero(&b->arena, sizeof(*p) + b->key.len + 1);
+    return XXH3_64bits_withSeed(name, len, hash_seed ^ (uintptr_t)owner);
+}
+
+static struct pend *pend_new(struct batch *b, struct batch_doc *bd, const char *suffix,
+                             size_t suffix_len)
+{
+    const struct doc *d = bd->doc;
+    size_t len = layout_key_len(b->pool->prefix_len, d->key_len, suffix_len);
+    struct pend *p = arena_zero(&b->arena, sizeof(*p) + len + 1);
+    struct buf key = {.data = (uint8_t *)p->key, .cap = len};
+    layout_key(&key, b->pool->prefix, d->key, d->key_len, suffix, suffix_len);
     p->bd = bd;
-    p->key_len = b->key.len;
-    p->suffix_at = b->key.len - suffix_len;
+    p->key_len = len;
+    p->suffix_at = len - suffix_len;
     p->expire = bd->deadline && bd->expires != 0;
-    memcpy(p->key, b->key.data, b->key.len);
-    HASH_ADD(hh, b->pends, key, p->key_len, p);
+    if (suffix_len == 0)
+        bd->root = p;
+    else
+        table_add(&b->pends, &p->entry, hash_in(bd, suffix, suffix_len));
     if (bd->last_pend != NULL)
         bd->last_pend->next = p;
     else
@@ -252,67 +278,57 @@ static struct pend *pend_new(struct batch *b, struct batch_doc *bd, size_t suffi
     return p;
 }
 
+static struct pend *find_pend(const struct batch *b, const struct batch_doc *bd, const char *suffix,
+                              size_t len)
+{
+    if (len == 0)
+        return bd->root;
+    struct pend *p = (struct pend *)table_find(&b->pends, hash_in(bd, suffix, len));
+    while (p != NULL && (p->bd != bd || p->key_len - p->suffix_at != len ||
+                         memcmp(p->key + p->suffix_at, suffix, len) != 0))
+        p = (struct pend *)table_again(&p->entry);
+    return p;
+}
+
 static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *suffix,
                             size_t suffix_len)
 {
-    buf_clear(&b->key);
-    layout_key(&b->key, b->pool->prefix, bd->doc->key, bd->doc->key_len, suffix, suffix_len);
-    struct pend *p;
-    HASH_FIND(hh, b->pends, b->key.data, b->key.len, p);
-    if (p != NULL) {
-        p->expire = p->expire || (bd->deadline && bd->expires != 0);
-        return p;
-    }
-    return pend_new(b, bd, suffix_len);
+    struct pend *p = find_pend(b, bd, suffix, suffix_len);
+    if (p == NULL)
+        return pend_new(b, bd, suffix, suffix_len);
+    p->expire = p->expire || (bd->deadline && bd->expires != 0);
+    return p;
 }
 
 struct pend *batch_root(struct batch *b, struct batch_doc *bd)
 {
-    for (struct pend *p = bd->pends; p != NULL; p = p->next) {
-        if (p->key_len == p->suffix_at)
-            return p;
-    }
-    return pend_of(b, bd, "", 0);
+    return bd->root != NULL ? bd->root : pend_new(b, bd, "", 0);
 }
 
-/* What comes next to its keys is of another part. */
-static void close_part(struct batch *b, struct batch_doc *bd)
-{
-    (void)batch_root(b, bd); /* for its version */
-    for (struct pend *p = bd->pends; p != NULL; p = p->next) {
-        if (!p->behind)
-            HASH_DELETE(hh, b->pends, p);
-    }
-}
-
-static struct pend_field *field_of(struct batch *b, struct pend *p, const char *field, size_t len,
+static struct pend_field *field_of(struct batch *b, struct pend *p, const char *name, size_t len,
                                    bool *fresh)
 {
-    char key[512];
-    size_t key_len = sizeof(p) + len;
-    char *k = key_len <= sizeof(key) ? key : alloc_bytes(key_len);
-    memcpy(k, &p, sizeof(p));
-    memcpy(k + sizeof(p), field, len);
-    struct pend_field *f;
-    HASH_FIND(hh, b->fields, k, key_len, f);
+    uint64_t hash = hash_in(p, name, len);
+    struct pend_field *f = (struct pend_field *)table_find(&b->fields, hash);
+    while (f != NULL && (f->pend != p || f->name_len != len || memcmp(f->name, name, len) != 0))
+        f = (struct pend_field *)table_again(&f->entry);
     *fresh = f == NULL;
-    if (f == NULL) {
-        f = arena_zero(&b->arena, sizeof(*f) + key_len);
-        f->pend = p;
-        f->name_len = len;
-        memcpy(f->key, k, key_len);
-        HASH_ADD(hh, b->fields, key, key_len, f);
-        if (p->last_field != NULL)
-            p->last_field->next = f;
-        else
-            p->fields = f;
-        p->last_field = f;
-        b->bytes += len + 32;
-    }
-    if (k != key)
-        free(k);
+    if (f != NULL)
+        return f;
+    f = arena_zero(&b->arena, sizeof(*f) + len);
+    f->pend = p;
+    f->name_len = len;
+    memcpy(f->name, name, len);
+    table_add(&b->fields, &f->entry, hash);
+    if (p->last_field != NULL)
+        p->last_field->next = f;
+    else
+        p->fields = f;
+    p->last_field = f;
+    b->bytes += len + 32;
     return f;
 }
+
 static void field_set(struct batch *b, struct pend_field *f, const void *raw, size_t raw_len)
 {
     if (f->raw_cap < raw_len) {
@@ -464,10 +480,11 @@ void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_
 {
     struct pend *p = pend_of(b, bd, suffix, suffix_len);
     if (tells(p)) {
-        HASH_DEL(b->pends, p);
+        if (suffix_len > 0)
+            table_remove(&b->pends, &p->entry);
         p->expire = false;
         p->behind = true;
-        p = pend_new(b, bd, suffix_len); /* behind it */
+        p = pend_new(b, bd, suffix, suffix_len); /* behind it */
     }
     forget_changes(b, p);
     p->drop = true;

@@ -46,6 +46,7 @@ struct batch_doc {
     enum reliance relies; /* of the unit on this document */
     int64_t base;         /* its version before this part; 0: there was none, or a stump's */
     struct pend *pends, *last_pend; /* its keys that change, in order of first use */
+    struct pend *root;              /* of these, the last of the root hash; or NULL */
     struct drift version;
     int64_t bump;  /* to add to @v; 0: deleted, or only looked at by a guard */
     bool deadline; /* an operation asked for one: expires, 0: none. Else new keys get that of the

@@ -197,7 +197,7 @@ const char *committed_field(struct committed *c, size_t *len)
     if (f == NULL)
         return NULL;
     *len = f->name_len;
-    return field_name(f);
+    return f->name;
 }
 
 bool batch_unseen(struct batch_doc *bd, int64_t version)

@@ -4,8 +4,8 @@
 #define RAPYERD_BATCH_INSIDE_H
 
 #include "daemon/base/arena.h"
-#include "daemon/base/hash.h"
 #include "daemon/commit/batch.h"
+#include "protocol/table.h"
 #include <stdlib.h>
 
 /* Words of one command: some 4 ms of Redis' time. In a unit they pass through Lua's unpack, which
@@ -19,7 +19,7 @@ enum field_kind { FIELD_SET, FIELD_INCR, FIELD_DEL };
 
 /* A field of a hash that changes, or whatever else has a name within its key. */
 struct pend_field {
-    UT_hash_handle hh; /* in batch->fields, by pend + name */
+    struct table_entry entry; /* in batch->fields, by pend and name */
     struct pend_field *next;
     struct pend *pend;
     enum field_kind kind;
@@ -28,8 +28,8 @@ struct pend_field {
     struct drift drift;
     char *raw;
     size_t raw_len, raw_cap;
-    size_t name_len; /* the key is the pend's address and the name */
-    char key[];
+    size_t name_len;
+    char name[];
 };
 
 enum list_kind { LIST_RPUSH, LIST_LPUSH, LIST_SET, LIST_INSERT, LIST_REMOVE };
@@ -46,8 +46,8 @@ struct list_cmd {
 
 /* A Redis key that changes. */
 struct pend {
-    UT_hash_handle hh; /* in batch->pends, by key */
-    struct pend *next; /* of the document */
+    struct table_entry entry; /* in batch->pends, by bd and suffix; but for the root */
+    struct pend *next;        /* of the document */
     struct batch_doc *bd;
     const struct stored *as; /* what it is, if it has fields */
     struct pend_field *fields, *last_field;
@@ -90,7 +90,10 @@ struct writer {
 /* What the batches of a lane share, and hand on from one to the next. */
 struct batch_pool {
     const char *prefix, *daemon;
-    struct arena spare; /* of the batch before, as the following */
+    size_t prefix_len;
+    struct buf marker, channel; /* names in Redis: of this daemon's marker, of what all hear */
+    struct arena spare;         /* of the batch before, as the following */
+    struct table pends, fields;
     struct expectation *expect;
     struct part *parts;
     unsigned expect_cap, parts_cap;
@@ -103,8 +106,7 @@ struct batch {
     struct batch_doc *docs, *last_doc;
     struct waiter *waiters, *last_waiter;
     struct unit *units, *last_unit;
-    struct pend *pends;
-    struct pend_field *fields;
+    struct table pends, fields;
     struct expectation *expect;
     unsigned nexpect, expect_cap;
     struct part *parts;
@@ -114,13 +116,7 @@ struct batch {
     size_t bytes;
     bool drifted;       /* one of its documents */
     struct arena arena; /* all parts of the batch */
-    struct buf key;     /* scratch */
 };
-
-static inline const char *field_name(const struct pend_field *f)
-{
-    return f->key + sizeof(f->pend);
-}
 
 /* Of one command of the part. */
 static inline unsigned words_max(const struct batch_doc *bd)
@@ -137,7 +133,7 @@ static inline bool part_changes(const struct batch_doc *bd)
 /* One that rapyerd keeps for itself, "@s". */
 static inline bool field_own(const struct pend_field *f)
 {
-    return f->name_len > 0 && *field_name(f) == '@';
+    return f->name_len > 0 && *f->name == '@';
 }
 
 /* Nothing of the root but its version. */

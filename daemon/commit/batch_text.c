@@ -21,13 +21,17 @@
 #define FIELDS_TOLD 8
 #define FIELD_TOLD 256
 
-static void word(struct writer *w, const void *s, size_t len)
+static void more_words(struct writer *w)
 {
-    if (w->n == w->cap) {
-        w->cap = w->cap ? w->cap * 2 : 64; /* of both */
-        w->argv = alloc_resized(w->argv, (size_t)w->cap, sizeof(*w->argv));
-        w->len = alloc_resized(w->len, (size_t)w->cap, sizeof(*w->len));
-    }
+    w->cap = w->cap ? w->cap * 2 : 64; /* of both */
+    w->argv = alloc_resized(w->argv, (size_t)w->cap, sizeof(*w->argv));
+    w->len = alloc_resized(w->len, (size_t)w->cap, sizeof(*w->len));
+}
+
+static inline void word(struct writer *w, const void *s, size_t len)
+{
+    if (w->n == w->cap)
+        more_words(w);
     w->argv[w->n] = s;
     w->len[w->n++] = len;
 }
@@ -93,7 +97,7 @@ static void format_named(struct batch *b, struct writer *w, struct pend *p, enum
             continue;
         if (words == TEXT_AND_NAME)
             word(w, f->raw, f->raw_len);
-        word(w, field_name(f), f->name_len);
+        word(w, f->name, f->name_len);
         if (words == NAME_AND_TEXT)
             word(w, f->raw, f->raw_len);
         if (w->n >= (int)words_max(p->bd) - 1) {
@@ -114,7 +118,7 @@ static void format_fields(struct batch *b, struct writer *w, struct pend *p)
             continue;
         char by[RESP_DECIMAL_MAX];
         begin(w, "HINCRBY", p);
-        word(w, field_name(f), f->name_len);
+        word(w, f->name, f->name_len);
         word(w, by, resp_decimal(by, f->by));
         end(b, w, p->bd, p, &f->drift);
     }
@@ -310,17 +314,19 @@ static void format_doc(struct batch *b, struct writer *w, struct batch_doc *bd)
 
 static void format_marker(struct batch *b, struct writer *w)
 {
-    struct buf *scratch = &w->scratch;
-    buf_clear(scratch);
-    unit_marker_key(b->pool->prefix, b->pool->daemon, scratch);
-    size_t key_len = scratch->len;
+    const struct buf *marker = &b->pool->marker;
     char number[RESP_DECIMAL_MAX];
-    buf_append(scratch, number, resp_decimal(number, (int64_t)b->number));
     w->n = 0;
     word(w, "SET", 3);
-    word(w, scratch->data, key_len);
-    word(w, scratch->data + key_len, scratch->len - key_len);
+    word(w, marker->data, marker->len);
+    word(w, number, resp_decimal(number, (int64_t)b->number));
     end(b, w, NULL, NULL, NULL);
+}
+
+/* It is there in Redis, and others are told. */
+static bool tells_others(const struct batch_doc *bd)
+{
+    return part_changes(bd) && !batch_doc_lost(bd);
 }
 
 /* The fields of a model's hash that have changed, each behind a '.', where they are few: for who is
@@ -337,55 +343,57 @@ static uint32_t pack_fields(const struct pend *p, struct buf *out)
     for (const struct pend_field *f = pend_fields(p); f != NULL; f = f->next) {
         if (field_own(f))
             continue;
-        memcpy(name + 1, field_name(f), f->name_len);
+        memcpy(name + 1, f->name, f->name_len);
         pack_str(out, name, f->name_len + 1);
     }
     return n;
 }
 
-/* [daemon, [[key, version or nil when deleted, by how much it went up, [suffix or .field or ".",
- * ...]], ...]], as redis/changes.c reads it. */
+/* [key, version or nil when deleted, by how much it went up, [suffix or .field or ".", ...]] */
+static void pack_change(const struct batch_doc *bd, struct buf *out)
+{
+    uint32_t nkeys = 0;
+    pack_array(out, 4);
+    pack_str(out, bd->doc->key, bd->doc->key_len);
+    if (bd->deleted)
+        pack_nil(out);
+    else
+        pack_int(out, bd->version.expected);
+    pack_int(out, bd->bump);
+    size_t keys = pack_array_open(out);
+    for (const struct pend *p = bd->pends; p != NULL; p = p->next) {
+        if (only_version(p))
+            continue;
+        pack_str(out, p->key + p->suffix_at, p->key_len - p->suffix_at);
+        nkeys += 1 + pack_fields(p, out);
+    }
+    if (bd->whole) {
+        pack_cstr(out, ".");
+        nkeys++;
+    }
+    pack_array_close(out, keys, nkeys);
+}
+
+/* [daemon, [change, ...]], as redis/changes.c reads it. */
 static void format_publish(struct batch *b, struct writer *w)
 {
-    struct buf *scratch = &w->scratch;
+    const struct buf *channel = &b->pool->channel;
+    struct buf *payload = &w->scratch;
     uint32_t ndocs = 0;
-    buf_clear(scratch);
-    buf_append(scratch, b->pool->prefix, strlen(b->pool->prefix));
-    buf_append(scratch, ":@changes", 9);
-    size_t channel_len = scratch->len;
-    pack_array(scratch, 2);
-    pack_cstr(scratch, b->pool->daemon);
-    size_t docs = pack_array_open(scratch);
-    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
-        uint32_t nkeys = 0;
-        if (batch_doc_lost(bd) || !part_changes(bd))
-            continue;
-        ndocs++;
-        pack_array(scratch, 4);
-        pack_str(scratch, bd->doc->key, bd->doc->key_len);
-        if (bd->deleted)
-            pack_nil(scratch);
-        else
-            pack_int(scratch, bd->version.expected);
-        pack_int(scratch, bd->bump);
-        size_t keys = pack_array_open(scratch);
-        for (struct pend *p = bd->pends; p != NULL; p = p->next) {
-            if (only_version(p))
-                continue;
-            pack_str(scratch, p->key + p->suffix_at, p->key_len - p->suffix_at);
-            nkeys += 1 + pack_fields(p, scratch);
-        }
-        if (bd->whole) {
-            pack_cstr(scratch, ".");
-            nkeys++;
-        }
-        pack_array_close(scratch, keys, nkeys);
+    buf_clear(payload);
+    pack_array(payload, 2);
+    pack_cstr(payload, b->pool->daemon);
+    for (const struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next)
+        ndocs += tells_others(bd);
+    pack_array(payload, ndocs);
+    for (const struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        if (tells_others(bd))
+            pack_change(bd, payload);
     }
-    pack_array_close(scratch, docs, ndocs);
     w->n = 0;
     word(w, "PUBLISH", 7);
-    word(w, scratch->data, channel_len);
-    word(w, scratch->data + channel_len, scratch->len - channel_len);
+    word(w, channel->data, channel->len);
+    word(w, payload->data, payload->len);
     end(b, w, NULL, NULL, NULL);
 }
 
@@ -398,9 +406,8 @@ static void format_checks(struct batch *b, struct writer *w, struct unit *u)
             continue;
         if (w->call.nchecks >= UNIT_CHECKS_MAX)
             end_unit(b, w, u);
-        buf_clear(&b->key);
-        layout_key(&b->key, b->pool->prefix, bd->doc->key, bd->doc->key_len, "", 0);
-        unit_call_reliance(&w->call, bd->relies, (const char *)b->key.data, b->key.len, bd->base);
+        const struct pend *root = batch_root(b, bd);
+        unit_call_reliance(&w->call, bd->relies, root->key, root->key_len, bd->base);
     }
 }
 

@@ -58,6 +58,7 @@ struct lane {
     void *arg;
     struct upstream *up;
     struct event *kick;  /* active: send what gathered, at the end of this turn */
+    bool kicked;         /* it is active */
     struct event *watch; /* while the link is down: gives up what waits too long */
     enum lane_state state;
     struct commit *gathering, *in_flight;
@@ -79,6 +80,13 @@ struct lane {
     bool mute_logged;
     struct lane_stats stats;
 };
+
+static void kick(struct lane *l)
+{
+    if (!l->kicked)
+        event_active(l->kick, 0, 0);
+    l->kicked = true;
+}
 
 /* ---- commits ---- */
 
@@ -283,7 +291,7 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     sweep(l, c);
     /* Before the answers, which are written at the end of the turn, too: Redis works meanwhile. */
     if (l->gathering != NULL && !batch_empty(l->gathering->batch))
-        event_active(l->kick, 0, 0);
+        kick(l);
     settle(l, c, NULL, true);
 }
 
@@ -299,6 +307,7 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct lane *l = arg;
+    l->kicked = false;
     if (l->state != LANE_READY || l->in_flight != NULL || l->gathering == NULL)
         return;
     struct commit *c = l->gathering;
@@ -314,7 +323,7 @@ struct batch *lane_batch(struct lane *l)
     if (l->gathering == NULL)
         l->gathering = commit_new(l);
     if (l->in_flight == NULL)
-        event_active(l->kick, 0, 0);
+        kick(l);
     return l->gathering->batch;
 }
 
@@ -341,7 +350,7 @@ static void ready(struct lane *l)
     event_del(l->watch);
     l->cb->on_ready(l->arg);
     if (l->gathering != NULL)
-        event_active(l->kick, 0, 0);
+        kick(l);
 }
 
 /* Sends again what Redis lost behind `marker`. Their answers were given long ago. */

@@ -23,6 +23,11 @@ void layout_key(struct buf *out, const char *prefix, const char *key, size_t key
     buf_append(out, suffix, suffix_len);
 }
 
+size_t layout_key_len(size_t prefix_len, size_t key_len, size_t suffix_len)
+{
+    return prefix_len + 3 + key_len + suffix_len;
+}
+
 bool layout_split(const char *prefix, const char *redis_key, size_t len, const char **key,
                   size_t *key_len, const char **suffix, size_t *suffix_len)
 {

@@ -27,7 +27,9 @@
     "@s" /* the revision of all models that its writers knew; only rises \
           */
 
-/* Appends "<prefix>:{<key>}<suffix>"; key is "Model:pk". */
+/* How long "<prefix>:{<key>}<suffix>" is. */
+size_t layout_key_len(size_t prefix_len, size_t key_len, size_t suffix_len);
+/* Appends it; key is "Model:pk". */
 void layout_key(struct buf *out, const char *prefix, const char *key, size_t key_len,
                 const char *suffix, size_t suffix_len);
 /* The reverse: where key and suffix are in a Redis key; false when it is none of ours. */

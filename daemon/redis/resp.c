@@ -7,9 +7,14 @@ static unsigned decimal(char *out, uint64_t n)
 {
     char digits[20];
     unsigned count = 0;
-    if (n < 10) { /* as nearly all are */
+    if (n < 10) { /* as nearly all are, */
         *out = (char)('0' + n);
         return 1;
+    }
+    if (n < 100) { /* and most others */
+        out[0] = (char)('0' + n / 10);
+        out[1] = (char)('0' + n % 10);
+        return 2;
     }
     do
         digits[count++] = (char)('0' + n % 10);
