@@ -346,8 +346,10 @@ int cursor_number(struct cursor *c, double *v)
 
 bool cursor_nil(struct cursor *c)
 {
-    struct item it;
-    return next_of(c, ITEM_NIL, &it) == 0;
+    if (c->at == c->end || *c->at != 0xc0)
+        return false;
+    c->at++;
+    return true;
 }
 
 const char *item_kind_name(enum item_kind k)

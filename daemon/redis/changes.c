@@ -176,16 +176,15 @@ static void take_proof(struct changes *c, const redisReply *payload)
 
 /* ---- what daemons say ---- */
 
-static uint64_t key_hash(const char *key, size_t key_len, const char *suffix, size_t suffix_len)
+static uint64_t hash_in(uint64_t seed, const char *name, size_t len)
 {
-    return XXH3_64bits_withSeed(suffix, suffix_len, XXH3_64bits_withSeed(key, key_len, hash_seed));
+    return XXH3_64bits_withSeed(name, len, seed);
 }
 
-static void explain(struct changes *c, const char *key, size_t key_len, const char *suffix,
-                    size_t suffix_len)
+/* Of a document's key as Redis names it. */
+static uint64_t key_hash(const char *key, size_t key_len, const char *suffix, size_t suffix_len)
 {
-    vec_push(c->explained, c->nexplained, c->explained_cap,
-             key_hash(key, key_len, suffix, suffix_len));
+    return hash_in(hash_in(hash_seed, key, key_len), suffix, suffix_len);
 }
 
 static bool is_field(const char *s, size_t len)
@@ -248,17 +247,22 @@ static int read_change(struct cursor *in, struct change *out)
     return 0;
 }
 
-static void take_change(struct changes *c, const struct change *change, bool ours)
+static void explain(struct changes *c, uint64_t doc, const char *suffix, size_t len)
 {
-    struct change at = *change;
-    struct change_place place = {.suffix = NULL};
-    explain(c, change->key, change->key_len, "", 0); /* the version is there */
-    while (change_next(&at, &place)) {
-        if (place.suffix_len > 0)
-            explain(c, change->key, change->key_len, place.suffix, place.suffix_len);
+    vec_push(c->explained, c->nexplained, c->explained_cap, hash_in(doc, suffix, len));
+}
+
+static void explain_change(struct changes *c, const struct change *change)
+{
+    struct cursor in = change->places;
+    uint64_t doc = hash_in(hash_seed, change->key, change->key_len);
+    explain(c, doc, "", 0); /* the version is there */
+    for (uint32_t i = 0; i < change->nplaces; i++) {
+        const char *s;
+        size_t len;
+        if (cursor_str(&in, &s, &len) == 0 && len > 0 && !is_field(s, len))
+            explain(c, doc, s, len);
     }
-    if (!ours)
-        c->cb.committed(c->arg, change);
 }
 
 static void on_want_heard(void *arg, unsigned index, redisReply *reply)
@@ -285,41 +289,58 @@ void changes_want(struct changes *c, const char *key, size_t key_len)
     buf_free(&out);
 }
 
-/* [daemon, [change, ...]] or [daemon, key], see changes_want */
-static int read_commit(struct changes *c, struct cursor in, bool take)
+/* Of a daemon: its changes, or the key that it wants a turn with (changes_want). */
+struct message {
+    bool ours;
+    const char *wanted; /* NULL: it is a commit */
+    size_t wanted_len;
+    struct cursor changes;
+    uint32_t nchanges;
+};
+
+/* [daemon, [change, ...]] or [daemon, key]. The keys that were written are explained. */
+static int read_message(struct changes *c, struct cursor in, struct message *m)
 {
-    const char *daemon, *key;
-    size_t len, key_len;
-    uint32_t n, ndocs;
+    const char *daemon;
+    size_t len;
+    uint32_t n;
     struct change change;
+    *m = (struct message){.wanted = NULL};
     if (cursor_array(&in, &n) < 0 || n != 2 || cursor_str(&in, &daemon, &len) < 0)
         return -1;
-    bool ours = len == strlen(c->id) && memcmp(daemon, c->id, len) == 0;
-    struct cursor wanted = in;
-    if (cursor_str(&wanted, &key, &key_len) == 0) {
-        if (take && !ours)
-            c->cb.wanted(c->arg, key, key_len);
-        return cursor_done(&wanted) ? 0 : -1;
-    }
-    if (cursor_array(&in, &ndocs) < 0)
+    m->ours = len == strlen(c->id) && memcmp(daemon, c->id, len) == 0;
+    if (cursor_str(&in, &m->wanted, &m->wanted_len) == 0)
+        return cursor_done(&in) ? 0 : -1;
+    if (cursor_array(&in, &m->nchanges) < 0)
         return -1;
-    for (uint32_t i = 0; i < ndocs; i++) {
+    m->changes = in;
+    for (uint32_t i = 0; i < m->nchanges; i++) {
         if (read_change(&in, &change) < 0)
             return -1;
-        if (take)
-            take_change(c, &change, ours);
+        explain_change(c, &change);
     }
     return cursor_done(&in) ? 0 : -1;
 }
 
 /* All of it is looked at before any of it is believed. */
-static void take_commit(struct changes *c, const redisReply *payload)
+static void take_message(struct changes *c, const redisReply *payload)
 {
-    struct cursor in = cursor_of(payload->str, payload->len);
-    if (read_commit(c, in, false) == 0)
-        (void)read_commit(c, in, true);
-    else
+    size_t explained = c->nexplained;
+    struct change change;
+    struct message m;
+    if (read_message(c, cursor_of(payload->str, payload->len), &m) < 0) {
         log_debug("a message on %s that no rapyerd has sent is ignored", (char *)c->channel.data);
+        c->nexplained = explained;
+        return;
+    }
+    if (m.ours)
+        return;
+    if (m.wanted != NULL)
+        c->cb.wanted(c->arg, m.wanted, m.wanted_len);
+    for (uint32_t i = 0; i < m.nchanges; i++) {
+        if (read_change(&m.changes, &change) == 0)
+            c->cb.committed(c->arg, &change);
+    }
 }
 
 /* ---- what Redis says ---- */
@@ -363,7 +384,7 @@ static void take_keys(struct changes *c, const redisReply *keys)
 
 static bool is_channel(const redisReply *name, const struct buf *channel)
 {
-    return name->type == REDIS_REPLY_STRING && strcmp(name->str, (char *)channel->data) == 0;
+    return name->len == channel->len - 1 && memcmp(name->str, channel->data, name->len) == 0;
 }
 
 static void on_push(void *arg, redisReply *reply)
@@ -372,14 +393,16 @@ static void on_push(void *arg, redisReply *reply)
     if (reply->elements != 3 || !c->subscribed)
         return;
     const redisReply *name = reply->element[1], *payload = reply->element[2];
-    if (name->type == REDIS_REPLY_STRING && strcmp(name->str, INVALIDATE) == 0)
+    if (name->type != REDIS_REPLY_STRING)
+        return;
+    if (name->len == sizeof(INVALIDATE) - 1 && memcmp(name->str, INVALIDATE, name->len) == 0)
         take_keys(c, payload);
     else if (payload->type != REDIS_REPLY_STRING)
         return;
     else if (is_channel(name, &c->proofs))
         take_proof(c, payload);
     else if (is_channel(name, &c->channel))
-        take_commit(c, payload);
+        take_message(c, payload);
 }
 
 /* ---- the connection ---- */
