@@ -88,6 +88,12 @@ void place_to_entry(struct place *p, const char *key, size_t len);
 /* Appends the wire form of an element of the container at the place. */
 enum op_status element_pack(struct run *run, const struct cell *c, const struct type *of);
 
+/* What op_run does where the path has led, which came to st: on to what is inside a value, if it
+ * must. */
+enum op_status op_run_at(struct run *run, enum op_status st);
+/* Refuses as there is no value at the place, to which so much of the path leads. */
+enum op_status value_unset(struct run *run, size_t path_len);
+
 /* run_number for a decimal. */
 enum op_status run_decimal(struct run *run);
 /* What runs the operations; `at` is resolved, args at the first argument. */

@@ -2,9 +2,10 @@
  *
  *   op.c ── place.c   where the path leads
  *      └─── op_number.c, op_value.c, op_list.c, op_dict.c   what each operation does there
- *              └─── change.c   the tree, the effects, the undo log
+ *              ├─── change.c   the tree, the effects, the undo log
+ *              └─── inside.c   the same within a value
  */
-#include "protocol/change.h"
+#include "protocol/inside.h"
 #include "protocol/work.h"
 
 const struct op_info op_infos[OP_COUNT] = {
@@ -53,13 +54,14 @@ int op_parse(enum op_kind kind, struct cursor *c, uint32_t nparams, struct op *o
     return 0;
 }
 
-static enum op_status load_never_set(struct run *run)
+enum op_status value_unset(struct run *run, size_t path_len)
 {
     char where[WHERE_MAX];
+    int len = (int)(path_len < WHERE_MAX ? path_len : WHERE_MAX);
     run_where(run, where);
     if (run->at.kind == PLACE_ENTRY)
-        return REFUSE(run, FAULT_NOT_FOUND, "there is no '%s'", where);
-    return REFUSE(run, FAULT_NOT_FOUND, "'%s' was never set and has no default", where);
+        return REFUSE(run, FAULT_NOT_FOUND, "there is no '%.*s'", len, where);
+    return REFUSE(run, FAULT_NOT_FOUND, "'%.*s' was never set and has no default", len, where);
 }
 
 /* A record or container as a whole. */
@@ -95,7 +97,7 @@ enum op_status run_load(struct run *run)
     if (st != OP_DONE)
         return st;
     if (!p)
-        return load_never_set(run);
+        return value_unset(run, run->op->path_len);
     buf_append(run->result, p, len);
     return OP_DONE;
 }
@@ -127,6 +129,15 @@ static void unwanted(void *arg, struct cell *c, const struct type *t, const char
     (void)arg, (void)c, (void)t, (void)suffix, (void)suffix_len;
 }
 
+enum op_status op_run_at(struct run *run, enum op_status st)
+{
+    if (st == OP_REFUSED && run->at.inside > 0)
+        return inside_run(run, run->at.inside);
+    if (st == OP_DONE && inside_at(run))
+        return inside_run(run, run->op->path_len);
+    return st == OP_DONE ? handlers[run->op->kind](run) : st;
+}
+
 enum op_status op_run(const struct op *op, const struct op_run *env, struct buf *result)
 {
     struct needs nothing = {.container = unwanted};
@@ -137,7 +148,6 @@ enum op_status op_run(const struct op *op, const struct op_run *env, struct buf 
     run.args = op->args;
     run.result = result;
     run.f = env->fault;
-    enum op_status st =
-        place_find(&run.at, env->root, op->path, op->path_len, env->needs, NULL, env->fault);
-    return st == OP_DONE ? handlers[op->kind](&run) : st;
+    return op_run_at(
+        &run, place_find(&run.at, env->root, op->path, op->path_len, env->needs, NULL, env->fault));
 }

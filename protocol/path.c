@@ -198,6 +198,12 @@ static int next_key(struct path_reader *r, struct step *s, struct fault *f)
     return 1;
 }
 
+void path_skip(struct path_reader *r, size_t bytes)
+{
+    r->at = r->begin + bytes;
+    r->steps = 1;
+}
+
 int path_next(struct path_reader *r, struct step *s, struct fault *f)
 {
     if (r->at == r->end)

@@ -38,6 +38,9 @@ void path_read(struct path_reader *r, const char *path, size_t len);
  * and with escapes are refused. */
 int path_next(struct path_reader *r, struct step *s, struct fault *f);
 
+/* Goes on behind the first `bytes` of the path, at least one step of it, which were read before. */
+void path_skip(struct path_reader *r, size_t bytes);
+
 /* Appends a step in canonical form to a path being built. */
 void path_add_name(struct buf *path, const char *name, size_t len);
 void path_add_index(struct buf *path, int64_t index);

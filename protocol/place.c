@@ -2,7 +2,7 @@
  *
  * This is on the way of every read and write, so a step is a lookup and a copy of its name,
  * whatever the depth. A list or dict inside a value (a list of lists, a plain model) is the end
- * of the way: values are read and replaced whole.
+ * of the way: what is inside has no name in Redis (inside.h).
  */
 #include "protocol/place.h"
 
@@ -220,13 +220,16 @@ static enum op_status walk_value(struct walk *w)
     struct place *p = w->p;
     char kind[TYPE_NAME_MAX];
     const struct type *t = type_bare(p->type);
-    if (t->kind == TYPE_MODEL)
-        fault_set(w->f, FAULT_BAD_PATH, "'%.*s' is a plain model %s, a value: replace it whole",
-                  SHOWN(w), t->model->name);
-    else
-        fault_set(w->f, FAULT_BAD_PATH,
-                  "'%.*s' is %s, a value: there is nothing to address inside; replace it whole",
-                  SHOWN(w), type_name(p->type, kind, sizeof kind));
+    switch (t->kind) {
+    case TYPE_MODEL:
+    case TYPE_LIST:
+    case TYPE_DICT:
+    case TYPE_ANY: p->inside = w->shown; break;
+    default: break;
+    }
+    fault_set(w->f, FAULT_BAD_PATH, "'%.*s' is %s, a value: there is nothing to %s inside",
+              SHOWN(w), type_name(p->type, kind, sizeof kind),
+              p->inside ? "lock or watch" : "address");
     return OP_REFUSED;
 }
 
@@ -260,28 +263,56 @@ static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
     return walk_value(w);
 }
 
-enum op_status place_find(struct place *p, struct record *root, const char *path, size_t path_len,
-                          struct needs *needs, struct buf *canonical, struct fault *f)
+static void begin(struct place *p, struct record *root)
 {
-    struct walk w = {.p = p, .needs = needs, .canonical = canonical, .f = f, .begin = path};
-    struct step s;
-    int more;
     p->kind = PLACE_ROOT;
     p->type = NULL;
     p->cell = NULL;
     p->record = root;
     p->container = NULL;
+    p->inside = 0;
     p->base = 0;
     p->len = 1;
     p->name[0] = '/';
-    path_read(&p->reader, path, path_len);
-    while ((more = path_next(&p->reader, &s, f)) > 0) {
-        enum op_status st = walk_step(&w, &s, p->reader.at == p->reader.end);
+}
+
+static enum op_status walk_on(struct walk *w)
+{
+    struct place *p = w->p;
+    struct step s;
+    int more;
+    while ((more = path_next(&p->reader, &s, w->f)) > 0) {
+        enum op_status st = walk_step(w, &s, p->reader.at == p->reader.end);
         if (st != OP_DONE)
             return st;
-        w.shown = (size_t)(p->reader.at - p->reader.begin);
+        w->shown = (size_t)(p->reader.at - p->reader.begin);
     }
     return more < 0 ? OP_REFUSED : OP_DONE;
+}
+
+enum op_status place_find(struct place *p, struct record *root, const char *path, size_t path_len,
+                          struct needs *needs, struct buf *canonical, struct fault *f)
+{
+    struct walk w = {.p = p, .needs = needs, .canonical = canonical, .f = f, .begin = path};
+    begin(p, root);
+    path_read(&p->reader, path, path_len);
+    return walk_on(&w);
+}
+
+enum op_status place_find_from(struct place *p, struct record *root, const struct type *type,
+                               const char *path, size_t path_len, size_t from, struct fault *f)
+{
+    struct walk w = {.p = p, .f = f, .begin = path, .shown = from};
+    begin(p, root);
+    if (type) {
+        p->kind = PLACE_FIELD;
+        p->type = type;
+        p->slot = 0;
+        p->cell = record_slot(root, 0);
+    }
+    path_read(&p->reader, path, path_len);
+    path_skip(&p->reader, from);
+    return walk_on(&w);
 }
 
 int path_resolve(struct record *root, const char *path, size_t len, struct needs *needs,

@@ -29,6 +29,9 @@ struct place {
     size_t index;    /* ELEMENT */
     const char *key; /* ENTRY; into the path or the reader */
     size_t key_len;
+    /* Refused because the path leads on into the value that is here, a list, dict, `any` or plain
+     * model: how much of the path leads to it (inside.h). 0: not so. */
+    size_t inside;
     size_t base, len;
     char name[PLACE_NAME_MAX + PK_MAX + 8];
     struct path_reader reader;
@@ -39,6 +42,11 @@ struct place {
  * elements by pk. OP_REFUSED: BAD_PATH, UNKNOWN_FIELD, NOT_FOUND, OUT_OF_RANGE. */
 enum op_status place_find(struct place *p, struct record *root, const char *path, size_t path_len,
                           struct needs *needs, struct buf *canonical, struct fault *f);
+
+/* The same from within: path[0, from) has led to `type`, which is the field of a record `root`, or
+ * the root itself (NULL), and the rest leads on from there. */
+enum op_status place_find_from(struct place *p, struct record *root, const struct type *type,
+                               const char *path, size_t path_len, size_t from, struct fault *f);
 
 /* OP_DONE when this container (with this key in Redis) is loaded, else it is reported. */
 enum op_status place_loaded(struct cell *container, const struct type *t, const char *key,

@@ -26,7 +26,7 @@ int main(void)
         db, "Company", "{name: 'Tech Corp', headquarters: {street: '123 Main St', city: Boston}}");
     rapyer_save(company);
 
-    /* The plain model is replaced whole */
+    /* The plain model is one value in Redis */
     rapyer_set(company, "headquarters", "{street: '456 Oak Ave', city: Boston}");
 
     /* Redis-enabled nested model has full atomic operations */
@@ -46,8 +46,8 @@ int main(void)
     REDIS_IS("[west_coast, tech_hub]", "LRANGE rapyer:{Company:%s}/branch_offices/%s/tags 0 -1", pk,
              office);
     EXPECT(rapyer_errcode(db) == RAPYER_OK);
-    EXPECT(rapyer_set(company, "headquarters.street", "'1 Elm St'") < 0);
-    EXPECT(rapyer_errcode(db) == RAPYER_BAD_PATH);
-    rapyer_clear_error(db);
+    EXPECT(rapyer_set(company, "headquarters.street", "'1 Elm St'") == 0);
+    REDIS_HAS("1 Elm St", "HGET rapyer:{Company:%s} headquarters", pk);
+    REDIS_HAS("Boston", "HGET rapyer:{Company:%s} headquarters", pk);
     return example_end(db);
 }

@@ -131,7 +131,7 @@ typedef struct rapyer_field {
 typedef struct rapyer_model {
     const char *name;
     const rapyer_field *fields; /* up to one without a name */
-    bool plain;                 /* a value, replaced whole; else every place in it has operations */
+    bool plain;                 /* a value, kept in one piece; else every place in it has a name */
     const char *key;            /* the field that holds the pk; NULL: a generated UUID */
     int64_t ttl;                /* seconds a document lives, 0: for ever */
     bool refresh_ttl;           /* writes start the ttl anew */

@@ -261,7 +261,7 @@ VALUES = [
     ("BAD_KEY", "list.append", "sections", {"@pk": "", "name": "x"}),
     ("BAD_VALUE", "list.append", "sections", {"@pk": "s1", "name": "x"}),
     ("BAD_VALUE", "list.extend", "sections", [{"@pk": "n", "name": "x"}] * 2),
-    ("BAD_PATH", "set", "address.street", "x"), ("BAD_PATH", "set", "rows[0][0]", 1),
+    ("BAD_TYPE", "set", "address.street", 1), ("BAD_TYPE|OUT_OF_RANGE", "set", "rows[0][0]", "x"),
     ("BAD_PATH|BAD_REQUEST|BAD_TYPE", "set", "", {"name": "x"}), ("BAD_TYPE", "str.repeat", "bio", "x"),
     ("BAD_VALUE|OUT_OF_RANGE", "str.repeat", "bio", -1), ("TOO_LARGE", "str.repeat", "bio", 2**40),
     ("BAD_VALUE|OUT_OF_RANGE", "datetime.add", "born", 2**62), ("BAD_VALUE|OUT_OF_RANGE", "num.pow", "age", -1),

@@ -35,7 +35,9 @@ static const char *const fixture_models[] = {
     " {name: users, type: 'list<User>'}, {name: labels, type: 'set<str>'},"
     " {name: primes, type: 'set<int>'}, {name: others, type: 'set<int>'},"
     " {name: groups, type: 'dict<set<int>>'}, {name: queue, type: 'sorted<str>'},"
-    " {name: ranks, type: 'sorted<int>', default: [[1, 1], [10, 1], [9, 1]]}]}",
+    " {name: ranks, type: 'sorted<int>', default: [[1, 1], [10, 1], [9, 1]]},"
+    " {name: lines, type: 'dict<list<str>>'}, {name: deep, type: 'list<dict<list<int>>>'},"
+    " {name: maybe, type: 'optional<list<int>>'}, {name: homes, type: 'list<Address>'}]}",
 };
 
 static inline struct schema *fixture_schema(void)

@@ -40,7 +40,7 @@ Test(op_list, grows_at_any_place)
     fixture_refuses(&x, "list.append", "[name, a]", FAULT_BAD_TYPE, "'name' is str");
     fixture_refuses(&x, "list.append", "['', a]", FAULT_BAD_TYPE, "the document");
     fixture_does(&x, "list.append", "[grid, [1, 2]]", "1");
-    fixture_refuses(&x, "list.append", "['grid[0]', 1]", FAULT_BAD_TYPE, "replace it whole");
+    fixture_does(&x, "list.append", "['grid[0]', 3]", "3");
 }
 
 Test(op_list, shrinks_from_any_place)

@@ -172,7 +172,7 @@ Test(op_value, says_where_a_path_ends)
 {
     fixture_refuses(&x, "doc.load", "[none]", FAULT_UNKNOWN_FIELD, "model Doc has no field 'none'");
     fixture_refuses(&x, "doc.load", "['settings.none']", FAULT_UNKNOWN_FIELD, "Settings");
-    fixture_refuses(&x, "set", "['home.street', a]", FAULT_BAD_PATH, "plain model Address");
+    fixture_refuses(&x, "set", "['home.street', a]", FAULT_NOT_FOUND, "'home' was never set");
     fixture_refuses(&x, "set", "['grid[0]', a]", FAULT_OUT_OF_RANGE, "'grid' has 0 elements");
     fixture_refuses(&x, "doc.load", "['name.x']", FAULT_BAD_PATH, "'name' is str");
     fixture_refuses(&x, "doc.load", "['settings[0]']", FAULT_BAD_PATH, "model Settings");
