@@ -42,11 +42,13 @@ from rapyerd.result import (
     RapyerDeleteResult,
 )
 from rapyerd.settings import configure
+from rapyerd.watching import Change, awatch
 
 __all__ = [
     "ActionGroup",
     "AtomicRedisModel",
     "CascadeResult",
+    "Change",
     "DeleteResult",
     "GetOrCreateResult",
     "GetOrCreateStatus",
@@ -67,6 +69,7 @@ __all__ = [
     "ainsert",
     "alock_from_key",
     "apipeline",
+    "awatch",
     "close_all",
     "configure",
     "find_redis_models",

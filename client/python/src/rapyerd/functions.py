@@ -30,7 +30,7 @@ def class_of(key: str) -> Any:
     return owner_of(name)
 
 
-def _known(key: str) -> Any:
+def known_class(key: str) -> Any:
     cls = class_of(key)
     if cls is None:
         raise RapyerModelDoesntExistError(key.partition(":")[0])
@@ -49,7 +49,7 @@ def _wanted(args: tuple[Any, ...]) -> list[tuple[Any, str]]:
             root: Any = root_of(arg)
             out.append((type(root), key_of(root)))
         elif isinstance(arg, str):
-            cls = _known(arg)
+            cls = known_class(arg)
             out.append((cls, cls._key(arg)))
         else:
             raise UnsupportedArgumentTypeError(f"{arg!r} is no key or model")
@@ -130,7 +130,7 @@ class Functions:
         self, key: str, action: str = "default", save_at_end: bool | None = None, **more: Any
     ) -> Lock[Any]:
         """The lock of a key; the document is None when there is none."""
-        cls = _known(key)
+        cls = known_class(key)
         return Lock(
             None, cls._key(key), "", action, cls=cls, save_at_end=save_at_end, missing_ok=True, **more
         )

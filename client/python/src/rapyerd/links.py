@@ -46,6 +46,9 @@ class _Lost(RapyerError):
     """The connection ended before the answer."""
 
 
+lost = _Lost
+
+
 def _lost(wire: Wire) -> RapyerError:
     return _Lost(wire.last_words or "the connection to rapyerd was lost before the answer")
 
@@ -92,6 +95,7 @@ class AsyncConnection(asyncio.Protocol):
         self.loop = loop
         self.sock = sock
         self.wire = Wire()
+        self.wire.heard = self.heard
         self.features: frozenset[str] = frozenset()
         self.declared: set[type] = set()
         self.declaring: asyncio.Lock = asyncio.Lock()
@@ -107,6 +111,16 @@ class AsyncConnection(asyncio.Protocol):
             self.wire.feed(data)
         except Nonsense:
             self.close()
+
+    def heard(self, method: str, params: list[Any]) -> None:
+        """A notification."""
+
+    def read(self, on: bool) -> None:
+        """Whether what comes is taken."""
+        if on:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False
@@ -170,13 +184,23 @@ def _look(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
+# A link belongs to its loop and goes with it; this is only to find those there are.
+_links: weakref.WeakSet[AsyncLink] = weakref.WeakSet()
+
+
 class AsyncLink:
     """The way of one event loop to the daemon."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        make: Callable[[asyncio.AbstractEventLoop, socket.socket], AsyncConnection] = AsyncConnection,
+    ) -> None:
         self.loop = loop
+        self._make = make
         self.connection: AsyncConnection | None = None
         self._opening: asyncio.Task[AsyncConnection] | None = None
+        _links.add(self)
 
     def forget(self) -> None:
         """There is no connection any more; its socket is closed, and its loop is not touched."""
@@ -206,7 +230,7 @@ class AsyncLink:
                 sock.setblocking(False)
                 await self.loop.sock_connect(sock, path)
                 _, connection = await self.loop.create_unix_connection(
-                    lambda sock=sock: AsyncConnection(self.loop, sock),  # type: ignore[misc]
+                    lambda sock=sock: self._make(self.loop, sock),  # type: ignore[misc]
                     sock=sock,
                 )
                 said = await connection.send(*_hello())[1]
@@ -259,8 +283,6 @@ class AsyncLink:
             return Granted(answer, connection) if call.method == ACQUIRE else answer
 
 
-# A link belongs to its loop and goes with it; this is only to find those there are.
-_links: weakref.WeakSet[AsyncLink] = weakref.WeakSet()
 _LINK = "__rapyer_link__"
 
 
@@ -273,7 +295,6 @@ def async_link() -> AsyncLink:
                 other.forget()
         link = AsyncLink(loop)
         setattr(loop, _LINK, link)
-        _links.add(link)
     return link
 
 

@@ -34,6 +34,8 @@ class Wire:
         )
         self._waiters: dict[int, Answer] = {}
         self._next = 0
+        # Called with the method and the params of what is told without a question.
+        self.heard: Callable[[str, list[Any]], None] | None = None
         # What the other side said to nobody in particular, which is why it closes the connection.
         self.last_words = ""
 
@@ -58,6 +60,8 @@ class Wire:
                         waiter(None if said is None else error_of(said), result)
                     elif request is None:
                         self.last_words = str(said)
+                elif message[0] == 2 and self.heard is not None:
+                    self.heard(message[1], message[2])
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             self.last_words = f"that is no MessagePack-RPC ({error!r})"
             raise Nonsense(self.last_words) from error
