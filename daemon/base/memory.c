@@ -4,6 +4,7 @@
 #include "protocol/alloc.h"
 #include <event2/event.h>
 #include <hiredis/hiredis.h>
+#include <malloc.h>
 
 static void die(size_t size, const char *file, int line)
 {
@@ -38,6 +39,9 @@ static char *copy(const char *s)
 void memory_setup(void)
 {
     alloc_on_missing(die);
+    /* What is long has pages of its own: it grows by moving them, not by being copied, and goes
+     * back to the system when it is freed. */
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
     event_set_mem_functions(bytes, resized, free);
 #if HIREDIS_MAJOR >= 1
     hiredisAllocFuncs fns = {.mallocFn = bytes,

@@ -4,10 +4,12 @@
  *     └───────────── socket failed, client reads nothing, daemon ends ────────────────┘
  *
  * OPEN reads requests, except while the client has too much unread output or too many requests
- * in flight. ENDING reads no more but still delivers the answers that are due. Only
- * session_leave moves a session to closed.
+ * in flight. What it has sent is carried out for some ms at most in a turn of the loop; then it
+ * rests until the next turn, so that others are served. ENDING reads no more but still delivers the
+ * answers that are due. Only session_leave moves a session to closed.
  */
 #include "daemon/clients/session.h"
+#include "daemon/base/clock.h"
 #include "daemon/io/stream.h"
 #include "protocol/alloc.h"
 #include "protocol/scan.h"
@@ -22,6 +24,11 @@
 
 #define FLUSH_MS 10000 /* a closing session's last answers may take this long */
 #define SCRAP_KEEP ((size_t)64 * 1024)
+/* The requests of one client in a turn: for how long, which is looked at after so many frames, or
+ * one so big. */
+#define TURN_US 2000
+#define TURN_FRAMES 16
+#define TURN_BYTES ((size_t)4 * 1024)
 
 enum state { OPEN, ENDING, CLOSED };
 
@@ -35,7 +42,8 @@ struct session {
     struct scan scan; /* of the frame that begins at the first unused byte */
     bool in_frame;    /* scan has begun */
     bool paused;
-    bool ring; /* its stream has a channel, counted in all->rings */
+    bool rests; /* in all->resting: until the next turn */
+    bool ring;  /* its stream has a channel, counted in all->rings */
     unsigned deferred;
     uint64_t answering; /* the id of the result that is being packed, */
     size_t answer_at;   /* and where in the output it begins */
@@ -43,7 +51,7 @@ struct session {
     uint64_t requests, bytes_in;
     uint64_t stamp;      /* session_raise_stamp */
     struct event *check; /* while ENDING */
-    struct session *prev, *next;
+    struct session *prev, *next, *rest_prev, *rest_next;
 };
 
 struct sessions {
@@ -58,6 +66,8 @@ struct sessions {
     bool full;        /* max_clients is reached and was logged */
     struct buf scrap; /* answers to sessions that are gone */
     struct session *list;
+    struct session *resting; /* linked by rest_prev, rest_next */
+    struct event *turn;
 };
 
 static void sessions_unref(struct sessions *all)
@@ -96,6 +106,14 @@ static void count_partial(struct session *s, size_t now)
     s->partial = now;
 }
 
+static void end_rest(struct session *s)
+{
+    if (!s->rests)
+        return;
+    s->rests = false;
+    DL_DELETE2(s->all->resting, s, rest_prev, rest_next);
+}
+
 /* The one way out. */
 static void session_leave(struct session *s, bool flush)
 {
@@ -104,6 +122,7 @@ static void session_leave(struct session *s, bool flush)
     if (s->state == CLOSED)
         return;
     s->state = CLOSED;
+    end_rest(s);
     count_partial(s, 0);
     if (s->check)
         event_free(s->check);
@@ -152,6 +171,7 @@ static void session_end_reading(struct session *s)
     if (s->state != OPEN)
         return;
     s->state = ENDING;
+    end_rest(s);
     stream_stop_reading(s->stream);
     count_partial(s, 0);
     s->check = event_new(s->all->base, -1, EV_PERSIST, on_check, s);
@@ -186,8 +206,34 @@ static void resume_reading(struct session *s)
     s->paused = false;
     if (s->all->handler.on_drained != NULL)
         s->all->handler.on_drained(s->all->arg, s);
-    if (!s->paused)
+    if (!s->paused && !s->rests)
         stream_pause(s->stream, false);
+}
+
+static void rest(struct session *s)
+{
+    struct timeval soon = {0};
+
+    if (s->rests || s->paused || s->state != OPEN)
+        return;
+    s->rests = true;
+    stream_pause(s->stream, true);
+    if (!s->all->resting)
+        evtimer_add(s->all->turn, &soon);
+    DL_APPEND2(s->all->resting, s, rest_prev, rest_next);
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+    struct sessions *all = arg;
+
+    (void)fd;
+    (void)what;
+    for (struct session *s; (s = all->resting);) {
+        end_rest(s);
+        if (!s->paused)
+            stream_pause(s->stream, false); /* which offers what waits, behind this */
+    }
 }
 
 bool session_congested(const struct session *s)
@@ -279,6 +325,25 @@ void session_answer(struct session *s, uint64_t id, const void *value, size_t le
     buf_append(session_result(s, id), value, len);
     if (s->state != CLOSED)
         output_grew(s, len);
+}
+
+bool session_keep_input(struct session *s, const uint8_t *end, struct buf *out)
+{
+    return s->state == OPEN && stream_take_in(s->stream, end, out);
+}
+
+void session_give(struct session *s, uint64_t id, struct buf *value)
+{
+    if (value->len < BLOB_BYTES || s->state == CLOSED) {
+        session_answer(s, id, value->data, value->len);
+        return;
+    }
+    size_t len = value->len;
+    struct blob *b = blob_new(value);
+    (void)session_result(s, id);
+    stream_give(s->stream, b);
+    blob_unref(b);
+    output_grew(s, len);
 }
 
 static void answer_fault(struct session *s, const uint64_t *id, const struct fault *f)
@@ -431,13 +496,22 @@ static void take_frame(struct session *s, const uint8_t *frame, size_t len)
     }
 }
 
+/* Others want to be served, too. n: frames taken since `begun`, of which the last had `len` bytes.
+ */
+static bool time_is_up(unsigned n, size_t len, int64_t begun)
+{
+    return (n % TURN_FRAMES == 0 || len >= TURN_BYTES) && clock_mono_us() - begun >= TURN_US;
+}
+
 static size_t take_frames(struct session *s, const uint8_t *data, size_t len)
 {
     const struct config *c = s->all->config;
     size_t used = 0;
+    unsigned n = 0;
+    int64_t begun = 0;
     struct fault f;
 
-    while (used < len && s->state == OPEN && !s->paused) {
+    while (used < len && s->state == OPEN && !s->paused && !s->rests) {
         if (!s->in_frame)
             scan_init(&s->scan, c->max_frame);
         s->in_frame = true;
@@ -451,12 +525,17 @@ static size_t take_frames(struct session *s, const uint8_t *data, size_t len)
         s->in_frame = false;
         size_t at = used;
         used += s->scan.at;
+        bool more = used < len;
+        if (more && begun == 0)
+            begun = clock_mono_us();
         bool had_ring = s->ring;
         take_frame(s, data + at, s->scan.at);
         if (s->ring != had_ring && used < len)
             session_close(s, "sent more on the socket after it had asked for a ring");
         if (s->deferred >= c->client_requests)
             pause_reading(s);
+        if (more && time_is_up(++n, s->scan.at, begun))
+            rest(s);
     }
     return used;
 }
@@ -592,6 +671,7 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
     all->handler = *handler;
     all->arg = arg;
     all->refs = 1;
+    all->turn = evtimer_new(base, on_turn, all);
     return all;
 }
 
@@ -604,6 +684,7 @@ void sessions_free(struct sessions *all)
         session_leave(all->list, false);
     }
     streams_finish(all->base);
+    event_free(all->turn);
     sessions_unref(all);
 }
 

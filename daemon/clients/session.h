@@ -62,6 +62,11 @@ struct buf *session_result(struct session *s, uint64_t id);
 void session_done(struct session *s);
 /* A packed value. Who changes something has asked session_fits before. */
 void session_answer(struct session *s, uint64_t id, const void *value, size_t len);
+/* Within on_message, of a long request that is to be kept: takes the memory that its params lie in,
+ * up to `end`, so that they need not be copied. False: it is shared with other requests. */
+bool session_keep_input(struct session *s, const uint8_t *end, struct buf *out);
+/* As session_answer; takes the bytes of a long one, *value is BUF_INIT then. */
+void session_give(struct session *s, uint64_t id, struct buf *value);
 /* Whether an answer of so many bytes may be given: TOO_LARGE. */
 bool session_congested(const struct session *s); /* it should read what it has first */
 int session_fits(const struct session *s, size_t len, struct fault *f);

@@ -51,8 +51,7 @@ void stream_set_output(struct stream *s, enum stream_output to)
         event_add(&s->writable, NULL);
     if (to == OUTPUT_FAILED) {
         assert(s->failure);
-        buf_free(&s->out);
-        s->sent = 0;
+        stream_drop_out(s);
     }
     s->output = to;
 }
@@ -103,7 +102,8 @@ void stream_free(struct stream *s)
     struct stream_loop *l = s->loop;
 
     buf_free(&s->in);
-    buf_free(&s->out);
+    stream_drop_out(s);
+    free(s->ahead);
     free(s);
     stream_loop_leave(l);
 }
@@ -238,7 +238,7 @@ void stream_do_now(struct stream *s)
 
 size_t stream_unsent(const struct stream *s)
 {
-    return s->out.len - s->sent;
+    return s->ahead_len + s->out.len - s->sent;
 }
 
 size_t stream_unread(const struct stream *s)
@@ -249,6 +249,15 @@ size_t stream_unread(const struct stream *s)
 const uint8_t *stream_unread_data(const struct stream *s)
 {
     return s->in.data;
+}
+
+bool stream_take_in(struct stream *s, const uint8_t *end, struct buf *out)
+{
+    if (s->in.data == NULL || end != s->in.data + s->in.len)
+        return false;
+    *out = s->in;
+    s->in = BUF_INIT;
+    return true;
 }
 
 bool stream_peer_gone(const struct stream *s)

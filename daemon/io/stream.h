@@ -11,6 +11,7 @@
 #ifndef RAPYERD_STREAM_H
 #define RAPYERD_STREAM_H
 
+#include "daemon/base/blob.h"
 #include "protocol/buf.h"
 #include <event2/event.h>
 
@@ -48,13 +49,19 @@ int stream_open_channel(struct stream *s, uint32_t size, unsigned watch_us, cons
 bool stream_has_channel(const struct stream *s);
 
 struct buf *stream_out(struct stream *s); /* append here, then stream_flush */
-void stream_flush(struct stream *s);      /* writes what the socket takes now */
+/* What is long follows what was appended without being copied; its holder may let go of it. */
+void stream_give(struct stream *s, struct blob *b);
+void stream_flush(struct stream *s); /* writes what the socket takes now */
 /* Marks output as pending; written when this loop turn's input has been handled (many answers,
  * one write). */
 void stream_flush_later(struct stream *s);
 size_t stream_unsent(const struct stream *s);
 size_t stream_unread(const struct stream *s); /* bytes in the input buffer */
 const uint8_t *stream_unread_data(const struct stream *s);
+/* Within on_input: takes the input buffer, if all of it ends at `end`; what points into it stays
+ * good.
+ */
+bool stream_take_in(struct stream *s, const uint8_t *end, struct buf *out);
 void stream_set_low(struct stream *s, size_t low);
 void stream_pause(struct stream *s, bool paused); /* of reading; unpausing hands over what waits */
 /* For good: what waits is dropped and nothing more is read; writing goes on. */

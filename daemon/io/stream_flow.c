@@ -13,6 +13,7 @@
  * and the loop may, too. */
 #include "daemon/io/fds.h"
 #include "daemon/io/stream_inside.h"
+#include "protocol/alloc.h"
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -59,7 +60,7 @@ static void write_failed(struct stream *s, int err)
 static void block(struct stream *s)
 {
     /* Moving the rest to the front only when it is the smaller half keeps the cost linear. */
-    if (s->sent >= s->out.len - s->sent) {
+    if (s->nahead == 0 && s->sent >= s->out.len - s->sent) {
         memmove(s->out.data, s->out.data + s->sent, s->out.len - s->sent);
         s->out.len -= s->sent;
         s->sent = 0;
@@ -99,33 +100,72 @@ static ssize_t give(struct stream *s, const uint8_t *data, size_t len)
     return n;
 }
 
-void stream_write_out(struct stream *s)
+/* Of what is next: whether all of it went. */
+static bool write_first(struct stream *s, const struct buf *b)
 {
-    if (s->life == STREAM_CLOSED)
-        return;
-    if (s->output == OUTPUT_FAILED) {
-        buf_free(&s->out);
-        return;
-    }
-    size_t unsent = stream_unsent(s);
-    if (!unsent)
-        return;
-    ssize_t n = give(s, s->out.data + s->sent, unsent);
+    size_t unsent = b->len - s->sent;
+    ssize_t n = give(s, b->data + s->sent, unsent);
     if (n < 0 && errno != EAGAIN && errno != EINTR) {
         write_failed(s, errno);
-        return;
+        return false;
     }
     if (n > 0) {
         s->sent += (size_t)n;
         s->written += (size_t)n;
     }
-    if (n != (ssize_t)unsent) {
+    if (n != (ssize_t)unsent)
         block(s); /* taking less than all means full: no second try */
+    return n == (ssize_t)unsent;
+}
+
+static void drop_first(struct stream *s)
+{
+    s->ahead_len -= s->ahead[0]->bytes.len;
+    s->sent = 0;
+    blob_unref(s->ahead[0]);
+    memmove(s->ahead, s->ahead + 1, --s->nahead * sizeof(*s->ahead));
+    if (s->nahead == 0 && s->out.len == 0)
+        stream_set_output(s, OUTPUT_FLOWS);
+}
+
+void stream_drop_out(struct stream *s)
+{
+    for (unsigned i = 0; i < s->nahead; i++)
+        blob_unref(s->ahead[i]);
+    s->nahead = 0;
+    s->ahead_len = 0;
+    buf_free(&s->out);
+    s->sent = 0;
+}
+
+void stream_write_out(struct stream *s)
+{
+    if (s->life == STREAM_CLOSED)
+        return;
+    if (s->output == OUTPUT_FAILED) {
+        stream_drop_out(s);
         return;
     }
+    while (s->nahead > 0) {
+        if (!write_first(s, &s->ahead[0]->bytes))
+            return;
+        drop_first(s);
+    }
+    if (s->out.len == 0 || !write_first(s, &s->out))
+        return;
     stream_loop_keep(s->loop, &s->out);
     s->sent = 0;
     stream_set_output(s, OUTPUT_FLOWS);
+}
+
+void stream_give(struct stream *s, struct blob *b)
+{
+    if (s->out.len > 0) {
+        s->ahead_len += s->out.len;
+        vec_push(s->ahead, s->nahead, s->ahead_cap, blob_new(&s->out));
+    }
+    s->ahead_len += b->bytes.len;
+    vec_push(s->ahead, s->nahead, s->ahead_cap, blob_ref(b));
 }
 
 struct buf *stream_out(struct stream *s)

@@ -67,10 +67,13 @@ struct stream {
     enum stream_life life;
     enum stream_input input;
     enum stream_output output;
-    int failure;    /* errno of a write */
-    struct buf in;  /* arrived, not used up */
-    struct buf out; /* out.data[sent..out.len) is unsent */
-    size_t sent;
+    int failure;         /* errno of a write */
+    struct buf in;       /* arrived, not used up */
+    struct blob **ahead; /* goes before `out`, the first one first */
+    unsigned nahead, ahead_cap;
+    size_t ahead_len; /* bytes of them all */
+    struct buf out;   /* unsent */
+    size_t sent;      /* of what is first, be it ahead or `out` */
     size_t low;
     uint64_t written;
     bool hung_up;  /* the socket beside the channel has ended; the channel may hold bytes yet */
@@ -111,6 +114,8 @@ bool stream_fall_asleep(struct polled *p);
 void stream_wake(struct stream *s);
 /* Writes what is taken now. */
 void stream_write_out(struct stream *s);
+/* Nothing is left to send. */
+void stream_drop_out(struct stream *s);
 /* Offers the owner what waits. May close it. */
 void stream_offer_again(struct stream *s);
 

@@ -376,11 +376,16 @@ static void pack_auth(struct upstream *u, struct buf *out)
         resp_words(out, "AUTH", u->config->redis_password, NULL);
 }
 
-static void send_raw(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
-                     upstream_reply_fn *fn, void *arg)
+static void expect(struct upstream *u, unsigned nreplies, upstream_reply_fn *fn, void *arg)
 {
     struct request request = {.fn = fn, .arg = arg, .nreplies = nreplies, .sent = clock_boot_ms()};
     ring_push(&u->ring, &request);
+}
+
+static void send_raw(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
+                     upstream_reply_fn *fn, void *arg)
+{
+    expect(u, nreplies, fn, arg);
     buf_append(stream_out(u->stream), resp, len);
     stream_flush(u->stream);
 }
@@ -682,6 +687,19 @@ bool upstream_send(struct upstream *u, const void *resp, size_t len, unsigned nr
     if (u->state != UPSTREAM_UP)
         return false;
     send_raw(u, resp, len, nreplies, fn, arg);
+    if (!event_pending(u->overdue, EV_TIMEOUT, NULL))
+        arm(u->overdue, u->config->command_timeout);
+    return true;
+}
+
+bool upstream_give(struct upstream *u, struct blob *resp, unsigned nreplies, upstream_reply_fn *fn,
+                   void *arg)
+{
+    if (u->state != UPSTREAM_UP)
+        return false;
+    expect(u, nreplies, fn, arg);
+    stream_give(u->stream, resp);
+    stream_flush(u->stream);
     if (!event_pending(u->overdue, EV_TIMEOUT, NULL))
         arm(u->overdue, u->config->command_timeout);
     return true;

@@ -11,6 +11,7 @@
 #ifndef RAPYERD_UPSTREAM_H
 #define RAPYERD_UPSTREAM_H
 
+#include "daemon/base/blob.h"
 #include "daemon/base/config.h"
 #include "daemon/redis/resp.h"
 #include "protocol/buf.h"
@@ -75,6 +76,9 @@ const char *upstream_why(const struct upstream *u); /* why it is not UP, for UNA
 /* Sends bytes holding exactly nreplies commands. False when not UP (fn is then never called). */
 bool upstream_send(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
                    upstream_reply_fn *fn, void *arg);
+/* The same of what is long, which is not copied. */
+bool upstream_give(struct upstream *u, struct blob *resp, unsigned nreplies, upstream_reply_fn *fn,
+                   void *arg);
 /* Drops the connection and connects anew (a fault was found in what it sent). */
 void upstream_reset(struct upstream *u, const char *why);
 size_t upstream_unsent(const struct upstream *u);

@@ -31,7 +31,14 @@ static bool is(const struct rpc *m, const char *method)
     return m->method_len == strlen(method) && memcmp(m->method, method, m->method_len) == 0;
 }
 
-/* echo: the params; later: deferred; zeros n: a bin of n bytes; close: closes the session. */
+static void work(double seconds)
+{
+    for (double end = turn_now() + seconds; turn_now() < end;)
+        ;
+}
+
+/* echo: the params; later: deferred; zeros n: a bin of n bytes; slow: takes a while; close: closes
+ * the session. */
 static void on_message(void *arg, struct session *s, const struct rpc *m)
 {
     struct cursor params = m->params;
@@ -43,6 +50,8 @@ static void on_message(void *arg, struct session *s, const struct rpc *m)
         server.notifications++;
         return;
     }
+    if (is(m, "slow"))
+        work(0.001);
     if (is(m, "later")) {
         cr_assert_lt(server.ndeferred, DEFERRED_MAX);
         session_defer(s);
@@ -260,6 +269,48 @@ Test(session, many_in_one_write)
     cr_expect_eq(stats.bytes_in, b.len);
     cr_expect_eq(stats.bytes_out, 1000 * 5 + 128 + 744 * 2);
     buf_free(&b);
+}
+
+Test(session, one_that_asks_for_much_lets_others_have_their_turn)
+{
+    struct buf b = BUF_INIT;
+    int first = peer;
+
+    for (uint64_t id = 0; id < 200; id++) {
+        rpc_open_request(&b, id, "slow");
+        pack_array(&b, 0);
+    }
+    put(b.data, b.len);
+    buf_free(&b);
+    for (int i = 0; i < 3; i++)
+        turn_once(base);
+    cr_expect_lt(server.messages, 200);
+    peer = connect_peer();
+    call(7, "echo");
+    expect_result(7);
+    cr_expect_lt(server.messages, 200);
+    close(peer);
+    peer = first;
+    for (uint64_t id = 0; id < 200; id++)
+        expect_result(id);
+}
+
+Test(session, who_leaves_while_it_rests_is_let_go)
+{
+    struct buf b = BUF_INIT;
+
+    for (uint64_t id = 0; id < 200; id++) {
+        rpc_open_request(&b, id, "slow");
+        pack_array(&b, 0);
+    }
+    put(b.data, b.len);
+    buf_free(&b);
+    for (int i = 0; i < 3; i++)
+        turn_once(base);
+    cr_expect_lt(server.messages, 200);
+    session_close(server.latest, "as a test");
+    turn_settle(base);
+    cr_expect_eq(sessions_count(all), 0);
 }
 
 Test(session, byte_by_byte)
