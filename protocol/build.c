@@ -118,15 +118,45 @@ static int unknown_field(struct building *b, const struct model *m, const char *
 static int build_record(struct building *b, const struct model *m, enum record_place place,
                         struct text pk, struct cursor *in, struct record **out);
 
+/* A long text, or bytes, is canonical as it came: it is not copied twice. False: it is none, or
+ * wrong, and goes the way of all others. */
+static bool build_long(const struct type *t, struct cursor *in, struct cell *out)
+{
+    struct cursor rest = *in;
+    bool text = type_bare(t)->kind == TYPE_STR;
+    struct item it;
+    struct fault f;
+
+    if ((!text && type_bare(t)->kind != TYPE_BYTES) || (size_t)(in->end - in->at) < WORK_LONG ||
+        cursor_next(&rest, &it) != 0 || it.kind != (text ? ITEM_STR : ITEM_BIN) ||
+        it.bytes.len < WORK_LONG || (text && !utf8_valid(it.bytes.p, it.bytes.len)))
+        return false;
+    struct buf view = {.data = (uint8_t *)(uintptr_t)in->at, .len = (size_t)(rest.at - in->at)};
+    if (value_check_limit(&view, "", &f) != 0)
+        return false;
+    *out = cell_joined(text, it.bytes.p, it.bytes.len, NULL, 0);
+    *in = rest;
+    return true;
+}
+
 static int build_value(struct building *b, const struct type *t, struct cursor *in,
                        struct cell *out)
 {
+    if (build_long(t, in, out)) {
+        if (work_check(b->f) == 0)
+            return 0;
+        cell_free(out);
+        return -1;
+    }
     buf_clear(&b->scratch);
     if (value_check(t, in, &b->scratch, b->where, b->f) != 0 ||
         value_check_limit(&b->scratch, b->where, b->f) != 0)
         return -1;
     *out = cell_value(b->scratch.data, b->scratch.len);
-    return 0;
+    if (out->kind != CELL_HEAP || out->heap_len < WORK_LONG || work_check(b->f) == 0)
+        return 0;
+    cell_free(out);
+    return -1;
 }
 
 static int build_element(struct building *b, const struct type *of, struct cursor *in,

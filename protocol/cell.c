@@ -6,6 +6,7 @@
 
 #include "protocol/cursor.h"
 #include "protocol/tree.h"
+#include "protocol/work.h"
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,45 @@ void tree_free(void *p)
     free(p);
 }
 
+/* ---- long values ---- */
+
+/* Whoever sends one need not copy it: it lives as long as somebody holds it. Nobody changes it. */
+struct held {
+    size_t holders; /* its cell, and others */
+    uint8_t bytes[];
+};
+
+static uint8_t *held_new(size_t len)
+{
+    struct held *h = counted(alloc_bytes(sizeof *h + len));
+
+    h->holders = 1;
+    work_add(len / 1024, WORK_KIB);
+    return h->bytes;
+}
+
+static struct held *held_of(uint8_t *bytes)
+{
+    return (struct held *)(bytes - offsetof(struct held, bytes));
+}
+
+struct held *cell_hold(const struct cell *c)
+{
+    if (c->kind != CELL_HEAP || c->heap_len < WORK_LONG)
+        return NULL;
+    struct held *h = held_of(c->heap);
+    h->holders++;
+    return h;
+}
+
+void held_let_go(struct held *h)
+{
+    if (--h->holders == 0)
+        tree_free(h);
+}
+
+/* ---- values ---- */
+
 /* A value of len bytes; *room is where they go. */
 static void cell_room(size_t len, uint8_t **room, struct cell *c)
 {
@@ -55,7 +95,7 @@ static void cell_room(size_t len, uint8_t **room, struct cell *c)
         c->kind = CELL_INLINE;
         *room = c->small;
     } else {
-        c->heap = counted(alloc_bytes(len));
+        c->heap = len < WORK_LONG ? counted(alloc_bytes(len)) : held_new(len);
         c->heap_len = (uint32_t)len;
         c->kind = CELL_HEAP;
         *room = c->heap;
@@ -68,7 +108,7 @@ struct cell cell_value(const void *bytes, size_t len)
     uint8_t *room;
 
     cell_room(len, &room, &c);
-    memcpy(room, bytes, len);
+    work_copy(room, bytes, len);
     return c;
 }
 
@@ -124,25 +164,38 @@ struct cell cell_float(double v)
     return cell_value(b, put_be(b, 0xcb, bits, 8));
 }
 
-struct cell cell_str(const char *s, size_t len)
+/* By the head that says its length: of a str below 32 bytes the first, else a number behind. */
+static size_t head_of(bool text, size_t len, uint8_t head[5])
+{
+    if (text && len < 32) {
+        head[0] = (uint8_t)(0xa0 | len);
+        return 1;
+    }
+    if (len <= UINT8_MAX)
+        return put_be(head, text ? 0xd9 : 0xc4, len, 1);
+    if (len <= UINT16_MAX)
+        return put_be(head, text ? 0xda : 0xc5, len, 2);
+    return put_be(head, text ? 0xdb : 0xc6, len, 4);
+}
+
+struct cell cell_joined(bool text, const void *a, size_t a_len, const void *b, size_t b_len)
 {
     uint8_t head[5], *room;
-    size_t n = 1;
+    size_t n = head_of(text, a_len + b_len, head);
     struct cell c;
 
-    if (len < 32)
-        head[0] = (uint8_t)(0xa0 | len);
-    else if (len <= UINT8_MAX)
-        n = put_be(head, 0xd9, len, 1);
-    else if (len <= UINT16_MAX)
-        n = put_be(head, 0xda, len, 2);
-    else
-        n = put_be(head, 0xdb, len, 4);
-    cell_room(n + len, &room, &c);
+    cell_room(n + a_len + b_len, &room, &c);
     memcpy(room, head, n);
-    if (len)
-        memcpy(room + n, s, len);
+    if (a_len)
+        work_copy(room + n, a, a_len);
+    if (b_len)
+        work_copy(room + n + a_len, b, b_len);
     return c;
+}
+
+struct cell cell_str(const char *s, size_t len)
+{
+    return cell_joined(true, s, len, NULL, 0);
 }
 
 struct cell cell_nil(void)
@@ -179,6 +232,11 @@ void cell_free(struct cell *c)
 {
     switch (c->kind) {
     case CELL_HEAP:
+        if (c->heap_len >= WORK_LONG)
+            held_let_go(held_of(c->heap));
+        else
+            tree_free(c->heap);
+        break;
     case CELL_SPOILT: tree_free(c->heap); break;
     case CELL_RECORD: record_free(c->record); break;
     case CELL_CONTAINER: container_free(c->container); break;

@@ -25,6 +25,7 @@ struct record;
 struct container; /* of any kind, see container.h */
 struct list;
 struct dict;
+struct held;
 
 enum cell_kind {
     CELL_UNSET,
@@ -73,10 +74,17 @@ struct cell cell_value(const void *bytes, size_t len);
 struct cell cell_int(int64_t v);
 struct cell cell_float(double v);
 struct cell cell_str(const char *s, size_t len);
+/* A str, or bytes, of two parts. */
+struct cell cell_joined(bool text, const void *a, size_t a_len, const void *b, size_t b_len);
 struct cell cell_nil(void);
 struct cell cell_spoilt(const char *why);    /* copied; never empty */
 struct cell cell_copy(const struct cell *c); /* deep */
 void cell_free(struct cell *c);              /* deep; *c is CELL_UNSET afterwards */
+
+/* Keeps a long value as it is, whatever becomes of its cell, until it is let go; NULL: it is none.
+ * Not for cells that only look at what is another's (members of sets). */
+struct held *cell_hold(const struct cell *c);
+void held_let_go(struct held *h);
 
 /* The canonical bytes of INLINE and HEAP; of SPOILT its text. */
 static inline const uint8_t *cell_bytes(const struct cell *c, size_t *len)

@@ -230,8 +230,10 @@ enum op_status check_drop(struct run *run, const struct cell *element)
     if (work_check(run->f) < 0)
         return OP_REFUSED;
     run_computes(run);
-    return needed(run, record_drop(element->record, element_key(&run->at, element->record), "",
-                                   run->needs, NULL, NULL));
+    enum op_status st =
+        needed(run, record_drop(element->record, element_key(&run->at, element->record), "",
+                                run->needs, NULL, NULL));
+    return st == OP_DONE && work_check(run->f) < 0 ? OP_REFUSED : st;
 }
 
 void tell_element(struct run *run, const struct cell *element)
@@ -412,6 +414,8 @@ static enum op_status inline_put(struct run *run, struct cell v)
     at->name[at->base] = '\0';
     enum op_status st =
         needed(run, record_drop(at->cell->record, suffix, prefix, run->needs, NULL, NULL));
+    if (st == OP_DONE && work_check(run->f) < 0)
+        st = OP_REFUSED;
     if (st == OP_DONE) {
         struct cell old = *at->cell;
         *at->cell = v;
@@ -459,6 +463,10 @@ enum op_status place_store(struct run *run, struct cell v)
         cell_free(&v);
         return REFUSE(run, FAULT_INTERNAL, "'%s' is newer than the document in memory",
                       at->record->model->fields[at->slot].name);
+    }
+    if (v.kind == CELL_HEAP && v.heap_len >= WORK_LONG && work_check(run->f) < 0) {
+        cell_free(&v);
+        return OP_REFUSED;
     }
     if (at->kind == PLACE_ELEMENT)
         run_computes(run); /* it is told by its index, wherever it is now */

@@ -161,6 +161,19 @@ static void drop_element(struct emitting *m, const struct cell *c, struct span c
     m->names.len = mark;
 }
 
+/* Whoever only looks stands still now and then, and has seen enough when it is too much anyway. */
+static bool goes_on(struct emitting *m)
+{
+    if (m->tell)
+        return true;
+    if (work_exceeded())
+        return false;
+    if (work_step(WORK_PACKED))
+        return true;
+    m->needed++;
+    return false;
+}
+
 static void drop_container(struct emitting *m, const struct cell *c, const struct type *t,
                            struct span key)
 {
@@ -172,7 +185,7 @@ static void drop_container(struct emitting *m, const struct cell *c, const struc
         tell_field(m, EFFECT_DROP, key, NULL, 0, NULL, NULL);
     if (!type_atomic(t->of))
         return;
-    for (struct element e = {0}; container_next(c->container, &e);)
+    for (struct element e = {0}; goes_on(m) && container_next(c->container, &e);)
         drop_element(m, e.cell, key);
     if (!loaded && !m->tell) {
         m->needed++;

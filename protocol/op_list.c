@@ -5,6 +5,7 @@
  * unique), needs the list.
  */
 #include "protocol/change.h"
+#include "protocol/work.h"
 
 /* A Python index: from the end when negative. `end` allows the place behind the last. */
 static enum op_status index_in(struct run *run, int64_t i, size_t len, bool end, size_t *out)
@@ -32,6 +33,21 @@ static void tell_inserted(struct run *run, const struct cell *c, size_t i, size_
                               .type = stored_type(run->at.type->of),
                               .value = stored_cell(c)});
     tell_element(run, c);
+}
+
+/* What splice.lua in daemon/commit does, and how it weighs what is cheapest. */
+static enum op_status check_splice(struct run *run, size_t len, size_t from, size_t count,
+                                   bool inserts)
+{
+    char where[WHERE_MAX];
+    uint64_t head = from, tail = len - from - count, near = head < tail ? head : tail;
+    if (near == 0)
+        return OP_DONE; /* what an end has a command for */
+    uint64_t search = (inserts ? head : (10 + near / 1000) * count + near) * WORK_PASSED;
+    uint64_t copy = near * WORK_COPIED;
+    return work_command(search < copy ? search : copy, run_where(run, where), run->f) < 0
+               ? OP_REFUSED
+               : OP_DONE;
 }
 
 /* The list at the place, with what an append needs. */
@@ -126,6 +142,7 @@ enum op_status run_list_insert(struct run *run)
     size_t len = list_len(l);
     if ((st = arg_int(run, "index", &index)) != OP_DONE ||
         (st = index_in(run, index, len, true, &i)) != OP_DONE ||
+        (st = check_splice(run, len, i, 0, true)) != OP_DONE ||
         (st = arg_cell(run, run->at.type->of, false, NULL, NULL, &c)) != OP_DONE)
         return st;
     if ((st = check_pk(run, l, &c, -1)) != OP_DONE) {
@@ -182,6 +199,7 @@ enum op_status run_list_pop(struct run *run)
     if (run->op->nargs > 0 && (st = arg_int(run, "index", &index)) != OP_DONE)
         return st;
     if ((st = index_in(run, index, list_len(l), false, &i)) != OP_DONE ||
+        (st = check_splice(run, list_len(l), i, 1, false)) != OP_DONE ||
         (st = check_drop(run, list_at(l, i))) != OP_DONE ||
         (st = element_pack(run, list_at(l, i), run->at.type->of)) != OP_DONE)
         return st;
@@ -208,6 +226,8 @@ enum op_status run_list_remove_range(struct run *run)
     struct list *l = run->at.cell->list;
     size_t begin = slice_bound(from, list_len(l)), end = slice_bound(to, list_len(l));
     size_t n = end > begin ? end - begin : 0;
+    if (n > 0 && (st = check_splice(run, list_len(l), begin, n, false)) != OP_DONE)
+        return st;
     for (size_t i = begin; i < begin + n; i++) {
         if ((st = check_drop(run, list_at(l, i))) == OP_REFUSED)
             return st;
@@ -245,11 +265,11 @@ static enum op_status find_value(struct run *run, size_t *at)
         return st;
     struct list *l = run->at.cell->list;
     size_t i = 0, len = list_len(l);
-    while (i < len && !cell_equal(list_at(l, i), &v))
+    while (i < len && work_step(WORK_COMPARED) && !cell_equal(list_at(l, i), &v))
         i++;
     cell_free(&v);
     *at = i;
-    return OP_DONE;
+    return work_check(run->f) < 0 ? OP_REFUSED : OP_DONE;
 }
 
 enum op_status run_list_remove(struct run *run)
@@ -260,6 +280,8 @@ enum op_status run_list_remove(struct run *run)
         return st;
     struct list *l = run->at.cell->list;
     bool there = i < list_len(l);
+    if (there && (st = check_splice(run, list_len(l), i, 1, false)) != OP_DONE)
+        return st;
     if (there)
         remove_range(run, l, i, 1);
     pack_uint(run->result, there);
@@ -323,7 +345,9 @@ enum op_status run_list_move(struct run *run)
     if ((st = arg_int(run, "index", &index)) != OP_DONE ||
         (st = index_in(run, index, len, false, &from)) != OP_DONE ||
         (st = arg_int(run, "new index", &to_index)) != OP_DONE ||
-        (st = index_in(run, to_index, len, false, &to)) != OP_DONE)
+        (st = index_in(run, to_index, len, false, &to)) != OP_DONE ||
+        (st = check_splice(run, len, from, 1, false)) != OP_DONE ||
+        (st = check_splice(run, len - 1, to, 0, true)) != OP_DONE)
         return st;
     run_computes(run);
     struct cell moved = list_take(l, from);

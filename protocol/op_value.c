@@ -4,6 +4,7 @@
 #include "protocol/change.h"
 #include "protocol/scalar.h"
 #include "protocol/value.h"
+#include "protocol/work.h"
 #include <math.h>
 
 #define NANO INT64_C(1000000000)
@@ -46,38 +47,22 @@ static enum op_status check_size(struct run *run, size_t len)
                   run_name(run), run_where(run, where), len, max);
 }
 
-/* Stores and answers what `value` holds; frees it. */
-static enum op_status finish(struct run *run, struct buf *value)
+/* Stores and answers it. */
+static enum op_status finish(struct run *run, struct cell value)
 {
-    enum op_status st = OP_DONE;
-    size_t had = run->result->len;
-    if (value->failed) {
-        st = REFUSE(run, FAULT_BUSY, "%s: no memory for the value", run_name(run));
+    size_t had = run->result->len, len;
+    const uint8_t *bytes = cell_bytes(&value, &len);
+    work_append(run->result, bytes, len);
+    enum op_status st = work_check(run->f) < 0 ? OP_REFUSED : check_result(run);
+    if (st != OP_DONE) {
+        cell_free(&value);
     } else {
-        buf_append(run->result, value->data, value->len);
-        st = check_result(run);
-    }
-    if (st == OP_DONE) {
         run_computes(run);
-        st = place_store(run, cell_value(value->data, value->len));
+        st = place_store(run, value);
     }
     if (st != OP_DONE)
         run->result->len = had;
-    buf_free(value);
     return st;
-}
-
-static enum op_status finish_bytes(struct run *run, struct buf *content, bool text)
-{
-    struct buf value = BUF_INIT;
-    const void *p = content->data ? (const void *)content->data : "";
-    if (text)
-        pack_str(&value, p, content->len);
-    else
-        pack_bin(&value, p, content->len);
-    value.failed |= content->failed;
-    buf_free(content);
-    return finish(run, &value);
 }
 
 static enum op_status append(struct run *run, enum type_kind kind)
@@ -85,7 +70,6 @@ static enum op_status append(struct run *run, enum type_kind kind)
     struct item now, more;
     struct cell arg;
     struct type t = {.kind = kind};
-    struct buf content = BUF_INIT;
     size_t len;
     enum op_status st = value_item(run, kind, &now);
     if (st != OP_DONE || (st = arg_cell(run, &t, false, NULL, NULL, &arg)) != OP_DONE)
@@ -95,11 +79,9 @@ static enum op_status append(struct run *run, enum type_kind kind)
     if (cursor_next(&c, &more) < 0)
         more = (struct item){.kind = ITEM_STR};
     st = check_size(run, (size_t)now.bytes.len + more.bytes.len);
-    if (st == OP_DONE) {
-        buf_append(&content, now.bytes.p, now.bytes.len);
-        buf_append(&content, more.bytes.p, more.bytes.len);
-        st = finish_bytes(run, &content, kind == TYPE_STR);
-    }
+    if (st == OP_DONE)
+        st = finish(run, cell_joined(kind == TYPE_STR, now.bytes.p, now.bytes.len, more.bytes.p,
+                                     more.bytes.len));
     cell_free(&arg);
     return st;
 }
@@ -136,7 +118,10 @@ enum op_status run_str_repeat(struct run *run)
     if (len > 0 && buf_grow(&content, len))
         for (int64_t i = 0; i < n; i++)
             buf_append(&content, now.bytes.p, now.bytes.len);
-    return finish_bytes(run, &content, true);
+    const char *text = len > 0 ? (const char *)content.data : "";
+    struct cell value = cell_str(text, content.len);
+    buf_free(&content);
+    return finish(run, value);
 }
 
 /* x seconds as whole seconds and nanoseconds [0, 10^9). */
@@ -178,5 +163,7 @@ enum op_status run_datetime_add(struct run *run)
         return REFUSE(run, FAULT_OUT_OF_RANGE, "datetime.add: '%s' would leave the years 1 to 9999",
                       run_where(run, where));
     pack_time(&value, sec, (uint32_t)(nsec % NANO));
-    return finish(run, &value);
+    struct cell c = cell_value(value.data, value.len);
+    buf_free(&value);
+    return finish(run, c);
 }

@@ -134,6 +134,15 @@ static inline __attribute__((always_inline)) void put(struct buf *out, const voi
     out->len += n;
 }
 
+static inline __attribute__((always_inline)) void put_value(struct buf *out, const void *p,
+                                                            size_t n)
+{
+    if (n < WORK_PIECE)
+        put(out, p, n);
+    else
+        work_append_long(out, p, n);
+}
+
 static void pack_cell(const struct packing *p, const struct cell *c, const struct type *t,
                       const struct frame *at);
 
@@ -177,7 +186,7 @@ static void pack_field(const struct packing *p, const struct field *f, const str
     if (c && c->kind == CELL_INLINE)
         put(p->out, c->small, c->small_len);
     else if (c && c->kind == CELL_HEAP)
-        put(p->out, c->heap, c->heap_len);
+        put_value(p->out, c->heap, c->heap_len);
     else if (c && c->kind != CELL_UNSET)
         pack_cell(p, c, f->type, &here);
     else if (f->fallback && !type_container(f->type) && !type_atomic(f->type))
@@ -271,7 +280,7 @@ static void pack_element(const struct packing *p, const struct cell *c, const st
         pack_record(p, c->record, NULL, 0, &here, '/');
     } else if (cell_is_value(c)) {
         bytes = cell_bytes(c, &len);
-        put(p->out, bytes, len);
+        put_value(p->out, bytes, len);
     } else {
         pack_absent(p, of);
     }
@@ -342,7 +351,7 @@ void cell_pack(const struct cell *c, const struct type *t, const char *suffix, s
         record_pack(c->record, NULL, 0, false, suffix, suffix_len, needs, out);
     } else if (cell_is_value(c)) {
         bytes = cell_bytes(c, &len);
-        put(out, bytes, len);
+        put_value(out, bytes, len);
     } else {
         pack_cell(&p, c, t, &at);
     }

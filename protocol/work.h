@@ -12,6 +12,7 @@
 #ifndef RAPYER_PROTOCOL_WORK_H
 #define RAPYER_PROTOCOL_WORK_H
 
+#include "protocol/buf.h"
 #include "protocol/fault.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -22,11 +23,20 @@ enum {
     WORK_GONE = 1000,     /* one that is removed */
     WORK_NAMED = 400,     /* a value under a name: a field, or an entry of a dict */
     WORK_VALUE = 150,     /* an element of a list of values */
+    WORK_KIB = 1000,      /* 1024 bytes of a long value */
+    WORK_PASSED = 20,     /* an element that Redis looks at on the way to another one, */
+    WORK_COPIED = 400,    /* or takes off and puts back (splice.lua) */
     WORK_DOCUMENT = 2000, /* one that is named: it may have to be looked for in Redis */
     WORK_OPERATION = 1500 /* one of a pipeline */
 };
 #define WORK_SLICE 1000000 /* ns between two pauses */
-#define WORK_PACKED 100    /* an element in an answer; only done */
+#define WORK_LONG 4096     /* bytes of a value that are counted */
+#define WORK_PIECE ((size_t)256 * 1024)
+#define WORK_SMALL 10000 /* ns: what is added up to so much there is always room for */
+#define WORK_PACKED 100  /* an element in an answer; only done */
+#define WORK_MOVED 500   /* 1024 bytes that are copied; only done */
+#define WORK_COMPARED 10 /* an element that is searched for here; only done */
+#define WORK_COMMAND 4   /* of what a request may take, the share of one command of it */
 
 /* What a request may take; 0: there is no limit. */
 struct work_limits {
@@ -43,8 +53,11 @@ struct work {
     /* Called each WORK_SLICE: it is the turn of others. True: go on; false: end as refused, and
      * change nothing. NULL: it is done at one go. */
     bool (*pause)(void *arg);
+    /* Called with the ns so far where it may have been too much for those who wait already: whether
+     * there is room for it now. As pause. */
+    bool (*room)(void *arg, uint64_t ns);
     void *arg;
-    bool stopped; /* pause said so */
+    bool stopped; /* pause or room said so */
 };
 
 /* From here on it is this account that is added to; NULL: none. Gives back whose it was, to be
@@ -56,8 +69,30 @@ void work_add(uint64_t count, uint64_t ns);
 bool work_counted(void);
 /* Something that costs Redis nothing. False: stop here; work_check() says why. */
 bool work_step(uint64_t ns);
+/* For values, of which most are short: copies in pieces. False: stopped. */
+bool work_copy_long(void *to, const void *from, size_t n);
+bool work_append_long(struct buf *out, const void *p, size_t n);
+static inline void work_copy(void *to, const void *from, size_t n)
+{
+    if (n < WORK_PIECE)
+        memcpy(to, from, n);
+    else
+        work_copy_long(to, from, n);
+}
+static inline void work_append(struct buf *out, const void *p, size_t n)
+{
+    if (n < WORK_PIECE)
+        buf_append(out, p, n);
+    else
+        work_append_long(out, p, n);
+}
 /* -1: it has come to more than is allowed, TOO_LARGE; or it was stopped, BUSY.
  * Looked at before anything is changed. */
 int work_check(struct fault *f);
+/* What work_check would say, for who can be done earlier: it has come to more than is allowed. */
+bool work_exceeded(void);
+/* A command that takes Redis so long in one piece, to get to the middle of something that has
+ * grown too long for that; `where` names it. As work_check. */
+int work_command(uint64_t ns, const char *where, struct fault *f);
 
 #endif

@@ -93,6 +93,9 @@ void batch_free(struct batch *b)
 {
     for (struct list_cmd *c = b->all_cmds; c != NULL; c = c->next_of_all)
         buf_free(&c->raws);
+    for (unsigned i = 0; i < b->nheld; i++)
+        held_let_go(b->held[i]);
+    free(b->held);
     for (struct unit *u = b->units; u != NULL; u = u->next)
         guard_unref(u->guard);
     struct batch_pool *p = b->pool;
@@ -358,6 +361,21 @@ void batch_field_set(struct batch *b, struct batch_doc *bd, const struct stored 
     bool fresh;
     struct pend *p = fields_of(b, bd, as, suffix, suffix_len);
     field_set(b, field_of(b, p, field, field_len, &fresh), raw, raw_len);
+}
+
+void batch_field_lend(struct batch *b, struct batch_doc *bd, const struct stored *as,
+                      const char *suffix, size_t suffix_len, const char *field, size_t field_len,
+                      const void *raw, size_t raw_len, struct held *held)
+{
+    bool fresh;
+    struct pend *p = fields_of(b, bd, as, suffix, suffix_len);
+    struct pend_field *f = field_of(b, p, field, field_len, &fresh);
+    vec_push(b->held, b->nheld, b->held_cap, held);
+    b->bytes += raw_len;
+    f->kind = FIELD_SET;
+    f->raw = (char *)(uintptr_t)raw; /* is only read: with no room of its own it is never written */
+    f->raw_len = raw_len;
+    f->raw_cap = 0;
 }
 
 const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const char *suffix,

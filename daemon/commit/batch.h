@@ -103,6 +103,10 @@ void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n);
 void batch_field_set(struct batch *b, struct batch_doc *bd, const struct stored *as,
                      const char *suffix, size_t suffix_len, const char *field, size_t field_len,
                      const void *raw, size_t raw_len);
+/* The same of a long value that is not copied; takes over `held`, which is what raw is in. */
+void batch_field_lend(struct batch *b, struct batch_doc *bd, const struct stored *as,
+                      const char *suffix, size_t suffix_len, const char *field, size_t field_len,
+                      const void *raw, size_t raw_len, struct held *held);
 void batch_field_del(struct batch *b, struct batch_doc *bd, const struct stored *as,
                      const char *suffix, size_t suffix_len, const char *field, size_t field_len);
 /* Of a hash. `now` is the value after it; returns what to look at for the result, NULL when the

@@ -113,6 +113,8 @@ struct batch {
     unsigned nparts, parts_cap;
     unsigned nreplies;
     struct list_cmd *all_cmds; /* also those of dropped keys: answers may refer to their drift */
+    struct held **held;        /* long values that fields of it are */
+    unsigned nheld, held_cap;
     size_t bytes;
     bool drifted;       /* one of its documents */
     struct arena arena; /* all parts of the batch */

@@ -17,6 +17,8 @@
 /* Redis does not let us PUBLISH: how long commits go without until it is tried again. */
 #define MUTE_MS 60000
 
+#define LONG_BYTES (1u << 20)
+
 #define EXEC_BYTES 14 /* of EXEC as it is sent */
 
 enum lane_state { LANE_DOWN, LANE_RECOVERING, LANE_READY };
@@ -24,16 +26,20 @@ enum lane_state { LANE_DOWN, LANE_RECOVERING, LANE_READY };
 struct commit {
     struct batch *batch;
     struct buf resp;
+    struct blob *lent; /* resp is part of it, as others hold it, too; or NULL */
     unsigned ncommands;
     size_t news_at;    /* where PUBLISH begins in resp; resp.len: it has none */
     char refusal[256]; /* the first error among the QUEUED answers */
     unsigned refused;  /* the index of that answer */
+    uint64_t work;     /* ns */
+    bool waited;       /* for one more turn */
 };
 
 struct retained {
     uint64_t number;
     uint64_t after; /* what the marker said before it: numbers have gaps where Redis refused */
     struct buf resp;
+    struct blob *lent;
     unsigned ncommands;
     size_t news_at;
     struct buf leases; /* commands that take back what its units need */
@@ -45,9 +51,18 @@ static size_t retained_bytes(const struct retained *r)
     return r->resp.len + r->leases.len;
 }
 
+static void free_text(struct buf *resp, struct blob **lent)
+{
+    if (*lent == NULL)
+        buf_free(resp);
+    blob_unref(*lent);
+    *resp = BUF_INIT;
+    *lent = NULL;
+}
+
 static void retained_free(struct retained *r)
 {
-    buf_free(&r->resp);
+    free_text(&r->resp, &r->lent);
     buf_free(&r->leases);
 }
 
@@ -100,6 +115,8 @@ static struct commit *commit_new(struct lane *l)
 static void format(struct lane *l, struct commit *c)
 {
     bool mute = l->mute_until != 0 && clock_mono_ms() < l->mute_until;
+    if (c->lent != NULL)
+        free_text(&c->resp, &c->lent);
     buf_clear(&c->resp);
     c->ncommands = batch_format(c->batch, mute ? NULL : &c->news_at, &c->resp);
     if (mute)
@@ -109,7 +126,7 @@ static void format(struct lane *l, struct commit *c)
 static void commit_free(struct commit *c)
 {
     batch_free(c->batch);
-    buf_free(&c->resp);
+    free_text(&c->resp, &c->lent);
     tree_free(c);
 }
 
@@ -160,11 +177,13 @@ static void retain(struct lane *l, struct commit *c)
     *r = (struct retained){.number = batch_number(c->batch),
                            .after = l->applied,
                            .resp = c->resp,
+                           .lent = c->lent,
                            .ncommands = c->ncommands,
                            .news_at = c->news_at};
     r->nleases = batch_format_leases(c->batch, l->config->queue_time, &r->leases);
     l->retain_bytes += retained_bytes(r);
     c->resp = BUF_INIT;
+    c->lent = NULL;
 }
 
 static void retain_clear(struct lane *l)
@@ -299,7 +318,15 @@ static void send_in_flight(struct lane *l)
 {
     struct commit *c = l->in_flight;
     c->refusal[0] = '\0';
-    upstream_send(l->up, c->resp.data, c->resp.len, c->ncommands, on_reply, l);
+    if (c->resp.len < BLOB_BYTES) {
+        upstream_send(l->up, c->resp.data, c->resp.len, c->ncommands, on_reply, l);
+        return;
+    }
+    if (c->lent == NULL) {
+        c->lent = blob_new(&c->resp);
+        c->resp = c->lent->bytes;
+    }
+    upstream_give(l->up, c->lent, c->ncommands, on_reply, l);
 }
 
 static void on_kick(evutil_socket_t fd, short what, void *arg)
@@ -311,6 +338,12 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
     if (l->state != LANE_READY || l->in_flight != NULL || l->gathering == NULL)
         return;
     struct commit *c = l->gathering;
+    /* To put it together takes its time, too: others have a turn before that. */
+    if (batch_bytes(c->batch) > LONG_BYTES && !c->waited) {
+        c->waited = true;
+        event_add(l->kick, &(struct timeval){0});
+        return;
+    }
     l->gathering = NULL;
     l->in_flight = c;
     buf_grow(&c->resp, batch_bytes(c->batch) + 512);
@@ -330,6 +363,22 @@ struct batch *lane_batch(struct lane *l)
 const struct batch *lane_gathering(const struct lane *l)
 {
     return l->gathering != NULL ? l->gathering->batch : NULL;
+}
+
+void lane_weigh(struct lane *l, uint64_t ns)
+{
+    if (l->gathering != NULL)
+        l->gathering->work += ns;
+}
+
+uint64_t lane_gathering_work(const struct lane *l)
+{
+    return l->gathering != NULL ? l->gathering->work : 0;
+}
+
+uint64_t lane_in_flight_work(const struct lane *l)
+{
+    return l->in_flight != NULL ? l->in_flight->work : 0;
 }
 
 void lane_listen(struct lane *l, struct commit_listener *listener)

@@ -48,6 +48,10 @@ int lane_admit(const struct lane *l, struct fault *f);
 struct batch *lane_batch(struct lane *l);
 /* As above; NULL: nothing gathers. */
 const struct batch *lane_gathering(const struct lane *l);
+/* What the batches come to, in ns (work.h): said by who fills them. */
+void lane_weigh(struct lane *l, uint64_t ns);
+uint64_t lane_gathering_work(const struct lane *l);
+uint64_t lane_in_flight_work(const struct lane *l);
 /* Hears of each document that was committed, before any answer that saw it leaves: for who keeps
  * something beside the documents that has to follow them. Kept by its owner. */
 struct commit_listener {

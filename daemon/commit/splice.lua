@@ -4,7 +4,8 @@
 -- random word that no element is, and found by Redis. It looks at an element about twenty times
 -- faster than a script copies it.
 
-local COPY, SET = 20, 10 -- what an element costs when it is copied and when it is replaced
+-- What an element costs when it is copied and when it is replaced, for which Redis walks to it.
+local COPY, SET, WALK = 20, 10, 0.001
 
 local function push(command, key, elements)
   for i = 1, #elements, 1000 do
@@ -45,7 +46,8 @@ local function splice(key, from, count, marker, value)
   count = math.min(tonumber(count), len - from)
   local head, tail = from, len - from - count
   -- Only LREM also searches from the tail.
-  local search = value and head or SET * count + math.min(head, tail)
+  local near = math.min(head, tail)
+  local search = value and head or (SET + WALK * near) * count + near
   if tail <= 0 or COPY * tail <= math.min(search, COPY * head) then
     splice_tail(key, from, math.max(count, 0), value)
   elseif COPY * head <= search then

@@ -47,6 +47,8 @@ static void number_word(struct buf *out, unsigned *n, int64_t number)
     word(out, n, s, resp_decimal(s, number));
 }
 
+#define LONG_BYTES (256u << 10)
+
 void unit_call_begin(struct unit_call *c)
 {
     c->before = 0;
@@ -91,6 +93,24 @@ void unit_call_command(struct unit_call *c, int argc, const char *const *argv, c
         word(&c->commands, &c->ncommands, argv[i], len[i]);
 }
 
+/* Moves what is in `more` behind `to`. New memory is what takes time: so what is long stays in its
+ * own, and what is before it goes there. */
+static void append(struct buf *to, struct buf *more)
+{
+    if (more->len < LONG_BYTES || to->len >= LONG_BYTES || !buf_grow(more, to->len)) {
+        buf_append(to, more->data, more->len);
+        buf_clear(more);
+        return;
+    }
+    memmove(more->data + to->len, more->data, more->len);
+    memcpy(more->data, to->data, to->len);
+    more->len += to->len;
+    struct buf rest = *to;
+    *to = *more;
+    *more = rest;
+    buf_clear(more);
+}
+
 void unit_call_end(struct unit_call *c, unsigned number)
 {
     number_word(&c->words, &c->nwords, number);
@@ -98,13 +118,12 @@ void unit_call_end(struct unit_call *c, unsigned number)
     number_word(&c->words, &c->nwords, c->nchecks);
     number_word(&c->words, &c->nwords, c->ncommands);
     buf_append(&c->words, c->checks.data, c->checks.len);
-    buf_append(&c->words, c->commands.data, c->commands.len);
+    append(&c->words, &c->commands);
     c->nwords += 3 * c->nchecks + c->ncommands;
     c->nkeys += c->nchecks;
     c->before += c->nchecks;
     c->nunits++;
     buf_clear(&c->checks);
-    buf_clear(&c->commands);
     c->nchecks = c->ncommands = 0;
 }
 
@@ -120,11 +139,10 @@ void unit_call_flush(struct unit_call *c, const char *prefix, const char *daemon
     buf_printf(out, "*%u\r\n", n + c->nkeys + c->nwords);
     buf_append(out, head.data, head.len);
     buf_append(out, c->keys.data, c->keys.len);
-    buf_append(out, c->words.data, c->words.len);
+    append(out, &c->words);
     buf_free(&head);
     buf_free(&marker);
     buf_clear(&c->keys);
-    buf_clear(&c->words);
     c->nkeys = c->nwords = c->nunits = 0;
 }
 

@@ -166,7 +166,7 @@ void doc_forget(struct doc *d)
     d->root = NULL;
     d->state = DOC_UNKNOWN;
     d->expires = 0;
-    d->unshowable = d->corrupt = false;
+    d->unshowable = d->corrupt = d->condemned = false;
     d->stump = 0;
 }
 

@@ -92,6 +92,21 @@ void layout_raw(const struct type *t, const struct cell *c, struct buf *out)
         scalar_in(t)->write(&it, out);
 }
 
+struct held *layout_lent(const struct type *t, const struct cell *c, const void **bytes,
+                         size_t *len)
+{
+    struct item it;
+    if (c->kind != CELL_HEAP || scalar_in(t) == NULL ||
+        (bare(t)->kind != TYPE_STR && bare(t)->kind != TYPE_BYTES))
+        return NULL;
+    struct cursor in = cursor_of(c->heap, c->heap_len);
+    if (cursor_next(&in, &it) < 0)
+        return NULL;
+    *bytes = it.bytes.p;
+    *len = it.bytes.len;
+    return cell_hold(c);
+}
+
 void layout_score(double score, struct buf *out)
 {
     scalar_of(TYPE_FLOAT)->write(&(struct item){.kind = ITEM_FLOAT, .real = score}, out);

@@ -23,9 +23,10 @@
 #include "protocol/schema.h"
 
 #define LAYOUT_VERSION_FIELD "@v" /* of the root hash: the document's version */
-#define LAYOUT_SCHEMA_FIELD                                              \
-    "@s" /* the revision of all models that its writers knew; only rises \
-          */
+/* The revision of all models that its writers knew; only rises. */
+#define LAYOUT_SCHEMA_FIELD "@s"
+/* There is no document any more, and its keys are being removed (exec/purge.h). */
+#define LAYOUT_DELETED_FIELD "@d"
 
 /* How long "<prefix>:{<key>}<suffix>" is. */
 size_t layout_key_len(size_t prefix_len, size_t key_len, size_t suffix_len);
@@ -39,6 +40,9 @@ bool layout_split(const char *prefix, const char *redis_key, size_t len, const c
 /* Appends the raw string of a value whose declared type is t. A record (element of a list or
  * dict of atomic models) is written as its pk. CELL_UNSET appends nothing. */
 void layout_raw(const struct type *t, const struct cell *c, struct buf *out);
+/* The same where it lies as it is in a long value, which is held: a text or bytes. Else NULL. */
+struct held *layout_lent(const struct type *t, const struct cell *c, const void **bytes,
+                         size_t *len);
 
 /* Appends the text of a member's score. */
 void layout_score(double score, struct buf *out);

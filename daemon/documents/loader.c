@@ -274,6 +274,15 @@ static bool is_stump(const redisReply *hash, int64_t *version)
     return find_number(hash, LAYOUT_VERSION_FIELD, version);
 }
 
+static bool is_condemned(const redisReply *hash)
+{
+    for (size_t i = 0; i + 1 < hash->elements; i += 2) {
+        if (strcmp(hash->element[i]->str, LAYOUT_DELETED_FIELD) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int64_t deadline_of(const struct load *l, const redisReply *pttl)
 {
     bool known = pttl->type == REDIS_REPLY_INTEGER && pttl->integer >= 0 &&
@@ -338,7 +347,8 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
         bool remains = false;
         take_lengths(l, l->root, "", &lengths);
         each_container(l->root, "", note_remains, &remains);
-        if (remains) {
+        d->condemned = is_condemned(hash);
+        if (remains && !d->condemned) {
             d->root = l->root;
             l->root = NULL;
         }
@@ -347,6 +357,7 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
         d->epoch = l->epoch;
         return false;
     }
+    d->condemned = false;
     if (hash->type != REDIS_REPLY_ARRAY) {
         d->written = 0;
         fault_set(f, FAULT_CORRUPT,

@@ -5,8 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MARKS_MAX 32      /* of one document; more are one mark on all of it */
-#define SUSPECTS_MAX 1000 /* elements: longer containers are not read again on a suspicion */
+#define MARKS_MAX 32 /* of one document; more are one mark on all of it */
+/* What is longer is not read again on a suspicion: containers, by their elements, and documents of
+ * which the values without them have so many bytes. */
+#define SUSPECTS_MAX 1000
+#define SUSPECT_BYTES (1u << 20)
 
 struct mark {
     size_t len;
@@ -64,9 +67,17 @@ void stale_mark(struct doc *d, const char *suffix, size_t len)
         vec_push(s->marks, s->n, s->cap, (struct mark){len, alloc_copy(suffix, len)});
 }
 
+static bool is_long(const struct doc *d)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; d->root != NULL && i < d->root->nslots; i++)
+        bytes += d->root->slots[i].kind == CELL_HEAP ? d->root->slots[i].heap_len : 0;
+    return bytes > SUSPECT_BYTES;
+}
+
 void stale_suspect(struct doc *d, int64_t now)
 {
-    if (known(d) && d->suspect == 0)
+    if (known(d) && d->suspect == 0 && !is_long(d))
         d->suspect = now;
 }
 

@@ -12,12 +12,22 @@ static void field_set(struct batch *b, struct batch_doc *bd, const struct effect
                       struct buf *raw)
 {
     const struct stored *as = stored_as(e);
-    size_t len = raw->len;
     if (!as->by_value) {
+        const void *bytes;
+        size_t raw_len;
+        struct held *held = layout_lent(e->type, e->value, &bytes, &raw_len);
+        if (held != NULL) {
+            batch_field_lend(b, bd, as, e->suffix, e->suffix_len, e->field, e->field_len, bytes,
+                             raw_len, held);
+            return;
+        }
+        layout_raw(e->type, e->value, raw);
         batch_field_set(b, bd, as, e->suffix, e->suffix_len, e->field, e->field_len, raw->data,
-                        len);
+                        raw->len);
         return;
     }
+    layout_raw(e->type, e->value, raw);
+    size_t len = raw->len;
     if (as->score >= 0)
         layout_score(e->score, raw);
     batch_field_set(b, bd, as, e->suffix, e->suffix_len, (const char *)raw->data, len,
@@ -61,7 +71,7 @@ void call_effect(void *arg, const struct effect *e)
     size_t len = e->suffix_len;
     struct buf *raw = &c->call->exec->raw;
     buf_clear(raw);
-    if (e->value != NULL && e->kind != EFFECT_FIELD_INCR)
+    if (e->value != NULL && e->kind != EFFECT_FIELD_INCR && e->kind != EFFECT_FIELD_SET)
         layout_raw(e->type, e->value, raw);
     switch (e->kind) {
     case EFFECT_FIELD_SET: field_set(b, bd, e, raw); break;

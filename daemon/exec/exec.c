@@ -61,8 +61,13 @@ static void conclude(struct exec *e, struct task *t, enum op_status st)
         return;
     }
     t->refused = refused;
-    if (!refused)
+    if (!refused && e->scratch.len >= BLOB_BYTES) {
+        buf_free(&t->answer);
+        t->answer = e->scratch;
+        e->scratch = BUF_INIT;
+    } else if (!refused) {
         buf_append(&t->answer, e->scratch.data, e->scratch.len);
+    }
     task_move(e, t, TASK_STAGED);
     batch_wait(batch, &t->waiter);
 }
@@ -187,20 +192,6 @@ static void settle(struct exec *e, struct task *t, const struct batch *b, const 
 
 /* ---- running ---- */
 
-/* It needs what another program spoilt. That, or somebody else, may have mended it since: no
- * message tells of it. So it is refused when all was read after the request came. */
-static enum op_status judge_spoilt(struct call *c)
-{
-    if (c->run.stale < 0)
-        call_read_anew(c);
-    for (unsigned i = 0; i < c->ndocs; i++) {
-        if (c->run.stale < 0 && call_unfresh(c, c->docs[i]))
-            return OP_NEEDS;
-    }
-    c->fault = c->spoilt;
-    return OP_REFUSED;
-}
-
 enum op_status exec_run(struct task *t, struct buf *out)
 {
     struct call *c = &t->call;
@@ -211,8 +202,9 @@ enum op_status exec_run(struct task *t, struct buf *out)
     if (c->request.method->reads && e->config->coherence && lane_ready(e->lane) &&
         !coherence_hearing(e->coherence))
         call_read_anew(c);
-    t->is_long = false;
+    t->is_long = t->no_room = false;
     c->run.work.pause = slices_pause;
+    c->run.work.room = c->request.method->reads ? NULL : room_for;
     c->run.work.arg = t;
     buf_clear(out);
     if (out->cap > SCRATCH_MAX)
@@ -225,93 +217,35 @@ enum op_status exec_run(struct task *t, struct buf *out)
     work_open(before);
     if (st == OP_DONE && c->run.ntouched == 0 && call_room(c, out) < 0)
         st = OP_REFUSED;
-    if (t->is_long) {
+    if (t->is_long || t->no_room) {
         st = OP_NEEDS;
     } else if (call_doubtful(c, st)) {
         call_check(c);
         st = OP_NEEDS;
-    } else if (st == OP_NEEDS && c->run.spoilt)
-        st = judge_spoilt(c);
+    } else if (st == OP_NEEDS && c->run.spoilt) {
+        st = exec_judge_spoilt(c);
+    }
+    if (c->run.ntouched > 0)
+        lane_weigh(e->lane, c->run.work.ns);
     /* What is staged goes out; done once more it would be there twice. */
     assert(st != OP_NEEDS || c->run.ntouched == 0);
     c->request.params = params;
     return st;
 }
 
-static bool bring(struct exec *e, struct doc *d, enum load_what what, const struct missing *missing,
-                  unsigned n)
-{
-    if (d->loading || doc_dirty(d))
-        return true; /* it becomes runnable when that is over */
-    if (call_behind(e, d)) {
-        if (d->written > e->asked_up_to)
-            e->asked_up_to = d->written;
-        e->cb.on_behind(e->arg);
-        return true; /* then exec_learned */
-    }
-    cache_miss(e->cache);
-    if (d->root == NULL)
-        d->growths = schema_growths(e->schema);
-    if (what != LOAD_MISSING)
-        d->asked = e->stamp;
-    return loader_load(e->loader, d, what, missing, n);
-}
-
-static int by_place(const void *a, const void *b)
-{
-    const struct missing *x = a, *y = b;
-    uintptr_t left = (uintptr_t)(x->doc != y->doc ? (void *)x->doc : (void *)x->cell);
-    uintptr_t right = (uintptr_t)(x->doc != y->doc ? (void *)y->doc : (void *)y->cell);
-    return (left > right) - (left < right);
-}
-
-/* What is missing of each document in one piece, and each container once. */
-static void group_missing(struct run *c)
-{
-    unsigned n = 0;
-    if (c->nmissing > 1)
-        qsort(c->missing, c->nmissing, sizeof(*c->missing), by_place);
-    for (unsigned i = 0; i < c->nmissing; i++) {
-        if (n > 0 && c->missing[n - 1].cell == c->missing[i].cell)
-            free(c->missing[i].suffix);
-        else
-            c->missing[n++] = c->missing[i];
-    }
-    c->nmissing = n;
-}
-
-/* Has what is missing brought, or leaves the call waiting for what will make it runnable again
- * (a commit, the link). -1: it cannot be brought. */
-static int fetch(struct exec *e, struct call *c)
-{
-    if (!lane_ready(e->lane))
-        return lane_admit(e->lane, &c->fault);
-    bool ok = true;
-    for (unsigned i = 0; i < c->ndocs && ok; i++) {
-        if (call_unfresh(c, c->docs[i]))
-            ok = bring(e, c->docs[i], c->read_anew ? LOAD_ALL : LOAD_CHECK, NULL, 0);
-    }
-    group_missing(&c->run);
-    for (unsigned i = 0, n; i < c->run.nmissing && ok; i += n) {
-        for (n = 1; i + n < c->run.nmissing && c->run.missing[i + n].doc == c->run.missing[i].doc;
-             n++)
-            ;
-        ok = bring(e, c->run.missing[i].doc, LOAD_MISSING, &c->run.missing[i], n);
-    }
-    if (ok)
-        return 0;
-    return fault_set(&c->fault, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
-}
-
 /* A run of a queued task has ended. True: so has the task, and is not first any more. */
 static bool ran(struct exec *e, struct task *t, enum op_status st)
 {
     struct call *c = &t->call;
+    if (st == OP_NEEDS && t->no_room) {
+        room_wait(e, t);
+        return false;
+    }
     if (st == OP_NEEDS && ++t->runs > RUNS_MAX) {
         fault_set(&c->fault, FAULT_BUSY, "%s changes too often to be read", c->docs[0]->key);
         st = OP_REFUSED;
     }
-    if (st == OP_NEEDS && fetch(e, c) < 0)
+    if (st == OP_NEEDS && exec_fetch(e, c) < 0)
         st = OP_REFUSED;
     if (st == OP_NEEDS)
         return false;
@@ -322,7 +256,7 @@ static bool ran(struct exec *e, struct task *t, enum op_status st)
 
 static bool run_queued(struct exec *e, struct task *t)
 {
-    if (t->fiber != NULL)
+    if (t->fiber != NULL || !room_turn(t))
         return false;
     if (session_congested(t->call.request.session)) {
         task_move(e, t, TASK_OPEN);
@@ -401,7 +335,7 @@ static enum op_status try_at_once(struct exec *e, struct task *t)
     }
     c->run.stale = -1; /* that it may be, is no matter yet */
     enum op_status st = exec_run(t, &e->scratch);
-    if (st == OP_NEEDS && !t->is_long && fetch(e, c) < 0)
+    if (st == OP_NEEDS && !t->is_long && !t->no_room && exec_fetch(e, c) < 0)
         return OP_REFUSED;
     if (st == OP_DONE)
         cache_hit(e->cache);
@@ -434,7 +368,9 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
         return;
     }
     task_move(e, t, TASK_QUEUED);
-    if (t->is_long && queue_ready(c->docs[0]) == t)
+    if (t->no_room)
+        room_wait(e, t);
+    else if (t->is_long && queue_ready(c->docs[0]) == t)
         slices_run(e, t);
 }
 
@@ -503,6 +439,27 @@ static void on_released(void *arg, struct doc *d)
     cache_release(e->cache, d);
 }
 
+/* What was deleted without its contents. */
+static void purge_deleted(struct exec *e, struct batch *b)
+{
+    for (const struct batch_doc *bd = batch_docs(b); bd != NULL; bd = bd->next) {
+        if (bd->doc->condemned && !doc_dirty(bd->doc))
+            purger_add(e->purger, bd->doc->key, bd->doc->key_len);
+    }
+}
+
+static void on_purged(void *arg, const char *key, size_t len)
+{
+    struct exec *e = arg;
+    struct doc *d = cache_find(e->cache, key, len);
+    if (d == NULL || !d->condemned)
+        return;
+    doc_forget(d);
+    queue_wake(e, d);
+    cache_release(e->cache, d);
+    run_runnable(e);
+}
+
 static void on_batch(void *arg, struct batch *b, const struct fault *fault, bool exact)
 {
     struct exec *e = arg;
@@ -512,8 +469,11 @@ static void on_batch(void *arg, struct batch *b, const struct fault *fault, bool
         settle(e, (struct task *)w, b, fault, exact);
     }
     tell_lost_leases(e, b);
+    if (fault == NULL)
+        purge_deleted(e, b);
     run_again(e);
     batch_release(b, on_released, e);
+    room_wake(e);
     run_runnable(e);
     cache_trim(e->cache);
 }
@@ -596,6 +556,7 @@ static void on_lane_ready(void *arg)
     e->good_epoch = upstream_epoch(lane_upstream(e->lane));
     e->lost_at = 0;
     allow_readers(e);
+    purger_up(e->purger);
     wake_all(e);
     e->cb.on_ready(e->arg);
 }
@@ -698,6 +659,7 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
         coherence_new(base, config, id, lane_upstream(e->lane), e->cache, &coherence_cb, e);
     e->loader = loader_new(lane_upstream(e->lane), e->cache, e->coherence, config->key_prefix,
                            on_loaded, e);
+    e->purger = purger_new(base, lane_upstream(e->lane), config->key_prefix, on_purged, e);
     slices_begin(e, base);
     e->tick = evtimer_new(base, on_tick, e);
     e->turn = evtimer_new(base, on_turn, e);
@@ -736,6 +698,7 @@ void exec_free(struct exec *e)
     exec_stop(e);
     lane_free(e->lane);
     loader_free(e->loader);
+    purger_free(e->purger);
     publisher_free(e->publisher);
     coherence_free(e->coherence);
     cache_free(e->cache);
@@ -765,6 +728,11 @@ struct lane *exec_lane(const struct exec *e)
 struct coherence *exec_coherence(const struct exec *e)
 {
     return e->coherence;
+}
+
+struct purger *exec_purger(const struct exec *e)
+{
+    return e->purger;
 }
 
 struct cache *exec_cache(const struct exec *e)

@@ -34,6 +34,7 @@ struct coherence *exec_coherence(const struct exec *e);
 int exec_share(struct exec *e, size_t *size, struct fault *f);
 /* Its settings have changed. */
 void exec_reloaded(struct exec *e);
+struct purger *exec_purger(const struct exec *e);
 struct cache *exec_cache(const struct exec *e);
 struct publisher *exec_publisher(const struct exec *e);
 const struct config *exec_config(const struct exec *e);

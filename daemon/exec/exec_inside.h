@@ -4,7 +4,9 @@
  *   exec.c     when a call runs, and what its end means
  *   task.c     the states that a request passes through, from its beginning to its answer
  *   queue.c    the queues of documents
+ *   fetch.c    what a run lacks
  *   slices.c   what is done in pieces
+ *   room.c     what waits until less is on its way to Redis
  *   call.c, effects.c    what a run knows and changes
  */
 #ifndef RAPYERD_EXEC_INSIDE_H
@@ -12,6 +14,7 @@
 
 #include "daemon/exec/exec.h"
 #include "daemon/exec/publish.h"
+#include "daemon/exec/purge.h"
 #include <stdlib.h>
 
 enum exec_state {
@@ -28,10 +31,12 @@ struct exec {
     struct lane *lane;
     struct coherence *coherence;
     struct loader *loader;
+    struct purger *purger;
     struct event *tick;
     struct event *turn;    /* over: another daemon's turn with a document that is waited for */
     struct event *slice;   /* slices.c */
     struct task *standing; /* still, in the middle of their runs; who is next first (utlist) */
+    struct task *heavy;    /* room.c: QUEUED ones, oldest first (utlist) */
     struct doc **runnable; /* documents whose queue is to be looked at */
     unsigned nrunnable, runnable_cap;
     enum exec_state state;
@@ -104,27 +109,36 @@ struct task {
     struct fiber *fiber;        /* QUEUED: of such a run */
     struct task *next_standing; /* QUEUED, with a fiber */
     bool spoilt;                /* what that run saw is not so any more */
-    uint32_t epoch, growths;    /* when that run began, of link and schema */
-    enum op_status ended;       /* what that run came to */
-    struct buf out;             /* its answer */
-    int64_t again_until;        /* done again until then; 0: it was not yet */
-    int64_t deadline;           /* QUEUED */
-    size_t cost;                /* QUEUED: counted in waiting_bytes; STAGED: in kept_bytes */
-    struct buf answer;          /* STAGED */
+    bool no_room, heavy;        /* its run was stopped for that; it waits for room (room.c) */
+    struct task *prev_heavy, *next_heavy; /* QUEUED, heavy */
+    uint32_t epoch, growths;              /* when that run began, of link and schema */
+    enum op_status ended;                 /* what that run came to */
+    struct buf out;                       /* its answer */
+    int64_t again_until;                  /* done again until then; 0: it was not yet */
+    int64_t deadline;                     /* QUEUED */
+    size_t cost;       /* QUEUED: counted in waiting_bytes; STAGED: in kept_bytes */
+    struct buf answer; /* STAGED */
 };
 
 /* OPEN, for a request that has just come. */
 struct task *task_new(struct exec *e, const struct request *r);
 /* Moves it to another state, and so to another list; one of both is OPEN. */
 void task_move(struct exec *e, struct task *t, enum task_state to);
-/* Answers an OPEN task, f NULL: with `out`; it is SPARE then. */
-void task_answer(struct exec *e, struct task *t, const struct fault *f, const struct buf *out);
+/* Answers an OPEN task, f NULL: with `out`, of which a long one is taken; it is SPARE then. */
+void task_answer(struct exec *e, struct task *t, const struct fault *f, struct buf *out);
 void task_free_spares(struct exec *e);
 
 /* The parts of exec.c that slices.c needs: one run, and what follows when that of a QUEUED task has
  * come to an end. */
 enum op_status exec_run(struct task *t, struct buf *out);
 void exec_ran(struct exec *e, struct task *t, enum op_status st);
+
+/* Has what is missing brought, or leaves the call waiting for what will make it runnable again
+ * (a commit, the link). -1: it cannot be brought. */
+int exec_fetch(struct exec *e, struct call *c);
+/* It needs what another program spoilt. That, or somebody else, may have mended it since: no
+ * message tells of it. So it is refused when all was read after the request came. */
+enum op_status exec_judge_spoilt(struct call *c);
 
 /* ---- slices ---- */
 
@@ -139,6 +153,20 @@ void slices_stop(struct exec *e, struct task *t);
 void slices_begin(struct exec *e, struct event_base *base);
 /* When all trees are freed. */
 void slices_end(struct exec *e);
+
+/* ---- room ---- */
+
+/* Where work may be too much (work.h), arg is the task. A run that finds no room is stopped,
+ * nothing is changed yet, and no_room. */
+bool room_for(void *arg, uint64_t ns);
+/* A QUEUED task, the run of which had no_room. */
+void room_wait(struct exec *e, struct task *t);
+/* Whether it may run: it does not wait, or has come first, and there is some room. */
+bool room_turn(const struct task *t);
+/* Less may be on its way: the documents of who is first are woken. */
+void room_wake(struct exec *e);
+/* It is not QUEUED any more. */
+void room_leave(struct exec *e, struct task *t);
 
 /* ---- queues ---- */
 

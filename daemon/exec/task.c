@@ -46,14 +46,21 @@ void task_free_spares(struct exec *e)
 static void keep(struct exec *e, struct task *t, bool params)
 {
     struct request *r = &t->call.request;
+    struct buf spare;
     if (t->keeps)
         return;
     t->keeps = true;
     session_ref(r->session);
     session_defer(r->session);
     e->ntasks++;
+    size_t len = params ? (size_t)(r->params.end - r->params.at) : 0;
+    if (len >= BLOB_BYTES && session_keep_input(r->session, r->params.end, &spare)) {
+        buf_free(&t->params);
+        t->params = spare;
+        return;
+    }
     if (params)
-        buf_append(&t->params, r->params.at, (size_t)(r->params.end - r->params.at));
+        buf_append(&t->params, r->params.at, len);
     r->params = cursor_of(t->params.data, t->params.len);
 }
 
@@ -72,6 +79,7 @@ static void join_queues(struct exec *e, struct task *t)
 static void leave_queues(struct exec *e, struct task *t)
 {
     queue_leave(e, t);
+    room_leave(e, t);
     DL_DELETE(e->waiting, t);
     e->waiting_bytes -= t->cost;
 }
@@ -101,7 +109,7 @@ static void give_back(struct exec *e, struct task *t)
     }
     buf_clear(&t->params);
     buf_clear(&t->answer);
-    t->keeps = t->refused = t->is_long = t->spoilt = false;
+    t->keeps = t->refused = t->is_long = t->no_room = t->spoilt = false;
     t->runs = 0;
     t->again_until = 0;
     LL_PREPEND(e->spare, t);
@@ -144,7 +152,7 @@ void task_move(struct exec *e, struct task *t, enum task_state to)
     }
 }
 
-void task_answer(struct exec *e, struct task *t, const struct fault *f, const struct buf *out)
+void task_answer(struct exec *e, struct task *t, const struct fault *f, struct buf *out)
 {
     struct call *c = &t->call;
     const struct request *r = &c->request;
@@ -153,6 +161,6 @@ void task_answer(struct exec *e, struct task *t, const struct fault *f, const st
     else if (f != NULL)
         session_fault(r->session, r->id, f);
     else
-        session_answer(r->session, r->id, out->data, out->len);
+        session_give(r->session, r->id, out);
     task_move(e, t, TASK_SPARE);
 }

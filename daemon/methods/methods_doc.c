@@ -1,12 +1,15 @@
 /* methods_doc: whole documents: save, insert, get, delete, and what is known about them. */
 #include "daemon/base/clock.h"
 #include "daemon/documents/layout.h"
+#include "daemon/exec/purge.h"
 #include "daemon/methods/methods.h"
 #include "protocol/alloc.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <uuid/uuid.h>
+
+#define MISSING_MAX 1000 /* containers that are read to find out what there is to delete */
 
 static int doc_param(struct call *c, struct fault *f)
 {
@@ -442,14 +445,16 @@ static enum op_status pack_doc(struct call *c, struct doc *d, const struct get_o
         return st;
     /* More pairs than the tree has: the head may become longer. */
     struct cursor in = cursor_of(out->data + at, out->len - at);
-    struct buf body = BUF_INIT;
+    struct buf head = BUF_INIT;
     uint32_t n = 0;
     cursor_map(&in, &n);
-    buf_append(&body, in.at, (size_t)(in.end - in.at));
-    out->len = at;
-    pack_map(out, n + (c->run.stale < 0 ? 1 : 2));
-    buf_append(out, body.data, body.len);
-    buf_free(&body);
+    size_t had = (size_t)(in.at - (out->data + at)), body = out->len - at - had;
+    pack_map(&head, n + (c->run.stale < 0 ? 1 : 2));
+    if (head.len > had && buf_grow(out, head.len - had))
+        memmove(out->data + at + head.len, out->data + at + had, body);
+    memcpy(out->data + at, head.data, head.len);
+    out->len = at + head.len + body;
+    buf_free(&head);
     pack_about(c, d, out);
     return OP_DONE;
 }
@@ -582,27 +587,84 @@ void doc_remove(struct call *c, struct doc *d)
     d->expires = 0;
 }
 
+/* The document is there no more with this commit; its keys go later (exec/purge.h), as it has too
+ * many to go with it. */
+static void doc_condemn(struct call *c, struct doc *d)
+{
+    struct batch *b = lane_batch(exec_lane(c->exec));
+    d->written = schema_known(exec_schema(c->exec));
+    call_computes(c, d);
+    purger_note(exec_purger(c->exec), d->key);
+    struct batch_doc *bd = call_stage(c, d);
+    batch_field_set(b, bd, &stored_hash, "", 0, LAYOUT_DELETED_FIELD, strlen(LAYOUT_DELETED_FIELD),
+                    "1", 1);
+    batch_field_del(b, bd, &stored_hash, "", 0, LAYOUT_SCHEMA_FIELD, strlen(LAYOUT_SCHEMA_FIELD));
+    record_free(d->root);
+    d->root = NULL;
+    d->state = DOC_ABSENT;
+    d->stump = d->version;
+    d->condemned = true;
+    d->expires = 0;
+}
+
+/* Elements with keys of their own, as far as its containers are known. */
+static size_t elements_of(const struct record *r)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < r->nslots; i++) {
+        const struct type *t = r->model->fields[i].type;
+        if (type_container(t) && type_atomic(t->of))
+            n += r->slots[i].container->len;
+        else if (type_atomic(t))
+            n += elements_of(r->slots[i].record);
+    }
+    return n;
+}
+
+/* Whether it is too long to be removed in one commit; OP_NEEDS: that is not known yet. */
+static enum op_status too_long(struct call *c, struct doc *d, bool *heavy)
+{
+    uint64_t share = (uint64_t)exec_config(c->exec)->max_work * 1000000 / WORK_COMMAND;
+    uint64_t before = c->run.work.ns;
+    *heavy = elements_of(d->root) * WORK_GONE > share;
+    if (*heavy)
+        return OP_DONE;
+    unsigned missing = c->run.nmissing;
+    enum op_status st = doc_keys_known(c, d);
+    *heavy = (c->run.work.ns - before) > share || c->run.nmissing - missing > MISSING_MAX;
+    if (!*heavy)
+        return st;
+    c->run.work.ns = before;
+    return OP_DONE;
+}
+
 static enum op_status delete_run(struct call *c, struct buf *out)
 {
     int64_t count = 0;
     enum op_status st = all_known(c);
-    for (unsigned i = 0; i < c->ndocs && st == OP_DONE; i++) {
-        if (c->docs[i]->state == DOC_PRESENT)
-            st = doc_keys_known(c, c->docs[i]);
-    }
     if (st != OP_DONE)
         return st;
-    if (call_admit(c) < 0 || work_check(&c->fault) < 0)
-        return OP_REFUSED;
-    for (unsigned i = 0; i < c->ndocs; i++) {
+    bool *heavy = alloc_zeroed(c->ndocs + 1, sizeof(*heavy));
+    for (unsigned i = 0; i < c->ndocs && st == OP_DONE; i++) {
+        if (c->docs[i]->state == DOC_PRESENT)
+            st = too_long(c, c->docs[i], &heavy[i]);
+    }
+    if (st == OP_DONE && (call_admit(c) < 0 || work_check(&c->fault) < 0))
+        st = OP_REFUSED;
+    for (unsigned i = 0; i < c->ndocs && st == OP_DONE; i++) {
         call_computes(c, c->docs[i]);
         if (c->docs[i]->state != DOC_PRESENT)
             continue;
-        doc_remove(c, c->docs[i]);
+        if (heavy[i])
+            doc_condemn(c, c->docs[i]);
+        else
+            doc_remove(c, c->docs[i]);
         count++;
     }
-    pack_int(out, count);
-    return OP_DONE;
+    free(heavy);
+    if (st == OP_DONE)
+        pack_int(out, count);
+    return st;
 }
 
 static int ttl_docs(struct call *c, struct fault *f)
@@ -658,7 +720,7 @@ static enum op_status persist_run(struct call *c, struct buf *out)
     if (st != OP_DONE)
         return st;
     bool had = d->expires != 0;
-    if (had && call_admit(c) < 0)
+    if (had && (call_admit(c) < 0 || work_check(&c->fault) < 0))
         return OP_REFUSED;
     if (had)
         doc_expire_at(c, d, 0);

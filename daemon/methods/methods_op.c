@@ -1,5 +1,6 @@
 /* methods_op: the operations of the wire table, one document each. */
 #include "daemon/base/clock.h"
+#include "daemon/exec/purge.h"
 #include "daemon/methods/methods.h"
 
 int params_count(const struct call *c, unsigned lo, unsigned hi, const char *form, struct fault *f)
@@ -54,6 +55,11 @@ static void expire(void *arg, const struct effect *e)
 
 enum op_status doc_keys_known(struct call *c, struct doc *d)
 {
+    if (d->condemned) { /* all of them go; then it is woken */
+        if (!doc_dirty(d))
+            purger_add(exec_purger(c->exec), d->key, d->key_len);
+        return OP_NEEDS;
+    }
     if (d->root == NULL)
         return OP_DONE;
     struct needs needs = call_needs(c, d);
@@ -97,6 +103,8 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
     bool refresh = op_infos[kind].writes && d->model->refresh_ttl && d->model->ttl > 0;
     if (refresh && doc_keys_known(c, d) != OP_DONE)
         return OP_NEEDS;
+    if (refresh && work_check(&c->fault) < 0)
+        return OP_REFUSED;
     if (refresh)
         call_computes(c, d); /* as doc_expire_at, to which it comes when something was changed */
     size_t at = out->len;

@@ -426,6 +426,7 @@ enum op_status pipeline_perform(struct call *c, struct buf *out)
         return st;
     buf_clear(out);
     c->run.work.ns = 0; /* it was added up, and let through */
+    c->run.work.room = NULL;
     return run_all(c, NULL, out);
 }
 

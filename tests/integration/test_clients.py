@@ -6,6 +6,7 @@ import time
 import pytest
 from pynvim.msgpack_rpc import ErrorResponse, socket_session
 
+from daemon_process import BIG_WORK
 from models import ADA, KEY, MODELS, save_ada
 from rpc_client import Closed, RpcError, wait_until
 
@@ -114,7 +115,7 @@ def test_a_client_that_does_not_read_is_paused(daemon, client):
 
 def test_answers_that_pile_up_unread_close_the_connection(redis_server, new_daemon):
     daemon = new_daemon(redis_server.address, {
-        "limits.client_output": "1M", "limits.client_output_pause": "64K"})
+        **BIG_WORK, "limits.client_output": "1M", "limits.client_output_pause": "64K"})
     with daemon.connect() as client, daemon.connect() as lazy:
         save_ada(client)
         client.call("set", KEY, "bio", "x" * 50_000)

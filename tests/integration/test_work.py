@@ -55,7 +55,7 @@ def test_what_would_take_too_long_is_refused(bag, redis_server, what):
 
 
 @pytest.mark.parametrize("request_", [
-    ["doc.delete", BAG], ["list.clear", BAG, "items"], ["set", BAG, "items", []],
+    ["list.clear", BAG, "items"], ["set", BAG, "items", []],
     ["list.remove_range", BAG, "items", 0, 25_000], ["doc.save", BAG, {}], ["doc.ttl", BAG, 100],
     ["doc.duplicate", BAG]], ids=lambda r: r[0])
 def test_what_is_too_big_to_be_removed_at_once_goes_in_parts(bag, redis_server, request_):
@@ -189,3 +189,168 @@ def test_the_cache_does_not_empty_itself_for_one_document(redis_server, new_daem
         client.call("doc.save", BAG + "2", {"counts": {str(i): i for i in range(200_000)}})
         wait_until(lambda: client.call("admin.cache")["memory"] < 20 * MIB, what="the cache to be small enough")
         assert client.call("admin.cache")["documents"] >= 100
+
+
+# --- what Redis cannot cut ---------------------------------------------------------------------
+
+@pytest.fixture
+def long_list(redis_server, new_daemon):
+    """A daemon by which a command may look at 12,500 elements, and a list of 40,000."""
+    daemon = new_daemon(redis_server.address, {"limits.max_work": "1ms"})
+    with daemon.connect() as client:
+        define(client)
+        client.call("doc.save", BAG, {})
+        for i in range(0, 40_000, 5_000):
+            client.call("list.extend", BAG, "numbers", list(range(i, i + 5_000)))
+        yield client
+
+
+@pytest.mark.parametrize("request_", [
+    ["list.insert", BAG, "numbers", 20_000, 7], ["list.insert", BAG, "numbers", 39_000, 7],
+    ["list.pop", BAG, "numbers", 20_000], ["list.remove", BAG, "numbers", 20_000],
+    ["list.remove_range", BAG, "numbers", 20_000, 20_100], ["list.move", BAG, "numbers", 0, 20_000],
+    ["list.move", BAG, "numbers", 20_000, 0],
+    ["pipeline", [["set", BAG, "n", 1], ["list.pop", BAG, "numbers", 20_000]]]], ids=str)
+def test_no_command_searches_a_long_list_for_long(long_list, redis_server, request_):
+    before, document = redis_server.snapshot(), long_list.call("doc.get", BAG, {"version": True})
+    assert "quarter of limits.max_work" in refused(long_list, "TOO_LARGE", *request_)
+    assert redis_server.snapshot() == before
+    assert long_list.call("doc.get", BAG, {"version": True}) == document
+
+
+def test_near_its_ends_a_long_list_changes_as_ever(long_list, rdb):
+    mirror = list(range(40_000))
+    for index in (1, 10_000, -2, -500, 0, 40_000):
+        long_list.call("list.insert", BAG, "numbers", index, -index)
+        mirror.insert(index, -index)
+    for index in (1, 10_000, -2, -10_000, 0, -1):
+        assert long_list.call("list.pop", BAG, "numbers", index) == mirror.pop(index)
+    long_list.call("list.remove_range", BAG, "numbers", 100, 110)
+    del mirror[100:110]
+    long_list.call("list.remove_range", BAG, "numbers", 30_000, 100_000)
+    del mirror[30_000:]
+    long_list.call("list.move", BAG, "numbers", 1, 100)
+    mirror.insert(100, mirror.pop(1))
+    assert [int(n) for n in rdb.lrange("rapyer:{Bag:big}/numbers", 0, -1)] == mirror
+
+
+def batches(client):
+    return client.call("admin.stats")["commits"]
+
+
+def test_what_is_heavy_does_not_go_together(daemon, client):
+    """A quarter of what one request may come to, in each batch."""
+    define(client)
+    with daemon.connect() as other:
+        other.call("doc.save", "Bag:small", {})
+        begun = batches(client)
+        saves = [client.send("doc.save", f"Bag:{i % 10}", {"n": i, "items": [{}] * 900}) for i in range(40)]
+        for served in range(1, 21):
+            assert other.call("num.incr", "Bag:small", "n", 1) == served
+        for save in saves:
+            client.wait(save)
+        assert batches(client) - begun >= 40
+        for i in range(10):
+            assert client.call("doc.load", f"Bag:{i}", "n") == 30 + i
+            assert len(client.call("doc.load", f"Bag:{i}", "items")) == 900
+
+
+def test_what_waits_for_room_waits_for_the_link_too(daemon, client, rdb):
+    define(client)
+    saves = [client.send("doc.save", f"Bag:{i}", {"n": i, "items": [{}] * 900}) for i in range(20)]
+    rdb.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    for save in saves:
+        client.wait(save)
+    for i in range(20):
+        assert client.call("doc.load", f"Bag:{i}", "n") == i
+        assert rdb.llen(f"rapyer:{{Bag:{i}}}/items") == 900
+
+
+def test_a_heavy_change_and_what_comes_after_it_stay_in_order(daemon, client):
+    define(client)
+    client.call("doc.save", BAG, {})
+    asked, want = [], []
+    for i in range(30):
+        asked.append(client.send("list.extend", BAG, "numbers", [i] * 10_000))
+        want.append(10_000 * (i + 1))
+        asked.append(client.send("num.incr", BAG, "n", 1))
+        want.append(i + 1)
+    assert [client.wait(i) for i in asked] == want
+
+
+# --- deletion in pieces ------------------------------------------------------------------------
+
+def long_document(client, key, n):
+    client.call("doc.save", key, {"n": 1, "counts": {"k": 1}, "items": []})
+    for i in range(0, n, 1000):
+        client.call("list.extend", key, "items", [{"@pk": f"p{j}", "a": "x"} for j in range(i, i + 1000)])
+
+
+def keys_of(rdb, key):
+    return [k for k in rdb.keys("rapyer:{*") if k.startswith(f"rapyer:{{{key}}}".encode())]
+
+
+def test_a_document_of_any_length_can_be_deleted(daemon, bag, rdb):
+    for n in range(2):
+        long_document(bag, BAG, 30_000)
+        long_document(bag, "Bag:also", 2_000)
+        long_document(bag, "Bag:*", 1_000)  # its key is no pattern
+        others = [bag.send("doc.get", BAG, {"paths": ["n"]}), bag.send("doc.delete", BAG, "Bag:also", "Bag:no"),
+                  bag.send("doc.exists", BAG), bag.send("doc.save", BAG, {"n": 7, "items": [{"@pk": "p1"}]}),
+                  bag.send("num.incr", BAG, "n", 1)]
+        assert bag.wait(others[0]) == {"n": 1}
+        assert bag.wait(others[1]) == 2
+        assert bag.wait(others[2]) == 0
+        assert bag.wait(others[3])["key"] == BAG
+        assert bag.wait(others[4]) == 8
+        assert bag.call("doc.get", BAG) == {"@pk": "big", "n": 8, "counts": {}, "by_name": {}, "names": [],
+                                            "numbers": [], "items": [{"@pk": "p1", "a": ""}]}
+        assert len(keys_of(rdb, BAG)) == 3
+        assert bag.call("doc.delete", BAG) == 1
+        assert not keys_of(rdb, BAG) and not keys_of(rdb, "Bag:also") and not rdb.exists("rapyer:@gone")
+        assert len(bag.call("doc.load", "Bag:*", "items")) == 1_000
+        assert bag.call("doc.delete", "Bag:*") == 1
+
+
+def test_what_is_being_deleted_is_there_for_nobody(redis_server, new_daemon, rdb):
+    """Not for another daemon either, which makes it anew when all of it is gone."""
+    first, second = (new_daemon(redis_server.address) for _ in range(2))
+    with first.connect() as a, second.connect() as b:
+        define(a)
+        define(b)
+        long_document(a, BAG, 20_000)
+        assert b.call("doc.load", BAG, "items[19999].a") == "x"
+        assert a.call("doc.delete", BAG) == 1
+        refused(b, "NOT_FOUND", "doc.get", BAG, {"fresh": True})
+        refused(b, "NOT_FOUND", "num.incr", BAG, "n", 1)
+        refused(a, "NOT_FOUND", "num.incr", BAG, "n", 1)
+        assert b.call("doc.insert", [[BAG, {"items": [{"@pk": "p5"}]}]])[0]["key"] == BAG
+        assert a.call("doc.load", BAG, "items") == [{"@pk": "p5", "a": ""}]
+        assert len(keys_of(rdb, BAG)) == 3
+
+
+@pytest.mark.parametrize("how", ["another is there", "the same starts again"])
+def test_what_a_daemon_leaves_half_deleted_another_one_removes(redis_server, new_daemon, rdb, how):
+    daemon = new_daemon(redis_server.address)
+    other = new_daemon(redis_server.address) if how == "another is there" else None
+    with daemon.connect() as client:
+        define(client)
+        long_document(client, BAG, 20_000)
+        assert client.call("doc.delete", BAG) == 1
+        daemon.kill()
+    if other is None:
+        daemon.start()
+        wait_until(lambda: not keys_of(rdb, BAG), what="nothing to be left")
+        wait_until(lambda: not rdb.exists("rapyer:@gone"), what="the note to be gone")
+        return
+    with other.connect() as client:
+        define(client)
+        client.call("doc.save", BAG, {"items": [{"@pk": "p1"}]})
+        assert len(keys_of(rdb, BAG)) == 3
+
+
+def test_deleting_goes_on_when_the_link_is_back(daemon, bag, rdb):
+    long_document(bag, BAG, 30_000)
+    assert bag.call("doc.delete", BAG) == 1
+    rdb.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    wait_until(lambda: not keys_of(rdb, BAG), what="nothing to be left")

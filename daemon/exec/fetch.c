@@ -1,0 +1,77 @@
+/* fetch: has what a run lacks read from Redis, or waits for what will let it be. */
+#include "daemon/exec/exec_inside.h"
+
+static bool bring(struct exec *e, struct doc *d, enum load_what what, const struct missing *missing,
+                  unsigned n)
+{
+    if (d->loading || doc_dirty(d))
+        return true; /* it becomes runnable when that is over */
+    if (call_behind(e, d)) {
+        if (d->written > e->asked_up_to)
+            e->asked_up_to = d->written;
+        e->cb.on_behind(e->arg);
+        return true; /* then exec_learned */
+    }
+    cache_miss(e->cache);
+    if (d->root == NULL)
+        d->growths = schema_growths(e->schema);
+    if (what != LOAD_MISSING)
+        d->asked = e->stamp;
+    return loader_load(e->loader, d, what, missing, n);
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct missing *x = a, *y = b;
+    uintptr_t left = (uintptr_t)(x->doc != y->doc ? (void *)x->doc : (void *)x->cell);
+    uintptr_t right = (uintptr_t)(x->doc != y->doc ? (void *)y->doc : (void *)y->cell);
+    return (left > right) - (left < right);
+}
+
+/* What is missing of each document in one piece, and each container once. */
+static void group_missing(struct run *c)
+{
+    unsigned n = 0;
+    if (c->nmissing > 1)
+        qsort(c->missing, c->nmissing, sizeof(*c->missing), by_place);
+    for (unsigned i = 0; i < c->nmissing; i++) {
+        if (n > 0 && c->missing[n - 1].cell == c->missing[i].cell)
+            free(c->missing[i].suffix);
+        else
+            c->missing[n++] = c->missing[i];
+    }
+    c->nmissing = n;
+}
+
+int exec_fetch(struct exec *e, struct call *c)
+{
+    if (!lane_ready(e->lane))
+        return lane_admit(e->lane, &c->fault);
+    bool ok = true;
+    for (unsigned i = 0; i < c->ndocs && ok; i++) {
+        if (call_unfresh(c, c->docs[i]))
+            ok = bring(e, c->docs[i], c->read_anew ? LOAD_ALL : LOAD_CHECK, NULL, 0);
+    }
+    group_missing(&c->run);
+    for (unsigned i = 0, n; i < c->run.nmissing && ok; i += n) {
+        for (n = 1; i + n < c->run.nmissing && c->run.missing[i + n].doc == c->run.missing[i].doc;
+             n++)
+            ;
+        ok = bring(e, c->run.missing[i].doc, LOAD_MISSING, &c->run.missing[i], n);
+    }
+    if (ok)
+        return 0;
+    return fault_set(&c->fault, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
+}
+
+enum op_status exec_judge_spoilt(struct call *c)
+{
+    if (c->run.stale < 0)
+        call_read_anew(c);
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (c->run.stale < 0 && call_unfresh(c, c->docs[i]))
+            return OP_NEEDS;
+    }
+    c->fault = c->spoilt;
+    return OP_REFUSED;
+}

@@ -1,0 +1,250 @@
+/* purge: see purge.h. One document after the other, and one command after the other: what is left
+ * over is in nobody's way. */
+#include "daemon/exec/purge.h"
+#include "daemon/base/log.h"
+#include "daemon/documents/layout.h"
+#include "daemon/exec/purge_script.h"
+#include "daemon/redis/resp.h"
+#include "protocol/alloc.h"
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#define PAGE "500" /* keys that SCAN looks at: a millisecond of Redis' time, and UNLINK another */
+#define AGAIN_MS 1000
+
+struct condemned {
+    struct condemned *prev, *next;
+    size_t len;
+    char key[];
+};
+
+struct purger {
+    struct upstream *up;
+    const char *prefix;
+    void (*gone)(void *arg, const char *key, size_t len);
+    void *arg;
+    struct condemned *list; /* the first one is being purged (utlist) */
+    struct event *again;
+    bool busy;       /* an answer will come */
+    char cursor[24]; /* where SCAN goes on */
+    bool last;       /* the root hash goes */
+    struct buf root; /* the Redis key of the first one, */
+    struct buf match;
+};
+
+static void go_on(struct purger *p);
+
+static void on_noted(void *arg, unsigned index, redisReply *reply)
+{
+    (void)arg;
+    (void)index;
+    (void)reply; /* whoever meets the document finds out by itself */
+}
+
+static void begin(struct purger *p)
+{
+    const struct condemned *c = p->list;
+    buf_clear(&p->root);
+    buf_clear(&p->match);
+    layout_key(&p->root, p->prefix, c->key, c->len, "", 0);
+    for (size_t i = 0; i < p->root.len; i++) {
+        if (strchr("*?[]\\^-", p->root.data[i]) != NULL)
+            buf_append(&p->match, "\\", 1);
+        buf_append(&p->match, &p->root.data[i], 1);
+    }
+    buf_append(&p->match, "/*", 3);
+    strcpy(p->cursor, "0");
+    p->last = false;
+}
+
+static void done(struct purger *p)
+{
+    struct condemned *c = p->list;
+    struct buf out = BUF_INIT;
+    char name[128];
+    snprintf(name, sizeof(name), "%s:@gone", p->prefix);
+    resp_words(&out, "HDEL", name, c->key, NULL);
+    upstream_send(p->up, out.data, out.len, 1, on_noted, NULL);
+    buf_free(&out);
+    DL_DELETE(p->list, c);
+    p->gone(p->arg, c->key, c->len);
+    free(c);
+    if (p->list != NULL)
+        begin(p);
+    go_on(p);
+}
+
+/* Later: a full or read-only Redis, a missing right. */
+static void refused(struct purger *p, const char *why)
+{
+    log_warning("what is left of the deleted document %s stays for now: %s", p->list->key, why);
+    event_add(p->again, &(struct timeval){.tv_sec = AGAIN_MS / 1000});
+}
+
+/* False: there is none, as the link is lost; or it is an error. */
+static bool is_answer(struct purger *p, const redisReply *reply)
+{
+    p->busy = false;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        refused(p, reply->str);
+    return reply != NULL && reply->type != REDIS_REPLY_ERROR;
+}
+
+static void on_removed(void *arg, unsigned index, redisReply *reply)
+{
+    struct purger *p = arg;
+    (void)index;
+    if (!is_answer(p, reply))
+        return;
+    if (p->last || reply->type != REDIS_REPLY_INTEGER || reply->integer == 0) {
+        done(p);
+        return;
+    }
+    p->last = strcmp(p->cursor, "0") == 0;
+    go_on(p);
+}
+
+/* Keys of a page, or the root hash. */
+static void remove_some(struct purger *p, const redisReply *keys)
+{
+    size_t n = keys != NULL ? keys->elements : 0;
+    const char **argv = alloc_zeroed(n + 5, sizeof(*argv));
+    size_t *len = alloc_zeroed(n + 5, sizeof(*len));
+    char count[RESP_DECIMAL_MAX];
+    struct buf out = BUF_INIT;
+    int argc = 0;
+    argv[argc] = "EVAL", len[argc++] = 4;
+    argv[argc] = purge_script, len[argc++] = sizeof(purge_script) - 1;
+    argv[argc] = count, len[argc++] = resp_decimal(count, 1 + (int64_t)n);
+    argv[argc] = (char *)p->root.data, len[argc++] = p->root.len;
+    for (size_t i = 0; i < n; i++)
+        argv[argc] = keys->element[i]->str, len[argc++] = keys->element[i]->len;
+    if (keys == NULL)
+        argv[argc] = "root", len[argc++] = 4;
+    resp_command(&out, argc, argv, len);
+    p->busy = upstream_send(p->up, out.data, out.len, 1, on_removed, p);
+    buf_free(&out);
+    free(argv);
+    free(len);
+}
+
+static bool is_page(const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[0]->type != REDIS_REPLY_STRING || reply->element[0]->len >= 24 ||
+        reply->element[1]->type != REDIS_REPLY_ARRAY || reply->element[1]->elements > 7000)
+        return false;
+    for (size_t i = 0; i < reply->element[1]->elements; i++) {
+        if (reply->element[1]->element[i]->type != REDIS_REPLY_STRING)
+            return false;
+    }
+    return true;
+}
+
+static void on_page(void *arg, unsigned index, redisReply *reply)
+{
+    struct purger *p = arg;
+    (void)index;
+    if (!is_answer(p, reply))
+        return;
+    if (!is_page(reply)) {
+        refused(p, "its answer is no page of SCAN");
+        return;
+    }
+    strcpy(p->cursor, reply->element[0]->str);
+    remove_some(p, reply->element[1]);
+}
+
+static void go_on(struct purger *p)
+{
+    if (p->busy || p->list == NULL)
+        return;
+    if (p->last) {
+        remove_some(p, NULL);
+        return;
+    }
+    struct buf out = BUF_INIT;
+    resp_words(&out, "SCAN", p->cursor, "MATCH", (char *)p->match.data, "COUNT", PAGE, NULL);
+    p->busy = upstream_send(p->up, out.data, out.len, 1, on_page, p);
+    buf_free(&out);
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    go_on(arg);
+}
+
+void purger_note(struct purger *p, const char *key)
+{
+    struct buf out = BUF_INIT;
+    char name[128];
+    snprintf(name, sizeof(name), "%s:@gone", p->prefix);
+    resp_words(&out, "HSET", name, key, "1", NULL);
+    upstream_send(p->up, out.data, out.len, 1, on_noted, NULL);
+    buf_free(&out);
+}
+
+void purger_add(struct purger *p, const char *key, size_t len)
+{
+    struct condemned *c;
+    DL_FOREACH (p->list, c) {
+        if (c->len == len && memcmp(c->key, key, len) == 0)
+            return;
+    }
+    c = alloc_zeroed(1, sizeof(*c) + len + 1);
+    c->len = len;
+    memcpy(c->key, key, len);
+    DL_APPEND(p->list, c);
+    if (p->list == c)
+        begin(p);
+    go_on(p);
+}
+
+static void on_left(void *arg, unsigned index, redisReply *reply)
+{
+    struct purger *p = arg;
+    (void)index;
+    for (size_t i = 0; reply != NULL && reply->type == REDIS_REPLY_ARRAY && i < reply->elements;
+         i += 2) {
+        const redisReply *key = reply->element[i];
+        if (key->type == REDIS_REPLY_STRING && key->len > 0 && strlen(key->str) == key->len)
+            purger_add(p, key->str, key->len);
+    }
+}
+
+void purger_up(struct purger *p)
+{
+    struct buf out = BUF_INIT;
+    char name[128];
+    p->busy = false;
+    if (p->list != NULL)
+        begin(p);
+    snprintf(name, sizeof(name), "%s:@gone", p->prefix);
+    resp_words(&out, "HGETALL", name, NULL);
+    upstream_send(p->up, out.data, out.len, 1, on_left, p);
+    buf_free(&out);
+    go_on(p);
+}
+
+struct purger *purger_new(struct event_base *base, struct upstream *up, const char *prefix,
+                          void (*gone)(void *arg, const char *key, size_t len), void *arg)
+{
+    struct purger *p = alloc_zeroed(1, sizeof(*p));
+    *p = (struct purger){.up = up, .prefix = prefix, .gone = gone, .arg = arg};
+    p->again = evtimer_new(base, on_again, p);
+    return p;
+}
+
+void purger_free(struct purger *p)
+{
+    struct condemned *c, *next;
+    DL_FOREACH_SAFE (p->list, c, next)
+        free(c);
+    event_free(p->again);
+    buf_free(&p->root);
+    buf_free(&p->match);
+    free(p);
+}
