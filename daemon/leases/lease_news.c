@@ -10,6 +10,7 @@
 #include <event2/util.h>
 #include <string.h>
 
+#define LOOKS 4            /* in the length of a lease, of who waits for it */
 #define RETRY_SLACK_MS 5   /* after a lease must have run out */
 #define RETRY_JITTER_MS 8  /* several daemons wait for the same moment */
 #define DEAF_RETRY_MS 1000 /* nobody can tell us that it is free */
@@ -176,7 +177,10 @@ static void on_queued(struct lease *le, const struct lease_ask *ask, const struc
     if (ask->op != LEASE_TRY) {
         le->queued = ask->mode;
         le->retry_latest = clock_boot_ms() + le->all->config->lock_lease;
-        retry_in(le, a->ms);
+        /* Redis' clock may be set back: from the next look at it on the lease counts for no longer
+         * than its length. */
+        int64_t look = (int64_t)le->all->config->lock_lease / LOOKS;
+        retry_in(le, a->ms < look ? a->ms : look);
         if (le->heard)
             ask_again(le);
     }

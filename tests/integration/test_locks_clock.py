@@ -69,6 +69,19 @@ def test_set_back_and_the_holder_dies(hosts, clock, back, waits):
     assert got["fence"] > lock["fence"]
 
 
+def test_set_back_and_somebody_has_waited(hosts, clock):
+    """The dead holder's lock is free after a length and a quarter, not after two."""
+    daemons, (a, b) = hosts(2, {**SHORT, "locks.lock_lease": "4s"})
+    lock = acquire(a)
+    request = ask(b)
+    await_waiters(b, 1)
+    daemons[0].kill()
+    clock.set(-HOUR)
+    began = time.monotonic()
+    assert b.wait(request)["fence"] > lock["fence"]
+    assert time.monotonic() - began < 7
+
+
 def test_set_back_and_the_holder_lives(hosts, clock):
     """It has its lock as long as it likes, and everybody writes in order."""
     _, (a, b) = hosts(2, SHORT)
