@@ -98,6 +98,7 @@ static void drop(struct cache *c, struct doc *d)
     shelf_take(&d->shown);
     record_free(d->root);
     stale_free(d->stale);
+    free(d->wrong);
     tree_free(d);
 }
 
@@ -167,6 +168,8 @@ void doc_forget(struct doc *d)
     d->state = DOC_UNKNOWN;
     d->expires = 0;
     d->unshowable = d->corrupt = d->condemned = false;
+    free(d->wrong);
+    d->wrong = NULL;
     d->stump = 0;
 }
 

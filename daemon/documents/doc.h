@@ -64,6 +64,7 @@ struct doc {
     bool spoilt;        /* held: it is forgotten when that run has ended */
     bool unsteady;      /* somebody else wrote while it was read in slices: read it at once */
     bool condemned;     /* ABSENT: its keys are still being removed (exec/purge.h) */
+    char *wrong;        /* ABSENT: what another program made of its root hash (CORRUPT); or NULL */
     bool corrupt;       /* another program spoilt something of it, as it was read (container.h) */
     bool runnable;      /* waits in the executor's list to be looked at */
     uint16_t model_len; /* key = Model ':' pk */

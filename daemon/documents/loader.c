@@ -337,8 +337,25 @@ static void keep_unchanged(struct load *l)
     l->before = NULL;
 }
 
+/* Another program put something else where its root hash should be: to be replaced, or removed with
+ * all that is left below it. */
+static void ruined(struct load *l, redisReply **lengths, const char *why)
+{
+    struct doc *d = l->doc;
+    take_lengths(l, l->root, "", &lengths);
+    free(d->wrong);
+    d->wrong = alloc_text("%s: the Redis key %s:{%s} %s; save the whole document, or delete it",
+                          d->key, l->loader->prefix, d->key, why);
+    d->root = l->root;
+    l->root = NULL;
+    d->written = d->stump = 0;
+    d->state = DOC_ABSENT;
+    d->epoch = l->epoch;
+}
+
 static bool on_root(struct load *l, redisReply *exec, struct fault *f)
 {
+    (void)f;
     struct doc *d = l->doc;
     const redisReply *hash = exec->element[0], *ttl = exec->element[1];
     redisReply **lengths = &exec->element[2];
@@ -348,6 +365,8 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
         take_lengths(l, l->root, "", &lengths);
         each_container(l->root, "", note_remains, &remains);
         d->condemned = is_condemned(hash);
+        free(d->wrong);
+        d->wrong = NULL;
         if (remains && !d->condemned) {
             d->root = l->root;
             l->root = NULL;
@@ -358,12 +377,14 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
         return false;
     }
     d->condemned = false;
+    free(d->wrong);
+    d->wrong = NULL;
     if (hash->type != REDIS_REPLY_ARRAY) {
-        d->written = 0;
-        fault_set(f, FAULT_CORRUPT,
-                  "%s: the Redis key %s:{%s} should be a hash, but another program put something "
-                  "else there; remove that key",
-                  d->key, l->loader->prefix, d->key);
+        ruined(l, lengths, "should be a hash, but another program put something else there");
+        return false;
+    }
+    if (!find_number(hash, LAYOUT_VERSION_FIELD, &d->version)) {
+        ruined(l, lengths, "has no version in @v: it was not written by rapyerd");
         return false;
     }
     /* Who cannot read it is to see whether newer models wrote it. */
@@ -371,11 +392,6 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
         d->written = 0;
     take_hash(l, l->root, hash);
     take_lengths(l, l->root, "", &lengths);
-    if (!find_number(hash, LAYOUT_VERSION_FIELD, &d->version)) {
-        fault_set(f, FAULT_CORRUPT,
-                  "%s: its hash has no version in @v: it was not written by rapyerd", d->key);
-        return false;
-    }
     d->expires = deadline_of(l, ttl);
     keep_unchanged(l);
     d->root = l->root;

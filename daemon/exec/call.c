@@ -217,6 +217,11 @@ enum op_status call_known(struct call *c, struct doc *d)
         doc_forget(d);
     if ((call_unfresh(c, d) && !call_may_be_stale(c, d)) || sealed(c, d))
         return OP_NEEDS;
+    if (d->wrong != NULL && !c->request.method->mends) {
+        fault_set(&c->spoilt, FAULT_CORRUPT, "%s", d->wrong);
+        c->run.spoilt = true;
+        return OP_NEEDS;
+    }
     c->run.unproved = unproved(c, d);
     return c->run.unproved ? OP_NEEDS : OP_DONE;
 }
@@ -365,6 +370,8 @@ static void begin_unit(struct call *c, struct batch *b, struct doc *d)
 
 static void rely(const struct call *c, const struct doc *d, struct batch_doc *bd)
 {
+    if (d->wrong != NULL)
+        return; /* there is nothing to rely upon */
     if (d->computed == c->run.number)
         batch_rely(bd, RELIES_ON_STATE);
     else if (bd->unit != NULL && (bd->unit->guard == NULL || c->ndocs > 1))

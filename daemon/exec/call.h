@@ -29,7 +29,8 @@ struct method {
     /* Appends the result, one value. Runs each time something that was missing has come. */
     enum op_status (*run)(struct call *c, struct buf *out);
     const void *arg; /* for both, in call->request.method */
-    bool reads;      /* changes nothing, and may be given what was true when the link was lost */
+    bool mends; /* replaces or removes whole documents, whatever another program made of them */
+    bool reads; /* changes nothing, and may be given what was true when the link was lost */
     /* NULL: the client gets the result or the fault. Else this is called in place of that, once,
      * when all that the run saw and did is committed; f NULL: it went well. `out` is gone when it
      * returns or when it makes another request. */

@@ -69,7 +69,9 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     bool fresh = d->state == DOC_ABSENT;
     d->expires = d->model->ttl > 0 ? clock_wall_ms() + d->model->ttl * 1000 : 0;
     d->written = schema_known(exec_schema(c->exec));
-    call_computes(c, d); /* what goes is what we know of it */
+    bool ruined = d->wrong != NULL;
+    if (!ruined)
+        call_computes(c, d); /* what goes is what we know of it */
     if (fresh) {
         /* Versions begin at the clock: a document that is deleted and made again never comes
          * back to a version somebody may remember, also when the clock is set back. In
@@ -85,16 +87,20 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     batch_deadline(bd, d->expires);
     if (d->root != NULL) {
         struct needs none = call_needs(c, d);
-        record_drop(d->root, "", "", &none, drop_content, &e);
+        record_drop(d->root, "", "", &none, ruined ? call_effect : drop_content, &e);
         struct buf prefix = BUF_INIT;
         drop_fields(&e, d->root, &prefix);
         buf_free(&prefix);
         record_free(d->root);
         /* What is left of elements that could not be made out is not to turn up in new ones. */
-        if (d->corrupt)
+        if (d->corrupt || ruined)
             record_purge(root, "", "", drop_content, &e);
         d->corrupt = false;
     }
+    if (ruined)
+        batch_bump(b, bd, d->version); /* of a hash that is new */
+    free(d->wrong);
+    d->wrong = NULL;
     batch_whole(bd);
     call_stage_written(c, d, bd);
     if (d->expires == 0 && !fresh)
@@ -578,10 +584,13 @@ void doc_remove(struct call *c, struct doc *d)
     struct call_effects e = {.call = c, .doc = d};
     struct needs none = call_needs(c, d);
     d->written = schema_known(exec_schema(c->exec));
-    call_computes(c, d); /* as doc_replace */
+    if (d->wrong == NULL)
+        call_computes(c, d); /* as doc_replace */
     call_stage(c, d);
     record_drop(d->root, "", "", &none, call_effect, &e);
     record_free(d->root);
+    free(d->wrong);
+    d->wrong = NULL;
     d->root = NULL;
     d->state = DOC_ABSENT;
     d->expires = 0;
@@ -593,9 +602,16 @@ static void doc_condemn(struct call *c, struct doc *d)
 {
     struct batch *b = lane_batch(exec_lane(c->exec));
     d->written = schema_known(exec_schema(c->exec));
-    call_computes(c, d);
+    if (d->wrong == NULL)
+        call_computes(c, d);
     purger_note(exec_purger(c->exec), d->key);
     struct batch_doc *bd = call_stage(c, d);
+    if (d->wrong != NULL) {
+        batch_drop(b, bd, "", 0);
+        batch_bump(b, bd, d->version);
+    }
+    free(d->wrong);
+    d->wrong = NULL;
     batch_field_set(b, bd, &stored_hash, "", 0, LAYOUT_DELETED_FIELD, strlen(LAYOUT_DELETED_FIELD),
                     "1", 1);
     batch_field_del(b, bd, &stored_hash, "", 0, LAYOUT_SCHEMA_FIELD, strlen(LAYOUT_SCHEMA_FIELD));
@@ -638,6 +654,12 @@ static enum op_status too_long(struct call *c, struct doc *d, bool *heavy)
     return OP_DONE;
 }
 
+/* Or something else where it was. */
+static bool is_there(const struct doc *d)
+{
+    return d->state == DOC_PRESENT || d->wrong != NULL;
+}
+
 static enum op_status delete_run(struct call *c, struct buf *out)
 {
     int64_t count = 0;
@@ -646,14 +668,15 @@ static enum op_status delete_run(struct call *c, struct buf *out)
         return st;
     bool *heavy = alloc_zeroed(c->ndocs + 1, sizeof(*heavy));
     for (unsigned i = 0; i < c->ndocs && st == OP_DONE; i++) {
-        if (c->docs[i]->state == DOC_PRESENT)
+        if (is_there(c->docs[i]))
             st = too_long(c, c->docs[i], &heavy[i]);
     }
     if (st == OP_DONE && (call_admit(c) < 0 || work_check(&c->fault) < 0))
         st = OP_REFUSED;
     for (unsigned i = 0; i < c->ndocs && st == OP_DONE; i++) {
-        call_computes(c, c->docs[i]);
-        if (c->docs[i]->state != DOC_PRESENT)
+        if (c->docs[i]->wrong == NULL)
+            call_computes(c, c->docs[i]);
+        if (!is_there(c->docs[i]))
             continue;
         if (heavy[i])
             doc_condemn(c, c->docs[i]);
@@ -766,11 +789,11 @@ static enum op_status get_or_create_run(struct call *c, struct buf *out)
 }
 
 const struct method methods_doc[] = {
-    {.name = "doc.save", .docs = save_docs, .run = save_run},
+    {.name = "doc.save", .docs = save_docs, .run = save_run, .mends = true},
     {.name = "doc.insert", .docs = insert_docs, .run = insert_run},
     {.name = "doc.get", .docs = get_docs, .run = get_run, .reads = true},
     {.name = "doc.get_many", .docs = get_many_docs, .run = get_many_run, .reads = true},
-    {.name = "doc.delete", .docs = many_docs, .run = delete_run},
+    {.name = "doc.delete", .docs = many_docs, .run = delete_run, .mends = true},
     {.name = "doc.exists", .docs = exists_docs, .run = exists_run, .reads = true},
     {.name = "doc.ttl", .docs = ttl_docs, .run = ttl_run, .reads = true},
     {.name = "doc.persist", .docs = persist_docs, .run = persist_run},

@@ -214,3 +214,46 @@ def test_at_random(ada, rdb, redis_server, way):
         with pytest.raises(RpcError, match="NOT_FOUND"):
             fresh(ada)
         ada.call("doc.save", KEY, ADA)
+
+
+ROOTS = {"a string": lambda rdb: (rdb.delete(ROOT), rdb.set(ROOT, "x")),
+         "a list": lambda rdb: (rdb.delete(ROOT), rdb.rpush(ROOT, "x")),
+         "a version that is no number": lambda rdb: rdb.hset(ROOT, "@v", "new"),
+         "no version": lambda rdb: rdb.hdel(ROOT, "@v"),
+         "a hash of another program": lambda rdb: (rdb.delete(ROOT), rdb.hset(ROOT, "name", "x"))}
+
+
+@pytest.mark.parametrize("what", ROOTS)
+def test_the_root(ada, rdb, redis_server, new_daemon, what):
+    """All of it is CORRUPT, and the text says what helps: saving the whole, deleting it."""
+    whole, clean = fresh(ada), content(redis_server)
+    with new_daemon(redis_server.address).connect() as other:
+        for client in (ada, other):
+            ROOTS[what](rdb)
+            for call in (("doc.get", KEY, {"fresh": True}), ("doc.load", KEY, "name"), ("set", KEY, "name", "Eve"),
+                         ("doc.exists", KEY), ("doc.insert", [[KEY, ADA]]), ("doc.ttl", KEY),
+                         ("pipeline", [["set", KEY, "name", "Eve"]])):
+                text = refused(client, *call)
+                assert f"{ROOT} " in text and "save the whole document, or delete it" in text, text
+            client.call("doc.save", KEY, ADA)
+            assert fresh(ada) == whole and content(redis_server) == clean
+            assert fresh(other) == whole
+            client.call("set", KEY, "name", "Ada")
+            ROOTS[what](rdb)
+            refused(client, "doc.get", KEY, {"fresh": True})
+            assert client.call("doc.delete", "User:none", KEY) == 1
+            assert not rdb.keys(ROOT + "*")
+            with pytest.raises(RpcError, match="^NOT_FOUND"):
+                fresh(client)
+            assert client.call("doc.insert", [[KEY, ADA]])[0]["key"] == KEY
+            assert fresh(ada) == whole
+
+
+def test_a_long_document_without_its_root_is_deleted(ada, rdb):
+    for i in range(0, 12_000, 1000):
+        ada.call("list.extend", KEY, "sections", [{"@pk": f"q{j}", "name": "x"} for j in range(i, i + 1000)])
+    rdb.delete(ROOT)
+    rdb.set(ROOT, "x")
+    assert ada.call("doc.delete", KEY) == 1
+    ada.call("doc.save", KEY, ADA)
+    assert not rdb.keys(ROOT + "/sections/q*")
