@@ -57,6 +57,7 @@ struct batch_doc {
     bool failed;  /* a command of it failed */
     bool gone;    /* it was not in Redis any more: what the batch left there is a stump */
     bool unseen;  /* the answer was lost: failed commands are not known */
+    bool unsure;  /* nor whether it was still there: others have removed it, before or since */
     bool drifted; /* what was seen of it until now never was */
 };
 
@@ -169,7 +170,8 @@ const char *committed_field(struct committed *c, size_t *len);
 /* Its unit was refused. */
 bool batch_doc_lost(const struct batch_doc *bd);
 /* The batch is applied, and its answer was lost: takes the version that the document has in Redis
- * now (0: there is none), for each part. False: somebody else has changed it since. */
+ * now (0: there is none), for each part. False: somebody else has changed it since. Where they may
+ * have removed it before, the part is unsure. */
 bool batch_unseen(struct batch_doc *bd, int64_t version);
 /* Appends commands that remove what the batch left of documents that were gone; each does
  * nothing when somebody has written the document since. Returns their number. */

@@ -1,6 +1,7 @@
 /* batch_answer: what Redis says to a batch (batch.h): EXEC's replies beside what batch_text.c has
  * noted of each, and, where the answer was lost, what the marker and the versions tell in its
  * place. */
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/commit/batch_inside.h"
 #include "daemon/documents/stale.h"
@@ -200,6 +201,19 @@ const char *committed_field(struct committed *c, size_t *len)
     return f->name;
 }
 
+#define LONG_US 10000000 /* more than the clocks of hosts differ */
+
+/* With another version it may have been removed and made anew since, and removed before, for all we
+ * know. But such a one begins at the clock: for a document that is not new, a few changes by others
+ * do not look like that. */
+static bool surely_there(const struct batch_doc *bd, int64_t version)
+{
+    int64_t age = clock_wall_us() - bd->version.expected;
+    int64_t by = off_by(version, bd->version.expected);
+    return bd->whole || bd->relies != RELIES_ON_NOTHING || by == 0 ||
+           (by > 0 && age > LONG_US && by < age / 2);
+}
+
 bool batch_unseen(struct batch_doc *bd, int64_t version)
 {
     const struct batch_doc *second = bd->second;
@@ -214,6 +228,9 @@ bool batch_unseen(struct batch_doc *bd, int64_t version)
             return true; /* it was there, and had this version, or there was nothing to remove */
         version -= second->bump;
     }
+    bool stump = version == bd->bump && version < STUMP_MAX; /* just what this part leaves */
+    bd->unsure = !bd->deleted && !stump && !surely_there(bd, version);
     take_version(bd, version);
+    bd->gone = bd->gone && !bd->unsure;
     return version == (bd->deleted ? 0 : bd->version.expected);
 }

@@ -304,6 +304,26 @@ bool call_touches(const struct call *c, const struct doc *d)
     return d->changed == c->run.number && doc_dirty(d);
 }
 
+void call_set_right(const struct run *r, struct buf *answer)
+{
+    struct buf corrected = BUF_INIT;
+    size_t at = 0;
+    bool any = false;
+    for (unsigned i = 0; i < r->ncorrections; i++)
+        any = any || r->corrections[i].drift->by != 0;
+    if (!any)
+        return;
+    for (unsigned i = 0; i < r->ncorrections; i++) {
+        const struct correction *c = &r->corrections[i];
+        buf_append(&corrected, answer->data + at, c->at - at);
+        pack_int(&corrected, (int64_t)((uint64_t)c->value + (uint64_t)c->drift->by));
+        at = c->at + c->len;
+    }
+    buf_append(&corrected, answer->data + at, answer->len - at);
+    buf_free(answer);
+    *answer = corrected;
+}
+
 int call_full(struct call *c, size_t bytes)
 {
     return fault_set(&c->fault, FAULT_UNAVAILABLE,

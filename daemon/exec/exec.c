@@ -74,28 +74,6 @@ static void conclude(struct exec *e, struct task *t, enum op_status st)
 
 /* ---- a batch is decided ---- */
 
-/* Corrects the numbers that turned out otherwise because somebody else wrote in between. */
-static void correct(struct task *t)
-{
-    const struct run *r = &t->call.run;
-    struct buf corrected = BUF_INIT;
-    size_t at = 0;
-    bool any = false;
-    for (unsigned i = 0; i < r->ncorrections; i++)
-        any = any || r->corrections[i].drift->by != 0;
-    if (!any)
-        return;
-    for (unsigned i = 0; i < r->ncorrections; i++) {
-        const struct correction *c = &r->corrections[i];
-        buf_append(&corrected, t->answer.data + at, c->at - at);
-        pack_int(&corrected, (int64_t)((uint64_t)c->value + (uint64_t)c->drift->by));
-        at = c->at + c->len;
-    }
-    buf_append(&corrected, t->answer.data + at, t->answer.len - at);
-    buf_free(&t->answer);
-    t->answer = corrected;
-}
-
 /* Nothing of it was applied, as a document was not what it relied upon (or what others did, that
  * it saw). It is put into the queues when all others were told. False: for long enough. */
 static bool do_again(struct exec *e, struct task *t)
@@ -123,6 +101,11 @@ static int look_at_changes(const struct run *r, bool exact, struct fault *f)
             return fault_set(f, FAULT_NOT_FOUND,
                              "there is no document %s any more: somebody else removed it from "
                              "Redis; the change was not applied",
+                             bd->doc->key);
+        if (bd->unsure)
+            return fault_set(f, FAULT_UNKNOWN_OUTCOME,
+                             "the answer was lost with the connection to Redis, and somebody else "
+                             "has removed %s, before the change or since",
                              bd->doc->key);
         if (bd->failed)
             return fault_set(f, FAULT_CORRUPT,
@@ -168,7 +151,7 @@ static void settle_committed(struct exec *e, struct task *t, const struct batch 
         task_answer(e, t, &f, &t->answer);
         return;
     }
-    correct(t);
+    call_set_right(&t->call.run, &t->answer);
     task_answer(e, t, t->refused ? &t->call.fault : NULL, &t->answer);
 }
 

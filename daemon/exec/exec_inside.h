@@ -209,6 +209,9 @@ bool call_may_be_stale(struct call *c, const struct doc *d);
 /* At the end of a run that waits for this batch, as it changed or saw what that changes: what the
  * call has to do with is of one unit, which tells whether it happens. */
 void call_ride(struct call *c, const struct batch *batch);
+/* Corrects the numbers in its answer that turned out otherwise because somebody else wrote in
+ * between. */
+void call_set_right(const struct run *r, struct buf *answer);
 /* UNAVAILABLE: so many bytes of answers wait already. */
 int call_full(struct call *c, size_t bytes);
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from fault_proxy import REPLIES
 from models import KEY, ROOT, save_ada
 from rpc_client import RpcError, wait_until
 from test_histories import FULL, SEED, declare, histories, later
@@ -295,6 +296,26 @@ def test_what_changed_while_the_link_was_cut(redis_server, new_proxy, new_daemon
             proxy.refusing = False
             wait_until(lambda: outcome(client, "doc.load", KEY, "tags[-1]") == f"x{n}", timeout=BOUND + 5,
                        what="the element")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_change_that_was_removed_before_its_answer_came(redis_server, new_proxy, new_daemon, again):
+    """It was applied, but whether to a document nobody can tell any more: no word that it was not."""
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
+        save_ada(one)
+        two.call("doc.get", KEY)
+        cut = proxy.cut_after(REPLIES, 0)
+        proxy.refusing = True
+        request = one.send("set", KEY, "age", 77)
+        assert cut.fired.wait(5)
+        assert two.call("doc.get", KEY, {"fresh": True})["age"] == 77
+        assert two.call("doc.delete", KEY) == 1
+        if again:
+            save_ada(two)
+        proxy.refusing = False
+        with pytest.raises(RpcError, match="UNKNOWN_OUTCOME"):
+            one.wait(request)
 
 
 def test_an_idle_daemon_asks_redis_nothing(pair, rdb):
