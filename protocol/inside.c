@@ -55,20 +55,23 @@ static enum op_status build(struct run *run, struct inside *in, const struct typ
     struct cell cell;
     run_where(run, where);
     if (t->kind == TYPE_MODEL)
-        return record_build(t->model, RECORD_INLINE, NULL, 0, &bytes, where, &in->record, run->f) < 0
+        return record_build(t->model, RECORD_INLINE, NULL, 0, &bytes, where, &in->record, run->f) <
+                       0
                    ? OP_REFUSED
                    : OP_DONE;
     if (cell_build(t, false, &bytes, where, &cell, run->f) < 0)
         return OP_REFUSED;
     in->field = (struct field){.name = "value", .name_len = 5, .type = t};
-    in->model = (struct model){.name = "value", .key_field = -1, .nfields = 1, .fields = &in->field};
+    in->model =
+        (struct model){.name = "value", .key_field = -1, .nfields = 1, .fields = &in->field};
     in->record = record_bare(&in->model);
     in->record->slots[0] = cell;
     return OP_DONE;
 }
 
 /* The value that the tree has become, as the place takes it. */
-static enum op_status pack(struct run *run, struct inside *in, const struct type *t, struct cell *out)
+static enum op_status pack(struct run *run, struct inside *in, const struct type *t,
+                           struct cell *out)
 {
     struct buf bytes = BUF_INIT;
     char where[WHERE_MAX];
@@ -99,7 +102,8 @@ static bool same(const struct run *run, const struct cell *now, const uint8_t *w
 {
     size_t len;
     const uint8_t *p = cell_bytes(now, &len);
-    return op_infos[run->op->kind].result != RESULT_VERSION && len == was_len && memcmp(p, was, len) == 0;
+    return op_infos[run->op->kind].result != RESULT_VERSION && len == was_len &&
+           memcmp(p, was, len) == 0;
 }
 
 static enum op_status store(struct run *run, struct inside *in, const struct type *t,
@@ -119,12 +123,13 @@ static enum op_status store(struct run *run, struct inside *in, const struct typ
 static enum op_status run_in(struct run *run, struct inside *in, const struct type *t, size_t from)
 {
     const struct op *op = run->op;
-    in->env = (struct op_run){.root = run->env->root, /* an operand may be elsewhere in the document */
-                              .needs = run->env->needs,
-                              .max_value = run->env->max_value,
-                              .fits = run->env->fits,
-                              .fits_arg = run->env->fits_arg,
-                              .fault = run->f};
+    in->env =
+        (struct op_run){.root = run->env->root, /* an operand may be elsewhere in the document */
+                        .needs = run->env->needs,
+                        .max_value = run->env->max_value,
+                        .fits = run->env->fits,
+                        .fits_arg = run->env->fits_arg,
+                        .fault = run->f};
     in->run.op = op;
     in->run.env = &in->env;
     in->run.needs = run->needs;
@@ -136,8 +141,8 @@ static enum op_status run_in(struct run *run, struct inside *in, const struct ty
     return op_run_at(&in->run, st);
 }
 
-static enum op_status run_on(struct run *run, size_t from, const struct type *t, const uint8_t *value,
-                             size_t len)
+static enum op_status run_on(struct run *run, size_t from, const struct type *t,
+                             const uint8_t *value, size_t len)
 {
     size_t had = run->result->len;
     struct inside *in = tree_alloc(sizeof *in);

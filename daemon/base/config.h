@@ -50,6 +50,7 @@ struct config {
     /* [coherence] */
     unsigned coherence;       /* 1: others are listened to */
     unsigned coherence_bound; /* 1000 */
+    unsigned coherence_audit; /* 2: documents in memory that are compared with Redis, a second */
     /* [commit] */
     size_t queue_bytes;  /* 64M: requests waiting for Redis; past it UNAVAILABLE at once */
     unsigned queue_time; /* 5000: a request waits this long for Redis at most */

@@ -130,6 +130,12 @@ const struct setting settings[] = {
     {"coherence", "bound", TIME, AT(coherence_bound), "1s", 20, HOUR, true,
      "What another has changed is seen by every read that begins so much later; or the read asks\n"
      "Redis. Writes, refusals and reads with {fresh: true} are exact in any case."},
+    {"coherence", "audit", COUNT, AT(coherence_audit), "2", 0, 1000, true,
+     "How many documents in memory are compared with Redis in a second, while some are used, to "
+     "see\n"
+     "that the bound is kept: what is not so is counted (audit_wrong of admin.stats, "
+     "admin.doctor)\n"
+     "and logged. 0: none."},
 
     {"commit", "queue_bytes", SIZE, AT(queue_bytes), "64M", 64 * KIB, 64 * GIB, true,
      "Writes waiting for Redis; past it new ones are answered UNAVAILABLE at once."},

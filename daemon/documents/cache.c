@@ -71,7 +71,7 @@ static void to_front(struct doc *d)
 
 static void set_bytes(struct doc *d, size_t bytes)
 {
-    if (bytes == d->bytes)
+    if (bytes == d->bytes || d->row == NULL)
         return;
     d->row->cache->told += (int64_t)bytes - (int64_t)d->bytes;
     d->row->bytes += bytes - d->bytes;
@@ -88,6 +88,25 @@ struct cache *cache_new(size_t memory, size_t absent)
     return c;
 }
 
+struct doc *doc_alone(const struct model *model, const char *key, size_t len)
+{
+    struct doc *d = tree_alloc(sizeof(*d) + len + 1);
+    d->model = model;
+    d->key_len = (uint16_t)len;
+    d->model_len = (uint16_t)strlen(model->name);
+    memcpy(d->key, key, len);
+    return d;
+}
+
+void doc_alone_free(struct doc *d)
+{
+    shelf_take(&d->shown);
+    record_free(d->root);
+    stale_free(d->stale);
+    free(d->wrong);
+    tree_free(d);
+}
+
 static void drop(struct cache *c, struct doc *d)
 {
     table_remove(&c->by_key, &d->entry);
@@ -95,11 +114,7 @@ static void drop(struct cache *c, struct doc *d)
     leave(d);
     if (c->growing == d)
         c->growing = NULL;
-    shelf_take(&d->shown);
-    record_free(d->root);
-    stale_free(d->stale);
-    free(d->wrong);
-    tree_free(d);
+    doc_alone_free(d);
 }
 
 void cache_free(struct cache *c)
@@ -139,11 +154,7 @@ struct doc *cache_doc(struct cache *c, const struct model *model, const char *ke
     struct doc *d = find(c, key, len, hash);
     if (d != NULL)
         return d;
-    d = tree_alloc(sizeof(*d) + len + 1);
-    d->model = model;
-    d->key_len = (uint16_t)len;
-    d->model_len = (uint16_t)strlen(model->name);
-    memcpy(d->key, key, len);
+    d = doc_alone(model, key, len);
     table_add(&c->by_key, &d->entry, hash);
     join(ghosts_take(&c->ghosts, hash, c->main.n) ? &c->main : &c->small, d);
     return d;
@@ -153,6 +164,19 @@ void cache_use(struct doc *d)
 {
     if (d->uses < USES_MAX)
         d->uses++;
+}
+
+#define LOOKS 64 /* at buckets: of those half are empty, or more where much was evicted */
+
+struct doc *cache_any(const struct cache *c, uint64_t number)
+{
+    const struct table *t = &c->by_key;
+    struct table_entry *e = NULL;
+    for (unsigned i = 0; i < LOOKS && e == NULL && t->n > 0; i++)
+        e = t->buckets[(number + i) % t->n];
+    for (number >>= 32; e != NULL && e->next != NULL && number % 2 == 1; number /= 2)
+        e = e->next; /* of several in a bucket any may be it */
+    return (struct doc *)e;
 }
 
 void doc_forget(struct doc *d)
@@ -182,6 +206,8 @@ struct weighing cache_weigh(const struct cache *c)
 
 static void grow(struct cache *c, struct doc *d, int64_t by)
 {
+    if (d->row == NULL) /* it is in no cache */
+        return;
     set_bytes(d, by >= 0 || d->bytes > (size_t)-by ? (size_t)((int64_t)d->bytes + by) : 0);
     if (by > 0)
         c->growing = d;

@@ -36,6 +36,11 @@ void cache_bound(struct cache *c, size_t memory, size_t absent);
 struct doc *cache_doc(struct cache *c, const struct model *model, const char *key, size_t len);
 /* NULL when there is none. */
 struct doc *cache_find(struct cache *c, const char *key, size_t len);
+/* Some document, as the number falls; NULL: there are none, or few. */
+struct doc *cache_any(const struct cache *c, uint64_t number);
+/* One of its own, UNKNOWN, that is in no cache; for doc_alone_free. */
+struct doc *doc_alone(const struct model *model, const char *key, size_t len);
+void doc_alone_free(struct doc *d);
 /* A request uses it: once for each request. */
 void cache_use(struct doc *d);
 

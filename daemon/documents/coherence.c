@@ -23,6 +23,8 @@ struct coherence {
     void *listener_arg;
     struct shown_suspect *shown, *last_shown; /* oldest first */
     uint32_t hearing;                         /* counts the gaps in what was heard */
+    void (*on_use)(void *arg);                /* NULL: nobody waits for one */
+    void *on_use_arg;
     struct coherence_stats stats;
 };
 
@@ -206,10 +208,25 @@ struct stale *coherence_read(struct coherence *c, struct doc *d)
     return stale_take(d);
 }
 
+void coherence_on_next_use(struct coherence *c, void (*fn)(void *arg), void *arg)
+{
+    c->on_use = fn;
+    c->on_use_arg = arg;
+}
+
+static void used(struct coherence *c)
+{
+    void (*fn)(void *arg) = c->on_use;
+    c->on_use = NULL;
+    if (fn != NULL)
+        fn(c->on_use_arg);
+}
+
 bool coherence_proved(struct coherence *c, int64_t now)
 {
     if (!c->config->coherence)
         return true;
+    used(c);
     int64_t at = changes_proved_at(c->changes), age = now - at;
     if (at == 0 || age > half_bound(c))
         (void)changes_prove(c->changes);
@@ -231,6 +248,11 @@ int64_t coherence_trust(struct coherence *c)
 bool coherence_prove(struct coherence *c)
 {
     return changes_prove(c->changes);
+}
+
+int64_t coherence_proved_at(const struct coherence *c)
+{
+    return changes_proved_at(c->changes);
 }
 
 /* ---- interface ---- */

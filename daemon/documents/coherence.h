@@ -46,6 +46,11 @@ bool coherence_proved(struct coherence *c, int64_t now);
 int64_t coherence_trust(struct coherence *c);
 /* Asks for a proof as of now; false: nothing is heard. */
 bool coherence_prove(struct coherence *c);
+/* All that was acknowledged before this moment (clock_boot_ms) has been told; 0: nothing is sure.
+ */
+int64_t coherence_proved_at(const struct coherence *c);
+/* Calls fn once, when somebody next relies on what is in memory (coherence_proved). */
+void coherence_on_next_use(struct coherence *c, void (*fn)(void *arg), void *arg);
 
 /* ---- taking turns ----
  *

@@ -47,6 +47,7 @@ struct doc {
     int64_t yields;      /* writes wait until then (clock_mono_ms): another daemon's turn; or 0 */
     int64_t wanted;      /* when we have last asked others to wait so */
     uint32_t hearing;    /* how often others could not be heard when it was read */
+    uint64_t reading;    /* the number of that reading, of its root; never the same twice */
     int64_t expires;     /* unix milliseconds, 0: never; as it was when last heard of: Redis says */
     int64_t written;     /* "@s": up to which revision its writers knew the models (schema_known) */
     uint32_t epoch;      /* of the link when it was last known to be fresh */

@@ -30,6 +30,7 @@ struct loader {
     const char *prefix;
     loader_done_fn *done;
     void *arg;
+    uint64_t readings; /* of roots, so far */
 };
 
 struct load {
@@ -360,6 +361,7 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
     const redisReply *hash = exec->element[0], *ttl = exec->element[1];
     redisReply **lengths = &exec->element[2];
     int64_t stump = 0;
+    d->reading = ++l->loader->readings;
     if (hash->type == REDIS_REPLY_ARRAY && (hash->elements == 0 || is_stump(hash, &stump))) {
         bool remains = false;
         take_lengths(l, l->root, "", &lengths);

@@ -1,6 +1,7 @@
 /* exec: see exec.h. */
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
+#include "daemon/documents/audit.h"
 #include "daemon/exec/exec_inside.h"
 #include "protocol/alloc.h"
 #include <assert.h>
@@ -643,6 +644,7 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     e->loader = loader_new(lane_upstream(e->lane), e->cache, e->coherence, config->key_prefix,
                            on_loaded, e);
     e->purger = purger_new(base, lane_upstream(e->lane), config->key_prefix, on_purged, e);
+    e->audit = audit_new(base, config, lane_upstream(e->lane), e->coherence, e->cache, e->schema);
     slices_begin(e, base);
     e->tick = evtimer_new(base, on_tick, e);
     e->turn = evtimer_new(base, on_turn, e);
@@ -680,6 +682,7 @@ void exec_free(struct exec *e)
 {
     exec_stop(e);
     lane_free(e->lane);
+    audit_free(e->audit);
     loader_free(e->loader);
     purger_free(e->purger);
     publisher_free(e->publisher);
@@ -716,6 +719,11 @@ struct coherence *exec_coherence(const struct exec *e)
 struct purger *exec_purger(const struct exec *e)
 {
     return e->purger;
+}
+
+struct audit *exec_audit(const struct exec *e)
+{
+    return e->audit;
 }
 
 struct cache *exec_cache(const struct exec *e)

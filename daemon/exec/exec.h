@@ -30,6 +30,7 @@ void exec_learned(struct exec *e);
 void exec_start(struct exec *e, const struct exec_callbacks *cb, void *arg);
 struct lane *exec_lane(const struct exec *e);
 struct coherence *exec_coherence(const struct exec *e);
+struct audit *exec_audit(const struct exec *e);
 /* publisher_open; from then on the daemon says several times a second that it is there. */
 int exec_share(struct exec *e, size_t *size, struct fault *f);
 /* Its settings have changed. */

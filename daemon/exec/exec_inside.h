@@ -32,6 +32,7 @@ struct exec {
     struct coherence *coherence;
     struct loader *loader;
     struct purger *purger;
+    struct audit *audit;
     struct event *tick;
     struct event *turn;    /* over: another daemon's turn with a document that is waited for */
     struct event *slice;   /* slices.c */

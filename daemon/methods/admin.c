@@ -1,6 +1,7 @@
 /* admin: see admin.h. */
 #include "daemon/methods/admin.h"
 #include "daemon/base/clock.h"
+#include "daemon/documents/audit.h"
 #include "daemon/exec/publish.h"
 #include "daemon/leases/lease.h"
 #include "daemon/methods/lock_request.h"
@@ -56,6 +57,17 @@ static void put_watches(struct buf *out, const struct watches *w)
     put(out, "watches_looks", s.looks);
 }
 
+/* How often what is in memory was compared with Redis, and was wrong so long after the bound. */
+static void put_audit(struct buf *out, const struct audit *a)
+{
+    struct audit_stats s;
+    audit_stats(a, &s);
+    put(out, "audits", s.looks);
+    put(out, "audit_wrong", s.wrong[0]);
+    put(out, "audit_wrong_1s", s.wrong[1]);
+    put(out, "audit_wrong_10s", s.wrong[2]);
+}
+
 void admin_stats(const struct admin *a, struct buf *out)
 {
     static const char *const states[] = {"down", "connecting", "greeting", "up"};
@@ -63,7 +75,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     const struct upstream *up = lane_upstream(lane);
     struct lane_stats l;
     lane_stats(lane, &l);
-    pack_map(out, 33);
+    pack_map(out, 37);
     put_str(out, "version", RAPYER_VERSION);
     put(out, "uptime_ms", (uint64_t)(clock_mono_ms() - a->started));
     put_str(out, "redis", states[upstream_state(up)]);
@@ -84,6 +96,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     put(out, "memory", tree_memory());
     put_others(out, exec_coherence(a->exec));
     put_watches(out, a->watches);
+    put_audit(out, exec_audit(a->exec));
     put_locks(out, exec_lock_requests(a->exec));
 }
 

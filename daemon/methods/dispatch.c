@@ -441,7 +441,7 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
     d->registry = registry;
     d->watches = watches;
     d->admin = (struct admin){.exec = exec, .watches = watches, .started = clock_mono_ms()};
-    d->doctor = doctor_new(lane_upstream(exec_lane(exec)), exec_config(exec));
+    d->doctor = doctor_new(lane_upstream(exec_lane(exec)), exec_config(exec), exec_audit(exec));
     for (const struct method *m = methods_doc; m->name != NULL; m++)
         add(d, (struct entry){.name = m->name, .method = m});
     for (const struct method *m = methods_op; m->name != NULL; m++)

@@ -1,6 +1,7 @@
 /* doctor: see doctor.h. A probe collects the answers as texts; the checks only look at those. */
 #include "daemon/methods/doctor.h"
 #include "daemon/base/log.h"
+#include "daemon/documents/audit.h"
 #include "daemon/redis/rights.h"
 #include "protocol/alloc.h"
 #include "protocol/cursor.h"
@@ -51,6 +52,7 @@ struct finding {
 struct doctor {
     struct upstream *up;
     const struct config *config;
+    const struct audit *audit;
     char said[4][FOUND_MAX]; /* what was logged last of each check that is */
     struct buf advice;       /* of the last finding that made up its own */
 };
@@ -278,6 +280,24 @@ static struct finding check_min_replicas(const struct probe *p)
     return finding(OK, NULL, "%s", n > 0 ? value : "there are no replicas");
 }
 
+/* Not of Redis, but of what lies between: whether its changes are heard of. */
+static struct finding check_memory_coherent(const struct probe *p)
+{
+    const struct config *config = p->doctor->config;
+    struct audit_stats s;
+    audit_stats(p->doctor->audit, &s);
+    if (s.wrong[0] > 0)
+        return finding(BAD,
+                       "Reads were older than coherence.bound allows. The log names the documents; "
+                       "please tell who wrote them, and how. {fresh: true} is not concerned.",
+                       "%" PRIu64 " of %" PRIu64 " documents in memory were not what Redis held",
+                       s.wrong[0], s.looks);
+    if (!config->coherence || config->coherence_audit == 0)
+        return finding(OK, NULL, "not compared with Redis (coherence.audit)");
+    return finding(OK, NULL, "%" PRIu64 " documents in memory compared with Redis, none was wrong",
+                   s.looks);
+}
+
 static const struct check {
     const char *name;
     struct finding (*look)(const struct probe *p);
@@ -293,6 +313,7 @@ static const struct check {
     {"memory", check_memory},
     {"replicas", check_replicas},
     {"min-replicas", check_min_replicas},
+    {"coherence", check_memory_coherent},
 };
 
 #define CHECKS (sizeof(checks) / sizeof(*checks))
@@ -476,11 +497,13 @@ void doctor_link_up(struct doctor *d)
     (void)ask(d, NULL, 0);
 }
 
-struct doctor *doctor_new(struct upstream *up, const struct config *config)
+struct doctor *doctor_new(struct upstream *up, const struct config *config,
+                          const struct audit *audit)
 {
     struct doctor *d = alloc_zeroed(1, sizeof(*d));
     d->up = up;
     d->config = config;
+    d->audit = audit;
     return d;
 }
 

@@ -10,9 +10,12 @@
 #include "daemon/clients/session.h"
 #include "daemon/redis/upstream.h"
 
+struct audit;
 struct doctor;
 
-struct doctor *doctor_new(struct upstream *up, const struct config *config);
+/* `audit` says whether what is in memory was what Redis holds. */
+struct doctor *doctor_new(struct upstream *up, const struct config *config,
+                          const struct audit *audit);
 void doctor_free(struct doctor *d);
 /* Answers admin.doctor [] -> [{check, state, found, advice}, ...]; state is "ok", "warn" or
  * "bad", advice "" where there is none. */

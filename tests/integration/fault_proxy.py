@@ -214,3 +214,50 @@ class FaultProxy:
         self.thaw()
         for link in list(self.links):
             link.close()
+
+
+def read_reply(data, at=0):
+    """One reply of Redis as (value, end); None: it is not all there."""
+    end = data.find(b"\r\n", at)
+    if end < 0:
+        return None
+    kind, head, at = data[at:at + 1], data[at + 1:end], end + 2
+    if kind in b"+-:":
+        return head, at
+    count = int(head)
+    if count < 0:
+        return None if kind not in b"$*" else (b"", at)
+    if kind == b"$":
+        return (data[at:at + count], at + count + 2) if len(data) >= at + count + 2 else None
+    values = []
+    for _ in range(count):
+        one = read_reply(data, at)
+        if one is None:
+            return None
+        values.append(one[0])
+        at = one[1]
+    return values, at
+
+
+class DeafProxy(FaultProxy):
+    """Keeps messages of channels back: those for which unheard(channel, payload) says so. Of keys
+    that were written the payload is their list."""
+
+    def __init__(self, *args, **options):
+        self.unheard = lambda channel, payload: False
+        self.begun = {}  # link -> what of its next reply has come
+        super().__init__(*args, **options)
+
+    def pass_on(self, link, direction, data, sink):
+        if direction != REPLIES or (link not in self.begun and b"\r\nsubscribe\r\n" not in data):
+            return super().pass_on(link, direction, data, sink)
+        data = self.begun.pop(link, b"") + data
+        at, heard = 0, b""
+        while (reply := read_reply(data, at)) is not None:
+            value, end = reply
+            is_message = isinstance(value, list) and value[0] == b"message"
+            if not is_message or not self.unheard(value[1], value[2]):
+                heard += data[at:end]
+            at = end
+        self.begun[link] = data[at:]
+        return super().pass_on(link, direction, heard, sink) if heard else True

@@ -1,4 +1,5 @@
-/* Operations on what is inside values: lists of lists, dicts of lists, sets in dicts, `any`, plain models. */
+/* Operations on what is inside values: lists of lists, dicts of lists, sets in dicts, `any`, plain
+ * models. */
 #include "op_fixture.h"
 
 #define DOC                                                                                       \
@@ -92,7 +93,8 @@ Test(op_inside, plain_models_and_what_may_be_null)
     fixture_refuses(&x, "set", "['home.none', 1]", FAULT_UNKNOWN_FIELD, "'home'");
     fixture_does(&x, "list.append", "[maybe, 6]", "2");
     fixture_does(&x, "set", "[maybe, nil]", NULL);
-    fixture_refuses(&x, "list.append", "[maybe, 6]", FAULT_BAD_TYPE, "'maybe' is null; set it first");
+    fixture_refuses(&x, "list.append", "[maybe, 6]", FAULT_BAD_TYPE,
+                    "'maybe' is null; set it first");
     fixture_refuses(&x, "doc.load", "['maybe[0]']", FAULT_BAD_TYPE, "'maybe' is null");
 }
 
@@ -108,10 +110,12 @@ Test(op_inside, sets)
 Test(op_inside, what_is_refused_changes_nothing)
 {
     fixture_refuses(&x, "list.append", "['grid[0]', x]", FAULT_BAD_TYPE, "grid[0]");
-    fixture_refuses(&x, "list.append", "['grid[5]', 1]", FAULT_OUT_OF_RANGE, "'grid' has 2 elements");
+    fixture_refuses(&x, "list.append", "['grid[5]', 1]", FAULT_OUT_OF_RANGE,
+                    "'grid' has 2 elements");
     fixture_refuses(&x, "set", "['grid[0][7]', 1]", FAULT_OUT_OF_RANGE, "'grid[0]' has 2 elements");
     fixture_refuses(&x, "list.pop", "['grid[1]']", FAULT_OUT_OF_RANGE, "grid[1]");
-    fixture_refuses(&x, "doc.load", "['grid[0][\"k\"]']", FAULT_BAD_PATH, "'grid[0]' is a list<int>");
+    fixture_refuses(&x, "doc.load", "['grid[0][\"k\"]']", FAULT_BAD_PATH,
+                    "'grid[0]' is a list<int>");
     fixture_refuses(&x, "doc.load", "['grid[0][0][0]']", FAULT_BAD_PATH, "'grid[0][0]' is int");
     fixture_does(&x, "doc.load", "[grid]", "[[1, 2], []]");
 }
