@@ -349,17 +349,22 @@ static uint32_t pack_fields(const struct pend *p, struct buf *out)
     return n;
 }
 
-/* [key, version or nil when deleted, by how much it went up, [suffix or .field or ".", ...]] */
+/* [key, version or nil when deleted, by how much it went up, its unit or nil, [suffix or .field or
+ * ".", ...]] */
 static void pack_change(const struct batch_doc *bd, struct buf *out)
 {
     uint32_t nkeys = 0;
-    pack_array(out, 4);
+    pack_array(out, 5);
     pack_str(out, bd->doc->key, bd->doc->key_len);
     if (bd->deleted)
         pack_nil(out);
     else
         pack_int(out, bd->version.expected);
     pack_int(out, bd->bump);
+    if (bd->unit != NULL)
+        pack_uint(out, bd->unit->number);
+    else
+        pack_nil(out);
     size_t keys = pack_array_open(out);
     for (const struct pend *p = bd->pends; p != NULL; p = p->next) {
         if (only_version(p))
@@ -374,15 +379,17 @@ static void pack_change(const struct batch_doc *bd, struct buf *out)
     pack_array_close(out, keys, nkeys);
 }
 
-/* [daemon, [change, ...]], as redis/changes.c reads it. */
+/* [daemon, number of the batch, [change, ...]], as redis/changes.c reads it. Of the units those
+ * that were refused have said so (unit.lua). */
 static void format_publish(struct batch *b, struct writer *w)
 {
     const struct buf *channel = &b->pool->channel;
     struct buf *payload = &w->scratch;
     uint32_t ndocs = 0;
     buf_clear(payload);
-    pack_array(payload, 2);
+    pack_array(payload, 3);
     pack_cstr(payload, b->pool->daemon);
+    pack_uint(payload, b->number);
     for (const struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next)
         ndocs += tells_others(bd);
     pack_array(payload, ndocs);

@@ -41,6 +41,13 @@ local function run(first, last)
   return reply
 end
 
+-- Who hears of the batch is to know that this was no part of it: [daemon, [the marker]]. Before all that
+-- PUBLISH says at the end of the transaction. Without the right to it nothing is said there, either.
+local function tell_refused()
+  local prefix, daemon = string.match(KEYS[1], '^(.*):@seq:(.*)$')
+  redis.pcall('PUBLISH', prefix .. ':@changes', cmsgpack.pack({daemon, {redis.call('GET', KEYS[1])}}))
+end
+
 local out, at, key = {}, 1, 1
 while ARGV[at] do
   local unit, before, nchecks = ' ' .. ARGV[at] .. '/', tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
@@ -55,6 +62,7 @@ while ARGV[at] do
       local ok, found = holds(ARGV[at], KEYS[key + i], ARGV[at + 1], ARGV[at + 2])
       if not ok then
         redis.call('APPEND', KEYS[1], unit .. before + i)
+        tell_refused()
         refused = 'REFUSED ' .. before + i .. ' ' .. (found or '-1')
       end
     end

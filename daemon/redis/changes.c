@@ -23,6 +23,9 @@ struct changes {
     struct buf channel, proofs, realm_key; /* NUL-terminated */
     char realm[33]; /* what stands at realm_key in the database that we are in */
     bool subscribed, tracking, warned;
+    /* The marker of the last batch of which a part was refused; it names those (unit.lua). */
+    struct buf refused;
+    uint64_t refused_by; /* the hash of that daemon; 0: none, or its batch was heard of */
     uint64_t *explained; /* hashes of keys, since Redis named the last ones */
     size_t nexplained, explained_cap;
     uint64_t
@@ -44,6 +47,7 @@ static void set_deaf(struct changes *c)
     c->proved_at = 0;
     event_del(c->overdue);
     c->nexplained = 0;
+    c->refused_by = 0;
     if (was)
         c->cb.deaf(c->arg);
 }
@@ -228,17 +232,22 @@ bool change_next(struct change *c, struct change_place *place)
     return true;
 }
 
-/* [key, version or nil, bump, [suffix or .field or ".", ...]] */
-static int read_change(struct cursor *in, struct change *out)
+/* [key, version or nil, bump, unit or nil, [suffix or .field or ".", ...]] */
+static int read_change(struct cursor *in, struct change *out, int64_t *unit)
 {
     uint32_t n;
     *out = (struct change){0};
-    if (cursor_array(in, &n) < 0 || n != 4 || cursor_str(in, &out->key, &out->key_len) < 0)
+    *unit = -1;
+    if (cursor_array(in, &n) < 0 || n != 5 || cursor_str(in, &out->key, &out->key_len) < 0)
         return -1;
     out->deleted = cursor_nil(in);
     if (!out->deleted && cursor_int(in, &out->version) < 0)
         return -1;
-    if (cursor_int(in, &out->bump) < 0 || cursor_array(in, &out->nplaces) < 0)
+    if (cursor_int(in, &out->bump) < 0)
+        return -1;
+    if (!cursor_nil(in) && cursor_int(in, unit) < 0)
+        return -1;
+    if (cursor_array(in, &out->nplaces) < 0)
         return -1;
     out->places = *in;
     for (uint32_t i = 0; i < out->nplaces; i++) {
@@ -306,57 +315,109 @@ void changes_want(struct changes *c, const char *key, size_t key_len)
     buf_free(&out);
 }
 
-/* Of a daemon: its changes, or the key that it wants a turn with (changes_want). */
+/* Of a daemon: its changes; or the key that it wants a turn with (changes_want); or the marker of
+ * the batch that comes next, of which a part was refused (unit.lua). */
 struct message {
     bool ours;
-    const char *wanted; /* NULL: it is a commit */
+    uint64_t by;        /* the hash of its name, not 0 */
+    const char *wanted; /* or NULL */
     size_t wanted_len;
+    const char *refused; /* or NULL */
+    size_t refused_len;
+    int64_t number; /* of the batch, as its marker has it */
     struct cursor changes;
     uint32_t nchanges;
 };
 
-/* [daemon, [change, ...]] or [daemon, key]. The keys that were written are explained. */
+/* "17 0/1 3/2": of batch 17 the units 0 and 3. */
+static bool was_refused(const struct changes *c, const struct message *m, int64_t unit)
+{
+    char name[RESP_DECIMAL_MAX + 3];
+    if (c->refused_by != m->by || unit < 0 ||
+        strtoll((char *)c->refused.data, NULL, 10) != m->number)
+        return false;
+    snprintf(name, sizeof(name), " %" PRId64 "/", unit);
+    return strstr((char *)c->refused.data, name) != NULL;
+}
+
+/* [daemon, number, [change, ...]]. The keys that were written are explained. */
+static int read_commit(struct changes *c, struct cursor in, struct message *m)
+{
+    struct change change;
+    int64_t unit;
+    if (cursor_int(&in, &m->number) < 0 || cursor_array(&in, &m->nchanges) < 0)
+        return -1;
+    m->changes = in;
+    for (uint32_t i = 0; i < m->nchanges; i++) {
+        if (read_change(&in, &change, &unit) < 0)
+            return -1;
+        if (!was_refused(c, m, unit))
+            explain_change(c, &change);
+    }
+    return cursor_done(&in) ? 0 : -1;
+}
+
+/* [daemon, key] or [daemon, [marker]], or a commit. */
 static int read_message(struct changes *c, struct cursor in, struct message *m)
 {
     const char *daemon;
     size_t len;
-    uint32_t n;
-    struct change change;
+    uint32_t n, one;
     *m = (struct message){.wanted = NULL};
-    if (cursor_array(&in, &n) < 0 || n != 2 || cursor_str(&in, &daemon, &len) < 0)
+    if (cursor_array(&in, &n) < 0 || n < 2 || n > 3 || cursor_str(&in, &daemon, &len) < 0)
         return -1;
+    m->by = hash_in(hash_seed, daemon, len) | 1;
     m->ours = len == strlen(c->id) && memcmp(daemon, c->id, len) == 0;
+    if (n == 3)
+        return read_commit(c, in, m);
     if (cursor_str(&in, &m->wanted, &m->wanted_len) == 0)
         return cursor_done(&in) ? 0 : -1;
-    if (cursor_array(&in, &m->nchanges) < 0)
+    if (cursor_array(&in, &one) < 0 || one != 1 ||
+        cursor_str(&in, &m->refused, &m->refused_len) < 0)
         return -1;
-    m->changes = in;
-    for (uint32_t i = 0; i < m->nchanges; i++) {
-        if (read_change(&in, &change) < 0)
-            return -1;
-        explain_change(c, &change);
-    }
     return cursor_done(&in) ? 0 : -1;
+}
+
+/* What is said of the batch itself comes at once, in the same transaction; but for one that is
+ * applied again to a Redis that had lost it. */
+static void take_refusal(struct changes *c, const struct message *m)
+{
+    if (c->refused_by != 0 && c->refused_by != m->by)
+        c->cb.everything(c->arg); /* of two at once one goes unheard */
+    c->refused_by = m->by;
+    buf_clear(&c->refused);
+    buf_append(&c->refused, m->refused, m->refused_len);
+    buf_append(&c->refused, "", 1);
+}
+
+static void take_commit(struct changes *c, const struct message *m)
+{
+    struct cursor in = m->changes;
+    struct change change;
+    int64_t unit;
+    for (uint32_t i = 0; i < m->nchanges && !m->ours; i++) {
+        if (read_change(&in, &change, &unit) == 0 && !was_refused(c, m, unit) &&
+            !goes_unheard(c, change.key, change.key_len))
+            c->cb.committed(c->arg, &change);
+    }
+    if (c->refused_by == m->by)
+        c->refused_by = 0;
 }
 
 /* All of it is looked at before any of it is believed. */
 static void take_message(struct changes *c, const redisReply *payload)
 {
     size_t explained = c->nexplained;
-    struct change change;
     struct message m;
     if (read_message(c, cursor_of(payload->str, payload->len), &m) < 0) {
         log_debug("a message on %s that no rapyerd has sent is ignored", (char *)c->channel.data);
         c->nexplained = explained;
-        return;
-    }
-    if (m.ours)
-        return;
-    if (m.wanted != NULL)
+    } else if (m.refused != NULL) {
+        take_refusal(c, &m);
+    } else if (m.wanted == NULL) {
+        take_commit(c, &m);
+    } else if (!m.ours) {
         c->cb.wanted(c->arg, m.wanted, m.wanted_len);
-    for (uint32_t i = 0; i < m.nchanges; i++) {
-        if (read_change(&m.changes, &change) == 0 && !goes_unheard(c, change.key, change.key_len))
-            c->cb.committed(c->arg, &change);
     }
 }
 
@@ -516,6 +577,7 @@ void changes_free(struct changes *c)
     buf_free(&c->channel);
     buf_free(&c->proofs);
     buf_free(&c->realm_key);
+    buf_free(&c->refused);
     free(c->explained);
     free(c);
 }

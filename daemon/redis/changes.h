@@ -4,10 +4,11 @@
  *                                                           ├─► this connection, in Redis' order
  *   any write to a key ──CLIENT TRACKING, BCAST──► @invalidate ┘
  *
- * A daemon says what it did as it does it; at the end of the turn of its loop Redis names the keys
- * that were written in it, whoever wrote them. So a key that nobody has explained since the names
- * of the turn before was written by a program that knows nothing of daemons. A key that was
- * explained may have been written by such a program in the same turn, too; nothing can tell.
+ * A daemon says what it did as it does it, and Redis what of it was refused; at the end of the turn
+ * of its loop Redis names the keys that were written in it, whoever wrote them. So a key that
+ * nobody has explained since the names of the turn before was written by a program that knows
+ * nothing of daemons. A key that was explained may have been written by such a program in the same
+ * turn, too; nothing can tell.
  *
  * Silence says nothing: the link may be dead, we may be behind, or were frozen. A *proof* does: a
  * message to ourselves, sent over the link that reads documents. When it has come back, all that

@@ -6,7 +6,9 @@ tests/judge says whether there is an order of them, each at one moment between i
 answer, in which one after the other gives these answers (linearizability).
 
 A plain read may be older than that, by the bound; but not older than what its daemon has already
-told somebody of the document. So its question is dated back by the bound, at most to then."""
+told somebody of the document. That was so at some moment between its question and its answer; so the
+read is dated back by the bound, at most to that question. That it is not before that answer either is
+seen by the versions (backwards)."""
 
 import json
 import os
@@ -53,8 +55,8 @@ class Recorder:
     def __init__(self, bound):
         self.bound = int(bound * 1e9)
         self.entries = []
-        self.told = {}  # (daemon, key) -> when its last exact answer came
-        self.seen = {}  # (daemon, key) -> [(call, return, version)]
+        self.told = {}  # (daemon, key) -> when what had the last exact answer was asked
+        self.seen = {}  # (daemon, key) -> [(call, return, version)] of reads and writes
         self.lock = threading.Lock()
 
     def add(self, client, daemon, request, call, end, result=None, error=None, plain=False, version=None):
@@ -69,16 +71,17 @@ class Recorder:
             if plain:
                 call = max(call - self.bound, min(call, self.told.get((daemon, request[1]), 0)))
             elif end is not None and daemon is not None:
-                for key in keys_of(request):
-                    self.told[daemon, key] = max(self.told.get((daemon, key), 0), end)
+                # A refusal is about one of its documents, and says nothing of the others.
+                for key in keys_of(request) if error is None or len(keys_of(request)) == 1 else ():
+                    self.told[daemon, key] = max(self.told.get((daemon, key), 0), call)
             if version is not None:
                 self.seen.setdefault((daemon, request[1]), []).append((asked, end, version))
             self.entries.append({"client": client, "call": call, "return": end, "request": request,
                                  "result": result, "error": error or "", "v": version})
 
     def backwards(self):
-        """Reads that a later one, through the same daemon, saw in an older version. Not of documents
-        that were deleted: two that make it anew at once do so by the clocks of two daemons."""
+        """Reads of an older version than an earlier read or write, through the same daemon, was told. Not of
+        documents that were deleted: two that make it anew at once do so by the clocks of two daemons."""
         wrong = []
         deleted = {entry["request"][1] for entry in self.entries
                    if entry["request"][0] in ("doc.delete", "foreign.del")}
@@ -168,7 +171,8 @@ class Actor:
             result.pop("@pk", None)
             if "@stale" in result:
                 return error
-        if error is None and request[0] == "doc.save":
+        if error is None and request[0] in ("set", "dict.set", "doc.save"):
+            version = result["version"] if request[0] == "doc.save" else result
             result = None
         self.recorder.add(self.number, self.daemon.socket, shown, call, end, result, error, plain,
                           version)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fault_proxy import REPLIES
+from fault_proxy import REPLIES, DeafProxy
 from models import KEY, ROOT, save_ada
 from rpc_client import RpcError, wait_until
 from test_histories import FULL, SEED, declare, histories, later
@@ -32,10 +32,10 @@ def pair(daemons):
         yield one, two
 
 
-def soon(client, path, value):
+def soon(client, path, value, key=KEY):
     """A plain read sees it within the bound."""
     start = time.monotonic()
-    wait_until(lambda: client.call("doc.load", KEY, path) == value, timeout=BOUND + 5,
+    wait_until(lambda: client.call("doc.load", key, path) == value, timeout=BOUND + 5,
                what=f"{value} at {path}")
     return time.monotonic() - start
 
@@ -296,6 +296,33 @@ def test_what_changed_while_the_link_was_cut(redis_server, new_proxy, new_daemon
             proxy.refusing = False
             wait_until(lambda: outcome(client, "doc.load", KEY, "tags[-1]") == f"x{n}", timeout=BOUND + 5,
                        what="the element")
+
+
+def test_what_redis_refuses_has_changed_nothing_for_others(redis_server, new_proxy, new_daemon, workdir):
+    """Who counts what others have done to the version, to know what of a document is as it was, counts
+    only what was applied. Otherwise the next change, not heard of yet, would pass for that."""
+    proxy, deaf = new_proxy(redis_server.address), DeafProxy(workdir, redis_server.address)
+    with new_daemon(proxy.address).connect() as refused, new_daemon(redis_server.address).connect() as writer, \
+            new_daemon(deaf.address, {"coherence.bound": "1h"}).connect() as reader:
+        save_ada(writer)
+        writer.call("doc.save", "User:bob", {"name": "b", "settings": {}})
+        reader.call("doc.get", "User:bob")
+        version = refused.call("doc.get", KEY, {"version": True})["@v"]
+        proxy.freeze()
+        request = refused.send("pipeline", [["list.append", KEY, "tags", "x"]], {"if_version": {KEY: version}})
+        refused.call("hello")
+        writer.call("set", KEY, "age", 50)
+        assert reader.call("doc.get", KEY, {"fresh": True})["age"] == 50
+        proxy.thaw()
+        with pytest.raises(RpcError, match="CONFLICT"):
+            refused.wait(request)
+        writer.call("set", "User:bob", "age", 1)
+        soon(reader, "age", 1, "User:bob")  # and so all that was said before
+        deaf.unheard = lambda channel, payload: b"@proof" not in channel
+        writer.call("dict.set", KEY, "counts", "x", 99)
+        assert outcome(reader, "dict.pop", KEY, "counts", "none") == "NOT_FOUND"  # which asks Redis
+        assert reader.call("doc.load", KEY, "counts") == {"x": 99, "y": 2}
+    deaf.stop()
 
 
 @pytest.mark.parametrize("again", [False, True])

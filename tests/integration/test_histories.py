@@ -91,7 +91,7 @@ def test_a_plain_read_may_be_older_by_the_bound_but_not_than_what_its_daemon_has
     recorder.add(0, "b", ["num.incr", "Page:1", "n", 1], int(10.1 * second), int(10.2 * second), 2)
     recorder.add(0, "b", ["doc.get", "Page:1"], int(10.5 * second), 11 * second, {}, plain=True)
     assert [entry["call"] / second for entry in recorder.entries if entry["request"][0] == "doc.get"] \
-        == [8, 8, 10.2]
+        == [8, 8, 10.1]
 
 
 # --- one daemon ------------------------------------------------------------------------------

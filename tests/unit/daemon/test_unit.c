@@ -247,7 +247,7 @@ Test(unit, a_document_only_looked_at_is_not_changed)
     struct buf resp = BUF_INIT;
     size_t news_at;
     batch_format(b, &news_at, &resp);
-    const char *publish = memmem(resp.data, resp.len, "PUBLISH", 7);
+    const char *publish = memmem(resp.data, resp.len, "PUBLISH\r\n", 9);
     size_t left = resp.len - (size_t)(publish - (char *)resp.data);
     cr_assert_not_null(memmem(publish, left, "User:a", 6));
     cr_assert_null(memmem(publish, left, "User:b", 6));
