@@ -59,7 +59,8 @@ static struct timeval ms_of(int64_t ms)
 /* A plain read would be answered from what is in memory. */
 static bool is_given_out(const struct audit *a, const struct doc *d)
 {
-    bool known = d->state != DOC_UNKNOWN && !d->loading && !doc_dirty(d) && !d->spoilt;
+    bool known =
+        d->state != DOC_UNKNOWN && !d->loading && !doc_dirty(d) && !d->spoilt && d->wrong == NULL;
     bool outgrown = d->root != NULL && d->growths != schema_growths(a->schema);
     bool over = d->expires != 0 && d->expires <= clock_wall_ms();
     return known && !outgrown && !over && !d->corrupt && d->written <= schema_known(a->schema) &&
@@ -184,7 +185,7 @@ static void on_read(void *arg, struct doc *copy, const struct fault *fault)
     struct audit *a = arg;
     struct look *l = look_of(a, copy);
     struct doc *d = fault == NULL ? looked_at(l) : NULL;
-    if (d == NULL || copy->corrupt)
+    if (d == NULL || copy->corrupt || copy->wrong != NULL)
         end_look(l);
     else if (copy->state != d->state)
         take_difference(l, d, copy->state == DOC_ABSENT ? "it is not there" : "it is there");

@@ -304,6 +304,33 @@ bool call_touches(const struct call *c, const struct doc *d)
     return d->changed == c->run.number && doc_dirty(d);
 }
 
+int call_outcome(const struct run *r, bool exact, struct fault *f)
+{
+    for (unsigned i = 0; i < r->ntouched; i++) {
+        const struct batch_doc *bd = r->touched[i];
+        if (bd->gone)
+            return fault_set(f, FAULT_NOT_FOUND,
+                             "there is no document %s any more: somebody else removed it from "
+                             "Redis; the change was not applied",
+                             bd->doc->key);
+        if (bd->unsure)
+            return fault_set(f, FAULT_UNKNOWN_OUTCOME,
+                             "the answer was lost with the connection to Redis, and somebody else "
+                             "has removed %s, before the change or since",
+                             bd->doc->key);
+        if (bd->failed)
+            return fault_set(f, FAULT_CORRUPT,
+                             "%s: a Redis key of it holds something that rapyerd did not write; "
+                             "not all of the change could be applied",
+                             bd->doc->key);
+    }
+    if (!exact && r->ncorrections > 0)
+        return fault_set(f, FAULT_UNKNOWN_OUTCOME,
+                         "the change is applied, but its answer was lost with the connection to "
+                         "Redis and another writer has changed the document since");
+    return 0;
+}
+
 void call_set_right(const struct run *r, struct buf *answer)
 {
     struct buf corrected = BUF_INIT;

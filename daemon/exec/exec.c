@@ -93,34 +93,6 @@ static bool do_again(struct exec *e, struct task *t)
     return true;
 }
 
-/* What became of the documents that the task has changed. -1: not what it should. */
-static int look_at_changes(const struct run *r, bool exact, struct fault *f)
-{
-    for (unsigned i = 0; i < r->ntouched; i++) {
-        const struct batch_doc *bd = r->touched[i];
-        if (bd->gone)
-            return fault_set(f, FAULT_NOT_FOUND,
-                             "there is no document %s any more: somebody else removed it from "
-                             "Redis; the change was not applied",
-                             bd->doc->key);
-        if (bd->unsure)
-            return fault_set(f, FAULT_UNKNOWN_OUTCOME,
-                             "the answer was lost with the connection to Redis, and somebody else "
-                             "has removed %s, before the change or since",
-                             bd->doc->key);
-        if (bd->failed)
-            return fault_set(f, FAULT_CORRUPT,
-                             "%s: a Redis key of it holds something that rapyerd did not write; "
-                             "not all of the change could be applied",
-                             bd->doc->key);
-    }
-    if (!exact && r->ncorrections > 0)
-        return fault_set(f, FAULT_UNKNOWN_OUTCOME,
-                         "the change is applied, but its answer was lost with the connection to "
-                         "Redis and another writer has changed the document since");
-    return 0;
-}
-
 /* Its batch is decided, and was not refused. */
 static void settle_committed(struct exec *e, struct task *t, const struct batch *b, bool exact)
 {
@@ -148,7 +120,7 @@ static void settle_committed(struct exec *e, struct task *t, const struct batch 
         task_answer(e, t, &f, NULL);
         return;
     }
-    if (look_at_changes(r, exact, &f) < 0) {
+    if (call_outcome(r, exact, &f) < 0) {
         task_answer(e, t, &f, &t->answer);
         return;
     }

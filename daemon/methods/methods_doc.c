@@ -40,24 +40,35 @@ static void drop_content(void *arg, const struct effect *e)
         call_effect(arg, e);
 }
 
-/* prefix is as it was when this returns. */
-static void drop_fields(struct call_effects *e, const struct record *r, struct buf *prefix)
+/* Those that the record has, or `all` that there may be. prefix is as it was when this returns. */
+static void drop_fields(struct call_effects *e, const struct record *r, bool all,
+                        struct buf *prefix)
 {
     size_t base = prefix->len;
     for (uint32_t i = 0; i < r->nslots; i++) {
         const struct field *f = &r->model->fields[i];
         buf_append(prefix, f->name, f->name_len);
-        if (cell_is_value(&r->slots[i]) || r->slots[i].kind == CELL_SPOILT) {
+        bool scalar = !type_atomic(f->type) && type_container(f->type) == NULL;
+        if (scalar && (all || r->slots[i].kind != CELL_UNSET)) {
             call_effect(e, &(struct effect){.kind = EFFECT_FIELD_DEL,
                                             .suffix = "",
                                             .field = (const char *)prefix->data,
                                             .field_len = prefix->len});
         } else if (type_atomic(f->type)) {
             buf_append(prefix, ".", 1);
-            drop_fields(e, r->slots[i].record, prefix);
+            drop_fields(e, r->slots[i].record, all, prefix);
         }
         prefix->len = base;
     }
+}
+
+/* One stump has a version like the other: it may be another one by now, of other keys. */
+static void clear_stump(struct call_effects *e, const struct record *root)
+{
+    struct buf prefix = BUF_INIT;
+    record_purge(root, "", "", drop_content, e);
+    drop_fields(e, root, true, &prefix);
+    buf_free(&prefix);
 }
 
 /* Puts a tree that was built into the document's place, new or not. What is there goes with all
@@ -89,7 +100,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
         struct needs none = call_needs(c, d);
         record_drop(d->root, "", "", &none, ruined ? call_effect : drop_content, &e);
         struct buf prefix = BUF_INIT;
-        drop_fields(&e, d->root, &prefix);
+        drop_fields(&e, d->root, false, &prefix);
         buf_free(&prefix);
         record_free(d->root);
         /* What is left of elements that could not be made out is not to turn up in new ones. */
@@ -97,6 +108,8 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
             record_purge(root, "", "", drop_content, &e);
         d->corrupt = false;
     }
+    if (fresh && d->stump != 0)
+        clear_stump(&e, root);
     if (ruined)
         batch_bump(b, bd, d->version); /* of a hash that is new */
     free(d->wrong);

@@ -142,6 +142,30 @@ def test_a_document_that_comes_again_does_not_come_back_as_it_was(pair):
         assert one.call("num.incr", KEY, "age", 1) == n + 1
 
 
+def test_what_a_change_left_of_a_removed_document_is_not_in_the_next_one(redis_server, new_proxy, new_daemon, rdb):
+    """A change that found no document leaves a hash with a version that says little (1), until it is swept
+    away. Who saves the document may have seen another one of these."""
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
+        save_ada(two)
+        one.call("doc.get", KEY)
+        two.call("doc.delete", KEY)
+        rdb.hset(ROOT, "@v", 1)
+        rdb.rpush(ROOT + "/tags", "left")
+        assert outcome(one, "doc.get", KEY, {"fresh": True}) == "NOT_FOUND"
+        proxy.freeze()
+        request = one.send("doc.save", KEY, {"name": "new", "settings": {}})
+        one.call("hello")
+        rdb.delete(ROOT, ROOT + "/tags")
+        rdb.hset(ROOT, mapping={"@v": 1, "bio": "left", "nick": "left"})
+        rdb.hset(ROOT + "/counts", "left", 1)
+        proxy.thaw()
+        one.wait(request)
+        found = two.call("doc.get", KEY, {"fresh": True})
+        assert found["nick"] is None and found["bio"] == "" and found["counts"] == {} and found["tags"] == []
+        assert found == one.call("doc.get", KEY)
+
+
 def test_an_increment_before_a_set_is_told_what_redis_says(redis_server, new_proxy, new_daemon):
     """Both go in one commit; the increment's answer is its own, though another daemon was first."""
     proxy = new_proxy(redis_server.address)
