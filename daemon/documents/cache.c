@@ -12,6 +12,7 @@
 #define USES_MAX 3
 #define PROVEN 1       /* uses, beside the first one, that let it into main */
 #define LOOKS_MAX 1000 /* in one trim: the next one goes on */
+#define VAIN_MAX 16    /* at documents that have to stay: a request may use all of a row */
 
 struct row {
     struct cache *cache;
@@ -24,6 +25,7 @@ struct cache {
     struct row small, main, absent, big;
     struct ghosts ghosts;
     size_t memory, absent_max;
+    unsigned looked, vain;     /* in this trim */
     const struct doc *growing; /* the last one that grew; of interest while it is not idle */
     int64_t told;              /* bytes that documents were told to be theirs, all in all */
     uint64_t hits, misses, evictions;
@@ -253,12 +255,15 @@ static struct row *row_for(struct cache *c, const struct doc *d)
 static struct doc *candidate(struct cache *c, struct row *row)
 {
     struct doc *d = last_of(row);
-    if (row_for(c, d) != row)
+    c->looked++;
+    if (row_for(c, d) != row) {
         move(row_for(c, d), d);
-    else if (idle(d))
+        return NULL;
+    }
+    if (idle(d))
         return d;
-    else
-        to_front(d);
+    to_front(d);
+    c->vain++;
     return NULL;
 }
 
@@ -344,17 +349,23 @@ static size_t beside(const struct cache *c)
     return c->big.bytes + (d != NULL && d->row != &c->big && !idle(d) ? d->bytes : 0);
 }
 
+static bool looks_on(const struct cache *c)
+{
+    return c->looked < LOOKS_MAX && c->vain < VAIN_MAX;
+}
+
 void cache_trim(struct cache *c)
 {
-    unsigned looked = 0;
+    c->looked = c->vain = 0;
     size_t big = c->big.n, absent_share = c->memory / SMALL_SHARE;
-    while ((c->absent.n > c->absent_max || c->absent.bytes > absent_share) && looked++ < LOOKS_MAX)
+    while ((c->absent.n > c->absent_max || c->absent.bytes > absent_share) && looks_on(c))
         look_at_row(c, &c->absent);
+    c->looked = c->vain = 0;
     /* What waits to be freed counts still: what is enough shows when it is gone. */
     for (; tree_memory() > c->memory && !reclaim_waiting() && big > 0; big--)
         look_at_row(c, &c->big);
     while (tree_memory() > c->memory + beside(c) && !reclaim_waiting() &&
-           c->small.n + c->main.n > 0 && looked++ < LOOKS_MAX)
+           c->small.n + c->main.n > 0 && looks_on(c))
         look_at_one(c);
 }
 
