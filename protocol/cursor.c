@@ -200,6 +200,12 @@ int cursor_skip(struct cursor *c)
     struct cursor at = *c;
     struct item it;
 
+    size_t first = at.at < at.end ? item_short(at.at, (size_t)(at.end - at.at)) : 0;
+    if (first > 0 && first <= (size_t)(at.end - at.at)) {
+        c->at += first;
+        return 0;
+    }
+
     for (uint64_t due = 1; due > 0; due--) {
         /* Every item takes a byte, so a count that lies ends here and not in a long loop. */
         uint64_t left = (uint64_t)(at.end - at.at);

@@ -10,14 +10,25 @@
 /* Bytes of a key with escapes: the scratch, less room for one more character. */
 #define ESCAPED_MAX (sizeof((struct path_reader *)0)->scratch - 4)
 
+enum { NAME_ON = 1, NAME_FIRST = 2 }; /* may go on with it, begin with it */
+
+/* clang-format off */
+static const uint8_t name_chars[256] = {
+    ['A' ... 'Z'] = NAME_ON | NAME_FIRST,
+    ['a' ... 'z'] = NAME_ON | NAME_FIRST,
+    ['_'] = NAME_ON | NAME_FIRST,
+    ['0' ... '9'] = NAME_ON,
+};
+/* clang-format on */
+
 static bool name_start(char c)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
+    return name_chars[(uint8_t)c] & NAME_FIRST;
 }
 
 static bool name_char(char c)
 {
-    return name_start(c) || (c >= '0' && c <= '9');
+    return name_chars[(uint8_t)c];
 }
 
 bool name_valid(const char *s, size_t len)
@@ -50,7 +61,7 @@ static int next_name(struct path_reader *r, struct step *s, struct fault *f)
     const char *from = r->at, *to = from;
     while (to < r->end && name_char(*to))
         to++;
-    if (!name_valid(from, (size_t)(to - from)))
+    if (to == from || to - from > NAME_MAX_LEN || !name_start(*from))
         return bad(r,
                    to - from > NAME_MAX_LEN
                        ? "a field name has at most 64 characters"

@@ -76,7 +76,7 @@ struct lane {
     bool kicked;         /* it is active */
     struct event *watch; /* while the link is down: gives up what waits too long */
     enum lane_state state;
-    struct commit *gathering, *in_flight;
+    struct commit *gathering, *in_flight, *spare;
     struct batch_pool *batches;
     uint64_t number;      /* of the gathering batch */
     uint64_t applied;     /* of the last batch known to be in Redis: what the marker should say */
@@ -107,8 +107,9 @@ static void kick(struct lane *l)
 
 static struct commit *commit_new(struct lane *l)
 {
-    struct commit *c = tree_alloc(sizeof(*c));
-    c->batch = batch_new(l->batches, ++l->number);
+    struct commit *c = l->spare != NULL ? l->spare : alloc_zeroed(1, sizeof(*c));
+    l->spare = NULL;
+    *c = (struct commit){.batch = batch_new(l->batches, ++l->number)};
     return c;
 }
 
@@ -123,11 +124,12 @@ static void format(struct lane *l, struct commit *c)
         c->news_at = c->resp.len;
 }
 
-static void commit_free(struct commit *c)
+static void commit_free(struct lane *l, struct commit *c)
 {
     batch_free(c->batch);
     free_text(&c->resp, &c->lent);
-    tree_free(c);
+    free(l->spare);
+    l->spare = c;
 }
 
 static void settle(struct lane *l, struct commit *c, const struct fault *fault, bool exact)
@@ -139,7 +141,7 @@ static void settle(struct lane *l, struct commit *c, const struct fault *fault, 
          at = at->next)
         batch_each_committed(c->batch, at->on_committed, at->arg);
     l->cb->on_batch(l->arg, c->batch, fault, exact);
-    commit_free(c);
+    commit_free(l, c);
 }
 
 /* What Redis refused, or what nobody waits for any more, takes with it what was built upon it:
@@ -752,6 +754,7 @@ void lane_free(struct lane *l)
     free(l->suspects);
     event_free(l->kick);
     event_free(l->watch);
+    free(l->spare);
     batch_pool_free(l->batches);
     tree_free(l);
 }

@@ -236,14 +236,18 @@ void call_read_anew(struct call *c)
     c->read_anew = true;
 }
 
+enum op_status call_there(struct call *c, const struct doc *d)
+{
+    if (d->state != DOC_ABSENT)
+        return OP_DONE;
+    fault_set(&c->fault, FAULT_NOT_FOUND, "there is no document %s", d->key);
+    return OP_REFUSED;
+}
+
 enum op_status call_present(struct call *c, struct doc *d)
 {
     enum op_status st = call_known(c, d);
-    if (st == OP_DONE && d->state == DOC_ABSENT) {
-        fault_set(&c->fault, FAULT_NOT_FOUND, "there is no document %s", d->key);
-        return OP_REFUSED;
-    }
-    return st;
+    return st == OP_DONE ? call_there(c, d) : st;
 }
 
 /* A field's suffix is that of its record's key, and its name in that hash. */

@@ -107,7 +107,9 @@ enum op_status call_known(struct call *c, struct doc *d);
  * has them. call_read_anew: all of their content, whatever their versions say. */
 void call_check(struct call *c);
 void call_read_anew(struct call *c);
-/* As call_known, and OP_REFUSED with NOT_FOUND when there is none. */
+/* OP_REFUSED with NOT_FOUND when there is none. Of one that the run has found to be known. */
+enum op_status call_there(struct call *c, const struct doc *d);
+/* Both. */
 enum op_status call_present(struct call *c, struct doc *d);
 /* Where tree code reports what is not loaded of d. */
 struct needs call_needs(struct call *c, struct doc *d);

@@ -353,7 +353,7 @@ static enum op_status run_planned(struct call *c, const struct planned *op, stru
         pack_int(out, d->state == DOC_PRESENT);
         return OP_DONE;
     }
-    enum op_status st = call_present(c, d);
+    enum op_status st = call_there(c, d); /* it was known at the beginning */
     if (st != OP_DONE)
         return st;
     if (op->kind == PLANNED_GET) {
