@@ -30,7 +30,7 @@ struct work *work_open(struct work *w)
 void work_add(uint64_t count, uint64_t ns)
 {
     if (account != NULL)
-        account->ns += count * ns, account->since += count * ns;
+        account->ns += count * ns, account->unpaused += count * ns;
 }
 
 bool work_counted(void)
@@ -40,9 +40,9 @@ bool work_counted(void)
 
 static bool go_on(struct work *w)
 {
-    if (w->since < WORK_SLICE || w->pause == NULL || w->stopped)
+    if (w->unpaused < WORK_SLICE || w->pause == NULL || w->stopped)
         return !w->stopped;
-    w->since = 0;
+    w->unpaused = 0;
     w->stopped = !w->pause(w->arg);
     return !w->stopped;
 }
@@ -51,7 +51,7 @@ bool work_step(uint64_t ns)
 {
     if (account == NULL)
         return true;
-    account->since += ns;
+    account->unpaused += ns;
     return go_on(account);
 }
 

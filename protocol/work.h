@@ -47,7 +47,7 @@ void work_set_limits(const struct work_limits *l);
 
 struct work {
     uint64_t ns;
-    uint64_t since;     /* the last pause; with what was only done */
+    uint64_t unpaused;  /* of it, since the last pause; with what was only done */
     size_t bytes;       /* of trees, until it was paused last */
     size_t memory_then; /* tree_memory() when it was opened last */
     /* Called each WORK_SLICE: it is the turn of others. True: go on; false: end as refused, and

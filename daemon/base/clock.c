@@ -2,7 +2,7 @@
 #include "daemon/base/clock.h"
 #include <time.h>
 
-static struct timespec ask(clockid_t id)
+static struct timespec read_clock(clockid_t id)
 {
     struct timespec t;
     clock_gettime(id, &t); /* cannot fail: the kernel has all that are asked for here */
@@ -21,27 +21,27 @@ static int64_t us(struct timespec t)
 
 int64_t clock_mono_ms(void)
 {
-    return ms(ask(CLOCK_MONOTONIC_COARSE));
+    return ms(read_clock(CLOCK_MONOTONIC_COARSE));
 }
 
 int64_t clock_mono_us(void)
 {
-    return us(ask(CLOCK_MONOTONIC));
+    return us(read_clock(CLOCK_MONOTONIC));
 }
 
 int64_t clock_boot_ms(void)
 {
-    return ms(ask(CLOCK_BOOTTIME));
+    return ms(read_clock(CLOCK_BOOTTIME));
 }
 
 int64_t clock_wall_ms(void)
 {
-    return ms(ask(CLOCK_REALTIME));
+    return ms(read_clock(CLOCK_REALTIME));
 }
 
 int64_t clock_wall_us(void)
 {
-    return us(ask(CLOCK_REALTIME));
+    return us(read_clock(CLOCK_REALTIME));
 }
 
 int64_t clock_new_us(void)

@@ -508,14 +508,14 @@ void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_
     p->drop = true;
     if (suffix_len == 0) {
         bd->deleted = true;
-        bd->whole = false;
+        bd->rewritten = false;
         bd->bump = 0;
     }
 }
 
-void batch_whole(struct batch_doc *bd)
+void batch_rewrite(struct batch_doc *bd)
 {
-    bd->whole = true;
+    bd->rewritten = true;
 }
 
 void batch_deadline(struct batch_doc *bd, int64_t at)
@@ -537,7 +537,7 @@ void batch_release(struct batch *b, void (*fn)(void *arg, struct doc *d), void *
     }
 }
 
-bool batch_doc_lost(const struct batch_doc *bd)
+bool batch_doc_refused(const struct batch_doc *bd)
 {
-    return bd->unit != NULL && bd->unit->lost != 0;
+    return bd->unit != NULL && bd->unit->refused_by != 0;
 }

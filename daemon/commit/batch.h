@@ -52,13 +52,13 @@ struct batch_doc {
     bool deadline; /* an operation asked for one: expires, 0: none. Else new keys get that of the
                     * root as Redis has it */
     int64_t expires;
-    bool deleted; /* has no @v at the end of the batch */
-    bool whole;   /* the batch writes all of it, so that it may be missing before */
-    bool failed;  /* a command of it failed */
-    bool gone;    /* it was not in Redis any more: what the batch left there is a stump */
-    bool unseen;  /* the answer was lost: failed commands are not known */
-    bool unsure;  /* nor whether it was still there: others have removed it, before or since */
-    bool drifted; /* what was seen of it until now never was */
+    bool deleted;    /* has no @v at the end of the batch */
+    bool rewritten;  /* the batch writes all of it, so that it may be missing before */
+    bool failed;     /* a command of it failed */
+    bool gone;       /* it was not in Redis any more: what the batch left there is a stump */
+    bool unanswered; /* the answer was lost: failed commands are not known */
+    bool unsure;     /* nor whether it was still there: others have removed it, before or since */
+    bool drifted;    /* what was seen of it until now never was */
 };
 
 /* Embedded in what waits for the batch: an answer that may only leave when that is decided. */
@@ -127,7 +127,7 @@ void batch_list_remove(struct batch *b, struct batch_doc *bd, const char *suffix
                        size_t from, size_t count, size_t len_before);
 void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len);
 /* All of the document is written anew in this part, so that it may be missing before. */
-void batch_whole(struct batch_doc *bd);
+void batch_rewrite(struct batch_doc *bd);
 /* What is written from here on has this deadline (unix milliseconds, 0: none), */
 void batch_deadline(struct batch_doc *bd, int64_t at);
 /* and so has this key, written or not. */
@@ -153,7 +153,7 @@ void batch_release(struct batch *b, void (*fn)(void *arg, struct doc *d), void *
 struct committed {
     struct doc *doc;         /* UNKNOWN when others have changed it too */
     int64_t version;         /* that Redis has; 0: deleted */
-    bool whole;              /* all of it was written anew */
+    bool rewritten;          /* all of it was written anew */
     const struct pend *next; /* of committed_suffix */
     const struct pend_field *field;
 };
@@ -168,17 +168,17 @@ const char *committed_suffix(struct committed *c, size_t *len);
  * end NULL, which without a first one is: any of what is under it. */
 const char *committed_field(struct committed *c, size_t *len);
 /* Its unit was refused. */
-bool batch_doc_lost(const struct batch_doc *bd);
+bool batch_doc_refused(const struct batch_doc *bd);
 /* The batch is applied, and its answer was lost: takes the version that the document has in Redis
  * now (0: there is none), for each part. False: somebody else has changed it since. Where they may
  * have removed it before, the part is unsure. */
-bool batch_unseen(struct batch_doc *bd, int64_t version);
+bool batch_unanswered(struct batch_doc *bd, int64_t version);
 /* Appends commands that remove what the batch left of documents that were gone; each does
  * nothing when somebody has written the document since. Returns their number. */
 unsigned batch_format_sweep(struct batch *b, struct buf *out);
 /* Takes the marker as Redis has it after this batch: which units were not applied. */
 void batch_take_marker(struct batch *b, const char *marker);
-bool batch_lost_any(const struct batch *b); /* some unit was not applied */
+bool batch_any_refused(const struct batch *b); /* some unit was not applied */
 /* The units of b with the guard of one that was not applied `before` are not applied either: they
  * were built upon it, and their guard may hold again by then. */
 void batch_follow(struct batch *b, const struct batch *before);

@@ -62,12 +62,12 @@ static void take(struct batch *b, struct expectation *e, const redisReply *r)
 
 static void take_unit(struct batch *b, const struct part *p, const redisReply *script)
 {
-    bool whole = script->type == REDIS_REPLY_ARRAY && p->sub < script->elements;
-    const redisReply *r = whole ? script->element[p->sub] : script;
+    bool answered = script->type == REDIS_REPLY_ARRAY && p->sub < script->elements;
+    const redisReply *r = answered ? script->element[p->sub] : script;
     bool refused = unit_refused(r, p->unit);
     for (unsigned i = 0; i < p->n && !refused; i++) {
         struct expectation *e = &b->expect[p->first + i];
-        if (whole && r->type == REDIS_REPLY_ARRAY && r->elements == p->n)
+        if (answered && r->type == REDIS_REPLY_ARRAY && r->elements == p->n)
             take(b, e, r->element[i]);
         else
             fail(e); /* the script itself was refused */
@@ -81,13 +81,13 @@ static void take_unit(struct batch *b, const struct part *p, const redisReply *s
  * document was gone (removed behind our back: FLUSHALL, another daemon's delete). */
 static void take_version(struct batch_doc *bd, int64_t version)
 {
-    if (bd->deleted || bd->bump == 0 || batch_doc_lost(bd))
+    if (bd->deleted || bd->bump == 0 || batch_doc_refused(bd))
         return;
     bd->version.by = off_by(version, bd->version.expected);
     /* Not if the unit made sure that it was there: a version as low as this is of one that was
      * removed and saved again since. */
-    bd->gone =
-        version < STUMP_MAX && bd->version.by < 0 && !bd->whole && bd->relies == RELIES_ON_NOTHING;
+    bd->gone = version < STUMP_MAX && bd->version.by < 0 && !bd->rewritten &&
+               bd->relies == RELIES_ON_NOTHING;
 }
 
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
@@ -118,10 +118,10 @@ void batch_take_marker(struct batch *b, const char *marker)
         unit_take_marker(u, marker);
 }
 
-bool batch_lost_any(const struct batch *b)
+bool batch_any_refused(const struct batch *b)
 {
     const struct unit *u = b->units;
-    while (u != NULL && u->lost == 0)
+    while (u != NULL && u->refused_by == 0)
         u = u->next;
     return u != NULL;
 }
@@ -129,12 +129,13 @@ bool batch_lost_any(const struct batch *b)
 void batch_follow(struct batch *b, const struct batch *before)
 {
     for (const struct unit *was = before->units; was != NULL; was = was->next) {
-        if (was->lost == 0 || unit_outdated(was) || was->guard->versions) /* of one call only */
+        if (was->refused_by == 0 || unit_outdated(was) ||
+            was->guard->versions) /* of one call only */
             continue;
         for (struct unit *u = b->units; u != NULL; u = u->next) {
             if (!guard_same(u->guard, was->guard))
                 continue;
-            u->lost = was->lost;
+            u->refused_by = was->refused_by;
             u->found = was->found;
         }
     }
@@ -159,7 +160,7 @@ void batch_decide(struct batch *b, const struct fault *fault)
             log_debug("%s was changed by another writer", bd->doc->key);
         if (bd->version.by != 0 || bd->failed || bd->gone)
             drifted(b, bd, "", 0);
-        if (fault != NULL || batch_doc_lost(bd) || bd->failed || bd->gone || bd->unseen)
+        if (fault != NULL || batch_doc_refused(bd) || bd->failed || bd->gone || bd->unanswered)
             doc_forget(bd->doc);
     }
 }
@@ -168,9 +169,9 @@ void batch_each_committed(const struct batch *b, void (*fn)(void *arg, const str
                           void *arg)
 {
     for (const struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
-        if (batch_doc_lost(bd) || bd->gone || !part_changes(bd))
+        if (batch_doc_refused(bd) || bd->gone || !part_changes(bd))
             continue;
-        struct committed c = {.doc = bd->doc, .next = bd->pends, .whole = bd->whole};
+        struct committed c = {.doc = bd->doc, .next = bd->pends, .rewritten = bd->rewritten};
         c.version = bd->deleted ? 0 : bd->version.expected + bd->version.by;
         fn(arg, &c);
     }
@@ -210,20 +211,20 @@ static bool surely_there(const struct batch_doc *bd, int64_t version)
 {
     int64_t age = clock_wall_us() - bd->version.expected;
     int64_t by = off_by(version, bd->version.expected);
-    return bd->whole || bd->relies != RELIES_ON_NOTHING || by == 0 ||
+    return bd->rewritten || bd->relies != RELIES_ON_NOTHING || by == 0 ||
            (by > 0 && age > LONG_US && by < age / 2);
 }
 
-bool batch_unseen(struct batch_doc *bd, int64_t version)
+bool batch_unanswered(struct batch_doc *bd, int64_t version)
 {
     const struct batch_doc *second = bd->second;
-    if (batch_doc_lost(bd) || !part_changes(bd))
+    if (batch_doc_refused(bd) || !part_changes(bd))
         return true;
-    bd->unseen = true;
+    bd->unanswered = true;
     if (bd->relies == RELIES_ON_STATE)
         return true; /* nobody has changed it before this part, so all is as it was worked out */
     /* What the second part did comes off again. */
-    if (second != NULL && !batch_doc_lost(second)) {
+    if (second != NULL && !batch_doc_refused(second)) {
         if (second->deleted)
             return true; /* it was there, and had this version, or there was nothing to remove */
         version -= second->bump;

@@ -326,7 +326,7 @@ static void format_marker(struct batch *b, struct writer *w)
 /* It is there in Redis, and others are told. */
 static bool tells_others(const struct batch_doc *bd)
 {
-    return part_changes(bd) && !batch_doc_lost(bd);
+    return part_changes(bd) && !batch_doc_refused(bd);
 }
 
 /* The fields of a model's hash that have changed, each behind a '.', where they are few: for who is
@@ -372,7 +372,7 @@ static void pack_change(const struct batch_doc *bd, struct buf *out)
         pack_str(out, p->key + p->suffix_at, p->key_len - p->suffix_at);
         nkeys += 1 + pack_fields(p, out);
     }
-    if (bd->whole) {
+    if (bd->rewritten) {
         pack_cstr(out, ".");
         nkeys++;
     }
@@ -451,7 +451,7 @@ unsigned batch_format(struct batch *b, size_t *news_at, struct buf *out)
     if (RAPYER_EXACTLY_ONCE)
         format_marker(b, w);
     for (struct unit *u = b->units; u != NULL; u = u->next) {
-        if (u->lost == 0 && changes_something(u))
+        if (u->refused_by == 0 && changes_something(u))
             format_unit(b, w, u);
     }
     flush_call(b, w);
@@ -469,7 +469,7 @@ unsigned batch_format_leases(struct batch *b, int64_t ms, struct buf *out)
 {
     unsigned n = 0;
     for (struct unit *u = b->units; u != NULL; u = u->next)
-        n += u->lost == 0 ? unit_format_leases(u->guard, b->pool->daemon, ms, out) : 0;
+        n += u->refused_by == 0 ? unit_format_leases(u->guard, b->pool->daemon, ms, out) : 0;
     return n;
 }
 

@@ -163,7 +163,7 @@ static void retain(struct lane *l, struct commit *c)
 {
     if (!RAPYER_EXACTLY_ONCE)
         return;
-    if (batch_lost_any(c->batch)) /* an earlier state may let them pass, and they were refused */
+    if (batch_any_refused(c->batch)) /* an earlier state may let them pass, and they were refused */
         format(l, c);
     while (l->retain_n > 0 &&
            (l->retain_n == RETAIN_BATCHES || l->retain_bytes + c->resp.len > RETAIN_BYTES)) {
@@ -488,14 +488,14 @@ struct recovery {
 };
 
 /* The batch in flight is in Redis, only its answer was lost: it is made up from the versions. */
-static void applied_unseen(struct lane *l, const struct recovery *r)
+static void applied_unanswered(struct lane *l, const struct recovery *r)
 {
     struct commit *c = l->in_flight;
     bool exact = true;
     unsigned i = 0;
     l->in_flight = NULL;
     for (struct batch_doc *bd = batch_docs(c->batch); bd != NULL; bd = bd->next, i++) {
-        if (!batch_unseen(bd, r->versions[i]))
+        if (!batch_unanswered(bd, r->versions[i]))
             exact = false;
     }
     l->stats.recovered_applied++;
@@ -544,7 +544,7 @@ static void recover(struct lane *l, const struct recovery *r)
     }
     l->nsuspects = 0;
     if (applied) {
-        applied_unseen(l, r);
+        applied_unanswered(l, r);
     } else if (r->found && l->abandoned != 0 && r->marker == l->abandoned) {
         /* Its clients know that it may have been applied; it was. */
         retain_clear(l);

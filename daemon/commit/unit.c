@@ -165,7 +165,7 @@ struct unit *unit_joined(struct unit *u)
 
 bool unit_outdated(const struct unit *u)
 {
-    return u->lost > (u->guard != NULL ? u->guard->n : 0);
+    return u->refused_by > (u->guard != NULL ? u->guard->n : 0);
 }
 
 bool unit_refused(const redisReply *reply, struct unit *u)
@@ -174,9 +174,9 @@ bool unit_refused(const redisReply *reply, struct unit *u)
     const size_t len = sizeof(refused) - 1;
     if (reply->type != REDIS_REPLY_STATUS || strncmp(reply->str, refused, len) != 0)
         return false;
-    if (u != NULL && u->lost == 0) {
+    if (u != NULL && u->refused_by == 0) {
         char *end;
-        u->lost = (unsigned)strtoul(reply->str + len, &end, 10);
+        u->refused_by = (unsigned)strtoul(reply->str + len, &end, 10);
         u->found = strtoll(end, NULL, 10);
     }
     return true;
@@ -197,14 +197,14 @@ void unit_take_marker(struct unit *u, const char *marker)
         unsigned long number = strtoul(++marker, &end, 10);
         if (number != u->number || *end != '/')
             continue;
-        u->lost = (unsigned)strtoul(end + 1, NULL, 10);
+        u->refused_by = (unsigned)strtoul(end + 1, NULL, 10);
         u->found = -1;
     }
 }
 
 int unit_refusal(const struct unit *u, struct fault *f)
 {
-    return guard_refusal(u->guard, u->lost - 1, u->found, f);
+    return guard_refusal(u->guard, u->refused_by - 1, u->found, f);
 }
 
 unsigned unit_format_leases(const struct guard *g, const char *daemon, int64_t ms, struct buf *out)

@@ -32,7 +32,7 @@ struct unit {
     struct unit *into;   /* it has become a part of this one, and has no documents any more */
     bool relies;         /* some document does */
     unsigned number;     /* in the batch, from 0 */
-    unsigned lost;       /* 1 + the check that did not hold; 0: applied */
+    unsigned refused_by; /* 1 + the check that did not hold; 0: applied */
     int64_t found;       /* VERSION: the one that is there; -1: not known */
 };
 

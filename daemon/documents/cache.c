@@ -217,9 +217,9 @@ static void grow(struct cache *c, struct doc *d, int64_t by)
         move(&c->big, d);
 }
 
-void cache_weighed(struct cache *c, struct weighing since, struct doc *const *docs, unsigned n)
+void cache_weighed(struct cache *c, struct weighing before, struct doc *const *docs, unsigned n)
 {
-    int64_t more = (int64_t)(tree_memory() - since.memory) - (c->told - since.told);
+    int64_t more = (int64_t)(tree_memory() - before.memory) - (c->told - before.told);
     if (more == 0)
         return;
     for (unsigned i = 0; i < n; i++)

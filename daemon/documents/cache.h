@@ -44,14 +44,14 @@ void doc_alone_free(struct doc *d);
 /* A request uses it: once for each request. */
 void cache_use(struct doc *d);
 
-/* What trees take more, or less, than at the time of `since` is of these documents, in equal parts.
- * One may lie within another: what it told is not told twice. */
+/* What trees take more, or less, than at the time of `before` is of these documents, in equal
+ * parts. One may lie within another: what it told is not told twice. */
 struct weighing {
     size_t memory;
     int64_t told;
 };
 struct weighing cache_weigh(const struct cache *c);
-void cache_weighed(struct cache *c, struct weighing since, struct doc *const *docs, unsigned n);
+void cache_weighed(struct cache *c, struct weighing before, struct doc *const *docs, unsigned n);
 
 /* Evicts idle documents until the bounds hold. Dirty ones stay. */
 void cache_trim(struct cache *c);

@@ -47,7 +47,7 @@ static void on_committed(void *arg, const struct change *change)
     if (change->deleted)
         stale_mark_all(d);
     while (change_next(&at, &place)) {
-        if (!place.whole)
+        if (!place.rewritten)
             stale_mark(d, place.suffix, place.suffix_len);
     }
     if (change->nplaces == 0)

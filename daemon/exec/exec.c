@@ -99,7 +99,7 @@ static void settle_committed(struct exec *e, struct task *t, const struct batch 
     struct fault f;
     const struct run *r = &t->call.run;
     const struct unit *u = r->unit != NULL ? unit_joined(r->unit) : NULL;
-    if (u != NULL && u->lost != 0) {
+    if (u != NULL && u->refused_by != 0) {
         if (!unit_outdated(u))
             unit_refusal(u, &f);
         else if (do_again(e, t))
@@ -379,8 +379,8 @@ static void run_again(struct exec *e)
 static void tell_lost_leases(struct exec *e, struct batch *b)
 {
     for (const struct unit *u = batch_units(b); u != NULL; u = u->next) {
-        bool guarded = u->lost != 0 && !unit_outdated(u);
-        const struct guard_check *c = guarded ? &u->guard->checks[u->lost - 1] : NULL;
+        bool guarded = u->refused_by != 0 && !unit_outdated(u);
+        const struct guard_check *c = guarded ? &u->guard->checks[u->refused_by - 1] : NULL;
         if (c != NULL && c->kind == GUARD_LEASE && e->on_lost_lease != NULL)
             e->on_lost_lease(e->lost_arg, c->lock, c->number);
     }

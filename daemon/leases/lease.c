@@ -188,14 +188,14 @@ static void look_at(struct lease *le)
         return;
     }
     struct lock_name name = name_of(le->lock);
-    struct lease_ask ask = {
+    struct lease_request request = {
         .op = op, .mode = mode, .have = le->have, .last = le->lock->fence, .whose = le};
     if (le->have != LOCK_NONE) {
-        ask.fence = le->fence;
-        ask.expiry = le->expiry;
+        request.fence = le->fence;
+        request.expiry = le->expiry;
     }
     before_sending(le, op);
-    lease_calls_ask(ls->calls, &ask, &name);
+    lease_calls_request(ls->calls, &request, &name);
 }
 
 void lease_refuse_waits(struct lease *le, bool tries_only, const struct fault *f)

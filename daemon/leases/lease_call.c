@@ -22,7 +22,7 @@ struct call {
     struct lease_calls *all; /* NULL: nobody is interested any more */
     struct buf keys, args;
     unsigned count;
-    struct lease_ask asks[CHUNK];
+    struct lease_request requests[CHUNK];
 };
 
 struct lease_calls {
@@ -97,21 +97,21 @@ static void call_free(struct call *c)
     free(c);
 }
 
-void lease_calls_ask(struct lease_calls *lc, const struct lease_ask *ask,
-                     const struct lock_name *name)
+void lease_calls_request(struct lease_calls *lc, const struct lease_request *request,
+                         const struct lock_name *name)
 {
     if (lc->gathering == NULL)
         lc->gathering = call_new(lc);
     struct call *c = lc->gathering;
-    c->asks[c->count++] = *ask;
+    c->requests[c->count++] = *request;
     add_key(c, "lock", name);
     add_key(c, "lockq", name);
-    text(&c->args, op_words[ask->op]);
-    text(&c->args, mode_word(ask->mode));
-    text(&c->args, mode_word(ask->have));
-    number(&c->args, ask->fence);
-    number(&c->args, ask->expiry);
-    number(&c->args, ask->last);
+    text(&c->args, op_words[request->op]);
+    text(&c->args, mode_word(request->mode));
+    text(&c->args, mode_word(request->have));
+    number(&c->args, request->fence);
+    number(&c->args, request->expiry);
+    number(&c->args, request->last);
     word(&c->args, name->key, name->key_len);
     word(&c->args, name->path, name->path_len);
     word(&c->args, name->action, name->action_len);
@@ -244,7 +244,7 @@ static void on_answer(void *arg, unsigned index, redisReply *reply)
         struct lease_answer a = {.kind = LEASE_UNKNOWN};
         if (reply != NULL)
             a = read_answer(element(reply, i) != NULL ? element(reply, i) : reply);
-        lc->fn(lc->arg, &c->asks[i], &a);
+        lc->fn(lc->arg, &c->requests[i], &a);
     }
     call_free(c);
 }
@@ -254,8 +254,8 @@ static void send_call(struct call *c)
     struct lease_calls *lc = c->all;
     struct buf out = BUF_INIT, name = BUF_INIT;
     for (unsigned i = 0; i < c->count; i++) {
-        c->asks[i].sent = clock_boot_ms();
-        c->asks[i].length = lc->config->lock_lease;
+        c->requests[i].sent = clock_boot_ms();
+        c->requests[i].length = lc->config->lock_lease;
     }
     unsigned nkeys = 1 + 2 * c->count, nargs = 4 + 9 * c->count;
     buf_printf(&out, "*%u\r\n", 3 + nkeys + nargs);

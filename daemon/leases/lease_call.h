@@ -1,6 +1,6 @@
 /* lease_call: what leases ask of Redis: the operations of lease.lua, on many locks in one request.
  *
- *   lease_calls_ask, lease_calls_ask, ... lease_calls_flush ──► EVALSHA ──► an answer for each
+ *   lease_calls_request, again, ... lease_calls_flush ──► EVALSHA ──► an answer for each
  *
  * The script is sent with its text until Redis has said that it keeps it, and again when it does
  * not. Knows nothing of what leases are for; the words are explained in lease.lua.
@@ -27,7 +27,7 @@ enum lease_op {
     LEASE_BREAK
 };
 
-struct lease_ask {
+struct lease_request {
     enum lease_op op;
     enum lock_mode mode;   /* what is wanted */
     enum lock_mode have;   /* the lease that is counted on, LOCK_NONE: */
@@ -60,15 +60,16 @@ struct lease_answer {
     const char *text; /* ERROR */
 };
 
-typedef void lease_answer_fn(void *arg, const struct lease_ask *ask, const struct lease_answer *a);
+typedef void lease_answer_fn(void *arg, const struct lease_request *request,
+                             const struct lease_answer *a);
 
 struct lease_calls *lease_calls_new(const struct config *config, const char *id,
                                     struct upstream *up, lease_answer_fn *fn, void *arg);
 /* What is not answered yet stays untold; the link may tell it later. */
 void lease_calls_free(struct lease_calls *lc);
 /* One more operation; it goes out with the next flush, or when many are together. */
-void lease_calls_ask(struct lease_calls *lc, const struct lease_ask *ask,
-                     const struct lock_name *name);
+void lease_calls_request(struct lease_calls *lc, const struct lease_request *request,
+                         const struct lock_name *name);
 void lease_calls_flush(struct lease_calls *lc);
 /* Another connection, perhaps to another server. */
 void lease_calls_link_up(struct lease_calls *lc);

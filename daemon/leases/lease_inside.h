@@ -104,7 +104,7 @@ void lease_refuse_waits(struct lease *le, bool tries_only, const struct fault *f
 
 /* A request sent at `sent` was granted: it counts from then on (whoever had it not before sets
  * `have` next). False: that is over already. */
-bool lease_extend(struct lease *le, const struct lease_ask *ask);
+bool lease_extend(struct lease *le, const struct lease_request *request);
 /* It is renewed with the next request, if it is held. */
 void lease_renew(struct lease *le);
 /* From here on nothing is granted on it. */
@@ -126,7 +126,7 @@ void leases_plan_tick(struct leases *ls);
 /* ---- lease_news.c: what is heard of it ---- */
 
 /* For lease_calls_new. */
-void leases_answer(void *arg, const struct lease_ask *ask, const struct lease_answer *a);
+void leases_answer(void *arg, const struct lease_request *request, const struct lease_answer *a);
 /* Stops the timer that asks again where no news has come. */
 void lease_no_retry(struct lease *le);
 

@@ -142,19 +142,20 @@ static void cover(struct lease *le, enum lock_mode mode, int64_t first)
     lock_cover(le->lock, mode, first);
 }
 
-static void on_held(struct lease *le, const struct lease_ask *ask, const struct lease_answer *a)
+static void on_held(struct lease *le, const struct lease_request *request,
+                    const struct lease_answer *a)
 {
     le->in_redis = true;
-    if (ask->have != LOCK_NONE && ask->op != LEASE_DROP && le->have == LOCK_NONE)
+    if (request->have != LOCK_NONE && request->op != LEASE_DROP && le->have == LOCK_NONE)
         return; /* it has ended meanwhile: decide() gives it back, or takes one of a new fence */
     le->offered = false;
     le->false_offers = 0;
     if (le->gave_way && a->wanted == LOCK_NONE)
         le->wishes_from = clock_boot_ms() + false_pause(++le->false_wishes);
-    if (ask->op != LEASE_SHARE) {
+    if (request->op != LEASE_SHARE) {
         /* Without a first fence it says that we go on having it: not if it has ended meanwhile. */
         bool goes_on = le->have != LOCK_NONE;
-        if ((!goes_on && a->first <= 0) || !lease_extend(le, ask))
+        if ((!goes_on && a->first <= 0) || !lease_extend(le, request))
             return;
         le->fence = a->fence;
         le->expiry = a->expiry;
@@ -164,18 +165,19 @@ static void on_held(struct lease *le, const struct lease_ask *ask, const struct 
     answer_wanted(le, a->wanted);
 }
 
-static void on_queued(struct lease *le, const struct lease_ask *ask, const struct lease_answer *a)
+static void on_queued(struct lease *le, const struct lease_request *request,
+                      const struct lease_answer *a)
 {
     le->in_redis = le->have != LOCK_NONE;
-    le->in_queue = ask->op != LEASE_TRY;
+    le->in_queue = request->op != LEASE_TRY;
     forget_elsewhere(le);
     for (size_t i = 0; i < a->nids; i++)
         add_elsewhere(le, a->ids[i], strlen(a->ids[i]));
     le->false_wishes = 0;
     le->false_offers += le->offered;
     le->offered = false;
-    if (ask->op != LEASE_TRY) {
-        le->queued = ask->mode;
+    if (request->op != LEASE_TRY) {
+        le->queued = request->mode;
         le->retry_latest = clock_boot_ms() + le->all->config->lock_lease;
         /* Redis' clock may be set back: from the next look at it on the lease counts for no longer
          * than its length. */
@@ -188,14 +190,14 @@ static void on_queued(struct lease *le, const struct lease_ask *ask, const struc
     lock_elsewhere(le->lock, where != NULL ? where : "another host");
 }
 
-static void on_error(struct lease *le, const struct lease_ask *ask, const char *why)
+static void on_error(struct lease *le, const struct lease_request *request, const char *why)
 {
     struct fault f;
-    if (ask->op == LEASE_KEEP || ask->op == LEASE_SHARE) {
+    if (request->op == LEASE_KEEP || request->op == LEASE_SHARE) {
         log_debug("a lease was not renewed: %s", why);
         return; /* it counts until it ends; it is tried again before */
     }
-    if (ask->op == LEASE_DROP || ask->op == LEASE_LEAVE) {
+    if (request->op == LEASE_DROP || request->op == LEASE_LEAVE) {
         le->in_redis = le->have != LOCK_NONE; /* it runs out by itself */
         le->in_queue = false;
         return;
@@ -205,12 +207,13 @@ static void on_error(struct lease *le, const struct lease_ask *ask, const char *
     lease_refuse_waits(le, false, &f);
 }
 
-static void on_lease(struct lease *le, const struct lease_ask *ask, const struct lease_answer *a)
+static void on_lease(struct lease *le, const struct lease_request *request,
+                     const struct lease_answer *a)
 {
     switch (a->kind) {
     case LEASE_UNKNOWN: le->queued = LOCK_NONE; break; /* all is asked anew when the link is up */
-    case LEASE_HELD: on_held(le, ask, a); break;
-    case LEASE_QUEUED: on_queued(le, ask, a); break;
+    case LEASE_HELD: on_held(le, request, a); break;
+    case LEASE_QUEUED: on_queued(le, request, a); break;
     case LEASE_LOST:
         le->in_redis = false;
         lease_lose_taken(le, a->nids > 0 ? a->ids[0] : "");
@@ -221,7 +224,7 @@ static void on_lease(struct lease *le, const struct lease_ask *ask, const struct
         le->queued = LOCK_NONE;
         break;
     case LEASE_BROKE:
-    case LEASE_ERROR: on_error(le, ask, a->text); break;
+    case LEASE_ERROR: on_error(le, request, a->text); break;
     }
     le->op = LEASE_NOTHING;
     lease_set_due(le);
@@ -242,8 +245,8 @@ void leases_break(struct leases *ls, const struct lock_name *name, lease_broken_
     }
     struct breaking *b = alloc_zeroed(1, sizeof(*b));
     *b = (struct breaking){.done = done, .arg = arg};
-    struct lease_ask ask = {.op = LEASE_BREAK, .whose = b};
-    lease_calls_ask(ls->calls, &ask, name);
+    struct lease_request request = {.op = LEASE_BREAK, .whose = b};
+    lease_calls_request(ls->calls, &request, name);
     lease_calls_flush(ls->calls);
 }
 
@@ -262,13 +265,13 @@ static void answer_break(struct breaking *b, const struct lease_answer *a)
     free(b);
 }
 
-void leases_answer(void *arg, const struct lease_ask *ask, const struct lease_answer *a)
+void leases_answer(void *arg, const struct lease_request *request, const struct lease_answer *a)
 {
     struct leases *ls = arg;
-    if (ask->op == LEASE_BREAK)
-        answer_break(ask->whose, a);
-    else if (ask->whose != NULL)
-        on_lease(ask->whose, ask, a);
+    if (request->op == LEASE_BREAK)
+        answer_break(request->whose, a);
+    else if (request->whose != NULL)
+        on_lease(request->whose, request, a);
     event_active(ls->flush, EV_TIMEOUT, 0);
 }
 
@@ -325,8 +328,8 @@ static void on_granted(struct leases *ls, struct message *m)
         le->in_redis = true;
         lease_set_due(le);
     } else if (le == NULL && upstream_state(ls->up) == UPSTREAM_UP && may_give_back(ls)) {
-        struct lease_ask ask = {.op = LEASE_DROP}; /* nobody here wants it any more */
-        lease_calls_ask(ls->calls, &ask, &m->name);
+        struct lease_request request = {.op = LEASE_DROP}; /* nobody here wants it any more */
+        lease_calls_request(ls->calls, &request, &m->name);
         lease_calls_flush(ls->calls);
     }
 }

@@ -23,16 +23,16 @@ static int64_t margin(int64_t length)
 
 /* ---- having and losing ---- */
 
-bool lease_extend(struct lease *le, const struct lease_ask *ask)
+bool lease_extend(struct lease *le, const struct lease_request *request)
 {
     struct leases *ls = le->all;
-    int64_t until = ask->sent + ask->length - margin(ask->length);
+    int64_t until = request->sent + request->length - margin(request->length);
     if (until <= clock_boot_ms())
         return false;
     if (le->have != LOCK_NONE)
         DL_DELETE2(ls->held, le, prev_held, next_held);
     DL_APPEND2(ls->held, le, prev_held, next_held);
-    le->sent = le->tried = ask->sent;
+    le->sent = le->tried = request->sent;
     le->until = le->lock->until = until;
     return true;
 }

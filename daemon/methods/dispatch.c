@@ -162,18 +162,18 @@ static void do_doctor(struct dispatch *d, struct session *s, const struct rpc *m
     doctor_request(d->doctor, s, msg);
 }
 
-#define DESK_METHOD(fn)                                                               \
+#define LOCK_METHOD(fn)                                                               \
     static void do_##fn(struct dispatch *d, struct session *s, const struct rpc *msg) \
     {                                                                                 \
         lock_method_##fn(exec_lock_requests(d->exec), s, msg);                        \
     }
-DESK_METHOD(acquire)
-DESK_METHOD(acquire_many)
-DESK_METHOD(release)
-DESK_METHOD(cancel)
-DESK_METHOD(renew)
-DESK_METHOD(break)
-DESK_METHOD(list)
+LOCK_METHOD(acquire)
+LOCK_METHOD(acquire_many)
+LOCK_METHOD(release)
+LOCK_METHOD(cancel)
+LOCK_METHOD(renew)
+LOCK_METHOD(break)
+LOCK_METHOD(list)
 
 static void do_watch(struct dispatch *d, struct session *s, const struct rpc *msg)
 {

@@ -460,7 +460,7 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     buf_free(&out);
 }
 
-static bool ask(struct doctor *d, struct session *s, uint64_t id)
+static bool start_probe(struct doctor *d, struct session *s, uint64_t id)
 {
     struct buf out = BUF_INIT;
     struct probe *p = alloc_zeroed(1, sizeof(*p));
@@ -487,14 +487,14 @@ void doctor_request(struct doctor *d, struct session *s, const struct rpc *msg)
     if (msg->nparams != 0) {
         fault_set(&f, FAULT_BAD_REQUEST, "admin.doctor takes no parameters");
         session_fault(s, msg->id, &f);
-    } else if (!ask(d, s, msg->id)) {
+    } else if (!start_probe(d, s, msg->id)) {
         answer_down(s, msg->id, upstream_why(d->up));
     }
 }
 
 void doctor_link_up(struct doctor *d)
 {
-    (void)ask(d, NULL, 0);
+    (void)start_probe(d, NULL, 0);
 }
 
 struct doctor *doctor_new(struct upstream *up, const struct config *config,

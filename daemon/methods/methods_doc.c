@@ -114,7 +114,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
         batch_bump(b, bd, d->version); /* of a hash that is new */
     free(d->wrong);
     d->wrong = NULL;
-    batch_whole(bd);
+    batch_rewrite(bd);
     call_stage_written(c, d, bd);
     if (d->expires == 0 && !fresh)
         batch_expire(b, bd, "", 0);

@@ -161,7 +161,7 @@ static int read_versions(struct call *c, struct cursor *in, struct fault *f)
 static int read_options(struct call *c, struct cursor in, bool lock, struct fault *f)
 {
     uint32_t n;
-    bool seen[2] = {false, false};
+    bool given[2] = {false, false};
     if (cursor_nil(&in))
         return 0;
     if (cursor_map(&in, &n) < 0)
@@ -177,10 +177,10 @@ static int read_options(struct call *c, struct cursor in, bool lock, struct faul
             return fault_set(f, FAULT_BAD_REQUEST,
                              "there is no option '%.*s'; there is if_version%s",
                              (int)(len > 100 ? 100 : len), name, lock ? ", and lock" : "");
-        if (seen[version])
+        if (given[version])
             return fault_set(f, FAULT_BAD_REQUEST, "the option %.*s is given twice", (int)len,
                              name);
-        seen[version] = true;
+        given[version] = true;
         if (c->guard == NULL)
             c->guard = guard_new();
         if ((version ? read_versions(c, &in, f) : lock_tokens_read(c, &in, f)) < 0)

@@ -350,7 +350,8 @@ static void on_all(void *arg, unsigned index, redisReply *reply)
     r->on_loaded(r->arg);
 }
 
-static bool ask(struct registry *r, const char *command, const char *field, upstream_reply_fn *fn)
+static bool read_models(struct registry *r, const char *command, const char *field,
+                        upstream_reply_fn *fn)
 {
     struct buf out = BUF_INIT;
     resp_words(&out, command, r->key, field, NULL);
@@ -361,7 +362,7 @@ static bool ask(struct registry *r, const char *command, const char *field, upst
 
 void registry_load(struct registry *r)
 {
-    ask(r, "HGETALL", NULL, on_all);
+    read_models(r, "HGETALL", NULL, on_all);
 }
 
 /* ---- what is new ---- */
@@ -397,7 +398,7 @@ static void on_revision(void *arg, unsigned index, redisReply *reply)
     (void)index;
     bool newer = reply != NULL && reply->type == REDIS_REPLY_STRING &&
                  strtoll(reply->str, NULL, 10) > schema_known(r->schema);
-    if (!newer || !ask(r, "HGETALL", NULL, on_news))
+    if (!newer || !read_models(r, "HGETALL", NULL, on_news))
         refreshed(r);
 }
 
@@ -407,7 +408,7 @@ static void ask_revision(struct registry *r)
         return;
     r->asking = r->waiting;
     r->waiting = NULL;
-    if (!ask(r, "HGET", REVISION, on_revision))
+    if (!read_models(r, "HGET", REVISION, on_revision))
         refreshed(r);
 }
 

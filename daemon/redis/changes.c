@@ -222,8 +222,8 @@ bool change_next(struct change *c, struct change_place *place)
         return true;
     if (cursor_str(&c->places, &s, &len) < 0)
         return false;
-    *place = (struct change_place){.whole = is_field(s, len)};
-    if (place->whole)
+    *place = (struct change_place){.rewritten = is_field(s, len)};
+    if (place->rewritten)
         return true;
     place->suffix = s;
     place->suffix_len = len;

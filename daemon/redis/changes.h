@@ -40,7 +40,7 @@ struct change_place {
     size_t suffix_len;
     const char *field; /* of a model's hash only this has changed; NULL: any of it */
     size_t field_len;
-    bool whole; /* no key, but that all of the document was written anew */
+    bool rewritten; /* no key, but that all of the document was written anew */
 };
 
 /* The next place; false: there are no more. A suffix comes once for each of its fields. */

@@ -266,8 +266,8 @@ static void find_broken(struct embedded *e, const char *line)
  * not know the form of the snapshot which its own server puts in front. */
 static char *const *mend_argv(struct embedded *e)
 {
-    static char name[] = "redis-check-aof", fix[] = "--fix";
-    static char *argv[] = {name, fix, NULL, NULL};
+    static char name[] = "redis-check-aof", mend[] = "--fix";
+    static char *argv[] = {name, mend, NULL, NULL};
     argv[2] = e->broken;
     return argv;
 }

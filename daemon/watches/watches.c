@@ -139,7 +139,7 @@ static void on_commit(void *arg, const struct committed *c)
 {
     struct watches *w = arg;
     struct committed at = *c;
-    struct touched t = {.all = c->whole};
+    struct touched t = {.all = c->rewritten};
     const char *suffix, *field;
     size_t len, field_len;
     if (!somebody_watches(w, c->doc->key, c->doc->key_len))
@@ -186,7 +186,7 @@ static void on_others_commit(void *arg, const struct change *change)
     if (!wanted(w, change->key, change->key_len))
         return;
     while (change_next(&at, &place)) {
-        if (place.whole)
+        if (place.rewritten)
             looks_all(w->looks, change->key, change->key_len);
         else
             looks_add(w->looks, change->key, change->key_len, place.suffix, place.suffix_len,

@@ -404,7 +404,7 @@ Test(batch, a_document_written_whole_may_be_gone_before)
 {
     struct batch_doc *bd = stage(doc_new("User:a", 4));
     struct buf out = BUF_INIT;
-    batch_whole(bd);
+    batch_rewrite(bd);
     set(bd, "", "@s", "1");
     set(bd, "", "name", "x");
     said(NULL);
@@ -417,13 +417,13 @@ Test(batch, a_document_written_whole_may_be_gone_before)
 Test(batch, others_may_have_written_more_than_we)
 {
     struct batch_doc *bd = stage(doc_new("User:a", 4));
-    cr_assert(batch_unseen(bd, 5));
+    cr_assert(batch_unanswered(bd, 5));
     cr_assert_eq(bd->version.by, 0);
     cr_assert_not(bd->gone);
-    cr_assert_not(batch_unseen(bd, 8));
+    cr_assert_not(batch_unanswered(bd, 8));
     cr_assert_eq(bd->version.by, 3);
     cr_assert_not(bd->gone);
-    cr_assert_not(batch_unseen(bd, 1));
+    cr_assert_not(batch_unanswered(bd, 1));
     cr_assert(bd->gone);
 }
 

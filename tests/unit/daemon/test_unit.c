@@ -259,9 +259,9 @@ Test(unit, a_lost_unit_is_not_said)
     struct guard *lost = guard(GUARD_LEASE, LEASE, 5), *good = guard(GUARD_VERSION, A, 4);
     set(stage(doc_new("User:c", 1), lost), "name", "z");
     set(stage(doc_new("User:a", 4), good), "name", "x");
-    cr_assert_not(batch_lost_any(b));
-    batch_units(b)->lost = 1;
-    cr_assert(batch_lost_any(b));
+    cr_assert_not(batch_any_refused(b));
+    batch_units(b)->refused_by = 1;
+    cr_assert(batch_any_refused(b));
     assert_said("MULTI\n"
                 "SET " MARKER " 7\n"
                 "EVAL (long) 2 " MARKER " " A " 1 0 1 10 version @v 4 "
@@ -280,13 +280,13 @@ Test(unit, what_was_built_upon_a_lost_unit_is_lost)
     struct unit *follows = batch_unit(later, same), *stays = batch_unit(later, other);
     set(stage(doc_new("User:a", 4), g), "name", "x");
     batch_follow(later, b);
-    cr_assert_eq(follows->lost, 0);
-    batch_units(b)->lost = 1;
+    cr_assert_eq(follows->refused_by, 0);
+    batch_units(b)->refused_by = 1;
     batch_units(b)->found = -1;
     batch_follow(later, b);
-    cr_assert_eq(follows->lost, 1);
+    cr_assert_eq(follows->refused_by, 1);
     cr_assert_eq(follows->found, -1);
-    cr_assert_eq(stays->lost, 0);
+    cr_assert_eq(stays->refused_by, 0);
     batch_free(later);
 }
 
@@ -360,8 +360,8 @@ Test(unit, what_was_changed_before_comes_first)
                 "PUBLISH\n");
     cr_assert_eq(answer("*7\r\n:5\r\n:1\r\n:9\r\n:0\r\n+OK\r\n*1\r\n+REFUSED 1 9\r\n:0\r\n"), 0);
     cr_assert(unit_outdated(second->unit));
-    cr_assert(batch_doc_lost(second));
-    cr_assert_not(batch_doc_lost(first));
+    cr_assert(batch_doc_refused(second));
+    cr_assert_not(batch_doc_refused(first));
     cr_assert_eq(n->by, 4);
     cr_assert_eq(first->version.by, 4);
     cr_assert_eq(second->version.by, 0);
@@ -372,17 +372,17 @@ Test(unit, parts_whose_answer_was_lost)
     struct doc *d = doc_new("User:a", 4);
     struct batch_doc *first = stage(d, NULL), *second = stage_in(d, batch_unit(b, NULL));
     batch_rely(second, RELIES_ON_PRESENCE);
-    cr_assert(batch_unseen(first, 6));
-    cr_assert(batch_unseen(second, 6));
-    cr_assert_not(batch_unseen(first, 9));
+    cr_assert(batch_unanswered(first, 6));
+    cr_assert(batch_unanswered(second, 6));
+    cr_assert_not(batch_unanswered(first, 9));
     cr_assert_eq(first->version.by, 3);
-    cr_assert_not(batch_unseen(second, 9));
+    cr_assert_not(batch_unanswered(second, 9));
     cr_assert_eq(second->version.by, 3);
     batch_rely(second, RELIES_ON_STATE);
-    cr_assert(batch_unseen(second, 9), "what others did came behind it");
-    second->unit->lost = 1;
-    cr_assert(batch_unseen(first, 5));
-    cr_assert_not(batch_unseen(first, 1));
+    cr_assert(batch_unanswered(second, 9), "what others did came behind it");
+    second->unit->refused_by = 1;
+    cr_assert(batch_unanswered(first, 5));
+    cr_assert_not(batch_unanswered(first, 1));
     cr_assert(first->gone);
 }
 
@@ -401,11 +401,11 @@ Test(unit, a_guard_and_what_it_relies_upon)
     batch_take_marker(b, "7 0/2");
     cr_assert(unit_outdated(bd->unit));
     batch_follow(later, b);
-    cr_assert_eq(follows->lost, 0, "the lease is as it was");
+    cr_assert_eq(follows->refused_by, 0, "the lease is as it was");
     batch_take_marker(b, "7 0/1");
     cr_assert_not(unit_outdated(bd->unit));
     batch_follow(later, b);
-    cr_assert_eq(follows->lost, 1);
+    cr_assert_eq(follows->refused_by, 1);
     batch_free(later);
 }
 
@@ -427,7 +427,7 @@ Test(unit, replies_stand_in_the_units_array)
     cr_assert_eq(plain->version.by, 1);
     cr_assert_eq(bd->version.by, 1);
     cr_assert_not(bd->failed);
-    cr_assert_eq(bd->unit->lost, 0);
+    cr_assert_eq(bd->unit->refused_by, 0);
 }
 
 Test(unit, an_error_in_the_array_is_its_commands)
@@ -444,7 +444,7 @@ Test(unit, an_error_in_the_array_is_its_commands)
     cr_assert(tags->failed);
     cr_assert_not(age->failed);
     cr_assert_not(c->failed);
-    cr_assert_eq(bd->unit->lost, 0);
+    cr_assert_eq(bd->unit->refused_by, 0);
 }
 
 Test(unit, refused)
@@ -458,12 +458,12 @@ Test(unit, refused)
     said();
     cr_assert_eq(
         answer("*5\r\n:0\r\n:10\r\n+OK\r\n*2\r\n+REFUSED 1 12\r\n*2\r\n:0\r\n:2\r\n:0\r\n"), 0);
-    cr_assert_eq(bd->unit->lost, 1);
+    cr_assert_eq(bd->unit->refused_by, 1);
     cr_assert_eq(bd->unit->found, 12);
     cr_assert_eq(bd->version.by, 0);
     cr_assert_not(bd->failed);
     cr_assert_not(bd->gone);
-    cr_assert_eq(c->unit->lost, 0);
+    cr_assert_eq(c->unit->refused_by, 0);
     cr_assert_eq(c->version.by, 0);
     cr_assert_eq(plain->version.by, 0);
     cr_assert_eq(unit_refusal(bd->unit, &fault), -1);
@@ -504,17 +504,21 @@ Test(unit, the_marker_names_units_and_checks)
     }
     batch_take_marker(b, "7");
     for (int i = 0; i < 12; i++)
-        cr_assert_eq(u[i]->lost, 0);
+        cr_assert_eq(u[i]->refused_by, 0);
     batch_take_marker(b, "17 11/1 3/2");
     for (int i = 0; i < 12; i++)
-        cr_assert_eq(u[i]->lost, i == 11 ? 1u : i == 3 ? 2u : 0, "unit %d: %u", i, u[i]->lost);
+        cr_assert_eq(u[i]->refused_by,
+                     i == 11  ? 1u
+                     : i == 3 ? 2u
+                              : 0,
+                     "unit %d: %u", i, u[i]->refused_by);
     cr_assert_eq(u[3]->found, -1);
     batch_take_marker(b, "17 0/13");
-    cr_assert_eq(u[0]->lost, 13);
-    cr_assert_eq(u[1]->lost, 0);
+    cr_assert_eq(u[0]->refused_by, 13);
+    cr_assert_eq(u[1]->refused_by, 0);
     batch_take_marker(b, "1 ");
     batch_take_marker(b, "1  / 4 x/y");
-    cr_assert_eq(u[4]->lost, 0);
+    cr_assert_eq(u[4]->refused_by, 0);
 }
 
 /* ---- in a real Redis ---- */
@@ -605,7 +609,7 @@ Test(unit_redis, a_lease_that_holds)
     set(bd, "name", "x\r\n");
     give_lease(LEASE, "me", "x 5 ", 10000);
     commit();
-    cr_assert_eq(bd->unit->lost, 0);
+    cr_assert_eq(bd->unit->refused_by, 0);
     cr_assert_eq(age->by, 0);
     cr_assert_not(bd->failed);
     assert_string("3", "HGET %s age", A);
@@ -633,7 +637,7 @@ Test(unit_redis, a_lease_that_does_not)
         ask("FLUSHALL");
         give_lease(LEASE, wrong[i].daemon, wrong[i].what, wrong[i].ms);
         commit();
-        cr_assert_eq(bd->unit->lost, 1, "%zu", i);
+        cr_assert_eq(bd->unit->refused_by, 1, "%zu", i);
         assert_string("7 0/1", "GET %s", MARKER);
         assert_integer(0, "EXISTS %s", A);
         assert_string("3", "HGET rapyer:{User:b} age");
@@ -649,7 +653,7 @@ Test(unit_redis, a_lease_that_is_there_though_the_clock_says_that_it_is_over)
     incr(bd, "age", 3, 3);
     give_lease(LEASE, "me", "x 5 ", -3600000);
     commit();
-    cr_assert_eq(bd->unit->lost, 0);
+    cr_assert_eq(bd->unit->refused_by, 0);
     assert_string("3", "HGET %s age", A);
 }
 
@@ -662,8 +666,8 @@ Test(unit_redis, keys_of_the_wrong_type_do_not_hold)
     ask("SET %s what", LEASE);
     ask("SET rapyer:{User:c} what");
     commit();
-    cr_assert_eq(bd->unit->lost, 1);
-    cr_assert_eq(c->unit->lost, 1);
+    cr_assert_eq(bd->unit->refused_by, 1);
+    cr_assert_eq(c->unit->refused_by, 1);
     cr_assert_eq(c->unit->found, -1);
     assert_string("7 0/1 1/1", "GET %s", MARKER);
     assert_integer(0, "EXISTS %s", A);
@@ -687,12 +691,12 @@ Test(unit_redis, versions)
     ask("HSET rapyer:{User:b} @v 40");
     ask("HSET rapyer:{User:d} @v 4");
     commit();
-    cr_assert_eq(there->unit->lost, 0);
+    cr_assert_eq(there->unit->refused_by, 0);
     cr_assert_eq(there->version.by, 0);
     cr_assert_eq(other->unit->found, 40);
-    cr_assert_eq(fresh->unit->lost, 0);
+    cr_assert_eq(fresh->unit->refused_by, 0);
     cr_assert_eq(taken->unit->found, 4);
-    cr_assert_eq(gone->unit->lost, 1);
+    cr_assert_eq(gone->unit->refused_by, 1);
     cr_assert_eq(gone->unit->found, 0);
     assert_string("7 1/1 3/1 4/1", "GET %s", MARKER);
     assert_integer(0, "EXISTS rapyer:{User:e}");
@@ -709,12 +713,12 @@ Test(unit_redis, the_second_check_is_named)
     set(bd, "name", "x");
     give_lease(LEASE, "me", "s 5 ", 10000);
     commit();
-    cr_assert_eq(bd->unit->lost, 2);
+    cr_assert_eq(bd->unit->refused_by, 2);
     assert_string("7 0/2", "GET %s", MARKER);
     give_lease("L2", "me", "x 9 ", 10000);
-    bd->unit->lost = 0;
+    bd->unit->refused_by = 0;
     commit();
-    cr_assert_eq(bd->unit->lost, 0, "the marker begins anew");
+    cr_assert_eq(bd->unit->refused_by, 0, "the marker begins anew");
     assert_string("x", "HGET %s name", A);
     assert_string("7", "GET %s", MARKER);
 }
@@ -766,15 +770,15 @@ Test(unit_redis, a_unit_of_several_calls, .timeout = 60)
     buf_free(&resp);
     cr_assert_geq(n, 4 + 2, "%u", n);
     commit();
-    cr_assert_eq(bd->unit->lost, 1);
+    cr_assert_eq(bd->unit->refused_by, 1);
     cr_assert_eq(bd->unit->found, -1);
-    cr_assert_eq(first->unit->lost, 1);
+    cr_assert_eq(first->unit->refused_by, 1);
     assert_string("7 0/1 1/1", "GET %s", MARKER);
     assert_integer(0, "EXISTS %s %s/tags", A, A);
-    bd->unit->lost = 0;
+    bd->unit->refused_by = 0;
     give_lease(LEASE, "me", "x 5 ", 10000);
     commit();
-    cr_assert_eq(bd->unit->lost, 0);
+    cr_assert_eq(bd->unit->refused_by, 0);
     cr_assert_not(bd->failed);
     cr_assert_eq(bd->version.by, 0);
     assert_integer(300000, "LLEN %s/tags", A);
@@ -798,7 +802,7 @@ Test(unit_redis, what_a_document_is)
     }
     commit();
     for (int i = 0; i < 8; i++) {
-        cr_assert_eq(bd[i]->unit->lost, !holds[i], "%d", i);
+        cr_assert_eq(bd[i]->unit->refused_by, !holds[i], "%d", i);
         cr_assert_eq(unit_outdated(bd[i]->unit), !holds[i], "%d", i);
     }
     assert_string("7 0/1 3/1 6/1 7/1", "GET %s", MARKER);
@@ -825,12 +829,12 @@ Test(unit_redis, a_unit_of_many_documents, .timeout = 60)
     }
     ask("DEL rapyer:{User:%d}", MANY - 1);
     commit();
-    cr_assert_eq(u->lost, MANY);
+    cr_assert_eq(u->refused_by, MANY);
     assert_string("4", "HGET rapyer:{User:0} @v");
     ask("HSET rapyer:{User:%d} @v 5", MANY - 1);
-    u->lost = 0;
+    u->refused_by = 0;
     commit();
-    cr_assert_eq(u->lost, 0);
+    cr_assert_eq(u->refused_by, 0);
     assert_string("5", "HGET rapyer:{User:0} @v");
     assert_string("6", "HGET rapyer:{User:%d} @v", MANY - 1);
     for (int i = 0; i < MANY; i++)
