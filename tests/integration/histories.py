@@ -49,6 +49,15 @@ def keys_of(request):
     return {request[1]}
 
 
+def shown(request):
+    """As the judge knows it."""
+    if request[0] == "doc.get":
+        return request[:2]
+    if request[0] == "doc.insert":  # of one document
+        return ["doc.insert", *request[1][0]]
+    return request
+
+
 class Recorder:
     """One history. Threads add what they did."""
 
@@ -148,9 +157,7 @@ class Actor:
     def ask(self, request):
         """The request as it is sent, asked and recorded."""
         plain = request[0] == "doc.get" and not request[2].get("fresh")
-        shown, version = request, None
-        if request[0] == "doc.get":
-            shown = request[:2]
+        version = None
         result = error = None
         try:
             client = self.connection()
@@ -174,7 +181,7 @@ class Actor:
         if error is None and request[0] in ("set", "dict.set", "doc.save"):
             version = result["version"] if request[0] == "doc.save" else result
             result = None
-        self.recorder.add(self.number, self.daemon.socket, shown, call, end, result, error, plain,
+        self.recorder.add(self.number, self.daemon.socket, shown(request), call, end, result, error, plain,
                           version)
         return error
 
@@ -187,6 +194,28 @@ class Actor:
     def close(self):
         if self.client is not None:
             self.client.close()
+
+
+class Neighbour(Actor):
+    """One that lives with programs without a daemon: it asks for nothing that is computed from what was
+    there, which may overwrite what they write at the same time; and reads all as of one moment, which
+    plain reads do not promise of what they have written (PROTOCOL.md, Several hosts)."""
+
+    def one_operation(self, key):
+        rng, word = self.rng, f"{self.number}.{self.rng.randrange(1000)}"
+        return rng.choice([
+            ["set", key, "n", rng.randrange(100)], ["num.incr", key, "n", rng.randrange(1, 9)],
+            ["list.append", key, "tags", word], ["list.append", key, "tags", word],
+            ["dict.set", key, "jobs", rng.choice("ab"), word]])
+
+    def request(self):
+        rng, key = self.rng, self.rng.choice(self.keys)
+        what = rng.random()
+        if what < 0.4:
+            return ["doc.get", key, {"fresh": True, "version": True}]
+        if what < 0.5:
+            return ["doc.insert", [[key, {"n": rng.randrange(50), "tags": ["s"]}]]]
+        return self.one_operation(key)
 
 
 class Foreigner:

@@ -9,11 +9,12 @@ import time
 import pytest
 
 from fault_proxy import REPLIES, DeafProxy
+from histories import Neighbour
 from models import KEY, ROOT, save_ada
 from rpc_client import RpcError, wait_until
 from test_histories import FULL, SEED, declare, histories, later
 
-HISTORIES = 500 if FULL else 10
+HISTORIES = 300 if FULL else 8
 BOUND = 1.0
 
 
@@ -55,6 +56,40 @@ def test_several_daemons(redis_server, new_daemon, count):
     daemons = [new_daemon(redis_server.address) for _ in range(count)]
     declare(*daemons)
     histories(daemons, redis_server.client(), HISTORIES, bound=BOUND, clients=3 * count)
+
+
+def test_three_daemons_and_twelve_clients(redis_server, new_daemon):
+    """With a short bound: reads that may be of any time leave the judge too much to look at."""
+    daemons = [new_daemon(redis_server.address, {"coherence.bound": "20ms"}) for _ in range(3)]
+    declare(*daemons)
+    histories(daemons, redis_server.client(), HISTORIES, bound=0.02, clients=12, documents=3, operations=8)
+
+
+def test_two_daemons_beside_a_program_without_one(redis_server, new_daemon):
+    daemons = [new_daemon(redis_server.address) for _ in range(2)]
+    declare(*daemons)
+    histories(daemons, redis_server.client(), HISTORIES, bound=BOUND, foreign=True, actor=Neighbour)
+
+
+def test_two_daemons_of_which_the_links_of_one_freeze(redis_server, new_proxy, new_daemon):
+    """Both, of commits and of what is heard, for longer than the bound."""
+    proxy = new_proxy(redis_server.address)
+    daemons = [new_daemon(redis_server.address, {"coherence.bound": "200ms"}),
+               new_daemon(proxy.address, {"coherence.bound": "200ms"})]
+    declare(*daemons)
+
+    def freeze():
+        proxy.freeze()
+        time.sleep(0.3)  # it is the standing still that is tested
+        proxy.thaw()
+    histories(daemons, redis_server.client(), HISTORIES, bound=0.2, nemesis=later(random.Random(SEED), freeze))
+
+
+def test_two_daemons_and_a_redis_that_is_killed(new_redis, new_daemon):
+    redis_server = new_redis(aof=True)
+    daemons = [new_daemon(redis_server.address) for _ in range(2)]
+    declare(*daemons)
+    histories(daemons, None, HISTORIES, bound=BOUND, nemesis=later(random.Random(SEED), redis_server.restart))
 
 
 def test_two_daemons_that_hold_next_to_nothing(redis_server, new_daemon):

@@ -54,7 +54,7 @@ func verdict(line []byte) string {
 	if err := json.Unmarshal(line, &h); err != nil {
 		return "unreadable: " + err.Error()
 	}
-	switch porcupine.CheckOperationsTimeout(documents, operations(h), 20*time.Second) {
+	switch porcupine.CheckOperationsTimeout(documents, operations(h), time.Minute) {
 	case porcupine.Ok:
 		return "ok"
 	case porcupine.Illegal:

@@ -178,9 +178,12 @@ func change(d *doc, method string, args []interface{}) (interface{}, string) {
 	case "str.append":
 		d.text += args[1].(string)
 		return d.text, ""
-	case "list.append", "foreign.rpush":
+	case "list.append":
 		d.tags = append(d.tags, args[1].(string))
 		return float64(len(d.tags)), ""
+	case "foreign.rpush":
+		d.tags = append(d.tags, args[1].(string))
+		return anything{}, ""
 	case "list.insert":
 		at := int(args[1].(float64))
 		if at > len(d.tags) {
