@@ -27,6 +27,7 @@ struct config {
     size_t ring_size;           /* 64K each way, a power of two */
     unsigned ring_watch;        /* 50 microseconds */
     unsigned client_watches;    /* 1000: places that one client watches; past it BUSY */
+    unsigned max_watches;       /* 100000: of all clients */
     size_t watch_memory;        /* 256K: what a client was not told yet of them */
     /* [redis] */
     char *redis; /* "embedded" | "unix:/path" | "host:port" | "[::1]:6379" */

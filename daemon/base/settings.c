@@ -64,6 +64,8 @@ const struct setting settings[] = {
 
     {"limits", "client_watches", COUNT, AT(client_watches), "1000", 0, 1000000, true,
      "Documents and places in them that one connection watches; past it BUSY."},
+    {"limits", "max_watches", COUNT, AT(max_watches), "100000", 0, 100000000, true,
+     "The same of all connections together."},
     {"limits", "watch_memory", SIZE, AT(watch_memory), "256K", 4 * KIB, GIB, true,
      "What one client has not been told yet of what it watches, as it does not read. Past it that "
      "is "

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+#define TURN 1000 /* notifications, before others have their turn */
+
 struct watches {
     const struct config *config;
     const struct schema *schema;
@@ -123,7 +125,7 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     looks_send(w->looks);
-    while (w->due != NULL) {
+    while (w->due != NULL && count.told + count.lost < TURN) {
         struct watcher *who = w->due;
         DL_DELETE(w->due, who);
         who->due = false;
@@ -131,6 +133,8 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
     }
     w->stats.told += count.told;
     w->stats.lost += count.lost;
+    if (w->due != NULL) /* others want to be served in between */
+        event_add(w->kick, &(struct timeval){0});
 }
 
 /* ---- what is heard ---- */
@@ -310,14 +314,26 @@ static struct watched *new_watched(struct watches *w, const char *key, size_t le
     return of;
 }
 
+static int check_room(const struct watches *w, unsigned own, struct fault *f)
+{
+    const struct config *c = w->config;
+    if (own >= c->client_watches)
+        return fault_set(f, FAULT_BUSY,
+                         "this connection watches %u places, limits.client_watches is %u", own,
+                         c->client_watches);
+    if (w->stats.watches >= c->max_watches)
+        return fault_set(f, FAULT_BUSY,
+                         "all connections watch %u places, limits.max_watches is %u",
+                         w->stats.watches, c->max_watches);
+    return 0;
+}
+
 struct watch *watches_add(struct watches *w, struct session *s, const char *key, size_t len,
                           struct region *region, struct fault *f)
 {
     struct watcher *who = watcher_of(w, s);
     struct watch *at = find_watch(who, key, len, region);
-    if (at == NULL && who != NULL && who->n >= w->config->client_watches) {
-        fault_set(f, FAULT_BUSY, "this connection watches %u places, limits.client_watches is %u",
-                  who->n, w->config->client_watches);
+    if (at == NULL && check_room(w, who != NULL ? who->n : 0, f) < 0) {
         region_free(region);
         return NULL;
     }

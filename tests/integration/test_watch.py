@@ -510,6 +510,42 @@ def test_watches_are_limited(redis_server, new_daemon):
         client.call("watch", "User:c")
 
 
+def test_watches_of_all_are_limited(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"limits.max_watches": "3"})
+    with daemon.connect() as client, daemon.connect() as other:
+        save_ada(client)
+        client.call("watch", "User:a")
+        other.call("watch", "User:a")
+        other.call("watch", "User:b")
+        with pytest.raises(RpcError, match="BUSY: .*limits.max_watches"):
+            client.call("watch", "User:b")
+        other.close()
+        wait_until(lambda: client.call("admin.stats")["watches"] == 1, what="room")
+        client.call("watch", "User:b")
+
+
+def test_very_many_watches(redis_server, new_daemon, rdb):
+    """All of them are told, and others are served in between."""
+    daemon = new_daemon(redis_server.address)
+    clients = [daemon.connect() for _ in range(50)]
+    try:
+        save_ada(clients[0])
+        for client in clients:
+            client.socket.settimeout(60)
+            sent = [client.send("watch", f"User:{n}") for n in range(500)] + [client.send("watch", KEY)]
+            for request in sent:
+                client.wait(request)
+        after = clients[0].call("set", KEY, "age", 1)
+        assert all(told(client) == [KEY, after, ["age"]] for client in clients)
+        rdb.flushall()
+        for client in clients:
+            assert {tuple(told(client)) for _ in range(501)} == \
+                {(key, None, None) for key in [KEY] + [f"User:{n}" for n in range(500)]}
+    finally:
+        for client in clients:
+            client.close()
+
+
 def test_what_others_change_faster_than_it_can_be_looked_at(redis_server, new_daemon, rdb):
     daemon = new_daemon(redis_server.address, {"limits.watch_memory": "4K"})
     with daemon.connect() as client, daemon.connect() as other:
