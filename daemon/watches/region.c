@@ -149,25 +149,26 @@ bool region_touched(const struct region *r, const char *suffix, size_t suffix_le
 static const struct type *add_names(const struct model *m, const char *names, size_t len,
                                     struct buf *path)
 {
-    const struct type *t = NULL;
-    for (const char *end = names + len; names < end;) {
+    for (const char *end = names + len;;) {
         const char *dot = memchr(names, '.', (size_t)(end - names));
         size_t n = (size_t)((dot != NULL ? dot : end) - names);
         int i = m != NULL ? model_field(m, names, n) : -1;
         if (i < 0)
             return NULL;
         path_add_name(path, names, n);
-        t = m->fields[i].type;
+        const struct type *t = m->fields[i].type;
+        if (dot == NULL)
+            return t;
         m = type_atomic(t) ? t->model : NULL;
-        names += n + (dot != NULL);
+        names = dot + 1;
     }
-    return t;
 }
 
 void region_path(const struct model *m, const char *suffix, size_t suffix_len, const char *field,
                  size_t field_len, struct buf *path)
 {
-    for (const char *at = suffix, *end = suffix + suffix_len; at < end;) {
+    const char *at = suffix, *end = suffix + suffix_len;
+    while (at < end && *at == '/') {
         const char *names = at + 1, *to = memchr(names, '/', (size_t)(end - names));
         const struct type *t = add_names(m, names, (size_t)((to != NULL ? to : end) - names), path);
         /* In a dict elements are called by their keys, which only the dict knows. */
@@ -178,6 +179,6 @@ void region_path(const struct model *m, const char *suffix, size_t suffix_len, c
         path_add_key(path, pk, (size_t)(at - pk));
         m = t->of->model;
     }
-    if (field != NULL)
+    if (field != NULL && at == end)
         (void)add_names(m, field, field_len, path);
 }

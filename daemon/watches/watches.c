@@ -322,8 +322,7 @@ static int check_room(const struct watches *w, unsigned own, struct fault *f)
                          "this connection watches %u places, limits.client_watches is %u", own,
                          c->client_watches);
     if (w->stats.watches >= c->max_watches)
-        return fault_set(f, FAULT_BUSY,
-                         "all connections watch %u places, limits.max_watches is %u",
+        return fault_set(f, FAULT_BUSY, "all connections watch %u places, limits.max_watches is %u",
                          w->stats.watches, c->max_watches);
     return 0;
 }

@@ -128,6 +128,7 @@ Test(region, what_has_changed_has_a_path)
     assert_path("/tasks/", NULL, "tasks[\"\"]");
     assert_path("/ages/x", NULL, "ages");
     assert_path("x", NULL, "");
+    assert_path("xages", NULL, "");
 }
 
 static void assert_packs(const struct touched *t, const char *paths)
