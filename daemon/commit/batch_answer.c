@@ -4,6 +4,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/commit/batch_inside.h"
+#include "daemon/documents/layout.h"
 #include "daemon/documents/stale.h"
 
 /* Redis may answer any number: without a sign nothing overflows. */
@@ -165,6 +166,22 @@ void batch_decide(struct batch *b, const struct fault *fault)
     }
 }
 
+/* Without the revision of its models it is a document no more (layout.h). */
+static bool ends(const struct batch_doc *bd)
+{
+    const char *name = LAYOUT_SCHEMA_FIELD;
+    for (const struct pend *p = bd->pends; p != NULL; p = p->next) {
+        if (p->key_len != p->suffix_at)
+            continue;
+        for (const struct pend_field *f = p->fields; f != NULL; f = f->next) {
+            if (f->kind == FIELD_DEL && f->name_len == strlen(name) &&
+                memcmp(f->name, name, f->name_len) == 0)
+                return true;
+        }
+    }
+    return bd->deleted;
+}
+
 void batch_each_committed(const struct batch *b, void (*fn)(void *arg, const struct committed *c),
                           void *arg)
 {
@@ -172,7 +189,7 @@ void batch_each_committed(const struct batch *b, void (*fn)(void *arg, const str
         if (batch_doc_refused(bd) || bd->gone || !part_changes(bd))
             continue;
         struct committed c = {.doc = bd->doc, .next = bd->pends, .rewritten = bd->rewritten};
-        c.version = bd->deleted ? 0 : bd->version.expected + bd->version.by;
+        c.version = ends(bd) ? 0 : bd->version.expected + bd->version.by;
         fn(arg, &c);
     }
 }

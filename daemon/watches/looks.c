@@ -110,12 +110,16 @@ static void answered(struct asked *a, int64_t version)
     look_free(l, k);
 }
 
+/* [@v, @s]. Without the second there is no document, whatever is left of one (layout.h). */
 static int64_t version_of(const redisReply *r)
 {
-    if (r->type == REDIS_REPLY_NIL)
+    if (r->type != REDIS_REPLY_ARRAY || r->elements != 2)
+        return VERSION_UNKNOWN; /* something else stands there */
+    const redisReply *v = r->element[0];
+    if (r->element[1]->type == REDIS_REPLY_NIL)
         return 0;
-    int64_t version = r->type == REDIS_REPLY_STRING ? strtoll(r->str, NULL, 10) : 0;
-    return version > 0 ? version : VERSION_UNKNOWN; /* something that is no document's */
+    int64_t version = v->type == REDIS_REPLY_STRING ? strtoll(v->str, NULL, 10) : 0;
+    return version > 0 ? version : VERSION_UNKNOWN;
 }
 
 static void on_version(void *arg, unsigned index, redisReply *reply)
@@ -144,9 +148,11 @@ void looks_send(struct looks *l)
         a->of[a->n++] = k;
         buf_clear(&key);
         layout_key(&key, l->prefix, k->key, k->key_len, "", 0);
-        resp_command(&out, 3,
-                     (const char *[]){"HGET", (const char *)key.data, LAYOUT_VERSION_FIELD},
-                     (size_t[]){4, key.len, sizeof(LAYOUT_VERSION_FIELD) - 1});
+        const char *words[] = {"HMGET", (char *)key.data, LAYOUT_VERSION_FIELD,
+                               LAYOUT_SCHEMA_FIELD};
+        resp_command(
+            &out, 4, words,
+            (size_t[]){5, key.len, strlen(LAYOUT_VERSION_FIELD), strlen(LAYOUT_SCHEMA_FIELD)});
     }
     if (!upstream_send(l->up, out.data, out.len, n, on_version, a))
         on_version(a, 0, NULL);

@@ -1,6 +1,6 @@
 /* looks: which version a document has in Redis, when somebody else has changed it.
  *
- *   heard of a change ──► due ──(end of the loop's turn)──► asked ──HGET @v──► seen
+ *   heard of a change ──► due ──(end of the loop's turn)──► asked ──HMGET @v @s──► seen
  *
  * What others say of their commits is what they expected of them. So Redis is asked, over the link
  * that commits go over: what is seen there has one order with our own.

@@ -286,6 +286,24 @@ def test_another_daemon(pair):
     assert told(two) == [KEY, 0, None]
 
 
+def test_a_document_that_is_too_long_to_go_at_once(redis_server, new_daemon):
+    """It is gone with the commit that says so; its keys go later."""
+    daemons = [new_daemon(redis_server.address, {"limits.max_work": "1ms"}) for _ in range(2)]
+    with daemons[0].connect() as one, daemons[1].connect() as two:
+        save_ada(one)
+        for n in range(0, 3000, 50):
+            one.call("list.extend", KEY, "sections", [{"@pk": f"x{n + m}", "name": "x"} for m in range(50)])
+        for client in (one, two):
+            client.call("watch", KEY)
+        assert one.call("doc.delete", KEY) == 1
+        for client in (one, two):
+            assert told(client) == [KEY, 0, None]
+        wait_until(lambda: redis_server.client().exists(ROOT) == 0, what="the end of its keys")
+        saved = one.call("doc.save", KEY, {"name": "A", "settings": {}})["version"]
+        for client in (one, two):
+            assert all(v == 0 for _, v, _ in told_until(client, lambda key, v, paths: v == saved)[:-1])
+
+
 def test_a_document_that_is_not_in_memory(pair):
     one, two = pair
     two.call("watch", "User:bob")
