@@ -112,7 +112,7 @@ enum op_status value_read(struct run *run, const uint8_t **p, size_t *len, bool 
     *p = NULL;
     *len = 0;
     *stored = false;
-    if (at->kind == PLACE_ENTRY && !at->cell) {
+    if (at->kind == PLACE_ENTRY && !at->cell && !at->not_there) {
         enum op_status st = place_loaded(at->container, at->container_type, at->name, at->len,
                                          run->env->needs, run->f);
         if (st != OP_DONE)
@@ -356,6 +356,18 @@ static void tell_value(struct run *run, const struct cell *v, const int64_t *by,
         run->env->effects(run->env->effects_arg, &e);
 }
 
+/* An entry of a dict that is not loaded was set to v, which it takes. */
+static void entry_picked(struct run *run, struct container *c, const char *key, size_t len,
+                         struct cell v)
+{
+    if (!c->picked) {
+        cell_free(&v);
+        return;
+    }
+    struct cell old = dict_put(c->picked, key, len, v);
+    undo_dict(run->env->undo, c->picked, key, len, old);
+}
+
 static void value_put(struct run *run, struct cell v, const int64_t *by, int64_t now)
 {
     struct place *at = &run->at;
@@ -376,7 +388,7 @@ static void value_put(struct run *run, struct cell v, const int64_t *by, int64_t
     case PLACE_ENTRY:
         if (!dict_loaded(at->container->dict)) {
             tell_value(run, &v, by, now);
-            cell_free(&v);
+            entry_picked(run, at->container->container, at->key, at->key_len, v);
             break;
         }
         old = dict_put(at->container->dict, at->key, at->key_len, v);
@@ -581,8 +593,11 @@ enum op_status entries_put(struct run *run, struct cell *container, const struct
         const char *key;
         size_t it = 0, len;
         struct cell *c;
-        while (dict_next(from, &it, &key, &len, &c))
+        while (dict_next(from, &it, &key, &len, &c)) {
             tell_entry(run, key, len, of, c);
+            entry_picked(run, container->container, key, len, *c);
+            *c = (struct cell){0};
+        }
     }
     dict_free(from);
     return st;

@@ -1,6 +1,7 @@
 /* container: see container.h. */
 #include "protocol/reclaim.h"
 #include "protocol/tree_private.h"
+#include <stdio.h>
 
 /* Each where its node is. */
 extern const struct container_kind list_kind, dict_kind, set_kind, sorted_kind;
@@ -25,6 +26,7 @@ void container_free(struct container *c)
     if (!c || reclaim_take(c))
         return;
     container_kind(c)->empty(c);
+    container_forget(c);
     tree_free(c->spoilt);
     tree_free(c);
 }
@@ -56,11 +58,57 @@ void container_spoil(struct container *c, const char *why)
     if (c->unloaded)
         c->len = 0;
     c->unloaded = false;
+    container_forget(c);
+}
+
+/* ---- picked elements ---- */
+
+/* No pk begins with a slash, and dicts have no indexes. */
+struct pick_name {
+    char text[24];
+    const char *at;
+    size_t len;
+};
+
+static struct pick_name pick_name(const struct named *which)
+{
+    struct pick_name n = {.at = which->key, .len = which->len};
+
+    if (which->by == BY_INDEX) {
+        n.len = (size_t)snprintf(n.text, sizeof n.text, "/%zu", which->index);
+        n.at = NULL;
+    }
+    return n;
+}
+
+struct cell *container_picked(const struct container *c, const struct named *which)
+{
+    struct pick_name n = pick_name(which);
+
+    return c->picked ? dict_get(c->picked, n.at ? n.at : n.text, n.len) : NULL;
+}
+
+void container_pick(struct container *c, const struct named *which, struct cell cell)
+{
+    struct pick_name n = pick_name(which);
+
+    if (!c->picked)
+        c->picked = dict_new();
+    struct cell old = dict_put(c->picked, n.at ? n.at : n.text, n.len, cell);
+    cell_free(&old);
+}
+
+void container_forget(struct container *c)
+{
+    if (c->picked)
+        dict_free(c->picked);
+    c->picked = NULL;
 }
 
 void container_unload(struct container *c, size_t known_len)
 {
     container_kind(c)->empty(c);
+    container_forget(c);
     set_spoilt(c, NULL);
     c->unloaded = true;
     c->len = known_len > UINT32_MAX ? UINT32_MAX : (uint32_t)known_len;
@@ -71,6 +119,7 @@ void container_set_loaded(struct container *c)
     if (c->unloaded)
         c->len = 0;
     c->unloaded = false;
+    container_forget(c);
     set_spoilt(c, NULL);
 }
 

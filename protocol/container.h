@@ -6,10 +6,10 @@
  *
  * Whoever walks a tree (builds, packs, emits, drops, loads it) goes by this table and knows no
  * kind by name; only the operations of a kind do. A container may be *unloaded*: it is known to
- * exist (or that it may), with its length as far as known, but its content is only in Redis. Or it
- * is *spoilt*: under its key another program put what it cannot hold. Of its elements it then has
- * those that could be made out, so that they go with it when it is replaced or removed; nothing
- * else can be done to it.
+ * exist (or that it may), with its length as far as known, but its content is only in Redis. Single
+ * elements of it may have been *picked*: read alone, by their names. Or it is *spoilt*: under its
+ * key another program put what it cannot hold. Of its elements it then has those that could be made
+ * out, so that they go with it when it is replaced or removed; nothing else can be done to it.
  */
 #ifndef RAPYER_PROTOCOL_CONTAINER_H
 #define RAPYER_PROTOCOL_CONTAINER_H
@@ -19,11 +19,12 @@
 #include "protocol/schema.h"
 
 struct container {
-    uint32_t len;     /* as far as known, while it is unloaded */
-    uint8_t type;     /* enum type_kind */
-    uint8_t unloaded; /* bool */
-    uint8_t used;     /* bool: somebody has looked for what is in it (cache.h) */
-    char *spoilt;     /* what is wrong with it in Redis; NULL: nothing that is known */
+    uint32_t len;        /* as far as known, while it is unloaded */
+    uint8_t type;        /* enum type_kind */
+    uint8_t unloaded;    /* bool */
+    uint8_t used;        /* bool: somebody has looked for what is in it (cache.h) */
+    char *spoilt;        /* what is wrong with it in Redis; NULL: nothing that is known */
+    struct dict *picked; /* unloaded: what is known of single elements, or NULL */
 };
 
 /* One element: on the way through a container, or on its way into one. */
@@ -38,6 +39,14 @@ struct element {
 
 /* How a path names one of the elements. */
 enum named_by { BY_INDEX, BY_KEY, BY_NOTHING };
+
+/* One of them: by its key, or its pk where it is a record of a list; or by its index, from 0. */
+struct named {
+    enum named_by by;
+    const char *key;
+    size_t len;
+    size_t index;
+};
 
 struct container_kind {
     const char *name;    /* of the type, before <T> */
@@ -86,6 +95,14 @@ void container_unload(struct container *c, size_t known_len);
 /* From unloaded to loaded and empty; not spoilt. */
 void container_set_loaded(struct container *c);
 void container_reserve(struct container *c, size_t n); /* loaded only */
+
+/* Of an unloaded one. What is known under this name: a record or a value, of a record's index its
+ * pk; CELL_UNSET: there was no such element. NULL: nothing is known. Whoever changes an entry of a
+ * dict that is not loaded changes what is picked, too. */
+struct cell *container_picked(const struct container *c, const struct named *which);
+void container_pick(struct container *c, const struct named *which,
+                    struct cell cell); /* takes it */
+void container_forget(struct container *c);
 
 /* Can be read, and changed by its elements. */
 static inline bool container_loaded(const struct container *c)

@@ -148,6 +148,6 @@ enum op_status op_run(const struct op *op, const struct op_run *env, struct buf 
     run.args = op->args;
     run.result = result;
     run.f = env->fault;
-    return op_run_at(
-        &run, place_find(&run.at, env->root, op->path, op->path_len, env->needs, NULL, env->fault));
+    return op_run_at(&run, place_find(&run.at, env->root, op->path, op->path_len,
+                                      op->kind == OP_LOAD, env->needs, NULL, env->fault));
 }

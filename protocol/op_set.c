@@ -141,7 +141,8 @@ static enum op_status other_by_path(struct run *run, const char *path, size_t le
 {
     struct place *p = tree_alloc(sizeof *p);
     char mine[TYPE_NAME_MAX], theirs[TYPE_NAME_MAX];
-    enum op_status st = place_find(p, run->env->root, path, len, run->env->needs, NULL, run->f);
+    enum op_status st =
+        place_find(p, run->env->root, path, len, false, run->env->needs, NULL, run->f);
     if (st == OP_DONE && (p->kind != PLACE_FIELD || !type_equal(p->type, run->at.type)))
         st = REFUSE(run, FAULT_BAD_TYPE, "%s: '%.*s' is %s, where a %s is wanted", run_name(run),
                     (int)(len < 160 ? len : 160), path,

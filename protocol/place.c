@@ -7,6 +7,8 @@
 #include "protocol/place.h"
 
 #define SHOWN_MAX 160 /* bytes of a path in a message */
+#define PICK_FROM 64  /* elements: of shorter containers all are read, */
+#define PICK_SHARE 8  /* and when one in so many was picked */
 
 struct walk {
     struct place *p;
@@ -15,6 +17,7 @@ struct walk {
     struct fault *f;
     const char *begin;
     size_t shown; /* bytes of the path before the step at hand */
+    bool alone;
 };
 
 #define SHOWN(w) (int)((w)->shown < SHOWN_MAX ? (w)->shown : SHOWN_MAX), (w)->begin
@@ -82,6 +85,26 @@ static enum op_status walk_field(struct walk *w, struct record *r, const struct 
     return name_add(w, s->s, s->len);
 }
 
+static enum op_status no_such_pk(struct walk *w, const struct step *s)
+{
+    fault_set(w->f, FAULT_NOT_FOUND, "'%.*s' has no element with the pk '%.*s'", SHOWN(w), STEP(s));
+    return OP_REFUSED;
+}
+
+static enum op_status no_such_index(struct walk *w, const struct step *s, size_t len)
+{
+    fault_set(w->f, FAULT_OUT_OF_RANGE, "'%.*s' has %zu elements, there is no [%lld]", SHOWN(w),
+              len, (long long)s->index);
+    return OP_REFUSED;
+}
+
+/* Where a Python index leads; -1: nowhere. */
+static int64_t index_of(const struct step *s, size_t len)
+{
+    int64_t i = s->index < 0 ? s->index + (int64_t)len : s->index;
+    return i < (int64_t)len ? i : -1;
+}
+
 static enum op_status walk_pk(struct walk *w, struct list *l, const struct step *s, bool last)
 {
     struct place *p = w->p;
@@ -98,19 +121,15 @@ static enum op_status walk_pk(struct walk *w, struct list *l, const struct step 
         if (p->record)
             return OP_DONE;
     }
-    fault_set(w->f, FAULT_NOT_FOUND, "'%.*s' has no element with the pk '%.*s'", SHOWN(w), STEP(s));
-    return OP_REFUSED;
+    return no_such_pk(w, s);
 }
 
 static enum op_status walk_index(struct walk *w, struct list *l, const struct step *s)
 {
     struct place *p = w->p;
-    int64_t len = (int64_t)list_len(l), i = s->index < 0 ? s->index + len : s->index;
-    if (i < 0 || i >= len) {
-        fault_set(w->f, FAULT_OUT_OF_RANGE, "'%.*s' has %lld elements, there is no [%lld]",
-                  SHOWN(w), (long long)len, (long long)s->index);
-        return OP_REFUSED;
-    }
+    int64_t i = index_of(s, list_len(l));
+    if (i < 0)
+        return no_such_index(w, s, list_len(l));
     p->index = (size_t)i;
     p->cell = list_at(l, p->index);
     return OP_DONE;
@@ -130,6 +149,57 @@ static void canonical_element(struct walk *w)
         path_add_index(w->canonical, (int64_t)p->index);
 }
 
+/* Whether one element of the container may do, although it is not loaded. */
+static bool may_pick(const struct walk *w, bool last)
+{
+    const struct container *c = w->p->cell->container;
+    return c->unloaded && !c->spoilt && c->len >= PICK_FROM && w->needs && w->needs->element &&
+           (w->alone || (type_atomic(w->p->type->of) && !last));
+}
+
+/* That element: *c as container_picked has it. OP_NEEDS: it was asked for, or all of them were. */
+static enum op_status pick(struct walk *w, const struct named *which, struct cell **c)
+{
+    struct place *p = w->p;
+    struct container *from = p->container->container;
+    from->used = true;
+    *c = container_picked(from, which);
+    if (*c)
+        return OP_DONE;
+    if (from->picked && dict_len(from->picked) >= from->len / PICK_SHARE)
+        return place_loaded(p->container, p->container_type, p->name, p->len, w->needs, w->f);
+    w->needs->element(w->needs->arg, p->container, p->container_type, p->name, p->len, which);
+    w->needs->count++;
+    return OP_NEEDS;
+}
+
+static enum op_status pick_from_list(struct walk *w, const struct step *s)
+{
+    struct place *p = w->p;
+    size_t len = p->container->container->len, pk_len;
+    struct named which = {.by = BY_KEY, .key = s->s, .len = s->len};
+    const char *pk;
+    if (s->kind == STEP_INDEX) {
+        int64_t i = index_of(s, len);
+        if (i < 0)
+            return no_such_index(w, s, len);
+        which = (struct named){.by = BY_INDEX, .index = p->index = (size_t)i};
+    }
+    enum op_status st = pick(w, &which, &p->cell);
+    if (st == OP_DONE && s->kind == STEP_INDEX && type_atomic(p->type) &&
+        cell_get_str(p->cell, &pk, &pk_len) == 0) {
+        which = (struct named){.by = BY_KEY, .key = pk, .len = pk_len};
+        st = pick(w, &which, &p->cell);
+    }
+    if (st != OP_DONE)
+        p->cell = NULL;
+    else if (p->cell->kind == CELL_UNSET && s->kind == STEP_KEY)
+        return no_such_pk(w, s);
+    else if (p->cell->kind == CELL_UNSET) /* it was appended in the same run */
+        return place_loaded(p->container, p->container_type, p->name, p->len, w->needs, w->f);
+    return st;
+}
+
 /* From the list at p to one of its elements. */
 static enum op_status walk_list(struct walk *w, const struct step *s, bool last)
 {
@@ -142,7 +212,9 @@ static enum op_status walk_list(struct walk *w, const struct step *s, bool last)
                   type_atomic(of) ? "[index] or [\"pk\"]" : "[index]");
         return OP_REFUSED;
     }
-    enum op_status st = place_loaded(p->cell, p->type, p->name, p->len, w->needs, w->f);
+    bool picks = may_pick(w, last);
+    enum op_status st =
+        picks ? OP_DONE : place_loaded(p->cell, p->type, p->name, p->len, w->needs, w->f);
     if (st != OP_DONE)
         return st;
     p->container = p->cell;
@@ -152,7 +224,10 @@ static enum op_status walk_list(struct walk *w, const struct step *s, bool last)
     p->cell = NULL;
     p->record = NULL;
     struct list *l = p->container->list;
-    st = s->kind == STEP_KEY ? walk_pk(w, l, s, last) : walk_index(w, l, s);
+    if (picks)
+        st = pick_from_list(w, s);
+    else
+        st = s->kind == STEP_KEY ? walk_pk(w, l, s, last) : walk_index(w, l, s);
     if (st == OP_DONE)
         canonical_element(w);
     return st;
@@ -169,8 +244,8 @@ static enum op_status walk_dict(struct walk *w, const struct step *s, bool last)
                   type_name(p->type, kind, sizeof kind));
         return OP_REFUSED;
     }
-    bool atomic = type_atomic(of);
-    if (atomic || p->cell->container->spoilt) {
+    bool atomic = type_atomic(of), picks = may_pick(w, last);
+    if (!picks && (atomic || p->cell->container->spoilt)) {
         enum op_status st = place_loaded(p->cell, p->type, p->name, p->len, w->needs, w->f);
         if (st != OP_DONE)
             return st;
@@ -184,6 +259,14 @@ static enum op_status walk_dict(struct walk *w, const struct step *s, bool last)
     struct dict *d = p->container->dict;
     p->container->container->used = true;
     p->cell = dict_loaded(d) ? dict_get(d, s->s, s->len) : NULL;
+    if (picks) {
+        struct named which = {.by = BY_KEY, .key = s->s, .len = s->len};
+        enum op_status st = pick(w, &which, &p->cell);
+        if (st != OP_DONE)
+            return st;
+        p->not_there = p->cell->kind == CELL_UNSET;
+        p->cell = p->not_there ? NULL : p->cell;
+    }
     if (atomic && !p->cell && !last) {
         fault_set(w->f, FAULT_NOT_FOUND, "'%.*s' has no key '%.*s'", SHOWN(w), STEP(s));
         return OP_REFUSED;
@@ -271,6 +354,7 @@ static void begin(struct place *p, struct record *root)
     p->record = root;
     p->container = NULL;
     p->inside = 0;
+    p->not_there = false;
     p->base = 0;
     p->len = 1;
     p->name[0] = '/';
@@ -291,9 +375,10 @@ static enum op_status walk_on(struct walk *w)
 }
 
 enum op_status place_find(struct place *p, struct record *root, const char *path, size_t path_len,
-                          struct needs *needs, struct buf *canonical, struct fault *f)
+                          bool alone, struct needs *needs, struct buf *canonical, struct fault *f)
 {
-    struct walk w = {.p = p, .needs = needs, .canonical = canonical, .f = f, .begin = path};
+    struct walk w = {
+        .p = p, .needs = needs, .canonical = canonical, .f = f, .begin = path, .alone = alone};
     begin(p, root);
     path_read(&p->reader, path, path_len);
     return walk_on(&w);
@@ -320,7 +405,7 @@ int path_resolve(struct record *root, const char *path, size_t len, struct needs
 {
     struct place p;
     size_t had = canonical->len;
-    enum op_status st = place_find(&p, root, path, len, needs, canonical, f);
+    enum op_status st = place_find(&p, root, path, len, true, needs, canonical, f);
     if (st != OP_DONE)
         canonical->len = had;
     return st;

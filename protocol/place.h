@@ -26,7 +26,8 @@ struct place {
     uint32_t slot;
     struct cell *container; /* ELEMENT, ENTRY: the field that holds it, and that field's type */
     const struct type *container_type;
-    size_t index;    /* ELEMENT */
+    size_t index;    /* ELEMENT; not that of one picked by its pk */
+    bool not_there;  /* ENTRY: so much is known, though the dict is not loaded */
     const char *key; /* ENTRY; into the path or the reader */
     size_t key_len;
     /* Refused because the path leads on into the value that is here, a list, dict, `any` or plain
@@ -38,10 +39,12 @@ struct place {
 };
 
 /* Walks the path from root. A dict of values need not be loaded for one of its entries to be
- * named: then cell is NULL. `canonical` may be NULL; else the path is appended to it with
- * elements by pk. OP_REFUSED: BAD_PATH, UNKNOWN_FIELD, NOT_FOUND, OUT_OF_RANGE. */
+ * named: then cell is NULL. `alone`: what is at the end is only looked at, so that one element of a
+ * long container may be read without the others; else only on the way. `canonical` may be NULL;
+ * else the path is appended to it with elements by pk. OP_REFUSED: BAD_PATH, UNKNOWN_FIELD,
+ * NOT_FOUND, OUT_OF_RANGE. */
 enum op_status place_find(struct place *p, struct record *root, const char *path, size_t path_len,
-                          struct needs *needs, struct buf *canonical, struct fault *f);
+                          bool alone, struct needs *needs, struct buf *canonical, struct fault *f);
 
 /* The same from within: path[0, from) has led to `type`, which is the field of a record `root`, or
  * the root itself (NULL), and the rest leads on from there. */

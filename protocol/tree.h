@@ -105,10 +105,13 @@ void dict_seed(uint64_t seed);
 
 /* Collects unloaded containers that something needs, and what of it another program spoilt
  * (cell_wrong). The daemon loads the ones and tries again, and refuses for the others; drafts never
- * have any. Suffixes are the Redis key behind the root key (op.h). */
+ * have any. Suffixes are the Redis key behind the root key (op.h). Of a long container one element
+ * may be enough: element() then, if there is such. */
 struct needs {
     void (*container)(void *arg, struct cell *c, const struct type *t, const char *suffix,
                       size_t suffix_len);
+    void (*element)(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                    size_t suffix_len, const struct named *which);
     void *arg;
     unsigned count; /* how many were reported */
 };

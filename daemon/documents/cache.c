@@ -295,7 +295,8 @@ static void unload_cold(struct record *r)
         struct cell *c = &r->slots[i];
         if (c->kind == CELL_RECORD)
             unload_cold(c->record);
-        if (c->kind != CELL_CONTAINER || !container_loaded(c->container))
+        if (c->kind != CELL_CONTAINER ||
+            !(container_loaded(c->container) || c->container->picked != NULL))
             continue;
         if (c->container->len > 0 && !c->container->used)
             unload(c);

@@ -14,14 +14,10 @@
 
 #define ATTEMPTS_MAX 8 /* of reading a document that others keep changing */
 
-/* What one round asks for at most, so that Redis serves others in between. A hash has no ranges:
- * up to HASH_WHOLE fields it is read at once, beyond with HSCAN, to which the version gives what
- * it does not promise by itself: that nothing has changed between two pages. Where
- * something has (another host keeps writing) slices might never end: then all is read at once. */
+/* What one round asks for at most, so that Redis serves others in between. */
 #define SLICE 10000
-#define HASH_WHOLE 10000
-#define HASH_SLICE 2000 /* HSCAN takes ten times as long for a field as HGETALL */
 #define SLICE_RECORDS 2000
+#define DEEP_CALLS 1000 /* of a script */
 
 struct loader {
     struct upstream *up;
@@ -31,6 +27,7 @@ struct loader {
     loader_done_fn *done;
     void *arg;
     uint64_t readings; /* of roots, so far */
+    uint32_t flat;     /* the epoch in which Redis did not let scripts be used; 0: none */
 };
 
 struct load {
@@ -56,8 +53,7 @@ struct load {
 static void targets_free(struct load *l)
 {
     for (unsigned i = 0; i < l->ntargets; i++) {
-        target_clear(&l->targets[i]);
-        free(l->targets[i].suffix);
+        target_free(&l->targets[i]);
     }
     free(l->targets);
     l->targets = NULL;
@@ -91,10 +87,18 @@ static void finish(struct load *l, const struct fault *fault)
 
 /* ---- a round ---- */
 
+/* What the containers were asked for, once more from the start. */
+static bool begin_anew(struct load *l);
+
 static void on_answers(void *arg, redisReply *answers, const struct fault *fault)
 {
     struct load *l = arg;
     struct fault f = {.code = FAULT_NONE};
+    if (answers == NULL && l->round.script && l->round.refused && l->loader->flat != l->epoch) {
+        l->loader->flat = l->epoch;
+        if (begin_anew(l))
+            return;
+    }
     if (answers == NULL) {
         finish(l, fault);
         return;
@@ -113,49 +117,14 @@ static bool send_round(struct load *l, bool (*next)(struct load *, redisReply *,
     return round_send(&l->round);
 }
 
-static bool send_round_or(struct load *l, bool (*next)(struct load *, redisReply *, struct fault *),
-                          struct fault *f)
+static bool send_or(struct load *l, bool sent, struct fault *f)
 {
-    if (send_round(l, next))
-        return true;
-    fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
-    return false;
+    if (!sent)
+        fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
+    return sent;
 }
 
 /* ---- records ---- */
-
-typedef void visit_fn(void *arg, struct cell *c, const struct type *t, const char *suffix,
-                      size_t len);
-
-/* name holds "<suffix>/<inline prefix>" and is as it was when this returns. */
-static void walk_containers(struct record *r, struct buf *name, visit_fn *visit, void *arg)
-{
-    size_t base = name->len;
-    for (uint32_t i = 0; i < r->nslots; i++) {
-        const struct field *f = &r->model->fields[i];
-        bool container = type_container(f->type);
-        if (!container && !type_atomic(f->type))
-            continue;
-        buf_append(name, f->name, f->name_len);
-        if (container) {
-            visit(arg, &r->slots[i], f->type, (const char *)name->data, name->len);
-        } else {
-            buf_append(name, ".", 1);
-            walk_containers(r->slots[i].record, name, visit, arg);
-        }
-        name->len = base;
-    }
-}
-
-/* Calls visit for each container of a record and of the inline records in it, with its suffix. */
-static void each_container(struct record *r, const char *suffix, visit_fn *visit, void *arg)
-{
-    struct buf name = BUF_INIT;
-    buf_append(&name, suffix, strlen(suffix));
-    buf_append(&name, "/", 1);
-    walk_containers(r, &name, visit, arg);
-    buf_free(&name);
-}
 
 static void ask_length(void *arg, struct cell *c, const struct type *t, const char *suffix,
                        size_t len)
@@ -302,6 +271,12 @@ static void note_remains(void *arg, struct cell *c, const struct type *t, const 
         *remains = true;
 }
 
+/* All of its content, or some. */
+static bool holds_something(const struct container *c)
+{
+    return container_loaded(c) || c->picked != NULL;
+}
+
 /* Moves the contents of containers from the tree before into the new one. */
 static void keep_contents(struct load *l, struct record *to, struct record *from, struct buf *name)
 {
@@ -315,7 +290,7 @@ static void keep_contents(struct load *l, struct record *to, struct record *from
         if (type_atomic(f->type)) {
             buf_append(name, ".", 1);
             keep_contents(l, new->record, old->record, name);
-        } else if (container_loaded(old->container) && old->container->len == new->container->len &&
+        } else if (holds_something(old->container) && old->container->len == new->container->len &&
                    !stale_covers(l->stale, (const char *)name->data, name->len,
                                  old->container->len)) {
             struct cell swapped = *new;
@@ -461,9 +436,7 @@ static bool same_version(struct load *l, const redisReply *v, bool *again, struc
                   l->doc->key);
         return false;
     }
-    *again = whole ? ask_whole(l) : ask_root(l);
-    if (!*again)
-        fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
+    *again = send_or(l, whole ? ask_whole(l) : ask_root(l), f);
     return false;
 }
 
@@ -497,7 +470,7 @@ static bool ask_elements(struct load *l, struct fault *f);
 /* To the element at (i, j), or the first behind it. */
 static bool next_record(const struct load *l, unsigned *i, size_t *j)
 {
-    for (; *i < l->ntargets && *j >= l->targets[*i].nrecords; *j = 0)
+    for (; *i < l->ntargets && (l->targets[*i].filled || *j >= l->targets[*i].nrecords); *j = 0)
         ++*i;
     return *i < l->ntargets;
 }
@@ -532,11 +505,16 @@ static bool on_elements(struct load *l, redisReply *exec, struct fault *f)
         take_element(l, &l->targets[i], j, &at);
     l->record_target = i;
     l->record_at = j;
-    if (next_record(l, &i, &j))
-        return ask_elements(l, f);
-    for (i = 0; i < l->ntargets; i++) {
-        if (type_atomic(l->targets[i].type->of))
-            target_install(&l->targets[i]);
+    return ask_elements(l, f);
+}
+
+/* All is here: elements go into their containers. */
+static bool install(struct load *l)
+{
+    for (unsigned i = 0; i < l->ntargets; i++) {
+        struct target *t = &l->targets[i];
+        if (!t->picks && type_atomic(t->type->of))
+            target_install(t);
     }
     spoil_containers(l);
     return false;
@@ -547,6 +525,8 @@ static bool ask_elements(struct load *l, struct fault *f)
     struct buf suffix = BUF_INIT;
     unsigned i = l->record_target;
     size_t j = l->record_at;
+    if (!next_record(l, &i, &j))
+        return install(l);
     round_begin(&l->round);
     round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
     for (unsigned n = 0; next_record(l, &i, &j) && (n < SLICE_RECORDS || l->doc->unsteady);
@@ -557,94 +537,88 @@ static bool ask_elements(struct load *l, struct fault *f)
         each_container(t->records[j], s, ask_length, l);
     }
     buf_free(&suffix);
-    return send_round_or(l, on_elements, f);
+    return send_or(l, send_round(l, on_elements), f);
 }
 
 static bool ask_containers(struct load *l);
 
-/* The containers are all here; then the elements, if they have content. */
-static bool go_on(struct load *l, bool atomic, struct fault *f)
+/* Its elements with what they hold. */
+static void take_deep(struct load *l, struct target *t, const redisReply *r)
 {
-    if (atomic)
-        return ask_elements(l, f);
-    spoil_containers(l);
-    return false;
+    const redisReply *content = target_take_deep(t, r);
+    if (content == NULL || content->elements != t->nrecords * (1 + t->nbelow))
+        return; /* then the elements are asked for */
+    redisReply **at = content->element;
+    for (size_t j = 0; j < t->nrecords; j++)
+        take_element(l, t, j, &at);
+    t->filled = true;
+}
+
+/* One element. Where it is not what it should be all are read, and what is wrong is found there. */
+static void take_picked(struct load *l, struct target *t, const redisReply *r)
+{
+    bool deep = type_atomic(t->type->of);
+    const redisReply *content = deep ? target_take_deep(t, r) : NULL;
+    if (!deep)
+        target_take_value(t, r);
+    if (t->nrecords == 1) {
+        redisReply **at = content->element;
+        take_element(l, t, 0, &at);
+    }
+    target_pick(t);
+}
+
+static void take_answer(struct load *l, struct target *t, const redisReply *r)
+{
+    if (t->picks)
+        take_picked(l, t, r);
+    else if (t->deep)
+        take_deep(l, t, r);
+    else
+        target_take(t, r);
 }
 
 static bool on_containers(struct load *l, redisReply *exec, struct fault *f)
 {
-    bool again, all = true, atomic = false;
+    bool again, all = true;
     if (!same_version(l, exec->element[0], &again, f))
         return again;
     redisReply **at = &exec->element[1];
     for (unsigned i = 0; i < l->ntargets; i++) {
         struct target *t = &l->targets[i];
         if (t->asked)
-            target_take(t, *at++);
+            take_answer(l, t, *at++);
         all = all && t->last;
-        atomic = atomic || type_atomic(t->type->of);
     }
-    if (all)
-        return go_on(l, atomic, f);
-    if (ask_containers(l))
-        return true;
-    fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
-    return false;
+    return all ? ask_elements(l, f) : send_or(l, ask_containers(l), f);
 }
 
-/* The next elements by their index; at its end whatever there is. */
-static size_t ask_range(struct load *l, struct target *t, size_t room)
+static struct budget budget(const struct load *l, size_t elements)
 {
-    char from[24], to[24] = "-1";
-    size_t left = t->total > t->next ? t->total - t->next : 0;
-    t->last = left <= room;
-    snprintf(from, sizeof(from), "%zu", t->next);
-    if (!t->last) {
-        left = room;
-        snprintf(to, sizeof(to), "%zu", t->next + room - 1);
-    }
-    t->next += left;
-    round_words(&l->round, t->suffix, t->suffix_len, stored_of(t->type)->range,
-                (const char *[ROUND_WORDS_MAX]){from, to, stored_of(t->type)->range_end});
-    return left;
-}
-
-static size_t ask_page(struct load *l, struct target *t)
-{
-    char count[24];
-    if (t->total <= HASH_WHOLE || l->doc->unsteady) {
-        t->last = true;
-        round_ask(&l->round, t->suffix, t->suffix_len, stored_of(t->type)->all, NULL, NULL);
-        return t->total;
-    }
-    snprintf(count, sizeof(count), "%d", HASH_SLICE);
-    if (t->page[0] == '\0')
-        memcpy(t->page, "0", 2);
-    round_words(&l->round, t->suffix, t->suffix_len, stored_of(t->type)->scan,
-                (const char *[ROUND_WORDS_MAX]){t->page, "COUNT", count});
-    return HASH_SLICE;
-}
-
-/* At most `room` elements where that can be chosen; how many. */
-static size_t ask_slice(struct load *l, struct target *t, size_t room)
-{
-    return stored_of(t->type)->range != NULL ? ask_range(l, t, room) : ask_page(l, t);
+    bool scripts = l->loader->flat != l->epoch;
+    return (struct budget){.elements = elements,
+                           .calls = scripts ? DEEP_CALLS : 0,
+                           .spent = scripts,
+                           .whole = l->doc->unsteady};
 }
 
 static bool ask_containers(struct load *l)
 {
-    size_t room = l->doc->unsteady ? SIZE_MAX : SLICE;
+    struct budget left = budget(l, l->doc->unsteady ? SIZE_MAX : SLICE);
     round_begin(&l->round);
     round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
-    for (unsigned i = 0; i < l->ntargets; i++) {
-        struct target *t = &l->targets[i];
-        t->asked = !t->last && room > 0;
-        if (!t->asked)
-            continue;
-        size_t n = ask_slice(l, t, room);
-        room -= n < room ? n : room;
-    }
+    for (unsigned i = 0; i < l->ntargets; i++)
+        target_ask(&l->targets[i], &l->round, &left);
     return send_round(l, on_containers);
+}
+
+static bool begin_anew(struct load *l)
+{
+    for (unsigned i = 0; i < l->ntargets; i++)
+        target_clear(&l->targets[i]);
+    l->record_target = 0;
+    l->record_at = 0;
+    return l->next == on_containers ? ask_containers(l) : ask_root(l);
 }
 
 /* ---- all in one round ---- */
@@ -664,17 +638,17 @@ static void find_target(void *arg, struct cell *c, const struct type *t, const c
 
 static bool on_whole(struct load *l, redisReply *exec, struct fault *f)
 {
-    bool atomic = false;
     redisReply **at = &exec->element[exec->elements - l->ntargets];
     f->code = FAULT_NONE;
     (void)on_root(l, exec, f);
     if (f->code != FAULT_NONE || l->doc->state != DOC_PRESENT)
         return false;
+    bool all = true;
     for (unsigned i = 0; i < l->ntargets; i++) {
-        target_take(&l->targets[i], at[i]);
-        atomic = atomic || type_atomic(l->targets[i].type->of);
+        take_answer(l, &l->targets[i], at[i]);
+        all = all && l->targets[i].last;
     }
-    return go_on(l, atomic, f);
+    return all ? ask_elements(l, f) : send_or(l, ask_containers(l), f);
 }
 
 /* Reads the root and the containers again, as of one moment. Those within elements have no place
@@ -684,19 +658,23 @@ static bool ask_whole(struct load *l)
     unsigned n = 0;
     for (unsigned i = 0; i < l->ntargets; i++)
         target_clear(&l->targets[i]);
+    for (unsigned i = 0; i < l->ntargets; i++)
+        l->targets[i].cell = NULL;
     begin_root(l);
     each_container(l->root, "", find_target, l); /* the root stays where it is */
     for (unsigned i = 0; i < l->ntargets; i++) {
         if (l->targets[i].cell != NULL)
             l->targets[n++] = l->targets[i];
         else
-            free(l->targets[i].suffix);
+            target_free(&l->targets[i]);
     }
     l->ntargets = n;
     l->record_target = 0;
     l->record_at = 0;
-    for (unsigned i = 0; i < n; i++)
-        (void)ask_slice(l, &l->targets[i], SIZE_MAX);
+    for (unsigned i = 0; i < n; i++) {
+        struct budget all = budget(l, SIZE_MAX);
+        target_ask(&l->targets[i], &l->round, &all);
+    }
     return send_round(l, on_whole);
 }
 
@@ -755,6 +733,8 @@ bool loader_load(struct loader *loader, struct doc *d, enum load_what what,
             l->targets[i].total = missing[i].cell->container->len;
             l->targets[i].suffix = alloc_copy(missing[i].suffix, missing[i].suffix_len);
             l->targets[i].suffix_len = missing[i].suffix_len;
+            if (missing[i].one)
+                target_name(&l->targets[i], &missing[i].which);
         }
         l->ntargets = n;
         sent = ask_containers(l);

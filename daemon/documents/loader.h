@@ -1,15 +1,17 @@
 /* loader: brings documents, or containers of them, from Redis into their trees.
  *
  *   root        the root hash, its deadline, and how long each of its containers is
- *   containers  the content of lists and dicts; of atomic elements the pks, then, in a second
- *               round, their hashes and the lengths of their containers
+ *   containers  the content of lists and dicts; of atomic elements the pks, their hashes and the
+ *               lengths of their containers: a script that finds them makes that one round, where
+ *               they are not many; else the hashes come in rounds of their own
+ *   elements    one of a container, by its name: the others stay where they are
  *
- * Big containers come in slices, one a round, so that neither side is held up for long.
- * Each round is one MULTI, so it sees one state, and reads @v: when that is not the tree's
- * version any more, somebody else has written, and the document is read again from its root.
- * What another program spoilt is marked as such in the tree (cell.h, container.h), and the rest of
- * the document is as good as ever; only without a root hash that is ours it is none.
- * While a document is loading nothing else touches its tree.
+ * So a document takes as many rounds as it is deep. Big containers come in slices, one a round, so
+ * that neither side is held up for long. Each round is one MULTI, so it sees one state, and reads
+ * @v: when that is not the tree's version any more, somebody else has written, and the document is
+ * read again from its root. What another program spoilt is marked as such in the tree (cell.h,
+ * container.h), and the rest of the document is as good as ever; only without a root hash that is
+ * ours it is none. While a document is loading nothing else touches its tree.
  */
 #ifndef RAPYERD_LOADER_H
 #define RAPYERD_LOADER_H
@@ -28,13 +30,16 @@ struct loader *loader_new(struct upstream *up, struct cache *cache, struct coher
                           const char *prefix, loader_done_fn *done, void *arg);
 void loader_free(struct loader *l);
 
-/* A container that an operation missed. */
+/* A container that an operation missed, or one element of it. */
 struct missing {
     struct doc *doc;
     struct cell *cell;
     const struct type *type;
     char *suffix;
     size_t suffix_len;
+    bool one;
+    struct named which; /* one */
+    char *name;         /* its key */
 };
 
 enum load_what {

@@ -3,6 +3,7 @@
 #include "daemon/documents/layout.h"
 #include "daemon/documents/round_script.h"
 #include "daemon/redis/resp.h"
+#include "protocol/alloc.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,30 +11,38 @@ void round_begin(struct round *r)
 {
     buf_clear(&r->resp);
     r->commands = 1;
+    r->script = r->refused = false;
     resp_words(&r->resp, "MULTI", NULL);
 }
 
-void round_words(struct round *r, const char *suffix, size_t suffix_len, const char *command,
-                 const char *const words[ROUND_WORDS_MAX])
+void round_command(struct round *r, const char *suffix, size_t suffix_len, const char *command,
+                   const struct round_word *words, unsigned n)
 {
     struct buf key = BUF_INIT;
     layout_key(&key, r->prefix, r->doc->key, r->doc->key_len, suffix, suffix_len);
-    const char *argv[2 + ROUND_WORDS_MAX] = {command, (char *)key.data};
-    size_t len[2 + ROUND_WORDS_MAX] = {strlen(command), key.len};
-    int n = 2;
-    for (; n < 2 + ROUND_WORDS_MAX && words[n - 2] != NULL; n++) {
-        argv[n] = words[n - 2];
-        len[n] = strlen(argv[n]);
+    const char **argv = alloc_zeroed(n + 2, sizeof(*argv));
+    size_t *len = alloc_zeroed(n + 2, sizeof(*len));
+    argv[0] = command;
+    len[0] = strlen(command);
+    argv[1] = (char *)key.data;
+    len[1] = key.len;
+    for (unsigned i = 0; i < n; i++) {
+        argv[i + 2] = words[i].at;
+        len[i + 2] = words[i].len;
     }
-    resp_command(&r->resp, n, argv, len);
+    resp_command(&r->resp, (int)n + 2, argv, len);
+    free(argv);
+    free(len);
     buf_free(&key);
     r->commands++;
+    r->script = r->script || strcmp(command, ROUND_LEVEL) == 0;
 }
 
 void round_ask(struct round *r, const char *suffix, size_t suffix_len, const char *command,
                const char *a, const char *b)
 {
-    round_words(r, suffix, suffix_len, command, (const char *[ROUND_WORDS_MAX]){a, b});
+    struct round_word words[] = {round_word(a), round_word(b)};
+    round_command(r, suffix, suffix_len, command, words, (a != NULL) + (b != NULL));
 }
 
 /* ---- answers ---- */
@@ -42,6 +51,7 @@ void round_ask(struct round *r, const char *suffix, size_t suffix_len, const cha
 static void take(struct round *r, redisReply *reply)
 {
     struct fault f;
+    r->refused = reply->type == REDIS_REPLY_ERROR;
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == r->commands - 2) {
         r->done(r->arg, reply, NULL);
         return;
@@ -92,17 +102,17 @@ static unsigned script_words(const struct buf *resp, struct buf *out)
     return all;
 }
 
-static void send_as_script(struct round *r)
+static bool send_as_script(struct round *r)
 {
     struct buf words = BUF_INIT, out = BUF_INIT;
     unsigned n = script_words(&r->resp, &words);
     buf_printf(&out, "*%u\r\n$4\r\nEVAL\r\n$%zu\r\n%s\r\n$1\r\n0\r\n", n + 3,
                sizeof(round_script) - 1, round_script);
     buf_append(&out, words.data, words.len);
-    if (!upstream_send(r->up, out.data, out.len, 1, on_script, r))
-        lost(r);
+    bool sent = upstream_send(r->up, out.data, out.len, 1, on_script, r);
     buf_free(&words);
     buf_free(&out);
+    return sent;
 }
 
 static void on_round(void *arg, unsigned index, redisReply *reply)
@@ -116,10 +126,10 @@ static void on_round(void *arg, unsigned index, redisReply *reply)
         r->full = true;
     if (index + 1 < r->commands)
         return;
-    if (reply->type == REDIS_REPLY_ERROR && r->full)
-        send_as_script(r);
-    else
+    if (reply->type != REDIS_REPLY_ERROR || !r->full)
         take(r, reply);
+    else if (!send_as_script(r))
+        lost(r);
 }
 
 bool round_send(struct round *r)
@@ -127,6 +137,8 @@ bool round_send(struct round *r)
     resp_words(&r->resp, "EXEC", NULL);
     r->commands++;
     r->full = false;
+    if (r->script)
+        return send_as_script(r);
     return upstream_send(r->up, r->resp.data, r->resp.len, r->commands, on_round, r);
 }
 

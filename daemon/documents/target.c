@@ -7,8 +7,61 @@
 #include "protocol/path.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define RESERVE_MAX ((size_t)1 << 20) /* elements that Redis speaks of, and has not given yet */
+
+/* A hash has no ranges: up to HASH_WHOLE fields it is read at once, beyond with HSCAN, to which the
+ * version gives what it does not promise by itself: that nothing has changed between two pages.
+ * Where something has (another host keeps writing) slices might never end: then all is read at
+ * once. */
+#define HASH_WHOLE 10000
+#define HASH_SLICE 2000 /* HSCAN takes ten times as long for a field as HGETALL */
+
+/* Redis looks for a pk in a list by comparing one after the other: two milliseconds for 100,000.
+ * Longer ones are searched in pieces. */
+#define LPOS_MAX 150000
+#define LPOS_CALL 100 /* of those cost as much as a call */
+#define SEARCH_SLICE 5000
+
+/* name holds "<suffix>/<inline prefix>" and is as it was when this returns. */
+static void walk_containers(struct record *r, struct buf *name, visit_fn *visit, void *arg)
+{
+    size_t base = name->len;
+    for (uint32_t i = 0; i < r->nslots; i++) {
+        const struct field *f = &r->model->fields[i];
+        bool container = type_container(f->type);
+        if (!container && !type_atomic(f->type))
+            continue;
+        buf_append(name, f->name, f->name_len);
+        if (container) {
+            visit(arg, &r->slots[i], f->type, (const char *)name->data, name->len);
+        } else {
+            buf_append(name, ".", 1);
+            walk_containers(r->slots[i].record, name, visit, arg);
+        }
+        name->len = base;
+    }
+}
+
+void each_container(struct record *r, const char *suffix, visit_fn *visit, void *arg)
+{
+    struct buf name = BUF_INIT;
+    buf_append(&name, suffix, strlen(suffix));
+    buf_append(&name, "/", 1);
+    walk_containers(r, &name, visit, arg);
+    buf_free(&name);
+}
+
+/* ---- what was asked for ---- */
+
+void target_name(struct target *t, const struct named *which)
+{
+    t->picks = true;
+    t->name = alloc_copy(which->len > 0 ? which->key : "", which->len);
+    t->which = *which;
+    t->which.key = t->name;
+}
 
 void target_clear(struct target *t)
 {
@@ -21,8 +74,221 @@ void target_clear(struct target *t)
     free(t->keys);
     free(t->key_lens);
     free(t->spoilt);
-    *t = (struct target){.type = t->type, .suffix = t->suffix, .suffix_len = t->suffix_len};
+    record_free(t->blank);
+    cell_free(&t->value);
+    *t = (struct target){.cell = t->cell,
+                         .type = t->type,
+                         .suffix = t->suffix,
+                         .suffix_len = t->suffix_len,
+                         .total = t->total,
+                         .picks = t->picks,
+                         .which = t->which,
+                         .name = t->name};
 }
+
+void target_free(struct target *t)
+{
+    target_clear(t);
+    free(t->suffix);
+    free(t->name);
+}
+
+/* ---- asking ---- */
+
+struct words {
+    struct round_word *at;
+    unsigned n, cap;
+    struct buf names; /* of containers below the elements, one behind the other */
+};
+
+static void add_word(struct words *w, const char *at, size_t len)
+{
+    vec_push(w->at, w->n, w->cap, (struct round_word){at, len});
+}
+
+static void add_text(struct words *w, const char *text)
+{
+    add_word(w, text, strlen(text));
+}
+
+/* The name goes in when all are there: the buffer moves. */
+static void add_below(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                      size_t len)
+{
+    struct words *w = arg;
+    (void)c;
+    add_text(w, stored_of(t)->length);
+    add_word(w, NULL, len);
+    buf_append(&w->names, suffix, len);
+}
+
+static void place_names(struct words *w, unsigned from)
+{
+    const char *at = (const char *)w->names.data;
+    for (unsigned i = from; i + 1 < w->n; i += 2) {
+        w->at[i + 1].at = at;
+        at += w->at[i + 1].len;
+    }
+}
+
+/* What one element costs a script. */
+static size_t deep_cost(struct target *t)
+{
+    struct words w = {0};
+    if (t->blank == NULL)
+        t->blank = record_new(t->type->of->model);
+    each_container(t->blank, "", add_below, &w);
+    t->nbelow = w.n / 2;
+    free(w.at);
+    buf_free(&w.names);
+    return 1 + t->nbelow;
+}
+
+/* find: a command, with what stands behind the key. */
+static void ask_deep(struct target *t, struct round *r, const char *how,
+                     const struct round_word *find, unsigned nfind)
+{
+    struct words w = {0};
+    char stride[12], value[12], n[12];
+    const struct stored *in = stored_of(t->type);
+    snprintf(stride, sizeof(stride), "%u", in->stride);
+    snprintf(value, sizeof(value), "%u", in->value + 1);
+    snprintf(n, sizeof(n), "%u", t->nbelow);
+    add_text(&w, how);
+    add_text(&w, stride);
+    add_text(&w, value);
+    add_text(&w, n);
+    each_container(t->blank, "", add_below, &w);
+    place_names(&w, 4);
+    for (unsigned i = 0; i < nfind; i++)
+        add_word(&w, find[i].at, find[i].len);
+    round_command(r, t->suffix, t->suffix_len, ROUND_LEVEL, w.at, w.n);
+    t->deep = t->last = true;
+    free(w.at);
+    buf_free(&w.names);
+}
+
+static void ask_all_deep(struct target *t, struct round *r)
+{
+    const struct stored *in = stored_of(t->type);
+    struct round_word find[] = {round_word(in->range != NULL ? in->range : in->all),
+                                round_word("0"), round_word("-1")};
+    ask_deep(t, r, "all", find, in->range != NULL ? 3 : 1);
+}
+
+/* Less than nothing is nothing. */
+static void spend(size_t *left, size_t n)
+{
+    *left -= n < *left ? n : *left;
+}
+
+/* The next piece of a long list. */
+static void search(struct target *t, struct round *r)
+{
+    char from[24], to[24];
+    snprintf(from, sizeof(from), "%zu", t->next);
+    snprintf(to, sizeof(to), "%zu", t->next + SEARCH_SLICE - 1);
+    struct round_word find[] = {
+        round_word("LRANGE"), round_word(from), round_word(to), {t->which.key, t->which.len}};
+    (void)deep_cost(t);
+    t->next += SEARCH_SLICE;
+    ask_deep(t, r, "among", find, 4);
+    t->last = t->next >= t->total;
+}
+
+static void ask_picked(struct target *t, struct round *r, struct budget *left)
+{
+    char index[24];
+    bool list = t->type->kind == TYPE_LIST, at = t->which.by == BY_INDEX;
+    struct round_word find[] = {round_word(at     ? "LINDEX"
+                                           : list ? "LPOS"
+                                                  : "HGET"),
+                                {t->which.key, t->which.len}};
+    if (at) {
+        snprintf(index, sizeof(index), "%zu", t->which.index);
+        find[1] = round_word(index);
+    }
+    t->last = true;
+    if (list && !at && t->total > LPOS_MAX && !left->whole) {
+        left->calls = 0;
+        search(t, r);
+    } else if (type_atomic(t->type->of)) {
+        spend(&left->calls, deep_cost(t) + (list && !at ? t->total / LPOS_CALL : 0));
+        ask_deep(t, r, list && !at ? "at" : "one", find, 2);
+    } else {
+        round_command(r, t->suffix, t->suffix_len, find[0].at, &find[1], 1);
+    }
+}
+
+/* The next elements by their index; at its end whatever there is. */
+static size_t ask_range(struct target *t, struct round *r, size_t room)
+{
+    char from[24], to[24] = "-1";
+    const struct stored *in = stored_of(t->type);
+    size_t left = t->total > t->next ? t->total - t->next : 0;
+    t->last = left <= room;
+    snprintf(from, sizeof(from), "%zu", t->next);
+    if (!t->last) {
+        left = room;
+        snprintf(to, sizeof(to), "%zu", t->next + room - 1);
+    }
+    t->next += left;
+    struct round_word words[] = {round_word(from), round_word(to), round_word(in->range_end)};
+    round_command(r, t->suffix, t->suffix_len, in->range, words, in->range_end != NULL ? 3 : 2);
+    return left;
+}
+
+static size_t ask_page(struct target *t, struct round *r, bool whole)
+{
+    char count[24];
+    if (t->total <= HASH_WHOLE || whole) {
+        t->last = true;
+        round_ask(r, t->suffix, t->suffix_len, stored_of(t->type)->all, NULL, NULL);
+        return t->total;
+    }
+    snprintf(count, sizeof(count), "%d", HASH_SLICE);
+    if (t->page[0] == '\0')
+        memcpy(t->page, "0", 2);
+    struct round_word words[] = {round_word(t->page), round_word("COUNT"), round_word(count)};
+    round_command(r, t->suffix, t->suffix_len, stored_of(t->type)->scan, words, 3);
+    return HASH_SLICE;
+}
+
+/* All of its elements with their content. */
+static bool may_be_deep(struct target *t, const struct budget *left)
+{
+    if (!type_atomic(t->type->of) || t->nrecords > 0 || t->next > 0 || t->page[0] != '\0' ||
+        t->total > left->calls)
+        return false;
+    return t->total * deep_cost(t) <= left->calls;
+}
+
+void target_ask(struct target *t, struct round *r, struct budget *left)
+{
+    t->deep = false;
+    t->asked = !t->last && left->elements > 0;
+    if (!t->asked)
+        return;
+    if (t->picks && left->calls == 0 && left->spent && type_atomic(t->type->of)) {
+        t->asked = false; /* in the next round */
+        return;
+    }
+    t->picks = t->picks && (left->calls > 0 || !type_atomic(t->type->of)); /* by scripts */
+    if (t->picks) {
+        ask_picked(t, r, left);
+        spend(&left->elements, 1);
+    } else if (may_be_deep(t, left)) {
+        ask_all_deep(t, r);
+        spend(&left->calls, t->total * (1 + t->nbelow));
+        spend(&left->elements, t->total);
+    } else if (stored_of(t->type)->range != NULL) {
+        spend(&left->elements, ask_range(t, r, left->elements));
+    } else {
+        spend(&left->elements, ask_page(t, r, left->whole));
+    }
+}
+
+/* ---- what has come ---- */
 
 const char *wrong_type(char why[static WRONG_TYPE_MAX], const char *type)
 {
@@ -104,7 +370,8 @@ static void take_pks(struct target *t, const redisReply *r)
             t->keys[t->nrecords] = alloc_copy(k->str, k->len);
             t->key_lens[t->nrecords] = k->len;
         }
-        t->records[t->nrecords] = record_new(t->type->of->model);
+        t->records[t->nrecords] =
+            t->blank != NULL ? record_copy(t->blank) : record_new(t->type->of->model);
         t->records[t->nrecords++]->pk = cell_str(pk->str, pk->len);
     }
 }
@@ -154,4 +421,88 @@ void target_take(struct target *t, const redisReply *r)
         take_pks(t, r);
     else
         take_values(t, r);
+}
+
+/* The pk of the element that was found; NULL: it is not there, or not what it should be. */
+static const char *found_pk(struct target *t, const redisReply *found, size_t *len)
+{
+    struct fault why;
+    const char *pk = NULL;
+    if (found->type == REDIS_REPLY_INTEGER) {
+        pk = t->which.key;
+        *len = t->which.len;
+    } else if (found->type == REDIS_REPLY_STRING) {
+        pk = found->str;
+        *len = found->len;
+    }
+    t->wrong = pk == NULL ? found->type != REDIS_REPLY_NIL : pk_check(pk, *len, &why) < 0;
+    return t->wrong ? NULL : pk;
+}
+
+static void take_one(struct target *t, const redisReply *found, const redisReply *content)
+{
+    size_t len = 0;
+    const char *pk = found_pk(t, found, &len);
+    if (pk == NULL)
+        return;
+    t->wrong = content->elements != 1 + t->nbelow || content->element[0]->type != REDIS_REPLY_ARRAY;
+    if (t->wrong)
+        return;
+    t->records = alloc_zeroed(1, sizeof(*t->records));
+    t->records[0] = record_copy(t->blank);
+    t->records[0]->pk = cell_str(pk, len);
+    t->nrecords = 1;
+}
+
+const redisReply *target_take_deep(struct target *t, const redisReply *r)
+{
+    char why[WRONG_TYPE_MAX];
+    if (r->type != REDIS_REPLY_ARRAY || r->elements != 2 ||
+        r->element[1]->type != REDIS_REPLY_ARRAY) {
+        t->wrong = true;
+        target_spoil(t, wrong_type(why, stored_of(t->type)->type));
+        return NULL;
+    }
+    if (t->picks)
+        take_one(t, r->element[0], r->element[1]);
+    else
+        target_take(t, r->element[0]);
+    return r->element[1];
+}
+
+void target_take_value(struct target *t, const redisReply *r)
+{
+    struct fault why;
+    t->wrong = r->type == REDIS_REPLY_STRING
+                   ? layout_parse(t->type->of, r->str, r->len, &t->value, &why) < 0
+                   : r->type != REDIS_REPLY_NIL;
+}
+
+void target_pick(struct target *t)
+{
+    struct container *node = t->cell->container;
+    struct named which = t->which;
+    if (t->wrong) {
+        target_clear(t);
+        t->picks = false;
+        return;
+    }
+    if (!t->last && t->nrecords == 0)
+        return; /* not in this piece */
+    t->last = true;
+    if (t->nrecords == 1) {
+        t->value = (struct cell){.record = t->records[0]};
+        t->value.kind = CELL_RECORD;
+        t->nrecords = 0;
+        const char *pk = "";
+        size_t len = 0;
+        (void)cell_get_str(&t->value.record->pk, &pk, &len);
+        if (which.by == BY_INDEX) {
+            container_pick(node, &which, cell_str(pk, len));
+            which = (struct named){.by = BY_KEY, .key = pk, .len = len};
+        }
+    }
+    container_pick(node, &which, t->value);
+    t->value = (struct cell){0};
+    t->filled = true;
 }

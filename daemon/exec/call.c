@@ -13,7 +13,7 @@
 static void run_empty(struct run *r)
 {
     for (unsigned i = 0; i < r->nmissing; i++)
-        free(r->missing[i].suffix);
+        missing_free(&r->missing[i]);
     *r = (struct run){.stale = -1,
                       .missing = r->missing,
                       .missing_cap = r->missing_cap,
@@ -248,59 +248,6 @@ enum op_status call_present(struct call *c, struct doc *d)
 {
     enum op_status st = call_known(c, d);
     return st == OP_DONE ? call_there(c, d) : st;
-}
-
-/* A field's suffix is that of its record's key, and its name in that hash. */
-static void note_spoilt(struct call *c, const struct cell *cell, const char *suffix, size_t len)
-{
-    const char *prefix = c->exec->config->key_prefix, *key = c->run.missing_of->key;
-    if (cell->kind == CELL_CONTAINER) {
-        fault_set(
-            &c->spoilt, FAULT_CORRUPT,
-            "%s: the Redis key %s:{%s}%.*s: %s; set or clear this %s, save the whole document, "
-            "or delete it",
-            key, prefix, key, (int)len, suffix, cell_wrong(cell),
-            container_kind(cell->container)->name);
-        return;
-    }
-    const char *name = suffix + len;
-    while (name > suffix && name[-1] != '/')
-        name--;
-    int at = name > suffix ? (int)(name - suffix) - 1 : 0;
-    fault_set(
-        &c->spoilt, FAULT_CORRUPT,
-        "%s: field %.*s of the Redis key %s:{%s}%.*s: %s, which another program put there; set "
-        "this field, save the whole document, or delete it",
-        key, (int)(suffix + len - name), name, prefix, key, at, suffix, cell_wrong(cell));
-}
-
-static void on_missing(void *arg, struct cell *cell, const struct type *t, const char *suffix,
-                       size_t len)
-{
-    struct call *c = arg;
-    struct run *r = &c->run;
-    if (cell_wrong(cell) != NULL) {
-        if (!r->spoilt)
-            note_spoilt(c, cell, suffix, len);
-        r->spoilt = true;
-        return;
-    }
-    for (unsigned i = r->nmissing; i > 0 && r->nmissing - i < 64; i--) {
-        if (r->missing[i - 1].cell == cell)
-            return;
-    }
-    vec_push(r->missing, r->nmissing, r->missing_cap,
-             (struct missing){.doc = r->missing_of,
-                              .cell = cell,
-                              .type = t,
-                              .suffix = alloc_copy(suffix, len),
-                              .suffix_len = len});
-}
-
-struct needs call_needs(struct call *c, struct doc *d)
-{
-    c->run.missing_of = d;
-    return (struct needs){.container = on_missing, .arg = c};
 }
 
 bool call_touches(const struct call *c, const struct doc *d)

@@ -8,6 +8,7 @@
  *   slices.c   what is done in pieces
  *   room.c     what waits until less is on its way to Redis
  *   call.c, effects.c    what a run knows and changes
+ *   missing.c            what it has to be brought
  */
 #ifndef RAPYERD_EXEC_INSIDE_H
 #define RAPYERD_EXEC_INSIDE_H
@@ -189,6 +190,12 @@ void queue_looked_at(struct exec *e, struct doc *d);
 struct task *queue_ready(struct doc *d);
 /* Whether a request of this session waits for the document. */
 bool queue_has(const struct doc *d, const struct session *s);
+
+/* ---- what is missing ---- */
+
+void missing_free(struct missing *m);
+/* What is missing of each document in one piece, and nothing twice. */
+void missing_group(struct run *r);
 
 /* ---- calls ---- */
 

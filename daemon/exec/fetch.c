@@ -20,29 +20,6 @@ static bool bring(struct exec *e, struct doc *d, enum load_what what, const stru
     return loader_load(e->loader, d, what, missing, n);
 }
 
-static int by_place(const void *a, const void *b)
-{
-    const struct missing *x = a, *y = b;
-    uintptr_t left = (uintptr_t)(x->doc != y->doc ? (void *)x->doc : (void *)x->cell);
-    uintptr_t right = (uintptr_t)(x->doc != y->doc ? (void *)y->doc : (void *)y->cell);
-    return (left > right) - (left < right);
-}
-
-/* What is missing of each document in one piece, and each container once. */
-static void group_missing(struct run *c)
-{
-    unsigned n = 0;
-    if (c->nmissing > 1)
-        qsort(c->missing, c->nmissing, sizeof(*c->missing), by_place);
-    for (unsigned i = 0; i < c->nmissing; i++) {
-        if (n > 0 && c->missing[n - 1].cell == c->missing[i].cell)
-            free(c->missing[i].suffix);
-        else
-            c->missing[n++] = c->missing[i];
-    }
-    c->nmissing = n;
-}
-
 int exec_fetch(struct exec *e, struct call *c)
 {
     if (!lane_ready(e->lane))
@@ -52,7 +29,7 @@ int exec_fetch(struct exec *e, struct call *c)
         if (call_unfresh(c, c->docs[i]))
             ok = bring(e, c->docs[i], c->read_anew ? LOAD_ALL : LOAD_CHECK, NULL, 0);
     }
-    group_missing(&c->run);
+    missing_group(&c->run);
     for (unsigned i = 0, n; i < c->run.nmissing && ok; i += n) {
         for (n = 1; i + n < c->run.nmissing && c->run.missing[i + n].doc == c->run.missing[i].doc;
              n++)

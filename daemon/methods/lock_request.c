@@ -344,7 +344,8 @@ static enum op_status find_place(struct call *c, struct want *w)
     struct place p;
     struct buf canonical = BUF_INIT;
     struct needs needs = call_needs(c, d);
-    st = place_find(&p, d->root, w->name.path, w->name.path_len, &needs, &canonical, &c->fault);
+    st = place_find(&p, d->root, w->name.path, w->name.path_len, true, &needs, &canonical,
+                    &c->fault);
     if (st == OP_DONE)
         want_name(w, w->name.key, w->name.key_len, canonical.data, canonical.len, w->name.action,
                   w->name.action_len);

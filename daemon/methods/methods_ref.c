@@ -28,7 +28,7 @@ static enum op_status check_ref(struct call *c, struct doc *d, struct cursor pat
         return OP_REFUSED;
     struct place *p = tree_alloc(sizeof(*p));
     struct needs needs = call_needs(c, d);
-    enum op_status st = place_find(p, d->root, s, len, &needs, NULL, &c->fault);
+    enum op_status st = place_find(p, d->root, s, len, true, &needs, NULL, &c->fault);
     if (st == OP_DONE && (p->type == NULL || type_bare(p->type)->kind != TYPE_REF)) {
         fault_set(&c->fault, FAULT_BAD_TYPE, "ref.get needs a ref<Model>: '%.*s' is %s",
                   (int)(len < 160 ? len : 160), s,

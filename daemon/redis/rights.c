@@ -7,13 +7,14 @@
 #define INVALIDATE "__redis__:invalidate"
 
 /* What is lost without a right. */
-enum use { DOCUMENTS, COMPUTED, LOCKS, KEYS, TWICE, NEWS, FOREIGN, DOCTOR, USES };
+enum use { DOCUMENTS, ALONE, COMPUTED, LOCKS, KEYS, TWICE, NEWS, FOREIGN, DOCTOR, USES };
 
 static const struct {
     bool grave;
     const char *text;
 } uses[USES] = {
     [DOCUMENTS] = {true, "Documents cannot be read or written."},
+    [ALONE] = {false, "To read one element of a long list all of it is read."},
     [COMPUTED] = {true, "Models cannot be defined, nor what is computed, guarded or done at an "
                         "index be written."},
     [LOCKS] = {true, "Locks cannot be taken."},
@@ -61,6 +62,7 @@ static const struct {
     {"pexpireat", DOCUMENTS, "PEXPIREAT :{rights} 1"},
     {"persist", DOCUMENTS, "PERSIST :{rights}"},
     {"eval", DOCUMENTS, "EVAL return(1) 1 :@schema"},
+    {"lpos", ALONE, "LPOS :{rights} v"},
     {"lindex", COMPUTED, "LINDEX :{rights} 0"},
     {"linsert", COMPUTED, "LINSERT :{rights} BEFORE v v"},
     {"lrem", COMPUTED, "LREM :{rights} 1 v"},
@@ -154,7 +156,7 @@ void rights_take(struct rights *r, unsigned index, const char *prefix, const red
     r->grave |= uses[use].grave;
     if ((r->without & 1u << use) == 0)
         add(r->lacking, sizeof(r->lacking), &r->cut, uses[use].text);
-    r->without |= (uint8_t)(1u << use);
+    r->without |= (uint16_t)(1u << use);
 }
 
 void rights_line(const struct config *config, const char *missing, struct buf *out)

@@ -13,10 +13,10 @@
 
 struct rights {
     char missing[640]; /* as ACL SETUSER takes them: "+eval &rapyer:*"; "": none */
-    char lacking[480]; /* what does not work without them, as sentences */
+    char lacking[560]; /* what does not work without them, as sentences */
     bool grave;        /* more than speed and advice is lost */
     bool cut;          /* more is missing than there was room for */
-    uint8_t without;   /* the sentences that are there */
+    uint16_t without;  /* the sentences that are there */
 };
 
 /* Whether the user may rehearse at all: MULTI, DISCARD, EXEC. The reply to DISCARD, the second of

