@@ -53,6 +53,8 @@ static enum op_status finish(struct run *run, struct cell value)
     size_t had = run->result->len, len;
     const uint8_t *bytes = cell_bytes(&value, &len);
     work_append(run->result, bytes, len);
+    if (len >= WORK_LONG) /* it relies on what was there, and goes through a script */
+        work_add(len / 1024, 3 * WORK_KIB);
     enum op_status st = work_check(run->f) < 0 ? OP_REFUSED : check_result(run);
     if (st != OP_DONE) {
         cell_free(&value);

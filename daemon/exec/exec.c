@@ -212,7 +212,7 @@ static bool ran(struct exec *e, struct task *t, enum op_status st)
 
 static bool run_queued(struct exec *e, struct task *t)
 {
-    if (t->fiber != NULL || !room_turn(t))
+    if (slices_wait(t) || !room_turn(t))
         return false;
     if (session_congested(t->call.request.session)) {
         task_move(e, t, TASK_OPEN);
@@ -226,7 +226,8 @@ static bool run_queued(struct exec *e, struct task *t)
     }
     if (!t->is_long)
         return ran(e, t, st);
-    slices_run(e, t);
+    if (!room_queues(e, t))
+        slices_run(e, t);
     return false;
 }
 
@@ -281,6 +282,15 @@ static int name_documents(struct exec *e, struct call *c)
     return rc;
 }
 
+static int check_waiting(const struct exec *e, struct task *t)
+{
+    if (!task_overfills(e, t))
+        return 0;
+    return fault_set(&t->call.fault, FAULT_UNAVAILABLE,
+                     "%zu bytes of requests wait already (commit.queue_bytes); try again later",
+                     e->waiting_bytes);
+}
+
 /* At once, if nobody is in its way. Its documents have just been named, for this run. */
 static enum op_status try_at_once(struct exec *e, struct task *t)
 {
@@ -291,7 +301,9 @@ static enum op_status try_at_once(struct exec *e, struct task *t)
     }
     c->run.stale = -1; /* that it may be, is no matter yet */
     enum op_status st = exec_run(t, &e->scratch);
-    if (st == OP_NEEDS && !t->is_long && !t->no_room && exec_fetch(e, c) < 0)
+    /* Nothing is read for who is not going to wait for it. */
+    if (st == OP_NEEDS &&
+        (check_waiting(e, t) < 0 || (!t->is_long && !t->no_room && exec_fetch(e, c) < 0)))
         return OP_REFUSED;
     if (st == OP_DONE)
         cache_hit(e->cache);
@@ -315,10 +327,8 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
         return;
     }
     enum op_status st = try_at_once(e, t);
-    if (st == OP_NEEDS && e->waiting_bytes > e->config->queue_bytes)
-        st = fault_set(&c->fault, FAULT_UNAVAILABLE,
-                       "%zu bytes of requests wait already (commit.queue_bytes); try again later",
-                       e->waiting_bytes);
+    if (st == OP_NEEDS && check_waiting(e, t) < 0)
+        st = OP_REFUSED;
     if (st != OP_NEEDS) {
         conclude(e, t, st);
         return;
@@ -326,7 +336,7 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
     task_move(e, t, TASK_QUEUED);
     if (t->no_room)
         room_wait(e, t);
-    else if (t->is_long && queue_ready(c->docs[0]) == t)
+    else if (t->is_long && queue_ready(c->docs[0]) == t && !room_queues(e, t))
         slices_run(e, t);
 }
 

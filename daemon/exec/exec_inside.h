@@ -38,6 +38,8 @@ struct exec {
     struct event *turn;    /* over: another daemon's turn with a document that is waited for */
     struct event *slice;   /* slices.c */
     struct task *standing; /* still, in the middle of their runs; who is next first (utlist) */
+    struct task *lined_up; /* to be run in slices when fewer stand; oldest first (utlist) */
+    unsigned nstanding;
     struct task *heavy;    /* room.c: QUEUED ones, oldest first (utlist) */
     struct doc **runnable; /* documents whose queue is to be looked at */
     unsigned nrunnable, runnable_cap;
@@ -111,7 +113,9 @@ struct task {
     struct fiber *fiber;        /* QUEUED: of such a run */
     struct task *next_standing; /* QUEUED, with a fiber */
     bool spoilt;                /* what that run saw is not so any more */
-    bool no_room, heavy;        /* its run was stopped for that; it waits for room (room.c) */
+    bool lined_up;
+    struct task *prev_lined, *next_lined; /* QUEUED, lined_up */
+    bool no_room, heavy; /* its run was stopped for that; it waits for room (room.c) */
     struct task *prev_heavy, *next_heavy; /* QUEUED, heavy */
     uint32_t epoch, growths;              /* when that run began, of link and schema */
     enum op_status ended;                 /* what that run came to */
@@ -126,6 +130,8 @@ struct task {
 struct task *task_new(struct exec *e, const struct request *r);
 /* Moves it to another state, and so to another list; one of both is OPEN. */
 void task_move(struct exec *e, struct task *t, enum task_state to);
+/* Whether more would wait with it than may (commit.queue_bytes). */
+bool task_overfills(const struct exec *e, const struct task *t);
 /* Answers an OPEN task, f NULL: with `out`, of which a long one is taken; it is SPARE then. */
 void task_answer(struct exec *e, struct task *t, const struct fault *f, struct buf *out);
 void task_free_spares(struct exec *e);
@@ -147,8 +153,12 @@ enum op_status exec_judge_spoilt(struct call *c);
 /* Where work pauses (work.h), arg is the task. A run that is not in slices is stopped, nothing is
  * changed yet, and it is_long. */
 bool slices_pause(void *arg);
-/* Runs a QUEUED task that is first in all of its queues in slices. */
+/* Runs a QUEUED task that is first in all of its queues in slices, now or when fewer stand. */
 void slices_run(struct exec *e, struct task *t);
+/* Whether it may not run, as it waits for its turn in slices. */
+bool slices_wait(const struct task *t);
+/* It is not QUEUED any more. */
+void slices_leave(struct exec *e, struct task *t);
 /* Ends such a run, with nothing done. */
 void slices_stop(struct exec *e, struct task *t);
 
@@ -163,6 +173,8 @@ void slices_end(struct exec *e);
 bool room_for(void *arg, uint64_t ns);
 /* A QUEUED task, the run of which had no_room. */
 void room_wait(struct exec *e, struct task *t);
+/* Of a change that is long: whether others wait for room already, so that it need not begin. */
+bool room_queues(struct exec *e, struct task *t);
 /* Whether it may run: it does not wait, or has come first, and there is some room. */
 bool room_turn(const struct task *t);
 /* Less may be on its way: the documents of who is first are woken. */

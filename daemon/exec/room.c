@@ -47,6 +47,15 @@ void room_wait(struct exec *e, struct task *t)
         DL_APPEND2(e->heavy, t, prev_heavy, next_heavy);
 }
 
+bool room_queues(struct exec *e, struct task *t)
+{
+    if (t->call.request.method->reads || e->heavy == NULL || t->heavy || t->again_until != 0)
+        return false;
+    t->is_long = false;
+    room_wait(e, t);
+    return true;
+}
+
 bool room_turn(const struct task *t)
 {
     const struct exec *e = t->call.exec;

@@ -7,7 +7,8 @@
  * A run stands still only until its first change: then it goes through to its end, so that nothing
  * is ever half in a batch. Meanwhile it is first in the queues of its documents, so nobody else is
  * carried out on them; what it looks at stays in memory, but may be outdated (a commit was refused,
- * another writer, the link, a model): then what it has found so far is thrown away.
+ * another writer, the link, a model): then what it has found so far is thrown away. Few stand at a
+ * time, as each may hold a tree of half the cache; the others have not begun.
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/fiber.h"
@@ -16,6 +17,7 @@
 #include <utlist.h>
 
 #define SLICE_US 2000
+#define STANDING_MAX 3
 #define ELEMENTS 1000 /* that are freed between two looks at the clock */
 
 static void soon(void *arg)
@@ -81,8 +83,45 @@ static void run_on_fiber(void *arg)
     t->ended = exec_run(t, &t->out);
 }
 
+bool slices_wait(const struct task *t)
+{
+    return t->fiber != NULL || t->lined_up;
+}
+
+void slices_leave(struct exec *e, struct task *t)
+{
+    if (!t->lined_up)
+        return;
+    t->lined_up = false;
+    DL_DELETE2(e->lined_up, t, prev_lined, next_lined);
+}
+
+static void line_up(struct exec *e, struct task *t)
+{
+    t->is_long = false;
+    t->lined_up = true;
+    DL_APPEND2(e->lined_up, t, prev_lined, next_lined);
+}
+
+/* Who was first in its queues may not be any more: it is woken, and finds out again that it is
+ * long. */
+static void call_up(struct exec *e)
+{
+    struct task *t = e->lined_up;
+    if (t == NULL || e->nstanding >= STANDING_MAX)
+        return;
+    slices_leave(e, t);
+    for (unsigned i = 0; i < t->call.ndocs; i++)
+        queue_wake(e, t->call.docs[i]);
+}
+
 void slices_run(struct exec *e, struct task *t)
 {
+    if (e->nstanding >= STANDING_MAX) {
+        line_up(e, t);
+        return;
+    }
+    e->nstanding++;
     t->is_long = t->spoilt = false;
     t->epoch = upstream_epoch(lane_upstream(e->lane));
     t->growths = schema_growths(e->schema);
@@ -97,6 +136,8 @@ static void ended(struct exec *e, struct task *t)
     LL_DELETE2(e->standing, t, next_standing);
     fiber_free(t->fiber);
     t->fiber = NULL;
+    e->nstanding--;
+    call_up(e);
     for (unsigned i = 0; i < t->call.ndocs; i++) {
         struct doc *d = t->call.docs[i];
         bool spoilt = d->spoilt;

@@ -8,7 +8,7 @@
 
 #define SPARES_MAX 256     /* kept for the next requests */
 #define SPARE_MEMORY 16384 /* bytes that one of them may hold */
-#define DOC_COST 256       /* bytes: what a document that is waited for takes, roughly */
+#define DOC_COST 2048      /* bytes: what a document that is waited for takes, and reading it */
 
 struct task *task_new(struct exec *e, const struct request *r)
 {
@@ -64,13 +64,27 @@ static void keep(struct exec *e, struct task *t, bool params)
     r->params = cursor_of(t->params.data, t->params.len);
 }
 
+static size_t cost_of(const struct task *t, size_t params)
+{
+    return sizeof(*t) + params + t->call.plan.cap + (size_t)t->call.ndocs * DOC_COST;
+}
+
+bool task_overfills(const struct exec *e, const struct task *t)
+{
+    const struct cursor *params = &t->call.request.params;
+    size_t most = e->config->queue_bytes;
+    size_t cost = cost_of(t, (size_t)(params->end - params->at));
+    return e->waiting_bytes > most ||
+           (e->waiting_bytes > 0 && e->waiting_bytes + cost > most + most / 2);
+}
+
 static void join_queues(struct exec *e, struct task *t)
 {
     keep(e, t, true);
     queue_join(t);
     t->deadline = clock_mono_ms() + (int64_t)e->config->queue_time;
     DL_APPEND(e->waiting, t);
-    t->cost = sizeof(*t) + t->params.len + t->call.plan.cap + (size_t)t->call.ndocs * DOC_COST;
+    t->cost = cost_of(t, t->params.cap);
     e->waiting_bytes += t->cost;
     if (!lane_ready(e->lane))
         exec_plan_tick(e);
@@ -80,6 +94,7 @@ static void leave_queues(struct exec *e, struct task *t)
 {
     queue_leave(e, t);
     room_leave(e, t);
+    slices_leave(e, t);
     DL_DELETE(e->waiting, t);
     e->waiting_bytes -= t->cost;
 }

@@ -68,11 +68,11 @@ class Daemon:
 
     def start(self, wait=True):
         config = self.write_config()
-        env = dict(os.environ,
-                   # The link order: a test may preload what stands in front of the allocator.
-                   ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:allocator_may_return_null=0"
-                                ":verify_asan_link_order=0",
-                   UBSAN_OPTIONS="print_stacktrace=1", **self.env)
+        env = {**os.environ,
+               # The link order: a test may preload what stands in front of the allocator.
+               "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:allocator_may_return_null=0"
+                               ":verify_asan_link_order=0",
+               "UBSAN_OPTIONS": "print_stacktrace=1", **self.env}
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([*self.prefix, binary(), "-c", config], stderr=log,
                                             stdin=subprocess.DEVNULL, env=env,

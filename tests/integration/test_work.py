@@ -191,6 +191,21 @@ def test_the_cache_does_not_empty_itself_for_one_document(redis_server, new_daem
         assert client.call("admin.cache")["documents"] >= 100
 
 
+def test_long_values_have_their_price(bag):
+    bag.call("define", atomic("Box", field("text", "str", default=""), field("raw", "bytes", default=b"")))
+    bag.call("doc.save", "Box:1", {"raw": bytes(4 * MIB), "text": "x" * (6 * MIB)})
+    assert len(bag.call("bytes.append", "Box:1", "raw", b"end")) == 4 * MIB + 3
+    assert "limits.max_work" in refused(bag, "TOO_LARGE", "str.append", "Box:1", "text", "end")
+    assert "limits.max_work" in refused(bag, "TOO_LARGE", "doc.save", "Box:2",
+                                        {"raw": bytes(12 * MIB), "text": "x" * (12 * MIB)})
+    bag.call("set", "Box:1", "text", "\u00e4" * (6 * MIB))
+    assert bag.call("doc.get", "Box:1") == {"@pk": "1", "raw": bytes(4 * MIB) + b"end", "text": "\u00e4" * (6 * MIB)}
+    assert bag.call("doc.get", "Box:1", {"fresh": True, "version": True})["text"] == "\u00e4" * (6 * MIB)
+    bag.call("doc.duplicate", "Box:1", "2")
+    bag.call("doc.delete", "Box:1")
+    assert bag.call("doc.load", "Box:2", "raw") == bytes(4 * MIB) + b"end"
+
+
 # --- what Redis cannot cut ---------------------------------------------------------------------
 
 @pytest.fixture
