@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from fault_proxy import REPLIES, FaultProxy
 from models import ADA, KEY, ROOT, save_ada
 from ring_client import RingClient
 from rpc_client import RpcError, wait_until
@@ -461,6 +462,43 @@ def test_a_daemon_that_stood_still(pair, daemons):
         daemons[1].process.send_signal(signal.SIGCONT)
         told_until(two, lambda key, v, paths: v == version(one))
         assert two.call("doc.load", KEY, "age") == after
+
+
+class BehindProxy(FaultProxy):
+    """Keeps back what Redis answers, and lets its messages pass."""
+
+    def __init__(self, *args, **options):
+        self.answers, self.kept, self.listening = threading.Event(), 0, set()
+        self.answers.set()
+        super().__init__(*args, **options)
+
+    def pass_on(self, link, direction, data, sink):
+        if direction == REPLIES and b"\r\nsubscribe\r\n" in data:
+            self.listening.add(link)
+        if direction == REPLIES and link not in self.listening:
+            self.kept += not self.answers.is_set()
+            self.answers.wait()
+        return super().pass_on(link, direction, data, sink)
+
+
+def test_a_gap_while_a_watch_is_asked_for(workdir, redis_server, new_daemon, rdb):
+    """Its answer says what was before; then it is told to look."""
+    proxy = BehindProxy(workdir, redis_server.address)
+    with new_daemon(proxy.address).connect() as client:
+        save_ada(client)
+        before = version(client)
+        gaps = client.call("admin.stats")["gaps"]
+        proxy.answers.clear()
+        watch = client.send("watch", KEY)
+        wait_until(lambda: proxy.kept, what="the answer of Redis")
+        realm = rdb.get("rapyer:@realm")  # else the next proof finds another gap
+        with rdb.pipeline() as p:
+            p.flushall().set("rapyer:@realm", realm).execute()
+        wait_until(lambda: client.call("admin.stats")["gaps"] > gaps, what="the gap")
+        proxy.answers.set()
+        assert client.wait(watch)["version"] in (before, 0)
+        assert told(client) == [KEY, None, None]
+    proxy.stop()
 
 
 def test_a_redis_that_was_killed(new_redis, new_daemon):
