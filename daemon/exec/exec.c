@@ -250,10 +250,8 @@ void exec_ran(struct exec *e, struct task *t, enum op_status st)
 {
     if (t->spoilt)
         st = OP_NEEDS;
-    if (!ran(e, t, st) && t->spoilt) {
-        for (unsigned i = 0; i < t->call.ndocs; i++)
-            queue_wake(e, t->call.docs[i]);
-    }
+    if (!ran(e, t, st) && t->spoilt)
+        queue_wake_task(e, t);
     run_runnable(e);
     cache_trim(e->cache);
 }
@@ -360,8 +358,7 @@ static void begin_again(struct exec *e, struct task *t)
         return;
     }
     task_move(e, t, TASK_QUEUED);
-    for (unsigned i = 0; i < c->ndocs; i++)
-        queue_wake(e, c->docs[i]);
+    queue_wake_task(e, t);
 }
 
 /* In their order, and no more than it reads. Its requests that have come since are behind them, as
@@ -468,10 +465,8 @@ static void on_loaded(void *arg, struct doc *d, const struct fault *fault)
 
 static void wake_all(struct exec *e)
 {
-    for (struct task *t = e->waiting; t != NULL; t = t->next) {
-        for (unsigned i = 0; i < t->call.ndocs; i++)
-            queue_wake(e, t->call.docs[i]);
-    }
+    for (struct task *t = e->waiting; t != NULL; t = t->next)
+        queue_wake_task(e, t);
     run_runnable(e);
 }
 

@@ -194,6 +194,9 @@ void queue_join(struct task *t);
 void queue_leave(struct exec *e, struct task *t);
 /* The document's queue is looked at soon. */
 void queue_wake(struct exec *e, struct doc *d);
+/* The same for a QUEUED task: one of its queues will do, as it has to be first in all of them. It
+ * would run once for each. */
+void queue_wake_task(struct exec *e, const struct task *t);
 /* The next document that was woken; NULL: none. It stays in the cache until queue_looked_at. */
 struct doc *queue_woken(struct exec *e);
 void queue_looked_at(struct exec *e, struct doc *d);

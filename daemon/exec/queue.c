@@ -60,6 +60,12 @@ void queue_wake(struct exec *e, struct doc *d)
     vec_push(e->runnable, e->nrunnable, e->runnable_cap, d);
 }
 
+void queue_wake_task(struct exec *e, const struct task *t)
+{
+    if (t->call.ndocs > 0)
+        queue_wake(e, t->call.docs[0]);
+}
+
 struct doc *queue_woken(struct exec *e)
 {
     return e->nrunnable > 0 ? e->runnable[--e->nrunnable] : NULL;

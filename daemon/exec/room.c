@@ -64,9 +64,8 @@ bool room_turn(const struct task *t)
 
 void room_wake(struct exec *e)
 {
-    struct task *t = e->heavy;
-    for (unsigned i = 0; t != NULL && i < t->call.ndocs; i++)
-        queue_wake(e, t->call.docs[i]);
+    if (e->heavy != NULL)
+        queue_wake_task(e, e->heavy);
 }
 
 void room_leave(struct exec *e, struct task *t)

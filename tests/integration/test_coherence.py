@@ -414,6 +414,29 @@ def test_an_idle_daemon_asks_redis_nothing(pair, rdb):
     assert "cmdstat_publish" not in calls, calls
 
 
+def test_a_read_of_many_documents_that_waits_for_a_proof_is_tried_once(redis_server, new_proxy, new_daemon):
+    """Not once for each of them, after which it would seem that they change too often."""
+    proxy = new_proxy(redis_server.address)
+    daemon = new_daemon(proxy.address, {"coherence.bound": "200ms"})
+    with daemon.connect() as client:
+        save_ada(client)
+        keys = [f"User:{n}" for n in range(1500)]
+        for i in range(0, 1500, 500):
+            client.call("doc.insert", [[key, {"name": "n", "settings": {}}] for key in keys[i:i + 500]])
+        saved = time.monotonic()
+        wait_until(lambda: client.call("doc.get_many", keys) and time.monotonic() > saved + 0.3,
+                   what="the last reading")
+        time.sleep(0.3)  # idle, so that the last proof is too old
+        proxy.freeze()
+        request = client.send("doc.get_many", keys)
+        client.call("hello")
+        daemon.process.send_signal(signal.SIGSTOP)
+        proxy.thaw()
+        time.sleep(0.3)  # the proof is there, and too old when it is seen
+        daemon.process.send_signal(signal.SIGCONT)
+        assert len(client.wait(request)) == 1500
+
+
 def test_no_moment_makes_a_pipeline_happen_twice(redis_server, new_daemon, rdb):
     """What was fresh when it was tried is so when it is carried out, however short the bound."""
     daemon = new_daemon(redis_server.address, {"coherence.bound": "20ms"})
