@@ -101,11 +101,12 @@ int main(int argc, char **argv)
         int (*run)(int argc, char **argv);
     } commands[] = {{"echo", echo_main},   {"call", call_main},         {"hincrby", hincrby_main},
                     {"multi", multi_main}, {"crowd", crowd_main},       {"library", library_main},
-                    {"lock", lock_main},   {"handover", handover_main}, {"shared", shared_main}};
+                    {"lock", lock_main},   {"handover", handover_main}, {"shared", shared_main},
+                    {"cost", cost_main}};
 
     for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
     }
-    die("usage: rapyer_bench echo|call|hincrby|multi|crowd|library|lock|handover|shared ...");
+    die("usage: rapyer_bench echo|call|hincrby|multi|crowd|library|lock|handover|shared|cost ...");
 }

@@ -45,5 +45,6 @@ int crowd_main(int argc, char **argv);
 int shared_main(int argc, char **argv);
 int lock_main(int argc, char **argv);
 int handover_main(int argc, char **argv);
+int cost_main(int argc, char **argv);
 
 #endif
