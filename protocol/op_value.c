@@ -41,8 +41,10 @@ static enum op_status check_size(struct run *run, size_t len)
 {
     char where[WHERE_MAX];
     size_t max = run->env->max_value;
+    if (len >= WORK_LONG) /* beside its own price: it relies on what was there, by a script */
+        work_add(len / 1024, 3 * WORK_KIB);
     if (max == 0 || len <= max)
-        return OP_DONE;
+        return work_check(run->f) < 0 ? OP_REFUSED : OP_DONE;
     return REFUSE(run, FAULT_TOO_LARGE, "%s: '%s' would have %zu bytes, at most %zu are allowed",
                   run_name(run), run_where(run, where), len, max);
 }
@@ -53,8 +55,6 @@ static enum op_status finish(struct run *run, struct cell value)
     size_t had = run->result->len, len;
     const uint8_t *bytes = cell_bytes(&value, &len);
     work_append(run->result, bytes, len);
-    if (len >= WORK_LONG) /* it relies on what was there, and goes through a script */
-        work_add(len / 1024, 3 * WORK_KIB);
     enum op_status st = work_check(run->f) < 0 ? OP_REFUSED : check_result(run);
     if (st != OP_DONE) {
         cell_free(&value);
