@@ -220,10 +220,11 @@ def test_the_channel_is_tried_again(redis_server, new_daemon, rdb, allowed):
         schema = rdb.dump("rapyer:@schema")
         redis_server.restart()
         with redis_server.client() as anew:
-            allow(anew, "~rapyer:*", "resetchannels", "+@all", "-client", "+client|id")
             anew.restore(ROOT, 0, before[0])
             anew.restore("rapyer:@schema", 0, schema)
             anew.set(marker, before[1])
+            # Only now can rapyerd come in.
+            allow(anew, "~rapyer:*", "resetchannels", "+@all", "-client", "+client|id")
             wait_until(lambda: anew.hget(ROOT, "age") == b"38", what="the lost commit")
         assert client.call("num.incr", KEY, "age", 1) == 39
     assert "could not be applied again" not in daemon.log()

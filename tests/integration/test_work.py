@@ -108,7 +108,7 @@ def test_others_are_served_while_a_tree_is_built(patient, patient_client, rdb):
             pending.append(third.send("num.incr", BAG, "n", 1))
             pending.append(third.send("doc.get", BAG, {"paths": ["n"]}))
         _, served = while_it_is_built(patient_client, other, queue_up)
-        assert served >= 20
+        assert served >= 5
         assert [third.wait(i) for i in pending] == [1, {"n": 1}]  # behind the save
     assert rdb.llen("rapyer:{Bag:big}/items") == 30_000
 
