@@ -433,6 +433,12 @@ void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *m
     learn(d);
 }
 
+static void add_all(struct dispatch *d, const struct method *m)
+{
+    for (; m->name != NULL; m++)
+        add(d, (struct entry){.name = m->name, .method = m});
+}
+
 struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct registry *registry,
                               struct watches *watches)
 {
@@ -442,14 +448,11 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
     d->watches = watches;
     d->admin = (struct admin){.exec = exec, .watches = watches, .started = clock_mono_ms()};
     d->doctor = doctor_new(lane_upstream(exec_lane(exec)), exec_config(exec), exec_audit(exec));
-    for (const struct method *m = methods_doc; m->name != NULL; m++)
-        add(d, (struct entry){.name = m->name, .method = m});
-    for (const struct method *m = methods_op; m->name != NULL; m++)
-        add(d, (struct entry){.name = m->name, .method = m});
-    for (const struct method *m = methods_ref; m->name != NULL; m++)
-        add(d, (struct entry){.name = m->name, .method = m});
-    for (const struct method *m = methods_pipeline; m->name != NULL; m++)
-        add(d, (struct entry){.name = m->name, .method = m});
+    add_all(d, methods_doc);
+    add_all(d, methods_get);
+    add_all(d, methods_op);
+    add_all(d, methods_ref);
+    add_all(d, methods_pipeline);
     for (size_t i = 0; i < sizeof(plain_entries) / sizeof(*plain_entries); i++)
         add(d, plain_entries[i]);
     sort_entries(d);

@@ -10,6 +10,7 @@
 
 /* NULL-ended by name; each file of methods has one. */
 extern const struct method methods_doc[];
+extern const struct method methods_get[];
 extern const struct method methods_ref[];
 extern const struct method methods_op[OP_COUNT + 1];
 extern const struct method methods_pipeline[];
@@ -18,6 +19,13 @@ extern const struct method methods_pipeline[];
 int params_count(const struct call *c, unsigned lo, unsigned hi, const char *form, struct fault *f);
 /* The str at the cursor, or BAD_REQUEST naming `what`. */
 int params_str(struct cursor *c, const char *what, const char **s, size_t *len, struct fault *f);
+
+/* In docs(): the call is about the document whose key is the next parameter; about those of the
+ * next n. BAD_REQUEST, BAD_KEY, UNKNOWN_MODEL. */
+int params_doc(struct call *c, struct fault *f);
+int params_docs(struct call *c, struct cursor *in, uint32_t n, struct fault *f);
+/* In run(): the document of the key at the cursor. */
+struct doc *params_doc_again(struct call *c, struct cursor *in);
 
 /* Operations on one document, for methods_op and pipelines: call_present must hold. With an undo
  * log it is a rehearsal: the tree changes, Redis is told nothing. */

@@ -1,4 +1,4 @@
-/* methods_doc: whole documents: save, insert, get, delete, and what is known about them. */
+/* methods_doc: whole documents: save, insert, delete, and what is known about them. */
 #include "daemon/base/clock.h"
 #include "daemon/documents/layout.h"
 #include "daemon/exec/purge.h"
@@ -11,7 +11,7 @@
 
 #define MISSING_MAX 1000 /* containers that are read to find out what there is to delete */
 
-static int doc_param(struct call *c, struct fault *f)
+int params_doc(struct call *c, struct fault *f)
 {
     const char *key;
     size_t len;
@@ -21,7 +21,7 @@ static int doc_param(struct call *c, struct fault *f)
 }
 
 /* The document of the key at the cursor; docs() has seen that it is good. */
-static struct doc *doc_of(struct call *c, struct cursor *in)
+struct doc *params_doc_again(struct call *c, struct cursor *in)
 {
     const char *key = "";
     size_t len = 0;
@@ -29,6 +29,17 @@ static struct doc *doc_of(struct call *c, struct cursor *in)
     if (cursor_str(in, &key, &len) < 0)
         return NULL;
     return call_doc(c, key, len, &f);
+}
+
+int params_docs(struct call *c, struct cursor *in, uint32_t n, struct fault *f)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const char *key;
+        size_t len;
+        if (params_str(in, "a key", &key, &len, f) < 0 || call_doc(c, key, len, f) == NULL)
+            return -1;
+    }
+    return 0;
 }
 
 /* ---- writing whole documents ---- */
@@ -158,7 +169,7 @@ static int save_docs(struct call *c, struct fault *f)
 {
     if (params_count(c, 2, 2, "[key, map]", f) < 0)
         return -1;
-    return doc_param(c, f);
+    return params_doc(c, f);
 }
 
 static enum op_status save_run(struct call *c, struct buf *out)
@@ -192,7 +203,7 @@ static int insert_docs(struct call *c, struct fault *f)
         if (cursor_array(&c->request.params, &two) < 0 || two != 2)
             return fault_set(f, FAULT_BAD_REQUEST, "document %u is not [key, map]", i);
         unsigned before = c->ndocs;
-        if (doc_param(c, f) < 0)
+        if (params_doc(c, f) < 0)
             return -1;
         if (c->ndocs == before)
             return fault_set(f, FAULT_BAD_REQUEST,
@@ -252,7 +263,7 @@ static int duplicate_docs(struct call *c, struct fault *f)
     const char *pk;
     size_t len;
     char uuid[37];
-    if (params_count(c, 1, 2, "[key, new pk?]", f) < 0 || doc_param(c, f) < 0)
+    if (params_count(c, 1, 2, "[key, new pk?]", f) < 0 || params_doc(c, f) < 0)
         return -1;
     if (c->request.nparams == 2 && !cursor_nil(&c->request.params)) {
         if (params_str(&c->request.params, "the new pk", &pk, &len, f) < 0)
@@ -350,219 +361,13 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
     return OP_DONE;
 }
 
-/* ---- reading ---- */
-
-struct get_options {
-    bool fresh, version;
-    struct cursor paths;
-    uint32_t npaths;
-    bool has_paths;
-};
-
-static int get_options(struct cursor *in, bool present, struct get_options *o, struct fault *f)
-{
-    uint32_t n;
-    *o = (struct get_options){0};
-    if (!present || cursor_nil(in))
-        return 0;
-    if (cursor_map(in, &n) < 0)
-        return fault_set(f, FAULT_BAD_REQUEST,
-                         "the options should be a map {paths?, fresh?, version?}");
-    for (uint32_t i = 0; i < n; i++) {
-        const char *name;
-        size_t len;
-        int rc = -1;
-        if (params_str(in, "an option's name", &name, &len, f) < 0)
-            return -1;
-        if (len == 5 && memcmp(name, "fresh", 5) == 0) {
-            rc = cursor_bool(in, &o->fresh);
-        } else if (len == 7 && memcmp(name, "version", 7) == 0) {
-            rc = cursor_bool(in, &o->version);
-        } else if (len == 5 && memcmp(name, "paths", 5) == 0) {
-            rc = cursor_array(in, &o->npaths);
-            o->has_paths = true;
-            o->paths = *in;
-            for (uint32_t j = 0; rc == 0 && j < o->npaths; j++) {
-                const char *path;
-                rc = cursor_str(in, &path, &len);
-            }
-        } else {
-            return fault_set(f, FAULT_BAD_REQUEST,
-                             "there is no option '%.*s'; there are paths, fresh and version",
-                             (int)len, name);
-        }
-        if (rc < 0)
-            return fault_set(f, FAULT_BAD_REQUEST,
-                             "option '%.*s' has the wrong type (fresh and version are bool, paths "
-                             "is a list of str)",
-                             (int)len, name);
-    }
-    return 0;
-}
-
-/* What {version: true} adds to the map; how many pairs. */
-static uint32_t pack_about(const struct call *c, const struct doc *d, struct buf *out)
-{
-    pack_cstr(out, "@v");
-    pack_int(out, d->version);
-    if (c->run.stale < 0)
-        return 1;
-    pack_cstr(out, "@stale");
-    pack_int(out, c->run.stale);
-    return 2;
-}
-
-/* path -> value; a path that leads to nothing (now) is left out, as an unset field is. */
-static enum op_status pack_paths(struct call *c, struct doc *d, const struct get_options *o,
-                                 struct buf *out)
-{
-    struct cursor paths = o->paths;
-    enum op_status all = OP_DONE;
-    uint32_t n = 0;
-    size_t map = pack_map_open(out);
-    for (uint32_t i = 0; i < o->npaths; i++) {
-        struct cursor path = paths;
-        const char *s = "";
-        size_t len = 0, before = out->len;
-        cursor_str(&paths, &s, &len);
-        pack_str(out, s, len);
-        enum op_status st = run_op(c, d, OP_LOAD, &path, 1, NULL, out);
-        if ((st == OP_REFUSED && c->fault.code != FAULT_NOT_FOUND) || call_room(c, out) < 0)
-            return OP_REFUSED;
-        if (st == OP_NEEDS)
-            all = st;
-        if (st == OP_REFUSED)
-            out->len = before;
-        else
-            n++;
-    }
-    if (all == OP_DONE && o->version)
-        n += pack_about(c, d, out);
-    pack_map_close(out, map, n);
-    return all;
-}
-
-enum op_status doc_pack(struct call *c, struct doc *d, struct buf *out)
-{
-    struct needs needs = call_needs(c, d);
-    size_t pk_len;
-    const char *pk = doc_pk(d, &pk_len);
-    record_pack(d->root, pk, pk_len, true, "", 0, &needs, out);
-    if (work_check(&c->fault) < 0)
-        return OP_REFUSED;
-    return needs.count > 0 ? OP_NEEDS : OP_DONE;
-}
-
-static enum op_status pack_doc(struct call *c, struct doc *d, const struct get_options *o,
-                               struct buf *out)
-{
-    if (o->has_paths)
-        return pack_paths(c, d, o, out);
-    size_t at = out->len;
-    enum op_status st = doc_pack(c, d, out);
-    if (st != OP_DONE || !o->version)
-        return st;
-    /* More pairs than the tree has: the head may become longer. */
-    struct cursor in = cursor_of(out->data + at, out->len - at);
-    struct buf head = BUF_INIT;
-    uint32_t n = 0;
-    cursor_map(&in, &n);
-    size_t had = (size_t)(in.at - (out->data + at)), body = out->len - at - had;
-    pack_map(&head, n + (c->run.stale < 0 ? 1 : 2));
-    if (head.len > had && buf_grow(out, head.len - had))
-        memmove(out->data + at + head.len, out->data + at + had, body);
-    memcpy(out->data + at, head.data, head.len);
-    out->len = at + head.len + body;
-    buf_free(&head);
-    pack_about(c, d, out);
-    return OP_DONE;
-}
-
-/* {fresh: true}: as it is in Redis, whoever has written it, and however. */
-static void make_fresh(struct call *c, const struct get_options *o)
-{
-    if (!o->fresh)
-        return;
-    c->fresh_only = true;
-    call_read_anew(c);
-}
-
-static int get_docs(struct call *c, struct fault *f)
-{
-    struct get_options o;
-    if (params_count(c, 1, 2, "[key, {paths?, fresh?, version?}?]", f) < 0 || doc_param(c, f) < 0)
-        return -1;
-    return get_options(&c->request.params, c->request.nparams == 2, &o, f);
-}
-
-static enum op_status get_run(struct call *c, struct buf *out)
-{
-    struct doc *d = call_doc_at(c, 0);
-    struct get_options o;
-    cursor_skip(&c->request.params);
-    get_options(&c->request.params, c->request.nparams == 2, &o, &c->fault);
-    make_fresh(c, &o);
-    enum op_status st = call_present(c, d);
-    return st == OP_DONE ? pack_doc(c, d, &o, out) : st;
-}
-
-static int keys_docs(struct call *c, struct cursor *in, uint32_t n, struct fault *f)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        const char *key;
-        size_t len;
-        if (params_str(in, "a key", &key, &len, f) < 0 || call_doc(c, key, len, f) == NULL)
-            return -1;
-    }
-    return 0;
-}
-
-static int get_many_docs(struct call *c, struct fault *f)
-{
-    struct get_options o;
-    uint32_t n;
-    if (params_count(c, 1, 2, "[[key, ...], {paths?, fresh?, version?}?]", f) < 0)
-        return -1;
-    if (cursor_array(&c->request.params, &n) < 0)
-        return fault_set(f, FAULT_BAD_REQUEST, "doc.get_many takes a list of keys first");
-    if (keys_docs(c, &c->request.params, n, f) < 0)
-        return -1;
-    return get_options(&c->request.params, c->request.nparams == 2, &o, f);
-}
-
-static enum op_status get_many_run(struct call *c, struct buf *out)
-{
-    struct get_options o;
-    enum op_status all = OP_DONE;
-    uint32_t n = 0;
-    struct cursor keys = c->request.params;
-    cursor_skip(&c->request.params);
-    get_options(&c->request.params, c->request.nparams == 2, &o, &c->fault);
-    make_fresh(c, &o);
-    cursor_array(&keys, &n);
-    pack_array(out, n);
-    for (uint32_t i = 0; i < n; i++) {
-        struct doc *d = doc_of(c, &keys);
-        enum op_status st = call_known(c, d);
-        if (st == OP_DONE && d->state == DOC_ABSENT)
-            pack_nil(out);
-        else if (st == OP_DONE)
-            st = pack_doc(c, d, &o, out);
-        if (st == OP_REFUSED || call_room(c, out) < 0)
-            return OP_REFUSED;
-        if (st == OP_NEEDS)
-            all = st;
-    }
-    return all;
-}
-
 /* ---- existence ---- */
 
 static int many_docs(struct call *c, struct fault *f)
 {
     if (params_count(c, 1, UINT32_MAX, "[key, ...]", f) < 0)
         return -1;
-    return keys_docs(c, &c->request.params, c->request.nparams, f);
+    return params_docs(c, &c->request.params, c->request.nparams, f);
 }
 
 static int exists_docs(struct call *c, struct fault *f)
@@ -706,7 +511,7 @@ static enum op_status delete_run(struct call *c, struct buf *out)
 static int ttl_docs(struct call *c, struct fault *f)
 {
     int64_t seconds;
-    if (params_count(c, 1, 2, "[key, seconds?]", f) < 0 || doc_param(c, f) < 0)
+    if (params_count(c, 1, 2, "[key, seconds?]", f) < 0 || params_doc(c, f) < 0)
         return -1;
     if (c->request.nparams == 2 &&
         (cursor_int(&c->request.params, &seconds) < 0 || seconds < 0 || seconds > INT32_MAX))
@@ -743,7 +548,7 @@ static enum op_status ttl_run(struct call *c, struct buf *out)
 
 static int persist_docs(struct call *c, struct fault *f)
 {
-    return params_count(c, 1, 1, "[key]", f) < 0 ? -1 : doc_param(c, f);
+    return params_count(c, 1, 1, "[key]", f) < 0 ? -1 : params_doc(c, f);
 }
 
 /* Whether it had a deadline. */
@@ -766,7 +571,7 @@ static enum op_status persist_run(struct call *c, struct buf *out)
 
 static int get_or_create_docs(struct call *c, struct fault *f)
 {
-    return params_count(c, 2, 2, "[key, map]", f) < 0 ? -1 : doc_param(c, f);
+    return params_count(c, 2, 2, "[key, map]", f) < 0 ? -1 : params_doc(c, f);
 }
 
 /* {created, version, document}. The map is checked also where nothing is made of it. */
@@ -804,8 +609,6 @@ static enum op_status get_or_create_run(struct call *c, struct buf *out)
 const struct method methods_doc[] = {
     {.name = "doc.save", .docs = save_docs, .run = save_run, .mends = true},
     {.name = "doc.insert", .docs = insert_docs, .run = insert_run},
-    {.name = "doc.get", .docs = get_docs, .run = get_run, .reads = true},
-    {.name = "doc.get_many", .docs = get_many_docs, .run = get_many_run, .reads = true},
     {.name = "doc.delete", .docs = many_docs, .run = delete_run, .mends = true},
     {.name = "doc.exists", .docs = exists_docs, .run = exists_run, .reads = true},
     {.name = "doc.ttl", .docs = ttl_docs, .run = ttl_run, .reads = true},
