@@ -10,6 +10,7 @@
 #include "protocol/tree_private.h"
 #include <string.h>
 
+#define LONG 65536 /* places; what has more grows by less at a time */
 #define INDEX_FROM 16
 
 struct table {
@@ -189,22 +190,16 @@ struct cell *list_at(struct list *l, size_t i)
     return &l->items[l->gap + i];
 }
 
-/* Moves the elements into an array of cap places, behind gap free ones. */
+/* Moves the elements within an array that gets cap places, behind gap free ones. What is long
+ * stays in its memory: new pages are what takes time. */
 static void list_resize(struct list *l, uint32_t cap, uint32_t gap)
 {
-    struct cell *to;
-
-    if (gap == l->gap && cap > l->cap) {
+    if (cap > l->cap)
         l->items = tree_realloc(l->items, cap * sizeof(struct cell));
-    } else if (cap == l->cap) {
+    if (gap != l->gap && l->head.len)
         memmove(l->items + gap, l->items + l->gap, l->head.len * sizeof(struct cell));
-    } else {
-        to = tree_alloc(cap * sizeof(struct cell));
-        if (l->head.len)
-            memcpy(to + gap, l->items + l->gap, l->head.len * sizeof(struct cell));
-        tree_free(l->items);
-        l->items = to;
-    }
+    if (cap < l->cap)
+        l->items = tree_realloc(l->items, cap * sizeof(struct cell));
     l->gap = gap;
     l->cap = cap;
 }
@@ -229,7 +224,7 @@ static void list_room(struct list *l, bool front)
         list_resize(l, cap, (cap - l->head.len) / 2);
         return;
     }
-    cap = tree_grown(cap);
+    cap = front && cap > LONG ? cap + cap / 8 : tree_grown(cap); /* in front all of it moves */
     list_resize(l, cap, front ? l->gap + (cap - l->cap) : l->gap);
 }
 
