@@ -31,6 +31,7 @@ void call_empty(struct call *c)
     c->ndocs = 0;
     buf_clear(&c->plan);
     c->check = c->read_anew = c->fresh_only = c->all_or_nothing = false;
+    c->began = 0;
     c->fault.code = FAULT_NONE;
 }
 
@@ -203,12 +204,14 @@ bool call_may_be_stale(struct call *c, const struct doc *d)
 }
 
 /* A plain read sees what was done elsewhere longer ago than the bound: the document was asked for
- * since, or it is known that we have heard of everything. */
+ * since, or it is known that we have heard of everything. A proof that was asked for since is good
+ * also where it takes longer than the bound to come back. */
 static bool unproved(const struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
     return c->request.method->reads && d->checked < c->request.arrived && c->run.stale < 0 &&
-           coherence_hearing(e->coherence) && !coherence_proved(e->coherence, c->run.clock);
+           coherence_hearing(e->coherence) && !coherence_proved(e->coherence, c->run.clock) &&
+           coherence_proved_at(e->coherence) < c->began;
 }
 
 enum op_status call_known(struct call *c, struct doc *d)

@@ -80,6 +80,7 @@ struct call {
     struct buf plan; /* what docs() wants to tell run(); nothing by address in the params */
     struct doc **docs;
     unsigned ndocs, docs_cap;
+    int64_t began;       /* clock_boot_ms() at its first run; 0: there was none */
     struct guard *guard; /* its changes are made only if that holds; set by docs(); owned */
     bool check;          /* its documents must have been checked since it arrived, */
     bool read_anew;      /* or all of their content been read */

@@ -154,6 +154,8 @@ enum op_status exec_run(struct task *t, struct buf *out)
     struct exec *e = c->exec;
     struct cursor params = c->request.params;
     c->run.clock = clock_boot_ms();
+    if (c->began == 0)
+        c->began = c->run.clock;
     /* Nobody is heard: Redis has to be asked each time. */
     if (c->request.method->reads && e->config->coherence && lane_ready(e->lane) &&
         !coherence_hearing(e->coherence))

@@ -12,6 +12,8 @@
 #include <string.h>
 
 #define INVALIDATE "__redis__:invalidate"
+#define SLOW_MS \
+    250 /* that a proof may take, however short the bound is: the link is slow, not dead */
 
 struct changes {
     struct config *config;
@@ -148,7 +150,7 @@ static void send_proof(struct changes *c)
     resp_words(&out, "PUBLISH", (char *)c->proofs.data, number, NULL);
     if (!upstream_send(c->up, out.data, out.len, 2, on_proof_answer, c))
         c->proof_away = false;
-    unsigned ms = c->config->coherence_bound;
+    unsigned ms = c->config->coherence_bound > SLOW_MS ? c->config->coherence_bound : SLOW_MS;
     event_add(c->overdue, &(struct timeval){ms / 1000, (suseconds_t)(ms % 1000 * 1000)});
     buf_free(&out);
 }

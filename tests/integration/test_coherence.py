@@ -488,6 +488,23 @@ def test_two_daemons_that_fight_for_a_document_take_turns(daemons, pair):
         assert late <= 2 * count
 
 
+def test_a_link_that_is_slower_than_the_bound(redis_server, new_daemon, new_proxy):
+    """A proof is older than the bound when it comes back; what was asked since is what counts."""
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(redis_server.address).connect() as near, \
+            new_daemon(proxy.address, {"coherence.bound": "20ms"}).connect() as far:
+        save_ada(near)
+        far.call("doc.get", KEY)
+        proxy.delay = 0.04
+        before = far.call("admin.stats")["gaps"]
+        for n in range(20):
+            near.call("set", KEY, "age", n)
+            time.sleep(0.021)  # the bound
+            assert far.call("doc.load", KEY, "age") == n
+        assert far.call("admin.stats")["gaps"] == before
+        proxy.delay = 0
+
+
 def test_who_is_far_from_redis_gets_its_turn(redis_server, new_daemon, new_proxy):
     """By chance it never would: whenever it has read, the other has written five times since."""
     proxy = new_proxy(redis_server.address)
