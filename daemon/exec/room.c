@@ -5,8 +5,11 @@
  *
  *   run ──(no room)──► stopped: nothing is changed yet ──► e->heavy ──first, room──► runs again
  */
+#include "daemon/base/clock.h"
 #include "daemon/exec/exec_inside.h"
 #include <utlist.h>
+
+#define WAITS_MS 200 /* for a moment without others; then it goes along with them */
 
 /* A commit of so many ns is no burden to whom it is joined to. */
 static uint64_t share(const struct exec *e)
@@ -14,13 +17,21 @@ static uint64_t share(const struct exec *e)
     return (uint64_t)e->config->max_work * 1000000 / WORK_COMMAND;
 }
 
-/* What alone is more than a share goes when there is nothing else. */
+/* What alone is more than a share goes when there is next to nothing else. */
 static bool fits(const struct exec *e, uint64_t ns)
 {
     uint64_t gathering = lane_gathering_work(e->lane), in_flight = lane_in_flight_work(e->lane);
-    if (gathering == 0 && in_flight == 0)
+    if (gathering + in_flight <= share(e) / 4)
         return true;
     return in_flight <= share(e) && gathering + ns <= share(e);
+}
+
+/* Small changes without end leave no such moment. */
+static bool has_waited(const struct exec *e, const struct task *t)
+{
+    return t->heavy && lane_gathering_work(e->lane) <= 2 * share(e) &&
+           lane_in_flight_work(e->lane) <= 2 * share(e) &&
+           clock_mono_ms() - (t->deadline - (int64_t)e->config->queue_time) >= WAITS_MS;
 }
 
 bool room_for(void *arg, uint64_t ns)
@@ -31,7 +42,7 @@ bool room_for(void *arg, uint64_t ns)
         return true;
     /* What is done again is in front of those who wait for its documents. */
     bool first = e->heavy == NULL || e->heavy == t || t->again_until != 0;
-    t->no_room = !first || !fits(e, ns);
+    t->no_room = !first || !(fits(e, ns) || has_waited(e, t));
     return !t->no_room;
 }
 
@@ -59,7 +70,7 @@ bool room_queues(struct exec *e, struct task *t)
 bool room_turn(const struct task *t)
 {
     const struct exec *e = t->call.exec;
-    return !t->heavy || (e->heavy == t && fits(e, WORK_SMALL));
+    return !t->heavy || (e->heavy == t && (fits(e, WORK_SMALL) || has_waited(e, t)));
 }
 
 void room_wake(struct exec *e)

@@ -369,3 +369,23 @@ def test_deleting_goes_on_when_the_link_is_back(daemon, bag, rdb):
     assert bag.call("doc.delete", BAG) == 1
     rdb.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     wait_until(lambda: not keys_of(rdb, BAG), what="nothing to be left")
+
+
+def test_small_changes_without_end_do_not_keep_a_heavy_one_waiting(daemon, client):
+    define(client)
+    client.call("doc.save", "Bag:small", {})
+    with daemon.connect() as other:
+        done = threading.Event()
+
+        def go_on():
+            while not done.is_set():
+                other.call("num.incr", "Bag:small", "n", 1)
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        try:
+            for _ in range(5):
+                client.call("doc.save", BAG, {"items": [{}] * 3_000})
+        finally:
+            done.set()
+            thread.join()
+    assert len(client.call("doc.load", BAG, "items")) == 3_000
