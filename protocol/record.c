@@ -208,11 +208,7 @@ static uint32_t count_shown(const struct packing *p, const struct model *m,
 /* Fields that are left out are named, so that what comes back is known to lack them. */
 static uint32_t count_lazy(const struct packing *p, const struct model *m)
 {
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; p->skip_lazy && i < m->nfields; i++)
-        n += m->fields[i].lazy;
-    return n;
+    return p->skip_lazy ? m->nlazy : 0;
 }
 
 static void pack_lazy(const struct packing *p, const struct model *m, uint32_t n)

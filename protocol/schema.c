@@ -617,6 +617,9 @@ int schema_define(struct schema *s, struct cursor *declaration, const struct mod
         take_change(s, &p);
     s->fields += p.added;
     s->growths += p.stored && (p.added || p.widened);
+    e->model.nlazy = 0;
+    for (uint32_t i = 0; i < e->model.nfields; i++)
+        e->model.nlazy += e->model.fields[i].lazy;
     e->model.depth = p.own.depth;
     e->model.slots = p.own.slots;
     e->model.revision = p.revision;

@@ -71,6 +71,7 @@ struct model {
     int64_t ttl;      /* seconds a document lives, 0: for ever */
     bool refresh_ttl; /* writes start the ttl anew */
     uint32_t nfields;
+    uint32_t nlazy; /* of these */
     struct field *fields;
     unsigned revision; /* 1 for the first definition, +1 for each that changed it */
     unsigned depth;    /* containers its deepest value nests, its own map included */
