@@ -53,7 +53,7 @@ Test(op_set, what_is_no_member_is_refused)
 {
     fixture_refuses(&x, "set.add", "[labels, 1]", FAULT_BAD_TYPE, "str expected, found int");
     fixture_refuses(&x, "set.add", "[tags, a]", FAULT_BAD_TYPE, "needs a field of type set<>");
-    fixture_refuses(&x, "set.add", "['groups[\"k\"]', 1]", FAULT_BAD_TYPE, "set<>");
+    fixture_refuses(&x, "set.add", "['groups[\"k\"]', 1]", FAULT_NOT_FOUND, "there is no");
     fixture_refuses(&x, "set.add_many", "[labels, a]", FAULT_BAD_TYPE, "a list of members");
     fixture_refuses(&x, "set.add_many", "[labels, [a, 1]]", FAULT_BAD_TYPE, "found int");
     fixture_refuses(&x, "set", "[labels, [a, b, a]]", FAULT_BAD_VALUE, "there twice");
