@@ -8,6 +8,7 @@
 #include "protocol/change.h"
 #include "protocol/type.h"
 #include "protocol/work.h"
+#include <stdio.h>
 
 /* The set at the place, loaded. */
 static enum op_status check_set(struct run *run)
@@ -135,24 +136,55 @@ enum op_status run_set_size(struct run *run)
 
 /* ---- two sets ---- */
 
+/* A set that is a value, as one that is a field. */
+static enum op_status set_of_value(struct run *there, const char *path, struct cell *other)
+{
+    const uint8_t *value;
+    size_t len;
+    bool stored;
+    enum op_status st = value_read(there, &value, &len, &stored);
+    if (st != OP_DONE)
+        return st;
+    if (!value)
+        return REFUSE(there, FAULT_NOT_FOUND, "there is no '%s'", path);
+    struct cursor in = cursor_of(value, len);
+    return cell_build(there->at.type, false, &in, path, other, there->f) < 0 ? OP_REFUSED : OP_DONE;
+}
+
+static enum op_status take_other(struct run *run, struct run *there, const char *path,
+                                 struct cell *other)
+{
+    char mine[TYPE_NAME_MAX], theirs[TYPE_NAME_MAX];
+    struct place *p = &there->at;
+    enum op_status st;
+    if (!p->type || !type_equal(p->type, run->at.type))
+        return REFUSE(run, FAULT_BAD_TYPE, "%s: '%s' is %s, where a %s is wanted", run_name(run),
+                      path, p->type ? type_name(p->type, theirs, sizeof theirs) : "the document",
+                      type_name(run->at.type, mine, sizeof mine));
+    if (p->kind != PLACE_FIELD)
+        return set_of_value(there, path, other);
+    st = place_loaded(p->cell, p->type, p->name, p->len, run->env->needs, run->f);
+    if (st == OP_DONE)
+        *other = cell_copy(p->cell);
+    return st;
+}
+
 /* The set of the document that {"path": ...} names. */
 static enum op_status other_by_path(struct run *run, const char *path, size_t len,
                                     struct cell *other)
 {
-    struct place *p = tree_alloc(sizeof *p);
-    char mine[TYPE_NAME_MAX], theirs[TYPE_NAME_MAX];
+    struct run *there = tree_alloc(sizeof *there);
+    char where[WHERE_MAX];
+    there->op = run->op;
+    there->env = run->env;
+    there->needs = run->needs;
+    there->f = run->f;
+    snprintf(where, sizeof where, "%.*s", (int)(len < 160 ? len : 160), path);
     enum op_status st =
-        place_find(p, run->env->root, path, len, false, run->env->needs, NULL, run->f);
-    if (st == OP_DONE && (p->kind != PLACE_FIELD || !type_equal(p->type, run->at.type)))
-        st = REFUSE(run, FAULT_BAD_TYPE, "%s: '%.*s' is %s, where a %s is wanted", run_name(run),
-                    (int)(len < 160 ? len : 160), path,
-                    p->type ? type_name(p->type, theirs, sizeof theirs) : "the document",
-                    type_name(run->at.type, mine, sizeof mine));
+        place_find(&there->at, run->env->root, path, len, false, run->env->needs, NULL, run->f);
     if (st == OP_DONE)
-        st = place_loaded(p->cell, p->type, p->name, p->len, run->env->needs, run->f);
-    if (st == OP_DONE)
-        *other = cell_copy(p->cell);
-    tree_free(p);
+        st = take_other(run, there, where, other);
+    tree_free(there);
     return st;
 }
 

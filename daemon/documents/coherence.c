@@ -133,7 +133,8 @@ static void on_written(void *arg, const char *key, size_t key_len, const char *s
         suspect(c, d);
         return;
     }
-    c->stats.foreign++;
+    /* Where there is no document, what is left of a long one goes, page by page. */
+    c->stats.foreign += d->state == DOC_PRESENT;
     stale_mark(d, suffix, suffix_len);
 }
 

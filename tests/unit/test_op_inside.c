@@ -105,6 +105,11 @@ Test(op_inside, sets)
     fixture_does(&x, "set.has", "['groups[\"even\"]', 4]", "true");
     fixture_does(&x, "set.remove", "['groups[\"even\"]', 2]", "1");
     fixture_does(&x, "set.size", "['groups[\"even\"]']", "2");
+    fixture_does(&x, "set.unite", "[primes, {path: 'groups[\"even\"]'}]", "2");
+    fixture_does(&x, "set.add", "[primes, 3]", "1");
+    fixture_does(&x, "set.subtract", "['groups[\"even\"]', {path: primes}]", "0");
+    fixture_refuses(&x, "set.union", "[primes, {path: 'groups[\"odd\"]'}]", FAULT_NOT_FOUND, "odd");
+    fixture_refuses(&x, "set.union", "[primes, {path: groups}]", FAULT_BAD_TYPE, "dict<set<int>>");
 }
 
 Test(op_inside, what_is_refused_changes_nothing)
