@@ -1,5 +1,6 @@
 """What annotations become, and that values come back as they were."""
 
+import asyncio
 import enum
 import pickle
 import uuid
@@ -11,7 +12,7 @@ import pytest
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
 from rpc_client import Client
 
-from rapyerd import AtomicRedisModel, Key, Lazy, Pickled, RedisConfig, SafeLoad, errors
+from rapyerd import AtomicRedisModel, Key, Lazy, Pickled, RedisConfig, SafeLoad, errors, sync
 from rapyerd.schema import declarations, schema_of
 
 
@@ -202,6 +203,77 @@ async def test_lazy_fields(daemon):
     await there.save()  # leaves alone what was not loaded
     assert await there.text.load() == "long"
     assert await (await Big.get(one.key)).rows.load() == [1, 2, 3]
+
+
+class Parcel(AtomicRedisModel):
+    name: str = ""
+    blob: Lazy[bytes] = b""
+
+
+class Needed(AtomicRedisModel):
+    """Its lazy fields have no defaults."""
+
+    blob: Lazy[bytes]
+    pages: Lazy[int]
+    colour: Lazy[Colour]
+    inner: Parcel = Parcel()
+
+
+async def test_the_only_lazy_field_is_there_until_it_is_loaded(daemon):
+    one = Parcel(name="p", blob=b"long")
+    await one.save()
+    for there in (await Parcel.get(one.key), *await Parcel.find(), *await Parcel.find(one.key)):
+        assert there.blob == b"" and there.name == "p"
+        assert await there.blob.load() == b"long" == there.blob
+    async with Parcel.lock_from_key(one.key) as there:
+        assert await there.blob.load() == b"long"
+
+
+def test_the_only_lazy_field_is_there_for_blocking_programs(daemon):
+    blocking = sync.twin(Parcel)
+    one = blocking(name="p", blob=b"long")
+    one.save()
+    for there in (blocking.get(one.key), *blocking.find()):
+        assert there.blob == b"" and there.blob.load() == b"long"
+
+
+async def test_a_lazy_field_needs_no_default(daemon):
+    one = Needed(blob=b"long", pages=7, colour=Colour.BLUE, inner=Parcel(blob=b"inner"))
+    await one.save()
+    there = await Needed.get(one.key)
+    assert (there.blob, there.pages, there.colour, there.inner.blob) == (b"", 0, None, b"")
+    assert await there.blob.load() == b"long" and await there.pages.load() == 7
+    assert await there.inner.blob.load() == b"inner"
+    assert (await there.load("colour")).colour is Colour.BLUE
+    assert there == one
+    there = await Needed.get(one.key)
+    await there.save()  # leaves alone what was not loaded
+    assert await there.load("blob", "pages", "colour") == one
+    with pytest.raises(errors.UnsupportedArgumentValueError, match="no field 'nothing'"):
+        await there.load("nothing")
+
+
+class Ours(AtomicRedisModel):
+    a: int = 0
+    token: uuid.UUID = Field(default_factory=uuid.uuid4)
+
+    @classmethod
+    def class_key_initials(cls):
+        return "GrownTwice"
+
+
+def test_a_field_of_ours_and_one_of_another_client_come_together(daemon):
+    with Client(daemon.socket) as client:
+        fields = [
+            {"name": "a", "type": "int", "default": 0},
+            {"name": "theirs", "type": "str", "default": "t"},
+        ]
+        client.call("define", {"name": "GrownTwice", "kind": "atomic", "fields": fields})
+        client.call("doc.save", "GrownTwice:1", {"a": 5, "theirs": "x"})
+    there = asyncio.run(Ours.get("1"))
+    assert there.a == 5 and isinstance(there.token, uuid.UUID) and "theirs" not in there.__dict__
+    blocking = sync.twin(Ours).get("1")
+    assert blocking.a == 5 and isinstance(blocking.token, uuid.UUID)
 
 
 class Old(AtomicRedisModel):

@@ -165,9 +165,9 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         """Stores the document, in place of what is there; an inner model in its place."""
         return self._run(self._save())  # type: ignore[no-any-return]
 
-    def load(self) -> Awaitable[Self]:
-        """Takes what is stored."""
-        return self._run(self._load())  # type: ignore[no-any-return]
+    def load(self, *names: str) -> Awaitable[Self]:
+        """Takes what is stored. With the names of fields: in those alone, be they lazy or not."""
+        return self._run(self._load_fields(names) if names else self._load())  # type: ignore[no-any-return]
 
     def delete(self) -> Awaitable[bool]:
         """Removes the document; False when there was none."""
@@ -381,6 +381,20 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         if root is self:
             place.saved = True
         yield from self._touched()
+        return self
+
+    def _load_fields(self, names: tuple[str, ...]) -> Steps[Self]:
+        known = schema_of(type(self)).codecs
+        for name in names:
+            if name not in known:
+                raise UnsupportedArgumentValueError(
+                    f"{type(self).__name__} has no field {name!r} that is kept"
+                )
+        for name in names:
+            if known[name].kind == "model":
+                yield from getattr(self, name)._load()
+            else:
+                yield from load_field(self, name)
         return self
 
     def _delete(self) -> Steps[bool]:

@@ -121,6 +121,8 @@ def owner_of(name: str) -> Any:
 # --- fields -----------------------------------------------------------------------------------
 
 MISSING = object()
+# What stands for a lazy field that was not loaded and has no default: `load` can be called on it.
+_EMPTY: dict[str, Any] = {"int": 0, "float": 0.0, "str": "", "bytes": b""}
 
 
 class Fields:
@@ -147,7 +149,7 @@ class Fields:
         self.excluded = {n: default_of(i) for n, i in model.model_fields.items() if left_out(i)}
         self._puts = [(n, c.encode) for n, c in self.codecs.items()]
         self._takes = [(n, c.decode) for n, c in self.codecs.items() if c.decode is not None]
-        self._count = len(self.codecs)
+        self._names = frozenset(self.codecs)
         post_init = model.model_post_init is not BaseModel.model_post_init
         self._finish = post_init or bool(model.__private_attributes__)
         self.depends = tuple(dict.fromkeys(d for c in self.codecs.values() for d in c.depends))
@@ -191,7 +193,8 @@ class Fields:
                         raise
                     data[name] = None
                     failed.add(name)
-        if len(data) != self._count or self.excluded:
+        # What is missing and what is too much may be equally many: it is the names that tell.
+        if data.keys() != self._names or self.excluded:
             self._complete(data)
         return data, failed
 
@@ -214,6 +217,8 @@ class Fields:
                 return None
             if codec.kind == "model":
                 return codec.take({})
+            if name in self.lazy:  # left out for now, whatever it is
+                return _EMPTY.get(codec.kind)
             raise CorruptedModelError(f"{self.model.__name__}.{name} is not there, and has no default")
         return fresh(default)
 
