@@ -84,7 +84,7 @@ def test_members_of_all_types(client, rdb, new_daemon, redis_server):
     ("set.add", ["members", 1], "BAD_TYPE: members: str expected, found int"),
     ("set.add", ["numbers", 2 ** 63], "OUT_OF_RANGE"), ("set.add", ["members"], "BAD_REQUEST"),
     ("set.add", ["members", "x", "y"], "BAD_REQUEST"), ("set.add", ["name", "x"], "BAD_TYPE: set.add needs"),
-    ("set.add", ['teams["red"]', "x"], "BAD_TYPE"), ("set.add", ["members[0]", "x"], "BAD_PATH"),
+    ("set.add", ['teams["red"]', "x"], "NOT_FOUND"), ("set.add", ["members[0]", "x"], "BAD_PATH"),
     ("set.add_many", ["members", "x"], "BAD_TYPE"), ("set.add_many", ["members", ["x", None]], "BAD_TYPE"),
     ("set.union", ["members", {"path": "numbers"}], "BAD_TYPE"), ("set.union", ["members", {}], "BAD_REQUEST"),
     ("set.union", ["members", {"path": b"\xff"}], "BAD_REQUEST"), ("set.union", ["members", 5], "BAD_TYPE"),
