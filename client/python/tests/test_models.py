@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
 from rpc_client import Client
 
+import rapyerd
 from rapyerd import AtomicRedisModel, Key, Lazy, Pickled, RedisConfig, SafeLoad, errors, sync
 from rapyerd.schema import declarations, schema_of
 
@@ -397,6 +398,117 @@ async def test_safe_load(daemon):
         client.call("set", one.key, "broken", b"no pickle")
     there = await Loose.get(one.key)
     assert there.broken is None and there.failed_fields == {"broken"} and there.good == "g"
+
+
+class Gauge(AtomicRedisModel):
+    reading: SafeLoad[int] = 0
+    unit: str = "C"
+
+
+class Shaky(AtomicRedisModel):
+    name: str = ""
+    number: SafeLoad[int] = 1
+    tags: SafeLoad[list[str]] = []
+    late: Lazy[SafeLoad[int]] = 2
+    gauge: Gauge = Gauge()
+    maybe: int | None = None
+
+
+async def test_what_another_program_spoilt_is_none_where_the_class_says_so(daemon, rdb):
+    good, one = Shaky(name="good"), Shaky(name="one", tags=["t"], late=5, gauge=Gauge(unit="K"), maybe=7)
+    await Shaky.insert(good, one)
+    hash_key = f"rapyer:{{{one.key}}}"
+    rdb.hset(hash_key, "number", "banana")
+
+    def holds(there):
+        assert there.number is None and there.failed_fields == {"number"}
+        assert (there.name, there.tags, there.maybe, there.gauge.unit) == ("one", ["t"], 7, "K")
+        assert (there.pk, there.key) == (one.pk, one.key)
+        return True
+
+    assert holds(await Shaky.get(one.key)) and holds(await rapyerd.aget(one.key))
+    assert holds(await Shaky.find_one(Shaky.name == "one"))
+    assert [m.name for m in await Shaky.find(good.key, one.key, good.key)] == ["good", "one", "good"]
+    assert [m.name for m in await rapyerd.afind(one.key, "Shaky:none", skip_missing=True)] == ["one"]
+    with pytest.raises(errors.KeyNotFound):
+        await Shaky.find(one.key, "none")
+    there = await Shaky.get(one.key)
+    assert await there.late.load() == 5 and await there.name.load() == "one"
+    assert holds(await there.load())
+    with pytest.raises(errors.BadValueError, match="number: int expected, found nil"):
+        await there.save()  # what is stored is not lost by the way
+    async with there.pipeline():
+        assert holds(there)
+        there.maybe = 8
+    async with Shaky.lock_from_key(one.key) as there:
+        assert there.number is None and there.maybe == 8
+        there.number = 4
+    assert there.failed_fields == set()
+    again = await Shaky.get(one.key)
+    assert again.number == 4 and again.failed_fields == set()
+    with Client(daemon.socket) as client:  # nobody holds it any more
+        assert client.call("lock.acquire", one.key, "default", {"wait": 0})["depth"] == 1
+
+
+async def test_more_than_one_place_may_be_spoilt(daemon, rdb):
+    one = Shaky(name="one", tags=["t"])
+    await one.save()
+    rdb.hset(f"rapyer:{{{one.key}}}", mapping={"gauge.reading": "banana", "late": "apple", "number": "pear"})
+    rdb.delete(f"rapyer:{{{one.key}}}/tags")
+    rdb.set(f"rapyer:{{{one.key}}}/tags", "none")
+    there = await Shaky.get(one.key)
+    assert there.failed_fields == {"number", "tags"} and there.gauge.failed_fields == {"reading"}
+    assert (there.tags, there.gauge.reading, there.gauge.unit, there.name) == (None, None, "C", "one")
+    await there.load("late")
+    assert there.late is None and there.failed_fields == {"number", "tags", "late"}
+    assert (await there.gauge.load()).failed_fields == {"reading"}
+    there.tags, there.number, there.late, there.gauge.reading = ["new"], 1, 1, 1
+    assert there.failed_fields == there.gauge.failed_fields == set()
+    await there.save()
+    assert await (await Shaky.get(one.key)).load("late") == there
+    rdb.hset(f"rapyer:{{{one.key}}}", "maybe", "plum")
+    with pytest.raises(errors.CorruptedModelError, match="field maybe"):
+        await Shaky.get(one.key)
+    rdb.delete(f"rapyer:{{{one.key}}}")
+    rdb.set(f"rapyer:{{{one.key}}}", "nothing of ours")
+    with pytest.raises(errors.CorruptedModelError, match="should be a hash"):
+        await Shaky.get(one.key)
+    with pytest.raises(errors.CorruptedModelError, match="should be a hash"):
+        async with Shaky.lock_from_key(one.key):
+            pass
+
+
+async def test_the_ways_out_of_what_is_spoilt(daemon, rdb):
+    one = ByName(name="n", n=3)
+    for way in ("aupdate", "save", "delete"):
+        await one.save()
+        rdb.hset(f"rapyer:{{{one.key}}}", "n", "banana")
+        with pytest.raises(errors.CorruptedModelError, match=r'field n .* found "banana"'):
+            await ByName.get("n")
+        handle = ByName(name="n")
+        handle.pk = "n"
+        if way == "aupdate":
+            await handle.aupdate(n=4)
+            assert (await ByName.get("n")).n == 4
+        elif way == "save":
+            await handle.save()
+            assert (await ByName.get("n")).n == 0
+        else:
+            assert await ByName.delete_by_key("n")
+            assert not await ByName.exists("n")
+
+
+def test_blocking_programs_read_around_what_is_spoilt(daemon, rdb):
+    blocking = sync.twin(Shaky)
+    one = blocking(name="one")
+    one.save()
+    rdb.hset(f"rapyer:{{{one.key}}}", "number", "banana")
+    for there in (blocking.get(one.key), *blocking.find(), *blocking.find(one.key)):
+        assert there.number is None and there.failed_fields == {"number"} and there.name == "one"
+    with one.lock():
+        assert one.number is None
+        one.number = 9
+    assert blocking.get(one.key).number == 9
 
 
 class Session(AtomicRedisModel):

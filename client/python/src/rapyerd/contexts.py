@@ -8,10 +8,11 @@ import threading
 import weakref
 from typing import Any, Generic, TypeVar
 
-from rapyerd.call import Call, Granted, Steps
+from rapyerd.call import Call, Steps
 from rapyerd.errors import KeyNotFound, LockError, RapyerError, UnavailableError
 from rapyerd.links import run, run_blocking
 from rapyerd.place import key_of, live, path_of, place_of, root_of
+from rapyerd.reading import acquire, read
 from rapyerd.record import (
     Held,
     Recorder,
@@ -150,10 +151,7 @@ def refresh(model: Any) -> Steps[None]:
     root = root_of(model)
     key, path = key_of(root), path_of(model)
     link = next((lock.link for lock in held(key)), None)
-    if path:
-        said = yield Call("doc.load", [key, path], (type(root),), True, link)
-    else:
-        said = yield Call("doc.get", [key], (type(root),), True, link)
+    said = yield from read(type(root), key, type(model), path, link)
     absorb(model, schema_of(type(model)).decode(said))
 
 
@@ -238,8 +236,8 @@ class Lock(Context[M]):
         outer = held(self.key)
         options = {**self.options, "owner": owner_name()}
         link = outer[0].link if outer else (held()[0].link if held() else None)
-        granted: Granted = yield Call(
-            "lock.acquire", [self.key, self.action, options], (self.cls,), link=link
+        granted = yield from acquire(
+            self.cls, [self.key, self.action, options], type(self.model) if self.path else self.cls, link
         )
         said = granted.answer
         self.fence, self.version = said["fence"], said["version"]

@@ -25,6 +25,7 @@ from rapyerd.keys import KeyAnnotation, RapyerKey
 from rapyerd.kinds import RedisType
 from rapyerd.links import run
 from rapyerd.place import key_of, live, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
+from rapyerd.reading import read, read_many
 from rapyerd.record import before, current_pipeline, held, op_at
 from rapyerd.result import DeleteResult, GetOrCreateResult, GetOrCreateStatus
 from rapyerd.scalars import Scalar, load_field
@@ -44,6 +45,8 @@ def absorb(model: Any, read: Any) -> None:
     place = place_of(model)
     mine, values = model.__dict__, read.__dict__
     unloaded = place_of(read).unloaded
+    failed = place_of(read).failed
+    place.failed = {n for n in failed if not place.changes or n not in place.changes} if failed else None
     for name, codec in schema.codecs.items():
         if (place.changes and name in place.changes) or (unloaded and name in unloaded):
             continue
@@ -489,7 +492,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     @classmethod
     def _get(cls, key: str) -> Steps[Self]:
-        said = yield Call("doc.get", [cls._key(key)], (cls,), True)
+        said = yield from read(cls, cls._key(key), cls)
         model = cls.__rapyer_loaded__(said)
         if cls.Meta.ttl is not None:
             yield from model._touched()
@@ -600,6 +603,8 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         place = place_of(self)
         if place.unloaded:
             place.unloaded.discard(name)
+        if place.failed:
+            place.failed.discard(name)
         if not live(root):
             return
         codec = schema_of(cls).codecs.get(name)
@@ -697,8 +702,7 @@ def get_many(wanted: list[tuple[Any, str]], all_of_them: bool) -> Steps[list[Any
     out: list[Any] = []
     for begin in range(0, len(wanted), PAGE):
         part = wanted[begin : begin + PAGE]
-        classes = tuple(dict.fromkeys(cls for cls, _ in part))
-        said = yield Call("doc.get_many", [[key for _, key in part]], classes, True)
+        said = yield from read_many(part)
         for (cls, key), data in zip(part, said, strict=True):
             if data is not None:
                 model = cls.__rapyer_loaded__(data)

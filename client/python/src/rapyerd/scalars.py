@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rapyerd.call import Call, Steps
+from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError
 from rapyerd.kinds import RedisType
 from rapyerd.place import field_path, key_of, live, place_of, root_of
 from rapyerd.record import before, current_pipeline, held, keep, op_at
@@ -155,13 +156,23 @@ def load_field(owner: Any, name: str) -> Steps[Any]:
         return getattr(owner, name)
     link = next((lock.link for lock in held(key_of(root))), None)
     call = Call("doc.load", [key_of(root), field_path(owner, name)], (type(root),), True, link)
-    said = yield call
+    schema = schema_of(type(owner))
     place = place_of(owner)
+    failed = set(place.failed or ())
+    failed.discard(name)
+    try:
+        value = schema.codecs[name].take((yield call))
+    except (CorruptedModelError, CantSerializeRedisValueError, ValueError):
+        if name not in schema.safe:
+            raise
+        value = None
+        failed.add(name)
+    place.failed = failed
     if place.changes:
         place.changes.pop(name, None)
     if place.unloaded:
         place.unloaded.discard(name)
-    take_field(owner, name, schema_of(type(owner)).codecs[name].take(said))
+    take_field(owner, name, value)
     keep(owner, name)
     return getattr(owner, name)
 

@@ -121,6 +121,7 @@ def owner_of(name: str) -> Any:
 # --- fields -----------------------------------------------------------------------------------
 
 MISSING = object()
+SPOILT = "@spoilt"  # in a map of the wire, put there by `reading`: the fields that cannot be read
 # What stands for a lazy field that was not loaded and has no default: `load` can be called on it.
 _EMPTY: dict[str, Any] = {"int": 0, "float": 0.0, "str": "", "bytes": b""}
 
@@ -195,10 +196,13 @@ class Fields:
                     failed.add(name)
         # What is missing and what is too much may be equally many: it is the names that tell.
         if data.keys() != self._names or self.excluded:
-            self._complete(data)
+            failed.update(data.pop(SPOILT, ()))
+            self._complete(data, failed)
         return data, failed
 
-    def _complete(self, data: dict[str, Any]) -> None:
+    def _complete(self, data: dict[str, Any], failed: set[str]) -> None:
+        for name in failed:
+            data[name] = None
         for name in self.codecs:
             if name not in data:
                 data[name] = self.default(name)
@@ -304,6 +308,8 @@ class Schema(Fields):
         identity = repr([(n, c.wire) for n, c in self.codecs.items()])
         self.name = wire_name(model, model.class_key_initials(), identity)
         inner = [c.model or (c.item.model if c.item is not None else None) for c in self.codecs.values()]
+        models = [c.model for c in self.codecs.values() if c.kind == "model"]
+        self.some_safe: bool = bool(self.safe) or any(schema_of(m).some_safe for m in models)
         self.some_lazy: bool = bool(self.lazy) or any(schema_of(m).some_lazy for m in inner if m is not None)
 
     def encode(self, value: Any) -> dict[str, Any]:
