@@ -12,6 +12,12 @@ from test_doctor import doctor
 IMPATIENT = {"commit.queue_time": "200ms", "redis.reconnect_max": "50ms"}
 
 
+def cluster_node():
+    """Its nodes talk to each other on the port that is higher by 10000: one of its own for each."""
+    port = next(port for port in iter(free_port, 0) if port < 55000)
+    return ["--cluster-enabled", "yes", "--port", str(port)]
+
+
 def said_everywhere(daemon, text):
     """In the log, once; by the doctor; to whoever asks for something."""
     wait_until(lambda: text in daemon.log(), what="the log line")
@@ -25,7 +31,7 @@ def said_everywhere(daemon, text):
 
 
 def test_cluster(new_redis, new_daemon):
-    node = new_redis(options=["--cluster-enabled", "yes"])
+    node = new_redis(options=cluster_node())
     said_everywhere(new_daemon(node.address, IMPATIENT), "is a node of a cluster")
 
 
@@ -44,7 +50,7 @@ def test_sentinel(workdir, new_daemon):
 
 def test_it_waits_for_a_better_one(new_redis, new_daemon):
     """The address may lead to a right one later."""
-    node = new_redis(options=["--cluster-enabled", "yes"])
+    node = new_redis(options=cluster_node())
     daemon = new_daemon(node.address, IMPATIENT)
     wait_until(lambda: "is a node of a cluster" in daemon.log(), what="the refusal")
     node.options = []
