@@ -314,7 +314,17 @@ async def test_a_model_grows(daemon, monkeypatch):
     new = await New.get(old.key)
     assert (new.a, new.b, new.c, new.d) == (1, "new", [], None) and isinstance(new.e, uuid.UUID)
     await new.c.aappend(4)
-    assert (await Old.get(old.key)).a == 1  # does not know the new fields, and does not mind
+    old = await Old.get(old.key)
+    assert old.a == 1  # does not know the new fields, and does not mind
+    await old.aupdate(a=2)
+    async with old.lock():
+        old.a += 1
+    async with old.pipeline():
+        old.a += 1
+    new = await New.get(old.key)
+    assert (new.a, new.c) == (4, [4])
+    await old.save()  # replaces the whole: what it does not know gets its default
+    assert (await New.get(old.key)).c == []
     schema._owners.pop("Evolving")
     with pytest.raises(errors.SchemaConflictError, match="stored as int and declared as str"):
         await Clash().save()
@@ -574,6 +584,17 @@ async def test_plain_models_in_fields_are_atomic(daemon):
     one.point = point
     await one.point.save()
     assert (await Everything.get(one.key)).point.x == 0
+
+
+async def test_containers_in_containers_are_replaced_whole(daemon):
+    one = Everything()
+    await one.save()
+    await one.rows.aset_item(0, [5, 6])
+    one.rows[1].append(9)  # here alone
+    assert one.rows == [[5, 6], [2, 3, 9]] and (await Everything.get(one.key)).rows == [[5, 6], [2, 3]]
+    async with one.lock():
+        one.rows[1] = [*one.rows[1], 4]
+    assert (await Everything.get(one.key)).rows == [[5, 6], [2, 3, 4]]
 
 
 async def test_documents(daemon):
