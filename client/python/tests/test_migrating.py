@@ -23,4 +23,5 @@ async def test_hashes_become_documents_of_the_same_pk(daemon, rdb):
         await user.save()
     r.close()
     assert sorted(await Moved.find_keys()) == ["Moved:1", "Moved:a:b"]
-    assert await Moved.get("1") == Moved(name="Ada", visits=3) and (await Moved.get("Moved:a:b")).name == "Bob"
+    assert await Moved.get("1") == Moved(name="Ada", visits=3)
+    assert (await Moved.get("Moved:a:b")).name == "Bob"
