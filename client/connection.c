@@ -66,9 +66,19 @@ static void buffers_clear(rapyer *db)
     scan_init(&db->scan, db->max_answer);
 }
 
+static void look_for_socket(rapyer *db)
+{
+    char *now = db->looks ? address_find() : NULL;
+    if (!now)
+        return;
+    free(db->socket);
+    db->socket = now;
+}
+
 static int try_connect(rapyer *db, struct fault *f)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
+    look_for_socket(db);
     size_t len = strlen(db->socket);
     if (len >= sizeof to.sun_path)
         return fault_set(f, FAULT_BAD_REQUEST, "the socket's path is longer than %zu bytes: %s",
@@ -78,9 +88,7 @@ static int try_connect(rapyer *db, struct fault *f)
     if (fd < 0)
         return fault_set(f, FAULT_UNAVAILABLE, "socket: %s", strerror(errno));
     if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0) {
-        bool full = errno == EAGAIN; /* of connections that wait to be accepted */
-        fault_set(f, full ? FAULT_BUSY : FAULT_UNAVAILABLE, "no rapyerd at %s: %s", db->socket,
-                  strerror(errno));
+        address_refused(db->socket, errno, f);
         close(fd);
         return -1;
     }

@@ -38,11 +38,12 @@ static void set_up(void)
     dict_seed(bits);
 }
 
-static char *socket_path(const char *socket)
+static char *socket_path(const char *socket, bool *looks)
 {
     if (!socket)
         socket = getenv("RAPYER_SOCKET");
-    return strdup(socket && *socket ? socket : DEFAULT_SOCKET);
+    *looks = !socket || !*socket;
+    return *looks ? address_find() : strdup(socket);
 }
 
 /* Most connections of short programs end before that, and never share memory. */
@@ -66,7 +67,7 @@ rapyer *db_new(const char *socket)
     db->shared_after = after("RAPYER_SHARED", DEFAULT_SHARED_AFTER);
     for (int i = 0; i < 3; i++)
         db->ring_fds[i] = -1;
-    db->socket = socket_path(socket);
+    db->socket = socket_path(socket, &db->looks);
     db->schema = schema_new();
     if (!db->socket || !db->schema) {
         db_unref(db);

@@ -13,13 +13,13 @@
 #ifndef RAPYER_CLIENT_DB_H
 #define RAPYER_CLIENT_DB_H
 
+#include "client/address.h"
 #include "client/include/rapyer.h"
 #include "protocol/buf.h"
 #include "protocol/fault.h"
 #include "protocol/scan.h"
 #include "protocol/schema.h"
 
-#define DEFAULT_SOCKET "/run/rapyerd/rapyerd.sock"
 #define DEFAULT_TIMEOUT_MS 30000
 #define DEFAULT_RING_AFTER 64
 #define DEFAULT_SHARED_AFTER 64
@@ -52,6 +52,7 @@ struct slot {
 struct rapyer {
     unsigned refs; /* the caller's one, and one for each home */
     char *socket;
+    bool looks;          /* nobody said where it is: it is looked for with each connection */
     int fd;              /* -1: not connected */
     uint64_t connection; /* the number of the one that is or was open, from 1 */
     unsigned forks;      /* db_forks() when fd was opened; another number after a fork */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { EXIT_ANSWER = 1, EXIT_USAGE = 2, EXIT_CONNECT = 3 };
 
@@ -396,7 +397,8 @@ static void help(void)
         printf("  %-7s %-24s%s\n", commands[i].name, commands[i].args, commands[i].help);
     printf("\n"
            "  -s, --socket PATH      where rapyerd listens ($RAPYER_SOCKET, or\n"
-           "                         " DEFAULT_SOCKET ")\n"
+           "                         " DEFAULT_SOCKET ", or where one of\n"
+           "                         this user does)\n"
            "  -t, --timeout SECONDS  how long to wait for an answer, 30 at first\n"
            "  -r, --raw              prints a str as it is, not as JSON\n"
            "  -j, --json             prints JSON, not a table (locks, doctor)\n"
@@ -477,8 +479,9 @@ int main(int argc, char **argv)
     struct ctl c = {.db = rapyer_connect(o.socket), .raw = o.raw, .json = o.json};
     if (rapyer_errcode(c.db)) {
         fprintf(stderr, "rapyerctl: %s\n", rapyer_errmsg(c.db));
+        rc = access(c.db->socket, W_OK) < 0 && errno == EACCES ? EXIT_ANSWER : EXIT_CONNECT;
         rapyer_close(c.db);
-        return EXIT_CONNECT;
+        return rc;
     }
     rapyer_set_timeout(c.db, o.timeout_ms);
     rc = command->run(&c, n, argv + optind + 1);

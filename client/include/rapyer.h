@@ -102,9 +102,11 @@ RAPYER_API const char *rapyer_strerror(rapyer_error code); /* what a code means,
 
 /* ---- Connections ------------------------------------------------------------------------- */
 
-/* socket NULL: $RAPYER_SOCKET, or /run/rapyerd/rapyerd.sock. NULL only without memory. When
- * rapyerd cannot be reached, rapyer_errcode says so; every later call tries again, and so
- * does a call after a restart of the daemon. What was defined is declared again by itself. */
+/* socket NULL: $RAPYER_SOCKET, else /run/rapyerd/rapyerd.sock if that is there, else where a
+ * rapyerd of this user listens: $XDG_RUNTIME_DIR/rapyerd/rapyerd.sock or $HOME/.rapyerd.sock, the
+ * first that is there. NULL only without memory. When rapyerd cannot be reached, rapyer_errcode
+ * says so; every later call tries again, and so does a call after a restart of the daemon. What was
+ * defined is declared again by itself. */
 RAPYER_API rapyer *rapyer_connect(const char *socket);
 /* Handles may outlive it, and are freed as ever: their calls then fail with UNAVAILABLE. Callbacks
  * that still wait are called from here: with UNKNOWN_OUTCOME for writes that were sent, else with

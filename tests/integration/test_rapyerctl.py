@@ -1,5 +1,6 @@
 """rapyerctl: JSON in and out, and what it says when something is wrong."""
 
+import grp
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import subprocess
 import pytest
 
 from daemon_process import binary
+from rpc_client import wait_until
 
 CTL = os.path.join(os.path.dirname(os.path.dirname(binary())), "client", "rapyerctl")
 MODELS = [
@@ -115,6 +117,51 @@ def test_without_a_daemon(ctl, workdir):
         ctl("stats", socket=f"{workdir}/none.sock")
     assert failed.value.code == 3
     assert "none.sock" in failed.value.text
+
+
+def as_ordinary_user():
+    """For who runs the tests as root: what is only so for others is looked at as one of those."""
+    return {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+@pytest.mark.skipif(os.path.exists("/run/rapyerd/rapyerd.sock"), reason="a daemon of the system is there")
+@pytest.mark.parametrize("variable, place", [
+    ("XDG_RUNTIME_DIR", "rapyerd/rapyerd.sock"), ("HOME", ".rapyerd.sock")])
+def test_a_daemon_of_ones_own_is_found(redis_server, workdir, variable, place):
+    """With nothing said on either side."""
+    home = f"{workdir}/home"
+    os.makedirs(f"{home}/rapyerd")
+    who = as_ordinary_user()
+    for path in (workdir, home, f"{home}/rapyerd"):
+        os.chmod(path, 0o777)
+    env = {"PATH": os.environ["PATH"], variable: home}
+    asked = [CTL, "call", "hello"]
+    alone = subprocess.run(asked, env=env, capture_output=True, text=True, check=False, **who)
+    assert alone.returncode == 3
+    assert "no rapyerd at /run/rapyerd/rapyerd.sock" in alone.stderr
+    daemon = subprocess.Popen(
+        [binary(), "-o", f"redis.redis={redis_server.address}", "-o", f"redis.state_dir={home}"],
+        env=env, stderr=subprocess.DEVNULL, **who)
+    try:
+        wait_until(lambda: os.path.exists(f"{home}/{place}"), what="its socket")
+        found = wait_until(lambda: subprocess.run(asked, env=env, capture_output=True, text=True,
+                                                  check=False, **who).stdout, what="its answer")
+        assert json.loads(found)["server"].startswith("rapyerd")
+    finally:
+        daemon.terminate()
+        assert daemon.wait(20) == 0
+
+
+def test_who_may_not_connect_is_told_so(daemon, workdir):
+    os.chmod(workdir, 0o755)
+    os.chmod(os.path.dirname(daemon.socket), 0o755)
+    os.chmod(daemon.socket, 0)
+    refused = subprocess.run([CTL, "-s", daemon.socket, "stats"], capture_output=True, text=True,
+                             check=False, **as_ordinary_user())
+    os.chmod(daemon.socket, 0o660)
+    assert refused.returncode == 1
+    assert "permission denied" in refused.stderr
+    assert grp.getgrgid(os.stat(daemon.socket).st_gid).gr_name in refused.stderr
 
 
 def test_help_and_version():
