@@ -101,10 +101,10 @@ struct reading {
 static int refuse_cycle(struct reading *r, const char *chain, size_t len)
 {
     return fault_set(r->fault, FAULT_BAD_SCHEMA,
-                     "%s: a model cannot contain itself: %s%s%.*s; keep the other's key in a str "
-                     "field instead",
+                     "%s: a model cannot contain itself: %s%s%.*s; keep the other's key in a field "
+                     "of type ref<%s> instead",
                      r->where, r->model->name, len ? " -> " : "", (int)(len < 200 ? len : 200),
-                     chain);
+                     chain, r->model->name);
 }
 
 static const struct model *find_model(void *arg, const char *name, size_t len, struct fault *f)

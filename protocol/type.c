@@ -106,6 +106,15 @@ static int parse_chain(const char *text, size_t len, type_find *find, void *arg,
         }
         if (kind >= 0 && scalar_of((enum type_kind)kind) && scalar_of((enum type_kind)kind)->named)
             return parse_names(text, len, (enum type_kind)kind, to, n, where, chain, f);
+        if (kind < 0 && to < end && *to == '<' && name_valid(at, name_len))
+            return fault_set(
+                f, FAULT_BAD_SCHEMA,
+                "%s: type '%.*s': there is no type %.*s<...>; those of other types are "
+                "list<T>, dict<T>, set<T>, sorted<T> and optional<T>",
+                where, (int)len, text, (int)name_len, at);
+        if (n > 0 && chain[n - 1].kind == TYPE_DICT && memchr(at, ',', name_len))
+            return malformed(text, len, where,
+                             "dict<T> takes the type of its values only; its keys are str", f);
         if (end - to != n || strspn(to, ">") < (size_t)n)
             return malformed(text, len, where, "each '<' has one '>' at the end, and only those",
                              f);

@@ -481,13 +481,16 @@ static void take_element(struct load *l, struct target *t, size_t j, redisReply 
     struct buf suffix = BUF_INIT;
     const char *s = target_suffix(t, j, &suffix);
     const redisReply *hash = *(*at)++;
-    char why[WRONG_TYPE_MAX + PK_MAX], it[WRONG_TYPE_MAX];
+    char it[WRONG_TYPE_MAX];
     if (hash->type == REDIS_REPLY_ARRAY) {
         take_hash(l, t->records[j], hash);
     } else {
-        snprintf(why, sizeof(why), "its element %s: %s", s + t->suffix_len + 1,
-                 wrong_type(it, stored_hash.type));
-        target_spoil(t, why);
+        struct buf why = BUF_INIT;
+        buf_printf(&why, "its element %s, at ", s + t->suffix_len + 1);
+        layout_key(&why, l->loader->prefix, l->doc->key, l->doc->key_len, s, strlen(s));
+        buf_printf(&why, ": %s", wrong_type(it, stored_hash.type));
+        target_spoil(t, (char *)why.data);
+        buf_free(&why);
     }
     take_lengths(l, t->records[j], s, at);
     buf_free(&suffix);

@@ -84,6 +84,9 @@ static int check_count(int kind, uint32_t nparams, uint32_t i, struct fault *f)
     }
     if (nparams >= lo && nparams <= hi)
         return 0;
+    if (lo == hi)
+        return fault_set(f, FAULT_BAD_REQUEST, "operation %u: %s takes %u parameter%s, and got %u",
+                         i, kind_name(kind), lo, lo == 1 ? "" : "s", nparams);
     return fault_set(f, FAULT_BAD_REQUEST, "operation %u: %s takes %u to %u parameters, and got %u",
                      i, kind_name(kind), lo, hi, nparams);
 }
@@ -101,12 +104,12 @@ static int read_op(struct call *c, struct cursor *in, uint32_t i, struct planned
                          i);
     op->kind = kind_by_name(name, name_len);
     if (op->kind < 0)
-        return fault_set(
-            f, FAULT_UNKNOWN_METHOD,
-            "operation %u: '%.*s' cannot be in a pipeline; the operations on fields, "
-            "lists, dicts and sets can, and doc.save, doc.get_or_create, doc.delete, doc.get, "
-            "doc.load, doc.exists, doc.ttl, doc.persist",
-            i, (int)(name_len > 100 ? 100 : name_len), name);
+        return fault_set(f, FAULT_UNKNOWN_METHOD,
+                         "operation %u: '%.*s' cannot be in a pipeline; the operations on fields, "
+                         "lists, dicts, sets and sorted sets can, and doc.save, doc.get_or_create, "
+                         "doc.delete, doc.get, "
+                         "doc.load, doc.exists, doc.ttl, doc.persist",
+                         i, (int)(name_len > 100 ? 100 : name_len), name);
     if (check_count(op->kind, n - 1, i, f) < 0 ||
         params_str(in, "the key of an operation", &key, &key_len, f) < 0)
         return -1;

@@ -19,6 +19,15 @@ static int leads_nowhere(const char *path, size_t len, const char *why, struct f
     return fault_set(f, FAULT_BAD_PATH, "'%.*s': %s", (int)(len < 120 ? len : 120), path, why);
 }
 
+/* The path leads to a value, and on. */
+static int inside_value(const struct walk *w, const char *path, size_t len, struct fault *f)
+{
+    char type[TYPE_NAME_MAX];
+    return fault_set(f, FAULT_BAD_PATH,
+                     "'%.*s' is %s, a value: there is nothing to lock or watch inside",
+                     (int)(len < 120 ? len : 120), path, type_name(w->type, type, sizeof(type)));
+}
+
 /* Within a container all but atomic models are values. */
 static void enter(struct walk *w, const struct type *t, bool container, const char *joint)
 {
@@ -82,14 +91,15 @@ int region_read(struct region *r, const struct model *m, const char *path, size_
     struct path_reader reader;
     struct step s;
     int more;
+    size_t at = 0; /* where the next step begins */
     *r = (struct region){.container = false};
     path_read(&reader, path, len);
     while ((more = path_next(&reader, &s, f)) > 0) {
-        more = w.model == NULL && !w.container
-                   ? leads_nowhere(path, len, "there is nothing to address inside a value", f)
-                   : take_step(&w, &s, path, len, f);
+        more = w.model == NULL && !w.container ? inside_value(&w, path, at, f)
+                                               : take_step(&w, &s, path, len, f);
         if (more < 0)
             break;
+        at = (size_t)(reader.at - path);
     }
     if (more < 0)
         region_free(r);

@@ -56,6 +56,22 @@ def test_a_field(ada, rdb, redis_server, field):
     assert fresh(ada) == whole and content(redis_server) == clean
 
 
+def test_a_required_field_that_is_gone_is_left_out(ada, rdb):
+    """Until it is set."""
+    whole = fresh(ada)
+    rdb.hdel(ROOT, "name")
+    assert fresh(ada) == {name: value for name, value in whole.items() if name != "name"}
+    ada.call("set", KEY, "name", "Ada")
+    assert fresh(ada) == whole
+
+
+def test_the_key_of_a_spoilt_element_is_named(ada, rdb):
+    pk = rdb.lrange(f"{ROOT}/sections", 0, 0)[0].decode()
+    rdb.set(f"{ROOT}/sections/{pk}", "x")
+    assert f"its element {pk}, at {ROOT}/sections/{pk}: it should be a hash" in refused(
+        ada, "doc.get", KEY, {"fresh": True})
+
+
 @pytest.mark.parametrize("op", [("num.incr", "age", 1), ("num.mul", "score", 2), ("str.append", "bio", "x")])
 def test_a_field_is_not_computed_from(ada, rdb, op):
     field = op[1]

@@ -296,6 +296,11 @@ Test(schema, malformed_types)
     type_refused("", FAULT_BAD_SCHEMA, name);
     type_refused("list< int>", FAULT_BAD_SCHEMA, name);
     type_refused("9", FAULT_BAD_SCHEMA, name);
+    type_refused("map<int>", FAULT_BAD_SCHEMA,
+                 "there is no type map<...>; those of other types are list<T>, dict<T>, set<T>, "
+                 "sorted<T> and optional<T>");
+    type_refused("dict<str,int>", FAULT_BAD_SCHEMA,
+                 "dict<T> takes the type of its values only; its keys are str");
     type_refused("optional<optional<int>>", FAULT_BAD_SCHEMA,
                  "optional of optional says nothing more");
     type_refused("list<Nope>", FAULT_UNKNOWN_MODEL,
@@ -375,7 +380,7 @@ Test(schema, no_model_contains_itself)
 {
     refused(one("atomic", "name: a, type: 'list<M>'"), FAULT_BAD_SCHEMA,
             "field 'a' of model 'M': a model cannot contain itself: M -> M; keep the other's key "
-            "in a str field instead");
+            "in a field of type ref<M> instead");
     defined("{name: A, kind: plain, fields: []}");
     defined("{name: Side, kind: plain, fields: [{name: x, type: int}]}");
     defined("{name: B, kind: plain, fields: [{name: s, type: Side}, {name: a, type: 'dict<A>'}]}");
@@ -384,7 +389,7 @@ Test(schema, no_model_contains_itself)
             " 'optional<C>'}]}",
             FAULT_BAD_SCHEMA,
             "field 'c' of model 'A': a model cannot contain itself: A -> C -> B -> A; keep the "
-            "other's key in a str field instead");
+            "other's key in a field of type ref<A> instead");
     cr_assert_eq(schema_model(s, "A", 1)->nfields, 0u);
     defined("{name: Side, kind: plain, fields: [{name: a, type: 'list<A>', default: []}]}");
 }
