@@ -137,7 +137,7 @@ const struct setting settings[] = {
      "see\n"
      "that the bound is kept: what is not so is counted (audit_wrong of admin.stats, "
      "admin.doctor)\n"
-     "and logged. 0: none."},
+     "and logged. 0, or enabled = 0: none."},
 
     {"commit", "queue_bytes", SIZE, AT(queue_bytes), "64M", 64 * KIB, 64 * GIB, true,
      "Writes waiting for Redis; past it new ones are answered UNAVAILABLE at once."},
@@ -248,7 +248,8 @@ void config_print_sample(void)
     puts("# Settings of rapyerd. Every line that begins with a # is a comment, and what stands\n"
          "# in it as a setting is the default: change a setting by removing its # and the value\n"
          "# behind the =. Sizes: bytes, or with K, M or G behind the number. Times: 200ms, 5s,\n"
-         "# 2min, 1h. A setting marked \"reload\" is taken over by systemctl reload (SIGHUP), the\n"
+         "# 2min, 1h; a bare number is one of milliseconds.\n"
+         "# A setting marked \"reload\" is taken over by systemctl reload (SIGHUP), the\n"
          "# others by a restart. On the command line: -o section.name=value.");
     for (size_t i = 0; i < nsettings; i++) {
         const struct setting *s = &settings[i];

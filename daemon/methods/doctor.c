@@ -137,7 +137,7 @@ static struct finding check_role(const struct probe *p)
     return finding(OK, NULL, "%s", role[0] != '\0' ? role : "unknown");
 }
 
-/* G8: a write that was acknowledged is there after a crash of Redis. */
+/* A write that was acknowledged is there after a crash of Redis. */
 static struct finding check_persistence(const struct probe *p)
 {
     const char *aof = p->config[APPENDONLY], *save = p->config[SAVE];
@@ -148,9 +148,9 @@ static struct finding check_persistence(const struct probe *p)
     if (save[0] != '\0')
         return finding(WARN,
                        "Acknowledged writes since the last snapshot are lost when Redis or its "
-                       "host crashes (G8). Set appendonly yes.",
+                       "host crashes. Set appendonly yes.",
                        "snapshots only (save %s)", save);
-    return finding(BAD, "All documents are lost when Redis ends (G8). Set appendonly yes.",
+    return finding(BAD, "All documents are lost when Redis ends. Set appendonly yes.",
                    "none: appendonly no, and no snapshots");
 }
 
@@ -166,13 +166,13 @@ static struct finding check_fsync(const struct probe *p)
     return finding(WARN,
                    strcmp(fsync, "everysec") == 0
                        ? "Up to a second or two of acknowledged writes is lost when the host "
-                         "crashes (G8; not when Redis does). appendfsync always loses none."
+                         "crashes (not when Redis does). appendfsync always loses none."
                        : "Half a minute of acknowledged writes may be lost when the host crashes "
-                         "(G8; not when Redis does). appendfsync always loses none.",
+                         "(not when Redis does). appendfsync always loses none.",
                    "%s", fsync);
 }
 
-/* G3, G4: a Redis that was killed while it wrote a transaction cuts off the last command of it, and
+/* A Redis that was killed while it wrote a transaction cuts off the last command of it, and
  * leaves the others. The next transaction is written behind them, and the next start applies both
  * as one. */
 static struct finding check_aof_tail(const struct probe *p)
@@ -186,7 +186,7 @@ static struct finding check_aof_tail(const struct probe *p)
         return finding(OK, NULL, "aof-load-truncated no");
     return finding(WARN,
                    "When Redis is killed while it writes, a later start may apply a part of a "
-                   "commit, or apply it twice (G3, G4). Set aof-load-truncated no, and let "
+                   "commit, or apply it twice. Set aof-load-truncated no, and let "
                    "redis-check-aof --fix run before Redis starts.",
                    "aof-load-truncated %s", truncated);
 }
@@ -223,11 +223,11 @@ static struct finding check_eviction(const struct probe *p)
     if (strncmp(policy, "volatile-", 9) == 0)
         return finding(WARN,
                        "Documents with a time to live, or parts of them, may go before that is "
-                       "over (G8), and locks may be lost. Set maxmemory-policy noeviction.",
+                       "over, and locks may be lost. Set maxmemory-policy noeviction.",
                        "%s with maxmemory %" PRIu64, policy, max);
     return finding(BAD,
-                   "Redis may drop documents, parts of them, commit markers and locks at any time "
-                   "(G4, G6, G8). Set maxmemory-policy noeviction.",
+                   "Redis may drop documents, parts of them, commit markers and locks at any "
+                   "time. Set maxmemory-policy noeviction.",
                    "%s with maxmemory %" PRIu64, policy, max);
 }
 
@@ -256,7 +256,7 @@ static struct finding check_replicas(const struct probe *p)
         return finding(OK, NULL, "none");
     if (bad > 0)
         return finding(WARN,
-                       "A failover to a replica that lags loses acknowledged writes (G8): see the "
+                       "A failover to a replica that lags loses acknowledged writes: see the "
                        "log of that replica.",
                        "%" PRIu64 " of %" PRIu64 " not online or more than 10 s behind", bad, n);
     return finding(OK, NULL, "%" PRIu64 " online", n);
@@ -275,7 +275,7 @@ static struct finding check_min_replicas(const struct probe *p)
     if (n > 0 && min == 0)
         return finding(WARN,
                        "A master that is cut off goes on acknowledging writes that a failover "
-                       "loses (G8). Set min-replicas-to-write 1.",
+                       "loses. Set min-replicas-to-write 1.",
                        "0, with %" PRIu64 " connected", n);
     return finding(OK, NULL, "%s", n > 0 ? value : "there are no replicas");
 }
@@ -292,7 +292,13 @@ static struct finding check_memory_coherent(const struct probe *p)
                        "please tell who wrote them, and how. {fresh: true} is not concerned.",
                        "%" PRIu64 " of %" PRIu64 " documents in memory were not what Redis held",
                        s.wrong[0], s.looks);
-    if (!config->coherence || config->coherence_audit == 0)
+    if (!config->coherence)
+        return finding(
+            WARN,
+            "What other hosts and programs without rapyerd change is not heard: reads may "
+            "be old for ever. Set coherence.enabled = 1, unless nobody else writes.",
+            "nobody else is listened to, nor is anything compared (coherence.enabled = 0)");
+    if (config->coherence_audit == 0)
         return finding(OK, NULL, "not compared with Redis (coherence.audit)");
     return finding(OK, NULL, "%" PRIu64 " documents in memory compared with Redis, none was wrong",
                    s.looks);

@@ -19,11 +19,11 @@ static const struct {
                         "index be written."},
     [LOCKS] = {true, "Locks cannot be taken."},
     [KEYS] = {true, "doc.keys is refused."},
-    [TWICE] = {true, "A commit may be applied twice after a break of the connection (G4)."},
+    [TWICE] = {true, "A commit may be applied twice after a break of the connection."},
     [NEWS] = {false,
               "Each read asks Redis, and locks that several hosts want change hands only when "
               "leases run out."},
-    [FOREIGN] = {false, "What other programs write into Redis is not noticed (G5)."},
+    [FOREIGN] = {false, "What other programs write into Redis is not noticed."},
     [DOCTOR] = {false, "Some of these checks cannot be made."},
 };
 

@@ -227,6 +227,9 @@ def test_a_long_run_is_never_wrong(redis_server, new_daemon):
 
 
 def test_it_can_be_turned_off_and_on(redis_server, new_daemon):
+    with new_daemon(redis_server.address, {"coherence.enabled": 0}).connect() as deaf:
+        assert finding(deaf)["state"] == "warn"
+        assert "coherence.enabled" in finding(deaf)["found"]
     daemon = new_daemon(redis_server.address, {"coherence.audit": 0})
     with daemon.connect() as client:
         save_ada(client)

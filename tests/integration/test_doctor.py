@@ -44,7 +44,7 @@ def test_each_weakness_is_named(redis_server, daemon, client, rdb):
     good = {check: "ok" for check in states(client)}
     # The Redis of the tests keeps nothing.
     assert states(client) == {**good, "persistence": "bad"}
-    assert "G8" in doctor(client)["persistence"]["advice"]
+    assert "All documents are lost" in doctor(client)["persistence"]["advice"]
     rdb.config_set("save", "3600 1")
     assert states(client) == {**good, "persistence": "warn"}
     rdb.config_set("appendonly", "yes")
