@@ -249,9 +249,80 @@ async def test_a_lazy_field_needs_no_default(daemon):
     assert there == one
     there = await Needed.get(one.key)
     await there.save()  # leaves alone what was not loaded
+    await there.inner.load("blob")
     assert await there.load("blob", "pages", "colour") == one
     with pytest.raises(errors.UnsupportedArgumentValueError, match="no field 'nothing'"):
         await there.load("nothing")
+
+
+class Crate(AtomicRedisModel):
+    parcels: list[Parcel] = []
+    named: dict[str, Parcel] = {}
+    one: Parcel = Parcel()
+    note: Lazy[str] = ""
+
+
+async def lazies(crate):
+    there = await (await Crate.get(crate.key)).load("note")
+    inner = [*there.parcels, *there.named.values(), there.one]
+    return there.note, [await parcel.blob.load() for parcel in inner]
+
+
+async def lock_and_assign(crate):
+    async with crate.lock():
+        crate.parcels, crate.one = list(crate.parcels), crate.one
+
+
+async def lock_and_reverse(crate):
+    async with crate.lock():
+        crate.parcels.reverse()
+
+
+async def put_elements_in_a_pipeline(crate):
+    async with crate.pipeline():
+        crate.parcels[0] = crate.parcels[0]
+        crate.named["k"] = crate.named["k"]
+
+
+WRITES = {
+    "save": lambda crate: crate.save(),
+    "save a list": lambda crate: crate.parcels.save(),
+    "save a dict": lambda crate: crate.named.save(),
+    "save an element": lambda crate: crate.parcels[0].save(),
+    "save an inner model": lambda crate: crate.one.save(),
+    "insert": lambda crate: Crate.insert(crate),
+    "set an element": lambda crate: crate.parcels.aset_item(0, crate.parcels[0]),
+    "update": lambda crate: crate.aupdate(one=crate.one),
+    "save a copy": lambda crate: crate.model_copy(deep=True).save(),
+    "save what was pickled": lambda crate: pickle.loads(pickle.dumps(crate)).save(),
+    "assign under a lock": lock_and_assign,
+    "reverse under a lock": lock_and_reverse,
+    "put elements in a pipeline": put_elements_in_a_pipeline,
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_no_write_replaces_lazy_fields_that_were_not_loaded(daemon, write):
+    parcel = Parcel(name="p", blob=b"p")
+    crate = Crate(parcels=[parcel], named={"k": Parcel(blob=b"k")}, one=Parcel(blob=b"o"), note="n")
+    await crate.save()
+    await write(await Crate.get(crate.key))
+    assert await lazies(crate) == ("n", [b"p", b"k", b"o"])
+
+
+async def test_what_was_not_loaded_goes_nowhere_else(daemon):
+    crate, other = Crate(parcels=[Parcel(blob=b"p")]), Crate()
+    await Crate.insert(crate, other)
+    there = await Crate.get(crate.key)
+    with pytest.raises(errors.KeyNotFound, match="blob"):
+        await other.parcels.aappend(there.parcels[0])
+    assert other.parcels == [] and (await Crate.get(other.key)).parcels == []
+    await there.parcels[0].load("blob")
+    await other.parcels.aappend(there.parcels[0])
+    assert await lazies(other) == ("", [b"p", b""])
+    async with there.pipeline():
+        copy = await there.duplicate()
+    assert await lazies(copy) == ("", [b"p", b""])
 
 
 class Ours(AtomicRedisModel):

@@ -344,9 +344,6 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     def _save(self) -> Steps[Self]:
         place = place_of(self)
         schema = schema_of(type(self))
-        if schema.some_lazy and place_of(root_of(self)).saved:
-            for model, name in unloaded_in(self):
-                yield from load_field(model, name)
         root, recorder = before(self, self)
         if root is not self:
             if live(root):
@@ -441,6 +438,9 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         if self.is_inner_model():
             raise RuntimeError("Can only duplicate from top level model")
         out: list[Self] = []
+        if current_pipeline() is not None:
+            for model, name in unloaded_in(self):
+                yield from load_field(model, name)
         for _ in range(num):
             if not place_of(self).saved or current_pipeline() is not None:
                 copy = self.model_copy(deep=True)
@@ -659,7 +659,9 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     def _copied(self, copy: Any) -> None:
         """A copy is a draft with the same pk; what it holds is not the fields of this one."""
-        place_of(copy).pk = place_of(self).pk
+        mine, its = place_of(self), place_of(copy)
+        its.pk = mine.pk
+        its.unloaded = set(mine.unloaded) if mine.unloaded else None
         values = copy.__dict__
         for name, value in values.items():
             if isinstance(value, RedisType):
@@ -678,14 +680,14 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
         place = place_of(self)
-        state["__rapyer__"] = (place.pk, place.saved)
+        state["__rapyer__"] = (place.pk, place.saved, place.unloaded)
         return state
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        pk, saved = state.pop("__rapyer__", (None, False))
+        pk, saved, *more = state.pop("__rapyer__", (None, False))
         super().__setstate__(state)
         place = place_of(self)
-        place.pk, place.saved = pk, saved
+        place.pk, place.saved, place.unloaded = pk, saved, more[0] if more else None
 
 
 def _unpickled(plain: Any, state: Any) -> Any:

@@ -142,15 +142,22 @@ def twin_for(atomic: Any, plain: Any) -> Any:
 
 
 def adopt(model: Any, atomic: Any) -> dict[str, Any]:
-    """A model as a map of the wire, with the pk that it has as an element."""
+    """A model as a map of the wire, with the pk that it has as an element. Lazy fields that were not
+    loaded are named instead, so that the daemon keeps what it has."""
     from rapyerd.schema import schema_of
 
     if isinstance(model, dict):
         model = atomic.model_validate(model)
     out = schema_of(type(model) if isinstance(model, atomic) else atomic).put(model.__dict__)
     place = getattr(model, "__rapyer_place__", None)
-    if place is not None and place.owner is not None and not _is_model(place.owner):
+    if place is None:
+        return out
+    if place.owner is not None and not _is_model(place.owner):
         out["@pk"] = pk_of(model)
+    if place.unloaded:
+        for name in place.unloaded:
+            out.pop(name, None)
+        out["@lazy"] = list(place.unloaded)
     return out
 
 
