@@ -53,6 +53,8 @@ enum op_status doc_pack(struct call *c, struct doc *d, struct buf *out);
  * somebody removed, can be named (no list of atomic models on the way
  * is unloaded). */
 enum op_status doc_keys_known(struct call *c, struct doc *d);
+/* work_check for what concerns all of the document at once, before anything is changed. */
+int doc_whole_check(struct call *c, const struct doc *d);
 /* Gives all of them this deadline (unix milliseconds, 0: none); doc_keys_known must hold. */
 void doc_expire_at(struct call *c, struct doc *d, int64_t at);
 

@@ -181,7 +181,7 @@ static enum op_status save_run(struct call *c, struct buf *out)
         st = doc_keys_known(c, d);
     if (st != OP_DONE)
         return st;
-    if (call_admit(c) < 0)
+    if (call_admit(c) < 0 || doc_whole_check(c, d) < 0)
         return OP_REFUSED;
     cursor_skip(&c->request.params);
     st = doc_build(c, d, &c->request.params, &root);
@@ -349,7 +349,7 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
     if (needs.count > 0 || doc_keys_known(c, to) != OP_DONE)
         return OP_NEEDS;
     record_emit(from->root, "", "", weigh, NULL);
-    if (work_check(&c->fault) < 0)
+    if (doc_whole_check(c, from) < 0)
         return OP_REFUSED;
     struct record *copy = copy_as(c, from, to);
     if (copy == NULL)
@@ -538,7 +538,7 @@ static enum op_status ttl_run(struct call *c, struct buf *out)
     st = doc_keys_known(c, d);
     if (st != OP_DONE)
         return st;
-    if (call_admit(c) < 0 || work_check(&c->fault) < 0)
+    if (call_admit(c) < 0 || doc_whole_check(c, d) < 0)
         return OP_REFUSED;
     cursor_int(&c->request.params, &seconds);
     doc_expire_at(c, d, seconds == 0 ? 0 : clock_wall_ms() + seconds * 1000);
@@ -561,7 +561,7 @@ static enum op_status persist_run(struct call *c, struct buf *out)
     if (st != OP_DONE)
         return st;
     bool had = d->expires != 0;
-    if (had && (call_admit(c) < 0 || work_check(&c->fault) < 0))
+    if (had && (call_admit(c) < 0 || doc_whole_check(c, d) < 0))
         return OP_REFUSED;
     if (had)
         doc_expire_at(c, d, 0);

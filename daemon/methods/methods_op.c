@@ -66,6 +66,20 @@ enum op_status doc_keys_known(struct call *c, struct doc *d)
     return record_drop(d->root, "", "", &needs, look, NULL);
 }
 
+int doc_whole_check(struct call *c, const struct doc *d)
+{
+    if (work_check(&c->fault) == 0)
+        return 0;
+    if (c->fault.code == FAULT_TOO_LARGE && work_exceeded())
+        fault_set(
+            &c->fault, FAULT_TOO_LARGE,
+            "%s has too many elements for this: it would keep all others waiting for more than "
+            "%llu ms (limits.max_work), by estimate; remove some of them first, or all by "
+            "doc.delete alone, or raise that limit",
+            d->key, (unsigned long long)exec_config(c->exec)->max_work);
+    return -1;
+}
+
 void doc_expire_at(struct call *c, struct doc *d, int64_t at)
 {
     struct call_effects e = {.call = c, .doc = d};
@@ -103,7 +117,7 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
     bool refresh = op_infos[kind].writes && d->model->refresh_ttl && d->model->ttl > 0;
     if (refresh && doc_keys_known(c, d) != OP_DONE)
         return OP_NEEDS;
-    if (refresh && work_check(&c->fault) < 0)
+    if (refresh && doc_whole_check(c, d) < 0)
         return OP_REFUSED;
     if (refresh)
         call_computes(c, d); /* as doc_expire_at, to which it comes when something was changed */

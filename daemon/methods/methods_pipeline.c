@@ -245,6 +245,8 @@ static enum op_status run_save(struct call *c, struct doc *d, struct cursor *in,
     struct record *root;
     if (doc_keys_known(c, d) != OP_DONE)
         return OP_NEEDS;
+    if (r != NULL && doc_whole_check(c, d) < 0)
+        return OP_REFUSED;
     enum op_status st = doc_build(c, d, in, &root);
     if (st != OP_DONE)
         return st;
@@ -266,6 +268,8 @@ static enum op_status run_delete(struct call *c, struct doc *d, struct rehearsal
     call_computes(c, d); /* whether it was there is the answer */
     if (there && doc_keys_known(c, d) != OP_DONE)
         return OP_NEEDS;
+    if (there && r != NULL && doc_whole_check(c, d) < 0)
+        return OP_REFUSED;
     if (there && r != NULL) {
         call_computes(c, d);
         swap_root(c, r, d, NULL);
@@ -309,6 +313,8 @@ static enum op_status run_expire(struct call *c, struct doc *d, int64_t at, stru
         doc_expire_at(c, d, at);
         return OP_DONE;
     }
+    if (doc_whole_check(c, d) < 0)
+        return OP_REFUSED;
     call_computes(c, d);
     vec_push(r->swapped, r->n, r->cap, (struct swapped){d, d->root, d->expires, d->state});
     d->expires = at;
