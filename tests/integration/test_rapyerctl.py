@@ -3,6 +3,7 @@
 import grp
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -124,6 +125,12 @@ def as_ordinary_user():
     return {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
+def for_all_users(program, workdir):
+    """Where they can run it, wherever the build is."""
+    os.chmod(workdir, 0o777)
+    return shutil.copy(program, workdir)
+
+
 @pytest.mark.skipif(os.path.exists("/run/rapyerd/rapyerd.sock"), reason="a daemon of the system is there")
 @pytest.mark.parametrize("variable, place", [
     ("XDG_RUNTIME_DIR", "rapyerd/rapyerd.sock"), ("HOME", ".rapyerd.sock")])
@@ -132,15 +139,16 @@ def test_a_daemon_of_ones_own_is_found(redis_server, workdir, variable, place):
     home = f"{workdir}/home"
     os.makedirs(f"{home}/rapyerd")
     who = as_ordinary_user()
-    for path in (workdir, home, f"{home}/rapyerd"):
+    ctl, rapyerd = for_all_users(CTL, workdir), for_all_users(binary(), workdir)
+    for path in (home, f"{home}/rapyerd"):
         os.chmod(path, 0o777)
     env = {"PATH": os.environ["PATH"], variable: home}
-    asked = [CTL, "call", "hello"]
+    asked = [ctl, "call", "hello"]
     alone = subprocess.run(asked, env=env, capture_output=True, text=True, check=False, **who)
     assert alone.returncode == 3
     assert "no rapyerd at /run/rapyerd/rapyerd.sock" in alone.stderr
     daemon = subprocess.Popen(
-        [binary(), "-o", f"redis.redis={redis_server.address}", "-o", f"redis.state_dir={home}"],
+        [rapyerd, "-o", f"redis.redis={redis_server.address}", "-o", f"redis.state_dir={home}"],
         env=env, stderr=subprocess.DEVNULL, **who)
     try:
         wait_until(lambda: os.path.exists(f"{home}/{place}"), what="its socket")
@@ -153,10 +161,10 @@ def test_a_daemon_of_ones_own_is_found(redis_server, workdir, variable, place):
 
 
 def test_who_may_not_connect_is_told_so(daemon, workdir):
-    os.chmod(workdir, 0o755)
+    program = for_all_users(CTL, workdir)
     os.chmod(os.path.dirname(daemon.socket), 0o755)
     os.chmod(daemon.socket, 0)
-    refused = subprocess.run([CTL, "-s", daemon.socket, "stats"], capture_output=True, text=True,
+    refused = subprocess.run([program, "-s", daemon.socket, "stats"], capture_output=True, text=True,
                              check=False, **as_ordinary_user())
     os.chmod(daemon.socket, 0o660)
     assert refused.returncode == 1
