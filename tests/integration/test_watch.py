@@ -235,6 +235,11 @@ def test_what_cannot_be_watched(ada, method, params, code):
     assert ada.call("admin.stats")["watches"] == 0
 
 
+def test_inside_of_a_value_there_is_nothing_to_watch(ada):
+    with pytest.raises(RpcError, match="'address' is .*, a value: there is nothing to lock or watch inside"):
+        ada.call("watch", KEY, "address.city")
+
+
 # --- models ----------------------------------------------------------------------------------
 
 
