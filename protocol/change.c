@@ -313,6 +313,21 @@ void place_to_entry(struct place *p, const char *key, size_t len)
     p->cell = dict_loaded(p->container->dict) ? dict_get(p->container->dict, key, len) : NULL;
 }
 
+/* Of the form of a random UUID (version 4): nobody else makes the same one. Whether another one is
+ * free must be so in Redis. */
+static bool pk_is_random(const char *pk, size_t len)
+{
+    static const char form[] = "xxxxxxxx-xxxx-4xxx-xxxx-xxxxxxxxxxxx";
+    if (len != sizeof form - 1)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        bool hex = (pk[i] >= '0' && pk[i] <= '9') || (pk[i] >= 'a' && pk[i] <= 'f');
+        if (form[i] == 'x' ? !hex : pk[i] != form[i])
+            return false;
+    }
+    return true;
+}
+
 enum op_status check_pk(struct run *run, struct list *l, const struct cell *c, int64_t except)
 {
     const char *pk;
@@ -320,6 +335,8 @@ enum op_status check_pk(struct run *run, struct list *l, const struct cell *c, i
     char where[WHERE_MAX];
     if (c->kind != CELL_RECORD || cell_get_str(&c->record->pk, &pk, &len) < 0)
         return OP_DONE;
+    if (!pk_is_random(pk, len))
+        run_computes(run);
     const struct record *r = list_by_pk(l, pk, len);
     if (!r || (except >= 0 && list_at(l, (size_t)except)->record == r))
         return OP_DONE;
@@ -515,8 +532,11 @@ static enum op_status check_entry_pks(struct run *run, struct dict *d, struct di
     const char *key, *pk, *twice = NULL;
     size_t it, len, pk_len, twice_len = 0;
     for (it = 0; !twice && dict_next(from, &it, &key, &len, &c);) {
-        if (cell_get_str(&c->record->pk, &pk, &pk_len) == 0 &&
-            dict_put(pks, pk, pk_len, cell_nil()).kind != CELL_UNSET) {
+        if (cell_get_str(&c->record->pk, &pk, &pk_len) < 0)
+            continue;
+        if (!pk_is_random(pk, pk_len))
+            run_computes(run);
+        if (dict_put(pks, pk, pk_len, cell_nil()).kind != CELL_UNSET) {
             twice = pk;
             twice_len = pk_len;
         }

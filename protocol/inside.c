@@ -12,6 +12,9 @@ struct inside {
     struct run run;
 };
 
+#define ENTRY 250 /* ns: of a dict, taken apart or put together */
+#define ITEM 30   /* the same of a list */
+
 static const struct type any = {.kind = TYPE_ANY};
 
 /* What an `any` is: the type of what it holds. NULL: null. */
@@ -33,8 +36,9 @@ static const struct type *any_holds(const uint8_t *value, size_t len)
 bool inside_at(const struct run *run)
 {
     const struct place *at = &run->at;
-    if (run->op->kind == OP_LOAD || run->op->kind == OP_SET || !at->type ||
-        (at->cell && !cell_is_value(at->cell)))
+    if (run->op->kind == OP_LOAD || run->op->kind == OP_SET || !at->type)
+        return false;
+    if (at->cell && !cell_is_value(at->cell) && at->cell->kind != CELL_UNSET)
         return false;
     switch (type_bare(at->type)->kind) {
     case TYPE_ANY: return true;
@@ -159,7 +163,24 @@ static enum op_status run_on(struct run *run, size_t from, const struct type *t,
     return st;
 }
 
-enum op_status inside_run(struct run *run, size_t from)
+/* What a tree of it costs, before it is made: its first level is taken apart, and put together
+ * again; what is below that is copied. */
+static int check_cost(struct run *run, const uint8_t *value, size_t len)
+{
+    struct cursor in = cursor_of(value, len);
+    struct item it;
+    uint64_t times = op_infos[run->op->kind].writes ? 2 : 1;
+    if (cursor_next(&in, &it) < 0)
+        return 0;
+    if (it.kind == ITEM_MAP)
+        work_add(it.count * times, ENTRY);
+    else if (it.kind == ITEM_ARRAY)
+        work_add(it.count * times, ITEM);
+    work_add(len / 1024 * times, WORK_KIB);
+    return work_check(run->f);
+}
+
+static enum op_status run_inside(struct run *run, size_t from)
 {
     char where[WHERE_MAX];
     const uint8_t *value;
@@ -177,5 +198,13 @@ enum op_status inside_run(struct run *run, size_t from)
     if (!t || cursor_nil(&in))
         return REFUSE(run, FAULT_BAD_TYPE, "%s: '%.*s' is null; set it first", run_name(run),
                       (int)(from < WHERE_MAX ? from : WHERE_MAX), run_where(run, where));
-    return run_on(run, from, t, value, len);
+    return check_cost(run, value, len) < 0 ? OP_REFUSED : run_on(run, from, t, value, len);
+}
+
+enum op_status inside_run(struct run *run, size_t from)
+{
+    enum op_status st = run_inside(run, from);
+    if (st == OP_REFUSED)
+        run_computes(run); /* what was there decided */
+    return st;
 }

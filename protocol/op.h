@@ -130,6 +130,7 @@ int op_parse(enum op_kind kind, struct cursor *c, uint32_t nparams, struct op *o
 struct undo;
 struct undo *undo_new(void);
 void undo_free(struct undo *u);
+size_t undo_len(const struct undo *u); /* changes in the log */
 /* Takes the tree back to where it was when the log was empty (or last committed). */
 void undo_rollback(struct undo *u);
 /* Forgets the log and frees what the changes replaced. */

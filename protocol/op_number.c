@@ -137,6 +137,8 @@ static enum op_status number_read(struct run *run, bool real, struct number *n, 
     enum op_status st = value_read(run, &p, &len, stored);
     if (st != OP_DONE)
         return st;
+    if (run->op->kind != OP_NUM_INCR)
+        run_computes(run);
     if (!p && run->op->kind != OP_NUM_INCR)
         return REFUSE(run, FAULT_NOT_FOUND, "%s: '%s' was never set (num.incr starts at 0)",
                       run_name(run), run_where(run, where));

@@ -24,6 +24,7 @@ static enum op_status value_item(struct run *run, enum type_kind kind, struct it
     enum op_status st = check_not_key(run);
     if (st != OP_DONE || (st = value_read(run, &p, &len, &stored)) != OP_DONE)
         return st;
+    run_computes(run);
     if (!p)
         return REFUSE(run, FAULT_NOT_FOUND, "%s: '%s' was never set", run_name(run),
                       run_where(run, where));

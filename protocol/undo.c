@@ -53,6 +53,11 @@ void undo_free(struct undo *u)
     tree_free(u);
 }
 
+size_t undo_len(const struct undo *u)
+{
+    return u->len;
+}
+
 static struct entry *undo_add(struct undo *u, enum change change)
 {
     if (u->len == u->cap) {

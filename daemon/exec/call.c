@@ -163,7 +163,7 @@ bool call_doubtful(const struct call *c, enum op_status st)
     bool judged = st == OP_REFUSED && depends_on_content(&c->fault), old = false;
     for (unsigned i = 0; i < c->ndocs; i++) {
         const struct doc *d = c->docs[i];
-        judged = judged || (st == OP_DONE && d->computed == c->run.number);
+        judged = judged || (st != OP_NEEDS && d->computed == c->run.number);
         old = old || (d->checked < c->request.arrived && d->state != DOC_UNKNOWN);
     }
     return judged && old && c->run.ntouched == 0 && c->run.stale < 0 && c->exec->config->coherence;

@@ -565,6 +565,8 @@ static enum op_status persist_run(struct call *c, struct buf *out)
         return OP_REFUSED;
     if (had)
         doc_expire_at(c, d, 0);
+    else
+        call_computes(c, d); /* that there is nothing to change */
     pack_bool(out, had);
     return OP_DONE;
 }
@@ -596,6 +598,7 @@ static enum op_status get_or_create_run(struct call *c, struct buf *out)
         doc_replace(c, d, root);
     } else {
         record_free(root);
+        call_computes(c, d);
     }
     pack_map(out, 3);
     pack_cstr(out, "created");

@@ -121,18 +121,21 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
         return OP_REFUSED;
     if (refresh)
         call_computes(c, d); /* as doc_expire_at, to which it comes when something was changed */
-    size_t at = out->len;
+    size_t at = out->len, done = rehearsal != NULL ? undo_len(rehearsal) : 0;
     enum op_status st = op_run(&op, &env, out);
+    if (st == OP_REFUSED && effects.computes)
+        call_computes(c, d); /* it was refused for what is there */
     if (st != OP_DONE)
         return st;
     if (rehearsal != NULL) {
-        if (effects.computes || !op_infos[kind].writes)
-            call_computes(c, d); /* what is read beside changes is as of the same moment */
+        /* What is read beside changes, or was there to change, is as of the same moment. */
+        if (effects.computes || undo_len(rehearsal) == done)
+            call_computes(c, d);
         if (op_infos[kind].result == RESULT_VERSION)
             pack_int(out, INT64_MAX); /* as long as any version */
         return OP_DONE;
     }
-    if (effects.computes && !call_touches(c, d))
+    if ((effects.computes || op_infos[kind].writes) && !call_touches(c, d))
         call_computes(c, d); /* that there is nothing to change */
     if (refresh && call_touches(c, d))
         doc_expire_at(c, d, clock_wall_ms() + d->model->ttl * 1000);

@@ -10,7 +10,7 @@ import pytest
 
 from fault_proxy import REPLIES, DeafProxy
 from histories import Neighbour
-from models import KEY, ROOT, save_ada
+from models import KEY, ROOT, atomic, field, save_ada
 from rpc_client import RpcError, wait_until
 from test_histories import FULL, SEED, declare, histories, later
 
@@ -515,3 +515,57 @@ def test_who_is_far_from_redis_gets_its_turn(redis_server, new_daemon, new_proxy
     proxy.delay = 0.01
     counts, late = fight([near, far])
     assert late[1] <= 2 * counts[1], (counts, late)
+
+
+# --- what is true in Redis, though it was not heard of yet --------------------------------------
+
+ITEM = atomic("Part", field("t", "str"))
+THING = atomic("Thing", field("n", "int", default=0), field("l", "list<int>"), field("d", "dict<int>"),
+               field("s", "set<int>"), field("q", "sorted<str>"), field("parts", "list<Part>"),
+               field("by", "dict<Part>"), field("x", "any", default=None), field("o", "optional<list<int>>"))
+PART = {"@pk": "p", "t": "x"}
+
+
+@pytest.mark.parametrize("content, change, question, answer", [
+    ({}, ["dict.set", "d", "k", 1], ["dict.pop", "d", "k", 9], 1),
+    ({}, ["list.append", "l", 1], ["list.remove", "l", 1], 1),
+    ({}, ["list.append", "l", 1], ["list.remove_range", "l", 0, 9], 1),
+    ({}, ["list.append", "l", 1], ["list.pop_many", "l", 1], [1]),
+    ({}, ["set.add", "s", 1], ["set.remove", "s", 1], 1),
+    ({"s": [1]}, ["set.remove", "s", 1], ["set.add", "s", 1], 1),
+    ({}, ["sorted.push", "q", "a", 1], ["sorted.remove", "q", "a"], 1),
+    ({}, ["sorted.push", "q", "a", 1], ["sorted.pop_min", "q", 1], [["a", 1]]),
+    ({}, ["doc.ttl", 100], ["doc.persist"], True),
+    ({"n": 3}, ["set", "n", 4], ["num.div", "n", 2], 2),
+    ({"parts": [PART]}, ["list.pop", "parts"], ["list.append", "parts", PART], 1),
+    ({}, ["list.append", "parts", PART], ["list.append", "parts", PART], "BAD_VALUE"),
+    ({}, ["dict.set", "by", "a", PART], ["dict.set", "by", "b", PART], "BAD_VALUE"),
+    ({"x": 1}, ["set", "x", [7]], ["list.pop", "x"], 7),
+    ({}, ["set", "o", [7]], ["list.append", "o", 1], 2)], ids=lambda one: one[0] if isinstance(one, list) else "")
+@pytest.mark.parametrize("in_pipeline", [False, True], ids=["", "in a pipeline"])
+def test_it_is_true_where_nothing_was_heard(redis_server, new_daemon, new_proxy, content, change, question, answer,
+                                            in_pipeline):
+    """That nothing was there to change, and what is refused for what is there: as Redis has it."""
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(redis_server.address).connect() as one, \
+            new_daemon(proxy.address, {"coherence.bound": "1h"}).connect() as other:
+        for model in (ITEM, THING):
+            one.call("define", model)
+            other.call("define", model)
+        one.call("doc.save", "Thing:1", content)
+        other.call("doc.get", "Thing:1")
+        proxy.delay = 0.05
+        one.call(change[0], "Thing:1", *change[1:])
+        method, *args = question
+        if in_pipeline and not method.startswith("doc."):
+            def ask():
+                return other.call("pipeline", [[method, "Thing:1", *args]])[0]
+        else:
+            def ask():
+                return other.call(method, "Thing:1", *args)
+        if answer == "BAD_VALUE":
+            with pytest.raises(RpcError, match="^BAD_VALUE"):
+                ask()
+        else:
+            assert ask() == answer
+        proxy.delay = 0
