@@ -180,7 +180,7 @@ def test_forged_offers_cost_little(waits, rdb, key):
         waits.clients[1].call("hello")
     took = time.monotonic() - began
     calls = scripts(rdb) - before
-    assert calls <= 30 + 110 * (took + 1), (calls, took)
+    assert calls <= 2 * (30 + 110 * (took + 1)), (calls, took)  # of two daemons
     release(waits.clients[0], lock)  # and a true one is heard
     began = time.monotonic()
     assert waits.clients[1].wait(request)["fence"] > lock["fence"]
