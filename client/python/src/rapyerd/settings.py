@@ -11,9 +11,19 @@ from rapyerd.errors import UnsupportedArgumentValueError
 DEFAULT_SOCKET = "/run/rapyerd/rapyerd.sock"
 
 
+def default_socket() -> str:
+    """Where librapyer looks as well: the daemon of the host, else one that an ordinary user runs."""
+    runtime, home = os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("HOME")
+    if os.geteuid() == 0 or os.path.exists(DEFAULT_SOCKET):
+        return DEFAULT_SOCKET
+    own = [os.path.join(runtime, "rapyerd", "rapyerd.sock")] if runtime else []
+    own += [os.path.join(home, ".rapyerd.sock")] if home else []
+    return next((path for path in own if os.path.exists(path)), DEFAULT_SOCKET)
+
+
 @dataclass
 class Settings:
-    """``socket``: path of the daemon's socket; None: $RAPYER_SOCKET, else the default one.
+    """``socket``: path of the daemon's socket; None: $RAPYER_SOCKET, else ``default_socket()``.
 
     ``connect_timeout``: seconds for which a request waits for a daemon that cannot be reached.
 
@@ -29,7 +39,7 @@ class Settings:
     client: str = "rapyerd-python"
 
     def path(self) -> str:
-        return self.socket or os.environ.get("RAPYER_SOCKET") or DEFAULT_SOCKET
+        return self.socket or os.environ.get("RAPYER_SOCKET") or default_socket()
 
 
 settings = Settings()
