@@ -12,9 +12,6 @@ struct inside {
     struct run run;
 };
 
-#define ENTRY 250 /* ns: of a dict, taken apart or put together */
-#define ITEM 30   /* the same of a list */
-
 static const struct type any = {.kind = TYPE_ANY};
 
 /* What an `any` is: the type of what it holds. NULL: null. */
@@ -173,9 +170,9 @@ static int check_cost(struct run *run, const uint8_t *value, size_t len)
     if (cursor_next(&in, &it) < 0)
         return 0;
     if (it.kind == ITEM_MAP)
-        work_add(it.count * times, ENTRY);
+        work_add(it.count * times, WORK_INNER);
     else if (it.kind == ITEM_ARRAY)
-        work_add(it.count * times, ITEM);
+        work_add(it.count * times, WORK_INNER_ITEM);
     work_add(len / 1024 * times, WORK_KIB);
     return work_check(run->f);
 }

@@ -19,11 +19,14 @@
 
 /* Nanoseconds. */
 enum {
-    WORK_RECORD = 4000,   /* an atomic model that is written: a key of its own */
-    WORK_GONE = 1000,     /* one that is removed */
-    WORK_NAMED = 400,     /* a value under a name: a field, or an entry of a dict */
-    WORK_VALUE = 150,     /* an element of a list of values */
-    WORK_KIB = 1000,      /* 1024 bytes of a long value */
+    WORK_RECORD = 4000, /* an atomic model that is written: a key of its own */
+    WORK_GONE = 1000,   /* one that is removed */
+    WORK_NAMED = 400,   /* a value under a name: a field, or an entry of a dict */
+    WORK_VALUE = 150,   /* an element of a list of values */
+    WORK_KIB = 1000,    /* 1024 bytes of a long value */
+    WORK_INNER =
+        250, /* an entry of a dict inside a value, taken apart or put together (inside.h), */
+    WORK_INNER_ITEM = 30, /* and an element of a list there */
     WORK_PASSED = 20,     /* an element that Redis looks at on the way to another one, */
     WORK_COPIED = 400,    /* or takes off and puts back (splice.lua) */
     WORK_DOCUMENT = 2000, /* one that is named: it may have to be looked for in Redis */

@@ -7,7 +7,7 @@ import pytest
 
 from daemon_process import BIG_WORK, Daemon
 from fault_proxy import FaultProxy
-from models import save_ada
+from models import KEY, save_ada
 from redis_server import RedisServer
 
 
@@ -110,6 +110,21 @@ def other(ada, daemon):
 def third(ada, daemon):
     with daemon.connect() as third:
         yield third
+
+
+@pytest.fixture
+def daemons(redis_server, new_daemon):
+    return [new_daemon(redis_server.address) for _ in range(2)]
+
+
+@pytest.fixture
+def pair(daemons):
+    """A client of each of two daemons; both have Ada in memory."""
+    with daemons[0].connect() as one, daemons[1].connect() as two:
+        save_ada(one)
+        for client in (one, two):
+            client.call("doc.get", KEY)
+        yield one, two
 
 
 @pytest.fixture

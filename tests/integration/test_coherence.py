@@ -18,21 +18,6 @@ HISTORIES = 300 if FULL else 8
 BOUND = 1.0
 
 
-@pytest.fixture
-def daemons(redis_server, new_daemon):
-    return [new_daemon(redis_server.address) for _ in range(2)]
-
-
-@pytest.fixture
-def pair(daemons):
-    """A client of each of two daemons; both have Ada in memory."""
-    with daemons[0].connect() as one, daemons[1].connect() as two:
-        save_ada(one)
-        for client in (one, two):
-            client.call("doc.get", KEY)
-        yield one, two
-
-
 def soon(client, path, value, key=KEY):
     """A plain read sees it within the bound."""
     start = time.monotonic()

@@ -52,20 +52,6 @@ def new_daemon(new_daemon):
     return new
 
 
-@pytest.fixture
-def daemons(redis_server, new_daemon):
-    return [new_daemon(redis_server.address) for _ in range(2)]
-
-
-@pytest.fixture
-def pair(daemons):
-    """A client of each of two daemons, and Ada."""
-    with daemons[0].connect() as one, daemons[1].connect() as two:
-        save_ada(one)
-        two.call("doc.get", KEY)
-        yield one, two
-
-
 # --- changes through the same daemon ---------------------------------------------------------
 
 

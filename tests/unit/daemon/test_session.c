@@ -271,10 +271,10 @@ Test(session, many_in_one_write)
     buf_free(&b);
 }
 
-Test(session, one_that_asks_for_much_lets_others_have_their_turn)
+/* Not all of it in one turn, nor in three. */
+static void ask_for_much(void)
 {
     struct buf b = BUF_INIT;
-    int first = peer;
 
     for (uint64_t id = 0; id < 200; id++) {
         rpc_open_request(&b, id, "slow");
@@ -285,6 +285,13 @@ Test(session, one_that_asks_for_much_lets_others_have_their_turn)
     for (int i = 0; i < 3; i++)
         turn_once(base);
     cr_expect_lt(server.messages, 200);
+}
+
+Test(session, one_that_asks_for_much_lets_others_have_their_turn)
+{
+    int first = peer;
+
+    ask_for_much();
     peer = connect_peer();
     call(7, "echo");
     expect_result(7);
@@ -297,17 +304,7 @@ Test(session, one_that_asks_for_much_lets_others_have_their_turn)
 
 Test(session, who_leaves_while_it_rests_is_let_go)
 {
-    struct buf b = BUF_INIT;
-
-    for (uint64_t id = 0; id < 200; id++) {
-        rpc_open_request(&b, id, "slow");
-        pack_array(&b, 0);
-    }
-    put(b.data, b.len);
-    buf_free(&b);
-    for (int i = 0; i < 3; i++)
-        turn_once(base);
-    cr_expect_lt(server.messages, 200);
+    ask_for_much();
     session_close(server.latest, "as a test");
     turn_settle(base);
     cr_expect_eq(sessions_count(all), 0);
