@@ -134,7 +134,7 @@ class Daemon:
                 code = self.process.wait(self.STOP_TIME)
             except subprocess.TimeoutExpired:
                 self.kill()
-                raise AssertionError(
+                raise TimeoutError(
                     f"the daemon did not end within {self.STOP_TIME} s of SIGTERM:\n"
                     f"{self.log()}") from None
             self.killed = True

@@ -113,5 +113,6 @@ def wait_until(condition, timeout=20, what="the condition"):
         result = condition()
         if result:
             return result
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout} s"
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"{what} did not come true within {timeout} s")
         time.sleep(0.005)

@@ -9,6 +9,8 @@ import pytest
 from models import atomic, field
 from rpc_client import RpcError
 
+pytestmark = pytest.mark.exact
+
 FULL = bool(os.environ.get("RAPYER_FULL"))
 CLIENTS = 4
 SEEDS = range(30 if FULL else 3)

@@ -14,6 +14,8 @@ from models import KEY, ROOT, atomic, field, save_ada
 from rpc_client import RpcError, wait_until
 from test_histories import FULL, SEED, declare, histories, later
 
+pytestmark = pytest.mark.exact
+
 HISTORIES = 300 if FULL else 8
 BOUND = 1.0
 

@@ -8,6 +8,8 @@ import pytest
 from models import define_all
 from rpc_client import RpcError, wait_until
 
+pytestmark = pytest.mark.exact
+
 FULL = bool(os.environ.get("RAPYER_FULL"))
 KEY, ROOT = "User:ada", "rapyer:{User:ada}"
 OTHER, OTHER_ROOT = "User:bob", "rapyer:{User:bob}"

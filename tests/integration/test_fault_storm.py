@@ -13,6 +13,8 @@ import pytest
 from models import define_all
 from rpc_client import Client, Closed, RpcError, wait_until
 
+pytestmark = pytest.mark.exact
+
 FULL = bool(os.environ.get("RAPYER_FULL"))
 CLIENTS, KILLS, CUTS = (16, 50, 200) if FULL else (4, 5, 20)
 OPERATIONS = 100_000 if FULL else 8000  # of all clients, at least

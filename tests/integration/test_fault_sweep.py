@@ -10,6 +10,8 @@ from fault_proxy import REPLIES, REQUESTS
 from models import define_all
 from rpc_client import RpcError, wait_until
 
+pytestmark = pytest.mark.exact
+
 FULL = bool(os.environ.get("RAPYER_FULL"))
 ADA, BOB = "User:ada", "User:bob"
 FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "10ms"}

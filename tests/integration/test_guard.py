@@ -18,6 +18,8 @@ from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_batch_random import CLIENTS, Generator, SHARED, begin, content, plain
 
+pytestmark = pytest.mark.exact
+
 FULL = bool(os.environ.get("RAPYER_FULL"))
 LEASES = "rapyer:@lock:*"
 FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "10ms"}

@@ -9,6 +9,8 @@ import pytest
 
 from histories import PAGE, Recorder, judge, record
 
+pytestmark = pytest.mark.exact
+
 FULL = bool(os.environ.get("RAPYER_FULL"))
 HISTORIES = 300 if FULL else 12
 SEED = int(os.environ.get("RAPYER_SEED", random.randrange(1 << 30)))

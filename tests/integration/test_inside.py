@@ -9,6 +9,8 @@ from models import atomic, field
 from rpc_client import RpcError
 from test_bad_input import refused
 
+pytestmark = pytest.mark.exact
+
 BOARD = atomic("Board", field("grid", "list<list<int>>"), field("lines", "dict<list<str>>"),
                field("extra", "any", default={"n": 0, "log": []}), field("n", "int", default=0))
 KEY, ROOT = "Board:1", "rapyer:{Board:1}"

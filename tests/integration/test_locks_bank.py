@@ -13,6 +13,8 @@ from lock_crowd import Crowd
 from models import atomic, field
 from rpc_client import Client, RpcError, wait_until
 
+pytestmark = pytest.mark.exact
+
 FULL = bool(os.environ.get("RAPYER_FULL"))
 ACCOUNTS, PROCESSES = 20, 32
 START = 1000

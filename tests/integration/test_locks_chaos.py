@@ -19,6 +19,8 @@ from lock_clients import acquire, holds_no_locks, release
 from lock_crowd import Crowd
 from rpc_client import wait_until
 
+pytestmark = pytest.mark.exact
+
 FULL = bool(os.environ.get("RAPYER_FULL"))
 SECONDS = float(os.environ.get("RAPYER_CHAOS_SECONDS", 300 if FULL else 12))
 SEED = os.environ.get("RAPYER_CHAOS_SEED", "1")

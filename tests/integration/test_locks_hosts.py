@@ -11,6 +11,8 @@ from lock_clients import acquire, ask, await_lost, await_waiters, is_free, look,
 from models import KEY, ROOT, save_ada
 from rpc_client import RpcError, wait_until
 
+pytestmark = pytest.mark.exact
+
 LEASE = b"rapyer:@lock:{User:ada}/!edit"
 QUEUE = b"rapyer:@lockq:{User:ada}/!edit"
 LONG = {"locks.lock_lease": "60s"}  # what happens below happens by messages, long before that

@@ -12,6 +12,8 @@ from models import KEY, ROOT, save_ada
 from rpc_client import Closed, RpcError, wait_until
 from test_bad_input import refused
 
+pytestmark = pytest.mark.exact
+
 LEASE = "rapyer:@lock:{User:ada}/!edit"
 CHANGE = [["num.incr", KEY, "age", 1]]
 SOON = {"locks.lock_lease": "500ms", "commit.queue_time": "300ms", "redis.reconnect_max": "50ms"}

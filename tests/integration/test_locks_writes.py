@@ -10,6 +10,8 @@ from models import ADA, KEY, ROOT, define_all, save_ada
 from rpc_client import RpcError
 from test_bad_input import refused
 
+pytestmark = pytest.mark.exact
+
 
 # --- release with operations ---------------------------------------------------------------
 

@@ -14,6 +14,8 @@ from daemon_process import built
 from models import ADA, define_all, save_ada
 from rpc_client import Closed, wait_until
 
+pytestmark = pytest.mark.exact
+
 LARGE = 100_000
 MEGABYTES = 5
 LAST_WORDS = re.compile(r"error: no memory for \d+ bytes at [\w/.]+:\d+; this daemon ends")

@@ -13,6 +13,8 @@ from models import ADA, KEY, define_all
 from rpc_client import Closed, RpcError
 from test_basic import OPERATIONS
 
+pytestmark = pytest.mark.exact
+
 
 class Refused(Exception):
     pass

@@ -10,6 +10,8 @@ from models import ADA, KEY, ROOT, define_all, save_ada
 from redis_server import aof_path, break_off
 from rpc_client import RpcError, wait_until
 
+pytestmark = pytest.mark.exact
+
 FULL = bool(os.environ.get("RAPYER_FULL"))
 WRITES = [("num.incr", KEY, "age", 1), ("list.append", KEY, "tags", "x"),
           ("list.insert", KEY, "tags", 1, "x"), ("list.remove_range", KEY, "tags", 0, 2),

@@ -14,6 +14,8 @@ from rpc_client import RpcError
 from segment_reader import Segment
 from test_histories import SEED, declare, histories, later
 
+pytestmark = pytest.mark.exact
+
 FULL = bool(os.environ.get("RAPYER_FULL"))
 COUNT = 200 if FULL else 8
 FREEZE = 0.7  # longer than a daemon is trusted that says nothing

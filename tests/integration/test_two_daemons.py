@@ -15,6 +15,8 @@ from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_guard import FAST, same_as_redis
 
+pytestmark = pytest.mark.exact
+
 FULL = bool(os.environ.get("RAPYER_FULL"))
 EACH = 150 if FULL else 30
 SHEET = atomic("Sheet", field("n", "int", default=1), field("x", "float", default=0.0),

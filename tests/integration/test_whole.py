@@ -15,6 +15,8 @@ from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_guard import FAST, outcome, same_as_redis, version
 
+pytestmark = pytest.mark.exact
+
 FULL = bool(os.environ.get("RAPYER_FULL"))
 BOB, BOB_ROOT = "User:bob", "rapyer:{User:bob}"
 BOTH = [["num.incr", BOB, "age", 1], ["list.append", KEY, "tags", "new"], ["list.append", BOB, "tags", "new"]]
