@@ -531,6 +531,7 @@ static const struct bound bounds[TYPE_COUNT] = {
     [TYPE_DICT] = {sizeof(rapyer_dict), pack_dict_at, read_dict, free_dict},
     [TYPE_SET] = {sizeof(rapyer_list), pack_list_at, read_list, free_list},
     [TYPE_SORTED] = {sizeof(rapyer_sorted), pack_sorted_at, read_sorted, free_sorted},
+    [TYPE_MAYBE] = {sizeof(void *), pack_optional_at, read_optional, free_optional},
     [TYPE_MODEL] = {0, pack_model_at, read_model, free_model},
 };
 

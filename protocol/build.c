@@ -276,6 +276,24 @@ static int build_elements(struct building *b, const struct type *t, uint32_t n, 
     return 0;
 }
 
+/* The one, which has no pk of its own, or nil. */
+static int build_lone(struct building *b, const struct type *t, struct cursor *in, struct cell *out)
+{
+    struct cell c = {0};
+    struct element e = {.cell = &c};
+
+    *out = cell_blank(t);
+    if (cursor_nil(in))
+        return 0;
+    if (build_record(b, t->of->model, RECORD_LONE, (struct text){0}, in, &c.record) != 0) {
+        cell_free(out);
+        return -1;
+    }
+    c.kind = CELL_RECORD;
+    container_add(out->container, &e);
+    return 0;
+}
+
 static int build_container(struct building *b, const struct type *t, struct cursor *in,
                            struct cell *out)
 {
@@ -283,6 +301,8 @@ static int build_container(struct building *b, const struct type *t, struct curs
     uint32_t n;
     bool map = type_container(t)->wire == ITEM_MAP;
 
+    if (type_container(t)->lone)
+        return build_lone(b, t, in, out);
     if ((map ? cursor_map(in, &n) : cursor_array(in, &n)) != 0)
         return wrong_type(b, in, type_name(t, name, sizeof name));
     *out = cell_blank(t);
@@ -406,7 +426,9 @@ static int settle_pk(struct building *b, struct record *r, enum record_place pla
     char digits[24], uuid[37];
     uuid_t random;
 
-    if (place == RECORD_INLINE) {
+    if (place == RECORD_INLINE || place == RECORD_LONE) {
+        if (place == RECORD_LONE)
+            r->pk = cell_str(LONE_PK, strlen(LONE_PK));
         if (!in_map.s)
             return 0;
         return fault_set(b->f, FAULT_BAD_VALUE,

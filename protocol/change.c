@@ -87,7 +87,7 @@ enum op_status check_result(struct run *run)
 enum op_status check_not_key(struct run *run)
 {
     const struct place *p = &run->at;
-    if (p->kind != PLACE_FIELD || p->record->pk.kind == CELL_UNSET ||
+    if (p->kind != PLACE_FIELD || p->record->pk.kind == CELL_UNSET || p->record == p->lone ||
         p->record->model->key_field != (int)p->slot)
         return OP_DONE;
     return REFUSE(run, FAULT_BAD_VALUE,

@@ -4,13 +4,11 @@
 #include <stdio.h>
 
 /* Each where its node is. */
-extern const struct container_kind list_kind, dict_kind, set_kind, sorted_kind;
+extern const struct container_kind list_kind, dict_kind, set_kind, sorted_kind, maybe_kind;
 
 const struct container_kind *const container_kinds[TYPE_COUNT] = {
-    [TYPE_LIST] = &list_kind,
-    [TYPE_DICT] = &dict_kind,
-    [TYPE_SET] = &set_kind,
-    [TYPE_SORTED] = &sorted_kind,
+    [TYPE_LIST] = &list_kind,     [TYPE_DICT] = &dict_kind,   [TYPE_SET] = &set_kind,
+    [TYPE_SORTED] = &sorted_kind, [TYPE_MAYBE] = &maybe_kind,
 };
 
 struct container *container_new(enum type_kind kind)

@@ -38,7 +38,12 @@ struct element {
 };
 
 /* How a path names one of the elements. */
-enum named_by { BY_INDEX, BY_KEY, BY_NOTHING };
+enum named_by {
+    BY_INDEX,
+    BY_KEY,
+    BY_NOTHING,
+    BY_ITSELF /* there is one at most: what is behind the container's path is in it */
+};
 
 /* One of them: by its key, or its pk where it is a record of a list; or by its index, from 0. */
 struct named {
@@ -53,6 +58,7 @@ struct container_kind {
     enum item_kind wire; /* ITEM_ARRAY, or ITEM_MAP: with a key before each element */
     bool scored;         /* on the wire each is a pair: itself, and its score */
     bool values_only;    /* no atomic models */
+    bool lone;           /* holds one at most; on the wire it is that one, or nil */
     enum named_by by;
     enum effect_kind put; /* what an element that is there means in Redis */
     struct container *(*fresh)(void);
@@ -103,6 +109,9 @@ struct cell *container_picked(const struct container *c, const struct named *whi
 void container_pick(struct container *c, const struct named *which,
                     struct cell cell); /* takes it */
 void container_forget(struct container *c);
+
+/* The one that a lone container holds has this pk in Redis, and none on the wire. */
+#define LONE_PK "1"
 
 /* Can be read, and changed by its elements. */
 static inline bool container_loaded(const struct container *c)

@@ -143,8 +143,8 @@ static int check_scored(struct reading *r, const struct type *t)
     return 0;
 }
 
-/* An atomic model stands directly in a field of an atomic model, or is the element of a list or
- * dict there. */
+/* An atomic model stands directly in a field of an atomic model, or is in a list, dict or optional
+ * there. */
 static int check_placement(struct reading *r, const struct type *t)
 {
     if (check_scored(r, t) < 0)
@@ -163,8 +163,8 @@ static int check_placement(struct reading *r, const struct type *t)
         return 0;
     char name[TYPE_NAME_MAX];
     return fault_set(r->fault, FAULT_BAD_SCHEMA,
-                     "%s: type '%s': the atomic model '%s' can only be a field's type, or the "
-                     "element of a list or dict that is; elsewhere declare it kind plain",
+                     "%s: type '%s': the atomic model '%s' can only be a field's type, or in a "
+                     "list, dict or optional that is; elsewhere declare it kind plain",
                      r->where, type_name(t, name, sizeof name), inner->name);
 }
 
@@ -189,14 +189,19 @@ static void keep_default(struct field *field, const void *bytes, size_t len)
 static int read_empty_default(struct reading *r, struct field *field, struct cursor *in)
 {
     const struct container_kind *kind = type_container(field->type);
-    bool list = kind && kind->wire == ITEM_ARRAY;
+    bool lone = kind && kind->lone, list = kind && kind->wire == ITEM_ARRAY;
+    enum item_kind empty = lone ? ITEM_NIL : list ? ITEM_ARRAY : ITEM_MAP;
     struct item it;
-    if (cursor_next(in, &it) == 0 && it.kind == (list ? ITEM_ARRAY : ITEM_MAP) && it.count == 0)
+    if (cursor_next(in, &it) == 0 && it.kind == empty && (lone || it.count == 0))
         return 0;
     char name[TYPE_NAME_MAX];
     return fault_set(r->fault, FAULT_BAD_VALUE,
-                     "default of %s.%s: only the empty %s can be the default of %s", r->model->name,
-                     field->name, list ? "list" : "map", type_name(field->type, name, sizeof name));
+                     "default of %s.%s: only %s can be the default of %s", r->model->name,
+                     field->name,
+                     lone   ? "null"
+                     : list ? "the empty list"
+                            : "the empty map",
+                     type_name(field->type, name, sizeof name));
 }
 
 static int read_default(struct reading *r, struct field *field, struct cursor in)
@@ -208,7 +213,11 @@ static int read_default(struct reading *r, struct field *field, struct cursor in
     if (atomic && in.at && read_empty_default(r, field, &in) < 0)
         return -1;
     if (r->model->atomic && container && (atomic || !in.at))
-        keep_default(field, container->wire == ITEM_ARRAY ? "\x90" : "\x80", 1);
+        keep_default(field,
+                     container->lone                 ? "\xc0"
+                     : container->wire == ITEM_ARRAY ? "\x90"
+                                                     : "\x80",
+                     1);
     if (atomic || !in.at)
         return 0;
     char where[2 * NAME_MAX_LEN + 16];

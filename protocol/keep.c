@@ -92,7 +92,7 @@ static const struct record *same_element(const struct cell *old, const struct el
 
     if (!old || cell_get_str(&e->cell->record->pk, &pk, &len) < 0)
         return NULL;
-    if (cell_holds(old, TYPE_LIST))
+    if (container_kind(old->container)->by != BY_KEY)
         return list_by_pk(old->list, pk, len);
     const struct cell *c = dict_get(old->dict, e->key, e->key_len);
     return c && c->kind == CELL_RECORD ? c->record : NULL;

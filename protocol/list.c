@@ -334,3 +334,19 @@ const struct container_kind list_kind = {
     .next = list_next,
     .add = list_add,
 };
+
+/* An optional atomic model: a list that has no element when it is null. */
+const struct container_kind maybe_kind = {
+    .name = "optional",
+    .wire = ITEM_MAP,
+    .lone = true,
+    .by = BY_ITSELF,
+    .put = EFFECT_PUSH,
+    .fresh = list_fresh,
+    .empty = list_empty,
+    .shed = list_shed,
+    .fill = list_fill,
+    .reserve = list_reserve,
+    .next = list_next,
+    .add = list_add,
+};

@@ -131,6 +131,9 @@ static void unwanted(void *arg, struct cell *c, const struct type *t, const char
 
 enum op_status op_run_at(struct run *run, enum op_status st)
 {
+    /* Elsewhere it may be null by now, or another one. */
+    if (run->at.lone && op_infos[run->op->kind].writes)
+        run_computes(run);
     if (st == OP_REFUSED && run->at.inside > 0)
         return inside_run(run, run->at.inside);
     if (st == OP_DONE && inside_at(run))

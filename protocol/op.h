@@ -11,6 +11,7 @@
  * Redis keys are named by their suffix behind the document's root key:
  *   ""                         the root record's hash;      "/posts/<pk>" an element's hash
  *   "/settings.notifications"  a dict or list of the root   "/posts/<pk>/tags" of an element
+ *   "/card/1"  the hash of what an optional model holds
  * A field of an inline record is hash field "settings.theme" of the record that holds it.
  */
 #ifndef RAPYER_PROTOCOL_OP_H

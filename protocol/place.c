@@ -276,6 +276,28 @@ static enum op_status walk_dict(struct walk *w, const struct step *s, bool last)
     return OP_DONE;
 }
 
+/* Into what the optional model at p holds, whose fields the next step names. */
+static enum op_status walk_lone(struct walk *w)
+{
+    struct place *p = w->p;
+    struct element e = {0};
+    enum op_status st = place_loaded(p->cell, p->type, p->name, p->len, w->needs, w->f);
+    if (st != OP_DONE)
+        return st;
+    if (!container_next(p->cell->container, &e)) {
+        fault_set(w->f, FAULT_NOT_FOUND, "'%.*s' is null; set it first", SHOWN(w));
+        return OP_REFUSED;
+    }
+    p->container = p->cell;
+    p->container_type = p->type;
+    p->kind = PLACE_ELEMENT;
+    p->type = p->type->of;
+    p->index = 0;
+    p->cell = e.cell;
+    p->lone = e.cell->record;
+    return OP_DONE;
+}
+
 /* Into the record at p, whose fields the next step names. */
 static enum op_status walk_enter(struct walk *w, struct record **out)
 {
@@ -328,12 +350,17 @@ static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
 {
     struct place *p = w->p;
     struct record *r = p->record;
+    enum op_status st = OP_DONE;
     if (p->kind == PLACE_ROOT)
         return walk_field(w, r, s);
-    if (type_atomic(p->type)) {
-        enum op_status st = walk_enter(w, &r);
+    if (p->kind == PLACE_FIELD && p->type->kind == TYPE_MAYBE)
+        st = walk_lone(w);
+    if (st == OP_DONE && type_atomic(p->type)) {
+        st = walk_enter(w, &r);
         return st == OP_DONE ? walk_field(w, r, s) : st;
     }
+    if (st != OP_DONE)
+        return st;
     /* A container is one only as a field; inside another it is a value. */
     const struct container_kind *kind = p->kind == PLACE_FIELD ? type_container(p->type) : NULL;
     if (!kind)
@@ -341,7 +368,8 @@ static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
     switch (kind->by) {
     case BY_INDEX: return walk_list(w, s, last);
     case BY_KEY: return walk_dict(w, s, last);
-    case BY_NOTHING: return walk_unnamed(w);
+    case BY_NOTHING:
+    case BY_ITSELF: return walk_unnamed(w);
     }
     return walk_value(w);
 }
@@ -353,6 +381,7 @@ static void begin(struct place *p, struct record *root)
     p->cell = NULL;
     p->record = root;
     p->container = NULL;
+    p->lone = NULL;
     p->inside = 0;
     p->not_there = false;
     p->base = 0;

@@ -26,8 +26,11 @@ struct place {
     uint32_t slot;
     struct cell *container; /* ELEMENT, ENTRY: the field that holds it, and that field's type */
     const struct type *container_type;
-    size_t index;    /* ELEMENT; not that of one picked by its pk */
-    bool not_there;  /* ENTRY: so much is known, though the dict is not loaded */
+    size_t index;   /* ELEMENT; not that of one picked by its pk */
+    bool not_there; /* ENTRY: so much is known, though the dict is not loaded */
+    /* The last one of an optional that the way led through, NULL: none. What is in it is there only
+     * as long as that is not null. */
+    const struct record *lone;
     const char *key; /* ENTRY; into the path or the reader */
     size_t key_len;
     /* Refused because the path leads on into the value that is here, a list, dict, `any` or plain

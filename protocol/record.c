@@ -159,7 +159,11 @@ static void pack_fields(const struct packing *p, const struct model *m, const st
 
 static void pack_head(struct buf *out, const struct container_kind *kind, uint32_t n)
 {
-    if (kind->wire == ITEM_MAP)
+    if (kind->lone && n)
+        return;
+    if (kind->lone)
+        pack_nil(out);
+    else if (kind->wire == ITEM_MAP)
         pack_map(out, n);
     else
         pack_array(out, n);
@@ -282,6 +286,17 @@ static void pack_element(const struct packing *p, const struct cell *c, const st
     }
 }
 
+/* The one of a lone container: a map as that of an inline record. */
+static void pack_lone(const struct packing *p, const struct container *node, const struct frame *at)
+{
+    struct frame here = {.up = at, .name = LONE_PK, .len = strlen(LONE_PK), .sep = '/'};
+    struct element e = {0};
+
+    if (container_next(node, &e))
+        pack_fields(p, e.cell->record->model, e.cell->record->slots, e.cell->record->nslots, &here,
+                    '/');
+}
+
 static void pack_container(const struct packing *p, const struct cell *c, const struct type *t,
                            const struct frame *at)
 {
@@ -295,6 +310,10 @@ static void pack_container(const struct packing *p, const struct cell *c, const 
     pack_head(p->out, kind, container_loaded(node) ? node->len : 0);
     if (!container_loaded(node) || node->len == 0)
         return;
+    if (kind->lone) {
+        pack_lone(p, node, at);
+        return;
+    }
     e.next = 0;
     while (work_step(WORK_PACKED) && kind->next(node, &e)) {
         if (kind->wire == ITEM_MAP)

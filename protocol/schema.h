@@ -31,11 +31,12 @@ enum type_kind {
     TYPE_ENUM,
     TYPE_REF,
     TYPE_ANY,
-    TYPE_OPTIONAL, /* of a scalar or any other value, never of an atomic model */
+    TYPE_OPTIONAL, /* of a scalar or any other value */
     TYPE_LIST,
     TYPE_DICT,
     TYPE_SET,
     TYPE_SORTED,
+    TYPE_MAYBE, /* optional<> of an atomic model: a container of one at most */
     TYPE_MODEL,
 };
 

@@ -11,6 +11,7 @@
  * The shapes, by field type of an atomic model:
  *   atomic model       -> record, always there once the parent is (never CELL_UNSET)
  *   list<T>, dict<T>   -> list, dict, always there; elements are records when T is atomic
+ *   optional<T>, T atomic -> a container of its own kind, always there: empty, or with one record
  *   set<T>, sorted<T>  -> set, sorted, always there; members are values
  *   everything else    -> value, or CELL_UNSET (from Redis also CELL_SPOILT)
  * Mutators here do not check types and do not know undo; op.h does both.
@@ -146,7 +147,7 @@ void cell_pack(const struct cell *c, const struct type *t, const char *suffix, s
  * in the map is then refused unless nil; for an element: pk=NULL, element=true).
  * A scalar field without default that is not optional must be there: BAD_VALUE with its path.
  * Moves *in. -1: as value_check, and BAD_KEY for a pk. *out only on success. */
-enum record_place { RECORD_ROOT, RECORD_INLINE, RECORD_ELEMENT };
+enum record_place { RECORD_ROOT, RECORD_INLINE, RECORD_ELEMENT, RECORD_LONE };
 int record_build(const struct model *m, enum record_place place, const char *pk, size_t pk_len,
                  struct cursor *in, const char *where, struct record **out, struct fault *f);
 /* The same for any type. `element`: of a list or dict, so that an atomic model becomes a

@@ -125,6 +125,8 @@ static int parse_chain(const char *text, size_t len, type_find *find, void *arg,
             return malformed(text, len, where, "a built-in type or a model's name expected", f);
         f->code = FAULT_NONE;
         chain[n].model = find(arg, at, name_len, f);
+        if (chain[n].model && chain[n].model->atomic && n > 0 && chain[n - 1].kind == TYPE_OPTIONAL)
+            chain[n - 1].kind = TYPE_MAYBE;
         if (chain[n].model)
             return n + 1;
         if (f->code != FAULT_NONE)

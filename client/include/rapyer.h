@@ -561,7 +561,7 @@ RAPYER_API const char *rapyer_now(void);
  *   int int64_t   float double   bool bool   str char *   bytes rapyer_bytes
  *   datetime struct timespec   a model: its struct, inline   any: rapyer_value *
  *   list<T> rapyer_list, items are T's C type   dict<T> rapyer_dict   optional<T> pointer to T's
- *   C type (optional<str> is char * itself), NULL for null
+ *   C type (optional<str> is char * itself; of a model to its struct), NULL for null
  * Sizes are checked by rapyer_define. */
 
 typedef struct rapyer_bytes {

@@ -11,6 +11,7 @@
  *   any, plain model, nested list or dict, optional<bytes>      MessagePack
  *   null of an optional                               the single byte 0xC0
  *   element of a list or dict of atomic models        its pk
+ *   optional<> of an atomic model                     a list of one such element, with the pk "1"
  *
  * 0xC0 is nil in MessagePack and can begin no UTF-8 text, so it is never taken for a str.
  */

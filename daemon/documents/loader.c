@@ -155,6 +155,9 @@ static void take_length(void *arg, struct cell *c, const struct type *t, const c
     (void)len;
     if (r->type != REDIS_REPLY_INTEGER || r->integer < 0)
         spoil(w->load, c->container, wrong_type(why, stored_of(t)->type));
+    else if (r->integer > 1 && type_container(t)->lone)
+        spoil(w->load, c->container,
+              "it should hold one at most, but another program put more there");
     else if (r->integer > 0)
         container_unload(c->container, (size_t)r->integer);
 }

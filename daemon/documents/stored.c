@@ -48,8 +48,6 @@ static const struct stored sorted = {.type = "zset",
                                      .by_value = true};
 
 const struct stored *const stored_kinds[TYPE_COUNT] = {
-    [TYPE_LIST] = &list,
-    [TYPE_DICT] = &stored_hash,
-    [TYPE_SET] = &set,
-    [TYPE_SORTED] = &sorted,
+    [TYPE_LIST] = &list,     [TYPE_DICT] = &stored_hash, [TYPE_SET] = &set,
+    [TYPE_SORTED] = &sorted, [TYPE_MAYBE] = &list,
 };

@@ -72,9 +72,19 @@ static int take_sub(struct walk *w, const struct step *s, struct fault *f)
     return 0;
 }
 
+/* Into what an optional model holds. */
+static void take_lone(struct walk *w)
+{
+    if (!w->cut)
+        buf_append(&w->r->name, "/" LONE_PK, 2);
+    enter(w, w->type->of, false, "/");
+}
+
 static int take_step(struct walk *w, const struct step *s, const char *path, size_t len,
                      struct fault *f)
 {
+    if (w->container && w->type->kind == TYPE_MAYBE)
+        take_lone(w);
     enum type_kind kind = w->type != NULL ? w->type->kind : TYPE_MODEL;
     if (w->model != NULL && s->kind == STEP_NAME)
         return take_name(w, s, f);
@@ -182,11 +192,13 @@ void region_path(const struct model *m, const char *suffix, size_t suffix_len, c
         const char *names = at + 1, *to = memchr(names, '/', (size_t)(end - names));
         const struct type *t = add_names(m, names, (size_t)((to != NULL ? to : end) - names), path);
         /* In a dict elements are called by their keys, which only the dict knows. */
-        if (to == NULL || t == NULL || t->kind != TYPE_LIST || !type_atomic(t->of))
+        bool lone = t != NULL && t->kind == TYPE_MAYBE;
+        if (to == NULL || t == NULL || (t->kind != TYPE_LIST && !lone) || !type_atomic(t->of))
             return;
         const char *pk = to + 1, *next = memchr(pk, '/', (size_t)(end - pk));
         at = next != NULL ? next : end;
-        path_add_key(path, pk, (size_t)(at - pk));
+        if (!lone)
+            path_add_key(path, pk, (size_t)(at - pk));
         m = t->of->model;
     }
     if (field != NULL && at == end)

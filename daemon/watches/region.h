@@ -6,6 +6,7 @@
  *   settings.theme          /settings.theme             this field of the hash ""
  *   posts["p1"]             /posts/p1                   /posts, /posts/p1, /posts/p1/...
  *   posts["p1"].tags        /posts/p1/tags              /posts, /posts/p1/tags
+ *   card.tags (optional)    /card/1/tags                /card, /card/1/tags
  *   posts[0].tags, counts["x"]: cut, as posts, counts
  *
  * What stands at an index is another element after each insert, and which entry of a dict has

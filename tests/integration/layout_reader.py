@@ -78,6 +78,10 @@ class LayoutReader:
             name = prefix + field["name"]
             if kind in ("list", "dict"):
                 out[field["name"]] = self.container(kind, of, f"{base}/{name}")
+            elif kind == "optional" and self.is_atomic(of[0]):
+                one = self.container("list", of, f"{base}/{name}")
+                assert len(one) <= 1
+                out[field["name"]] = {key: one[0][key] for key in one[0] if key != "@pk"} if one else None
             elif self.is_atomic(kind):
                 out[field["name"]] = self.record(self.models[kind], base, fields, name + ".", {})
             elif name.encode() in fields:

@@ -22,7 +22,7 @@ static const char *const fixture_models[] = {
     " {name: conf, type: Settings}, {name: watchers, type: 'list<User>'}]}",
     "{name: Section, kind: atomic, fields: [{name: name, type: str},"
     " {name: tasks, type: 'list<Task>'}, {name: by, type: 'dict<Task>'},"
-    " {name: tags, type: 'list<str>'}]}",
+    " {name: tags, type: 'list<str>'}, {name: lead, type: 'optional<User>'}]}",
     "{name: Doc, kind: atomic, fields: [{name: name, type: str}, {name: n, type: int, default: 3},"
     " {name: hits, type: 'optional<int>'}, {name: score, type: float, default: 1.5},"
     " {name: ok, type: bool, default: false}, {name: raw, type: bytes, default: #c400#},"
@@ -37,7 +37,9 @@ static const char *const fixture_models[] = {
     " {name: groups, type: 'dict<set<int>>'}, {name: queue, type: 'sorted<str>'},"
     " {name: ranks, type: 'sorted<int>', default: [[1, 1], [10, 1], [9, 1]]},"
     " {name: lines, type: 'dict<list<str>>'}, {name: deep, type: 'list<dict<list<int>>>'},"
-    " {name: maybe, type: 'optional<list<int>>'}, {name: homes, type: 'list<Address>'}]}",
+    " {name: maybe, type: 'optional<list<int>>'}, {name: homes, type: 'list<Address>'},"
+    " {name: alt, type: 'optional<Settings>', default: nil},"
+    " {name: main, type: 'optional<Section>'}]}",
 };
 
 static inline struct schema *fixture_schema(void)

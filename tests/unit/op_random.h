@@ -34,7 +34,7 @@ static inline void random_record(struct buf *b, uint64_t *seed, const struct mod
     }
     for (uint32_t i = 0; i < m->nfields; i++) {
         const struct field *f = &m->fields[i];
-        bool container = f->type->kind == TYPE_LIST || f->type->kind == TYPE_DICT;
+        bool container = type_container(f->type);
         bool needed = !f->fallback && !container && f->type->kind != TYPE_OPTIONAL;
         if (!needed && dice(seed, 3) == 0)
             continue;
@@ -117,6 +117,7 @@ static inline void random_of_type(struct buf *b, uint64_t *seed, const struct ty
     uint32_t n = 0;
     switch (t->kind) {
     case TYPE_OPTIONAL:
+    case TYPE_MAYBE:
         if (dice(seed, 4) == 0)
             pack_nil(b);
         else
@@ -165,6 +166,8 @@ static inline const struct type *random_path(struct buf *path, uint64_t *seed,
                 buf_printf(path, "[%d]", (int)dice(seed, 5) - 2);
             t = t->of;
         }
+        if (t->kind == TYPE_MAYBE && dice(seed, 4))
+            t = t->of;
         if (!type_atomic(t) || dice(seed, 8) == 0)
             return t;
         m = t->model;

@@ -37,8 +37,8 @@ Test(op_list_more, several_at_an_end)
     fixture_does(&x, "list.pop_many", "[tags, 9]", "[b]");
     fixture_does(&x, "list.pop_many", "[tags, -9]", "[]");
     fixture_does(&x, "list.pop_many", "[sections, -2]",
-                 "[{'@pk': s1, name: x, tasks: [], by: {}, tags: [t]},"
-                 " {'@pk': s2, name: y, tasks: [], by: {}, tags: []}]");
+                 "[{'@pk': s1, name: x, tasks: [], by: {}, tags: [t], lead: nil},"
+                 " {'@pk': s2, name: y, tasks: [], by: {}, tags: [], lead: nil}]");
     fixture_refuses(&x, "list.pop_many", "[tags, x]", FAULT_BAD_TYPE, "count must be an int");
 }
 

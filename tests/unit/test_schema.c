@@ -347,20 +347,28 @@ Test(schema, key_is_a_str_or_int_field)
 
 Test(schema, where_an_atomic_model_may_stand)
 {
-    const char *why = "can only be a field's type, or the element of a list or dict that is; "
+    const char *why = "can only be a field's type, or in a list, dict or optional that is; "
                       "elsewhere declare it kind plain";
     char text[300];
     defined("{name: A, kind: atomic, fields: []}");
     defined("{name: P, kind: plain, fields: []}");
     defined("{name: Good, kind: atomic, fields: [{name: a, type: A}, {name: b, type: 'list<A>'},"
             "{name: c, type: 'dict<A>'}, {name: d, type: 'optional<P>'},"
-            "{name: e, type: 'list<list<P>>'}]}");
+            "{name: e, type: 'list<list<P>>'}, {name: f, type: 'optional<A>'},"
+            "{name: g, type: 'optional<A>', default: nil}]}");
     cr_assert(type_atomic(field_of(model, "a")->type));
     cr_assert_not(type_atomic(field_of(model, "b")->type));
     cr_assert(type_atomic(field_of(model, "b")->type->of));
     cr_assert_not(type_atomic(field_of(model, "e")->type->of->of));
+    cr_assert_eq(field_of(model, "d")->type->kind, TYPE_OPTIONAL);
+    cr_assert_eq(field_of(model, "f")->type->kind, TYPE_MAYBE);
+    cr_assert(type_equal(field_of(model, "f")->type, field_of(model, "g")->type));
+    char name[TYPE_NAME_MAX];
+    cr_assert_str_eq(type_name(field_of(model, "f")->type, name, sizeof name), "optional<A>");
+    refused(one("atomic", "name: a, type: 'optional<A>', default: {}"), FAULT_BAD_VALUE,
+            "default of M.a: only null can be the default of optional<A>");
 
-    const char *bad[] = {"optional<A>", "list<list<A>>", "dict<optional<A>>", "optional<list<A>>"};
+    const char *bad[] = {"list<list<A>>", "dict<optional<A>>", "optional<list<A>>"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         snprintf(text, sizeof text, "the atomic model 'A' %s", why);
         type_refused(bad[i], FAULT_BAD_SCHEMA, text);

@@ -651,6 +651,7 @@ static void value_for(struct buf *b, uint64_t *state, const struct type *t, unsi
     case TYPE_REF: pack_cstr(b, "Address:1"); return;
     case TYPE_ANY: random_value(b, state, depth ? 4 : 1); return;
     case TYPE_OPTIONAL:
+    case TYPE_MAYBE:
         if (bits & 1)
             pack_nil(b);
         else
