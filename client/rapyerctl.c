@@ -250,6 +250,21 @@ static int run_clients(struct ctl *c, int argc, char **argv)
     return call(c, "admin.clients", 0, &none, false);
 }
 
+static int run_metrics(struct ctl *c, int argc, char **argv)
+{
+    struct buf none = BUF_INIT;
+    rapyer_value *v = request_wait(c->db, "admin.metrics", 0, &none);
+    size_t len;
+    (void)argc;
+    (void)argv;
+    if (!v)
+        return answer_error(c);
+    const char *text = rapyer_data(v, &len);
+    fwrite(text, 1, len, stdout);
+    rapyer_value_free(v);
+    return 0;
+}
+
 /* A table, with advice below what is not well; EXIT_ANSWER when there is any such. */
 static int run_doctor(struct ctl *c, int argc, char **argv)
 {
@@ -381,6 +396,7 @@ static const struct command commands[] = {
     {"lock", "break KEY ACTION [PATH]", "takes a lock from who holds it; from how many", 3, 4,
      run_lock},
     {"stats", "", "counters and states of the daemon", 0, 0, run_stats},
+    {"metrics", "", "all figures, as text that Prometheus reads", 0, 0, run_metrics},
     {"clients", "", "who is connected", 0, 0, run_clients},
     {"doctor", "", "whether the Redis behind the daemon weakens a guarantee", 0, 0, run_doctor},
     {"call", "METHOD [JSON]", "any method of the protocol, JSON: the array of parameters", 1, 2,

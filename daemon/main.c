@@ -11,6 +11,7 @@
 #include "daemon/methods/dispatch.h"
 #include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
+#include "daemon/metrics/http.h"
 #include "daemon/redis/embedded.h"
 #include "daemon/watches/watches.h"
 #include "protocol/value.h"
@@ -44,6 +45,7 @@ struct daemon {
     struct dispatch *dispatch;
     struct sessions *sessions;
     struct listener *listener;
+    struct http *http; /* NULL: figures are not told over it */
     struct embedded *embedded;
     struct event *term, *intr, *hup, *stop_tick;
     char id[40];
@@ -108,6 +110,18 @@ static void on_ended(void *arg, struct wait *w)
 {
     struct daemon *d = arg;
     probes_ended(d->probes, w);
+}
+
+static void on_metrics(void *arg, struct page *p)
+{
+    struct daemon *d = arg;
+    dispatch_figures(d->dispatch, p);
+}
+
+static bool on_ready_asked(void *arg, char *why, size_t size)
+{
+    struct daemon *d = arg;
+    return dispatch_may_serve(d->dispatch, why, size);
 }
 
 static const char *where(void *arg, const struct lock *l)
@@ -402,6 +416,12 @@ static int start(struct daemon *d)
         log_error("%s", error);
         return -1;
     }
+    static const struct http_callbacks http_cb = {.write = on_metrics, .ready = on_ready_asked};
+    if (strcmp(d->config.metrics_listen, "off") != 0 &&
+        (d->http = http_open(d->base, &d->config, -1, &http_cb, d, error, sizeof(error))) == NULL) {
+        log_error("%s", error);
+        return -1;
+    }
     if (!embedded) {
         connect_redis(d);
         return 0;
@@ -453,6 +473,7 @@ static void take_apart(struct daemon *d)
 {
     if (d->listener != NULL)
         listener_close(d->listener);
+    http_close(d->http);
     dismiss(d);
     dispatch_free(d->dispatch);
     exec_free(d->exec); /* tells the leases and watches about requests on the way */
@@ -541,6 +562,15 @@ int main(int argc, char **argv)
         return 2;
     }
     log_setup(d.config.log_level);
+    if (!http_address_fits(d.config.metrics_listen)) {
+        fprintf(
+            stderr,
+            "rapyerd: metrics.listen: \"%s\" is not off, unix:/path, or an address of this host "
+            "with a port, as 127.0.0.1:9680 or [::1]:9680\n",
+            d.config.metrics_listen);
+        config_free(&d.config);
+        return 2;
+    }
     if (check) {
         config_free(&d.config);
         return 0;

@@ -34,6 +34,12 @@ int64_t clock_boot_ms(void)
     return ms(read_clock(CLOCK_BOOTTIME));
 }
 
+int64_t clock_boot_ns(void)
+{
+    struct timespec t = read_clock(CLOCK_BOOTTIME);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 int64_t clock_wall_ms(void)
 {
     return ms(read_clock(CLOCK_REALTIME));

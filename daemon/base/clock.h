@@ -18,6 +18,7 @@ int64_t clock_mono_ms(void);
 /* Exact. Not to be mixed with the one above: that may lie a tick behind. */
 int64_t clock_mono_us(void);
 int64_t clock_boot_ms(void);
+int64_t clock_boot_ns(void);
 int64_t clock_wall_ms(void); /* since 1970 */
 int64_t clock_wall_us(void);
 /* The wall clock; but where that was set back it goes on as if it had not been, and it never says

@@ -162,6 +162,12 @@ const struct setting settings[] = {
     {"locks", "client_locks", COUNT, AT(client_locks), "20000", 1, 10000000, true,
      "Locks that one connection holds and waits for; past it BUSY."},
 
+    {"metrics", "listen", TEXT, AT(metrics_listen), "off", 1, 255, false,
+     "Where figures are told over HTTP, to Prometheus for one: unix:/path, 127.0.0.1:9680 or\n"
+     "[::1]:9680; at no other addresses, as nobody is asked who he is. off: nowhere."},
+    {"metrics", "socket_mode", MODE, AT(metrics_mode), "0660", 0, 0777, false,
+     "Who may connect there when it is a unix socket."},
+
     {"log", "log_level", LEVEL, AT(log_level), "notice", 0, 0, true,
      "What is logged: error, warning, notice, info or debug."},
 };

@@ -61,7 +61,9 @@ struct sessions {
     void *arg;
     unsigned refs; /* the owner and each session */
     unsigned count, rings;
-    uint64_t last_number;
+    uint64_t last_number, turned_away;
+    uint64_t gone_in, gone_out; /* bytes of sessions that are closed */
+    uint64_t faults[FAULT_COUNT];
     size_t partial;   /* unfinished input of all sessions */
     bool full;        /* max_clients is reached and was logged */
     struct buf scrap; /* answers to sessions that are gone */
@@ -122,6 +124,8 @@ static void session_leave(struct session *s, bool flush)
     if (s->state == CLOSED)
         return;
     s->state = CLOSED;
+    all->gone_in += s->bytes_in;
+    all->gone_out += stream_written(s->stream);
     end_rest(s);
     count_partial(s, 0);
     if (s->check)
@@ -348,6 +352,7 @@ void session_give(struct session *s, uint64_t id, struct buf *value)
 
 static void answer_fault(struct session *s, const uint64_t *id, const struct fault *f)
 {
+    s->all->faults[f->code < FAULT_COUNT ? f->code : FAULT_INTERNAL]++;
     if (s->state == CLOSED)
         return;
     struct buf *out = stream_out(s->stream);
@@ -630,6 +635,7 @@ static void turn_away(struct sessions *all, int fd)
     if (!all->full)
         log_warning("%s", f.text);
     all->full = true;
+    all->turned_away++;
     rpc_pack_error(&out, NULL, &f);
     /* A fresh socket takes so little at once; if not, closing says enough. */
     if (send(fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
@@ -691,6 +697,28 @@ void sessions_free(struct sessions *all)
 unsigned sessions_count(const struct sessions *all)
 {
     return all->count;
+}
+
+void sessions_stats(const struct sessions *all, struct sessions_stats *out)
+{
+    const struct session *s;
+
+    *out = (struct sessions_stats){.count = all->count,
+                                   .rings = all->rings,
+                                   .accepted = all->last_number,
+                                   .turned_away = all->turned_away,
+                                   .bytes_in = all->gone_in,
+                                   .bytes_out = all->gone_out,
+                                   .partial = all->partial};
+    memcpy(out->faults, all->faults, sizeof out->faults);
+    DL_FOREACH (all->list, s) {
+        size_t unsent = stream_unsent(s->stream);
+        out->bytes_in += s->bytes_in;
+        out->bytes_out += stream_written(s->stream);
+        out->paused += s->paused;
+        out->unsent_most = unsent > out->unsent_most ? unsent : out->unsent_most;
+        out->deferred_most = s->deferred > out->deferred_most ? s->deferred : out->deferred_most;
+    }
 }
 
 unsigned sessions_rings(const struct sessions *all)

@@ -42,6 +42,16 @@ void sessions_accept(struct sessions *all, int fd);
 /* Closes all of them, after writing what their sockets take at once. Before the base goes. */
 void sessions_free(struct sessions *all);
 unsigned sessions_count(const struct sessions *all);
+/* Of all of them; what was counted of those that are gone is in it. */
+struct sessions_stats {
+    unsigned count, rings, paused;
+    uint64_t accepted, turned_away, bytes_in, bytes_out;
+    size_t partial;               /* bytes of requests that have arrived in part */
+    size_t unsent_most;           /* of one client */
+    unsigned deferred_most;       /* the same */
+    uint64_t faults[FAULT_COUNT]; /* requests answered with a code */
+};
+void sessions_stats(const struct sessions *all, struct sessions_stats *out);
 void sessions_each(struct sessions *all, void (*visit)(struct session *s, void *arg), void *arg);
 
 struct session *session_ref(struct session *s);

@@ -33,6 +33,7 @@ struct commit {
     unsigned refused;  /* the index of that answer */
     uint64_t work;     /* ns */
     bool waited;       /* for one more turn */
+    struct lane_times times;
 };
 
 struct retained {
@@ -93,6 +94,7 @@ struct lane {
     struct commit_listener *listeners;
     int64_t mute_until; /* monotonic ms; until then nothing is published */
     bool mute_logged;
+    struct lane_times times; /* of the commit that is being decided */
     struct lane_stats stats;
 };
 
@@ -134,6 +136,7 @@ static void commit_free(struct lane *l, struct commit *c)
 
 static void settle(struct lane *l, struct commit *c, const struct fault *fault, bool exact)
 {
+    l->times = c->times;
     if (l->gathering != NULL)
         batch_follow(l->gathering->batch, c->batch);
     batch_decide(c->batch, fault);
@@ -301,6 +304,8 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
         return;
     }
     l->in_flight = NULL;
+    c->times.answered = clock_boot_ns();
+    histogram_add(&l->stats.took, c->times.answered - c->times.sent);
     l->stats.batches++;
     l->stats.commands += c->ncommands;
     if (l->mute_logged && c->news_at < c->resp.len) {
@@ -350,6 +355,7 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
     l->in_flight = c;
     buf_grow(&c->resp, batch_bytes(c->batch) + 512);
     format(l, c);
+    c->times.sent = clock_boot_ns();
     send_in_flight(l);
 }
 
@@ -426,11 +432,12 @@ static void on_replayed(void *arg, unsigned index, redisReply *reply)
         log_error("a commit that Redis had lost could not be applied again: %s", bad->str);
 }
 
-static void on_told(void *arg, unsigned index, redisReply *reply)
+/* Whatever Redis says to it. */
+static void on_anything(void *arg, unsigned index, redisReply *reply)
 {
     (void)arg;
     (void)index;
-    (void)reply; /* whoever was not told reads anew from a Redis that has lost something */
+    (void)reply;
 }
 
 /* The PUBLISH by itself: this Redis may not let us, which is no reason to lose the commit. */
@@ -442,16 +449,9 @@ static void send_retained(struct lane *l, const struct retained *r)
     buf_append(&out, r->resp.data, news ? r->news_at : exec_at);
     buf_append(&out, r->resp.data + exec_at, EXEC_BYTES);
     upstream_send(l->up, out.data, out.len, r->ncommands - news, on_replayed, l);
-    if (news)
-        upstream_send(l->up, r->resp.data + r->news_at, exec_at - r->news_at, 1, on_told, l);
+    if (news) /* who is not told reads anew from a Redis that has lost something */
+        upstream_send(l->up, r->resp.data + r->news_at, exec_at - r->news_at, 1, on_anything, l);
     buf_free(&out);
-}
-
-static void on_lease_again(void *arg, unsigned index, redisReply *reply)
-{
-    (void)arg;
-    (void)index;
-    (void)reply; /* where somebody else has it the commit says so */
 }
 
 /* Changes under a lock only as long as Redis would remember who else has had the lock since. */
@@ -468,7 +468,7 @@ static bool replay_from(struct lane *l, uint64_t marker)
     for (; i < l->retain_n; i++) {
         struct retained *r = &l->retain[(l->retain_first + i) % RETAIN_BATCHES];
         if (r->nleases > 0 && clock_boot_ms() - l->absent_since < (int64_t)l->config->lock_lease)
-            upstream_send(l->up, r->leases.data, r->leases.len, r->nleases, on_lease_again, l);
+            upstream_send(l->up, r->leases.data, r->leases.len, r->nleases, on_anything, l);
         send_retained(l, r);
         l->stats.recovered_resent++;
     }
@@ -635,13 +635,6 @@ static void ask_state(struct lane *l, bool same_server)
     buf_free(&key);
 }
 
-static void on_marker_set(void *arg, unsigned index, redisReply *reply)
-{
-    (void)arg;
-    (void)index;
-    (void)reply; /* a replica or a full Redis refuses; then it is as if it had been lost */
-}
-
 /* So that a marker that is missing later always means that Redis has lost its state. */
 static void set_first_marker(struct lane *l)
 {
@@ -649,7 +642,8 @@ static void set_first_marker(struct lane *l)
     unit_marker_key(l->config->key_prefix, l->id, &key);
     const char *set[] = {"SET", (char *)key.data, "0"};
     resp_command(&out, 3, set, (size_t[]){3, key.len, 1});
-    upstream_send(l->up, out.data, out.len, 1, on_marker_set, l);
+    /* A replica or a full Redis refuses; then it is as if it had been lost. */
+    upstream_send(l->up, out.data, out.len, 1, on_anything, l);
     buf_free(&out);
     buf_free(&key);
 }
@@ -788,6 +782,11 @@ int lane_admit(const struct lane *l, struct fault *f)
 bool lane_quiet(const struct lane *l)
 {
     return l->in_flight == NULL && l->gathering == NULL;
+}
+
+struct lane_times lane_times(const struct lane *l)
+{
+    return l->times;
 }
 
 void lane_stats(const struct lane *l, struct lane_stats *out)

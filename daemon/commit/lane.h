@@ -11,6 +11,7 @@
 #ifndef RAPYERD_LANE_H
 #define RAPYERD_LANE_H
 
+#include "daemon/base/histogram.h"
 #include "daemon/commit/batch.h"
 #include "daemon/redis/upstream.h"
 
@@ -65,10 +66,18 @@ void lane_unlisten(struct lane *l, struct commit_listener *listener);
 /* Nothing is gathering or in flight. */
 bool lane_quiet(const struct lane *l);
 
+/* Within on_batch: when its commit was sent first, and Redis' answer had come (clock_boot_ns()); 0:
+ * it was not, or that got lost. */
+struct lane_times {
+    int64_t sent, answered;
+};
+struct lane_times lane_times(const struct lane *l);
+
 struct lane_stats {
     uint64_t batches, commands, refused, recovered_applied, recovered_resent, unknown, lost;
     uint64_t drifts;
     size_t gathering_bytes, in_flight_bytes;
+    struct histogram took; /* commits, from when they were sent to Redis' answer */
 };
 void lane_stats(const struct lane *l, struct lane_stats *out);
 

@@ -10,6 +10,7 @@
 #ifndef RAPYERD_CALL_H
 #define RAPYERD_CALL_H
 
+#include "daemon/base/timing.h"
 #include "daemon/clients/session.h"
 #include "daemon/commit/lane.h"
 #include "daemon/documents/coherence.h"
@@ -44,8 +45,10 @@ struct request {
     void *context;        /* of exec_call */
     struct cursor params; /* behind the array head, at its beginning in each run */
     uint32_t nparams;
-    uint64_t stamp;   /* session_stamp when it came: documents must have been checked since */
-    uint64_t arrived; /* exec's stamp of then */
+    struct timing *timing; /* where it is counted; NULL: nowhere */
+    int64_t came;          /* clock_boot_ns(), once it was looked at; 0 before */
+    uint64_t stamp;        /* session_stamp when it came: documents must have been checked since */
+    uint64_t arrived;      /* exec's stamp of then */
 };
 
 /* A number in an answer that is another when somebody else wrote in between. */
@@ -59,7 +62,7 @@ struct run {
     uint64_t number;         /* of this run, among all: documents note it (doc.h) */
     struct work work;        /* what it has come to */
     bool unbroken;           /* trees are changed, to be taken back: it may not stand still */
-    int64_t clock;           /* clock_boot_ms() at its beginning */
+    int64_t began, clock;    /* clock_boot_ns() and the same in ms, at its beginning */
     int64_t now;             /* unix milliseconds, once somebody has asked; 0 before */
     bool unproved;           /* the last proof of coherence is too old for it */
     int64_t stale;           /* what it saw is so old, in ms since the link was lost; -1: fresh */

@@ -87,7 +87,7 @@ static bool do_again(struct exec *e, struct task *t)
     e->nagain++;
     for (unsigned i = 0; i < t->call.run.ntouched; i++)
         coherence_want_turn(e->coherence, t->call.run.touched[i]->doc);
-    t->refused = false;
+    t->refused = t->rode = false;
     buf_free(&t->answer);
     task_move(e, t, TASK_AGAIN);
     return true;
@@ -132,6 +132,7 @@ static void settle(struct exec *e, struct task *t, const struct batch *b, const 
                    bool exact)
 {
     task_move(e, t, TASK_OPEN);
+    t->rode = true;
     if (fault == NULL) {
         settle_committed(e, t, b, exact);
         return;
@@ -153,7 +154,10 @@ enum op_status exec_run(struct task *t, struct buf *out)
     struct call *c = &t->call;
     struct exec *e = c->exec;
     struct cursor params = c->request.params;
-    c->run.clock = clock_boot_ms();
+    c->run.began = clock_boot_ns();
+    c->run.clock = c->run.began / 1000000;
+    if (c->request.came == 0)
+        c->request.came = c->run.began;
     if (c->began == 0)
         c->began = c->run.clock;
     /* Nobody is heard: Redis has to be asked each time. */
@@ -265,11 +269,6 @@ static bool is_busy(struct call *c, const struct doc *d)
            (d->queue != NULL && (!call_may_be_stale(c, d) || queue_has(d, c->request.session)));
 }
 
-void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg)
-{
-    exec_call(e, m, s, msg->id, msg->params, msg->nparams, NULL);
-}
-
 /* Has the method name the call's documents. */
 static int name_documents(struct exec *e, struct call *c)
 {
@@ -310,17 +309,9 @@ static enum op_status try_at_once(struct exec *e, struct task *t)
     return st;
 }
 
-void exec_call(struct exec *e, const struct method *m, struct session *s, uint64_t id,
-               struct cursor params, uint32_t nparams, void *context)
+static void take(struct exec *e, const struct request *r)
 {
-    struct task *t = task_new(e, &(struct request){.method = m,
-                                                   .session = s,
-                                                   .id = id,
-                                                   .context = context,
-                                                   .params = params,
-                                                   .nparams = nparams,
-                                                   .arrived = ++e->stamp,
-                                                   .stamp = session_stamp(s)});
+    struct task *t = task_new(e, r);
     struct call *c = &t->call;
     if (name_documents(e, c) < 0) {
         answer_now(e, t, &c->fault);
@@ -338,6 +329,32 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
         room_wait(e, t);
     else if (t->is_long && queue_ready(c->docs[0]) == t && !room_queues(e, t))
         slices_run(e, t);
+}
+
+void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg,
+                  struct timing *timing)
+{
+    take(e, &(struct request){.method = m,
+                              .session = s,
+                              .id = msg->id,
+                              .params = msg->params,
+                              .nparams = msg->nparams,
+                              .arrived = ++e->stamp,
+                              .timing = timing,
+                              .stamp = session_stamp(s)});
+}
+
+void exec_call(struct exec *e, const struct method *m, struct session *s, uint64_t id,
+               struct cursor params, uint32_t nparams, void *context)
+{
+    take(e, &(struct request){.method = m,
+                              .session = s,
+                              .id = id,
+                              .context = context,
+                              .params = params,
+                              .nparams = nparams,
+                              .arrived = ++e->stamp,
+                              .stamp = session_stamp(s)});
 }
 
 /* ---- what has to be done again ---- */
@@ -429,10 +446,12 @@ static void on_batch(void *arg, struct batch *b, const struct fault *fault, bool
 {
     struct exec *e = arg;
     publisher_hide(e->publisher, b);
+    e->times = lane_times(e->lane);
     for (struct waiter *w = batch_waiters(b), *next; w != NULL; w = next) {
         next = w->next;
         settle(e, (struct task *)w, b, fault, exact);
     }
+    e->times = (struct lane_times){0};
     tell_lost_leases(e, b);
     if (fault == NULL)
         purge_deleted(e, b);
@@ -728,6 +747,12 @@ struct schema *exec_schema(const struct exec *e)
 unsigned exec_waiting(const struct exec *e)
 {
     return e->ntasks;
+}
+
+void exec_bytes(const struct exec *e, size_t *waiting, size_t *kept)
+{
+    *waiting = e->waiting_bytes;
+    *kept = e->kept_bytes;
 }
 
 uint64_t exec_done_again(const struct exec *e)

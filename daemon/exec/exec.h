@@ -43,11 +43,14 @@ struct schema *exec_schema(const struct exec *e);
 /* The end: all that waits is answered, and nothing is carried out any more. */
 void exec_stop(struct exec *e);
 unsigned exec_waiting(const struct exec *e); /* requests not answered yet */
+/* Bytes of requests that wait, and of answers that wait for a commit: commit.queue_bytes each. */
+void exec_bytes(const struct exec *e, size_t *waiting, size_t *kept);
 /* How often requests were done again, as a document was not as the tree had it. */
 uint64_t exec_done_again(const struct exec *e);
 
-/* Takes a request; it is answered exactly once. */
-void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg);
+/* Takes a request; it is answered exactly once. timing: what counts how long that took. */
+void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg,
+                  struct timing *timing);
 /* The session reads again, or is gone: what was held back for it goes on. */
 void exec_drained(struct exec *e, struct session *s);
 /* The same for other methods of this daemon, with a context for the call; params stand behind the

@@ -56,10 +56,11 @@ struct exec {
     uint64_t nagain;      /* how often that was so */
     struct task *spare;   /* for the next ones (utlist) */
     unsigned ntasks, nspare;
-    size_t waiting_bytes; /* that the queued ones take */
-    size_t kept_bytes;    /* answers that wait for a commit */
-    struct buf scratch;   /* the answer of the request that runs */
-    struct buf raw;       /* the value that an effect tells */
+    size_t waiting_bytes;    /* that the queued ones take */
+    size_t kept_bytes;       /* answers that wait for a commit */
+    struct buf scratch;      /* the answer of the request that runs */
+    struct buf raw;          /* the value that an effect tells */
+    struct lane_times times; /* of the batch that is being told of; 0: none is */
     struct exec_callbacks cb;
     void *arg;
     uint64_t stamp; /* requests, and leases that came to this daemon */
@@ -101,6 +102,7 @@ struct task {
     struct waiter waiter; /* first: the batch has it in its list */
     struct task *prev, *next;
     enum task_state state;
+    bool rode;    /* with the batch that is being told of */
     bool keeps;   /* its session, from when it first had to wait */
     bool refused; /* STAGED: with call.fault */
     struct call call;

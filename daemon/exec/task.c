@@ -80,6 +80,8 @@ bool task_overfills(const struct exec *e, const struct task *t)
 
 static void join_queues(struct exec *e, struct task *t)
 {
+    if (t->call.request.came == 0)
+        t->call.request.came = clock_boot_ns();
     keep(e, t, true);
     queue_join(t);
     t->deadline = clock_mono_ms() + (int64_t)e->config->queue_time;
@@ -124,7 +126,7 @@ static void give_back(struct exec *e, struct task *t)
     }
     buf_clear(&t->params);
     buf_clear(&t->answer);
-    t->keeps = t->refused = t->is_long = t->no_room = t->spoilt = false;
+    t->keeps = t->rode = t->refused = t->is_long = t->no_room = t->spoilt = false;
     t->runs = 0;
     t->again_until = 0;
     LL_PREPEND(e->spare, t);
@@ -167,10 +169,28 @@ void task_move(struct exec *e, struct task *t, enum task_state to)
     }
 }
 
+/* Where its time went. What was in no queue, or in no commit, has no such stage. */
+static void count(struct exec *e, struct task *t)
+{
+    const struct request *r = &t->call.request;
+    const struct lane_times *batch = &e->times;
+    int64_t began = t->call.run.began, now = clock_boot_ns();
+    histogram_add(&r->timing->all, now - r->came);
+    if (t->keeps && began > r->came)
+        histogram_add(&r->timing->stages[STAGE_QUEUE], began - r->came);
+    if (!t->rode || batch->answered == 0)
+        return;
+    histogram_add(&r->timing->stages[STAGE_GATHER], batch->sent - began);
+    histogram_add(&r->timing->stages[STAGE_REDIS], batch->answered - batch->sent);
+    histogram_add(&r->timing->stages[STAGE_ANSWER], now - batch->answered);
+}
+
 void task_answer(struct exec *e, struct task *t, const struct fault *f, struct buf *out)
 {
     struct call *c = &t->call;
     const struct request *r = &c->request;
+    if (r->timing != NULL && r->came != 0)
+        count(e, t);
     if (r->method->finish != NULL)
         r->method->finish(c, f, out);
     else if (f != NULL)

@@ -104,6 +104,14 @@ static struct buf *name_join(struct locks *t, const struct lock_name *n)
     return b;
 }
 
+unsigned locks_most_of_a_client(const struct locks *t)
+{
+    unsigned most = 0;
+    for (const struct lock_client *c = t->clients; c != NULL; c = c->hh.next)
+        most = c->nlocks > most ? c->nlocks : most;
+    return most;
+}
+
 struct lock *locks_find(struct locks *t, const struct lock_name *name)
 {
     const struct buf *b = name_join(t, name);

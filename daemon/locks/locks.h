@@ -264,6 +264,8 @@ void lock_elsewhere(struct lock *l, const char *who);
  * to is lease's to free. */
 bool lock_free(struct lock *l);
 struct lock *locks_find(struct locks *t, const struct lock_name *name);
+/* Of all clients the one with most holds and waits has so many (locks_limits.per_client). */
+unsigned locks_most_of_a_client(const struct locks *t);
 struct lock *locks_first(struct locks *t); /* then by hh.next */
 size_t locks_count(const struct locks *t);
 

@@ -4,6 +4,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/exec/publish.h"
 #include "daemon/methods/doctor.h"
+#include "daemon/methods/figures.h"
 #include "daemon/methods/keys.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/methods_lock.h"
@@ -25,6 +26,7 @@ struct entry {
     size_t len;
     const struct method *method;
     plain_fn *plain;
+    struct method_figures *figures;
     bool early; /* is answered before Redis is known */
 };
 
@@ -44,6 +46,7 @@ struct dispatch {
     struct doctor *doctor;
     struct entry entries[METHODS_MAX]; /* sorted by name */
     size_t nentries;
+    struct method_figures figures[METHODS_MAX]; /* in the same order */
     const struct entry
         *slots[SLOTS]; /* by the hash of their names; the next one where it is taken */
     struct held *held;
@@ -162,6 +165,15 @@ static void do_doctor(struct dispatch *d, struct session *s, const struct rpc *m
     doctor_request(d->doctor, s, msg);
 }
 
+static void do_metrics(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    struct page page = {0};
+    dispatch_figures(d, &page);
+    pack_str(session_result(s, msg->id), (const char *)page.out.data, page.out.len);
+    session_done(s);
+    buf_free(&page.out);
+}
+
 #define LOCK_METHOD(fn)                                                               \
     static void do_##fn(struct dispatch *d, struct session *s, const struct rpc *msg) \
     {                                                                                 \
@@ -202,6 +214,7 @@ static const struct entry plain_entries[] = {
     {.name = "admin.clients", .plain = do_clients, .early = true},
     {.name = "admin.cache", .plain = do_cache, .early = true},
     {.name = "admin.doctor", .plain = do_doctor, .early = true},
+    {.name = "admin.metrics", .plain = do_metrics, .early = true},
     {.name = "watch", .plain = do_watch},
     {.name = "unwatch", .plain = do_unwatch},
 };
@@ -230,6 +243,8 @@ static void sort_entries(struct dispatch *d)
 {
     qsort(d->entries, d->nentries, sizeof(d->entries[0]), by_name);
     for (size_t i = 0; i < d->nentries; i++) {
+        d->figures[i].name = d->entries[i].name;
+        d->entries[i].figures = &d->figures[i];
         size_t at = slot_of(d->entries[i].name, d->entries[i].len);
         while (d->slots[at] != NULL)
             at = (at + 1) % SLOTS;
@@ -413,8 +428,12 @@ static void carry_out(struct dispatch *d, struct session *s, const struct rpc *m
         else
             hold(d, registry_loaded(d->registry) ? &d->unknown : &d->held, s, msg);
     } else if (e->method != NULL) {
-        exec_request(d->exec, e->method, s, msg);
+        e->figures->calls += !d->learned; /* else it was counted */
+        if (e->figures->timing == NULL)
+            e->figures->timing = alloc_zeroed(1, sizeof(*e->figures->timing));
+        exec_request(d->exec, e->method, s, msg, e->figures->timing);
     } else {
+        e->figures->calls++;
         e->plain(d, s, msg);
     }
 }
@@ -469,6 +488,8 @@ void dispatch_free(struct dispatch *d)
         release(d, &d->unknown, d->unknown);
     while (d->learning != NULL)
         release(d, &d->learning, d->learning);
+    for (size_t i = 0; i < d->nentries; i++)
+        free(d->figures[i].timing);
     event_free(d->tick);
     doctor_free(d->doctor);
     free(d);
@@ -477,6 +498,24 @@ void dispatch_free(struct dispatch *d)
 void dispatch_link_up(struct dispatch *d)
 {
     doctor_link_up(d->doctor);
+}
+
+void dispatch_figures(const struct dispatch *d, struct page *p)
+{
+    figures_write(&d->admin, d->figures, d->nentries, p);
+}
+
+bool dispatch_may_serve(const struct dispatch *d, char *why, size_t size)
+{
+    if (d->stopping)
+        snprintf(why, size, "rapyerd is stopping");
+    else if (!lane_ready(exec_lane(d->exec)))
+        snprintf(why, size, "%s", upstream_why(lane_upstream(exec_lane(d->exec))));
+    else if (!registry_loaded(d->registry))
+        snprintf(why, size, "the models are not read yet");
+    else
+        return true;
+    return false;
 }
 
 void dispatch_sessions(struct dispatch *d, struct sessions *all)

@@ -8,6 +8,7 @@
 
 #include "daemon/methods/admin.h"
 #include "daemon/methods/registry.h"
+#include "daemon/metrics/page.h"
 
 struct dispatch;
 
@@ -15,6 +16,10 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
                               struct watches *watches);
 void dispatch_free(struct dispatch *d);
 void dispatch_sessions(struct dispatch *d, struct sessions *all); /* for admin.clients */
+/* All figures, without page_end. */
+void dispatch_figures(const struct dispatch *d, struct page *p);
+/* Whether requests are carried out now; else `why` says why not. */
+bool dispatch_may_serve(const struct dispatch *d, char *why, size_t size);
 /* From here on requests are refused; those that were held are answered. */
 void dispatch_stop(struct dispatch *d);
 void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *msg);

@@ -213,6 +213,7 @@ static void reading_finish(struct call *c, const struct fault *f, const struct b
         return;
     }
     r->all->stats.granted += r->n;
+    histogram_add(&r->all->stats.waited, clock_boot_ns() - r->came);
     session_answer(r->session, r->id, out->data, out->len);
     lock_request_free(r);
 }
@@ -394,6 +395,7 @@ struct lock_request *lock_request_new(struct lock_requests *d, struct session *s
     r->all = d;
     r->session = session_ref(s);
     r->id = id;
+    r->came = clock_boot_ns();
     r->deadline = -1;
     r->ttl = exec_config(d->exec)->lock_ttl;
     r->wants = alloc_zeroed(wants, sizeof(*r->wants));

@@ -36,6 +36,7 @@ struct lock_request {
     struct lock_request_client *client; /* NULL: gone */
     struct session *session;            /* a reference */
     uint64_t id;
+    int64_t came; /* clock_boot_ns() */
     char owner[OWNER_MAX];
     size_t owner_len;
     bool many, document, notify;
@@ -52,6 +53,7 @@ struct lock_request_client;
 /* Since the daemon began; of locks, not of requests. */
 struct lock_request_stats {
     uint64_t granted, timeouts, deadlocks, lost;
+    struct histogram waited; /* requests, until all of their locks were there */
 };
 
 struct lock_requests {

@@ -85,6 +85,7 @@ def test_many_keys_are_listed_page_by_page(ctl, client):
 
 def test_what_the_daemon_is_asked_about_itself(ctl):
     assert json.loads(ctl("stats"))["version"]
+    assert "\nrapyerd_redis_up 1\n" in ctl("metrics")
     clients = json.loads(ctl("clients"))
     assert "rapyerctl" in json.dumps(clients)
 
