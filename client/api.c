@@ -32,6 +32,37 @@ int rapyer_set(rapyer_doc *at, const char *path, const char *fmt, ...)
     return operation_end(&o, NULL);
 }
 
+/* ---- conditions ---- */
+
+static int condition(rapyer_doc *at, const char *path, int64_t decides, const char *fmt,
+                     va_list *ap)
+{
+    struct operation o;
+    operation_begin(&o, at, OP_IF, path);
+    operation_value(&o, fmt, ap);
+    if (decides > 0)
+        operation_int(&o, decides);
+    return (int)number(&o);
+}
+
+int rapyer_if(rapyer_doc *at, const char *path, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int rc = condition(at, path, 0, fmt, &ap);
+    va_end(ap);
+    return rc;
+}
+
+int rapyer_if_next(rapyer_doc *at, const char *path, unsigned decides, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int rc = condition(at, path, decides, fmt, &ap);
+    va_end(ap);
+    return rc;
+}
+
 /* ---- numbers ---- */
 
 static int arithmetic(rapyer_doc *at, enum op_kind kind, const char *path, int64_t by, int64_t *now)

@@ -6,6 +6,7 @@
 #include "protocol/path.h"
 #include <stdlib.h>
 #include <string.h>
+#include <uuid.h>
 
 /* ---- drafts ---- */
 
@@ -272,16 +273,23 @@ rapyer_value *rapyer_fetch(rapyer_doc *at)
     return v ? v : with_key(at, "doc.get", false);
 }
 
-static int gather_delete(rapyer_doc *doc)
+/* params NULL: the document's key. It is freed. */
+static int gather(rapyer_doc *doc, const char *method, uint32_t nparams, struct buf *params)
 {
-    struct buf params = BUF_INIT;
+    struct buf own = BUF_INIT;
     const char *key = need_key(doc);
-    if (!key)
-        return pipeline_spoil(doc->pipeline, "doc.delete");
-    pack_cstr(&params, key);
-    int rc = pipeline_add(doc->pipeline, "doc.delete", 1, &params, doc->home, false, doc->lock,
-                          NULL, NULL);
-    buf_free(&params);
+    if (!key) {
+        if (params)
+            buf_free(params);
+        return pipeline_spoil(doc->pipeline, method);
+    }
+    if (!params)
+        pack_cstr(&own, key);
+    int rc = pipeline_add(doc->pipeline, method, nparams, params ? params : &own, doc->home, false,
+                          doc->lock, NULL, NULL);
+    buf_free(&own);
+    if (params)
+        buf_free(params);
     return rc;
 }
 
@@ -304,7 +312,7 @@ rapyer_value *rapyer_fetch_version(rapyer_doc *doc)
 int rapyer_delete(rapyer_doc *doc)
 {
     if (doc && doc->pipeline)
-        return gather_delete(doc);
+        return gather(doc, "doc.delete", 1, NULL);
     return (int)number_of(with_key(doc, "doc.delete", true));
 }
 
@@ -332,9 +340,47 @@ int rapyer_set_ttl(rapyer_doc *doc, int64_t seconds)
         return -1;
     pack_cstr(&params, key);
     pack_int(&params, seconds);
+    if (doc->pipeline)
+        return gather(doc, "doc.ttl", 2, &params);
     rapyer_value *v = hold_request(doc->lock, doc->home->db, "doc.ttl", true, 2, &params);
     buf_free(&params);
     return done(v);
+}
+
+int rapyer_persist(rapyer_doc *doc)
+{
+    if (doc && doc->pipeline)
+        return gather(doc, "doc.persist", 1, NULL);
+    rapyer_value *v = with_key(doc, "doc.persist", true);
+    int had = v ? rapyer_bool(v, "", false) : -1;
+    rapyer_value_free(v);
+    return had;
+}
+
+/* Of a pipeline: a handle on what there will be, so its pk must be known here. */
+static rapyer_doc *gather_duplicate(rapyer_doc *doc, const char *key, const char *pk)
+{
+    char random[37];
+    uuid_t id;
+    struct buf params = BUF_INIT, copy = BUF_INIT;
+    if (!pk) {
+        uuid_generate_random(id);
+        uuid_unparse_lower(id, random);
+        pk = random;
+    }
+    pack_cstr(&params, key);
+    pack_cstr(&params, pk);
+    buf_printf(&copy, "%.*s:%s", (int)strcspn(key, ":"), key, pk);
+    buf_append(&copy, "", 1);
+    rapyer_doc *handle = copy.failed ? NULL : rapyer_open(doc->home->db, (char *)copy.data);
+    if (copy.failed)
+        db_no_memory(doc->home->db);
+    buf_free(&copy);
+    if (gather(doc, "doc.duplicate", 2, &params) < 0) {
+        rapyer_free(handle);
+        return NULL;
+    }
+    return handle;
 }
 
 rapyer_doc *rapyer_duplicate(rapyer_doc *doc, const char *pk)
@@ -343,6 +389,8 @@ rapyer_doc *rapyer_duplicate(rapyer_doc *doc, const char *pk)
     const char *key = need_key(doc);
     if (!key)
         return NULL;
+    if (doc->pipeline)
+        return gather_duplicate(doc, key, pk);
     pack_cstr(&params, key);
     if (pk)
         pack_cstr(&params, pk);

@@ -171,7 +171,7 @@ int operation_end(struct operation *o, rapyer_value **out)
         rc = db_no_memory(o->db);
     if (rc == 0 && o->target.home->state == HOME_DRAFT)
         rc = run_local(o, out);
-    else if (rc == 0 && o->pipeline && op_infos[o->kind].writes)
+    else if (rc == 0 && o->pipeline && (op_infos[o->kind].writes || o->kind == OP_IF))
         rc = gather(o, out);
     else if (rc == 0)
         rc = run_remote(o, out);

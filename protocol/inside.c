@@ -33,7 +33,8 @@ static const struct type *any_holds(const uint8_t *value, size_t len)
 bool inside_at(const struct run *run)
 {
     const struct place *at = &run->at;
-    if (run->op->kind == OP_LOAD || run->op->kind == OP_SET || !at->type)
+    enum op_kind kind = run->op->kind;
+    if (kind == OP_LOAD || kind == OP_SET || kind == OP_IF || !at->type)
         return false;
     if (at->cell && !cell_is_value(at->cell) && at->cell->kind != CELL_UNSET)
         return false;
@@ -192,7 +193,10 @@ static enum op_status run_inside(struct run *run, size_t from)
     if (t->kind == TYPE_ANY)
         t = any_holds(value, len);
     struct cursor in = cursor_of(value, len);
-    if (!t || cursor_nil(&in))
+    bool null = !t || cursor_nil(&in);
+    if (null && run->op->kind == OP_IF)
+        return value_unset(run, from);
+    if (null)
         return REFUSE(run, FAULT_BAD_TYPE, "%s: '%.*s' is null; set it first", run_name(run),
                       (int)(from < WHERE_MAX ? from : WHERE_MAX), run_where(run, where));
     return check_cost(run, value, len) < 0 ? OP_REFUSED : run_on(run, from, t, value, len);

@@ -129,13 +129,26 @@ static void unwanted(void *arg, struct cell *c, const struct type *t, const char
     (void)arg, (void)c, (void)t, (void)suffix, (void)suffix_len;
 }
 
+/* A condition on what is not there is answered. */
+static enum op_status not_there(struct run *run)
+{
+    run_computes(run);
+    return if_nothing(run->op->args, run->result, run->f);
+}
+
 enum op_status op_run_at(struct run *run, enum op_status st)
 {
+    bool asks = run->op->kind == OP_IF;
     /* Elsewhere it may be null by now, or another one. */
     if (run->at.lone && op_infos[run->op->kind].writes)
         run_computes(run);
-    if (st == OP_REFUSED && run->at.inside > 0)
-        return inside_run(run, run->at.inside);
+    if (st == OP_REFUSED && run->at.inside > 0) {
+        st = inside_run(run, run->at.inside);
+        return st == OP_REFUSED && asks && run->f->code == FAULT_NOT_FOUND ? not_there(run) : st;
+    }
+    if (st == OP_REFUSED && asks &&
+        (run->f->code == FAULT_NOT_FOUND || run->f->code == FAULT_OUT_OF_RANGE))
+        return not_there(run);
     if (st == OP_DONE && inside_at(run))
         return inside_run(run, run->op->path_len);
     return st == OP_DONE ? handlers[run->op->kind](run) : st;

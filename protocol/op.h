@@ -35,6 +35,7 @@ enum op_into { INTO_PLACE, INTO_LIST, INTO_ENTRY };
  * dict.set 2, ... dict.pop takes an optional default. */
 #define OP_TABLE(X)                                                                               \
     X(LOAD, "doc.load", 0, 0, RESULT_VALUE, false, INTO_PLACE, run_load)                          \
+    X(IF, "if", 1, 1, RESULT_VALUE, false, INTO_PLACE, run_if)                                    \
     X(SET, "set", 1, 1, RESULT_VERSION, true, INTO_PLACE, run_set)                                \
     X(NUM_INCR, "num.incr", 1, 1, RESULT_NUMBER, true, INTO_PLACE, run_number)                    \
     X(NUM_MUL, "num.mul", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_number)                       \
@@ -167,6 +168,11 @@ enum op_status { OP_DONE = 0, OP_REFUSED = -1, OP_NEEDS = 1 };
  * appended to *result. OP_REFUSED: fault set, nothing changed. OP_NEEDS: something it must see is
  * not loaded; reported to needs, nothing changed, run it again later. */
 enum op_status op_run(const struct op *op, const struct op_run *env, struct buf *result);
+
+/* What the operation `if` answers where there is no document: appended as by op_run. */
+enum op_status if_nothing(struct cursor tests, struct buf *result, struct fault *f);
+/* Its tests in words, ">= 18 and < 65"; they have been carried out, so their form is good. */
+void if_say(struct cursor tests, struct buf *out);
 
 /* Effects that write a whole record (its fields, containers and elements) to keys under
  * suffix/prefix, and that remove one. record_drop needs the lists of records below to be

@@ -232,7 +232,10 @@ RAPYER_API int rapyer_delete(rapyer_doc *doc);  /* 1: it was there, 0: it was no
 RAPYER_API int rapyer_exists(rapyer_doc *doc);  /* 1, 0, -1 */
 RAPYER_API int64_t rapyer_ttl(rapyer_doc *doc); /* seconds left, 0: lives for ever, -1 */
 RAPYER_API int rapyer_set_ttl(rapyer_doc *doc, int64_t seconds); /* 0: for ever */
-/* A copy of a saved document under another pk, NULL: a random one. */
+/* It lives for ever; 1: it did not before, 0: it did, -1. */
+RAPYER_API int rapyer_persist(rapyer_doc *doc);
+/* A copy of a saved document under another pk, NULL: a random one. In a pipeline: a handle, in no
+ * pipeline, on what there is after the commit. */
 RAPYER_API rapyer_doc *rapyer_duplicate(rapyer_doc *doc, const char *pk);
 
 /* ---- Operations -------------------------------------------------------------------------- */
@@ -383,6 +386,15 @@ RAPYER_API rapyer_doc *rapyer_join(rapyer_doc *pipeline, rapyer_doc *other);
 /* The commit is done only if the handle's document still has this version (see
  * rapyer_fetch_version), or for 0 if there is none; else it fails with CONFLICT. */
 RAPYER_API int rapyer_if_version(rapyer_doc *pipeline, int64_t version);
+/* Whether what is at the path is as fmt says, "{'>=': 18, '<': 65}", "{'==': %s}", "{exists:
+ * true}": 1, 0, or -1. In a pipeline nothing of it is done where it is not so: the commit fails
+ * with CONFLICT. It may be a handle on a document that the pipeline does not change. */
+RAPYER_API int rapyer_if(rapyer_doc *at, const char *path, const char *fmt, ...)
+    RAPYER_PRINTF(3, 4);
+/* In a pipeline only: where it is not so the next `decides` operations are left out, and null in
+ * the results. */
+RAPYER_API int rapyer_if_next(rapyer_doc *pipeline, const char *path, unsigned decides,
+                              const char *fmt, ...) RAPYER_PRINTF(4, 5);
 /* Sends, and waits. When an operation was refused, here or by the daemon, nothing was done, and
  * the error names it and its position, counted from 0. Either way the pipeline is empty then, for
  * further use. */
@@ -408,8 +420,9 @@ RAPYER_API void rapyer_abort(rapyer_doc *pipeline); /* forgets what was gathered
  * rapyer_lock gives a handle for the same place under the lock. What is written through it, or
  * through handles that rapyer_at, rapyer_begin and rapyer_join make of it, is written only while
  * the lock is held, which is checked where the write is, in Redis. Otherwise, be it too late by a
- * moment, it fails with LOCK_LOST and changes nothing. (rapyer_set_ttl and rapyer_duplicate, which
- * change nothing inside the document, and reads ask only what this library knows of the lock.)
+ * moment, it fails with LOCK_LOST and changes nothing. (Outside of a pipeline rapyer_set_ttl,
+ * rapyer_persist and rapyer_duplicate, which change nothing inside the document, and reads ask only
+ * what this library knows of the lock.)
  *
  * A lock ends with rapyer_unlock; when the last handle under it is freed (nobody waits for that, or
  * hears whether it was held to the end); with the process or its connection, so also when rapyerd

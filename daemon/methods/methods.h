@@ -32,6 +32,10 @@ struct doc *params_doc_again(struct call *c, struct cursor *in);
 enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct cursor *args,
                       uint32_t nargs, struct undo *rehearsal, struct buf *out);
 
+/* The operation `if`, also where there is no document. */
+enum op_status run_condition(struct call *c, struct doc *d, struct cursor *args, uint32_t nargs,
+                             struct undo *rehearsal, struct buf *out);
+
 /* A pipeline as part of another method. admit, from docs(): the operations stand at `in`, within
  * the call's params, their options behind them when `options` says so; the call gets its
  * documents and its guard, and keeps the operations. perform, as run(): appends the list of their
@@ -43,6 +47,12 @@ enum op_status pipeline_perform(struct call *c, struct buf *out);
  * what is there. */
 enum op_status doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **root);
 void doc_replace(struct call *c, struct doc *d, struct record *root);
+/* The parts of doc.duplicate. In docs(): the document that the copy becomes, whose pk is at the
+ * cursor if it is given and not nil, else random; NULL: refused. In run(): the copy, to be put
+ * there; `from` is present, and `to` known. */
+struct doc *doc_copy_target(struct call *c, const struct doc *from, struct cursor *in, bool given,
+                            struct fault *f);
+enum op_status doc_copy(struct call *c, struct doc *from, struct doc *to, struct record **copy);
 void doc_remove(struct call *c, struct doc *d);
 /* c NULL: the version is not known yet; as long as any. */
 void doc_pack_saved(struct doc *d, struct call *c, struct buf *out);

@@ -258,16 +258,15 @@ static enum op_status insert_run(struct call *c, struct buf *out)
     return st;
 }
 
-static int duplicate_docs(struct call *c, struct fault *f)
+struct doc *doc_copy_target(struct call *c, const struct doc *from, struct cursor *in, bool given,
+                            struct fault *f)
 {
     const char *pk;
     size_t len;
     char uuid[37];
-    if (params_count(c, 1, 2, "[key, new pk?]", f) < 0 || params_doc(c, f) < 0)
-        return -1;
-    if (c->request.nparams == 2 && !cursor_nil(&c->request.params)) {
-        if (params_str(&c->request.params, "the new pk", &pk, &len, f) < 0)
-            return -1;
+    if (given && !cursor_nil(in)) {
+        if (params_str(in, "the new pk", &pk, &len, f) < 0)
+            return NULL;
     } else {
         uuid_t id;
         uuid_generate_random(id);
@@ -276,14 +275,21 @@ static int duplicate_docs(struct call *c, struct fault *f)
         len = 36;
     }
     struct buf key = BUF_INIT;
-    buf_printf(&key, "%s:%.*s", c->docs[0]->model->name, (int)len, pk);
+    buf_printf(&key, "%s:%.*s", from->model->name, (int)len, pk);
     struct doc *to = call_doc(c, (char *)key.data, key.len, f);
     buf_free(&key);
-    if (to == NULL)
+    if (to != from)
+        return to;
+    fault_set(f, FAULT_CONFLICT, "%s cannot become its own copy", to->key);
+    return NULL;
+}
+
+static int duplicate_docs(struct call *c, struct fault *f)
+{
+    if (params_count(c, 1, 2, "[key, new pk?]", f) < 0 || params_doc(c, f) < 0)
         return -1;
-    if (c->ndocs < 2)
-        return fault_set(f, FAULT_CONFLICT, "%s cannot become its own copy", to->key);
-    return 0;
+    struct cursor *in = &c->request.params;
+    return doc_copy_target(c, c->docs[0], in, c->request.nparams == 2, f) != NULL ? 0 : -1;
 }
 
 /* A copy of the tree under another identity, which is its pk and, if the model has one, its key
@@ -329,21 +335,14 @@ static void weigh(void *arg, const struct effect *e)
     work_add(e->type == &type_str, WORK_RECORD); /* a pk */
 }
 
-static enum op_status duplicate_run(struct call *c, struct buf *out)
+enum op_status doc_copy(struct call *c, struct doc *from, struct doc *to, struct record **copy)
 {
-    struct doc *from = c->docs[0], *to = c->docs[1];
-    enum op_status a = call_present(c, from), b = call_known(c, to);
-    if (a != OP_DONE)
-        return a;
-    if (b != OP_DONE)
-        return b;
+    struct buf all = BUF_INIT;
     if (to->state == DOC_PRESENT)
         return fault_set(&c->fault, FAULT_CONFLICT, "%s is there already", to->key);
-    if (call_admit(c) < 0)
-        return OP_REFUSED;
     struct needs needs = call_needs(c, from);
-    record_pack(from->root, NULL, 0, false, "", 0, &needs, out); /* says what is not loaded */
-    buf_clear(out);
+    record_pack(from->root, NULL, 0, false, "", 0, &needs, &all); /* says what is not loaded */
+    buf_free(&all);
     if (work_check(&c->fault) < 0)
         return OP_REFUSED;
     if (needs.count > 0 || doc_keys_known(c, to) != OP_DONE)
@@ -351,11 +350,28 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
     record_emit(from->root, "", "", weigh, NULL);
     if (doc_whole_check(c, from) < 0)
         return OP_REFUSED;
-    struct record *copy = copy_as(c, from, to);
-    if (copy == NULL)
+    *copy = copy_as(c, from, to);
+    if (*copy == NULL)
         return OP_REFUSED;
     call_computes(c, from);
     call_computes(c, to); /* as doc.insert */
+    return OP_DONE;
+}
+
+static enum op_status duplicate_run(struct call *c, struct buf *out)
+{
+    struct doc *from = c->docs[0], *to = c->docs[1];
+    struct record *copy;
+    enum op_status a = call_present(c, from), b = call_known(c, to);
+    if (a != OP_DONE)
+        return a;
+    if (b != OP_DONE)
+        return b;
+    if (to->state != DOC_PRESENT && call_admit(c) < 0)
+        return OP_REFUSED;
+    enum op_status st = doc_copy(c, from, to, &copy);
+    if (st != OP_DONE)
+        return st;
     doc_replace(c, to, copy);
     doc_pack_saved(to, c, out);
     return OP_DONE;

@@ -157,10 +157,34 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
     return OP_DONE;
 }
 
+enum op_status run_condition(struct call *c, struct doc *d, struct cursor *args, uint32_t nargs,
+                             struct undo *rehearsal, struct buf *out)
+{
+    struct op op;
+    if (d->state != DOC_ABSENT)
+        return run_op(c, d, OP_IF, args, nargs, rehearsal, out);
+    call_computes(c, d);
+    if (op_parse(OP_IF, args, nargs, &op, &c->fault) < 0)
+        return OP_REFUSED;
+    return if_nothing(op.args, out, &c->fault);
+}
+
+static enum op_status if_method(struct call *c, struct buf *out)
+{
+    struct doc *d = call_doc_at(c, 0);
+    enum op_status st = call_known(c, d);
+    if (st != OP_DONE)
+        return st;
+    cursor_skip(&c->request.params);
+    return run_condition(c, d, &c->request.params, c->request.nparams - 1, NULL, out);
+}
+
 static enum op_status op_method(struct call *c, struct buf *out)
 {
     const struct op_info *info = c->request.method->arg;
     struct doc *d = call_doc_at(c, 0);
+    if (info == &op_infos[OP_IF])
+        return if_method(c, out);
     enum op_status st = call_present(c, d);
     if (st != OP_DONE)
         return st;

@@ -5,6 +5,9 @@
  *
  * So an operation sees what those before it did, a refusal in the middle leaves no trace, and
  * the commit never has to be taken back. A batch is never split, so neither is a pipeline.
+ *
+ * An `if` decides the operations that follow it, or all of the pipeline. What it looks at is relied
+ * upon like all that a pipeline reads, so that it holds in Redis where the pipeline is applied.
  */
 #include "daemon/base/clock.h"
 #include "daemon/documents/layout.h"
@@ -38,22 +41,25 @@ enum {
     PLANNED_EXISTS,
     PLANNED_TTL,
     PLANNED_PERSIST,
+    PLANNED_DUPLICATE,
     PLANNED_COUNT
 };
 
 static const struct {
     const char *name;
     unsigned least, most; /* params */
-} whole[] = {{"doc.save", 2, 2},   {"doc.get_or_create", 2, 2}, {"doc.delete", 1, 1},
-             {"doc.get", 1, 1},    {"doc.exists", 1, 1},        {"doc.ttl", 1, 2},
-             {"doc.persist", 1, 1}};
+} whole[] = {{"doc.save", 2, 2},    {"doc.get_or_create", 2, 2}, {"doc.delete", 1, 1},
+             {"doc.get", 1, 1},     {"doc.exists", 1, 1},        {"doc.ttl", 1, 2},
+             {"doc.persist", 1, 1}, {"doc.duplicate", 1, 2}};
 
 /* One operation, as docs() keeps it for run(). */
 struct planned {
     struct doc *doc;
-    size_t args; /* behind the key; from the beginning of the call's params */
-    int kind;    /* enum op_kind, or PLANNED_... */
+    struct doc *to; /* doc.duplicate: what becomes the copy */
+    size_t args;    /* behind the key; from the beginning of the call's params */
+    int kind;       /* enum op_kind, or PLANNED_... */
     uint32_t nargs;
+    uint32_t decides; /* `if`: so many of those that follow; 0: all of the pipeline */
 };
 
 static const char *kind_name(int kind)
@@ -77,7 +83,7 @@ static int check_count(int kind, uint32_t nparams, uint32_t i, struct fault *f)
     unsigned lo, hi;
     if (kind < OP_COUNT) {
         lo = 2u + op_infos[kind].min_args;
-        hi = 2u + op_infos[kind].max_args;
+        hi = 2u + op_infos[kind].max_args + (kind == OP_IF);
     } else {
         lo = whole[kind - OP_COUNT].least;
         hi = whole[kind - OP_COUNT].most;
@@ -91,8 +97,28 @@ static int check_count(int kind, uint32_t nparams, uint32_t i, struct fault *f)
                      i, kind_name(kind), lo, hi, nparams);
 }
 
-static int read_op(struct call *c, struct cursor *in, uint32_t i, struct planned *op,
-                   struct fault *f)
+/* ["if", key, path, tests, how many of the operations behind it it decides?] */
+static int read_decides(struct cursor args, struct planned *op, uint32_t i, uint32_t behind,
+                        struct fault *f)
+{
+    int64_t n = 0;
+    if (op->kind != OP_IF || op->nargs < 3)
+        return 0;
+    cursor_skip(&args);
+    cursor_skip(&args);
+    if (cursor_int(&args, &n) < 0 || n < 1 || n > behind)
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "operation %u: if decides 1 to %u operations, as many as stand behind it; "
+                         "without a number all of the pipeline",
+                         i, behind);
+    op->decides = (uint32_t)n;
+    op->nargs--;
+    return 0;
+}
+
+/* `behind`: how many come after it. */
+static int read_op(struct call *c, struct cursor *in, uint32_t i, uint32_t behind,
+                   struct planned *op, struct fault *f)
 {
     uint32_t n;
     const char *name, *key;
@@ -104,21 +130,29 @@ static int read_op(struct call *c, struct cursor *in, uint32_t i, struct planned
                          i);
     op->kind = kind_by_name(name, name_len);
     if (op->kind < 0)
-        return fault_set(f, FAULT_UNKNOWN_METHOD,
-                         "operation %u: '%.*s' cannot be in a pipeline; the operations on fields, "
-                         "lists, dicts, sets and sorted sets can, and doc.save, doc.get_or_create, "
-                         "doc.delete, doc.get, "
-                         "doc.load, doc.exists, doc.ttl, doc.persist",
-                         i, (int)(name_len > 100 ? 100 : name_len), name);
+        return fault_set(
+            f, FAULT_UNKNOWN_METHOD,
+            "operation %u: '%.*s' cannot be in a pipeline; the operations on fields, "
+            "lists, dicts, sets and sorted sets can, and if, doc.save, doc.get_or_create, "
+            "doc.delete, doc.get, "
+            "doc.load, doc.exists, doc.ttl, doc.persist, doc.duplicate",
+            i, (int)(name_len > 100 ? 100 : name_len), name);
     if (check_count(op->kind, n - 1, i, f) < 0 ||
         params_str(in, "the key of an operation", &key, &key_len, f) < 0)
         return -1;
     op->doc = call_doc(c, key, key_len, f);
     op->args = (size_t)(in->at - c->request.params.at);
     op->nargs = n - 2;
+    op->decides = 0;
+    struct cursor args = *in;
     for (uint32_t arg = 0; arg < op->nargs; arg++)
         cursor_skip(in);
-    return op->doc != NULL ? 0 : -1;
+    if (op->doc == NULL)
+        return -1;
+    if (op->kind != PLANNED_DUPLICATE)
+        return read_decides(args, op, i, behind, f);
+    op->to = doc_copy_target(c, op->doc, &args, op->nargs > 0, f);
+    return op->to != NULL ? 0 : -1;
 }
 
 static void add_version(struct call *c, struct doc *d, int64_t version)
@@ -215,7 +249,7 @@ int pipeline_admit(struct call *c, struct cursor in, bool options, bool lock, st
         return fault_set(f, FAULT_BAD_REQUEST,
                          "the operations should be a list [[method, key, ...], ...]");
     for (uint32_t i = 0; i < n; i++) {
-        if (read_op(c, &in, i, &op, f) < 0)
+        if (read_op(c, &in, i, n - i - 1, &op, f) < 0)
             return -1;
         buf_append(&c->plan, &op, sizeof(op));
     }
@@ -237,6 +271,7 @@ static void swap_root(struct call *c, struct rehearsal *r, struct doc *d, struct
     d->root = root;
     d->growths = schema_growths(exec_schema(c->exec));
     d->state = root != NULL ? DOC_PRESENT : DOC_ABSENT;
+    d->expires = root != NULL && d->model->ttl > 0 ? clock_wall_ms() + d->model->ttl * 1000 : 0;
 }
 
 static enum op_status run_save(struct call *c, struct doc *d, struct cursor *in,
@@ -346,6 +381,21 @@ static enum op_status run_persist(struct call *c, struct doc *d, struct rehearsa
     return had ? run_expire(c, d, 0, r) : OP_DONE;
 }
 
+static enum op_status run_duplicate(struct call *c, struct doc *from, struct doc *to,
+                                    struct rehearsal *r, struct buf *out)
+{
+    struct record *copy;
+    enum op_status st = doc_copy(c, from, to, &copy);
+    if (st != OP_DONE)
+        return st;
+    if (r != NULL)
+        swap_root(c, r, to, copy);
+    else
+        doc_replace(c, to, copy);
+    doc_pack_saved(to, r == NULL ? c : NULL, out);
+    return OP_DONE;
+}
+
 static enum op_status run_planned(struct call *c, const struct planned *op, struct rehearsal *r,
                                   struct buf *out)
 {
@@ -362,6 +412,8 @@ static enum op_status run_planned(struct call *c, const struct planned *op, stru
         pack_int(out, d->state == DOC_PRESENT);
         return OP_DONE;
     }
+    if (op->kind == OP_IF)
+        return run_condition(c, d, &in, op->nargs, r != NULL ? r->undo : NULL, out);
     enum op_status st = call_there(c, d); /* it was known at the beginning */
     if (st != OP_DONE)
         return st;
@@ -369,6 +421,8 @@ static enum op_status run_planned(struct call *c, const struct planned *op, stru
         call_computes(c, d);
         return doc_pack(c, d, out);
     }
+    if (op->kind == PLANNED_DUPLICATE)
+        return run_duplicate(c, d, op->to, r, out);
     if (op->kind == PLANNED_TTL)
         return run_ttl(c, d, &in, op->nargs, r, out);
     if (op->kind == PLANNED_PERSIST)
@@ -376,17 +430,53 @@ static enum op_status run_planned(struct call *c, const struct planned *op, stru
     return run_op(c, d, (enum op_kind)op->kind, &in, op->nargs, r != NULL ? r->undo : NULL, out);
 }
 
+/* An `if` that does not hold. */
+static enum op_status refuse_condition(struct call *c, const struct planned *op)
+{
+    struct cursor in = {c->request.params.at + op->args, c->request.params.end};
+    struct buf tests = BUF_INIT;
+    const char *path = "";
+    size_t len = 0;
+    (void)cursor_str(&in, &path, &len);
+    if_say(in, &tests);
+    buf_append(&tests, "", 1);
+    fault_set(&c->fault, FAULT_CONFLICT, "'%.*s' of %s is not %s", (int)(len > 100 ? 100 : len),
+              path, op->doc->key, (const char *)tests.data);
+    buf_free(&tests);
+    return OP_REFUSED;
+}
+
+/* What follows from the answer of an `if` at out[at..]: *skip operations are left out. */
+static enum op_status follow_condition(struct call *c, const struct planned *op, size_t at,
+                                       const struct buf *out, uint32_t *skip)
+{
+    struct cursor in = cursor_of(out->data + at, out->len - at);
+    bool holds = true;
+    if (op->kind != OP_IF || cursor_bool(&in, &holds) < 0 || holds)
+        return OP_DONE;
+    *skip = op->decides;
+    return op->decides > 0 ? OP_DONE : refuse_condition(c, op);
+}
+
 /* All operations in order; a refusal says which one it was. What is missing is collected over
  * all of them, as far as they can go on without it. */
 static enum op_status run_all(struct call *c, struct rehearsal *r, struct buf *out)
 {
     const struct planned *plan = (const struct planned *)c->plan.data;
-    uint32_t n = (uint32_t)(c->plan.len / sizeof(*plan));
+    uint32_t n = (uint32_t)(c->plan.len / sizeof(*plan)), skip = 0;
     enum op_status all = OP_DONE;
     pack_array(out, n);
     for (uint32_t i = 0; i < n; i++) {
         work_add(1, WORK_OPERATION);
+        if (skip > 0) {
+            skip--;
+            pack_nil(out);
+            continue;
+        }
+        size_t at = out->len;
         enum op_status st = run_planned(c, &plan[i], r, out);
+        if (st == OP_DONE)
+            st = follow_condition(c, &plan[i], at, out, &skip);
         if (r != NULL && st != OP_REFUSED && (call_room(c, out) < 0 || work_check(&c->fault) < 0))
             return OP_REFUSED;
         if (st == OP_REFUSED && all == OP_DONE) {

@@ -213,6 +213,11 @@ static inline uint32_t random_args(struct buf *b, uint64_t *seed, enum op_kind k
     case OP_STR_APPEND: random_scalar(b, seed, TYPE_STR); return 1;
     case OP_STR_REPEAT: pack_int(b, dice(seed, 3)); return 1;
     case OP_BYTES_APPEND: random_scalar(b, seed, TYPE_BYTES); return 1;
+    case OP_IF:
+        pack_map(b, 1);
+        pack_cstr(b, optional ? "==" : "<");
+        random_of_type(b, seed, t, false);
+        return 1;
     case OP_LIST_APPEND: random_of_type(b, seed, of, true); return 1;
     case OP_LIST_EXTEND:
     case OP_DICT_UPDATE: random_of_type(b, seed, t, false); return 1;

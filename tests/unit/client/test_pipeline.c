@@ -60,6 +60,23 @@ Test(pipeline, operations_travel_in_order)
     expect_json(rapyer_results(p), "[[\"set\",\"Shelf:1\",\"n\",8]]");
 }
 
+Test(pipeline, conditions_and_whole_documents_travel_too)
+{
+    rapyer_auto_doc *p = rapyer_begin(shelf);
+    rapyer_auto_doc *other = rapyer_open(db, "Shelf:2"), *q = rapyer_join(p, other);
+    cr_expect_eq(rapyer_if(q, "n", "{'>=': %d}", 3), 0);
+    cr_expect_eq(rapyer_if_next(p, "names", 1, "{exists: true}"), 0);
+    cr_expect_eq(rapyer_set_ttl(p, 60), 0);
+    cr_expect_eq(rapyer_persist(q), 0);
+    rapyer_auto_doc *copy = rapyer_duplicate(p, "3");
+    cr_expect_str_eq(rapyer_key(copy), "Shelf:3");
+    cr_expect_eq(rapyer_commit(p), 0, "%s", rapyer_errmsg(db));
+    expect_json(rapyer_results(p),
+                "[[\"if\",\"Shelf:2\",\"n\",{\">=\":3}],"
+                "[\"if\",\"Shelf:1\",\"names\",{\"exists\":true},1],[\"doc.ttl\",\"Shelf:1\",60],"
+                "[\"doc.persist\",\"Shelf:2\"],[\"doc.duplicate\",\"Shelf:1\",\"3\"]]");
+}
+
 Test(pipeline, answers_are_not_made_up)
 {
     rapyer_auto_doc *p = rapyer_begin(shelf);
