@@ -6,7 +6,8 @@
 
 /* The way of a request. One that is answered from memory at once has none of them. */
 enum stage {
-    STAGE_QUEUE,  /* from its arrival to the run that succeeded: behind others, and for what was read */
+    STAGE_QUEUE, /* from its arrival to the run that succeeded: behind others, and for what was read
+                  */
     STAGE_GATHER, /* from there until its commit was sent */
     STAGE_REDIS,  /* until Redis had answered that */
     STAGE_ANSWER, /* until it was answered itself */

@@ -165,7 +165,8 @@ static void put_locks(const struct lock_requests *d, struct page *p)
     page_counter(p, "rapyerd_locks_granted", d->stats.granted, "Locks that clients were given.");
     page_counter(p, "rapyerd_locks_lost", d->stats.lost, "Locks that their holders lost.");
     page_counter(p, "rapyerd_lock_timeouts", d->stats.timeouts, "Waits that were too long.");
-    page_counter(p, "rapyerd_deadlocks", d->stats.deadlocks, "Waits that would have closed a circle.");
+    page_counter(p, "rapyerd_deadlocks", d->stats.deadlocks,
+                 "Waits that would have closed a circle.");
     page_family(p, PAGE_HISTOGRAM, "rapyerd_lock_wait_seconds",
                 "From a request for locks to their being given.");
     page_histogram(p, PAGE_PLAIN, &d->stats.waited);

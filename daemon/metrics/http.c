@@ -3,8 +3,8 @@
  * libevent's server has no bound on connections, and only counts silence: one byte a second would
  * keep a connection for ever. So each connection is a *visit*, which holds a reference to the
  * server's bufferevent: while there are CONNECTIONS of them no more are accepted (they wait in the
- * backlog), and each is shut down after LIFETIME_S. That the server has let go of one is seen by its
- * callbacks, which are gone then.
+ * backlog), and each is shut down after LIFETIME_S. That the server has let go of one is seen by
+ * its callbacks, which are gone then.
  */
 #include "daemon/metrics/http.h"
 #include "daemon/base/clock.h"
@@ -184,8 +184,7 @@ static void answer_line(struct http *h, struct evhttp_request *req, int code, co
 static void on_metrics(struct evhttp_request *req, void *arg)
 {
     struct http *h = arg;
-    const char *accept =
-        evhttp_find_header(evhttp_request_get_input_headers(req), "Accept");
+    const char *accept = evhttp_find_header(evhttp_request_get_input_headers(req), "Accept");
     bool open_metrics = accept && strstr(accept, "application/openmetrics-text");
     struct page *p = &h->pages[open_metrics];
     int64_t now = clock_mono_ms();
@@ -240,7 +239,8 @@ static bool read_address(const char *text, struct sockaddr_storage *to, socklen_
         return in->sin_port != 0 && ntohl(in->sin_addr.s_addr) >> 24 == 127;
     }
     const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)to;
-    return to->ss_family == AF_INET6 && in6->sin6_port != 0 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    return to->ss_family == AF_INET6 && in6->sin6_port != 0 &&
+           IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
 }
 
 bool http_address_fits(const char *address)
@@ -249,7 +249,8 @@ bool http_address_fits(const char *address)
     socklen_t len;
 
     if (strncmp(address, "unix:", 5) == 0)
-        return address[5] == '/' && strlen(address + 5) < sizeof(((struct sockaddr_un *)0)->sun_path);
+        return address[5] == '/' &&
+               strlen(address + 5) < sizeof(((struct sockaddr_un *)0)->sun_path);
     return strcmp(address, "off") == 0 || read_address(address, &at, &len);
 }
 
