@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from histories import PAGE, Recorder, judge, record
+from histories import PAGE, Recorder, judge, keep, record
 
 pytestmark = pytest.mark.exact
 
@@ -23,15 +23,18 @@ def declare(*daemons):
 
 
 def histories(daemons, redis, count=HISTORIES, **options):
-    """Records and judges; what is wrong is in the message, with what makes it again."""
+    """Records and judges; what is wrong is in the message, with what makes it again and where it is kept."""
     rng = random.Random(SEED)
     recorded = [record(daemons, redis, number, rng, **options) for number in range(count)]
     verdicts = judge([one.entries for one in recorded])
     assert len(verdicts) == count
     wrong = [number for number, verdict in enumerate(verdicts) if verdict != "ok"]
-    assert not wrong, f"RAPYER_SEED={SEED}: {len(wrong)} of {count} histories are {verdicts[wrong[0]]}"
-    backwards = [one.backwards() for one in recorded if one.backwards()]
-    assert not backwards, f"RAPYER_SEED={SEED}: versions went back: {backwards[0][:3]}"
+    backwards = [number for number, one in enumerate(recorded) if one.backwards()]
+    kept = [keep(recorded[number].entries) for number in sorted({*wrong, *backwards})]
+    assert not wrong, \
+        f"RAPYER_SEED={SEED}: {len(wrong)} of {count} histories are {verdicts[wrong[0]]}: {' '.join(kept)}"
+    assert not backwards, \
+        f"RAPYER_SEED={SEED}: versions went back: {recorded[backwards[0]].backwards()[:3]}: {' '.join(kept)}"
 
 
 # --- the judge itself ------------------------------------------------------------------------
