@@ -246,9 +246,24 @@ int64_t coherence_trust(struct coherence *c)
     return at != 0 ? at + (int64_t)c->config->coherence_bound : 0;
 }
 
-bool coherence_prove(struct coherence *c)
+uint64_t coherence_prove(struct coherence *c)
 {
     return changes_prove(c->changes);
+}
+
+bool coherence_has_proved(const struct coherence *c, uint64_t number)
+{
+    return changes_has_proved(c->changes, number);
+}
+
+bool coherence_names_writers(const struct coherence *c)
+{
+    return changes_tracking(c->changes);
+}
+
+bool coherence_untouched(const struct coherence *c, const struct doc *d)
+{
+    return d->hearing == c->hearing && d->stale == NULL && d->suspect == 0;
 }
 
 int64_t coherence_proved_at(const struct coherence *c)

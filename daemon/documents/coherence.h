@@ -44,8 +44,14 @@ bool coherence_proved(struct coherence *c, int64_t now);
 /* Until when (clock_boot_ms) that is so; a new proof is asked for in good time. For who gives
  * documents to readers that do not ask. */
 int64_t coherence_trust(struct coherence *c);
-/* Asks for a proof as of now; false: nothing is heard. */
-bool coherence_prove(struct coherence *c);
+/* Asks for a proof as of now. Its number; 0: nothing is heard. */
+uint64_t coherence_prove(struct coherence *c);
+/* That proof, or a later one, has come back. */
+bool coherence_has_proved(const struct coherence *c, uint64_t number);
+/* For what is known of the document to be of one moment: whether programs without a daemon would be
+ * heard of, and nobody was, since its root was read. */
+bool coherence_names_writers(const struct coherence *c);
+bool coherence_untouched(const struct coherence *c, const struct doc *d);
 /* All that was acknowledged before this moment (clock_boot_ms) has been told; 0: nothing is sure.
  */
 int64_t coherence_proved_at(const struct coherence *c);

@@ -23,6 +23,14 @@ struct row;
 
 enum doc_state { DOC_UNKNOWN, DOC_PRESENT, DOC_ABSENT };
 
+/* Of which moments what is known of it is. A version moves with each change by a daemon; but not
+ * with those of other programs, which may come between two rounds of a load. */
+enum doc_moments {
+    DOC_ROOT,     /* of one: only its root was read yet */
+    DOC_AT_ONCE,  /* of one: it was read in one transaction */
+    DOC_IN_PIECES /* of several */
+};
+
 struct doc {
     struct table_entry entry;            /* by key */
     struct doc *prev, *next;             /* in its row of the cache, the newest first */
@@ -59,6 +67,7 @@ struct doc {
     bool unshowable;              /* too long, or not all of it is loaded */
     uint8_t uses;                 /* cache.c: since it came into its row */
     uint8_t state;
+    uint8_t moments;
     bool loading;
     bool rereading;     /* loading: all of it */
     bool held;          /* a request stands still in the middle of its run, and looks at the tree */

@@ -11,6 +11,7 @@
 #include "protocol/path.h"
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ATTEMPTS_MAX 8 /* of reading a document that others keep changing */
 
@@ -307,8 +308,10 @@ static void keep_contents(struct load *l, struct record *to, struct record *from
 static void keep_unchanged(struct load *l)
 {
     struct buf name = BUF_INIT;
+    l->doc->moments = DOC_ROOT;
     if (l->before == NULL || l->heard != l->doc->version)
         return;
+    l->doc->moments = DOC_IN_PIECES;
     buf_append(&name, "/", 1);
     keep_contents(l, l->root, l->before, &name);
     buf_free(&name);
@@ -533,6 +536,7 @@ static bool ask_elements(struct load *l, struct fault *f)
     size_t j = l->record_at;
     if (!next_record(l, &i, &j))
         return install(l);
+    l->doc->moments = DOC_IN_PIECES;
     round_begin(&l->round);
     round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
     for (unsigned n = 0; next_record(l, &i, &j) && (n < SLICE_RECORDS || l->doc->unsteady);
@@ -611,6 +615,7 @@ static struct budget budget(const struct load *l, size_t elements)
 static bool ask_containers(struct load *l)
 {
     struct budget left = budget(l, l->doc->unsteady ? SIZE_MAX : SLICE);
+    l->doc->moments = DOC_IN_PIECES;
     round_begin(&l->round);
     round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
     for (unsigned i = 0; i < l->ntargets; i++)
@@ -649,6 +654,7 @@ static bool on_whole(struct load *l, redisReply *exec, struct fault *f)
     (void)on_root(l, exec, f);
     if (f->code != FAULT_NONE || l->doc->state != DOC_PRESENT)
         return false;
+    l->doc->moments = DOC_AT_ONCE;
     bool all = true;
     for (unsigned i = 0; i < l->ntargets; i++) {
         take_answer(l, &l->targets[i], at[i]);
@@ -682,6 +688,34 @@ static bool ask_whole(struct load *l)
         target_ask(&l->targets[i], &l->round, &all);
     }
     return send_round(l, on_whole);
+}
+
+/* Whether all of it can be read in one transaction that keeps nobody waiting, or must be. */
+static bool fits_one_round(const struct doc *d, const struct missing *missing, unsigned n)
+{
+    size_t elements = 0;
+    for (unsigned i = 0; i < n; i++) {
+        if (memchr(missing[i].suffix + 1, '/', missing[i].suffix_len - 1) != NULL)
+            return false; /* within an element: where that is, the root does not tell */
+        elements += missing[i].one ? 1 : missing[i].cell->container->len;
+    }
+    return d->moments == DOC_ROOT && (elements <= SLICE || d->unsteady);
+}
+
+static void name_targets(struct load *l, const struct missing *missing, unsigned n)
+{
+    l->targets = alloc_zeroed(n, sizeof(*l->targets));
+    for (unsigned i = 0; i < n; i++) {
+        struct target *t = &l->targets[i];
+        t->cell = missing[i].cell;
+        t->type = missing[i].type;
+        t->total = missing[i].cell->container->len;
+        t->suffix = alloc_copy(missing[i].suffix, missing[i].suffix_len);
+        t->suffix_len = missing[i].suffix_len;
+        if (missing[i].one)
+            target_name(t, &missing[i].which);
+    }
+    l->ntargets = n;
 }
 
 /* ---- */
@@ -719,12 +753,17 @@ bool loader_load(struct loader *loader, struct doc *d, enum load_what what,
     d->loading = true;
     if (d->state == DOC_UNKNOWN || !upstream_same_server(d->epoch, l->epoch))
         what = LOAD_ALL;
-    d->rereading = what == LOAD_ALL;
-    if (what == LOAD_ALL)
+    if (what == LOAD_AT_ONCE && !fits_one_round(d, missing, n))
+        what = LOAD_MISSING;
+    d->rereading = what == LOAD_ALL || what == LOAD_AT_ONCE;
+    if (d->rereading)
         stale_mark_all(d);
     bool current = coherence_current(loader->coherence, d, clock_boot_ms());
     if (what == LOAD_ALL || (what == LOAD_CHECK && !current)) {
         sent = ask_root(l);
+    } else if (what == LOAD_AT_ONCE) {
+        name_targets(l, missing, n);
+        sent = ask_whole(l);
     } else if (d->epoch != l->epoch || what == LOAD_CHECK) {
         round_begin(&l->round);
         round_ask(&l->round, "", 0, "HGET", LAYOUT_VERSION_FIELD, NULL);
@@ -732,17 +771,7 @@ bool loader_load(struct loader *loader, struct doc *d, enum load_what what,
         l->asked = clock_wall_ms();
         sent = send_round(l, on_check);
     } else {
-        l->targets = alloc_zeroed(n, sizeof(*l->targets));
-        for (unsigned i = 0; i < n; i++) {
-            l->targets[i].cell = missing[i].cell;
-            l->targets[i].type = missing[i].type;
-            l->targets[i].total = missing[i].cell->container->len;
-            l->targets[i].suffix = alloc_copy(missing[i].suffix, missing[i].suffix_len);
-            l->targets[i].suffix_len = missing[i].suffix_len;
-            if (missing[i].one)
-                target_name(&l->targets[i], &missing[i].which);
-        }
-        l->ntargets = n;
+        name_targets(l, missing, n);
         sent = ask_containers(l);
     }
     if (!sent)

@@ -44,6 +44,8 @@ struct missing {
 
 enum load_what {
     LOAD_MISSING, /* the containers that are named */
+    LOAD_AT_ONCE, /* the same, and the root with them in one transaction; where only that was read
+                   * yet, and they are neither long nor within elements */
     LOAD_CHECK,   /* the version; when it is another one, the document again */
     LOAD_ALL,     /* the document again, whatever its version */
 };

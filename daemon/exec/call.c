@@ -32,6 +32,7 @@ void call_empty(struct call *c)
     buf_clear(&c->plan);
     c->check = c->read_anew = c->fresh_only = c->all_or_nothing = false;
     c->began = 0;
+    c->proof = 0;
     c->fault.code = FAULT_NONE;
 }
 
@@ -167,6 +168,39 @@ bool call_doubtful(const struct call *c, enum op_status st)
         old = old || (d->checked < c->request.arrived && d->state != DOC_UNKNOWN);
     }
     return judged && old && c->run.ntouched == 0 && c->run.stale < 0 && c->exec->config->coherence;
+}
+
+/* It is not read in pieces again. */
+static bool was_written(const struct call *c, struct doc *d)
+{
+    if (d->moments != DOC_IN_PIECES || coherence_untouched(c->exec->coherence, d))
+        return false;
+    d->read = 0;
+    d->unsteady = true;
+    return true;
+}
+
+bool call_of_one_moment(struct call *c)
+{
+    struct coherence *coherence = c->exec->coherence;
+    bool pieces = false, written = false;
+    for (unsigned i = 0; i < c->ndocs; i++)
+        pieces = pieces || c->docs[i]->moments == DOC_IN_PIECES;
+    if (!c->read_anew || !pieces || !coherence_names_writers(coherence))
+        return true;
+    for (unsigned i = 0; i < c->ndocs; i++)
+        written = was_written(c, c->docs[i]) || written;
+    if (!written && c->proof != 0)
+        return !call_awaits_proof(c);
+    c->proof = written ? 0 : coherence_prove(coherence);
+    return !written && c->proof == 0;
+}
+
+bool call_awaits_proof(const struct call *c)
+{
+    const struct coherence *coherence = c->exec->coherence;
+    return c->proof != 0 && coherence_hearing(coherence) &&
+           !coherence_has_proved(coherence, c->proof);
 }
 
 /* It holds changes that may still be refused as a whole, with a guard that is not the call's (or

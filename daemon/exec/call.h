@@ -86,7 +86,8 @@ struct call {
     int64_t began;       /* clock_boot_ms() at its first run; 0: there was none */
     struct guard *guard; /* its changes are made only if that holds; set by docs(); owned */
     bool check;          /* its documents must have been checked since it arrived, */
-    bool read_anew;      /* or all of their content been read */
+    bool read_anew;      /* or all of their content been read, */
+    uint64_t proof;      /* that nobody has written while it was (coherence_prove); 0: none */
     bool fresh_only;     /* what was true when the link was lost will not do */
     bool all_or_nothing; /* changes all of its documents or none, whatever became of them */
     struct run run;

@@ -165,6 +165,8 @@ enum op_status exec_run(struct task *t, struct buf *out)
         !coherence_hearing(e->coherence))
         call_read_anew(c);
     t->is_long = t->no_room = false;
+    if (call_awaits_proof(c))
+        return OP_NEEDS;
     c->run.work.pause = slices_pause;
     c->run.work.room = c->request.method->reads ? NULL : room_for;
     c->run.work.arg = t;
@@ -186,6 +188,10 @@ enum op_status exec_run(struct task *t, struct buf *out)
         st = OP_NEEDS;
     } else if (st == OP_NEEDS && c->run.spoilt) {
         st = exec_judge_spoilt(c);
+    } else if (st == OP_NEEDS) {
+        c->proof = 0;
+    } else if (!call_of_one_moment(c)) {
+        st = OP_NEEDS;
     }
     if (c->run.ntouched > 0)
         lane_weigh(e->lane, c->run.work.ns);

@@ -228,6 +228,11 @@ bool call_unfresh(const struct call *c, const struct doc *d);
 /* A refusal, or that there is nothing to change, is judged by documents of which one was not
  * checked since the request came. */
 bool call_doubtful(const struct call *c, enum op_status st);
+/* Whether what a run has read anew is of one moment, or not known to be: then the proof is awaited,
+ * or it is read once more. */
+bool call_of_one_moment(struct call *c);
+/* A proof is awaited, without which a run is in vain. */
+bool call_awaits_proof(const struct call *c);
 /* Whether the call may be given the document as it was when the link was lost: fresh then, and
  * with nothing of it on the way to Redis. */
 bool call_may_be_stale(struct call *c, const struct doc *d);

@@ -34,7 +34,8 @@ int exec_fetch(struct exec *e, struct call *c)
         for (n = 1; i + n < c->run.nmissing && c->run.missing[i + n].doc == c->run.missing[i].doc;
              n++)
             ;
-        ok = bring(e, c->run.missing[i].doc, LOAD_MISSING, &c->run.missing[i], n);
+        ok = bring(e, c->run.missing[i].doc, c->read_anew ? LOAD_AT_ONCE : LOAD_MISSING,
+                   &c->run.missing[i], n);
     }
     if (ok)
         return 0;

@@ -35,7 +35,7 @@ struct changes {
     uint64_t unheard_key;
     int64_t proved_at;
     /* The proof on its way; it has come back when both its message and its answer have. */
-    uint64_t proof;
+    uint64_t proof, proved; /* its number, and that of the last one that has */
     int64_t proof_sent;
     bool proof_away, proof_heard, proof_answered, another;
     struct event *overdue; /* a proof that does not come back */
@@ -71,6 +71,7 @@ static void proof_step(struct changes *c)
         return;
     c->proof_away = false;
     c->proved_at = c->proof_sent;
+    c->proved = c->proof;
     event_del(c->overdue);
     if (c->another)
         send_proof(c);
@@ -164,15 +165,21 @@ static void on_overdue(evutil_socket_t fd, short what, void *arg)
         upstream_reset(c->link, "a message to ourselves does not come back");
 }
 
-bool changes_prove(struct changes *c)
+uint64_t changes_prove(struct changes *c)
 {
     if (!c->subscribed || upstream_state(c->up) != UPSTREAM_UP)
-        return false;
-    if (c->proof_away)
+        return 0;
+    if (c->proof_away) {
         c->another = true;
-    else
-        send_proof(c);
-    return true;
+        return c->proof + 1;
+    }
+    send_proof(c);
+    return c->proof;
+}
+
+bool changes_has_proved(const struct changes *c, uint64_t number)
+{
+    return c->proved >= number;
 }
 
 static void take_proof(struct changes *c, const redisReply *payload)

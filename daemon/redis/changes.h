@@ -74,8 +74,11 @@ bool changes_tracking(const struct changes *c);
 /* All that was acknowledged before this moment (clock_boot_ms) has been told; 0: nothing is sure.
  */
 int64_t changes_proved_at(const struct changes *c);
-/* Asks for a proof as of now, or later. `proved` follows, or `deaf`. False: nothing can be sent. */
-bool changes_prove(struct changes *c);
+/* Asks for a proof as of now, or later. `proved` follows, or `deaf`. Its number; 0: nothing can be
+ * sent. */
+uint64_t changes_prove(struct changes *c);
+/* That proof, or a later one, has come back. */
+bool changes_has_proved(const struct changes *c, uint64_t number);
 /* Tells the other daemons that this one wants its turn with a document (`wanted`). */
 void changes_want(struct changes *c, const char *key, size_t key_len);
 

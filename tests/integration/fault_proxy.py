@@ -113,6 +113,7 @@ class FaultProxy:
         self.delay = 0  # seconds, for every piece that Redis answers
         self.refusing = False  # new connections are closed at once
         self.swallow = None  # the next request with these bytes does not arrive, and is cut
+        self.ahead = None  # (bytes, act): act() goes ahead of the next request with these bytes
         self.links = set()
         self.cuts = 0
         self.plan = None
@@ -151,6 +152,10 @@ class FaultProxy:
         if direction == REPLIES and self.delay:
             time.sleep(self.delay)
         self.open.wait()
+        if self.ahead and direction == REQUESTS and self.ahead[0] in data:
+            _, act = self.ahead
+            self.ahead = None
+            act()
         with self.lock:
             if self.swallow and direction == REQUESTS and self.swallow in data:
                 self.swallow = None

@@ -58,6 +58,23 @@ def test_two_daemons_beside_a_program_without_one(redis_server, new_daemon):
     histories(daemons, redis_server.client(), HISTORIES, bound=BOUND, foreign=True, actor=Neighbour)
 
 
+def test_two_daemons_that_stumble_beside_a_program_without_one(redis_server, new_daemon):
+    """As on a busy machine, where anything may happen between two steps of theirs."""
+    daemons = [new_daemon(redis_server.address) for _ in range(2)]
+    declare(*daemons)
+    rng = random.Random(SEED)
+
+    def stumble():
+        for _ in range(5):
+            process = rng.choice(daemons).process
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(rng.random() * 0.02)  # it is the standing still that is tested
+            process.send_signal(signal.SIGCONT)
+            time.sleep(rng.random() * 0.01)
+    histories(daemons, redis_server.client(), HISTORIES, bound=BOUND, foreign=True, actor=Neighbour,
+              nemesis=stumble)
+
+
 def test_two_daemons_of_which_the_links_of_one_freeze(redis_server, new_proxy, new_daemon):
     """Both, of commits and of what is heard, for longer than the bound."""
     proxy = new_proxy(redis_server.address)
@@ -255,6 +272,39 @@ def test_fresh_sees_at_once_what_another_program_writes(pair, rdb, change, path,
     change(rdb)
     for client in pair:
         assert client.call("doc.get", KEY, {"fresh": True, "paths": [path]}) == {path: value}
+
+
+@pytest.mark.parametrize("path, place, command", [
+    ("tags", "/tags", b"LRANGE"),
+    ('sections["s1"].name', "/sections", b"LPOS"),
+    ('sections["s1"].tasks', "/sections/s1/tasks", b"/sections/s1/tasks"),
+    ("numbers", "/numbers", b"\r\n10000\r\n"),  # the second piece
+], ids=["list", "element", "deep", "long"])
+def test_fresh_is_of_one_moment(redis_server, new_proxy, new_daemon, rdb, path, place, command):
+    """However many rounds it is read in: what another program does there between two of them, and what it did
+    elsewhere before that, are both in it, or neither is."""
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(proxy.address).connect() as client:
+        save_ada(client)
+        client.call("set", KEY, "numbers", list(range(10010)))
+        client.call("list.extend", KEY, "sections", [{"@pk": f"x{n}", "name": ""} for n in range(100)])
+
+        def meddle():
+            rdb.hset(ROOT, "age", 77)
+            if place == "/sections":
+                rdb.hset(ROOT + "/sections/s1", "name", "other")
+            elif place == "/numbers":
+                rdb.lpush(ROOT + place, -1)
+            else:
+                rdb.lrem(ROOT + place, 1, rdb.lindex(ROOT + place, 0))
+        question = ["doc.get", KEY, {"fresh": True, "paths": ["age", path]}]
+        before = client.call(*question)
+        proxy.ahead = command, meddle
+        found = client.call(*question)
+        assert proxy.ahead is None  # it was asked so
+        after = client.call(*question)
+        assert after != before and after["age"] == 77
+        assert found in (before, after)
 
 
 @pytest.mark.parametrize("how", ["flushall", "flushdb", "delete", "expire", "swapdb", "rename"])
