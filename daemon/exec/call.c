@@ -445,6 +445,7 @@ struct batch_doc *call_stage(struct call *c, struct doc *d)
     struct batch_doc *bd = batch_doc(b, d, c->run.unit);
     c->run.unit = bd->unit;
     d->changed = c->run.number;
+    d->read = 0; /* another program may write before it does: who wants to see that reads anew */
     if (c->guard != NULL)
         seal(c, d);
     rely(c, d, bd);

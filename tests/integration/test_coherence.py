@@ -224,6 +224,26 @@ def test_an_increment_before_a_set_is_told_what_redis_says(redis_server, new_pro
         assert one.call("doc.load", KEY, "age") == 7
 
 
+def test_a_fresh_read_behind_a_write_waits_for_more_than_that(redis_server, new_proxy, new_daemon, rdb):
+    """A change that waited with it is made first. What another program has written ahead of that is in what is
+    read, as it is in Redis."""
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
+        save_ada(one)
+        proxy.freeze()
+        first = one.send("num.incr", KEY, "score", 0.5)  # goes out, and is held; another daemon is before it
+        one.call("hello")
+        requests = [one.send("set", KEY, "bio", "mine"),
+                    one.send("doc.get", KEY, {"fresh": True, "paths": ["age", "bio"]})]
+        one.call("hello")
+        two.call("num.incr", KEY, "age", 1)
+        proxy.ahead = b"\r\nmine\r\n", lambda: rdb.hset(ROOT, "age", 77)
+        proxy.thaw()
+        one.wait(first)
+        one.wait(requests[0])
+        assert one.wait(requests[1]) == {"age": 77, "bio": "mine"}
+
+
 def test_only_what_has_changed_is_read_again(redis_server, daemons, rdb, pair):
     """An element for one list costs not the other list."""
     one, two = pair
