@@ -32,12 +32,15 @@ class ActionGroup(enum.Flag):
 WRITES = (
     ActionGroup.CREATE | ActionGroup.UPDATE | ActionGroup.APPEND | ActionGroup.ERASE | ActionGroup.ARITHMETIC
 )
+# What reads a whole document.
+FETCHES = ActionGroup.READ | ActionGroup.FETCH
 
 
 class RedisConfig:
     """`ttl`: seconds a document lives after it was saved, None: for ever. `refresh_ttl`: True when each
-    write and each read of a document starts that time anew, False: neither, or the groups that do (of the
-    writes, any group stands for all of them). `safe_load_all`: all fields are `SafeLoad`.
+    write and each read of a document starts that time anew, False: neither, or the groups that do.
+    `safe_load_all`: all fields are `SafeLoad`. `pickle`: fields of classes and functions, which have no form
+    outside Python, are pickled.
 
     The others are Rapyer's. `redis` is not used: the daemon knows its Redis.
     """
@@ -49,6 +52,7 @@ class RedisConfig:
         ttl: int | None = None,
         refresh_ttl: bool | ActionGroup = True,
         safe_load_all: bool = False,
+        pickle: bool = False,
         prefer_normal_json_dump: bool = True,
         init_with_rapyer: bool = True,
         max_delete_per_transaction: int | None = 1000,
@@ -59,6 +63,7 @@ class RedisConfig:
         self.ttl = ttl
         self.refresh_ttl = refresh_ttl
         self.safe_load_all = safe_load_all
+        self.pickle = pickle
         self.prefer_normal_json_dump = prefer_normal_json_dump
         self.init_with_rapyer = init_with_rapyer
         self.max_delete_per_transaction = max_delete_per_transaction
@@ -69,16 +74,23 @@ class RedisConfig:
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "refresh_ttl" and isinstance(value, ActionGroup) and value & ActionGroup.DELETE:
             raise InvalidRefreshTtlError("what is deleted has no time to live: refresh_ttl without DELETE")
+        changed = name in ("ttl", "refresh_ttl") and getattr(self, name, value) != value
         super().__setattr__(name, value)
+        if changed:  # models that were declared have said something else
+            from rapyerd.links import declare_again
+
+            declare_again()
 
     def refreshes_writes(self) -> bool:
+        """Does every write start the time anew? Then it is the daemon's business."""
         if isinstance(self.refresh_ttl, bool):
             return self.refresh_ttl
-        return bool(self.refresh_ttl & WRITES)
+        return self.refresh_ttl & WRITES == WRITES
 
-    def refreshes_reads(self) -> bool:
+    def refreshes(self, group: ActionGroup) -> bool:
+        """Does a read of this group?"""
         if self.ttl is None:
             return False
         if isinstance(self.refresh_ttl, bool):
             return self.refresh_ttl
-        return bool(self.refresh_ttl & (ActionGroup.READ | ActionGroup.FETCH))
+        return bool(self.refresh_ttl & group)

@@ -23,6 +23,7 @@ from rapyerd.record import (
     leave_lock,
     leave_pipeline,
 )
+from rapyerd.ttl import timed
 from rapyerd.write import flush, tokens_of
 
 logger = logging.getLogger("rapyerd")
@@ -123,7 +124,7 @@ def commit(recorder: Recorder) -> Steps[None]:
         locks = tuple(lock for lock in held() if lock.key in keys)
         gathered = [lock for lock in locks if lock.ops]
         first = [op for lock in gathered for op in lock.ops]
-        params: list[Any] = [first + recorder.ops]
+        params: list[Any] = [timed(first + recorder.ops)]
         if locks:
             params.append({"lock": tokens_of(locks)})
         models = dict.fromkeys(recorder.models)
@@ -299,7 +300,9 @@ class Lock(Context[M]):
             models = dict.fromkeys(model for one in every for model in one.models)
             tokens = list(dict.fromkeys(one.token for one in every))
             try:
-                results = yield Call("pipeline", [ops, {"lock": tokens}], tuple(models), link=lock.link)
+                results = yield Call(
+                    "pipeline", [timed(ops), {"lock": tokens}], tuple(models), link=lock.link
+                )
             except RapyerError:
                 lock.put_back()
                 yield from self._release(lock)
@@ -313,7 +316,9 @@ class Lock(Context[M]):
             yield from self._release(lock)
             return
         try:
-            results = yield Call("lock.release", [lock.token, lock.ops], tuple(lock.models), link=lock.link)
+            results = yield Call(
+                "lock.release", [lock.token, timed(lock.ops)], tuple(lock.models), link=lock.link
+            )
         except LockError:
             raise
         except RapyerError:

@@ -14,7 +14,8 @@ from rapyerd.errors import (
     UnsupportedArgumentTypeError,
 )
 from rapyerd.links import run
-from rapyerd.model import AtomicRedisModel, delete_keys, get_many, get_or_create, insert_all, models
+from rapyerd.many import delete_keys, get_many, get_or_create, insert_all
+from rapyerd.model import AtomicRedisModel, models
 from rapyerd.place import key_of, root_of
 from rapyerd.record import Recorder
 from rapyerd.result import GetOrCreateResult, RapyerDeleteResult
@@ -83,7 +84,7 @@ def find_steps(keys: tuple[str, ...], skip_missing: bool) -> Steps[list[Any]]:
 
 def delete_many_steps(args: tuple[Any, ...]) -> Steps[RapyerDeleteResult]:
     if not args:
-        raise MissingParameterError("delete_many takes at least one key or model")
+        raise MissingParameterError("adelete_many requires at least one argument: a key or a model")
     wanted = _wanted(args)
     count, committed = yield from delete_keys(wanted)
     by_model: dict[Any, int] = {}

@@ -489,6 +489,14 @@ def close_all() -> None:
         mine.connection.close()
 
 
+def declare_again() -> None:
+    """What models say of themselves has changed: every connection tells it before it is used again."""
+    links: list[AsyncLink | BlockingLink] = [*_links, *_blocking]
+    for link in links:
+        if link.connection is not None:
+            link.connection.declared.clear()
+
+
 # A child must not touch the transports of its parent: their loop's epoll is shared. It closes its
 # copies of the sockets, so that the daemon notices the parent's end, and keeps the rest as it is.
 _inherited: list[Any] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Optional, TypeVar, cast, get_args, get_origin
 
@@ -11,29 +12,30 @@ from typing_extensions import Self, dataclass_transform
 
 from rapyerd import field as fields
 from rapyerd.call import Call, Steps, done
-from rapyerd.config import RedisConfig
+from rapyerd.config import FETCHES, ActionGroup, RedisConfig
 from rapyerd.contexts import Lock, Pipeline, refresh
 from rapyerd.errors import (
     BadDeleteActionError,
-    ConflictError,
+    BadFilterError,
     KeyNotFound,
     UnsupportedArgumentTypeError,
     UnsupportedArgumentValueError,
 )
-from rapyerd.find import Expression
+from rapyerd.find import Expression, ExpressionField
 from rapyerd.keys import KeyAnnotation, RapyerKey
 from rapyerd.kinds import RedisType
 from rapyerd.links import run
+from rapyerd.many import PAGE, delete_keys, get_many, get_or_create, insert_all
 from rapyerd.place import key_of, live, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
 from rapyerd.reading import read, read_many
 from rapyerd.record import before, current_pipeline, held, op_at
-from rapyerd.result import DeleteResult, GetOrCreateResult, GetOrCreateStatus
+from rapyerd.result import DeleteResult, GetOrCreateResult
 from rapyerd.scalars import Scalar, load_field
-from rapyerd.schema import marked, schema_of
+from rapyerd.schema import is_atomic, marked, schema_of
+from rapyerd.ttl import touch
 from rapyerd.write import flush, submit
 
 M = TypeVar("M", bound="AtomicRedisModel")
-PAGE = 1000  # documents that are asked for at a time
 
 models: list[Any] = []
 
@@ -44,15 +46,16 @@ def absorb(model: Any, read: Any) -> None:
     schema = schema_of(type(model))
     place = place_of(model)
     mine, values = model.__dict__, read.__dict__
-    unloaded = place_of(read).unloaded
-    failed = place_of(read).failed
+    its = getattr(read, "__rapyer_place__", None)  # a plain model has none
+    unloaded = its.unloaded if its is not None else None
+    failed = its.failed if its is not None else None
     place.failed = {n for n in failed if not place.changes or n not in place.changes} if failed else None
     for name, codec in schema.codecs.items():
         if (place.changes and name in place.changes) or (unloaded and name in unloaded):
             continue
         value = values[name]
         there = mine.get(name)
-        if codec.kind == "model" and isinstance(there, codec.model) and value is not None:
+        if (codec.kind == "model" or codec.plain) and is_atomic(type(there)) and value is not None:
             absorb(there, value)
         elif value is not None and getattr(there, "__rapyer_owner__", None) is model:
             there._absorb(value)
@@ -122,6 +125,8 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         place = place_of(self)
         place.pk, place.named = str(value), True
 
+    _pk = pk  # by which Rapyer's users give a model that of another
+
     @property
     def key(self) -> str:
         """``Model:pk``; of an inner model, that of its document."""
@@ -139,14 +144,14 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     @property
     def field_path(self) -> str:
-        """Where in its document this model is, "" for the document."""
-        return path_of(self)
+        """Where in its document this model is: ``.field``, "" for the document."""
+        path = path_of(self)
+        return f".{path}" if path else ""
 
     @property
     def json_path(self) -> str:
         """Where Rapyer keeps it in its document: ``$.field``."""
-        path = path_of(self)
-        return f"$.{path}" if path else "$"
+        return f"${self.field_path}"
 
     @property
     def failed_fields(self) -> set[str]:
@@ -196,6 +201,15 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     def set_ttl(self, ttl: int, cascade: bool = False) -> Awaitable[None]:
         """Seconds for which the document lives from now on; 0: for ever."""
         return self._run(self._set_ttl(ttl))  # type: ignore[no-any-return]
+
+    def refresh_ttl(self) -> Awaitable[None]:
+        """The document lives for its class's `ttl` from now on."""
+        return self._run(self._refresh_ttl())  # type: ignore[no-any-return]
+
+    def refresh_ttl_if_needed(self, action: ActionGroup | None = None) -> Awaitable[None]:
+        """The same, where operations of this group do so."""
+        group = ActionGroup.all() if action is None else action
+        return self._run(self._refresh_ttl() if type(self).Meta.refreshes(group) else done(None))  # type: ignore[no-any-return]
 
     @classmethod
     def get(cls, key: str) -> Awaitable[Self]:
@@ -380,7 +394,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         yield from refresh(self)
         if root is self:
             place.saved = True
-        yield from self._touched()
+        yield from touch([root], ActionGroup.READ)
         return self
 
     def _load_fields(self, names: tuple[str, ...]) -> Steps[Self]:
@@ -437,19 +451,40 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     def _duplicate_many(self, num: int) -> Steps[list[Self]]:
         if self.is_inner_model():
             raise RuntimeError("Can only duplicate from top level model")
+        if current_pipeline() is not None or not place_of(self).saved:
+            return (yield from self._copies(num))
+        cls = type(self)
+        if num == 1:
+            said = yield Call("doc.duplicate", [key_of(self)], (cls,))
+            keys = [said["key"]]
+        else:  # all of them as one
+            content = yield Call("doc.load", [key_of(self), ""], (cls,), True)
+            content.pop("@pk", None)
+            name = schema_of(cls).name
+            keys = [f"{name}:{uuid.uuid4()}" for _ in range(num)]
+            ops = [["doc.save", key, self._content_for(key, content)] for key in keys]
+            yield Call("pipeline", [ops], (cls,))
+        said = yield from read_many([(cls, key) for key in keys])
+        return [cls.__rapyer_loaded__(data) for data in said if data is not None]
+
+    def _content_for(self, key: str, content: dict[str, Any]) -> dict[str, Any]:
+        """The content of this document as that of another pk."""
+        field = type(self).__rapyer_key__
+        if field is None:
+            return content
+        return {**content, field: schema_of(type(self)).codecs[field].put(key.partition(":")[2])}
+
+    def _copies(self, num: int) -> Steps[list[Self]]:
+        """Copies of what is here: drafts of a draft; in a pipeline they are saved with it."""
         out: list[Self] = []
         if current_pipeline() is not None:
             for model, name in unloaded_in(self):
                 yield from load_field(model, name)
         for _ in range(num):
-            if not place_of(self).saved or current_pipeline() is not None:
-                copy = self.model_copy(deep=True)
-                place_of(copy).pk = None
-                if place_of(self).saved:
-                    yield from copy._save()
-            else:
-                said = yield Call("doc.duplicate", [key_of(self)], (type(self),))
-                copy = yield from self._get(said["key"])
+            copy = self.model_copy(deep=True)
+            place_of(copy).pk = None
+            if place_of(self).saved:
+                yield from copy._save()
             out.append(copy)
         return out
 
@@ -490,18 +525,18 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         else:
             yield call
 
+    def _refresh_ttl(self) -> Steps[None]:
+        ttl = type(self).Meta.ttl
+        if ttl is not None:
+            yield from self._set_ttl(ttl)
+
     @classmethod
     def _get(cls, key: str) -> Steps[Self]:
         said = yield from read(cls, cls._key(key), cls)
         model = cls.__rapyer_loaded__(said)
         if cls.Meta.ttl is not None:
-            yield from model._touched()
+            yield from touch([model], FETCHES)
         return model
-
-    def _touched(self) -> Steps[None]:
-        """A read starts the document's time anew, where the model says so."""
-        if type(self).Meta.refreshes_reads() and not self.is_inner_model():
-            yield Call("doc.ttl", [key_of(self), type(self).Meta.ttl], (type(self),))
 
     @classmethod
     def _exists(cls, key: Any) -> Steps[bool]:
@@ -515,6 +550,8 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         conditions = [arg for arg in args if isinstance(arg, Expression)]
         if len(keys) + len(conditions) < len(args):
             raise UnsupportedArgumentTypeError("find takes keys or expressions")
+        if any(isinstance(condition, ExpressionField) for condition in conditions):
+            raise BadFilterError("compare the field with something: ==, !=, <, <=, >, >=")
         if keys and conditions:
             raise UnsupportedArgumentValueError("find takes keys or expressions, not both")
         if keys:
@@ -694,83 +731,6 @@ def _unpickled(plain: Any, state: Any) -> Any:
     instance = object.__new__(plain)
     instance.__setstate__(state)
     return instance
-
-
-# --- about several documents, of one class or more ------------------------------------------------
-
-
-def get_many(wanted: list[tuple[Any, str]], all_of_them: bool) -> Steps[list[Any]]:
-    """The documents of these keys, without those that are missing; `KeyNotFound` if there must be none."""
-    out: list[Any] = []
-    for begin in range(0, len(wanted), PAGE):
-        part = wanted[begin : begin + PAGE]
-        said = yield from read_many(part)
-        for (cls, key), data in zip(part, said, strict=True):
-            if data is not None:
-                model = cls.__rapyer_loaded__(data)
-                out.append(model)
-                if cls.Meta.ttl is not None:
-                    yield from model._touched()
-            elif all_of_them:
-                raise KeyNotFound(f"NOT_FOUND: there is no document {key}")
-    return out
-
-
-def insert_all(models: tuple[Any, ...]) -> Steps[tuple[Any, ...]]:
-    """Saves several documents, all or none."""
-    ops = []
-    pipeline = current_pipeline()
-    for model in models:
-        if model.is_inner_model():
-            raise UnsupportedArgumentTypeError("only whole documents can be inserted")
-        settle(model)
-        ops.append(["doc.save", key_of(model), schema_of(type(model)).encode(model)])
-    if pipeline is not None:
-        for model, op in zip(models, ops, strict=True):
-            pipeline.remember(model)
-            pipeline.add(model, op, None)
-    elif ops:
-        yield Call("pipeline", [ops], tuple(dict.fromkeys(type(m) for m in models)))
-    for model in models:
-        place = place_of(model)
-        place.saved = True
-        place.changes = None
-    return models
-
-
-def delete_keys(wanted: list[tuple[Any, str]]) -> Steps[tuple[int, bool]]:
-    """Removes documents; how many were there, and whether they are gone already."""
-    pipeline = current_pipeline()
-    if pipeline is not None:
-        for cls, key in wanted:
-            yield from cls._delete_key(key)
-        return len(wanted), False
-    count = 0
-    for begin in range(0, len(wanted), PAGE):
-        part = wanted[begin : begin + PAGE]
-        count += yield Call("doc.delete", [key for _, key in part], tuple(dict.fromkeys(c for c, _ in part)))
-    return count, True
-
-
-def get_or_create(model: M) -> Steps[GetOrCreateResult[M]]:
-    if model.is_inner_model():
-        raise RuntimeError("only whole documents can be created")
-    cls = type(model)
-    settle(model)
-    key = key_of(model)
-    while True:
-        try:
-            op = ["doc.save", key, schema_of(cls).encode(model)]
-            yield Call("pipeline", [[op], {"if_version": {key: 0}}], (cls,))
-        except ConflictError:
-            try:
-                found = yield from cls._get(key)
-            except KeyNotFound:  # removed meanwhile
-                continue
-            return GetOrCreateResult(found, GetOrCreateStatus.FOUND)
-        place_of(model).saved = True
-        place_of(model).changes = None
-        return GetOrCreateResult(model, GetOrCreateStatus.CREATED)
 
 
 __all__ = ["AtomicRedisModel", "absorb", "models", "own"]

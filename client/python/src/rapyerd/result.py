@@ -20,7 +20,9 @@ class DeleteResult:
 
     @property
     def count(self) -> int:
-        warnings.warn("DeleteResult.count is models_deleted", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "DeleteResult.count is deprecated: it is models_deleted", DeprecationWarning, stacklevel=2
+        )
         return self.models_deleted
 
 

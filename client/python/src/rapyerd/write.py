@@ -7,6 +7,7 @@ from typing import Any
 from rapyerd.call import Call, Steps
 from rapyerd.place import key_of
 from rapyerd.record import Held, Op, held
+from rapyerd.ttl import timed
 
 
 def related(one: str, other: str) -> bool:
@@ -27,12 +28,15 @@ def submit(root: Any, ops: list[Op]) -> Steps[list[Any]]:
     key = key_of(root)
     locks = held(key)
     models = (type(root),)
+    count = len(ops)
+    ops = timed(ops)
     if not locks:
         if len(ops) == 1:
             op = ops[0]
             result = yield Call(op[0], op[1:], models)
             return [result]
-        return (yield Call("pipeline", [ops], models))  # type: ignore[no-any-return]
+        results = yield Call("pipeline", [ops], models)
+        return results[:count]  # type: ignore[no-any-return]
     first: list[Op] = []
     emptied: list[Held] = []
     for lock in locks:
@@ -47,11 +51,10 @@ def submit(root: Any, ops: list[Op]) -> Steps[list[Any]]:
     )
     done = 0
     for lock in emptied:
-        count = len(lock.ops)
-        lock.apply(results[done : done + count])
+        lock.apply(results[done : done + len(lock.ops)])
+        done += len(lock.ops)
         lock.clear()
-        done += count
-    return results[done:]  # type: ignore[no-any-return]
+    return results[done : done + count]  # type: ignore[no-any-return]
 
 
 def tokens_of(locks: tuple[Held, ...]) -> list[int]:
@@ -64,7 +67,7 @@ def flush(key: str) -> Steps[None]:
         if lock.ops:
             results = yield Call(
                 "pipeline",
-                [list(lock.ops), {"lock": tokens_of(held(key))}],
+                [timed(list(lock.ops)), {"lock": tokens_of(held(key))}],
                 tuple(lock.models),
                 link=lock.link,
             )

@@ -1,0 +1,93 @@
+"""Calls about several documents, of one class or more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rapyerd.call import Call, Steps
+from rapyerd.config import FETCHES
+from rapyerd.errors import ConflictError, KeyNotFound, UnsupportedArgumentTypeError
+from rapyerd.place import key_of, place_of, settle
+from rapyerd.reading import read_many
+from rapyerd.record import current_pipeline
+from rapyerd.result import GetOrCreateResult, GetOrCreateStatus
+from rapyerd.schema import schema_of
+from rapyerd.ttl import touch
+
+if TYPE_CHECKING:
+    from rapyerd.model import AtomicRedisModel
+
+M = TypeVar("M", bound="AtomicRedisModel")
+PAGE = 1000  # documents that are asked for at a time
+
+
+def get_many(wanted: list[tuple[Any, str]], all_of_them: bool) -> Steps[list[Any]]:
+    """The documents of these keys, without those that are missing; `KeyNotFound` if there must be none."""
+    out: list[Any] = []
+    for begin in range(0, len(wanted), PAGE):
+        part = wanted[begin : begin + PAGE]
+        said = yield from read_many(part)
+        for (cls, key), data in zip(part, said, strict=True):
+            if data is not None:
+                out.append(cls.__rapyer_loaded__(data))
+            elif all_of_them:
+                raise KeyNotFound(f"NOT_FOUND: there is no document {key}")
+    yield from touch(out, FETCHES)
+    return out
+
+
+def insert_all(models: tuple[Any, ...]) -> Steps[tuple[Any, ...]]:
+    """Saves several documents, all or none."""
+    ops = []
+    pipeline = current_pipeline()
+    for model in models:
+        if model.is_inner_model():
+            raise UnsupportedArgumentTypeError("only whole documents can be inserted")
+        settle(model)
+        ops.append(["doc.save", key_of(model), schema_of(type(model)).encode(model)])
+    if pipeline is not None:
+        for model, op in zip(models, ops, strict=True):
+            pipeline.remember(model)
+            pipeline.add(model, op, None)
+    elif ops:
+        yield Call("pipeline", [ops], tuple(dict.fromkeys(type(m) for m in models)))
+    for model in models:
+        place = place_of(model)
+        place.saved = True
+        place.changes = None
+    return models
+
+
+def delete_keys(wanted: list[tuple[Any, str]]) -> Steps[tuple[int, bool]]:
+    """Removes documents; how many were there, and whether they are gone already."""
+    pipeline = current_pipeline()
+    if pipeline is not None:
+        for cls, key in wanted:
+            yield from cls._delete_key(key)
+        return len(wanted), False
+    count = 0
+    for begin in range(0, len(wanted), PAGE):
+        part = wanted[begin : begin + PAGE]
+        count += yield Call("doc.delete", [key for _, key in part], tuple(dict.fromkeys(c for c, _ in part)))
+    return count, True
+
+
+def get_or_create(model: M) -> Steps[GetOrCreateResult[M]]:
+    if model.is_inner_model():
+        raise RuntimeError("only whole documents can be created")
+    cls = type(model)
+    settle(model)
+    key = key_of(model)
+    while True:
+        try:
+            op = ["doc.save", key, schema_of(cls).encode(model)]
+            yield Call("pipeline", [[op], {"if_version": {key: 0}}], (cls,))
+        except ConflictError:
+            try:
+                found = yield from cls._get(key)
+            except KeyNotFound:  # removed meanwhile
+                continue
+            return GetOrCreateResult(found, GetOrCreateStatus.FOUND)
+        place_of(model).saved = True
+        place_of(model).changes = None
+        return GetOrCreateResult(model, GetOrCreateStatus.CREATED)

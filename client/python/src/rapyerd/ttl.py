@@ -1,0 +1,109 @@
+"""Which operations start a document's time to live anew.
+
+Where the model says that all writes do (`refresh_ttl=True`), the daemon does it with each write. Where only
+some groups do, the operation that says so goes with theirs, in the same commit. Reads never do it by
+themselves: it is sent after them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rapyerd.call import Call, Steps
+from rapyerd.config import WRITES, ActionGroup
+
+Op = list[Any]
+
+_UPDATE = ActionGroup.UPDATE
+_APPENDS = _UPDATE | ActionGroup.APPEND
+_ERASES = _UPDATE | ActionGroup.ERASE
+_COUNTS = _UPDATE | ActionGroup.ARITHMETIC
+_CREATES = ActionGroup.CREATE
+_NONE = ActionGroup(0)
+
+# By the last word of the method; numbers apart.
+_GROUPS: dict[str, ActionGroup] = {
+    "save": _CREATES | _UPDATE,
+    "insert": _APPENDS,
+    "append": _APPENDS,
+    "extend": _APPENDS,
+    "add": _APPENDS,
+    "add_many": _APPENDS,
+    "push": _APPENDS,
+    "push_many": _APPENDS,
+    "unite": _APPENDS,
+    "pop": _ERASES,
+    "pop_many": _ERASES,
+    "pop_min": _ERASES,
+    "pop_max": _ERASES,
+    "popitem": _ERASES,
+    "del": _ERASES,
+    "clear": _ERASES,
+    "remove": _ERASES,
+    "remove_range": _ERASES,
+    "remove_by_score": _ERASES,
+    "intersect": _ERASES,
+    "subtract": _ERASES,
+    "incr": _COUNTS,
+    "mul": _COUNTS,
+    "div": _COUNTS,
+    "floordiv": _COUNTS,
+    "mod": _COUNTS,
+    "pow": _COUNTS,
+}
+
+
+def groups_of(method: str) -> ActionGroup:
+    """The groups of a method that changes something."""
+    if method in ("doc.delete", "doc.ttl", "doc.persist", "doc.get", "doc.load", "doc.exists"):
+        return _NONE
+    if method == "datetime.add":
+        return _COUNTS
+    return _GROUPS.get(method.rpartition(".")[2], _UPDATE)
+
+
+def _said(meta: Any) -> ActionGroup:
+    """The groups that a model names, none where it has no time to live."""
+    if meta.ttl is None or isinstance(meta.refresh_ttl, bool):
+        return _NONE
+    return meta.refresh_ttl  # type: ignore[no-any-return]
+
+
+def timed(ops: list[Op]) -> list[Op]:
+    """Operations, and behind them what starts the time of their documents anew, where some group says so
+    and the daemon does not do it by itself."""
+    from rapyerd.schema import owner_of
+
+    more: dict[str, Op] = {}
+    for op in ops:
+        cls = owner_of(op[1].partition(":")[0])
+        if cls is None:
+            continue
+        said = _said(cls.Meta) & WRITES
+        if said and said != WRITES:
+            if op[0] == "doc.delete":
+                more.pop(op[1], None)
+            elif groups_of(op[0]) & said:
+                more[op[1]] = ["doc.ttl", op[1], cls.Meta.ttl]
+    return [*ops, *more.values()] if more else ops
+
+
+def touch(models: list[Any], group: ActionGroup) -> Steps[None]:
+    """These documents were read, in a way of this group: their time begins anew, where they say so."""
+    from rapyerd.errors import KeyNotFound
+    from rapyerd.place import key_of, live
+
+    roots = [m for m in models if type(m).Meta.refreshes(group) and live(m)]
+    ops = [["doc.ttl", key_of(root), type(root).Meta.ttl] for root in roots]
+    if not ops:
+        return
+    classes = tuple(dict.fromkeys(type(root) for root in roots))
+    try:
+        if len(ops) == 1:
+            yield Call("doc.ttl", ops[0][1:], classes)
+        else:
+            yield Call("pipeline", [ops], classes)
+    except KeyNotFound:  # gone meanwhile, which is no fault of reading
+        if len(ops) > 1:
+            for root in roots:
+                yield from touch([root], group)
