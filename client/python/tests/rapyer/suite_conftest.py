@@ -1,5 +1,6 @@
 """Stands in for the conftest files of Rapyer's tests: a daemon, and a client that answers for Redis."""
 
+import contextlib
 import fnmatch
 import json
 import pathlib
@@ -31,6 +32,7 @@ import rapyer.context  # noqa: E402
 import rapyer.types.base  # noqa: E402
 
 import rapyerd.types  # noqa: E402
+from rapyerd.schema import schema_of  # noqa: E402
 
 rapyer.actions.ACTION_GROUPS_ATTR = "_action_groups"
 rapyer.types.base.REDIS_DUMP_FLAG_NAME = "__rapyer_dumped__"
@@ -39,17 +41,114 @@ rapyer.types.base.BaseRedisType.build_redis_model = classmethod(lambda cls, *_: 
 rapyer.context._context_pipe = rapyer.context._pipeline
 # Rapyer keeps sets and queues in keys of their own, of which its tests ask.
 SPECIAL = "__rapyer_special__"
+for name in ("is_fake_redis", "cascade_function_name", "_meta_locked"):
+    setattr(rapyerd.RedisConfig, name, None)
 for special in (rapyerd.types.RedisSet, rapyerd.types.RedisPriorityQueue):
-    special.special_key = property(lambda self: f"{SPECIAL}|{self.key}|{self.field_path}")
-for name in ("rapyer.scripts", "rapyer.scripts.registry", "rapyer.utils", "rapyer.utils.fields"):
+    special.special_key = property(lambda self: f"{SPECIAL}:{self.key}:{self.field_path[1:]}")
+
+
+def _special(cls):
+    """Has a class a set or a queue?"""
+    return any(codec.kind in ("set", "queue") for codec in schema_of(cls).codecs.values())
+
+
+rapyerd.AtomicRedisModel.contains_sf_field = classmethod(_special)
+_dump = rapyerd.AtomicRedisModel.redis_dump
+
+
+def _dumped(model):
+    """With the members of sets in an order, to be compared."""
+
+    def sort(values, codecs):
+        for name, codec in codecs.items():
+            if codec.kind == "set":
+                values[name] = sorted(values[name], key=repr)
+            elif codec.kind == "model":
+                sort(values[name], schema_of(codec.model).codecs)
+
+    values = _dump(model)
+    sort(values, schema_of(type(model)).codecs)
+    return values
+
+
+rapyerd.AtomicRedisModel.redis_dump = _dumped
+
+
+def _all_keys(model):
+    codecs = schema_of(type(model)).codecs
+    special = [n for n, codec in codecs.items() if codec.kind in ("set", "queue")]
+    return [str(model.key), *(getattr(model, name).special_key for name in special)]
+
+
+rapyerd.AtomicRedisModel.all_keys = property(_all_keys)
+# Which tests there are of a method hangs on its groups.
+G = rapyer.actions.ActionGroup
+GROUPS = {
+    "asave": G.UPDATE | G.CREATE,
+    "aduplicate": G.CREATE,
+    "aduplicate_many": G.CREATE,
+    "ainsert": G.CREATE,
+    "aget_or_create": G.CREATE | G.READ | G.FETCH,
+    "adelete": G.DELETE,
+    "adelete_by_key": G.DELETE,
+    "adelete_many": G.DELETE,
+}
+for name, group in GROUPS.items():
+    method = getattr(rapyerd.AtomicRedisModel, name)
+    getattr(method, "__func__", method)._action_groups = group
+    if hasattr(rapyerd.functions.Functions, name):
+        getattr(rapyerd.functions.Functions, name)._action_groups = group
+
+
+async def _ignored(*_, **__):
+    """What registers scripts and functions of which there are none."""
+
+
+async def _nothing(*_, **__):
+    """Stands for `flush_action_targets`, which starts the time to live anew, once for each action."""
+
+
+rapyer.actions.flush_action_targets = _nothing
+_perform = links.AsyncLink.perform
+_WORK = ("doc.save", "doc.insert", "doc.get_or_create", "doc.duplicate", "pipeline", "doc.ttl")
+
+
+async def _performed(link, call):
+    """A request. What a test that looks at `flush_action_targets` counts are those that start the time of a
+    document anew, by themselves or in the daemon."""
+    answer = await _perform(link, call)
+    times = [getattr(cls, "Meta", None) for cls in call.models]
+    writes = not call.read and (call.method in _WORK or not call.method.startswith(("doc.", "lock.")))
+    if writes and any(meta is not None and meta.ttl and meta.refresh_ttl for meta in times):
+        await rapyer.actions.flush_action_targets()
+    return answer
+
+
+links.AsyncLink.perform = _performed
+
+sys.modules["rapyer.types.relational"].resolve_relational_targets = lambda models: None
+sys.modules["rapyer.types.special"].SPECIAL_FIELD_KEY_PREFIX = SPECIAL
+for name in (
+    "rapyer.cascade.planner",
+    "rapyer.scripts",
+    "rapyer.scripts.registry",
+    "rapyer.utils",
+    "rapyer.utils.fields",
+):
     module = types.ModuleType(name)
-    module.__getattr__ = lambda attribute: None
+    module.__getattr__ = lambda attribute: _ignored
     module.__path__ = []
     sys.modules[name] = module
 
 from daemon_process import Daemon  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 from rpc_client import RpcError  # noqa: E402
+
+# One test gives a model of another class with the same fields for a Person, which pydantic refuses.
+from tests.models.common import Person  # noqa: E402
+
+Person.model_config["from_attributes"] = True
+Person.model_rebuild(force=True)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +163,7 @@ def servers():
 
 
 class Json:
-    """JSON.GET of a whole document or of a path, for tests that look at what is stored."""
+    """RedisJSON's commands, of what the daemon has."""
 
     def __init__(self, client):
         self.client = client
@@ -78,6 +177,53 @@ class Json:
             if part:
                 value = value[part]
         return [value] if path.startswith("$") else value
+
+    async def set(self, key, path, value):
+        """By the daemon if it takes the value, else straight into Redis, as what spoils it."""
+        path = path.lstrip("$").lstrip(".")
+        try:
+            self.put(key, path, value)
+        except RpcError:
+            try:  # no pickle, where one is kept
+                self.put(key, path, value.encode())
+            except (RpcError, AttributeError, TypeError):
+                self.client.spoil(key, path, value)
+
+    def put(self, key, path, value):
+        """A value where it is; the last name of the path may be a key of a dict."""
+        if not path:
+            self.client.rpc.call("doc.save", key, value)
+            return
+        try:
+            self.client.rpc.call("set", key, path, value)
+        except RpcError as error:
+            outer, _, inner = path.rpartition(".")
+            if error.code not in ("BAD_PATH", "UNKNOWN_FIELD"):
+                raise
+            self.client.rpc.call("set", key, f'{outer}["{inner}"]', value)
+
+    async def arrappend(self, key, path, *values):
+        for value in values:
+            self.client.rpc.call("list.append", key, path.lstrip("$").lstrip("."), value)
+
+
+class Queued:
+    """A pipeline of a few commands."""
+
+    def __init__(self, client):
+        self.client, self.calls = client, []
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+    def __getattr__(self, name):
+        return lambda *args: self.calls.append((name, args))
+
+    async def execute(self):
+        return [await getattr(self.client, name)(*args) for name, args in self.calls]
 
 
 class Client:
@@ -98,7 +244,7 @@ class Client:
 
     def root(self, key):
         if key.startswith(SPECIAL):  # lives as long as its document
-            _, key, _ = key.split("|")
+            key = key.split(":", 1)[1].rpartition(":")[0]
         return f"rapyer:{{{key}}}"
 
     def document(self, key):
@@ -112,6 +258,33 @@ class Client:
 
     async def ttl(self, key):
         return self.raw.ttl(self.root(key))
+
+    def spoil(self, key, path, value):
+        """Puts something into Redis where the document has another thing."""
+        if not path:
+            self.raw.hset(self.root(key), mapping={"@v": 1, **{k: str(v) for k, v in value.items()}})
+            return
+        container, bracket, index = path.partition("[")
+        if bracket:
+            self.raw.lset(f"{self.root(key)}/{container}", int(index.rstrip("]")), value)
+        elif self.raw.exists(f"{self.root(key)}/{path.rpartition('.')[0]}"):
+            outer, _, inner = path.rpartition(".")
+            self.raw.hset(f"{self.root(key)}/{outer}", inner, value)
+        else:
+            self.raw.hset(self.root(key), path, value)
+
+    def pipeline(self, *_, **__):
+        return Queued(self)
+
+    async def set(self, key, value):
+        self.raw.set(self.root(key), value)
+
+    async def ping(self):
+        return self.raw.ping()
+
+    async def execute_command(self, *_):
+        """About scripts and indexes of which there are none."""
+        return []
 
     async def persist(self, key):
         return self.call("doc.ttl", self.document(key), 0) is not None
@@ -131,7 +304,7 @@ class Client:
 
     def special(self, name):
         """The value of a set or queue."""
-        _, key, path = name.split("|")
+        key, _, path = name.split(":", 1)[1].rpartition(":")
         return self.call("doc.load", key, path)
 
     async def smembers(self, name):
@@ -143,7 +316,7 @@ class Client:
     zcard = scard
 
     async def zrange(self, name, first, last, withscores=False):
-        pairs = sorted((self.special(name) or {}).items(), key=lambda pair: (pair[1], pair[0]))
+        pairs = [(json.dumps(member), score) for member, score in self.special(name) or ()]
         pairs = pairs[first : None if last == -1 else last + 1]
         return pairs if withscores else [text for text, _ in pairs]
 
@@ -152,8 +325,10 @@ class Client:
 
     async def flush(self):
         keys = await self.keys()
-        if keys:
-            self.call("doc.delete", *keys)
+        for key in keys:
+            with contextlib.suppress(RpcError):  # no document at all
+                self.call("doc.delete", key)
+            self.raw.delete(self.root(key))
 
     async def aclose(self):
         pass
@@ -165,6 +340,7 @@ async def redis_client(servers):
     await client.flush()
     for model in rapyerd.find_redis_models():
         model.Meta.redis = client
+        model.Meta.pickle = True  # as the original does, whatever has no other form
     yield client
     client.rpc.close()
     client.raw.close()
