@@ -149,7 +149,7 @@ async def test_a_draft_goes_on_living_where_it_was_put(daemon):
     assert not part.is_inner_model()
     await one.parts.aappend(part)
     await part.tags.aappend("element")
-    assert part.key == one.key and part.field_path == f'parts["{part.pk}"]'
+    assert part.key == one.key and part.field_path == f'.parts["{part.pk}"]'
     there = await Thing.get(one.key)
     assert there.parts[0].tags == ["draft", "element"] and there.parts[0].pk == part.pk
     # What lives somewhere is copied.

@@ -75,3 +75,26 @@ async def test_what_was_not_touched_is_refreshed_as_well(daemon):
     async with work.pipeline():
         work.name = "named"
     assert await work.jobs.apeek() == "x" and len(work.jobs) == 1
+
+
+async def test_it_is_a_sorted_set(work, daemon, rdb):
+    await work.jobs.apush("x", 2.5)
+    assert await work.jobs.aincrease("x", 0.5) == 3 and await work.jobs.aincrease("new") == 1
+    assert [(i.value, i.priority) for i in await work.jobs.aitems()] == [("new", 1.0), ("x", 3.0)]
+    assert Work(**work.model_dump()).jobs == work.jobs
+    if not rdb.exists(f"rapyer:{{{work.key}}}"):  # a draft
+        return
+    assert rdb.zrange(f"rapyer:{{{work.key}}}/jobs", 0, -1, withscores=True) == [(b"new", 1.0), (b"x", 3.0)]
+    await work.jobs.aclear()
+    assert await work.jobs.asize() == 0 and not work.jobs
+
+
+async def test_one_that_may_be_none_is_an_empty_one(daemon):
+    class Later(AtomicRedisModel):
+        jobs: RedisPriorityQueue[int] | None = None
+
+    later = Later()
+    await later.save()
+    later.jobs = RedisPriorityQueue()
+    await later.jobs.apush(7, 1)
+    assert await (await Later.get(later.key)).jobs.apop() == 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import datetime as dt
 import decimal
 import enum
@@ -14,13 +15,15 @@ from collections.abc import Callable
 from typing import Annotated, Any, ForwardRef, Literal, TypeVar, Union, get_args, get_origin
 
 from msgpack import Timestamp
-from pydantic import BaseModel, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, NaiveDatetime, TypeAdapter
 
+from rapyerd import queues, texts
 from rapyerd.errors import CantSerializeRedisValueError
 from rapyerd.keys import PickleAnnotation
+from rapyerd.kinds import SpecialFieldType
 from rapyerd.queues import RedisPriorityQueue
 from rapyerd.references import ForeignKey, reference
-from rapyerd.scalars import RedisBytes, RedisDatetime, RedisFloat, RedisInt, RedisStr
+from rapyerd.scalars import RedisBytes, RedisDatetime, RedisDecimal, RedisFloat, RedisInt, RedisStr
 from rapyerd.values import from_timestamp, from_wire, to_timestamp, to_wire
 
 Step = Callable[[Any], Any]
@@ -38,6 +41,17 @@ MADE: dict[Any, type] = {
     RedisStr: str,
     RedisBytes: bytes,
     RedisDatetime: dt.datetime,
+    RedisDecimal: decimal.Decimal,
+}
+# Kept as a text that the daemon knows; those in their exact classes alone.
+TEXTS: dict[Any, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    decimal.Decimal: ("decimal", texts.from_decimal, decimal.Decimal),
+    dt.date: ("date", dt.date.isoformat, dt.date.fromisoformat),
+    dt.time: ("time", texts.from_time, texts.to_time),
+    dt.timedelta: ("timedelta", texts.from_timedelta, texts.to_timedelta),
+    uuid.UUID: ("uuid", str, uuid.UUID),
+    NaiveDatetime: ("datetime_naive", dt.datetime.isoformat, texts.to_datetime),
+    AwareDatetime: ("datetime_zoned", texts.from_zoned, texts.to_datetime),
 }
 # Kept as a str, which pydantic makes a value of again.
 AS_TEXT = (uuid.UUID, decimal.Decimal, dt.date, dt.time)
@@ -45,11 +59,23 @@ AS_TEXT = (uuid.UUID, decimal.Decimal, dt.date, dt.time)
 
 class Codec:
     """`wire`: the type's text in a declaration. `kind`: what a field of this type can do: one of the
-    scalars, list, dict, model (atomic), or value (nothing but to be replaced). `encode`, `decode`: None
-    where the value goes as it is. `item`: of a list or dict. `model`: of a model. `depends`: the classes
-    that must be declared first."""
+    scalars, list, dict, set, queue, model (atomic), or value. `encode`, `decode`: None where the value goes
+    as it is. `item`: of a container; `holds`: which one it is, be it that it may be None. `model`: of one.
+    `plain`: a pydantic model that is a value. `depends`: the classes that must be declared first."""
 
-    __slots__ = ("_adapter", "decode", "depends", "encode", "item", "kind", "model", "source", "wire")
+    __slots__ = (
+        "_adapter",
+        "decode",
+        "depends",
+        "encode",
+        "holds",
+        "item",
+        "kind",
+        "model",
+        "plain",
+        "source",
+        "wire",
+    )
 
     def __init__(
         self,
@@ -61,6 +87,7 @@ class Codec:
         item: Codec | None = None,
         model: Any = None,
         depends: tuple[type, ...] = (),
+        plain: Any = None,
     ) -> None:
         self.source = source
         self.wire = wire
@@ -70,6 +97,8 @@ class Codec:
         self.item = item
         self.model = model
         self.depends = depends
+        self.plain = plain
+        self.holds = wire.removeprefix("optional<").partition("<")[0] if item is not None else ""
         self._adapter: TypeAdapter[Any] | None = None
 
     @property
@@ -82,8 +111,10 @@ class Codec:
         return self.adapter.validate_python(value)
 
     def put(self, value: Any) -> Any:
-        """A value as it goes over the wire."""
-        return value if self.encode is None or value is None else self.encode(value)
+        """A value as it goes over the wire. A set or a queue is there always, None is an empty one."""
+        if value is None:
+            return [] if self.kind in ("set", "queue") else None
+        return value if self.encode is None else self.encode(value)
 
     def take(self, value: Any) -> Any:
         """What came over the wire as a value."""
@@ -116,10 +147,18 @@ def codec_of(
         members = [a for a in get_args(annotation) if a is not type(None)]
         if len(members) < len(get_args(annotation)):
             inner: Any = Union[tuple(members)]  # noqa: UP007
+            if field and _special(inner):
+                return codec_of(inner, False, within, field)
             return _optional(source, codec_of(inner, True, within, False))
         return _value(source)
     codec = _container(source, annotation, origin, within, field) or _plain(source, annotation, within, field)
-    return _optional(source, codec) if optional else codec
+    return _optional(source, codec) if optional and not (field and _special(annotation)) else codec
+
+
+def _special(annotation: Any) -> bool:
+    """A set or queue that Rapyer keeps in a key of its own: it is there always, if only empty."""
+    kind = get_origin(annotation) or annotation
+    return isinstance(kind, type) and issubclass(kind, SpecialFieldType)
 
 
 def _optional(source: Any, codec: Codec) -> Codec:
@@ -130,10 +169,10 @@ def _optional(source: Any, codec: Codec) -> Codec:
     kind = codec.kind if codec.kind in SCALAR_KINDS else "value"
     if codec.kind == "model":
         return _value(source)
-    return Codec(source, wire, kind, codec.encode, codec.decode, codec.item, None, codec.depends)
+    return Codec(source, wire, kind, codec.encode, codec.decode, codec.item, None, codec.depends, codec.plain)
 
 
-SCALAR_KINDS = frozenset(("int", "float", "str", "bytes", "datetime"))
+SCALAR_KINDS = frozenset(("int", "float", "str", "bytes", "datetime", "decimal"))
 
 
 def _value(source: Any) -> Codec:
@@ -173,6 +212,9 @@ def _plain(source: Any, annotation: Any, within: tuple[type, ...], field: bool) 
         if name == "datetime":
             return Codec(source, name, name, to_timestamp, _datetime)
         return Codec(source, name, name if name != "bool" else "value")
+    if isinstance(annotation, type) and annotation in TEXTS:
+        name, put, take = TEXTS[annotation]
+        return Codec(source, name, name if name == "decimal" else "value", put, take)
     if (get_origin(annotation) or annotation) is ForeignKey:
         return Codec(source, "str", "value", _key_of, functools.partial(reference, annotation))
     if annotation is Any or isinstance(annotation, (str, ForwardRef)):
@@ -192,7 +234,15 @@ def _plain(source: Any, annotation: Any, within: tuple[type, ...], field: bool) 
     supertype = getattr(annotation, "__supertype__", None)
     if supertype is not None:  # NewType
         return codec_of(supertype, False, within, field)
+    if within and getattr(getattr(within[0], "Meta", None), "pickle", False) and _python_only(annotation):
+        return Codec(source, "bytes", "value", pickle.dumps, _unpickle)
     return _value(source)
+
+
+def _python_only(annotation: Any) -> bool:
+    """A class or a function: what has no form outside Python."""
+    kind = get_origin(annotation) or annotation
+    return kind is type or kind is collections.abc.Callable
 
 
 def _key_of(value: Any) -> str:
@@ -223,15 +273,21 @@ def _container(
     if issubclass(kind, RedisPriorityQueue):
         if not field:
             return _value(source)
-        return Codec(annotation, "dict<float>", "queue", dict, None, codec_of(float))
+        item = codec_of(arguments[0] if arguments else Any, False, within, False)
+        if item.kind == "model":
+            return _value(source)
+        return Codec(
+            source, f"sorted<{item.wire}>", "queue", queues.encode, queues.decode, item, None, item.depends
+        )
     if issubclass(kind, set):
         item = codec_of(arguments[0] if arguments else Any, False, within, False)
-        if not field or item.kind == "model":
+        if item.kind == "model":
             return _value(source)
         put, take = item.encode, item.decode
         encode = (lambda value: [put(v) for v in value]) if put is not None else list
         decode = (lambda value: {take(v) for v in value}) if take is not None else set
-        return Codec(source, f"set<{item.wire}>", "set", encode, decode, item, None, item.depends)
+        kind = "set" if field else "value"
+        return Codec(source, f"set<{item.wire}>", kind, encode, decode, item, None, item.depends)
     if issubclass(kind, dict) and (kind is dict or kind.__module__.startswith("rapyerd")):
         if len(arguments) == 1:
             arguments = (str, *arguments)
@@ -246,7 +302,8 @@ def _of_items(source: Any, kind: str, item: Codec, field: bool) -> Codec:
     if item.kind == "model" and not field:
         return _value(source)
     put, take = item.encode, item.decode
-    encode: Step | None = None
+    # What is sent is a copy: what is gathered now may be sent when more was done to it.
+    encode: Step = list if kind == "list" else dict
     decode: Step | None = None
     if kind == "list":
         if put is not None:
@@ -285,4 +342,4 @@ def _model(source: Any, model: Any, within: tuple[type, ...], field: bool) -> Co
     plain = schema.plain_of(model)
     if plain is None:
         return _value(source)
-    return Codec(source, plain.name, "value", plain.encode, plain.decode, None, None, (model,))
+    return Codec(source, plain.name, "value", plain.encode, plain.decode, None, None, (model,), model)

@@ -25,7 +25,7 @@ class RedisDict(dict[str, T], Container, Generic[T]):
     def _of(cls, owner: Any, name: str, codec: Codec, content: dict[str, Any]) -> RedisDict[Any]:
         out: RedisDict[Any] = cls(content)
         out._bind(owner, name, codec)
-        if codec.item is not None and codec.item.kind == "model":
+        if out._lodges:
             for key, element in content.items():
                 dict.__setitem__(out, key, out._lodged(element, key))
         return out
@@ -38,21 +38,12 @@ class RedisDict(dict[str, T], Container, Generic[T]):
 
     def _absorb(self, content: dict[str, Any]) -> None:
         """Takes the content that was read; elements that are here already stay the same objects."""
-        from rapyerd.place import pk_of
-
-        item = self.__rapyer_codec__.item
-        atomic = item is not None and item.kind == "model"
-        if atomic:
-            from rapyerd.model import absorb
-
+        if self._lodges:
             for key, element in content.items():
-                old = dict.get(self, key)
-                if old is not None and pk_of(old) == pk_of(element):
-                    absorb(old, element)
-                    content[key] = old
+                content[key] = self._absorbed(dict.get(self, key), element)
         dict.clear(self)
         dict.update(self, content)
-        if atomic:
+        if self._lodges:
             for key, element in content.items():
                 dict.__setitem__(self, key, self._lodged(element, key))
 
@@ -88,7 +79,10 @@ class RedisDict(dict[str, T], Container, Generic[T]):
         return (yield from self._update({name: value}))
 
     def __setitem__(self, key: str, value: T) -> None:
-        made = self._made_of(key, dict.get(self, key), value)
+        there = dict.get(self, key)
+        if value is there and isinstance(value, Container):
+            return  # `m.lines["a"] += [...]` has done it
+        made = self._made_of(key, there, value)
         value = self._checked(value)
         root, recorder = self._before()
         if made is not None:
@@ -189,10 +183,6 @@ class RedisDict(dict[str, T], Container, Generic[T]):
         if not pairs:
             return
         checked = {key: self._checked(value) for key, value in pairs.items()}
-        if self._whole:
-            yield from self._send_whole(root, {**self, **checked})
-            dict.update(self, checked)
-            return
         wired = {key: self._wired(key, value) for key, value in checked.items()}
         try:
             if len(wired) == 1:
@@ -215,11 +205,7 @@ class RedisDict(dict[str, T], Container, Generic[T]):
             self._evict((dict.pop(self, key, None),), recorder)
             self._gather(root, recorder, "dict.del", key)
             return there
-        if self._whole:
-            there = key in self
-            yield from self._send_whole(root, {k: v for k, v in self.items() if k != key})
-        else:
-            there = yield from self._send(root, "dict.del", key)
+        there = bool((yield from self._send(root, "dict.del", key)))
         self._evict((dict.pop(self, key, None),))
         return there
 
@@ -227,11 +213,6 @@ class RedisDict(dict[str, T], Container, Generic[T]):
         root, now = self._at_once()
         if not now:
             return self.pop(key, default)
-        if self._whole:
-            value = self.get(key, default)
-            yield from self._send_whole(root, {k: v for k, v in self.items() if k != key})
-            dict.pop(self, key, None)
-            return value
         try:
             said = yield from self._send(root, "dict.pop", key)
         except KeyNotFound as error:
@@ -245,12 +226,6 @@ class RedisDict(dict[str, T], Container, Generic[T]):
         root, now = self._at_once()
         if not now:
             return self.popitem()[1]
-        if self._whole:
-            content = dict(self)
-            key, value = content.popitem()
-            yield from self._send_whole(root, content)
-            dict.pop(self, key, None)
-            return value
         try:
             key, said = yield from self._send(root, "dict.popitem")
         except KeyNotFound as error:
@@ -273,9 +248,6 @@ class RedisDict(dict[str, T], Container, Generic[T]):
         if not now:
             self.clear()
             return
-        if self._whole:
-            yield from self._send_whole(root, {})
-        else:
-            yield from self._send(root, "dict.clear")
+        yield from self._send(root, "dict.clear")
         self._evict(self.values())
         dict.clear(self)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
 
 from rapyerd.dicts import RedisDict
 from rapyerd.lists import RedisList
 from rapyerd.place import lodger, place_of
 from rapyerd.queues import RedisPriorityQueue
-from rapyerd.scalars import RedisBytes, RedisDatetime, RedisFloat, RedisInt, RedisStr
+from rapyerd.scalars import RedisBytes, RedisDatetime, RedisDecimal, RedisFloat, RedisInt, RedisStr
 from rapyerd.sets import RedisSet
 
 if TYPE_CHECKING:
@@ -19,7 +22,18 @@ if TYPE_CHECKING:
 
 # The values that are what they should be already.
 SETTLED = frozenset(
-    (bool, type(None), RedisInt, RedisFloat, RedisStr, RedisBytes, RedisDatetime, RedisList, RedisDict)
+    (
+        bool,
+        type(None),
+        RedisInt,
+        RedisFloat,
+        RedisStr,
+        RedisBytes,
+        RedisDatetime,
+        RedisDecimal,
+        RedisList,
+        RedisDict,
+    )
 )
 _SCALARS: dict[str, tuple[type, Any]] = {
     "int": (int, RedisInt),
@@ -27,6 +41,7 @@ _SCALARS: dict[str, tuple[type, Any]] = {
     "str": (str, RedisStr),
     "bytes": (bytes, RedisBytes),
     "datetime": (dt.datetime, RedisDatetime),
+    "decimal": (decimal.Decimal, RedisDecimal),
 }
 Wrap = Callable[[Any, Any], Any]
 
@@ -61,9 +76,7 @@ def wrapper_of(name: str, codec: Codec | None) -> Wrap:
             return out
 
         return scalar
-    if codec.kind == "list" or (
-        codec.kind == "value" and codec.item is not None and "list<" in codec.wire[:14]
-    ):
+    if codec.holds == "list":
 
         def as_list(model: Any, value: Any) -> Any:
             if type(value) is not list:
@@ -83,7 +96,7 @@ def wrapper_of(name: str, codec: Codec | None) -> Wrap:
             return out
 
         return as_queue
-    if codec.kind == "set":
+    if codec.holds == "set":
 
         def as_set(model: Any, value: Any) -> Any:
             if isinstance(value, RedisSet) and getattr(value, "__rapyer_owner__", None) is model:
@@ -94,7 +107,7 @@ def wrapper_of(name: str, codec: Codec | None) -> Wrap:
             return out
 
         return as_set
-    if codec.kind == "dict" or (codec.kind == "value" and codec.item is not None):
+    if codec.holds == "dict":
 
         def as_dict(model: Any, value: Any) -> Any:
             if type(value) is not dict:
@@ -103,10 +116,16 @@ def wrapper_of(name: str, codec: Codec | None) -> Wrap:
             return out
 
         return as_dict
-    if codec.kind == "model":
-        atomic = codec.model
+    if codec.kind == "model" or codec.plain is not None:
+        from rapyerd.schema import twin_of
+
+        atomic = codec.model or twin_of(codec.plain)
+        if atomic is None:
+            return _as_it_is
 
         def inner(model: Any, value: Any) -> Any:
+            if not isinstance(value, BaseModel):
+                return value
             place = getattr(value, "__rapyer_place__", None)
             if place is not None and place.owner is model:
                 return value

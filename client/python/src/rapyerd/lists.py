@@ -25,7 +25,7 @@ class RedisList(list[T], Container, Generic[T]):
     def _of(cls, owner: Any, name: str, codec: Codec, content: list[Any]) -> RedisList[Any]:
         out: RedisList[Any] = cls(content)
         out._bind(owner, name, codec)
-        if codec.item is not None and codec.item.kind == "model":
+        if out._lodges:
             for index, element in enumerate(content):
                 if element is not None:
                     list.__setitem__(out, index, out._lodged(element, None))
@@ -39,8 +39,7 @@ class RedisList(list[T], Container, Generic[T]):
 
     def _absorb(self, content: list[Any]) -> None:
         """Takes the content that was read; elements that are here already stay the same objects."""
-        item = self.__rapyer_codec__.item
-        if item is not None and item.kind == "model":
+        if self._atomic:
             from rapyerd.model import absorb
 
             here = {pk_of(element): element for element in self}
@@ -49,8 +48,11 @@ class RedisList(list[T], Container, Generic[T]):
                 if old is not None:
                     absorb(old, element)
                     content[index] = old
+        elif self._lodges:  # by where they stand
+            for index, (old, element) in enumerate(zip(self, content, strict=False)):
+                content[index] = self._absorbed(old, element)
         list.__setitem__(self, slice(None), content)
-        if item is not None and item.kind == "model":
+        if self._lodges:
             for index, element in enumerate(content):
                 list.__setitem__(self, index, self._lodged(element, None))
 
@@ -150,7 +152,10 @@ class RedisList(list[T], Container, Generic[T]):
             list.__setitem__(self, index, [self._lodged(v, None) for v in checked])
             self._gather(root, recorder, "set")
             return
-        made = self._made_of(index, list.__getitem__(self, index), value)
+        there = list.__getitem__(self, index)
+        if value is there and isinstance(value, Container):
+            return  # `m.grid[0] += [...]` has done it
+        made = self._made_of(index, there, value)
         value = self._checked(value)
         root, recorder = self._before()
         if made is not None:
@@ -234,10 +239,6 @@ class RedisList(list[T], Container, Generic[T]):
         if not values:
             return
         checked = [self._checked(value) for value in values]
-        if self._whole:
-            yield from self._send_whole(root, [*self, *checked])
-            list.extend(self, checked)
-            return
         pairs = [self._wired(value) for value in checked]
         try:
             if len(pairs) == 1:
@@ -255,12 +256,6 @@ class RedisList(list[T], Container, Generic[T]):
             self.insert(index, value)
             return
         value = self._checked(value)
-        if self._whole:
-            content = list(self)
-            content.insert(index, value)
-            yield from self._send_whole(root, content)
-            list.insert(self, index, value)
-            return
         value, wired = self._wired(value)
         try:
             yield from self._send(root, "list.insert", index, wired)
@@ -275,14 +270,6 @@ class RedisList(list[T], Container, Generic[T]):
         root, now = self._at_once()
         if not now:
             return self.pop(index) if self else None
-        if self._whole:
-            if not self:
-                return None
-            content = list(self)
-            value = content.pop(index)
-            yield from self._send_whole(root, content)
-            list.pop(self, index)
-            return value
         try:
             said = yield from self._send(root, "list.pop", index)
         except OutOfRangeError:
@@ -300,7 +287,7 @@ class RedisList(list[T], Container, Generic[T]):
                     self._evict((element,))
                     return element
         elif -len(self) <= index < len(self):
-            list.pop(self, index)
+            self._evict((list.pop(self, index),))
         return value
 
     def _clear(self) -> Steps[None]:
@@ -308,10 +295,7 @@ class RedisList(list[T], Container, Generic[T]):
         if not now:
             self.clear()
             return
-        if self._whole:
-            yield from self._send_whole(root, [])
-        else:
-            yield from self._send(root, "list.clear")
+        yield from self._send(root, "list.clear")
         self._evict(self)
         list.clear(self)
 
@@ -321,12 +305,6 @@ class RedisList(list[T], Container, Generic[T]):
             self[name] = value
             return
         value = self._checked(value)
-        if self._whole:
-            content = list(self)
-            content[name] = value
-            yield from self._send_whole(root, content)
-            list.__setitem__(self, name, value)
-            return
         value, wired = self._wired(value)
         try:
             yield from self._send(root, "list.set", name, wired)
@@ -342,11 +320,6 @@ class RedisList(list[T], Container, Generic[T]):
         if not now:
             self.remove_range(start, end)
             return
-        if self._whole:
-            content = list(self)
-            del content[start:end]
-            yield from self._send_whole(root, content)
-        else:
-            yield from self._send(root, "list.remove_range", start, end)
-            self._evict(self[start:end])
+        yield from self._send(root, "list.remove_range", start, end)
+        self._evict(self[start:end])
         list.__delitem__(self, slice(start, end))

@@ -23,6 +23,7 @@ MADE = {
     "builtins.str": "rapyerd.scalars.RedisStr",
     "builtins.bytes": "rapyerd.scalars.RedisBytes",
     "datetime.datetime": "rapyerd.scalars.RedisDatetime",
+    "decimal.Decimal": "rapyerd.scalars.RedisDecimal",
     "builtins.list": "rapyerd.lists.RedisList",
     "builtins.dict": "rapyerd.dicts.RedisDict",
     "builtins.set": "rapyerd.sets.RedisSet",

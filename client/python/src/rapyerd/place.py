@@ -55,12 +55,14 @@ def pk_of(model: Any) -> str:
 
 
 def root_of(model: Any) -> Any:
-    """The document that a model lives in; itself when it is one, or a draft."""
+    """The document that a model or container lives in; itself when it is one, or a draft."""
     while True:
+        while not _is_model(model):  # a container, in a model or in another one
+            model = model.__rapyer_owner__
         owner = place_of(model).owner
         if owner is None:
             return model
-        model = owner if _is_model(owner) else owner.__rapyer_owner__
+        model = owner
 
 
 def _is_model(owner: Any) -> bool:
@@ -79,8 +81,7 @@ def path_of(model: Any) -> str:
         return ""
     if _is_model(owner):
         return field_path(owner, place.name or "")
-    where = field_path(owner.__rapyer_owner__, owner.__rapyer_name__)
-    return where + quoted(pk_of(model) if place.name is None else place.name)
+    return owner._path_of(model, place.name)  # type: ignore[no-any-return]
 
 
 def field_path(owner: Any, name: str) -> str:
@@ -152,7 +153,7 @@ def adopt(model: Any, atomic: Any) -> dict[str, Any]:
     place = getattr(model, "__rapyer_place__", None)
     if place is None:
         return out
-    if place.owner is not None and not _is_model(place.owner):
+    if place.owner is not None and not _is_model(place.owner) and place.owner._atomic:
         out["@pk"] = pk_of(model)
     if place.unloaded:
         for name in place.unloaded:

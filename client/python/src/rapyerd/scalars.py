@@ -7,14 +7,17 @@ one more than the field's value; when it is assigned to the field, that is what 
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rapyerd.call import Call, Steps
+from rapyerd.config import ActionGroup
 from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError
 from rapyerd.kinds import RedisType
 from rapyerd.place import field_path, key_of, live, place_of, root_of
 from rapyerd.record import before, current_pipeline, held, keep, op_at
+from rapyerd.ttl import touch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -68,14 +71,16 @@ class Scalar(RedisType):
 
     @property
     def field_path(self) -> str:
+        """Where in its document it is: ``.field``, ``.field[0]``, ``.field.key``."""
         if self._model is not self._owner:
-            return self._owner._element_path(self._name)  # type: ignore[no-any-return]
-        return field_path(self._owner, self._name)
+            where = f"[{self._name}]" if isinstance(self._name, int) else f".{self._name}"
+            return f"{self._owner.field_path}{where}"
+        return f".{field_path(self._owner, self._name)}"
 
     @property
     def json_path(self) -> str:
         """Where Rapyer keeps it in its document: ``$.field``."""
-        return f"$.{self.field_path}"
+        return f"${self.field_path}"
 
     @property
     def field_name(self) -> str:
@@ -153,7 +158,7 @@ def load_field(owner: Any, name: str) -> Steps[Any]:
 
     root = root_of(owner)
     if not live(root):
-        return getattr(owner, name)
+        return None  # there is nothing
     link = next((lock.link for lock in held(key_of(root))), None)
     call = Call("doc.load", [key_of(root), field_path(owner, name)], (type(root),), True, link)
     schema = schema_of(type(owner))
@@ -174,6 +179,7 @@ def load_field(owner: Any, name: str) -> Steps[Any]:
         place.unloaded.discard(name)
     take_field(owner, name, value)
     keep(owner, name)
+    yield from touch([root], ActionGroup.READ)
     return getattr(owner, name)
 
 
@@ -207,12 +213,16 @@ def operate(value: Scalar, method: str, argument: Any, guess: Any) -> Steps[Any]
 class Number(Scalar):
     """What int and float have in common."""
 
+    def _wired(self, amount: Any) -> Any:
+        """A number of this kind as it goes over the wire."""
+        return amount
+
     def increase(self, amount: Any = 1) -> Awaitable[Any]:
         """Adds to the field, whatever it is in the daemon by now, and gives back the new number."""
         if self._model is not self._owner:
             return self._run(self._owner._increase_element(self._name, self, amount))  # type: ignore[no-any-return]
         now = self._owner.__dict__[self._name]
-        return self._run(operate(self, "num.incr", amount, now + amount))  # type: ignore[no-any-return]
+        return self._run(operate(self, "num.incr", self._wired(amount), now + amount))  # type: ignore[no-any-return]
 
     aincrease = increase
 
@@ -266,6 +276,32 @@ class RedisFloat(float, Number):
     __ifloordiv__ = _step("num.floordiv", float.__floordiv__)
     __imod__ = _step("num.mod", float.__mod__)
     __ipow__ = _step("num.pow", float.__pow__)
+
+
+def _text(value: Any) -> str:
+    return format(decimal.Decimal(value), "f")
+
+
+class RedisDecimal(decimal.Decimal, Number):
+    """A Decimal that is the value of a field."""
+
+    _plain = decimal.Decimal
+
+    def __reduce__(self) -> Any:
+        return decimal.Decimal, (str(self),)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return decimal.Decimal, (str(self),)
+
+    def clone(self) -> decimal.Decimal:
+        return decimal.Decimal(self)
+
+    def _wired(self, amount: Any) -> Any:
+        return _text(amount)
+
+    __iadd__ = _step("num.incr", decimal.Decimal.__add__, _text)
+    __isub__ = _step("num.incr", decimal.Decimal.__sub__, lambda n: _text(-n))
+    __imul__ = _step("num.mul", decimal.Decimal.__mul__, _text)
 
 
 class RedisStr(str, Scalar):

@@ -148,6 +148,7 @@ class Fields:
             if atomic and marked(info, LazyAnnotation):
                 self.lazy.add(name)
         self.excluded = {n: default_of(i) for n, i in model.model_fields.items() if left_out(i)}
+        self._always = [n for n, c in self.codecs.items() if c.kind in ("set", "queue")]
         self._puts = [(n, c.encode) for n, c in self.codecs.items()]
         self._takes = [(n, c.decode) for n, c in self.codecs.items() if c.decode is not None]
         self._names = frozenset(self.codecs)
@@ -179,6 +180,9 @@ class Fields:
             except KeyError:
                 continue
             out[name] = value if encode is None or value is None else encode(value)
+        for name in self._always:
+            if name in out and out[name] is None:
+                out[name] = []
         return out
 
     def take(self, data: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
@@ -215,8 +219,8 @@ class Fields:
         default = self.defaults[name]
         codec = self.codecs[name]
         if default is MISSING:
-            if codec.kind in ("list", "dict", "set", "queue"):
-                return {"list": list, "set": set}.get(codec.kind, dict)()
+            if codec.holds and not codec.wire.startswith("optional<"):
+                return {"list": list, "set": set}.get(codec.holds, dict)()
             if codec.wire.startswith("optional<") or codec.wire == "any":
                 return None
             if codec.kind == "model":
@@ -261,8 +265,8 @@ class Fields:
 
 def left_out(info: FieldInfo) -> bool:
     """A field that pydantic leaves out is not kept; but for those that Rapyer keeps in keys of their own."""
-    kind = get_origin(info.annotation) or info.annotation
-    special = isinstance(kind, type) and issubclass(kind, SpecialFieldType)
+    kinds = [get_origin(a) or a for a in (info.annotation, *get_args(info.annotation))]
+    special = any(isinstance(kind, type) and issubclass(kind, SpecialFieldType) for kind in kinds)
     return bool(info.exclude) and not special
 
 

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from rapyerd.call import Call, Steps
+from rapyerd.config import ActionGroup
 from rapyerd.containers import Container
 from rapyerd.kinds import SpecialFieldType
-from rapyerd.place import field_path, key_of, live, root_of
+from rapyerd.place import key_of, live, root_of
 from rapyerd.record import current_pipeline, held
+from rapyerd.ttl import touch
 
 if TYPE_CHECKING:
     from rapyerd.codec import Codec
@@ -38,8 +40,8 @@ class RedisSet(set[T], Container, SpecialFieldType, Generic[T]):
         set.clear(self)
         set.update(self, content)
 
-    def clone(self) -> set[T]:
-        return set(self)
+    def clone(self) -> RedisSet[T]:
+        return RedisSet(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return RedisSet, (list(self),)
@@ -169,6 +171,8 @@ class RedisSet(set[T], Container, SpecialFieldType, Generic[T]):
         """Removes all members."""
         return self._run(self._clear())  # type: ignore[no-any-return]
 
+    adelete_special = aclear
+
     def acontains(self, value: T) -> Awaitable[bool]:
         """Is it a member, in the daemon?"""
         return self._run(self._ask("set.has", value))  # type: ignore[no-any-return]
@@ -244,16 +248,23 @@ class RedisSet(set[T], Container, SpecialFieldType, Generic[T]):
         root = root_of(self.__rapyer_owner__)
         key = key_of(root)
         link = next((lock.link for lock in held(key)), None)
-        return root, key, field_path(self.__rapyer_owner__, self.__rapyer_name__), link
+        return root, key, self._path(), link
 
     def _ask(self, method: str, *args: Any) -> Steps[Any]:
         args = tuple(self._put(self._checked(value)) for value in args)
         root, key, path, link = self._where()
         if not live(root):
             return args[0] in self if args else len(self)
-        return (yield Call(method, [key, path, *args], (type(root),), True, link))
+        said = yield Call(method, [key, path, *args], (type(root),), True, link)
+        yield from touch([root], ActionGroup.READ)
+        return said
 
     def _read(self) -> Steps[set[Any]]:
+        out = yield from self._content()
+        yield from touch([root_of(self.__rapyer_owner__)], ActionGroup.READ)
+        return out
+
+    def _content(self) -> Steps[set[Any]]:
         root, key, path, link = self._where()
         if not live(root):
             return set(self)
@@ -264,10 +275,11 @@ class RedisSet(set[T], Container, SpecialFieldType, Generic[T]):
         root, key, path, link = self._where()
         if len(others) == 1 and live(root) and root_of(others[0].__rapyer_owner__) is root:
             method = {set.union: "union", set.intersection: "intersection", set.difference: "difference"}[how]
-            params = [key, path, {"path": others[0].field_path}]
+            params = [key, path, {"path": others[0]._path()}]
             said = yield Call(f"set.{method}", params, (type(root),), True, link)
+            yield from touch([root], ActionGroup.READ)
             return set(self.__rapyer_codec__.take(said))
         out = yield from self._read()
         for other in others:
-            out = how(out, (yield from other._read()))
+            out = how(out, (yield from other._content()))
         return out
