@@ -309,6 +309,28 @@ rapyer_value *rapyer_fetch_version(rapyer_doc *doc)
     return v;
 }
 
+rapyer_value *rapyer_fetch_refs(rapyer_doc *doc, int depth, const char *const *fields, size_t n)
+{
+    struct buf params = BUF_INIT;
+    const char *key = need_key(doc);
+    if (!key)
+        return NULL;
+    pack_cstr(&params, key);
+    pack_map(&params, 2);
+    pack_cstr(&params, "depth");
+    pack_int(&params, depth);
+    pack_cstr(&params, "resolve");
+    if (n == 0)
+        pack_bool(&params, true);
+    else
+        pack_array(&params, (uint32_t)n);
+    for (size_t i = 0; i < n; i++)
+        pack_cstr(&params, fields[i] ? fields[i] : "");
+    rapyer_value *v = hold_request(doc->lock, doc->home->db, "doc.get", false, 2, &params);
+    buf_free(&params);
+    return v;
+}
+
 int rapyer_delete(rapyer_doc *doc)
 {
     if (doc && doc->pipeline)

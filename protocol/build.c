@@ -566,7 +566,8 @@ static int build_fields(struct building *b, struct record *r, enum record_place 
             if (build_kept(b, r, in) != 0)
                 return -1;
         } else if (place == RECORD_ROOT && (text_equal(name, (struct text){"@v", 2}) ||
-                                            text_equal(name, (struct text){"@stale", 6}))) {
+                                            text_equal(name, (struct text){"@stale", 6}) ||
+                                            text_equal(name, (struct text){"@refs", 5}))) {
             if (cursor_skip(in) != 0)
                 return wrong_type(b, in, "a version");
         } else {

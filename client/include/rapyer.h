@@ -224,6 +224,11 @@ RAPYER_API rapyer_value *rapyer_fetch(rapyer_doc *at);
 RAPYER_API rapyer_value *rapyer_load(rapyer_doc *at, const char *path);
 /* A document as by rapyer_fetch, with its version as "@v": for rapyer_if_version. */
 RAPYER_API rapyer_value *rapyer_fetch_version(rapyer_doc *doc);
+/* A document with what it refers to in fields of type ref<Model>, up to so many references away (1
+ * to 32): "@refs" in it has all of those by their keys, null for one that is not there. fields:
+ * where the references are, "boss", "posts.author", without indexes and keys; n 0: all of them. */
+RAPYER_API rapyer_value *rapyer_fetch_refs(rapyer_doc *doc, int depth, const char *const *fields,
+                                           size_t n);
 /* A list of documents in the order of the keys, null for each that is not there. */
 RAPYER_API rapyer_value *rapyer_get_many(rapyer *db, const char *const *keys, size_t n);
 RAPYER_API rapyer_value *rapyer_keys(rapyer *db, const char *model); /* a list of keys */

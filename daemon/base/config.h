@@ -23,6 +23,7 @@ struct config {
     size_t client_output_pause; /* 1M: past it no more requests are read from it */
     unsigned client_requests;   /* 10000: requests in flight per client; past it reading pauses */
     size_t total_input;         /* 512M: unfinished frames of all clients */
+    unsigned max_resolve;       /* 1000: documents that doc.get gives with one */
     unsigned max_rings;         /* 1000: clients that talk through memory */
     size_t ring_size;           /* 64K each way, a power of two */
     unsigned ring_watch;        /* 50 microseconds */

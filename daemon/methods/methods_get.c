@@ -1,23 +1,53 @@
 /* methods_get: whole documents, or places in them, read. */
+#include "daemon/methods/get_options.h"
 #include "daemon/methods/methods.h"
 #include <string.h>
 
-struct get_options {
-    bool fresh, version;
-    struct cursor paths;
-    uint32_t npaths;
-    bool has_paths;
-};
+#define DEPTH_MAX 32
 
-static int get_options(struct cursor *in, bool present, struct get_options *o, struct fault *f)
+/* true: all references; or the fields that hold them. */
+static int read_resolve(struct cursor *in, struct get_options *o)
+{
+    const char *name;
+    size_t len;
+    if (cursor_bool(in, &o->resolve) == 0)
+        return 0;
+    o->resolve = true;
+    int rc = cursor_array(in, &o->refs.n);
+    o->refs.names = *in;
+    for (uint32_t i = 0; rc == 0 && i < o->refs.n; i++)
+        rc = cursor_str(in, &name, &len);
+    return rc == 0 && o->refs.n == 0 ? -1 : rc;
+}
+
+static int read_depth(struct cursor *in, struct get_options *o)
+{
+    int64_t depth;
+    if (cursor_int(in, &depth) < 0 || depth < 1 || depth > DEPTH_MAX)
+        return -1;
+    o->depth = (unsigned)depth;
+    return 0;
+}
+
+static int check_resolve(const struct get_options *o, struct fault *f)
+{
+    if (o->resolve && o->has_paths)
+        return fault_set(f, FAULT_BAD_REQUEST, "resolve goes with whole documents, not with paths");
+    if (!o->resolve && o->depth > 0)
+        return fault_set(f, FAULT_BAD_REQUEST, "depth goes with resolve");
+    return 0;
+}
+
+int get_options(struct cursor *in, bool present, struct get_options *o, struct fault *f)
 {
     uint32_t n;
     *o = (struct get_options){0};
     if (!present || cursor_nil(in))
         return 0;
     if (cursor_map(in, &n) < 0)
-        return fault_set(f, FAULT_BAD_REQUEST,
-                         "the options should be a map {paths?, fresh?, version?}");
+        return fault_set(
+            f, FAULT_BAD_REQUEST,
+            "the options should be a map {paths?, fresh?, version?, resolve?, depth?}");
     for (uint32_t i = 0; i < n; i++) {
         const char *name;
         size_t len;
@@ -36,18 +66,24 @@ static int get_options(struct cursor *in, bool present, struct get_options *o, s
                 const char *path;
                 rc = cursor_str(in, &path, &len);
             }
+        } else if (len == 7 && memcmp(name, "resolve", 7) == 0) {
+            rc = read_resolve(in, o);
+        } else if (len == 5 && memcmp(name, "depth", 5) == 0) {
+            rc = read_depth(in, o);
         } else {
             return fault_set(f, FAULT_BAD_REQUEST,
-                             "there is no option '%.*s'; there are paths, fresh and version",
-                             (int)len, name);
+                             "there is no option '%.*s'; there are paths, fresh, version, resolve "
+                             "and depth",
+                             (int)(len < 100 ? len : 100), name);
         }
         if (rc < 0)
             return fault_set(f, FAULT_BAD_REQUEST,
                              "option '%.*s' has the wrong type (fresh and version are bool, paths "
-                             "is a list of str)",
-                             (int)len, name);
+                             "is a list of str, resolve true or a list of str, depth an int from 1 "
+                             "to %d)",
+                             (int)len, name, DEPTH_MAX);
     }
-    return 0;
+    return check_resolve(o, f);
 }
 
 /* What {version: true} adds to the map; how many pairs. */
@@ -103,8 +139,22 @@ enum op_status doc_pack(struct call *c, struct doc *d, struct buf *out)
     return needs.count > 0 ? OP_NEEDS : OP_DONE;
 }
 
-static enum op_status pack_doc(struct call *c, struct doc *d, const struct get_options *o,
-                               struct buf *out)
+void map_widen(struct buf *out, size_t at, uint32_t more)
+{
+    struct cursor in = cursor_of(out->data + at, out->len - at);
+    struct buf head = BUF_INIT;
+    uint32_t n = 0;
+    cursor_map(&in, &n);
+    size_t had = (size_t)(in.at - (out->data + at)), body = out->len - at - had;
+    pack_map(&head, n + more);
+    if (head.len > had && buf_grow(out, head.len - had))
+        memmove(out->data + at + head.len, out->data + at + had, body);
+    memcpy(out->data + at, head.data, head.len);
+    out->len = at + head.len + body;
+    buf_free(&head);
+}
+
+enum op_status get_pack(struct call *c, struct doc *d, const struct get_options *o, struct buf *out)
 {
     if (o->has_paths)
         return pack_paths(c, d, o, out);
@@ -112,37 +162,32 @@ static enum op_status pack_doc(struct call *c, struct doc *d, const struct get_o
     enum op_status st = doc_pack(c, d, out);
     if (st != OP_DONE || !o->version)
         return st;
-    /* More pairs than the tree has: the head may become longer. */
-    struct cursor in = cursor_of(out->data + at, out->len - at);
-    struct buf head = BUF_INIT;
-    uint32_t n = 0;
-    cursor_map(&in, &n);
-    size_t had = (size_t)(in.at - (out->data + at)), body = out->len - at - had;
-    pack_map(&head, n + (c->run.stale < 0 ? 1 : 2));
-    if (head.len > had && buf_grow(out, head.len - had))
-        memmove(out->data + at + head.len, out->data + at + had, body);
-    memcpy(out->data + at, head.data, head.len);
-    out->len = at + head.len + body;
-    buf_free(&head);
+    map_widen(out, at, c->run.stale < 0 ? 1 : 2);
     pack_about(c, d, out);
     return OP_DONE;
 }
 
-/* {fresh: true}: as it is in Redis, whoever has written it, and however. */
-static void make_fresh(struct call *c, const struct get_options *o)
+void get_fresh(struct call *c, bool fresh)
 {
-    if (!o->fresh)
+    if (!fresh)
         return;
     c->fresh_only = true;
     call_read_anew(c);
 }
 
+static const struct method doc_resolve;
+
 static int get_docs(struct call *c, struct fault *f)
 {
     struct get_options o;
-    if (params_count(c, 1, 2, "[key, {paths?, fresh?, version?}?]", f) < 0 || params_doc(c, f) < 0)
+    if (params_count(c, 1, 2, "[key, {paths?, fresh?, version?, resolve?, depth?}?]", f) < 0 ||
+        params_doc(c, f) < 0 || get_options(&c->request.params, c->request.nparams == 2, &o, f) < 0)
         return -1;
-    return get_options(&c->request.params, c->request.nparams == 2, &o, f);
+    if (!o.resolve)
+        return 0;
+    c->request.method = &doc_resolve;
+    return refs_check(exec_schema(c->exec), c->docs[0]->model, &o.refs, o.depth > 0 ? o.depth : 1,
+                      f);
 }
 
 static enum op_status get_run(struct call *c, struct buf *out)
@@ -151,9 +196,9 @@ static enum op_status get_run(struct call *c, struct buf *out)
     struct get_options o;
     cursor_skip(&c->request.params);
     get_options(&c->request.params, c->request.nparams == 2, &o, &c->fault);
-    make_fresh(c, &o);
+    get_fresh(c, o.fresh);
     enum op_status st = call_present(c, d);
-    return st == OP_DONE ? pack_doc(c, d, &o, out) : st;
+    return st == OP_DONE ? get_pack(c, d, &o, out) : st;
 }
 
 static int get_many_docs(struct call *c, struct fault *f)
@@ -164,9 +209,10 @@ static int get_many_docs(struct call *c, struct fault *f)
         return -1;
     if (cursor_array(&c->request.params, &n) < 0)
         return fault_set(f, FAULT_BAD_REQUEST, "doc.get_many takes a list of keys first");
-    if (params_docs(c, &c->request.params, n, f) < 0)
+    if (params_docs(c, &c->request.params, n, f) < 0 ||
+        get_options(&c->request.params, c->request.nparams == 2, &o, f) < 0)
         return -1;
-    return get_options(&c->request.params, c->request.nparams == 2, &o, f);
+    return o.resolve ? fault_set(f, FAULT_BAD_REQUEST, "resolve is an option of doc.get") : 0;
 }
 
 static enum op_status get_many_run(struct call *c, struct buf *out)
@@ -177,7 +223,7 @@ static enum op_status get_many_run(struct call *c, struct buf *out)
     struct cursor keys = c->request.params;
     cursor_skip(&c->request.params);
     get_options(&c->request.params, c->request.nparams == 2, &o, &c->fault);
-    make_fresh(c, &o);
+    get_fresh(c, o.fresh);
     cursor_array(&keys, &n);
     pack_array(out, n);
     for (uint32_t i = 0; i < n; i++) {
@@ -186,7 +232,7 @@ static enum op_status get_many_run(struct call *c, struct buf *out)
         if (st == OP_DONE && d->state == DOC_ABSENT)
             pack_nil(out);
         else if (st == OP_DONE)
-            st = pack_doc(c, d, &o, out);
+            st = get_pack(c, d, &o, out);
         if (st == OP_REFUSED || call_room(c, out) < 0)
             return OP_REFUSED;
         if (st == OP_NEEDS)
@@ -194,6 +240,9 @@ static enum op_status get_many_run(struct call *c, struct buf *out)
     }
     return all;
 }
+
+static const struct method doc_resolve = {
+    .name = "doc.get", .docs = get_docs, .run = get_run, .finish = resolve_begin, .reads = true};
 
 const struct method methods_get[] = {
     {.name = "doc.get", .docs = get_docs, .run = get_run, .reads = true},
