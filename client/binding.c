@@ -59,6 +59,7 @@ static const rapyer_model *bound_model(const rapyer *db, const struct type *t)
 /* Of the C type for t; 0: it has none, a model without a struct. */
 static size_t size_of(const rapyer *db, const struct type *t)
 {
+    t = type_within(t);
     const rapyer_model *m = t->kind == TYPE_MODEL ? bound_model(db, t) : NULL;
     return m ? m->size : bounds[t->kind].size;
 }
@@ -66,7 +67,7 @@ static size_t size_of(const rapyer *db, const struct type *t)
 /* Whether all models inside t have a struct. */
 static bool has_struct(const rapyer *db, const struct type *t)
 {
-    for (; t; t = t->of) {
+    for (; t; t = type_within(t)->of) {
         if (size_of(db, t) == 0)
             return false;
     }
@@ -120,6 +121,7 @@ static void pack_text(const char *s, struct buf *out)
 static void pack_member(const struct binding *b, const struct type *t, const void *p, bool element,
                         struct buf *out)
 {
+    t = type_within(t);
     bounds[t->kind].pack(b, t, p, element, out);
 }
 
@@ -246,6 +248,7 @@ static int no_memory(const struct binding *b)
 static int read_member(const struct binding *b, const struct type *t, const rapyer_value *v,
                        void *p)
 {
+    t = type_within(t);
     return bounds[t->kind].read(b, t, v, p);
 }
 
@@ -434,6 +437,7 @@ static void free_struct(const rapyer *db, const rapyer_model *m, void *s);
 
 static void free_member(const rapyer *db, const struct type *t, void *p)
 {
+    t = type_within(t);
     if (bounds[t->kind].free)
         bounds[t->kind].free(db, t, p);
 }

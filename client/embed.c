@@ -59,7 +59,7 @@ static int way_step(struct way *w, const struct step *s)
 {
     if (way_flush(w) < 0)
         return -1;
-    if (w->type && w->type->kind == TYPE_MAYBE)
+    while (w->type && (w->type = type_within(w->type))->kind == TYPE_MAYBE)
         w->type = w->type->of;
     if (!w->type || type_atomic(w->type))
         return s->len ? way_field(w, s->s, s->len) : way_lost(w, "no index leads into a model");
@@ -156,7 +156,9 @@ static int place_draft(struct embedding *e, rapyer_doc *draft, const struct temp
     size_t pk_len = strlen(h->pk);
     if (way_to_place(w, e) < 0 || way_to_spot(w, e, spot, out) < 0)
         return -1;
-    const struct type *t = w->type && w->type->kind == TYPE_MAYBE ? w->type->of : w->type;
+    const struct type *t = w->type ? type_within(w->type) : NULL;
+    if (t && t->kind == TYPE_MAYBE)
+        t = t->of;
     if (!t || t->kind != TYPE_MODEL || t->model != h->draft->model) {
         char name[TYPE_NAME_MAX];
         return fault_set(w->fault, FAULT_BAD_TYPE, "'%.*s' takes %s, and the draft is a %s",

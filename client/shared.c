@@ -286,9 +286,9 @@ static bool leads_there(const struct model *m, const char *path, size_t len)
             int i = model_field(m, s.s, s.len);
             t = i < 0 ? NULL : m->fields[i].type;
         } else if (!m && t && t->kind == TYPE_LIST && s.kind == STEP_INDEX) {
-            t = t->of;
+            t = type_within(t->of);
         } else if (!m && t && t->kind == TYPE_DICT && s.kind == STEP_KEY) {
-            t = t->of;
+            t = type_within(t->of);
         } else {
             return false;
         }

@@ -159,6 +159,37 @@ static int build_value(struct building *b, const struct type *t, struct cursor *
     return -1;
 }
 
+static int build_container(struct building *b, const struct type *t, struct cursor *in,
+                           struct cell *out);
+
+static struct cell random_pk(void)
+{
+    char uuid[37];
+    uuid_t random;
+
+    uuid_generate_random(random);
+    uuid_unparse_lower(random, uuid);
+    return cell_str(uuid, 36);
+}
+
+/* What is within another container has a pk that nobody sees. */
+static int build_wrapped(struct building *b, const struct model *m, struct cursor *in,
+                         struct cell *out)
+{
+    struct record *r = record_bare(m);
+
+    work_add(1, WORK_RECORD);
+    if (work_check(b->f) != 0 || build_container(b, m->fields[0].type, in, &r->slots[0]) != 0) {
+        record_free(r);
+        return -1;
+    }
+    r->pk = random_pk();
+    memset(out, 0, sizeof *out);
+    out->record = r;
+    out->kind = CELL_RECORD;
+    return 0;
+}
+
 static int build_element(struct building *b, const struct type *of, struct cursor *in,
                          struct cell *out)
 {
@@ -166,6 +197,8 @@ static int build_element(struct building *b, const struct type *of, struct curso
 
     if (!type_atomic(of))
         return build_value(b, of, in, out);
+    if (of->model->wraps)
+        return build_wrapped(b, of->model, in, out);
     if (build_record(b, of->model, RECORD_ELEMENT, (struct text){0}, in, &r) != 0)
         return -1;
     memset(out, 0, sizeof *out);
@@ -285,7 +318,14 @@ static int build_lone(struct building *b, const struct type *t, struct cursor *i
     *out = cell_blank(t);
     if (cursor_nil(in))
         return 0;
-    if (build_record(b, t->of->model, RECORD_LONE, (struct text){0}, in, &c.record) != 0) {
+    if (t->of->model->wraps) {
+        if (build_wrapped(b, t->of->model, in, &c) != 0) {
+            cell_free(out);
+            return -1;
+        }
+        cell_free(&c.record->pk);
+        c.record->pk = cell_str(LONE_PK, strlen(LONE_PK));
+    } else if (build_record(b, t->of->model, RECORD_LONE, (struct text){0}, in, &c.record) != 0) {
         cell_free(out);
         return -1;
     }
@@ -423,8 +463,7 @@ static int settle_pk(struct building *b, struct record *r, enum record_place pla
                      struct text given, struct text in_map)
 {
     struct text pk = given.s ? given : in_map;
-    char digits[24], uuid[37];
-    uuid_t random;
+    char digits[24];
 
     if (place == RECORD_INLINE || place == RECORD_LONE) {
         if (place == RECORD_LONE)
@@ -440,14 +479,9 @@ static int settle_pk(struct building *b, struct record *r, enum record_place pla
         return disagree(b, in_map, given);
     if (r->model->key_field >= 0 && pk_by_field(b, r, &pk, digits) != 0)
         return -1;
-    if (!pk.s) {
-        uuid_generate_random(random);
-        uuid_unparse_lower(random, uuid);
-        pk = (struct text){uuid, 36};
-    } else if (pk_check(pk.s, pk.len, b->f) != 0) {
+    if (pk.s && pk_check(pk.s, pk.len, b->f) != 0)
         return -1;
-    }
-    r->pk = cell_str(pk.s, pk.len);
+    r->pk = pk.s ? cell_str(pk.s, pk.len) : random_pk();
     return 0;
 }
 

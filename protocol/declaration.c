@@ -143,7 +143,7 @@ static int check_scored(struct reading *r, const struct type *t)
     return 0;
 }
 
-/* An atomic model stands directly in a field of an atomic model, or is in a list, dict or optional
+/* An atomic model stands directly in a field of an atomic model, or in lists, dicts and optionals
  * there. */
 static int check_placement(struct reading *r, const struct type *t)
 {
@@ -157,14 +157,15 @@ static int check_placement(struct reading *r, const struct type *t)
                          "%s: the plain model '%s' is one value and cannot hold the atomic model "
                          "'%s'; declare '%s' with kind plain, or '%s' with kind atomic",
                          r->where, r->model->name, inner->name, inner->name, r->model->name);
-    const struct container_kind *container = type_container(t);
-    const struct type *at = container && !container->values_only ? t->of : t;
+    const struct type *at = t;
+    while (type_container(at) && !type_container(at)->values_only)
+        at = at->of;
     if (at->kind == TYPE_MODEL)
         return 0;
     char name[TYPE_NAME_MAX];
     return fault_set(r->fault, FAULT_BAD_SCHEMA,
-                     "%s: type '%s': the atomic model '%s' can only be a field's type, or in a "
-                     "list, dict or optional that is; elsewhere declare it kind plain",
+                     "%s: type '%s': the atomic model '%s' can only be a field's type, or in "
+                     "lists, dicts and optionals; elsewhere declare it kind plain",
                      r->where, type_name(t, name, sizeof name), inner->name);
 }
 
@@ -261,6 +262,7 @@ static int read_was(struct reading *r, struct field *field, struct span *s)
         type_parse(text, len, find_model, r, r->where, &was, r->fault) < 0)
         return -1;
     field->was = was;
+    type_wrap(was, schema_wrapper, (void *)(uintptr_t)r->schema);
     if (type_covers(field->type, was))
         return 0;
     return fault_set(r->fault, FAULT_BAD_SCHEMA, "%s: %s has not become of 'was' %s", r->where,
@@ -285,7 +287,10 @@ static int read_field(struct reading *r, struct cursor *in, uint32_t i)
         type_parse(text, len, find_model, r, r->where, &type, r->fault) < 0)
         return -1;
     field->type = type;
-    if (check_placement(r, type) < 0 || read_was(r, field, &spans[4]) < 0 ||
+    if (check_placement(r, type) < 0)
+        return -1;
+    type_wrap(type, schema_wrapper, (void *)(uintptr_t)r->schema);
+    if (read_was(r, field, &spans[4]) < 0 ||
         read_bool(&spans[3], &field->lazy, r->where, r->fault) < 0)
         return -1;
     if (field->lazy && !r->model->atomic)

@@ -27,6 +27,9 @@ void model_index(struct model *m);
  * be passed on to the next search for the same name. */
 bool model_reaches(const struct model *from, const char *to, uint8_t *seen, struct buf *out);
 
+/* The model that wraps an inner type (type_within); made where there was none. */
+const struct model *schema_wrapper(void *schema, const struct type *inner);
+
 /* How many models there are. */
 uint32_t schema_count(const struct schema *s);
 

@@ -72,7 +72,8 @@ static enum op_status keep_element(struct keeping *k, struct record *made, const
     const char *pk = "", *old_pk = "";
     size_t len = 0, old_len = 0, mark = k->name.len;
 
-    (void)cell_get_str(&made->pk, &pk, &len);
+    /* What wraps has a pk that nobody gave: it is the one at this place. */
+    (void)cell_get_str(old && made->model->wraps ? &old->pk : &made->pk, &pk, &len);
     if (old)
         (void)cell_get_str(&old->pk, &old_pk, &old_len);
     if (old && (len != old_len || memcmp(pk, old_pk, len) != 0))
@@ -84,6 +85,16 @@ static enum op_status keep_element(struct keeping *k, struct record *made, const
     return st;
 }
 
+/* Of lists within a list there is only the place to go by, so what is in them must have pks. */
+static const struct record *same_place(const struct cell *old, const struct element *e)
+{
+    size_t i = e->next - 1; /* it was the last step of the walk */
+
+    if (e->cell->record->model->fields[0].type->kind == TYPE_MAYBE || i >= list_len(old->list))
+        return NULL;
+    return list_at(old->list, i)->record;
+}
+
 /* The one with the same pk; where elements have keys, if it is under the same one. */
 static const struct record *same_element(const struct cell *old, const struct element *e)
 {
@@ -92,6 +103,8 @@ static const struct record *same_element(const struct cell *old, const struct el
 
     if (!old || cell_get_str(&e->cell->record->pk, &pk, &len) < 0)
         return NULL;
+    if (cell_holds(old, TYPE_LIST) && e->cell->record->model->wraps)
+        return same_place(old, e);
     if (container_kind(old->container)->by != BY_KEY)
         return list_by_pk(old->list, pk, len);
     const struct cell *c = dict_get(old->dict, e->key, e->key_len);

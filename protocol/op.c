@@ -136,11 +136,24 @@ static enum op_status not_there(struct run *run)
     return if_nothing(run->op->args, run->result, run->f);
 }
 
+/* Whether the operation is about a container that the path ends at the name of, in another one. */
+static bool enters(const struct run *run)
+{
+    const struct type *t = run->at.type;
+    enum op_kind kind = run->op->kind;
+    if (kind == OP_LOAD || kind == OP_SET || kind == OP_IF || !t)
+        return false;
+    if (run->at.kind == PLACE_FIELD)
+        return t->kind == TYPE_MAYBE && t->of->model->wraps;
+    return type_atomic(t) && t->model->wraps;
+}
+
 enum op_status op_run_at(struct run *run, enum op_status st)
 {
     bool asks = run->op->kind == OP_IF;
-    /* Elsewhere it may be null by now, or another one. */
-    if (run->at.lone && op_infos[run->op->kind].writes)
+    if (st == OP_DONE && enters(run))
+        st = place_enter(&run->at, run->needs, run->op->path_len, run->f);
+    if (run->at.hidden && op_infos[run->op->kind].writes)
         run_computes(run);
     if (st == OP_REFUSED && run->at.inside > 0) {
         st = inside_run(run, run->at.inside);

@@ -52,9 +52,25 @@ enum op_status place_loaded(struct cell *container, const struct type *t, const 
     return OP_NEEDS;
 }
 
-static enum op_status walk_field(struct walk *w, struct record *r, const struct step *s)
+/* On to a field of r, which is entered. */
+static enum op_status take_field(struct walk *w, struct record *r, uint32_t field)
 {
     struct place *p = w->p;
+    const struct field *f = &r->model->fields[field];
+    p->kind = PLACE_FIELD;
+    p->record = r;
+    p->slot = field;
+    p->type = f->type;
+    p->cell = record_slot(r, field);
+    if (!p->cell && (type_atomic(p->type) || type_container(p->type))) {
+        fault_set(w->f, FAULT_INTERNAL, "'%s' is newer than the document in memory", f->name);
+        return OP_REFUSED;
+    }
+    return name_add(w, f->name, f->name_len);
+}
+
+static enum op_status walk_field(struct walk *w, struct record *r, const struct step *s)
+{
     if (s->kind != STEP_NAME) {
         fault_set(w->f, FAULT_BAD_PATH,
                   "'%.*s' is a model %s: its fields are named with '.field', not in brackets",
@@ -71,18 +87,16 @@ static enum op_status walk_field(struct walk *w, struct record *r, const struct 
                       STEP(s));
         return OP_REFUSED;
     }
-    p->kind = PLACE_FIELD;
-    p->record = r;
-    p->slot = (uint32_t)i;
-    p->type = r->model->fields[i].type;
-    p->cell = record_slot(r, (uint32_t)i);
-    if (!p->cell && (type_atomic(p->type) || type_container(p->type))) {
-        fault_set(w->f, FAULT_INTERNAL, "'%.*s' is newer than the document in memory", STEP(s));
-        return OP_REFUSED;
-    }
-    if (w->canonical)
+    enum op_status st = take_field(w, r, (uint32_t)i);
+    if (st == OP_DONE && w->canonical)
         path_add_name(w->canonical, s->s, s->len);
-    return name_add(w, s->s, s->len);
+    return st;
+}
+
+/* Whether elements of this type are named by their pks. */
+static bool has_pks(const struct type *of)
+{
+    return type_atomic(of) && !of->model->wraps;
 }
 
 static enum op_status no_such_pk(struct walk *w, const struct step *s)
@@ -142,7 +156,7 @@ static void canonical_element(struct walk *w)
     size_t len;
     if (!w->canonical)
         return;
-    struct record *r = !type_atomic(p->type) ? NULL : p->cell ? p->cell->record : p->record;
+    struct record *r = !has_pks(p->type) ? NULL : p->cell ? p->cell->record : p->record;
     if (r && cell_get_str(&r->pk, &pk, &len) == 0)
         path_add_key(w->canonical, pk, len);
     else
@@ -206,10 +220,10 @@ static enum op_status walk_list(struct walk *w, const struct step *s, bool last)
     struct place *p = w->p;
     const struct type *of = p->type->of;
     char kind[TYPE_NAME_MAX];
-    if (s->kind == STEP_NAME || (s->kind == STEP_KEY && !type_atomic(of))) {
+    if (s->kind == STEP_NAME || (s->kind == STEP_KEY && !has_pks(of))) {
         fault_set(w->f, FAULT_BAD_PATH, "'%.*s' is a %s: an element is named %s", SHOWN(w),
                   type_name(p->type, kind, sizeof kind),
-                  type_atomic(of) ? "[index] or [\"pk\"]" : "[index]");
+                  has_pks(of) ? "[index] or [\"pk\"]" : "[index]");
         return OP_REFUSED;
     }
     bool picks = may_pick(w, last);
@@ -295,6 +309,7 @@ static enum op_status walk_lone(struct walk *w)
     p->index = 0;
     p->cell = e.cell;
     p->lone = e.cell->record;
+    p->hidden = true;
     return OP_DONE;
 }
 
@@ -346,15 +361,36 @@ static enum op_status walk_unnamed(struct walk *w)
     return OP_REFUSED;
 }
 
+/* Through what has no step of its own in a path: what an optional holds, and what wraps a container
+ * that is in another one. */
+static enum op_status walk_through(struct walk *w)
+{
+    struct place *p = w->p;
+    struct record *r;
+    enum op_status st = OP_DONE;
+    for (;;) {
+        if (p->kind == PLACE_FIELD && p->type->kind == TYPE_MAYBE) {
+            st = walk_lone(w);
+        } else if (type_atomic(p->type) && p->type->model->wraps) {
+            p->hidden = true;
+            st = walk_enter(w, &r);
+            if (st == OP_DONE)
+                st = take_field(w, r, 0);
+        } else {
+            return OP_DONE;
+        }
+        if (st != OP_DONE)
+            return st;
+    }
+}
+
 static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
 {
     struct place *p = w->p;
     struct record *r = p->record;
-    enum op_status st = OP_DONE;
     if (p->kind == PLACE_ROOT)
         return walk_field(w, r, s);
-    if (p->kind == PLACE_FIELD && p->type->kind == TYPE_MAYBE)
-        st = walk_lone(w);
+    enum op_status st = walk_through(w);
     if (st == OP_DONE && type_atomic(p->type)) {
         st = walk_enter(w, &r);
         return st == OP_DONE ? walk_field(w, r, s) : st;
@@ -374,6 +410,16 @@ static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
     return walk_value(w);
 }
 
+enum op_status place_enter(struct place *p, struct needs *needs, size_t path_len, struct fault *f)
+{
+    struct walk w = {.p = p, .needs = needs, .f = f, .begin = p->reader.begin, .shown = path_len};
+    if (p->kind == PLACE_ENTRY && !p->cell) {
+        fault_set(f, FAULT_NOT_FOUND, "there is no '%.*s'", SHOWN(&w));
+        return OP_REFUSED;
+    }
+    return walk_through(&w);
+}
+
 static void begin(struct place *p, struct record *root)
 {
     p->kind = PLACE_ROOT;
@@ -382,6 +428,7 @@ static void begin(struct place *p, struct record *root)
     p->record = root;
     p->container = NULL;
     p->lone = NULL;
+    p->hidden = false;
     p->inside = 0;
     p->not_there = false;
     p->base = 0;

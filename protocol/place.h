@@ -26,11 +26,11 @@ struct place {
     uint32_t slot;
     struct cell *container; /* ELEMENT, ENTRY: the field that holds it, and that field's type */
     const struct type *container_type;
-    size_t index;   /* ELEMENT; not that of one picked by its pk */
-    bool not_there; /* ENTRY: so much is known, though the dict is not loaded */
-    /* The last one of an optional that the way led through, NULL: none. What is in it is there only
-     * as long as that is not null. */
-    const struct record *lone;
+    size_t index;              /* ELEMENT; not that of one picked by its pk */
+    bool not_there;            /* ENTRY: so much is known, though the dict is not loaded */
+    const struct record *lone; /* what the last optional on the way holds; NULL: there was none */
+    bool hidden; /* the way led through what has no pk of its own (an optional, a container within
+                  * another): whether that is still there only Redis can say */
     const char *key; /* ENTRY; into the path or the reader */
     size_t key_len;
     /* Refused because the path leads on into the value that is here, a list, dict, `any` or plain
@@ -53,6 +53,10 @@ enum op_status place_find(struct place *p, struct record *root, const char *path
  * the root itself (NULL), and the rest leads on from there. */
 enum op_status place_find_from(struct place *p, struct record *root, const struct type *type,
                                const char *path, size_t path_len, size_t from, struct fault *f);
+
+/* Where the way ended at a container that is in another one, or in an optional: on to it, as to a
+ * field. */
+enum op_status place_enter(struct place *p, struct needs *needs, size_t path_len, struct fault *f);
 
 /* OP_DONE when this container (with this key in Redis) is loaded, else it is reported. */
 enum op_status place_loaded(struct cell *container, const struct type *t, const char *key,

@@ -246,6 +246,15 @@ static void pack_fields(const struct packing *p, const struct model *m, const st
     pack_slots(p, m, slots, nslots, at, sep);
 }
 
+/* What a record wraps is all that it is. */
+static void pack_wrapped(const struct packing *p, const struct record *r, const struct frame *at)
+{
+    const struct field *f = &r->model->fields[0];
+    struct frame here = {.up = at, .name = f->name, .len = f->name_len, .sep = '/'};
+
+    pack_cell(p, &r->slots[0], f->type, &here);
+}
+
 static void pack_record(const struct packing *p, const struct record *r, const char *pk,
                         size_t pk_len, const struct frame *at, char sep)
 {
@@ -254,6 +263,10 @@ static void pack_record(const struct packing *p, const struct record *r, const c
     size_t own_len;
     uint32_t lazy = count_lazy(p, r->model);
 
+    if (r->model->wraps) {
+        pack_wrapped(p, r, at);
+        return;
+    }
     pack_map(p->out, count_shown(p, r->model, r->slots, r->nslots) + named + (lazy > 0));
     if (named)
         put(p->out, "\xa3@pk", 4);
@@ -292,7 +305,11 @@ static void pack_lone(const struct packing *p, const struct container *node, con
     struct frame here = {.up = at, .name = LONE_PK, .len = strlen(LONE_PK), .sep = '/'};
     struct element e = {0};
 
-    if (container_next(node, &e))
+    if (!container_next(node, &e))
+        return;
+    if (e.cell->record->model->wraps)
+        pack_wrapped(p, e.cell->record, &here);
+    else
         pack_fields(p, e.cell->record->model, e.cell->record->slots, e.cell->record->nslots, &here,
                     '/');
 }

@@ -33,9 +33,20 @@ struct former {
     const struct type *type;
 };
 
+/* The models that wrap inner types, the last one first. */
+struct wrapper {
+    struct wrapper *next;
+    struct model model;
+    struct field field;
+};
+struct wrappers {
+    struct wrapper *first;
+};
+
 struct schema {
     struct entry *by_name; /* in order of definition */
     struct former *former;
+    struct wrappers *wrappers;
     uint32_t models, fields, growths;
     void (*on_change)(void *arg);
     void *on_change_arg;
@@ -57,13 +68,16 @@ struct plan {
     bool widened;         /* a field that was there */
     bool changed;
     unsigned revision;
+    const struct wrapper *wrappers; /* the last one before */
 };
 
 struct schema *schema_new(void)
 {
     struct schema *s = alloc_try(1, sizeof(struct schema));
-    if (s)
-        memset(s, 0, sizeof *s);
+    if (!s)
+        return NULL;
+    memset(s, 0, sizeof *s);
+    s->wrappers = alloc_zeroed(1, sizeof *s->wrappers);
     return s;
 }
 
@@ -87,6 +101,42 @@ void model_clear(struct model *m)
     *m = (struct model){.key_field = -1};
 }
 
+/* Those that were made since `last` was the last one. */
+static void wrappers_drop(struct wrappers *all, const struct wrapper *last)
+{
+    while (all->first != last) {
+        struct wrapper *w = all->first;
+        LL_DELETE(all->first, w);
+        field_clear(&w->field);
+        free(w->model.name);
+        free(w);
+    }
+}
+
+const struct model *schema_wrapper(void *schema, const struct type *inner)
+{
+    struct schema *s = schema;
+    char name[TYPE_NAME_MAX];
+    struct wrapper *w;
+    type_name(inner, name, sizeof name);
+    LL_FOREACH (s->wrappers->first, w)
+        if (strcmp(w->model.name, name) == 0)
+            return &w->model;
+    struct type *own = type_copy(inner);
+    type_wrap(own, schema_wrapper, s);
+    w = alloc_zeroed(1, sizeof *w);
+    w->field = (struct field){.name = alloc_text(WRAPPED_FIELD), .type = own};
+    w->field.name_len = strlen(w->field.name);
+    w->model = (struct model){.name = alloc_text("%s", name),
+                              .atomic = true,
+                              .wraps = true,
+                              .key_field = -1,
+                              .nfields = 1,
+                              .fields = &w->field};
+    LL_PREPEND(s->wrappers->first, w);
+    return &w->model;
+}
+
 void schema_free(struct schema *s)
 {
     struct entry *e, *next;
@@ -103,6 +153,8 @@ void schema_free(struct schema *s)
         model_clear(&e->model);
         free(e);
     }
+    wrappers_drop(s->wrappers, NULL);
+    free(s->wrappers);
     free(s);
 }
 
@@ -219,8 +271,9 @@ static struct measure measure_type(const struct type *t, const struct measure *a
 {
     struct measure m = {.slots = 1};
     for (;; t = t->of) {
+        t = type_within(t);
         if (type_container(t)) {
-            m.depth++;
+            m.depth += !type_container(t)->lone;
         } else if (t->kind == TYPE_ANY) {
             m.depth += VALUE_ANY_DEPTH;
             return m;
@@ -487,12 +540,21 @@ static void plan_free(struct plan *p)
     free(p->all);
 }
 
+/* Nothing of it is taken over. */
+static void plan_drop(const struct schema *s, struct plan *p)
+{
+    plan_free(p);
+    wrappers_drop(s->wrappers, p->wrappers);
+}
+
 static int plan_make(const struct schema *s, struct cursor *declaration, struct plan *p,
                      struct fault *f)
 {
-    *p = (struct plan){0};
-    if (declaration_read(s, declaration, &p->draft, f) < 0)
+    *p = (struct plan){.wrappers = s->wrappers->first};
+    if (declaration_read(s, declaration, &p->draft, f) < 0) {
+        wrappers_drop(s->wrappers, p->wrappers);
         return -1;
+    }
     const struct model *m = &p->draft.model;
     p->stored = find(s, m->name, strlen(m->name));
     int done = p->stored ? plan_change(s, p, f) : plan_new(s, p, f);
@@ -501,7 +563,7 @@ static int plan_make(const struct schema *s, struct cursor *declaration, struct 
                          "with model '%s' all models would have %u fields, at most %d are allowed",
                          m->name, s->fields + p->added, SCHEMA_MAX_ALL_FIELDS);
     if (done < 0) {
-        plan_free(p);
+        plan_drop(s, p);
         return -1;
     }
     unsigned revision = p->stored ? p->stored->model.revision : 0;
@@ -641,7 +703,7 @@ int schema_check(const struct schema *s, struct cursor *declaration, bool *chang
     if (plan_make(s, declaration, &p, f) < 0)
         return -1;
     *changed = p.changed;
-    plan_free(&p);
+    plan_drop(s, &p);
     return 0;
 }
 

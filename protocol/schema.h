@@ -68,6 +68,7 @@ struct field {
 struct model {
     char *name;
     bool atomic;      /* else plain: a value, replaced whole */
+    bool wraps;       /* of nobody's making: see type_within */
     int key_field;    /* index of the declared key field, -1: a generated UUID */
     int64_t ttl;      /* seconds a document lives, 0: for ever */
     bool refresh_ttl; /* writes start the ttl anew */
@@ -136,6 +137,19 @@ void schema_pack(const struct model *m, struct buf *out);
 
 /* Index of a field, or -1. */
 int model_field(const struct model *m, const char *name, size_t len);
+
+/* A list, dict or optional of atomic models that is in another one (dict<list<Post>>) needs a name
+ * in Redis for what it holds. So there it is an atomic model of its own, which *wraps* it: its only
+ * field is of that type, and on the wire it is what that holds. Through those to the type that was
+ * declared.
+ */
+static inline const struct type *type_within(const struct type *t)
+{
+    while (t->kind == TYPE_MODEL && t->model->wraps)
+        t = t->model->fields[0].type;
+    return t;
+}
+#define WRAPPED_FIELD "items"
 
 /* "dict<list<int>>": writes at most size bytes, NUL-terminated; returns buf. */
 const char *type_name(const struct type *t, char *out, size_t size);

@@ -125,8 +125,8 @@ static int parse_chain(const char *text, size_t len, type_find *find, void *arg,
             return malformed(text, len, where, "a built-in type or a model's name expected", f);
         f->code = FAULT_NONE;
         chain[n].model = find(arg, at, name_len, f);
-        if (chain[n].model && chain[n].model->atomic && n > 0 && chain[n - 1].kind == TYPE_OPTIONAL)
-            chain[n - 1].kind = TYPE_MAYBE;
+        for (int i = 0; i < n && chain[n].model && chain[n].model->atomic; i++)
+            chain[i].kind = chain[i].kind == TYPE_OPTIONAL ? TYPE_MAYBE : chain[i].kind;
         if (chain[n].model)
             return n + 1;
         if (f->code != FAULT_NONE)
@@ -167,6 +167,28 @@ int type_parse(const char *text, size_t len, type_find *find, void *arg, const c
     }
     *out = t;
     return 0;
+}
+
+struct type *type_copy(const struct type *t)
+{
+    size_t n = 1;
+    for (const struct type *at = t; at->of; at = at->of)
+        n++;
+    struct type *copy = alloc_zeroed(n, sizeof *copy);
+    for (size_t i = 0; i < n; i++, t = t->of) {
+        copy[i] = *t;
+        copy[i].of = t->of ? &copy[i + 1] : NULL;
+    }
+    return copy;
+}
+
+void type_wrap(struct type *t, type_wrapper *wrap, void *arg)
+{
+    const struct model *m = type_model(t);
+    if (!m || !m->atomic || !t->of || !wraps(t->of->kind))
+        return;
+    m = wrap(arg, t->of);
+    t[1] = (struct type){.kind = TYPE_MODEL, .model = m}; /* the chain is one block */
 }
 
 bool type_equal(const struct type *a, const struct type *b)
@@ -220,7 +242,7 @@ const char *type_wider(const struct type *t, char *out, size_t size)
 
 const struct model *type_model(const struct type *t)
 {
-    while (wraps(t->kind))
+    while (wraps((t = type_within(t))->kind))
         t = t->of;
     return t->model;
 }

@@ -13,6 +13,14 @@ typedef const struct model *type_find(void *arg, const char *name, size_t len, s
 int type_parse(const char *text, size_t len, type_find *find, void *arg, const char *where,
                struct type **out, struct fault *f);
 
+/* Where a list, dict or optional of atomic models is within another one, the outer one gets the
+ * model that wraps it, which `wrap` gives for the inner type. Once for each type that was parsed.
+ */
+typedef const struct model *type_wrapper(void *arg, const struct type *inner);
+void type_wrap(struct type *t, type_wrapper *wrap, void *arg);
+/* A copy of its own. */
+struct type *type_copy(const struct type *t);
+
 /* Whether a name is that of a built-in type, so that no model may have it. */
 bool type_reserved(const char *name, size_t len);
 
@@ -31,7 +39,7 @@ struct type *type_join(const struct type *a, const struct type *b);
 #define TYPE_WIDER_MAX (TYPE_NAME_MAX + 64)
 const char *type_wider(const struct type *t, char *out, size_t size);
 
-/* The model at the end of the chain, or NULL. */
+/* The model at the end of the chain, through those that wrap; or NULL. */
 const struct model *type_model(const struct type *t);
 
 #endif

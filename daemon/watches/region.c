@@ -55,11 +55,17 @@ static int take_name(struct walk *w, const struct step *s, struct fault *f)
     return 0;
 }
 
+/* Whether elements are named by their pks. */
+static bool has_pks(const struct type *t)
+{
+    return t->kind == TYPE_LIST && type_atomic(t->of) && !t->of->model->wraps;
+}
+
 /* An element of a list, or an entry of a dict. */
 static int take_sub(struct walk *w, const struct step *s, struct fault *f)
 {
     const struct type *t = w->type;
-    bool key = s->kind == STEP_KEY, pk = t->kind == TYPE_LIST && type_atomic(t->of) && key;
+    bool pk = has_pks(t) && s->kind == STEP_KEY;
     if (pk && pk_check(s->s, s->len, f) < 0)
         return -1;
     if (pk && !w->cut) {
@@ -80,15 +86,28 @@ static void take_lone(struct walk *w)
     enter(w, w->type->of, false, "/");
 }
 
+/* Into a container that is in another one. */
+static void take_wrapped(struct walk *w)
+{
+    const struct field *f = &w->model->fields[0];
+    if (!w->cut)
+        buf_printf(&w->r->name, "%s%s", w->joint, f->name);
+    enter(w, f->type, true, ".");
+}
+
 static int take_step(struct walk *w, const struct step *s, const char *path, size_t len,
                      struct fault *f)
 {
-    if (w->container && w->type->kind == TYPE_MAYBE)
-        take_lone(w);
+    while ((w->container && w->type->kind == TYPE_MAYBE) || (w->model != NULL && w->model->wraps)) {
+        if (w->model != NULL)
+            take_wrapped(w);
+        else
+            take_lone(w);
+    }
     enum type_kind kind = w->type != NULL ? w->type->kind : TYPE_MODEL;
     if (w->model != NULL && s->kind == STEP_NAME)
         return take_name(w, s, f);
-    bool list = kind == TYPE_LIST && (s->kind == STEP_INDEX || type_atomic(w->type->of));
+    bool list = kind == TYPE_LIST && (s->kind == STEP_INDEX || has_pks(w->type));
     if ((list && s->kind != STEP_NAME) || (kind == TYPE_DICT && s->kind == STEP_KEY))
         return take_sub(w, s, f);
     return leads_nowhere(path, len, "it leads to nothing in this model", f);
@@ -190,10 +209,13 @@ void region_path(const struct model *m, const char *suffix, size_t suffix_len, c
     const char *at = suffix, *end = suffix + suffix_len;
     while (at < end && *at == '/') {
         const char *names = at + 1, *to = memchr(names, '/', (size_t)(end - names));
-        const struct type *t = add_names(m, names, (size_t)((to != NULL ? to : end) - names), path);
+        const struct type *t =
+            m != NULL && m->wraps
+                ? m->fields[0].type
+                : add_names(m, names, (size_t)((to != NULL ? to : end) - names), path);
         /* In a dict elements are called by their keys, which only the dict knows. */
         bool lone = t != NULL && t->kind == TYPE_MAYBE;
-        if (to == NULL || t == NULL || (t->kind != TYPE_LIST && !lone) || !type_atomic(t->of))
+        if (to == NULL || t == NULL || (!has_pks(t) && !lone))
             return;
         const char *pk = to + 1, *next = memchr(pk, '/', (size_t)(end - pk));
         at = next != NULL ? next : end;

@@ -76,12 +76,8 @@ class LayoutReader:
         for field in model["fields"]:
             kind, of = parse_type(field["type"])
             name = prefix + field["name"]
-            if kind in ("list", "dict"):
-                out[field["name"]] = self.container(kind, of, f"{base}/{name}")
-            elif kind == "optional" and self.is_atomic(of[0]):
-                one = self.container("list", of, f"{base}/{name}")
-                assert len(one) <= 1
-                out[field["name"]] = {key: one[0][key] for key in one[0] if key != "@pk"} if one else None
+            if kind in ("list", "dict") or (kind == "optional" and self.holds_models(of)):
+                out[field["name"]] = self.field(kind, of, f"{base}/{name}")
             elif self.is_atomic(kind):
                 out[field["name"]] = self.record(self.models[kind], base, fields, name + ".", {})
             elif name.encode() in fields:
@@ -89,6 +85,15 @@ class LayoutReader:
             elif field.get("default", UNSET) is not UNSET:
                 out[field["name"]] = field["default"]
         return out
+
+    def field(self, kind, of, name):
+        if kind != "optional":
+            return self.container(kind, of, name)
+        one = self.container("list", of, name)
+        assert len(one) <= 1
+        if not one or of[1] is not None:
+            return one[0] if one else None
+        return {key: one[0][key] for key in one[0] if key != "@pk"}
 
     def container(self, kind, of, name):
         if kind == "list":
@@ -99,7 +104,14 @@ class LayoutReader:
         return [value for _, value in found] if kind == "list" else {
             key.decode(): value for key, value in found}
 
+    def holds_models(self, kind):
+        while kind[1] is not None:
+            kind = kind[1]
+        return self.is_atomic(kind[0])
+
     def element(self, of, name, raw):
+        if of[1] is not None and self.holds_models(of):  # it has a name of its own
+            return self.field(*of, f"{name}/{raw.decode()}/items")
         if not self.is_atomic(of[0]):
             return self.value(*of, raw)
         pk = raw.decode()

@@ -390,7 +390,7 @@ def test_operation_on_a_document_that_is_not_there(unharmed, method, args):
     atomic("X", {"name": "a"}), atomic("X", field("a", "integer")), atomic("X", field("a", "list<")),
     atomic("X", field("a", "list<>")), atomic("X", field("a", "dict<int>>")), atomic("X", field("", "int")),
     atomic("X", field("a.b", "int")), atomic("X", field("@v", "int")), atomic("X", field("a", "int"), field("a", "int")),
-    atomic("X", field("a", "set<Section>")), atomic("X", field("a", "list<list<Section>>")),
+    atomic("X", field("a", "set<Section>")), atomic("X", field("a", "list<sorted<Section>>")),
     plain("X", field("a", "Section")), plain("X", field("a", "list<Section>")),
     atomic("X", field("a", "int"), key="b"), atomic("X", field("a", "list<int>"), key="a"),
     atomic("X", field("a", "X")), atomic("X", field("a", "list<X>")), atomic("X", field("a", "dict<optional<X>>")),

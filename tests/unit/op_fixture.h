@@ -39,7 +39,9 @@ static const char *const fixture_models[] = {
     " {name: lines, type: 'dict<list<str>>'}, {name: deep, type: 'list<dict<list<int>>>'},"
     " {name: maybe, type: 'optional<list<int>>'}, {name: homes, type: 'list<Address>'},"
     " {name: alt, type: 'optional<Settings>', default: nil},"
-    " {name: main, type: 'optional<Section>'}]}",
+    " {name: main, type: 'optional<Section>'}, {name: boards, type: 'dict<list<Task>>'},"
+    " {name: rows, type: 'list<list<User>>'}, {name: trees, type: 'dict<dict<list<User>>>'},"
+    " {name: some, type: 'optional<list<User>>'}, {name: seats, type: 'list<optional<User>>'}]}",
 };
 
 static inline struct schema *fixture_schema(void)

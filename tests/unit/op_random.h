@@ -115,6 +115,7 @@ static inline void random_of_type(struct buf *b, uint64_t *seed, const struct ty
 {
     size_t at;
     uint32_t n = 0;
+    t = type_within(t);
     switch (t->kind) {
     case TYPE_OPTIONAL:
     case TYPE_MAYBE:
@@ -157,17 +158,18 @@ static inline const struct type *random_path(struct buf *path, uint64_t *seed,
         const struct field *f = &m->fields[dice(seed, m->nfields)];
         buf_printf(path, "%s%s", first ? "" : ".", f->name);
         t = f->type;
-        if ((t->kind == TYPE_LIST || t->kind == TYPE_DICT) && dice(seed, 2)) {
+        while ((t->kind == TYPE_LIST || t->kind == TYPE_DICT) && dice(seed, 2)) {
             if (t->kind == TYPE_DICT)
                 buf_printf(path, "[\"k%u\"]", dice(seed, 5));
             else if (type_atomic(t->of) && dice(seed, 2))
                 buf_printf(path, "[\"p%u\"]", dice(seed, 6));
             else
                 buf_printf(path, "[%d]", (int)dice(seed, 5) - 2);
-            t = t->of;
+            t = type_within(t->of);
         }
         if (t->kind == TYPE_MAYBE && dice(seed, 4))
             t = t->of;
+        t = type_within(t);
         if (!type_atomic(t) || dice(seed, 8) == 0)
             return t;
         m = t->model;

@@ -347,8 +347,8 @@ Test(schema, key_is_a_str_or_int_field)
 
 Test(schema, where_an_atomic_model_may_stand)
 {
-    const char *why = "can only be a field's type, or in a list, dict or optional that is; "
-                      "elsewhere declare it kind plain";
+    const char *why = "can only be a field's type, or in lists, dicts and "
+                      "optionals; elsewhere declare it kind plain";
     char text[300];
     defined("{name: A, kind: atomic, fields: []}");
     defined("{name: P, kind: plain, fields: []}");
@@ -368,7 +368,7 @@ Test(schema, where_an_atomic_model_may_stand)
     refused(one("atomic", "name: a, type: 'optional<A>', default: {}"), FAULT_BAD_VALUE,
             "default of M.a: only null can be the default of optional<A>");
 
-    const char *bad[] = {"list<list<A>>", "dict<optional<A>>", "optional<list<A>>"};
+    const char *bad[] = {"set<A>", "list<set<A>>", "optional<set<A>>"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         snprintf(text, sizeof text, "the atomic model 'A' %s", why);
         type_refused(bad[i], FAULT_BAD_SCHEMA, text);
