@@ -29,7 +29,7 @@ from daemon_process import Daemon  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 
 import rapyerd  # noqa: E402
-from rapyerd import sync  # noqa: E402
+from rapyerd import links, sync  # noqa: E402
 
 TASKS = 32
 FIELDS = {f"i{n}": (int, n) for n in range(8)} | {f"s{n}": (str, f"text {n}") for n in range(8)}
@@ -168,6 +168,18 @@ def measure(loop, server, figures, rounds, each, peer):
         rounds, lambda: blocking(lambda: Blocking.get(key)), lambda: blocking(lambda: plain.hgetall("wide:0"))
     )
     figures.add("blocking read of the same", ours, redis_py=his)
+    seen = links.blocking_link().connection.look(key)
+    if seen is None:
+        print(
+            "nothing was read in shared memory: client/python/hatch_build.py builds the extension", flush=True
+        )
+        return
+    data, his = turns(
+        rounds,
+        lambda: blocking(lambda: links.look_blocking(key)),
+        lambda: blocking(lambda: plain.hgetall("wide:0")),
+    )
+    figures.add("the same in shared memory, without a model", data, redis_py=his)
 
     ours, *rest = turns(
         rounds,

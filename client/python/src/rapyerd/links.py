@@ -34,6 +34,7 @@ from rapyerd.errors import (
     UnknownOutcomeError,
 )
 from rapyerd.settings import settings
+from rapyerd.shared import Reader, attach
 from rapyerd.wire import Nonsense, Wire
 
 T = TypeVar("T")
@@ -100,6 +101,8 @@ class AsyncConnection(asyncio.Protocol):
         self.declared: set[type] = set()
         self.declaring: asyncio.Lock = asyncio.Lock()
         self.open = True
+        self.shared = Reader()
+        self._writes = 0  # that are still to be answered
         self._transport: Any = None
         self._out: list[bytes] = []
 
@@ -131,11 +134,13 @@ class AsyncConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def send(self, method: str, params: list[Any]) -> tuple[int, asyncio.Future[Any]]:
+    def send(self, method: str, params: list[Any], writes: bool = False) -> tuple[int, asyncio.Future[Any]]:
         """Sends a request; what tasks send in one turn of the loop goes out as one write."""
         future = self.loop.create_future()
 
         def answered(error: RapyerError | None, result: Any) -> None:
+            if writes:
+                self._writes -= 1
             if not future.done():
                 if error is None:
                     future.set_result(result)
@@ -143,10 +148,37 @@ class AsyncConnection(asyncio.Protocol):
                     future.set_exception(error)
 
         request, data = self.wire.request(method, params, answered)
+        if writes:
+            self._writes += 1
+        self._push(data)
+        return request, future
+
+    def _push(self, data: bytes) -> None:
         if not self._out:
             self.loop.call_soon(self._flush)
         self._out.append(data)
-        return request, future
+
+    def look(self, key: str) -> dict[str, Any] | None:
+        """A document in shared memory, None if it is to be asked for."""
+        segment = self.shared.segment
+        if segment is None:
+            if self.shared.due() and settings.shared_memory:
+                found = self.loop.run_in_executor(None, attach, settings.path(), self._tell_hits)
+                found.add_done_callback(self._attached)
+            return None
+        if self._writes:
+            return None
+        document: dict[str, Any] | None = segment.get(key)
+        if document is None:
+            self.shared.missed()
+        return document
+
+    def _tell_hits(self, count: int, key: str) -> None:
+        self._push(self.wire.notification("segment.hits", [count, key]))
+
+    def _attached(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self.shared.take(future.result())
 
     def _flush(self) -> None:
         data, self._out = self._out, []
@@ -166,7 +198,8 @@ class AsyncConnection(asyncio.Protocol):
     def drop(self, request: int, call: Call) -> None:
         """The task that waited was cancelled. A lock that is granted all the same goes back."""
         if call.method != ACQUIRE:
-            self.wire.forget(request)
+            if call.read:
+                self.wire.forget(request)
             return
 
         def granted(error: RapyerError | None, result: Any) -> None:
@@ -256,6 +289,10 @@ class AsyncLink:
                     raise _after_loss(call)
             elif connection is None or not connection.open:
                 connection = await self.open()
+            elif call.method == "doc.get" and len(call.params) == 1:
+                found = connection.look(call.params[0])
+                if found is not None:
+                    return found
             try:
                 if call.models and not connection.declared.issuperset(call.models):
                     await connection.declare(call.models)
@@ -266,7 +303,8 @@ class AsyncLink:
                     raise _after_loss(call) from None
                 continue
             try:
-                request, future = connection.send(call.method, call.params)
+                writes = not call.read and call.method != ACQUIRE
+                request, future = connection.send(call.method, call.params, writes)
             except (OverflowError, TypeError, ValueError) as error:
                 raise BadValueError(f"BAD_VALUE: {call.method}: {error}") from error
             try:
@@ -280,7 +318,10 @@ class AsyncLink:
                 if call.method == ACQUIRE:  # nothing was taken: locks go with their connection
                     continue
                 raise _after_loss(call) from None
-            return Granted(answer, connection) if call.method == ACQUIRE else answer
+            if call.method != ACQUIRE:
+                return answer
+            connection.shared.granted(answer["stamp"])
+            return Granted(answer, connection)
 
 
 _LINK = "__rapyer_link__"
@@ -324,6 +365,7 @@ class BlockingConnection:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.wire = Wire()
         self.open = True
+        self.shared = Reader()
         self.declared: set[type] = set()
         self.features: frozenset[str] = frozenset()
         try:
@@ -338,7 +380,24 @@ class BlockingConnection:
         self.sock.close()
         self.wire.abandon(lambda: _lost(self.wire))
 
-    def call(self, method: str, params: list[Any]) -> Any:
+    def look(self, key: str) -> dict[str, Any] | None:
+        """A document in shared memory, None if it is to be asked for."""
+        segment = self.shared.segment
+        if segment is None:
+            if self.shared.due() and settings.shared_memory:
+                self.shared.take(attach(settings.path(), self._tell_hits))
+            return None
+        if self.wire.waiters:  # a write that was given up
+            return None
+        document: dict[str, Any] | None = segment.get(key)
+        if document is None:
+            self.shared.missed()
+        return document
+
+    def _tell_hits(self, count: int, key: str) -> None:
+        self._push(self.wire.notification("segment.hits", [count, key]))
+
+    def call(self, method: str, params: list[Any], read: bool = False) -> Any:
         got: list[tuple[RapyerError | None, Any]] = []
         request, data = self.wire.request(method, params, lambda error, result: got.append((error, result)))
         try:
@@ -356,16 +415,17 @@ class BlockingConnection:
             self.close()
             raise
         except BaseException:  # an interrupt: the answer is not waited for any more
-            self._drop(request, method)
+            self._drop(request, method, read)
             raise
         error, result = got[0]
         if error is not None:
             raise error
         return result
 
-    def _drop(self, request: int, method: str) -> None:
+    def _drop(self, request: int, method: str, read: bool) -> None:
         if method != ACQUIRE:
-            self.wire.forget(request)
+            if read:
+                self.wire.forget(request)
             return
 
         def granted(error: RapyerError | None, result: Any) -> None:
@@ -378,7 +438,9 @@ class BlockingConnection:
 
     def _tell(self, method: str, params: list[Any]) -> None:
         """Sends a request whose answer nobody waits for."""
-        _, data = self.wire.request(method, params, lambda error, result: None)
+        self._push(self.wire.request(method, params, lambda error, result: None)[1])
+
+    def _push(self, data: bytes) -> None:
         try:
             self.sock.sendall(data)
         except OSError:
@@ -419,6 +481,10 @@ class BlockingLink:
                 if not connection.open:
                     raise _after_loss(call)
             else:
+                if call.method == "doc.get" and len(call.params) == 1:
+                    found = look_blocking(call.params[0])
+                    if found is not None:
+                        return found
                 connection = self.open()
             try:
                 if call.models and not connection.declared.issuperset(call.models):
@@ -428,14 +494,17 @@ class BlockingLink:
                     raise _after_loss(call) from None
                 continue
             try:
-                answer = connection.call(call.method, call.params)
+                answer = connection.call(call.method, call.params, call.read)
             except (OverflowError, TypeError, ValueError) as error:
                 raise BadValueError(f"BAD_VALUE: {call.method}: {error}") from error
             except (OSError, _Lost, Nonsense):
                 if call.link is None and (call.read or call.method == ACQUIRE):
                     continue
                 raise _after_loss(call) from None
-            return Granted(answer, connection) if call.method == ACQUIRE else answer
+            if call.method != ACQUIRE:
+                return answer
+            connection.shared.granted(answer["stamp"])
+            return Granted(answer, connection)
 
 
 class _Threads(threading.local):
@@ -452,6 +521,12 @@ def blocking_link() -> BlockingLink:
     if link not in _blocking:
         _blocking.add(link)
     return link
+
+
+def look_blocking(key: str) -> dict[str, Any] | None:
+    """A document in shared memory, None if it is to be asked for by this thread."""
+    connection = _threads.link.connection
+    return connection.look(key) if connection is not None and connection.open else None
 
 
 def run_blocking(steps: Steps[T]) -> T:

@@ -110,6 +110,8 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     __rapyer_atomic__: ClassVar[bool] = True
     __rapyer_key__: ClassVar[str | None] = None
     __rapyer_run__: ClassVar[Callable[[Steps[Any]], Any]] = staticmethod(run)
+    # Reads a document where that needs no waiting, for classes that block.
+    __rapyer_look__: ClassVar[Callable[[str], dict[str, Any] | None] | None] = None
 
     Meta: ClassVar[RedisConfig] = RedisConfig()
 
@@ -214,6 +216,11 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     @classmethod
     def get(cls, key: str) -> Awaitable[Self]:
         """The document of a key, or of a pk. `KeyNotFound` when there is none."""
+        look = cls.__rapyer_look__
+        if look is not None and cls.Meta.ttl is None:
+            data = look(cls._key(key))
+            if data is not None:
+                return cls.__rapyer_loaded__(data)  # type: ignore[return-value]
         return cls._run_class(cls._get(key))  # type: ignore[no-any-return]
 
     @classmethod
@@ -339,6 +346,8 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     @classmethod
     def _key(cls, key: Any) -> str:
         """A key as the daemon knows it: of a model, of a key, or of a pk alone."""
+        if isinstance(key, str) and key.startswith(schema_of(cls).prefix):
+            return key
         if isinstance(key, AtomicRedisModel):
             return key_of(root_of(key))
         name = schema_of(cls).name

@@ -18,19 +18,17 @@ _set = object.__setattr__
 
 
 class Place:
-    __slots__ = ("changes", "failed", "name", "named", "owner", "pk", "saved", "unloaded")
-
-    def __init__(self) -> None:
-        self.pk: str | None = None
-        self.owner: Any = None
-        self.name: str | None = None
-        self.saved = False
-        self.named = False  # it was given the pk of a document that may be there
-        self.failed: set[str] | None = None
-        self.unloaded: set[str] | None = None  # lazy fields that were left out when it was read
-        # Fields that were assigned, outside pipelines and locks: what was done to them since, None where
-        # that is not known and the value itself has to be sent.
-        self.changes: dict[str, list[tuple[str, Any]] | None] | None = None
+    # Most places are never more than this: that is cheapest where the class has it.
+    pk: str | None = None
+    owner: Any = None
+    name: str | None = None
+    saved = False
+    named = False  # it was given the pk of a document that may be there
+    failed: set[str] | None = None
+    unloaded: set[str] | None = None  # lazy fields that were left out when it was read
+    # Fields that were assigned, outside pipelines and locks: what was done to them since, None where
+    # that is not known and the value itself has to be sent.
+    changes: dict[str, list[tuple[str, Any]] | None] | None = None
 
 
 def place_of(model: Any) -> Place:

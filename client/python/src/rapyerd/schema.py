@@ -152,6 +152,9 @@ class Fields:
         self._puts = [(n, c.encode) for n, c in self.codecs.items()]
         self._takes = [(n, c.decode) for n, c in self.codecs.items() if c.decode is not None]
         self._names = frozenset(self.codecs)
+        self._all = set(self.codecs)
+        # As it comes mostly; no order is that of a class with fields that are not kept.
+        self._order = tuple(self.codecs) if not self.excluded else ()
         post_init = model.model_post_init is not BaseModel.model_post_init
         self._finish = post_init or bool(model.__private_attributes__)
         self.depends = tuple(dict.fromkeys(d for c in self.codecs.values() for d in c.depends))
@@ -199,7 +202,7 @@ class Fields:
                     data[name] = None
                     failed.add(name)
         # What is missing and what is too much may be equally many: it is the names that tell.
-        if data.keys() != self._names or self.excluded:
+        if tuple(data) != self._order and (data.keys() != self._names or self.excluded):
             failed.update(data.pop(SPOILT, ()))
             self._complete(data, failed)
         return data, failed
@@ -311,6 +314,7 @@ class Schema(Fields):
         self.key = model.__rapyer_key__
         identity = repr([(n, c.wire) for n, c in self.codecs.items()])
         self.name = wire_name(model, model.class_key_initials(), identity)
+        self.prefix = f"{self.name}:"
         inner = [c.model or (c.item.model if c.item is not None else None) for c in self.codecs.values()]
         models = [c.model for c in self.codecs.values() if c.kind == "model"]
         self.some_safe: bool = bool(self.safe) or any(schema_of(m).some_safe for m in models)
@@ -326,15 +330,17 @@ class Schema(Fields):
         model = self.model
         instance = _new(model)
         _set(instance, "__dict__", values)
-        _set(instance, "__pydantic_fields_set__", set(values))
+        _set(instance, "__pydantic_fields_set__", self._all.copy() if not self.excluded else set(values))
         _set(instance, "__pydantic_extra__", None)
         _set(instance, "__pydantic_private__", None)
         if pk is not None or failed or unloaded:
             place = Place()
             _set(instance, "__rapyer_place__", place)
             place.pk = pk
-            place.failed = failed
-            place.unloaded = unloaded
+            if failed:
+                place.failed = failed
+            if unloaded:
+                place.unloaded = unloaded
         if self._finish:
             instance.model_post_init(None)
         return instance

@@ -31,12 +31,16 @@ class Settings:
     so that two applications on one Redis may have models of the same name.
 
     ``client``: the name of this program in the daemon's log.
+
+    ``shared_memory``: whether documents that are read often are read in the daemon's memory, where the
+    extension for it is there.
     """
 
     socket: str | None = None
     connect_timeout: float = 5.0
     namespace: str = ""
     client: str = "rapyerd-python"
+    shared_memory: bool = True
 
     def path(self) -> str:
         return self.socket or os.environ.get("RAPYER_SOCKET") or default_socket()
@@ -51,6 +55,7 @@ def configure(
     connect_timeout: float | None = None,
     namespace: str | None = None,
     client: str | None = None,
+    shared_memory: bool | None = None,
 ) -> None:
     """Changes the settings of this process; to be called before the first request."""
     if namespace is not None and not re.fullmatch(r"[A-Za-z0-9_]*", namespace):
@@ -63,3 +68,5 @@ def configure(
         settings.namespace = namespace
     if client is not None:
         settings.client = client
+    if shared_memory is not None:
+        settings.shared_memory = shared_memory

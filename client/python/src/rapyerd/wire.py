@@ -32,7 +32,7 @@ class Wire:
         self._unpacker = msgpack.Unpacker(
             raw=False, strict_map_key=False, timestamp=0, max_buffer_size=MAX_BUFFER
         )
-        self._waiters: dict[int, Answer] = {}
+        self.waiters: dict[int, Answer] = {}
         self._next = 0
         # Called with the method and the params of what is told without a question.
         self.heard: Callable[[str, list[Any]], None] | None = None
@@ -43,13 +43,18 @@ class Wire:
         """The id and the bytes of a request."""
         data = self._pack((0, self._next + 1, method, params))
         self._next += 1
-        self._waiters[self._next] = waiter
+        self.waiters[self._next] = waiter
         return self._next, data
+
+    def notification(self, method: str, params: list[Any]) -> bytes:
+        """The bytes of what is told, and not answered."""
+        data: bytes = self._pack((2, method, params))
+        return data
 
     def feed(self, data: bytes) -> None:
         """Takes bytes in, and calls those whose answers are there. `Nonsense` when they are no messages."""
         unpacker = self._unpacker
-        waiters = self._waiters
+        waiters = self.waiters
         try:
             unpacker.feed(data)
             for message in unpacker:
@@ -68,20 +73,20 @@ class Wire:
 
     def forget(self, request: int, instead: Answer | None = None) -> None:
         """Nobody waits for this answer any more, or somebody else does."""
-        if request in self._waiters:
+        if request in self.waiters:
             if instead is None:
-                del self._waiters[request]
+                del self.waiters[request]
             else:
-                self._waiters[request] = instead
+                self.waiters[request] = instead
 
     def abandon(self, error: Callable[[], RapyerError]) -> None:
         """The connection is gone: no answer will come."""
-        waiters: Iterable[Answer] = list(self._waiters.values())
-        self._waiters.clear()
+        waiters: Iterable[Answer] = list(self.waiters.values())
+        self.waiters.clear()
         for waiter in waiters:
             waiter(error(), None)
 
     @property
     def waiting(self) -> int:
         """How many answers are due."""
-        return len(self._waiters)
+        return len(self.waiters)

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, TypeVar
 
 from rapyerd.call import Steps
 from rapyerd.functions import Functions
-from rapyerd.links import run_blocking
+from rapyerd.links import look_blocking, run_blocking
 from rapyerd.model import AtomicRedisModel as _AsyncModel
 from rapyerd.schema import schema_of
 
@@ -33,6 +33,7 @@ class AtomicRedisModel(_AsyncModel):
     """A model whose calls block."""
 
     __rapyer_run__: ClassVar[Callable[[Steps[Any]], Any]] = staticmethod(run_blocking)
+    __rapyer_look__: ClassVar[Callable[[str], dict[str, Any] | None] | None] = staticmethod(look_blocking)
 
 
 _twins: dict[Any, Any] = {}
@@ -45,6 +46,7 @@ def twin(model: type[M]) -> type[M]:
             "__module__": model.__module__,
             "__qualname__": model.__qualname__,
             "__rapyer_run__": staticmethod(run_blocking),
+            "__rapyer_look__": staticmethod(look_blocking),
             "__rapyer_same__": model,
         }
         meta: Any = type(model)
