@@ -15,7 +15,7 @@ from rapyerd.settings import settings
 READS = 200  # after so many the daemon shows it, and it is read there
 
 
-class Note(AtomicRedisModel):
+class Shown(AtomicRedisModel):
     n: int = 0
     big: int = 2**63 - 1
     real: float = 0.5
@@ -27,7 +27,7 @@ class Note(AtomicRedisModel):
     counts: dict[str, list[int]] = {}
 
 
-BlockingNote = sync.twin(Note)
+BlockingShown = sync.twin(Shown)
 
 
 @pytest.fixture(params=["shared", "asked"])
@@ -45,22 +45,22 @@ def hits():
     return segment().hits if segment() is not None else 0
 
 
-def note():
-    return BlockingNote(tags=["a", "b"], counts={"x" * 50: [1, 2**40, -5]}, maybe=7)
+def shown():
+    return BlockingShown(tags=["a", "b"], counts={"x" * 50: [1, 2**40, -5]}, maybe=7)
 
 
 def test_what_is_read(way):
-    one = note()
+    one = shown()
     one.save()
     for _ in range(READS):
-        assert BlockingNote.get(one.key) == one
+        assert BlockingShown.get(one.key) == one
     assert (hits() > READS / 2) is (way == "shared")
     with pytest.raises(KeyNotFound):
-        BlockingNote.get("none")
+        BlockingShown.get("none")
 
 
 def test_nobody_reads_what_was_before_an_answer(way, daemon):
-    mine = note()
+    mine = shown()
     mine.save()
     with Client(daemon.socket) as other:
         for n in range(READS):
@@ -68,86 +68,86 @@ def test_nobody_reads_what_was_before_an_answer(way, daemon):
                 mine.n.increase()
             elif n % 10 == 5:
                 other.call("num.incr", mine.key, "n", 1)
-            assert BlockingNote.get(mine.key).n == n // 5 + 1
+            assert BlockingShown.get(mine.key).n == n // 5 + 1
         assert (hits() > READS / 2) is (way == "shared")
         other.call("doc.delete", mine.key)
     with pytest.raises(KeyNotFound):
-        BlockingNote.get(mine.key)
+        BlockingShown.get(mine.key)
 
 
 async def test_tasks_read_what_they_have_written(way):
-    notes = [Note() for _ in range(8)]
-    await Note.insert(*notes)
+    notes = [Shown() for _ in range(8)]
+    await Shown.insert(*notes)
 
     async def one(mine):
         for n in range(40):
             await mine.n.increase()
             for _ in range(5):
-                assert (await Note.get(mine.key)).n == n + 1
+                assert (await Shown.get(mine.key)).n == n + 1
                 await asyncio.sleep(0)
 
     await asyncio.gather(*map(one, notes))
     link = links.async_link().connection
     assert link._writes == 0
     for _ in range(READS):
-        await Note.get(notes[0].key)
+        await Shown.get(notes[0].key)
     found = link.shared.segment
     assert (found is not None and found.hits > READS / 2) is (way == "shared")
     # A write that nobody waits for any more is still to come before what is read.
     writing = asyncio.create_task(notes[0].n.increase())
     await asyncio.sleep(0)
     writing.cancel()
-    assert (await Note.get(notes[0].key)).n == 41
+    assert (await Shown.get(notes[0].key)).n == 41
 
 
 def test_under_a_lock_it_is_as_new_as_the_lock(way):
-    one = note()
+    one = shown()
     one.save()
     for _ in range(READS):
-        BlockingNote.get(one.key)
+        BlockingShown.get(one.key)
     for n in range(20):
         with one.lock():
-            assert BlockingNote.get(one.key).n == n
+            assert BlockingShown.get(one.key).n == n
             one.n += 1
-        assert BlockingNote.get(one.key).n == n + 1
+        assert BlockingShown.get(one.key).n == n + 1
     if way == "shared":
         assert segment().stamp > 0
 
 
 def test_a_daemon_that_dies_shows_nothing_more(way, daemon):
-    one = note()
+    one = shown()
     one.save()
     for _ in range(READS):
-        BlockingNote.get(one.key)
+        BlockingShown.get(one.key)
     before = segment()
     daemon.kill()
     daemon.start()
     for _ in range(READS):
-        assert BlockingNote.get(one.key) == one
+        assert BlockingShown.get(one.key) == one
     assert (segment() is not before and hits() > READS / 2) is (way == "shared")
 
 
 def test_a_child_reads_by_itself(way):
-    one = note()
+    one = shown()
     one.save()
     for _ in range(READS):
-        BlockingNote.get(one.key)
+        BlockingShown.get(one.key)
     child = os.fork()
     if child == 0:
-        good = all(BlockingNote.get(one.key).n == 0 for _ in range(READS))
+        good = all(BlockingShown.get(one.key).n == 0 for _ in range(READS))
         one.n.increase()
-        good = good and BlockingNote.get(one.key).n == 1
+        good = good and BlockingShown.get(one.key).n == 1
         sys.stdout.flush()
         os._exit(0 if good and (hits() > READS / 2) is (way == "shared") else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert BlockingNote.get(one.key).n == 1
+    assert BlockingShown.get(one.key).n == 1
 
 
 def test_the_daemon_hears_of_it(daemon):
-    one = note()
+    one = shown()
     one.save()
     while hits() < 2 * 4096:
-        BlockingNote.get(one.key)
+        BlockingShown.get(one.key)
     told = links._threads.link.connection.call("admin.cache", [], True)["shared_hits"]
     assert told >= 2 * 4096
 
