@@ -5,6 +5,7 @@
  *     1.                    exclusive  4712  1000  transfers    0.1    waits
  */
 #include "client/ctl_locks.h"
+#include "client/ctl.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,23 +17,9 @@ struct table {
     size_t n, cap;
 };
 
-/* A program's name is what the program says, and keys hold nearly anything: nothing of that is to
- * reach the terminal as a command. */
-static char *plain(char *s)
-{
-    for (unsigned char *p = (unsigned char *)s; p && *p; p++) {
-        bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0; /* U+0080 to U+009F, two bytes */
-        if (c1)
-            *p++ = '?';
-        if (c1 || *p < 0x20 || *p == 0x7f)
-            *p = '?';
-    }
-    return s;
-}
-
 static char *text(const rapyer_value *v, const char *path)
 {
-    return plain(strdup(rapyer_str(v, path, "")));
+    return ctl_plain(strdup(rapyer_str(v, path, "")));
 }
 
 static char *number(const char *fmt, double n)
@@ -96,7 +83,7 @@ static void add_lock(struct table *t, const rapyer_value *lock)
         put_name(row, lock);
         row[MODE] = strdup(*elsewhere ? "elsewhere" : "free");
         if (*elsewhere)
-            row[PROGRAM] = asprintf(&where, "daemon %s", elsewhere) < 0 ? NULL : plain(where);
+            row[PROGRAM] = asprintf(&where, "daemon %s", elsewhere) < 0 ? NULL : ctl_plain(where);
     }
     for (size_t i = 0; i < rapyer_len(waiters) && (row = add_row(t)); i++) {
         row[KEY] = number("  %.0f.", (double)i + 1);

@@ -2,25 +2,20 @@
  *
  * A command packs the parameters of one method; what they are is the daemon's to check.
  */
+#include "client/ctl.h"
 #include "client/ctl_json.h"
-#include "client/ctl_locks.h"
 #include "client/json.h"
 #include "client/request.h"
+#include "client/value.h"
 #include "protocol/cursor.h"
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
-
-enum { EXIT_ANSWER = 1, EXIT_USAGE = 2, EXIT_CONNECT = 3 };
-
-struct ctl {
-    rapyer *db;
-    bool raw;  /* a str without quotes */
-    bool json; /* no tables */
-};
 
 struct command {
     const char *name, *args, *help;
@@ -30,7 +25,7 @@ struct command {
 
 /* ---- in and out ---- */
 
-static int usage_error(const char *what, const char *detail)
+int ctl_usage_error(const char *what, const char *detail)
 {
     fprintf(stderr, "rapyerctl: %s%s%s\nTry: rapyerctl --help\n", what, detail ? ": " : "",
             detail ? detail : "");
@@ -53,8 +48,7 @@ static int read_file(const char *name, struct buf *out)
     return rc;
 }
 
-/* JSON of an argument, "-": of standard input. items: those of an array, counted. */
-static int read_json(const char *arg, struct buf *out, uint32_t *items)
+int ctl_read_json(const char *arg, struct buf *out, uint32_t *items)
 {
     char error[CTL_JSON_ERROR_MAX];
     struct buf text = BUF_INIT;
@@ -62,44 +56,53 @@ static int read_json(const char *arg, struct buf *out, uint32_t *items)
     if (strcmp(arg, "-") != 0)
         buf_append(&text, arg, strlen(arg));
     else if (read_file("-", &text) < 0)
-        return usage_error("standard input", strerror(errno));
+        return ctl_usage_error("standard input", strerror(errno));
     if (items)
         rc = ctl_json_items((const char *)text.data, text.len, out, items, error);
     else
         rc = ctl_json_value((const char *)text.data, text.len, out, error);
     buf_free(&text);
-    return rc < 0 ? usage_error(arg, error) : 0;
+    return rc < 0 ? ctl_usage_error(arg, error) : 0;
 }
 
-static int answer_error(struct ctl *c)
+/* The exit status says what can be done about it. */
+static int status_of(rapyer_error code)
+{
+    switch (code) {
+    case RAPYER_NOT_FOUND:
+    case RAPYER_UNKNOWN_MODEL:
+    case RAPYER_UNKNOWN_FIELD: return EXIT_NOT_THERE;
+    case RAPYER_UNAVAILABLE:
+    case RAPYER_BUSY:
+    case RAPYER_LOCK_TIMEOUT:
+    case RAPYER_DEADLOCK: return EXIT_NOT_NOW;
+    case RAPYER_CONFLICT:
+    case RAPYER_LOCK_LOST: return EXIT_CHANGED;
+    case RAPYER_UNKNOWN_OUTCOME: return EXIT_UNKNOWN;
+    default: return EXIT_ANSWER;
+    }
+}
+
+int ctl_answer_error(struct ctl *c)
 {
     fprintf(stderr, "rapyerctl: %s\n", rapyer_errmsg(c->db));
-    return EXIT_ANSWER;
+    return status_of(rapyer_errcode(c->db));
 }
 
-static void print_value(const struct ctl *c, const rapyer_value *v)
-{
-    size_t len;
-    if (c->raw && rapyer_kind_of(v) == RAPYER_STR) {
-        const char *s = rapyer_data(v, &len);
-        fwrite(s, 1, len, stdout);
-        putchar('\n');
-        return;
-    }
-    char *json = rapyer_to_json(v);
-    puts(json ? json : "");
-    free(json);
-}
-
-/* Calls with packed parameters, which it frees; prints the result unless quiet. */
-static int call(struct ctl *c, const char *method, uint32_t n, struct buf *params, bool quiet)
+rapyer_value *ctl_ask(struct ctl *c, const char *method, uint32_t n, struct buf *params)
 {
     rapyer_value *v = request_wait(c->db, method, n, params);
     buf_free(params);
+    return v;
+}
+
+int ctl_call(struct ctl *c, const char *method, uint32_t n, struct buf *params, bool quiet)
+{
+    rapyer_value *v = ctl_ask(c, method, n, params);
     if (!v)
-        return answer_error(c);
+        return ctl_answer_error(c);
     if (!quiet)
-        print_value(c, v);
+        ctl_print(c, v);
     rapyer_value_free(v);
     return 0;
 }
@@ -112,21 +115,51 @@ static void pack_args(struct buf *params, int argc, char **argv)
 
 /* ---- commands ---- */
 
+/* "Model:pk"; a path has a field first, and behind that a dot or a bracket. */
+static bool is_key(const char *arg)
+{
+    const char *p = arg;
+    while (isalnum((unsigned char)*p) || *p == '_')
+        p++;
+    return p > arg && *p == ':';
+}
+
+/* A line for each; those that are not there are null. */
+static int get_many(struct ctl *c, int argc, char **argv)
+{
+    struct buf params = BUF_INIT;
+    pack_array(&params, (uint32_t)argc);
+    pack_args(&params, argc, argv);
+    rapyer_value *v = ctl_ask(c, "doc.get_many", 1, &params);
+    int rc = 0;
+    if (!v)
+        return ctl_answer_error(c);
+    for (size_t i = 0; i < rapyer_len(v); i++) {
+        ctl_print(c, rapyer_item(v, i));
+        if (rapyer_kind_of(rapyer_item(v, i)) == RAPYER_NULL)
+            rc = EXIT_NOT_THERE;
+    }
+    rapyer_value_free(v);
+    return rc;
+}
+
 static int run_get(struct ctl *c, int argc, char **argv)
 {
     struct buf params = BUF_INIT;
+    if (argc > 1 && is_key(argv[1]))
+        return get_many(c, argc, argv);
     pack_cstr(&params, argv[0]);
     if (argc == 1)
-        return call(c, "doc.get", 1, &params, false);
+        return ctl_call(c, "doc.get", 1, &params, false);
     if (argc == 2) {
         pack_cstr(&params, argv[1]);
-        return call(c, "doc.load", 2, &params, false);
+        return ctl_call(c, "doc.load", 2, &params, false);
     }
     pack_map(&params, 1);
     pack_cstr(&params, "paths");
     pack_array(&params, (uint32_t)argc - 1);
     pack_args(&params, argc - 1, argv + 1);
-    return call(c, "doc.get", 2, &params, false);
+    return ctl_call(c, "doc.get", 2, &params, false);
 }
 
 /* KEY [PATH] JSON, where only errors are told. */
@@ -134,26 +167,146 @@ static int with_json(struct ctl *c, const char *method, int argc, char **argv, b
 {
     struct buf params = BUF_INIT;
     pack_args(&params, argc - 1, argv);
-    int rc = read_json(argv[argc - 1], &params, NULL);
+    int rc = ctl_read_json(argv[argc - 1], &params, NULL);
     if (rc == 0)
-        return call(c, method, (uint32_t)argc, &params, quiet);
+        return ctl_call(c, method, (uint32_t)argc, &params, quiet);
     buf_free(&params);
     return rc;
 }
 
+/* What begins as JSON does for what cannot be a plain word is meant as such. */
+static bool means_json(const char *arg)
+{
+    return strcmp(arg, "-") == 0 || strchr("{[\"", arg[0]) != NULL;
+}
+
+static int as_text(struct ctl *c, const char *method, int argc, char **argv, bool quiet)
+{
+    struct buf params = BUF_INIT;
+    pack_args(&params, argc, argv);
+    return ctl_call(c, method, (uint32_t)argc, &params, quiet);
+}
+
+/* KEY PATH VALUE: JSON, or a text without quotes. Where it could be both, as 12 or true, it is JSON
+ * unless the place says that it takes a text. */
+static int with_value(struct ctl *c, const char *method, int argc, char **argv, bool quiet)
+{
+    const char *arg = argv[argc - 1];
+    struct buf params = BUF_INIT;
+    char error[CTL_JSON_ERROR_MAX];
+    if (means_json(arg))
+        return with_json(c, method, argc, argv, quiet);
+    pack_args(&params, argc - 1, argv);
+    if (ctl_json_value(arg, strlen(arg), &params, error) < 0) {
+        buf_free(&params);
+        return as_text(c, method, argc, argv, quiet);
+    }
+    rapyer_value *v = ctl_ask(c, method, (uint32_t)argc, &params);
+    if (!v && rapyer_errcode(c->db) == RAPYER_BAD_TYPE &&
+        strstr(rapyer_errmsg(c->db), "str expected"))
+        return as_text(c, method, argc, argv, quiet);
+    if (!v)
+        return ctl_answer_error(c);
+    if (!quiet)
+        ctl_print(c, v);
+    rapyer_value_free(v);
+    return 0;
+}
+
 static int run_set(struct ctl *c, int argc, char **argv)
 {
-    return with_json(c, "set", argc, argv, true);
+    return with_value(c, "set", argc, argv, true);
+}
+
+static void random_pk(char out[37])
+{
+    unsigned char b[16];
+    if (getrandom(b, sizeof b, 0) != sizeof b)
+        abort();
+    b[6] = (b[6] & 0x0f) | 0x40;
+    b[8] = (b[8] & 0x3f) | 0x80;
+    for (int i = 0, at = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            out[at++] = '-';
+        at += snprintf(out + at, 3, "%02x", b[i]);
+    }
+}
+
+/* The field that is the key of a model, into `out`; "": it has none. 0, or the exit status. */
+static int key_field(struct ctl *c, const char *model, char *out, size_t size)
+{
+    struct buf none = BUF_INIT;
+    rapyer_value *v = ctl_ask(c, "admin.models", 0, &none);
+    int rc = EXIT_NOT_THERE;
+    if (!v)
+        return ctl_answer_error(c);
+    for (size_t i = 0; i < rapyer_len(v); i++) {
+        const rapyer_value *m = rapyer_item(v, i);
+        if (strcmp(rapyer_str(m, "name", ""), model) != 0)
+            continue;
+        snprintf(out, size, "%s", rapyer_str(m, "key", ""));
+        rc = 0;
+    }
+    rapyer_value_free(v);
+    if (rc)
+        fprintf(stderr, "rapyerctl: UNKNOWN_MODEL: no model %s is defined\n", model);
+    return rc;
+}
+
+/* The value of a field in a packed map, as it is written in a key. */
+static void pk_of(const struct buf *map, const char *field, struct buf *key)
+{
+    struct fault f;
+    rapyer_value *v = value_parse(cursor_of(map->data, map->len), 0, SIZE_MAX, &f);
+    for (size_t i = 0; v && rapyer_kind_of(v) == RAPYER_DICT && i < rapyer_len(v); i++) {
+        const rapyer_value *item = rapyer_item(v, i);
+        if (strcmp(rapyer_item_key(v, i), field) != 0)
+            continue;
+        if (rapyer_kind_of(item) == RAPYER_STR)
+            buf_printf(key, "%s", rapyer_str(item, "", ""));
+        else if (rapyer_kind_of(item) == RAPYER_INT)
+            buf_printf(key, "%lld", (long long)rapyer_int(item, "", 0));
+    }
+    rapyer_value_free(v);
+}
+
+/* MODEL JSON: the pk is that of the key field, or "@pk", or a new one; the key is printed. */
+static int save_new(struct ctl *c, const char *model, const char *json)
+{
+    struct buf map = BUF_INIT, key = BUF_INIT, params = BUF_INIT;
+    char field[256], pk[37];
+    int rc = key_field(c, model, field, sizeof field);
+    if (rc == 0)
+        rc = ctl_read_json(json, &map, NULL);
+    if (rc == 0) {
+        buf_printf(&key, "%s:", model);
+        size_t head = key.len;
+        pk_of(&map, field[0] ? field : "@pk", &key);
+        if (key.len == head) {
+            random_pk(pk);
+            buf_append(&key, pk, 36);
+        }
+        pack_str(&params, (char *)key.data, key.len);
+        buf_append(&params, map.data, map.len);
+        rc = ctl_call(c, "doc.save", 2, &params, true);
+    }
+    if (rc == 0)
+        printf("%.*s\n", (int)key.len, (char *)key.data);
+    buf_free(&map);
+    buf_free(&key);
+    return rc;
 }
 
 static int run_save(struct ctl *c, int argc, char **argv)
 {
+    if (!strchr(argv[0], ':'))
+        return save_new(c, argv[0], argv[1]);
     return with_json(c, "doc.save", argc, argv, true);
 }
 
 static int run_append(struct ctl *c, int argc, char **argv)
 {
-    return with_json(c, "list.append", argc, argv, false);
+    return with_value(c, "list.append", argc, argv, false);
 }
 
 static int run_incr(struct ctl *c, int argc, char **argv)
@@ -168,7 +321,7 @@ static int run_keys(struct ctl *c, int argc, char **argv)
     rapyer_value *keys = rapyer_keys(c->db, argv[0]);
     (void)argc;
     if (!keys)
-        return answer_error(c);
+        return ctl_answer_error(c);
     for (size_t i = 0; i < rapyer_len(keys); i++)
         printf("%s\n", rapyer_str(rapyer_item(keys, i), "", ""));
     rapyer_value_free(keys);
@@ -179,14 +332,14 @@ static int run_delete(struct ctl *c, int argc, char **argv)
 {
     struct buf params = BUF_INIT;
     pack_args(&params, argc, argv);
-    return call(c, "doc.delete", (uint32_t)argc, &params, false);
+    return ctl_call(c, "doc.delete", (uint32_t)argc, &params, false);
 }
 
 static int run_exists(struct ctl *c, int argc, char **argv)
 {
     struct buf params = BUF_INIT;
     pack_args(&params, argc, argv);
-    return call(c, "doc.exists", (uint32_t)argc, &params, false);
+    return ctl_call(c, "doc.exists", (uint32_t)argc, &params, false);
 }
 
 static int run_ttl(struct ctl *c, int argc, char **argv)
@@ -195,7 +348,7 @@ static int run_ttl(struct ctl *c, int argc, char **argv)
     if (argc == 2)
         return with_json(c, "doc.ttl", 2, argv, false);
     pack_cstr(&params, argv[0]);
-    return call(c, "doc.ttl", 1, &params, false);
+    return ctl_call(c, "doc.ttl", 1, &params, false);
 }
 
 /* One declaration after the other, as the file has them. */
@@ -207,9 +360,9 @@ static int define_all(struct ctl *c, const struct buf *items, uint32_t n)
         const uint8_t *p;
         size_t len;
         if (cursor_value(&in, &p, &len) < 0)
-            return usage_error("the file cannot be read as declarations", NULL);
+            return ctl_usage_error("the file cannot be read as declarations", NULL);
         buf_append(&one, p, len);
-        int rc = call(c, "define", 1, &one, false);
+        int rc = ctl_call(c, "define", 1, &one, false);
         if (rc)
             return rc;
     }
@@ -224,9 +377,9 @@ static int run_define(struct ctl *c, int argc, char **argv)
     int rc;
     (void)argc;
     if (read_file(argv[0], &text) < 0)
-        rc = usage_error(argv[0], strerror(errno));
+        rc = ctl_usage_error(argv[0], strerror(errno));
     else if (ctl_json_items((const char *)text.data, text.len, &items, &n, error) < 0)
-        rc = usage_error(argv[0], error);
+        rc = ctl_usage_error(argv[0], error);
     else
         rc = define_all(c, &items, n);
     buf_free(&text);
@@ -234,110 +387,13 @@ static int run_define(struct ctl *c, int argc, char **argv)
     return rc;
 }
 
-static int run_stats(struct ctl *c, int argc, char **argv)
-{
-    struct buf none = BUF_INIT;
-    (void)argc;
-    (void)argv;
-    return call(c, "admin.stats", 0, &none, false);
-}
-
-static int run_clients(struct ctl *c, int argc, char **argv)
-{
-    struct buf none = BUF_INIT;
-    (void)argc;
-    (void)argv;
-    return call(c, "admin.clients", 0, &none, false);
-}
-
-static int run_metrics(struct ctl *c, int argc, char **argv)
-{
-    struct buf none = BUF_INIT;
-    rapyer_value *v = request_wait(c->db, "admin.metrics", 0, &none);
-    size_t len;
-    (void)argc;
-    (void)argv;
-    if (!v)
-        return answer_error(c);
-    const char *text = rapyer_data(v, &len);
-    fwrite(text, 1, len, stdout);
-    rapyer_value_free(v);
-    return 0;
-}
-
-/* A table, with advice below what is not well; EXIT_ANSWER when there is any such. */
-static int run_doctor(struct ctl *c, int argc, char **argv)
-{
-    struct buf none = BUF_INIT;
-    rapyer_value *v = request_wait(c->db, "admin.doctor", 0, &none);
-    int rc = 0;
-    (void)argc;
-    (void)argv;
-    buf_free(&none);
-    if (!v)
-        return answer_error(c);
-    if (c->json)
-        print_value(c, v);
-    for (size_t i = 0; i < rapyer_len(v); i++) {
-        const rapyer_value *f = rapyer_item(v, i);
-        const char *state = rapyer_str(f, "state", "");
-        const char *advice = rapyer_str(f, "advice", "");
-        if (strcmp(state, "ok") != 0)
-            rc = EXIT_ANSWER;
-        if (c->json)
-            continue;
-        printf("%-4s  %-12s  %s\n", state, rapyer_str(f, "check", ""), rapyer_str(f, "found", ""));
-        if (advice[0])
-            printf("      %-12s  %s\n", "", advice);
-    }
-    rapyer_value_free(v);
-    return rc;
-}
-
-/* A table, or JSON. */
-static int run_locks(struct ctl *c, int argc, char **argv)
-{
-    struct buf params = BUF_INIT;
-    if (argc == 1) {
-        pack_map(&params, 1);
-        pack_cstr(&params, "key");
-        pack_cstr(&params, argv[0]);
-    }
-    rapyer_value *v = request_wait(c->db, "admin.locks", (uint32_t)argc, &params);
-    int rc = 0;
-    buf_free(&params);
-    if (!v)
-        return answer_error(c);
-    if (c->json)
-        print_value(c, v);
-    else if (ctl_locks_print(v) < 0)
-        rc = EXIT_ANSWER;
-    rapyer_value_free(v);
-    return rc;
-}
-
-/* break KEY ACTION [PATH] */
-static int run_lock(struct ctl *c, int argc, char **argv)
-{
-    struct buf params = BUF_INIT;
-    if (strcmp(argv[0], "break") != 0)
-        return usage_error("lock takes break", argv[0]);
-    pack_args(&params, 2, argv + 1);
-    if (argc == 4) {
-        pack_map(&params, 1);
-        pack_cstr(&params, "path");
-        pack_cstr(&params, argv[3]);
-    }
-    return call(c, "lock.break", (uint32_t)argc - 1, &params, false);
-}
-
 static int run_call(struct ctl *c, int argc, char **argv)
 {
     struct buf params = BUF_INIT;
     uint32_t n = 0;
-    int rc = argc == 2 ? read_json(argv[1], &params, &n) : 0;
+    int rc = argc == 2 ? ctl_read_json(argv[1], &params, &n) : 0;
     if (rc == 0)
-        return call(c, argv[0], n, &params, false);
+        return ctl_call(c, argv[0], n, &params, false);
     buf_free(&params);
     return rc;
 }
@@ -372,33 +428,50 @@ static int run_watch(struct ctl *c, int argc, char **argv)
     const rapyer_change *change;
     int64_t version = rapyer_watch(c->db, argv[0], argc == 2 ? argv[1] : NULL, NULL, NULL);
     if (version < 0)
-        return answer_error(c);
+        return ctl_answer_error(c);
     print_change(argv[0], model ? -1 : version, NULL);
     while (rapyer_wait_change(c->db, -1, &change) > 0)
         print_change(change->key, change->version, change);
-    return answer_error(c);
+    return ctl_answer_error(c);
 }
 
 static const struct command commands[] = {
-    {"get", "KEY [PATH...]", "a document, or what is at paths in it", 1, -1, run_get},
-    {"set", "KEY PATH JSON", "sets what is at a path", 3, 3, run_set},
-    {"save", "KEY JSON", "saves a whole document", 2, 2, run_save},
+    {"get", "KEY [PATH...]", "a document, or what is at paths in it; or several: KEY KEY...", 1, -1,
+     run_get},
+    {"set", "KEY PATH VALUE", "sets what is at a path: JSON, or a text without quotes", 3, 3,
+     run_set},
+    {"save", "KEY|MODEL JSON", "saves a whole document; for a MODEL with a new pk, printed", 2, 2,
+     run_save},
+    {"edit", "KEY", "a document in $EDITOR, saved if nobody changed it meanwhile", 1, 1, ctl_edit},
     {"keys", "MODEL", "the keys of a model's documents, one a line", 1, 1, run_keys},
     {"delete", "KEY...", "deletes documents; how many there were", 1, -1, run_delete},
     {"exists", "KEY...", "how many of these documents there are", 1, -1, run_exists},
     {"ttl", "KEY [SECONDS]", "how long a document lives, -1: for ever; or sets it", 1, 2, run_ttl},
     {"incr", "KEY PATH [N]", "adds N, or 1, to a number; the new one", 2, 3, run_incr},
-    {"append", "KEY PATH JSON", "appends to a list; its new length", 3, 3, run_append},
+    {"append", "KEY PATH VALUE", "appends to a list; its new length", 3, 3, run_append},
     {"define", "FILE", "declares the model, or array of models, in a JSON file", 1, 1, run_define},
+    {"models", "[MODEL]", "which models there are, or the fields of one", 0, 1, ctl_models},
     {"watch", "KEY|MODEL:* [PATH]", "a line for each change, [key, version, [path...]]", 1, 2,
      run_watch},
-    {"locks", "[KEY]", "who holds locks, and who waits for them", 0, 1, run_locks},
+    {"locks", "[KEY]", "who holds locks, and who waits for them", 0, 1, ctl_locks},
     {"lock", "break KEY ACTION [PATH]", "takes a lock from who holds it; from how many", 3, 4,
-     run_lock},
-    {"stats", "", "counters and states of the daemon", 0, 0, run_stats},
-    {"metrics", "", "all figures, as text that Prometheus reads", 0, 0, run_metrics},
-    {"clients", "", "who is connected", 0, 0, run_clients},
-    {"doctor", "", "whether the Redis behind the daemon weakens a guarantee", 0, 0, run_doctor},
+     ctl_lock},
+    {"top", "[SECONDS [TIMES]]", "what the daemon does now, again and again", 0, 2, ctl_top},
+    {"monitor", "[FILTER...]", "each request as it is answered, with how long it took", 0, 5,
+     ctl_monitor},
+    {"trace", "KEY", "the requests for one document, and where they spent their time", 1, 1,
+     ctl_trace},
+    {"slowlog", "[clear]", "the last requests that took long (log.slow_time)", 0, 1, ctl_slowlog},
+    {"latency", "", "how long requests take, by method and stage", 0, 0, ctl_latency},
+    {"clients", "", "who is connected, and what each costs", 0, 0, ctl_clients},
+    {"kill", "CLIENT", "ends a connection, by its number", 1, 1, ctl_kill},
+    {"cache", "[N]", "what is in memory, and the N documents that are biggest and hottest", 0, 1,
+     ctl_cache},
+    {"config", "get|set|reload ...", "the settings of the running daemon", 1, 3, ctl_config},
+    {"log", "LEVEL", "what is logged, until the next start", 1, 1, ctl_log},
+    {"stats", "", "counters and states of the daemon", 0, 0, ctl_stats},
+    {"metrics", "", "all figures, as text that Prometheus reads", 0, 0, ctl_metrics},
+    {"doctor", "", "whether the Redis behind the daemon weakens a guarantee", 0, 0, ctl_doctor},
     {"call", "METHOD [JSON]", "any method of the protocol, JSON: the array of parameters", 1, 2,
      run_call},
 };
@@ -417,10 +490,12 @@ static void help(void)
            "                         this user does)\n"
            "  -t, --timeout SECONDS  how long to wait for an answer, 30 at first\n"
            "  -r, --raw              prints a str as it is, not as JSON\n"
-           "  -j, --json             prints JSON, not a table (locks, doctor)\n"
+           "  -j, --json             prints JSON in one line, not a table and not with indents\n"
            "  -V, --version\n"
            "  -h, --help\n\n"
-           "Exit status: 0, 1 the daemon answered with an error, 2 wrong usage, 3 no daemon.\n");
+           "Exit status: 0, 1 another error, 2 wrong usage, 3 no daemon, 4 not there, 5 not now "
+           "(Redis\n"
+           "is away, a limit, a lock), 6 somebody was faster, 7 not allowed, 8 unknown outcome.\n");
 }
 
 static const struct command *find_command(const char *name)
@@ -456,7 +531,7 @@ static int read_options(struct options *o, int argc, char **argv)
         case 't': {
             double seconds = strtod(optarg, &end);
             if (*end || !(seconds > 0 && seconds < 1e6))
-                return usage_error("--timeout takes seconds", optarg);
+                return ctl_usage_error("--timeout takes seconds", optarg);
             o->timeout_ms = (int)(seconds * 1000) + 1;
             break;
         }
@@ -483,19 +558,20 @@ int main(int argc, char **argv)
     if (rc || o.done)
         return rc;
     if (optind == argc)
-        return usage_error("a command is missing", NULL);
+        return ctl_usage_error("a command is missing", NULL);
     const struct command *command = find_command(argv[optind]);
     int n = argc - optind - 1;
     if (!command)
-        return usage_error("there is no such command", argv[optind]);
+        return ctl_usage_error("there is no such command", argv[optind]);
     if (n < command->min || (command->max >= 0 && n > command->max)) {
         fprintf(stderr, "Usage: rapyerctl %s %s\n", command->name, command->args);
         return EXIT_USAGE;
     }
-    struct ctl c = {.db = rapyer_connect(o.socket), .raw = o.raw, .json = o.json};
+    struct ctl c = {
+        .db = rapyer_connect(o.socket), .raw = o.raw, .json = o.json, .terminal = isatty(1)};
     if (rapyer_errcode(c.db)) {
         fprintf(stderr, "rapyerctl: %s\n", rapyer_errmsg(c.db));
-        rc = access(c.db->socket, W_OK) < 0 && errno == EACCES ? EXIT_ANSWER : EXIT_CONNECT;
+        rc = access(c.db->socket, W_OK) < 0 && errno == EACCES ? EXIT_DENIED : EXIT_CONNECT;
         rapyer_close(c.db);
         return rc;
     }

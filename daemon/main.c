@@ -32,6 +32,7 @@ struct daemon {
     const char *config_file;
     const char *overrides[64];
     size_t noverrides;
+    char *set[64]; /* those of them that were set since it runs: the memory of their texts */
     struct schema *schema;
     struct exec *exec;
     struct locks_limits lock_limits;
@@ -79,6 +80,7 @@ static void on_close(void *arg, struct session *s)
     struct daemon *d = arg;
     exec_drained(d->exec, s);
     watches_client_gone(d->watches, s);
+    dispatch_client_gone(d->dispatch, s);
     lock_requests_client_gone(d->lock_requests, s);
 }
 
@@ -345,26 +347,80 @@ static void on_stop(evutil_socket_t sig, short what, void *arg)
     event_add(d->stop_tick, &tick);
 }
 
-static void on_reload(evutil_socket_t sig, short what, void *arg)
+/* ---- settings that change ---- */
+
+static void apply(struct daemon *d)
 {
-    struct daemon *d = arg;
-    struct config fresh;
-    char text[512];
-    (void)sig;
-    (void)what;
-    if (config_load(&fresh, d->config_file, d->overrides, d->noverrides, text, sizeof(text)) < 0) {
-        log_error("the configuration is not taken over: %s", text);
-        return;
-    }
-    config_reload(&d->config, &fresh, text, sizeof(text));
-    config_free(&fresh);
     log_setup(d->config.log_level);
     exec_reloaded(d->exec);
+    dispatch_reloaded(d->dispatch);
     limit_trees(&d->config);
     limit_locks(d);
-    if (text[0] != '\0')
-        log_warning("these settings take a restart to change: %s", text);
+}
+
+/* Takes over what can change of the file and the overrides. */
+static int reload(struct daemon *d, char *taken, char *left, char *error, size_t size)
+{
+    struct config fresh;
+    if (config_load(&fresh, d->config_file, d->overrides, d->noverrides, error, size) < 0)
+        return -1;
+    config_changes(&d->config, &fresh, taken, size);
+    config_reload(&d->config, &fresh, left, size);
+    config_free(&fresh);
+    apply(d);
+    return 0;
+}
+
+static int on_reload_asked(void *arg, char *taken, char *left, char *error, size_t size)
+{
+    if (reload(arg, taken, left, error, size) < 0) {
+        log_error("the configuration is not taken over: %s", error);
+        return -1;
+    }
+    if (left[0] != '\0')
+        log_warning("these settings take a restart to change: %s", left);
     log_notice("configuration taken over");
+    return 0;
+}
+
+static void on_reload(evutil_socket_t sig, short what, void *arg)
+{
+    char taken[MANAGE_TEXT], left[MANAGE_TEXT], error[MANAGE_TEXT];
+    (void)sig;
+    (void)what;
+    on_reload_asked(arg, taken, left, error, sizeof(taken));
+}
+
+/* Where a setting of this name stands among the overrides; or a new place, the last one. */
+static size_t override_at(const struct daemon *d, const char *name)
+{
+    size_t len = strlen(name), i = d->noverrides;
+    while (i > 0 &&
+           (strncmp(d->overrides[i - 1], name, len) != 0 || d->overrides[i - 1][len] != '='))
+        i--;
+    return i > 0 ? i - 1 : d->noverrides;
+}
+
+/* It stays over the file: a reload does not take it back. */
+static int on_set(void *arg, const char *name, const char *value, char *error, size_t size)
+{
+    struct daemon *d = arg;
+    struct buf text = BUF_INIT;
+    size_t at = override_at(d, name);
+    if (at == sizeof(d->overrides) / sizeof(*d->overrides)) {
+        snprintf(error, size, "too many settings were changed; write them into the file");
+        return -1;
+    }
+    if (config_set(&d->config, name, value, error, size) < 0)
+        return -1;
+    buf_printf(&text, "%s=%s", name, value);
+    buf_append(&text, "", 1);
+    d->overrides[at] = (const char *)text.data;
+    d->noverrides += at == d->noverrides;
+    free(d->set[at]);
+    d->set[at] = (char *)text.data;
+    apply(d);
+    return 0;
 }
 
 /* ---- starting ---- */
@@ -411,6 +467,8 @@ static int start(struct daemon *d)
     d->dispatch = dispatch_new(d->base, d->exec, d->registry, d->watches);
     d->sessions = sessions_new(d->base, &d->config, &handler, d);
     dispatch_sessions(d->dispatch, d->sessions);
+    dispatch_manage(d->dispatch, &d->config,
+                    &(struct manage_hooks){.reload = on_reload_asked, .set = on_set, .arg = d});
     d->listener = listener_open(d->base, &d->config, on_accept, d, error, sizeof(error));
     if (d->listener == NULL) {
         log_error("%s", error);
@@ -492,6 +550,8 @@ static void take_apart(struct daemon *d)
     event_free(d->hup);
     event_free(d->stop_tick);
     event_base_free(d->base);
+    for (size_t i = 0; i < sizeof(d->set) / sizeof(*d->set); i++)
+        free(d->set[i]);
     config_free(&d->config);
 }
 

@@ -2,6 +2,7 @@
  * shows when all of them are known. */
 #include "daemon/base/settings.h"
 #include "protocol/alloc.h"
+#include "protocol/buf.h"
 #include "protocol/ring.h"
 #include <ctype.h>
 #include <errno.h>
@@ -525,6 +526,22 @@ static bool may_change(const struct setting *s, const struct config *c)
     return s->reloadable && !(s->kind == TEXT && strcmp(c->redis, "embedded") == 0);
 }
 
+static void add_name(const struct setting *s, char *names, size_t size)
+{
+    size_t used = size ? strlen(names) : 0;
+
+    if (size)
+        snprintf(names + used, size - used, "%s%s.%s", used ? ", " : "", s->section, s->name);
+}
+
+void config_changes(struct config *c, struct config *fresh, char *taken, size_t taken_size)
+{
+    taken[0] = '\0';
+    for (size_t i = 0; i < nsettings; i++)
+        if (!same(&settings[i], c, fresh) && may_change(&settings[i], c))
+            add_name(&settings[i], taken, taken_size);
+}
+
 void config_reload(struct config *c, struct config *fresh, char *ignored, size_t ignored_size)
 {
     if (ignored_size)
@@ -538,12 +555,35 @@ void config_reload(struct config *c, struct config *fresh, char *ignored, size_t
                 swap_text(setting_field(c, s), setting_field(fresh, s)); /* freed with fresh */
             else
                 memcpy(setting_field(c, s), setting_field(fresh, s), width_of(s->kind));
-        } else if (ignored_size) {
-            size_t used = strlen(ignored);
-            snprintf(ignored + used, ignored_size - used, "%s%s.%s", used ? ", " : "", s->section,
-                     s->name);
+        } else {
+            add_name(s, ignored, ignored_size);
         }
     }
+}
+
+int config_set(struct config *c, const char *name, const char *value, char *error,
+               size_t error_size)
+{
+    struct config fresh = *c;
+    struct load l = {.config = &fresh, .error = error, .error_size = error_size};
+    struct buf text = BUF_INIT;
+
+    for (size_t i = 0; i < nsettings; i++)
+        if (settings[i].kind == TEXT)
+            *(char **)setting_field(&fresh, &settings[i]) =
+                alloc_str(*(char **)setting_field(c, &settings[i]));
+    l.set_at = alloc_zeroed(nsettings, sizeof *l.set_at);
+    buf_printf(&text, "%s=%s", name, value);
+    buf_append(&text, "", 1);
+    int status = take_override(&l, (const char *)text.data);
+    if (status == 0)
+        status = check_together(&l);
+    if (status == 0)
+        config_reload(c, &fresh, NULL, 0);
+    buf_free(&text);
+    free(l.set_at);
+    config_free(&fresh);
+    return status;
 }
 
 int config_reread_password(struct config *c, char *error, size_t error_size)

@@ -29,6 +29,7 @@ struct config {
     unsigned ring_watch;        /* 50 microseconds */
     unsigned client_watches;    /* 1000: places that one client watches; past it BUSY */
     unsigned max_watches;       /* 100000: of all clients */
+    unsigned max_monitors;      /* 16 */
     size_t watch_memory;        /* 256K: what a client was not told yet of them */
     /* [redis] */
     char *redis; /* "embedded" | "unix:/path" | "host:port" | "[::1]:6379" */
@@ -67,6 +68,8 @@ struct config {
     unsigned metrics_mode; /* 0660: of that socket */
     /* [log] */
     enum log_level log_level;
+    unsigned slow_time;    /* 100: requests that took longer are kept; 0: none */
+    unsigned slow_entries; /* 128 */
 };
 
 /* Defaults, then the file (NULL: /etc/rapyerd/rapyerd.conf if there), then -o section.name=value
@@ -77,6 +80,11 @@ void config_free(struct config *c);
 /* Takes over from `fresh` the settings that can change while running; says which others differ
  * (comma-separated names into ignored). */
 void config_reload(struct config *c, struct config *fresh, char *ignored, size_t ignored_size);
+/* What config_reload is going to take over, as names like `ignored`. */
+void config_changes(struct config *c, struct config *fresh, char *taken, size_t taken_size);
+/* Changes one reloadable setting, "section.name". -1: it cannot be that, with a message. */
+int config_set(struct config *c, const char *name, const char *value, char *error,
+               size_t error_size);
 /* Reads redis_password_file again, after its password was refused. 1: it has another by now, which
  * is taken over. 0: the same, or there is no such file. -1: it cannot be read, with the reason. */
 int config_reread_password(struct config *c, char *error, size_t error_size);

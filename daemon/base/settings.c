@@ -77,6 +77,11 @@ const struct setting settings[] = {
      "that\n"
      "are being looked at in Redis, of all clients: then all are told so."},
 
+    {"limits", "max_monitors", COUNT, AT(max_monitors), "16", 0, 1000, true,
+     "Connections that are told what others ask for (rapyerctl monitor); past it BUSY. What one "
+     "of\n"
+     "them does not read in time, past watch_memory, it loses, and is told how much that was."},
+
     {"redis", "redis", TEXT, AT(redis), "embedded", 1, 1024, false,
      "The Redis to use: embedded (rapyerd runs one itself, data in state_dir), unix:/path,\n"
      "host:port or [::1]:6379."},
@@ -172,6 +177,12 @@ const struct setting settings[] = {
 
     {"log", "log_level", LEVEL, AT(log_level), "notice", 0, 0, true,
      "What is logged: error, warning, notice, info or debug."},
+    {"log", "slow_time", TIME, AT(slow_time), "100ms", 0, HOUR, true,
+     "Requests that took longer from being looked at to their answer are kept for rapyerctl "
+     "slowlog.\n"
+     "0: none."},
+    {"log", "slow_entries", COUNT, AT(slow_entries), "128", 0, 10000, true,
+     "How many of them; the oldest gives way."},
 };
 
 const size_t nsettings = sizeof settings / sizeof *settings;
@@ -215,6 +226,34 @@ void setting_show(char *out, size_t size, enum setting_kind kind, uint64_t v)
         if (v && u->factor >= best->factor && v % u->factor == 0)
             best = u;
     snprintf(out, size, "%llu%s", (unsigned long long)(v / best->factor), best->word);
+}
+
+static const char *const levels[] = {"error", "warning", "notice", "info", "debug"};
+
+void setting_text(char *out, size_t size, struct config *c, const struct setting *s)
+{
+    const void *field = setting_field(c, s);
+
+    if (s->kind == TEXT && s->offset == AT(redis_password))
+        snprintf(out, size, "%s", **(char *const *)field ? "(set)" : "");
+    else if (s->kind == TEXT)
+        snprintf(out, size, "%s", *(char *const *)field);
+    else if (s->kind == LEVEL)
+        snprintf(out, size, "%s", levels[*(const enum log_level *)field]);
+    else
+        setting_show(out, size, s->kind,
+                     s->kind == SIZE ? *(const size_t *)field : *(const unsigned *)field);
+}
+
+const struct setting *setting_named(const char *name)
+{
+    for (size_t i = 0; i < nsettings; i++) {
+        size_t len = strlen(settings[i].section);
+        if (strncmp(name, settings[i].section, len) == 0 && name[len] == '.' &&
+            strcmp(name + len + 1, settings[i].name) == 0)
+            return &settings[i];
+    }
+    return NULL;
 }
 
 int setting_read(enum setting_kind kind, const char *text, uint64_t *out)

@@ -40,6 +40,10 @@ static inline void *setting_field(struct config *c, const struct setting *s)
 const char *setting_shape(enum setting_kind kind);
 /* Writes a number the way one would in the file: with the largest unit that divides it. */
 void setting_show(char *out, size_t size, enum setting_kind kind, uint64_t v);
+/* What a setting is now, as one would write it; a secret as "(set)". Cut at `size`. */
+void setting_text(char *out, size_t size, struct config *c, const struct setting *s);
+/* "limits.max_frame"; NULL: there is none of that name. */
+const struct setting *setting_named(const char *name);
 /* 0, or -1 when the text is no number of this kind; what does not fit becomes UINT64_MAX. */
 int setting_read(enum setting_kind kind, const char *text, uint64_t *out);
 

@@ -28,6 +28,7 @@
  * one so big. */
 #define TURN_US 2000
 #define TURN_FRAMES 16
+#define MEASURED 16 /* one in so many inputs */
 #define TURN_BYTES ((size_t)4 * 1024)
 
 enum state { OPEN, ENDING, CLOSED };
@@ -48,7 +49,9 @@ struct session {
     uint64_t answering; /* the id of the result that is being packed, */
     size_t answer_at;   /* and where in the output it begins */
     size_t partial;     /* unused bytes, counted in all->partial */
-    uint64_t requests, bytes_in;
+    uint64_t requests, faults, bytes_in;
+    uint64_t inputs, busy; /* how often there was any; microseconds that they took, about */
+    int64_t since;
     uint64_t stamp;      /* session_raise_stamp */
     struct event *check; /* while ENDING */
     struct session *prev, *next, *rest_prev, *rest_next;
@@ -353,6 +356,7 @@ void session_give(struct session *s, uint64_t id, struct buf *value)
 static void answer_fault(struct session *s, const uint64_t *id, const struct fault *f)
 {
     s->all->faults[f->code < FAULT_COUNT ? f->code : FAULT_INTERNAL]++;
+    s->faults++;
     if (s->state == CLOSED)
         return;
     struct buf *out = stream_out(s->stream);
@@ -565,8 +569,13 @@ static size_t on_input(void *arg, const uint8_t *data, size_t len)
 {
     struct session *s = session_ref(arg);
 
+    bool measured = s->inputs++ % MEASURED == 0;
+    int64_t begun = measured ? clock_mono_us() : 0;
+
     s->bytes_in += len - s->partial; /* what was left the last time comes again */
     size_t used = take_frames(s, data, len);
+    if (measured)
+        s->busy += (uint64_t)(clock_mono_us() - begun) * MEASURED;
     if (s->state == OPEN)
         check_partial(s, data + used, len - used);
     session_unref(s);
@@ -663,6 +672,7 @@ void sessions_accept(struct sessions *all, int fd)
     all->refs++;
     all->count++;
     s->number = ++all->last_number;
+    s->since = clock_mono_ms();
     DL_APPEND(all->list, s);
     log_session(LOG_LEVEL_DEBUG, s, "connected");
 }
@@ -764,6 +774,10 @@ void session_stats(const struct session *s, struct session_stats *out)
 {
     *out = (struct session_stats){
         .requests = s->requests,
+        .faults = s->faults,
+        .busy_us = s->busy,
+        .since = s->since,
+        .memory = s->partial + (s->ring ? 2 * s->all->config->ring_size + 4096 : 0),
         .bytes_in = s->bytes_in,
         .deferred = s->deferred,
         .paused = s->paused,
@@ -772,5 +786,6 @@ void session_stats(const struct session *s, struct session_stats *out)
     if (s->stream) {
         out->bytes_out = stream_written(s->stream);
         out->unsent = stream_unsent(s->stream);
+        out->memory += out->unsent;
     }
 }

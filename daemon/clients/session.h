@@ -99,8 +99,10 @@ void session_answer_fd(struct session *s, uint64_t id, const void *value, size_t
 unsigned sessions_rings(const struct sessions *all);
 
 struct session_stats {
-    uint64_t requests, bytes_in, bytes_out;
-    size_t unsent;
+    uint64_t requests, faults, bytes_in, bytes_out;
+    uint64_t busy_us;      /* that its input kept the daemon, about: each 16th time is measured */
+    int64_t since;         /* clock_mono_ms(): connected */
+    size_t unsent, memory; /* memory: bytes that the daemon has for it, with those */
     unsigned deferred;
     bool paused, ring;
 };

@@ -164,6 +164,7 @@ struct doc *cache_doc(struct cache *c, const struct model *model, const char *ke
 
 void cache_use(struct doc *d)
 {
+    d->asked_for += d->asked_for < UINT32_MAX;
     if (d->uses < USES_MAX)
         d->uses++;
 }
@@ -379,6 +380,22 @@ void cache_release(struct cache *c, struct doc *d)
 }
 
 /* ---- figures ---- */
+
+size_t cache_each(const struct cache *c, size_t most, void (*visit)(const struct doc *d, void *arg),
+                  void *arg)
+{
+    const struct row *rows[] = {&c->big, &c->main, &c->small};
+    const struct doc *d;
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        DL_FOREACH (rows[i]->docs, d) {
+            if (n++ == most)
+                return most;
+            visit(d, arg);
+        }
+    }
+    return n;
+}
 
 void cache_stats(const struct cache *c, struct cache_stats *out)
 {

@@ -58,6 +58,11 @@ void cache_trim(struct cache *c);
 /* A request has done with it. Frees the entry at once if it says nothing and nobody waits. */
 void cache_release(struct cache *c, struct doc *d);
 
+/* Visits so many of the documents in memory at most: those that stay first, of these the newest.
+ * Returns how many that were. */
+size_t cache_each(const struct cache *c, size_t most, void (*visit)(const struct doc *d, void *arg),
+                  void *arg);
+
 struct cache_stats {
     size_t documents, absent, memory, limit; /* absent: so many of the documents */
     uint64_t hits, misses, evictions;

@@ -29,6 +29,7 @@ static struct batch *rides_on(const struct call *c)
 static void answer_now(struct exec *e, struct task *t, const struct fault *f)
 {
     struct call *c = &t->call;
+    task_count(e, t, f);
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (c->request.method->reads && f == NULL && c->run.stale < 0 &&
             coherence_current(e->coherence, c->docs[i], c->run.clock))
@@ -636,6 +637,7 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     struct exec *e = alloc_zeroed(1, sizeof(*e));
     e->config = config;
     e->stamp = 1;
+    e->observe_from = INT64_MAX;
     e->schema = schema;
     e->cache = cache_new(config->cache_memory, config->absent);
     e->publisher = publisher_new(config, e->cache);
@@ -753,6 +755,14 @@ struct schema *exec_schema(const struct exec *e)
 unsigned exec_waiting(const struct exec *e)
 {
     return e->ntasks;
+}
+
+void exec_observe(struct exec *e, int64_t from, void (*fn)(void *arg, const struct done *d),
+                  void *arg)
+{
+    e->observe_from = from;
+    e->on_done = fn;
+    e->done_arg = arg;
 }
 
 void exec_bytes(const struct exec *e, size_t *waiting, size_t *kept)

@@ -58,6 +58,20 @@ void exec_drained(struct exec *e, struct session *s);
 void exec_call(struct exec *e, const struct method *m, struct session *s, uint64_t id,
                struct cursor params, uint32_t nparams, void *context);
 
+/* A request on documents that is about to be answered. */
+struct done {
+    struct session *session;
+    const char *method;
+    const char *key; /* of its first document, NULL: it named none */
+    size_t key_len;
+    unsigned documents;
+    const struct fault *fault;   /* NULL: it went well */
+    int64_t all, stages[STAGES]; /* ns; -1: it was not in that */
+};
+/* Tells fn of all those that took so long at least (ns; 0: all, INT64_MAX: none). */
+void exec_observe(struct exec *e, int64_t from, void (*fn)(void *arg, const struct done *d),
+                  void *arg);
+
 /* A lease came to this daemon: who reads under it has to see what was written elsewhere before.
  * Returns the stamp for session_raise_stamp. */
 uint64_t exec_taken(struct exec *e);

@@ -66,6 +66,9 @@ struct exec {
     uint64_t stamp; /* requests, and leases that came to this daemon */
     void (*on_lost_lease)(void *arg, struct lock *l, int64_t fence);
     void *lost_arg;
+    int64_t observe_from; /* ns: who takes so long is told of */
+    void (*on_done)(void *arg, const struct done *d);
+    void *done_arg;
     struct lock_requests *lock_requests;
 };
 
@@ -103,6 +106,7 @@ struct task {
     struct task *prev, *next;
     enum task_state state;
     bool rode;    /* with the batch that is being told of */
+    bool counted; /* how long it took */
     bool keeps;   /* its session, from when it first had to wait */
     bool refused; /* STAGED: with call.fault */
     struct call call;
@@ -134,6 +138,9 @@ struct task *task_new(struct exec *e, const struct request *r);
 void task_move(struct exec *e, struct task *t, enum task_state to);
 /* Whether more would wait with it than may (commit.queue_bytes). */
 bool task_overfills(const struct exec *e, const struct task *t);
+/* Counts how long an OPEN task took, that is about to be answered. Once; task_answer does it for
+ * who has not, but then its documents are not known any more. */
+void task_count(struct exec *e, struct task *t, const struct fault *f);
 /* Answers an OPEN task, f NULL: with `out`, of which a long one is taken; it is SPARE then. */
 void task_answer(struct exec *e, struct task *t, const struct fault *f, struct buf *out);
 void task_free_spares(struct exec *e);

@@ -126,7 +126,7 @@ static void give_back(struct exec *e, struct task *t)
     }
     buf_clear(&t->params);
     buf_clear(&t->answer);
-    t->keeps = t->rode = t->refused = t->is_long = t->no_room = t->spoilt = false;
+    t->keeps = t->rode = t->counted = t->refused = t->is_long = t->no_room = t->spoilt = false;
     t->runs = 0;
     t->again_until = 0;
     LL_PREPEND(e->spare, t);
@@ -169,28 +169,61 @@ void task_move(struct exec *e, struct task *t, enum task_state to)
     }
 }
 
+static void tell_of(struct exec *e, struct task *t, const struct fault *f, struct done *d)
+{
+    const struct call *c = &t->call;
+    d->session = c->request.session;
+    d->method = c->request.method->name;
+    d->documents = c->ndocs;
+    d->fault = f;
+    if (c->ndocs > 0) {
+        d->key = c->docs[0]->key;
+        d->key_len = c->docs[0]->key_len;
+    }
+    e->on_done(e->done_arg, d);
+}
+
 /* Where its time went. What was in no queue, or in no commit, has no such stage. */
-static void count(struct exec *e, struct task *t)
+static void count_stages(struct exec *e, struct task *t, int64_t now, struct done *d)
+{
+    const struct lane_times *batch = &e->times;
+    int64_t began = t->call.run.began, came = t->call.request.came;
+    if (t->keeps && began > came)
+        d->stages[STAGE_QUEUE] = began - came;
+    if (t->rode && batch->answered != 0) {
+        d->stages[STAGE_GATHER] = batch->sent - began;
+        d->stages[STAGE_REDIS] = batch->answered - batch->sent;
+        d->stages[STAGE_ANSWER] = now - batch->answered;
+    }
+    for (int i = 0; i < STAGES; i++) {
+        if (d->stages[i] >= 0)
+            histogram_add(&t->call.request.timing->stages[i], d->stages[i]);
+    }
+}
+
+void task_count(struct exec *e, struct task *t, const struct fault *f)
 {
     const struct request *r = &t->call.request;
-    const struct lane_times *batch = &e->times;
-    int64_t began = t->call.run.began, now = clock_boot_ns();
-    histogram_add(&r->timing->all, now - r->came);
-    if (t->keeps && began > r->came)
-        histogram_add(&r->timing->stages[STAGE_QUEUE], began - r->came);
-    if (!t->rode || batch->answered == 0)
+    struct done d = {.stages = {-1, -1, -1, -1}};
+    if (t->counted || r->timing == NULL)
         return;
-    histogram_add(&r->timing->stages[STAGE_GATHER], batch->sent - began);
-    histogram_add(&r->timing->stages[STAGE_REDIS], batch->answered - batch->sent);
-    histogram_add(&r->timing->stages[STAGE_ANSWER], now - batch->answered);
+    t->counted = true;
+    if (r->came != 0) { /* else it was refused for what it asked */
+        int64_t now = clock_boot_ns();
+        d.all = now - r->came;
+        histogram_add(&r->timing->all, d.all);
+        if (t->keeps)
+            count_stages(e, t, now, &d);
+    }
+    if (d.all >= e->observe_from)
+        tell_of(e, t, f, &d);
 }
 
 void task_answer(struct exec *e, struct task *t, const struct fault *f, struct buf *out)
 {
     struct call *c = &t->call;
     const struct request *r = &c->request;
-    if (r->timing != NULL && r->came != 0)
-        count(e, t);
+    task_count(e, t, f);
     if (r->method->finish != NULL)
         r->method->finish(c, f, out);
     else if (f != NULL)

@@ -1,11 +1,14 @@
 /* admin: see admin.h. */
 #include "daemon/methods/admin.h"
 #include "daemon/base/clock.h"
+#include "daemon/base/settings.h"
 #include "daemon/documents/audit.h"
 #include "daemon/exec/publish.h"
 #include "daemon/leases/lease.h"
 #include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
+#include <stdio.h>
+#include <stdlib.h>
 
 static void put(struct buf *out, const char *name, uint64_t value)
 {
@@ -111,13 +114,17 @@ static void put_client(struct session *s, void *arg)
     const struct session_peer *peer = session_peer(s);
     struct session_stats st;
     session_stats(s, &st);
-    pack_map(l->out, 12);
+    pack_map(l->out, 16);
     put(l->out, "number", session_number(s));
     put(l->out, "pid", (uint64_t)peer->pid);
     put(l->out, "uid", peer->uid);
     put(l->out, "gid", peer->gid);
     put_str(l->out, "program", peer->program);
+    put(l->out, "connected_ms", (uint64_t)(clock_mono_ms() - st.since));
     put(l->out, "requests", st.requests);
+    put(l->out, "faults", st.faults);
+    put(l->out, "busy_us", st.busy_us);
+    put(l->out, "memory", st.memory);
     put(l->out, "bytes_in", st.bytes_in);
     put(l->out, "bytes_out", st.bytes_out);
     put(l->out, "unsent", st.unsent);
@@ -137,11 +144,79 @@ void admin_clients(const struct admin *a, struct buf *out)
     pack_array_close(out, at, l.n);
 }
 
-void admin_cache(const struct admin *a, struct buf *out)
+/* ---- the documents that stand out ---- */
+
+#define TOP_LOOKS ((size_t)100000) /* at documents: a few ms */
+
+struct top {
+    const struct doc **docs; /* the first `n` of them, the most first */
+    unsigned n, most;
+    uint64_t (*weight)(const struct doc *d);
+};
+
+static uint64_t bytes_of(const struct doc *d)
+{
+    return d->bytes;
+}
+
+static uint64_t asked_for(const struct doc *d)
+{
+    return d->asked_for;
+}
+
+static void place(struct top *t, const struct doc *d)
+{
+    uint64_t weight = t->weight(d);
+    unsigned at = t->n;
+    if (t->n == t->most && weight <= t->weight(t->docs[t->n - 1]))
+        return;
+    if (t->n < t->most)
+        t->n++;
+    else
+        at--;
+    for (; at > 0 && t->weight(t->docs[at - 1]) < weight; at--)
+        t->docs[at] = t->docs[at - 1];
+    t->docs[at] = d;
+}
+
+static void visit_doc(const struct doc *d, void *arg)
+{
+    struct top *tops = arg;
+    if (d->state != DOC_PRESENT)
+        return;
+    place(&tops[0], d);
+    place(&tops[1], d);
+}
+
+static void put_top(struct buf *out, const char *name, struct top *t)
+{
+    pack_cstr(out, name);
+    pack_array(out, t->n);
+    for (unsigned i = 0; i < t->n; i++) {
+        pack_map(out, 3);
+        pack_cstr(out, "key");
+        pack_str(out, t->docs[i]->key, t->docs[i]->key_len);
+        put(out, "bytes", t->docs[i]->bytes);
+        put(out, "requests", t->docs[i]->asked_for);
+    }
+    free(t->docs);
+}
+
+static void put_tops(const struct admin *a, unsigned most, struct buf *out)
+{
+    struct top tops[2] = {{.most = most, .weight = bytes_of}, {.most = most, .weight = asked_for}};
+    for (int i = 0; i < 2; i++)
+        tops[i].docs = alloc_zeroed(most, sizeof(*tops[i].docs));
+    put(out, "looked_at", cache_each(exec_cache(a->exec), TOP_LOOKS, visit_doc, tops));
+    put_top(out, "biggest", &tops[0]);
+    put_top(out, "hottest", &tops[1]);
+}
+
+void admin_cache(const struct admin *a, unsigned top, struct buf *out)
 {
     struct cache_stats c;
     cache_stats(exec_cache(a->exec), &c);
-    pack_map(out, 12);
+    pack_map(out, top > 0 ? 15 : 12);
     put(out, "documents", c.documents);
     put(out, "absent", c.absent);
     put(out, "memory", c.memory);
@@ -156,6 +231,43 @@ void admin_cache(const struct admin *a, struct buf *out)
     put(out, "shared_hits", p.hits);
     put(out, "shared_puts", p.shown);
     put(out, "shared_displaced", p.displaced);
+    if (top > 0)
+        put_tops(a, top, out);
+}
+
+/* ---- models and settings ---- */
+
+static void put_model(const struct model *m, void *arg)
+{
+    struct listing *l = arg;
+    schema_pack(m, l->out);
+    l->n++;
+}
+
+void admin_models(const struct admin *a, struct buf *out)
+{
+    struct listing l = {.out = out};
+    size_t at = pack_array_open(out);
+    schema_each(exec_schema(a->exec), put_model, &l);
+    pack_array_close(out, at, l.n);
+}
+
+void admin_config(const struct admin *a, struct buf *out)
+{
+    struct config *c = a->config;
+    char name[128], value[1024];
+    pack_array(out, (uint32_t)nsettings);
+    for (size_t i = 0; i < nsettings; i++) {
+        const struct setting *s = &settings[i];
+        snprintf(name, sizeof(name), "%s.%s", s->section, s->name);
+        setting_text(value, sizeof(value), c, s);
+        pack_map(out, 4);
+        put_str(out, "name", name);
+        put_str(out, "value", value);
+        put_str(out, "default", s->value);
+        pack_cstr(out, "reload");
+        pack_bool(out, s->reloadable);
+    }
 }
 
 static void put_who(struct buf *out, const struct lock_owner *o)

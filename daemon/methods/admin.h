@@ -10,13 +10,17 @@ struct admin {
     struct exec *exec;
     struct sessions *sessions;
     const struct watches *watches;
+    struct config *config;
     int64_t started; /* clock_mono_ms() */
 };
 
 /* Each packs one value. */
 void admin_stats(const struct admin *a, struct buf *out);
 void admin_clients(const struct admin *a, struct buf *out);
-void admin_cache(const struct admin *a, struct buf *out);
+/* top: so many of the biggest documents, and of those asked for most; 0: none. */
+void admin_cache(const struct admin *a, unsigned top, struct buf *out);
+void admin_models(const struct admin *a, struct buf *out);
+void admin_config(const struct admin *a, struct buf *out);
 
 /* The locks of this document, or of all (key NULL). */
 void admin_locks(struct locks *locks, const char *key, size_t len, struct buf *out);

@@ -6,14 +6,19 @@
 #include "daemon/methods/doctor.h"
 #include "daemon/methods/figures.h"
 #include "daemon/methods/keys.h"
+#include "daemon/methods/latency.h"
+#include "daemon/methods/manage.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/methods_lock.h"
 #include "daemon/methods/methods_watch.h"
+#include "daemon/methods/monitor.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
 #include <utlist.h>
 
 #define METHODS_MAX (OP_COUNT + 64) /* operations, and others */
+
+#define TOP_MAX 100 /* of admin.cache */
 
 typedef void plain_fn(struct dispatch *d, struct session *s, const struct rpc *msg);
 
@@ -44,6 +49,8 @@ struct dispatch {
     struct watches *watches;
     struct admin admin;
     struct doctor *doctor;
+    struct manage_hooks hooks;
+    struct monitors *monitors;
     struct entry entries[METHODS_MAX]; /* sorted by name */
     size_t nentries;
     struct method_figures figures[METHODS_MAX]; /* in the same order */
@@ -157,7 +164,64 @@ static void do_clients(struct dispatch *d, struct session *s, const struct rpc *
 
 static void do_cache(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
-    admin_answer(d, s, msg, admin_cache);
+    struct cursor in = msg->params;
+    int64_t top = 0;
+    struct fault f;
+    if (msg->nparams > 1 ||
+        (msg->nparams == 1 && (cursor_int(&in, &top) < 0 || top < 0 || top > TOP_MAX))) {
+        fault_set(&f, FAULT_BAD_REQUEST,
+                  "admin.cache takes nothing, or how many documents to name, %d at most", TOP_MAX);
+        session_fault(s, msg->id, &f);
+        return;
+    }
+    admin_cache(&d->admin, (unsigned)top, session_result(s, msg->id));
+    session_done(s);
+}
+
+static void do_models(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    admin_answer(d, s, msg, admin_models);
+}
+
+static void do_config(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    admin_answer(d, s, msg, admin_config);
+}
+
+static void do_reload(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    manage_reload(&d->hooks, s, msg);
+}
+
+static void do_set(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    manage_set(&d->admin, &d->hooks, s, msg);
+}
+
+static void do_kill(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    manage_kill(&d->admin, s, msg);
+}
+
+static void do_monitor(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    monitors_begin(d->monitors, s, msg);
+}
+
+static void do_unmonitor(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    monitors_end(d->monitors, s, msg);
+}
+
+static void do_slowlog(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    monitors_slow(d->monitors, s, msg);
+}
+
+static void do_latency(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    latency_pack(&d->admin, d->figures, d->nentries, session_result(s, msg->id));
+    session_done(s);
 }
 
 static void do_doctor(struct dispatch *d, struct session *s, const struct rpc *msg)
@@ -215,6 +279,15 @@ static const struct entry plain_entries[] = {
     {.name = "admin.cache", .plain = do_cache, .early = true},
     {.name = "admin.doctor", .plain = do_doctor, .early = true},
     {.name = "admin.metrics", .plain = do_metrics, .early = true},
+    {.name = "admin.models", .plain = do_models, .early = true},
+    {.name = "admin.config", .plain = do_config, .early = true},
+    {.name = "admin.reload", .plain = do_reload, .early = true},
+    {.name = "admin.set", .plain = do_set, .early = true},
+    {.name = "admin.kill", .plain = do_kill, .early = true},
+    {.name = "admin.monitor", .plain = do_monitor, .early = true},
+    {.name = "admin.unmonitor", .plain = do_unmonitor, .early = true},
+    {.name = "admin.slowlog", .plain = do_slowlog, .early = true},
+    {.name = "admin.latency", .plain = do_latency, .early = true},
     {.name = "watch", .plain = do_watch},
     {.name = "unwatch", .plain = do_unwatch},
 };
@@ -434,6 +507,7 @@ static void carry_out(struct dispatch *d, struct session *s, const struct rpc *m
         exec_request(d->exec, e->method, s, msg, e->figures->timing);
     } else {
         e->figures->calls++;
+        monitors_taken(d->monitors, s, msg);
         e->plain(d, s, msg);
     }
 }
@@ -466,6 +540,7 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
     d->registry = registry;
     d->watches = watches;
     d->admin = (struct admin){.exec = exec, .watches = watches, .started = clock_mono_ms()};
+    d->monitors = monitors_new(exec);
     d->doctor = doctor_new(lane_upstream(exec_lane(exec)), exec_config(exec), exec_audit(exec));
     add_all(d, methods_doc);
     add_all(d, methods_get);
@@ -492,6 +567,7 @@ void dispatch_free(struct dispatch *d)
         free(d->figures[i].timing);
     event_free(d->tick);
     doctor_free(d->doctor);
+    monitors_free(d->monitors);
     free(d);
 }
 
@@ -516,6 +592,22 @@ bool dispatch_may_serve(const struct dispatch *d, char *why, size_t size)
     else
         return true;
     return false;
+}
+
+void dispatch_client_gone(struct dispatch *d, const struct session *s)
+{
+    monitors_client_gone(d->monitors, s);
+}
+
+void dispatch_reloaded(struct dispatch *d)
+{
+    monitors_reloaded(d->monitors);
+}
+
+void dispatch_manage(struct dispatch *d, struct config *config, const struct manage_hooks *hooks)
+{
+    d->admin.config = config;
+    d->hooks = *hooks;
 }
 
 void dispatch_sessions(struct dispatch *d, struct sessions *all)

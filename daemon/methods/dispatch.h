@@ -7,6 +7,7 @@
 #define RAPYERD_DISPATCH_H
 
 #include "daemon/methods/admin.h"
+#include "daemon/methods/manage.h"
 #include "daemon/methods/registry.h"
 #include "daemon/metrics/page.h"
 
@@ -16,6 +17,9 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
                               struct watches *watches);
 void dispatch_free(struct dispatch *d);
 void dispatch_sessions(struct dispatch *d, struct sessions *all); /* for admin.clients */
+void dispatch_manage(struct dispatch *d, struct config *config, const struct manage_hooks *hooks);
+void dispatch_client_gone(struct dispatch *d, const struct session *s);
+void dispatch_reloaded(struct dispatch *d); /* the settings have changed */
 /* All figures, without page_end. */
 void dispatch_figures(const struct dispatch *d, struct page *p);
 /* Whether requests are carried out now; else `why` says why not. */

@@ -91,7 +91,7 @@ def test_what_the_daemon_is_asked_about_itself(ctl):
 
 
 @pytest.mark.parametrize("args, code, text", [
-    (["get", "Project:1"], 1, "NOT_FOUND"),
+    (["get", "Project:1"], 4, "NOT_FOUND"),
     (["get", "nokey"], 1, "BAD_KEY"),
     (["call", "no.such"], 1, "UNKNOWN_METHOD"),
     (["save", "Project:1", '{"name": 1}'], 1, "BAD_TYPE"),
@@ -168,7 +168,7 @@ def test_who_may_not_connect_is_told_so(daemon, workdir):
     refused = subprocess.run([program, "-s", daemon.socket, "stats"], capture_output=True, text=True,
                              check=False, **as_ordinary_user())
     os.chmod(daemon.socket, 0o660)
-    assert refused.returncode == 1
+    assert refused.returncode == 7
     assert "permission denied" in refused.stderr
     assert grp.getgrgid(os.stat(daemon.socket).st_gid).gr_name in refused.stderr
 

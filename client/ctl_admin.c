@@ -1,0 +1,450 @@
+/* ctl_admin: rapyerctl's commands on the daemon itself. */
+#include "client/ctl.h"
+#include "client/ctl_locks.h"
+#include "client/request.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static rapyer_value *ask(struct ctl *c, const char *method)
+{
+    struct buf none = BUF_INIT;
+
+    return ctl_ask(c, method, 0, &none);
+}
+
+static int show(struct ctl *c, const char *method)
+{
+    struct buf none = BUF_INIT;
+
+    return ctl_call(c, method, 0, &none, false);
+}
+
+static char *form(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static char *form(const char *fmt, ...)
+{
+    va_list args;
+    char *s;
+
+    va_start(args, fmt);
+    int n = vasprintf(&s, fmt, args);
+    va_end(args);
+    return n < 0 ? NULL : ctl_plain(s);
+}
+
+/* Prints a table of a list, a row for each item that `fill` has filled, and frees the cells. */
+static void table_of(const rapyer_value *list, const char *const *titles, unsigned columns,
+                     void (*fill)(const rapyer_value *item, char **cells))
+{
+    size_t n = rapyer_len(list);
+    char **cells = calloc(n * columns + 1, sizeof *cells);
+
+    if (!cells)
+        return;
+    for (size_t i = 0; i < n; i++)
+        fill(rapyer_item(list, i), &cells[i * columns]);
+    ctl_table(titles, columns, cells, n);
+    for (size_t i = 0; i < n * columns; i++)
+        free(cells[i]);
+    free(cells);
+}
+
+int ctl_stats(struct ctl *c, int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    return show(c, "admin.stats");
+}
+
+int ctl_metrics(struct ctl *c, int argc, char **argv)
+{
+    rapyer_value *v = ask(c, "admin.metrics");
+    size_t len;
+
+    (void)argc, (void)argv;
+    if (!v)
+        return ctl_answer_error(c);
+    const char *text = rapyer_data(v, &len);
+    fwrite(text, 1, len, stdout);
+    rapyer_value_free(v);
+    return 0;
+}
+
+/* --- clients ----------------------------------------------------------------------------- */
+
+static const char *const client_titles[] = {" CLIENT",   " PID",     " UID",  "PROGRAM",
+                                            " REQUESTS", " FAULTS",  " BUSY", " MEMORY",
+                                            " UNREAD",   " WAITING", "RING",  " AGE"};
+
+static void fill_client(const rapyer_value *v, char **cells)
+{
+    cells[0] = form("%lld", (long long)rapyer_int(v, "number", 0));
+    cells[1] = form("%lld", (long long)rapyer_int(v, "pid", 0));
+    cells[2] = form("%lld", (long long)rapyer_int(v, "uid", 0));
+    cells[3] = form("%s", rapyer_str(v, "program", ""));
+    cells[4] = form("%lld", (long long)rapyer_int(v, "requests", 0));
+    cells[5] = form("%lld", (long long)rapyer_int(v, "faults", 0));
+    cells[6] = form("%.3f s", (double)rapyer_int(v, "busy_us", 0) / 1e6);
+    cells[7] = form("%lld K", (long long)rapyer_int(v, "memory", 0) / 1024);
+    cells[8] = form("%lld", (long long)rapyer_int(v, "unsent", 0));
+    cells[9] = form("%lld%s", (long long)rapyer_int(v, "waiting", 0),
+                    rapyer_bool(v, "paused", false) ? " paused" : "");
+    cells[10] = form("%s", rapyer_bool(v, "ring", false) ? "yes" : "");
+    cells[11] = form("%lld s", (long long)rapyer_int(v, "connected_ms", 0) / 1000);
+}
+
+int ctl_clients(struct ctl *c, int argc, char **argv)
+{
+    rapyer_value *v = ask(c, "admin.clients");
+
+    (void)argc, (void)argv;
+    if (!v)
+        return ctl_answer_error(c);
+    if (c->json || !c->terminal)
+        ctl_print(c, v);
+    else
+        table_of(v, client_titles, 12, fill_client);
+    rapyer_value_free(v);
+    return 0;
+}
+
+int ctl_kill(struct ctl *c, int argc, char **argv)
+{
+    struct buf params = BUF_INIT;
+    char *end;
+    long long number = strtoll(argv[0], &end, 10);
+
+    (void)argc;
+    if (*end || number < 1)
+        return ctl_usage_error("kill takes the number of a client (rapyerctl clients)", argv[0]);
+    pack_int(&params, number);
+    rapyer_value *v = ctl_ask(c, "admin.kill", 1, &params);
+    if (!v)
+        return ctl_answer_error(c);
+    bool was_there = rapyer_bool(v, "", false);
+    rapyer_value_free(v);
+    if (!was_there)
+        fprintf(stderr, "rapyerctl: there is no client %lld\n", number);
+    return was_there ? 0 : EXIT_NOT_THERE;
+}
+
+/* --- doctor, locks ----------------------------------------------------------------------- */
+
+/* A table, with advice below what is not well; EXIT_ANSWER when there is any such. */
+int ctl_doctor(struct ctl *c, int argc, char **argv)
+{
+    rapyer_value *v = ask(c, "admin.doctor");
+    int rc = 0;
+
+    (void)argc, (void)argv;
+    if (!v)
+        return ctl_answer_error(c);
+    if (c->json)
+        ctl_print(c, v);
+    for (size_t i = 0; i < rapyer_len(v); i++) {
+        const rapyer_value *f = rapyer_item(v, i);
+        const char *state = rapyer_str(f, "state", "");
+        const char *advice = rapyer_str(f, "advice", "");
+        if (strcmp(state, "ok") != 0)
+            rc = EXIT_ANSWER;
+        if (c->json)
+            continue;
+        printf("%-4s  %-12s  %s\n", state, rapyer_str(f, "check", ""), rapyer_str(f, "found", ""));
+        if (advice[0])
+            printf("      %-12s  %s\n", "", advice);
+    }
+    rapyer_value_free(v);
+    return rc;
+}
+
+/* A table, or JSON. */
+int ctl_locks(struct ctl *c, int argc, char **argv)
+{
+    struct buf params = BUF_INIT;
+    int rc = 0;
+
+    if (argc == 1) {
+        pack_map(&params, 1);
+        pack_cstr(&params, "key");
+        pack_cstr(&params, argv[0]);
+    }
+    rapyer_value *v = ctl_ask(c, "admin.locks", (uint32_t)argc, &params);
+    if (!v)
+        return ctl_answer_error(c);
+    if (c->json)
+        ctl_print(c, v);
+    else if (ctl_locks_print(v) < 0)
+        rc = EXIT_ANSWER;
+    rapyer_value_free(v);
+    return rc;
+}
+
+/* break KEY ACTION [PATH] */
+int ctl_lock(struct ctl *c, int argc, char **argv)
+{
+    struct buf params = BUF_INIT;
+
+    if (strcmp(argv[0], "break") != 0)
+        return ctl_usage_error("lock takes break", argv[0]);
+    pack_cstr(&params, argv[1]);
+    pack_cstr(&params, argv[2]);
+    if (argc == 4) {
+        pack_map(&params, 1);
+        pack_cstr(&params, "path");
+        pack_cstr(&params, argv[3]);
+    }
+    return ctl_call(c, "lock.break", (uint32_t)argc - 1, &params, false);
+}
+
+/* --- cache ------------------------------------------------------------------------------- */
+
+static const char *const doc_titles[] = {"KEY", " BYTES", " REQUESTS"};
+
+static void fill_doc(const rapyer_value *v, char **cells)
+{
+    cells[0] = form("%s", rapyer_str(v, "key", ""));
+    cells[1] = form("%lld", (long long)rapyer_int(v, "bytes", 0));
+    cells[2] = form("%lld", (long long)rapyer_int(v, "requests", 0));
+}
+
+static void print_cache(const rapyer_value *v)
+{
+    int64_t hits = rapyer_int(v, "hits", 0), all = hits + rapyer_int(v, "misses", 0);
+
+    printf("%lld documents (%lld known not to be there), %lld of %lld bytes, %.1f %% found, "
+           "%lld had to leave\n",
+           (long long)rapyer_int(v, "documents", 0), (long long)rapyer_int(v, "absent", 0),
+           (long long)rapyer_int(v, "memory", 0), (long long)rapyer_int(v, "limit", 0),
+           all > 0 ? 100.0 * (double)hits / (double)all : 0.0,
+           (long long)rapyer_int(v, "evictions", 0));
+    printf("%lld documents in %lld bytes of shared memory, read there %lld times\n",
+           (long long)rapyer_int(v, "shared_documents", 0),
+           (long long)rapyer_int(v, "shared_memory", 0),
+           (long long)rapyer_int(v, "shared_hits", 0));
+    printf("\nBiggest of %lld\n", (long long)rapyer_int(v, "looked_at", 0));
+    table_of(rapyer_get(v, "biggest"), doc_titles, 3, fill_doc);
+    printf("\nAsked for most\n");
+    table_of(rapyer_get(v, "hottest"), doc_titles, 3, fill_doc);
+}
+
+int ctl_cache(struct ctl *c, int argc, char **argv)
+{
+    struct buf params = BUF_INIT;
+    char *end = "";
+    long n = argc == 1 ? strtol(argv[0], &end, 10) : 10;
+
+    if (*end || n < 0)
+        return ctl_usage_error("cache takes how many documents to name", argv[0]);
+    pack_int(&params, n);
+    rapyer_value *v = ctl_ask(c, "admin.cache", 1, &params);
+    if (!v)
+        return ctl_answer_error(c);
+    if (c->json)
+        ctl_print(c, v);
+    else
+        print_cache(v);
+    rapyer_value_free(v);
+    return 0;
+}
+
+/* --- settings ---------------------------------------------------------------------------- */
+
+static int config_get(struct ctl *c, const char *name)
+{
+    rapyer_value *v = ask(c, "admin.config");
+    size_t len = name ? strlen(name) : 0, shown = 0;
+
+    if (!v)
+        return ctl_answer_error(c);
+    if (c->json && !name)
+        ctl_print(c, v);
+    for (size_t i = 0; i < rapyer_len(v) && !(c->json && !name); i++) {
+        const rapyer_value *s = rapyer_item(v, i);
+        const char *full = rapyer_str(s, "name", ""), *value = rapyer_str(s, "value", "");
+        if (name && strcmp(full, name) == 0)
+            puts(value);
+        else if (!name || (strncmp(full, name, len) == 0 && full[len] == '.'))
+            printf("%s = %s%s\n", full, value,
+                   strcmp(value, rapyer_str(s, "default", "")) == 0 ? "" : "    (not the default)");
+        else
+            continue;
+        shown++;
+    }
+    rapyer_value_free(v);
+    if (name && shown == 0)
+        fprintf(stderr, "rapyerctl: there is no setting or section %s\n", name);
+    return name && shown == 0 ? EXIT_NOT_THERE : 0;
+}
+
+static int config_set(struct ctl *c, const char *name, const char *value)
+{
+    struct buf params = BUF_INIT;
+
+    pack_cstr(&params, name);
+    pack_cstr(&params, value);
+    rapyer_value *v = ctl_ask(c, "admin.set", 2, &params);
+    if (!v)
+        return ctl_answer_error(c);
+    printf("%s = %s, until the next start\n", name, rapyer_str(v, "", ""));
+    rapyer_value_free(v);
+    return 0;
+}
+
+static void print_names(const char *what, const rapyer_value *names)
+{
+    if (rapyer_len(names) > 0)
+        printf("%s:\n", what);
+    for (size_t i = 0; i < rapyer_len(names); i++)
+        printf("  %s\n", rapyer_str(rapyer_item(names, i), "", ""));
+}
+
+static int config_reload(struct ctl *c)
+{
+    rapyer_value *v = ask(c, "admin.reload");
+
+    if (!v)
+        return ctl_answer_error(c);
+    if (c->json) {
+        ctl_print(c, v);
+    } else {
+        print_names("taken over", rapyer_get(v, "changed"));
+        print_names("takes a restart", rapyer_get(v, "restart"));
+        if (rapyer_len(rapyer_get(v, "changed")) + rapyer_len(rapyer_get(v, "restart")) == 0)
+            puts("nothing has changed");
+    }
+    rapyer_value_free(v);
+    return 0;
+}
+
+int ctl_config(struct ctl *c, int argc, char **argv)
+{
+    if (strcmp(argv[0], "get") == 0 && argc <= 2)
+        return config_get(c, argc == 2 ? argv[1] : NULL);
+    if (strcmp(argv[0], "set") == 0 && argc == 3)
+        return config_set(c, argv[1], argv[2]);
+    if (strcmp(argv[0], "reload") == 0 && argc == 1)
+        return config_reload(c);
+    return ctl_usage_error("config takes get [NAME], set NAME VALUE, or reload", NULL);
+}
+
+int ctl_log(struct ctl *c, int argc, char **argv)
+{
+    (void)argc;
+    return config_set(c, "log.log_level", argv[0]);
+}
+
+/* --- models ------------------------------------------------------------------------------ */
+
+static const char *const model_titles[] = {"MODEL", "KIND", " REVISION", " FIELDS", "KEY"};
+
+static void fill_model(const rapyer_value *v, char **cells)
+{
+    cells[0] = form("%s", rapyer_str(v, "name", ""));
+    cells[1] = form("%s", rapyer_str(v, "kind", ""));
+    cells[2] = form("%lld", (long long)rapyer_int(v, "revision", 0));
+    cells[3] = form("%zu", rapyer_len(rapyer_get(v, "fields")));
+    cells[4] = form("%s", rapyer_str(v, "key", ""));
+}
+
+static const char *const field_titles[] = {"FIELD", "TYPE", "DEFAULT", ""};
+
+static void fill_field(const rapyer_value *v, char **cells)
+{
+    const rapyer_value *fallback = rapyer_get(v, "default");
+
+    cells[0] = form("%s", rapyer_str(v, "name", ""));
+    cells[1] = form("%s", rapyer_str(v, "type", ""));
+    cells[2] = fallback ? ctl_plain(rapyer_to_json(fallback)) : NULL;
+    cells[3] = form("%s", rapyer_bool(v, "lazy", false) ? "lazy" : "");
+}
+
+static void describe(const rapyer_value *m)
+{
+    int64_t ttl = rapyer_int(m, "ttl", 0);
+
+    printf("%s: %s, revision %lld", rapyer_str(m, "name", ""), rapyer_str(m, "kind", ""),
+           (long long)rapyer_int(m, "revision", 0));
+    if (rapyer_str(m, "key", NULL))
+        printf(", key %s", rapyer_str(m, "key", ""));
+    if (ttl > 0)
+        printf(", lives %lld s%s", (long long)ttl,
+               rapyer_bool(m, "refresh_ttl", false) ? " from its last change" : "");
+    printf("\n\n");
+    table_of(rapyer_get(m, "fields"), field_titles, 4, fill_field);
+}
+
+int ctl_models(struct ctl *c, int argc, char **argv)
+{
+    rapyer_value *v = ask(c, "admin.models");
+    const rapyer_value *one = NULL;
+
+    if (!v)
+        return ctl_answer_error(c);
+    for (size_t i = 0; argc == 1 && i < rapyer_len(v); i++)
+        if (strcmp(rapyer_str(rapyer_item(v, i), "name", ""), argv[0]) == 0)
+            one = rapyer_item(v, i);
+    if (argc == 1 && !one)
+        fprintf(stderr, "rapyerctl: no model %s is defined\n", argv[0]);
+    else if (c->json)
+        ctl_print(c, one ? one : v);
+    else if (one)
+        describe(one);
+    else
+        table_of(v, model_titles, 5, fill_model);
+    rapyer_value_free(v);
+    return argc == 1 && !one ? EXIT_NOT_THERE : 0;
+}
+
+/* --- times ------------------------------------------------------------------------------- */
+
+static const char *const latency_titles[] = {"METHOD", "STAGE", " COUNT", " MEAN",
+                                             " P50",   " P99",  " P99.9"};
+
+static void add_times(char **cells, const rapyer_value *h)
+{
+    cells[2] = form("%lld", (long long)rapyer_int(h, "count", 0));
+    cells[3] = form("%.0f us", rapyer_float(h, "mean", 0));
+    cells[4] = form("%.0f us", rapyer_float(h, "p50", 0));
+    cells[5] = form("%.0f us", rapyer_float(h, "p99", 0));
+    cells[6] = form("%.0f us", rapyer_float(h, "p999", 0));
+}
+
+static size_t add_method(char **cells, const char *name, const rapyer_value *m)
+{
+    const rapyer_value *stages = rapyer_get(m, "stages");
+    size_t n = 1;
+
+    cells[0] = form("%s", name);
+    add_times(cells, m);
+    for (size_t i = 0; i < rapyer_len(stages); i++, n++) {
+        cells[n * 7 + 1] = form("%s", rapyer_item_key(stages, i));
+        add_times(&cells[n * 7], rapyer_item(stages, i));
+    }
+    return n;
+}
+
+int ctl_latency(struct ctl *c, int argc, char **argv)
+{
+    rapyer_value *v = ask(c, "admin.latency");
+
+    (void)argc, (void)argv;
+    if (!v)
+        return ctl_answer_error(c);
+    const rapyer_value *methods = rapyer_get(v, "methods");
+    size_t most = rapyer_len(methods) * 5 + 2, n = 0;
+    char **cells = c->json ? NULL : calloc(most * 7, sizeof *cells);
+    if (c->json)
+        ctl_print(c, v);
+    for (size_t i = 0; cells && i < rapyer_len(methods); i++)
+        if (rapyer_int(rapyer_item(methods, i), "count", 0) > 0)
+            n += add_method(&cells[n * 7], rapyer_item_key(methods, i), rapyer_item(methods, i));
+    if (cells) {
+        n += add_method(&cells[n * 7], "(commits)", rapyer_get(v, "commits"));
+        n += add_method(&cells[n * 7], "(waits for locks)", rapyer_get(v, "lock_waits"));
+        ctl_table(latency_titles, 7, cells, n);
+    }
+    for (size_t i = 0; i < n * 7; i++)
+        free(cells[i]);
+    free(cells);
+    rapyer_value_free(v);
+    return 0;
+}

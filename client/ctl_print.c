@@ -1,0 +1,131 @@
+/* ctl_print: how rapyerctl shows values. */
+#include "client/ctl.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- JSON -------------------------------------------------------------------------------- */
+
+static void new_line(struct buf *out, unsigned depth)
+{
+    buf_append(out, "\n", 1);
+    for (unsigned i = 0; i < depth; i++)
+        buf_append(out, "  ", 2);
+}
+
+/* From a quote to the one that ends the text. */
+static size_t text_length(const char *at)
+{
+    size_t n = 1;
+
+    while (at[n] && at[n] != '"')
+        n += at[n] == '\\' && at[n + 1] ? 2 : 1;
+    return at[n] ? n + 1 : n;
+}
+
+char *ctl_indented(const char *json)
+{
+    struct buf out = BUF_INIT;
+    unsigned depth = 0;
+
+    for (const char *at = json; *at; at++) {
+        if (*at == '"') {
+            size_t n = text_length(at);
+            buf_append(&out, at, n);
+            at += n - 1;
+        } else if ((*at == '{' || *at == '[') && (at[1] == '}' || at[1] == ']')) {
+            buf_append(&out, at++, 2);
+        } else if (*at == '{' || *at == '[') {
+            buf_append(&out, at, 1);
+            new_line(&out, ++depth);
+        } else if (*at == '}' || *at == ']') {
+            new_line(&out, --depth);
+            buf_append(&out, at, 1);
+        } else {
+            buf_append(&out, at, 1);
+            if (*at == ',')
+                new_line(&out, depth);
+            else if (*at == ':')
+                buf_append(&out, " ", 1);
+        }
+    }
+    buf_append(&out, "", 1);
+    return (char *)out.data;
+}
+
+void ctl_print(const struct ctl *c, const rapyer_value *v)
+{
+    size_t len;
+
+    if (c->raw && rapyer_kind_of(v) == RAPYER_STR) {
+        const char *s = rapyer_data(v, &len);
+        fwrite(s, 1, len, stdout);
+        putchar('\n');
+        return;
+    }
+    char *json = rapyer_to_json(v);
+    if (json && c->terminal && !c->json) {
+        char *indented = ctl_indented(json);
+        free(json);
+        json = indented;
+    }
+    puts(json ? json : "");
+    free(json);
+}
+
+/* --- tables ------------------------------------------------------------------------------ */
+
+char *ctl_plain(char *s)
+{
+    for (unsigned char *p = (unsigned char *)s; p && *p; p++) {
+        bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0; /* U+0080 to U+009F, two bytes */
+        if (c1)
+            *p++ = '?';
+        if (c1 || *p < 0x20 || *p == 0x7f)
+            *p = '?';
+    }
+    return s;
+}
+
+/* In characters, as far as they are one column each. */
+static int width(const char *s)
+{
+    int n = 0;
+
+    for (; s && *s; s++)
+        n += ((unsigned char)*s & 0xc0) != 0x80;
+    return n;
+}
+
+static void print_row(const char *const *titles, const int *widths, unsigned columns,
+                      const char *const *cells)
+{
+    for (unsigned i = 0; i < columns; i++) {
+        const char *s = cells[i] ? cells[i] : "";
+        int pad = widths[i] - width(s);
+        bool last = i + 1 == columns;
+        if (titles[i][0] == ' ')
+            printf("%*s%s%s", pad, "", s, last ? "" : "  ");
+        else
+            printf("%s%*s", s, last ? 0 : pad + 2, "");
+    }
+    putchar('\n');
+}
+
+void ctl_table(const char *const *titles, unsigned columns, char *const *cells, size_t rows)
+{
+    int widths[columns];
+    const char *heads[columns];
+
+    for (unsigned i = 0; i < columns; i++) {
+        heads[i] = titles[i] + (titles[i][0] == ' ');
+        widths[i] = width(heads[i]);
+        for (size_t r = 0; r < rows; r++) {
+            int w = width(cells[r * columns + i]);
+            widths[i] = w > widths[i] ? w : widths[i];
+        }
+    }
+    print_row(titles, widths, columns, heads);
+    for (size_t r = 0; r < rows; r++)
+        print_row(titles, widths, columns, (const char *const *)&cells[r * columns]);
+}

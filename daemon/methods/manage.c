@@ -1,0 +1,139 @@
+/* manage: see manage.h. What is done is logged, with who did it. */
+#include "daemon/methods/manage.h"
+#include "daemon/base/settings.h"
+#include <stdio.h>
+#include <string.h>
+
+static void refuse(struct session *s, const struct rpc *msg, enum fault_code code, const char *text)
+{
+    struct fault f;
+
+    fault_set(&f, code, "%s", text);
+    session_fault(s, msg->id, &f);
+}
+
+static void put_names(struct buf *out, const char *names)
+{
+    size_t at = pack_array_open(out);
+    uint32_t n = 0;
+
+    for (const char *p = names; *p; n++) {
+        size_t len = strcspn(p, ",");
+        pack_str(out, p, len);
+        p += len + strspn(p + len, ", ");
+    }
+    pack_array_close(out, at, n);
+}
+
+void manage_reload(const struct manage_hooks *h, struct session *s, const struct rpc *msg)
+{
+    char taken[MANAGE_TEXT], left[MANAGE_TEXT], error[MANAGE_TEXT];
+
+    if (msg->nparams > 0) {
+        refuse(s, msg, FAULT_BAD_REQUEST, "admin.reload takes no parameters");
+        return;
+    }
+    if (h->reload(h->arg, taken, left, error, MANAGE_TEXT) < 0) {
+        refuse(s, msg, FAULT_BAD_VALUE, error);
+        return;
+    }
+    struct buf *out = session_result(s, msg->id);
+    pack_map(out, 2);
+    pack_cstr(out, "changed");
+    put_names(out, taken);
+    pack_cstr(out, "restart");
+    put_names(out, left);
+    session_done(s);
+}
+
+static int read_pair(const struct rpc *msg, char *name, char *value, size_t size)
+{
+    struct cursor in = msg->params;
+    const char *text[2];
+    size_t len[2];
+
+    if (msg->nparams != 2)
+        return -1;
+    for (int i = 0; i < 2; i++)
+        if (cursor_str(&in, &text[i], &len[i]) < 0 || len[i] >= size ||
+            memchr(text[i], '\0', len[i]) != NULL)
+            return -1;
+    snprintf(name, size, "%.*s", (int)len[0], text[0]);
+    snprintf(value, size, "%.*s", (int)len[1], text[1]);
+    return 0;
+}
+
+void manage_set(const struct admin *a, const struct manage_hooks *h, struct session *s,
+                const struct rpc *msg)
+{
+    char name[MANAGE_TEXT], value[MANAGE_TEXT], error[MANAGE_TEXT];
+    const struct session_peer *peer = session_peer(s);
+
+    if (read_pair(msg, name, value, sizeof name) < 0) {
+        refuse(s, msg, FAULT_BAD_REQUEST,
+               "admin.set takes [name, value], two strs, as \"limits.max_clients\" and \"2000\"");
+        return;
+    }
+    const struct setting *setting = setting_named(name);
+    if (setting == NULL) {
+        snprintf(error, sizeof error, "there is no setting %.200s; admin.config lists them", name);
+        refuse(s, msg, FAULT_BAD_VALUE, error);
+        return;
+    }
+    if (!setting->reloadable) {
+        snprintf(error, sizeof error,
+                 "%.200s takes a restart to change: write it into the configuration file", name);
+        refuse(s, msg, FAULT_BAD_VALUE, error);
+        return;
+    }
+    if (h->set(h->arg, name, value, error, sizeof error) < 0) {
+        refuse(s, msg, FAULT_BAD_VALUE, error);
+        return;
+    }
+    setting_text(value, sizeof value, a->config, setting);
+    log_notice("%s is %s until the next start: set by %s, pid %ld, uid %ld", name, value,
+               peer->program, (long)peer->pid, (long)peer->uid);
+    pack_cstr(session_result(s, msg->id), value);
+    session_done(s);
+}
+
+struct search {
+    uint64_t number;
+    struct session *found;
+};
+
+static void look(struct session *s, void *arg)
+{
+    struct search *search = arg;
+
+    if (session_number(s) == search->number)
+        search->found = s;
+}
+
+void manage_kill(const struct admin *a, struct session *s, const struct rpc *msg)
+{
+    struct cursor in = msg->params;
+    struct search search = {0};
+    const struct session_peer *peer = session_peer(s);
+    int64_t number;
+    char why[160];
+
+    if (msg->nparams != 1 || cursor_int(&in, &number) < 0 || number < 1) {
+        refuse(s, msg, FAULT_BAD_REQUEST,
+               "admin.kill takes [number], that of a connection in admin.clients");
+        return;
+    }
+    search.number = (uint64_t)number;
+    sessions_each(a->sessions, look, &search);
+    if (search.found == s) {
+        refuse(s, msg, FAULT_BAD_REQUEST, "this is the connection that asks");
+        return;
+    }
+    if (search.found != NULL) {
+        snprintf(why, sizeof why, "ended by an administrator: %s, pid %ld, uid %ld", peer->program,
+                 (long)peer->pid, (long)peer->uid);
+        session_close(search.found, why);
+    }
+    pack_bool(session_result(s, msg->id), search.found != NULL);
+    session_done(s);
+}

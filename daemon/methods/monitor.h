@@ -1,0 +1,25 @@
+/* monitor: who watches what others ask for, as it is answered; and what took long, kept for later.
+ *
+ * A monitor that does not read what it is told loses lines, and is told how many. It never keeps
+ * anybody waiting.
+ */
+#ifndef RAPYERD_MONITOR_H
+#define RAPYERD_MONITOR_H
+
+#include "daemon/exec/exec.h"
+
+struct monitors;
+
+struct monitors *monitors_new(struct exec *exec);
+void monitors_free(struct monitors *all);
+void monitors_reloaded(struct monitors *all); /* the settings have changed */
+/* Of a method that answers by itself: its beginning. */
+void monitors_taken(struct monitors *all, struct session *s, const struct rpc *msg);
+void monitors_client_gone(struct monitors *all, const struct session *s);
+
+/* admin.monitor, admin.unmonitor, admin.slowlog: each answers. */
+void monitors_begin(struct monitors *all, struct session *s, const struct rpc *msg);
+void monitors_end(struct monitors *all, struct session *s, const struct rpc *msg);
+void monitors_slow(struct monitors *all, struct session *s, const struct rpc *msg);
+
+#endif
