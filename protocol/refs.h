@@ -1,7 +1,7 @@
 /* refs: the references (ref<Model>) in documents, and in what models may hold.
  *
- * Where in a document one stands is said by the names of fields alone, "posts.author": through lists,
- * dicts and their like, whatever index or key is on the way.
+ * Where in a document one stands is said by the names of fields alone, "posts.author": through
+ * lists, dicts and their like, whatever index or key is on the way.
  */
 #ifndef RAPYER_PROTOCOL_REFS_H
 #define RAPYER_PROTOCOL_REFS_H
@@ -15,12 +15,13 @@ struct ref_fields {
     uint32_t n;
 };
 
-/* Calls visit with the key of each reference in a document of the model, in its wire form (a map), that
- * the fields take in. */
+/* Calls visit with the key of each reference in a document of the model, in its wire form (a map),
+ * that the fields take in. */
 void refs_each(const struct model *m, struct cursor document, const struct ref_fields *fields,
                void (*visit)(void *arg, const char *key, size_t len), void *arg);
 
-/* Whether each of the fields may hold references in a document of m, or in one of those that lie `depth`
+/* Whether each of the fields may hold references in a document of m, or in one of those that lie
+ * `depth`
  * - 1 references away. BAD_PATH names one that does not. */
 int refs_check(const struct schema *s, const struct model *m, const struct ref_fields *fields,
                unsigned depth, struct fault *f);

@@ -2,8 +2,9 @@
  *
  *   doc.get ──► references in it ──► all of those at once ──► references in them ──► ... ──► answer
  *
- * One call after the other, each about all documents of one level, so that a graph costs as many round
- * trips as it is deep. A document is read once, however many refer to it; so circles end by themselves.
+ * One call after the other, each about all documents of one level, so that a graph costs as many
+ * round trips as it is deep. A document is read once, however many refer to it; so circles end by
+ * themselves.
  */
 #include "daemon/base/hash.h"
 #include "daemon/methods/get_options.h"
@@ -22,11 +23,11 @@ struct resolving {
     struct session *session; /* while a call of ours is on its way */
     uint64_t id;
     bool fresh, version;
-    unsigned depth;      /* levels that are still to come */
-    struct buf names;    /* of the fields, */
+    unsigned depth;           /* levels that are still to come */
+    struct buf names;         /* of the fields, */
     struct ref_fields fields; /* which look into them */
     struct seen *seen;
-    unsigned nseen; /* with the one that was asked for */
+    unsigned nseen;      /* with the one that was asked for */
     struct buf document; /* that was asked for */
     struct buf found;    /* key, map or nil, key, ... */
     uint32_t nfound;
@@ -80,8 +81,8 @@ static void refer(void *arg, const char *key, size_t len)
 static void look_into(struct resolving *r, const char *key, size_t len, struct cursor document)
 {
     const char *colon = memchr(key, ':', len);
-    const struct model *m = schema_model(exec_schema(r->exec), key,
-                                         colon != NULL ? (size_t)(colon - key) : len);
+    const struct model *m =
+        schema_model(exec_schema(r->exec), key, colon != NULL ? (size_t)(colon - key) : len);
     if (m != NULL && r->depth > 0)
         refs_each(m, document, &r->fields, refer, r);
 }
@@ -176,10 +177,11 @@ static void go_on(struct resolving *r)
     struct buf params = BUF_INIT;
     unsigned max = exec_config(r->exec)->max_resolve;
     if (r->nseen > max + 1) {
-        fault_set(&f, FAULT_TOO_LARGE,
-                  "it refers to more than %u documents (limits.max_resolve); ask for less depth, or "
-                  "for single fields",
-                  max);
+        fault_set(
+            &f, FAULT_TOO_LARGE,
+            "it refers to more than %u documents (limits.max_resolve); ask for less depth, or "
+            "for single fields",
+            max);
         refuse(r, &f);
         return;
     }
