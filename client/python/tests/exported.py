@@ -3,11 +3,12 @@
 import datetime as dt
 import enum
 
-import rapyer
 from pydantic import BaseModel, Field
 from rapyer.fields import Key
 from rapyer.types.priority_queue import RedisPriorityQueue
 from rapyer.types.redis_set import RedisSet
+
+import rapyer
 
 
 class Color(enum.Enum):

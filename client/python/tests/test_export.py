@@ -1,5 +1,5 @@
-"""What `python -m rapyerd.export` writes. The half that reads Rapyer's documents needs Rapyer and a Redis with
-RedisJSON: it is run where $RAPYER_REDISJSON and $RAPYER_PATH name them, as for the measurements."""
+"""What `python -m rapyerd.export` writes. The half that reads Rapyer's documents needs Rapyer and a Redis
+with RedisJSON: it is run where $RAPYER_REDISJSON and $RAPYER_PATH name them, as for the measurements."""
 
 import datetime as dt
 import json

@@ -134,7 +134,7 @@ def test_what_is_declared():
     assert types["a_dict"] == "dict<float>" and types["annotated"] == "int"
     assert types["point"] == "Point_atomic" and types["points"] == "list<Point>"
     assert types["inner"] == "Inner" and types["inners"] == "list<Inner>" and types["named"] == "dict<Inner>"
-    assert types["maybe_inner"] == "any" and types["kept"] == "bytes"
+    assert types["maybe_inner"] == "optional<Inner>" and types["kept"] == "bytes"
 
 
 class Wrong(AtomicRedisModel):

@@ -59,12 +59,14 @@ AS_TEXT = (uuid.UUID, decimal.Decimal, dt.date, dt.time)
 
 class Codec:
     """`wire`: the type's text in a declaration. `kind`: what a field of this type can do: one of the
-    scalars, list, dict, set, queue, model (atomic), or value. `encode`, `decode`: None where the value goes
-    as it is. `item`: of a container; `holds`: which one it is, be it that it may be None. `model`: of one.
-    `plain`: a pydantic model that is a value. `depends`: the classes that must be declared first."""
+    scalars, list, dict, set, queue, model (atomic), maybe (a model or None), or value. `encode`, `decode`:
+    None where the value goes as it is. `item`: of a container; `holds`: which one it is, be it that it may
+    be None. `model`: of one; `atomic`: there are atomic models in it. `plain`: a pydantic model that is a
+    value. `depends`: the classes that must be declared first."""
 
     __slots__ = (
         "_adapter",
+        "atomic",
         "decode",
         "depends",
         "encode",
@@ -98,6 +100,7 @@ class Codec:
         self.model = model
         self.depends = depends
         self.plain = plain
+        self.atomic: bool = model is not None or (item is not None and item.atomic)
         self.holds = wire.removeprefix("optional<").partition("<")[0] if item is not None else ""
         self._adapter: TypeAdapter[Any] | None = None
 
@@ -167,9 +170,10 @@ def _optional(source: Any, codec: Codec) -> Codec:
     else:
         wire = f"optional<{codec.wire}>"
     kind = codec.kind if codec.kind in SCALAR_KINDS else "value"
-    if codec.kind == "model":
-        return _value(source)
-    return Codec(source, wire, kind, codec.encode, codec.decode, codec.item, None, codec.depends, codec.plain)
+    if codec.model is not None:
+        kind = "maybe"
+    take, put = codec.decode, codec.encode
+    return Codec(source, wire, kind, put, take, codec.item, codec.model, codec.depends, codec.plain)
 
 
 SCALAR_KINDS = frozenset(("int", "float", "str", "bytes", "datetime", "decimal"))
@@ -274,14 +278,14 @@ def _container(
         if not field:
             return _value(source)
         item = codec_of(arguments[0] if arguments else Any, False, within, False)
-        if item.kind == "model":
+        if item.atomic:
             return _value(source)
         return Codec(
             source, f"sorted<{item.wire}>", "queue", queues.encode, queues.decode, item, None, item.depends
         )
     if issubclass(kind, set):
         item = codec_of(arguments[0] if arguments else Any, False, within, False)
-        if item.kind == "model":
+        if item.atomic:
             return _value(source)
         put, take = item.encode, item.decode
         encode = (lambda value: [put(v) for v in value]) if put is not None else list
@@ -299,8 +303,6 @@ def _container(
 
 
 def _of_items(source: Any, kind: str, item: Codec, field: bool) -> Codec:
-    if item.kind == "model" and not field:
-        return _value(source)
     put, take = item.encode, item.decode
     # What is sent is a copy: what is gathered now may be sent when more was done to it.
     encode: Step = list if kind == "list" else dict

@@ -64,16 +64,19 @@ class Container(RedisType):
     __rapyer_owner__: Any
     __rapyer_name__: Any
     __rapyer_codec__: Codec
-    _twin: Any = None  # what pydantic models that are elements are made
+    _twin: Any = None  # what elements are that are models without pks
 
     def _bind(self, owner: Any, name: Any, codec: Codec) -> None:
         self.__rapyer_owner__ = owner
         self.__rapyer_name__ = name
         self.__rapyer_codec__ = codec
-        if codec.item is not None and codec.item.plain is not None:
+        item = codec.item
+        if item is not None and item.kind == "maybe":
+            self._twin = item.model
+        elif item is not None and item.plain is not None:
             from rapyerd.schema import twin_of
 
-            self._twin = twin_of(codec.item.plain)
+            self._twin = twin_of(item.plain)
 
     def _run(self, steps: Steps[Any]) -> Any:
         return type(root_of(self.__rapyer_owner__)).__rapyer_run__(steps)

@@ -1,11 +1,11 @@
 """``python -m rapyerd.export --models myapp.models``: what Rapyer has put into a Redis with RedisJSON, for
 `rapyerctl import`.
 
-    Rapyer's own models read ──plain values──► a second process: the same modules, with rapyerd as rapyer ──► lines
+    Rapyer's own models read ──plain values──► a second process: the same modules, rapyerd as rapyer ──► lines
 
 It runs in the environment of the program that the documents belong to, where Rapyer and the modules with its
-models can be imported: only they know how to read what Rapyer has written, pickles and all. Nothing is changed in
-that Redis: documents are only read, and their time to live goes on as it was.
+models can be imported: only they know how to read what Rapyer has written, pickles and all. Nothing is
+changed in that Redis: documents are only read, and their time to live goes on as it was.
 
 A line is a JSON object. First, for each model, ``{"define": {...}}``, its declaration; then for each document
 ``{"key": "Model:pk", "document": {...}, "ttl": seconds}``, the last where it ends. Bytes are
@@ -51,12 +51,12 @@ def plain(value: Any) -> Any:
         return dt.datetime.combine(value.date(), value.timetz())
     if isinstance(value, dict):
         return {plain(key): plain(element) for key, element in value.items()}
-    for made in (list, tuple, set, frozenset):
-        if isinstance(value, made) and not hasattr(value, "_fields"):
-            return made(plain(element) for element in value)
-    for made in _PLAIN:
-        if isinstance(value, made):
-            return made(value)
+    for container in (list, tuple, set, frozenset):
+        if isinstance(value, container) and not hasattr(value, "_fields"):
+            return container(plain(element) for element in value)
+    for scalar in _PLAIN:
+        if isinstance(value, scalar):
+            return scalar(value)
     return value
 
 

@@ -116,7 +116,7 @@ def wrapper_of(name: str, codec: Codec | None) -> Wrap:
             return out
 
         return as_dict
-    if codec.kind == "model" or codec.plain is not None:
+    if codec.model is not None or codec.plain is not None:
         from rapyerd.schema import twin_of
 
         atomic = codec.model or twin_of(codec.plain)

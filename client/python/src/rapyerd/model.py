@@ -26,7 +26,7 @@ from rapyerd.keys import KeyAnnotation, RapyerKey
 from rapyerd.kinds import RedisType
 from rapyerd.links import run
 from rapyerd.many import PAGE, delete_keys, get_many, get_or_create, insert_all
-from rapyerd.place import key_of, live, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
+from rapyerd.place import key_of, live, models_in, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
 from rapyerd.reading import read, read_many
 from rapyerd.record import before, current_pipeline, held, op_at
 from rapyerd.result import DeleteResult, GetOrCreateResult
@@ -55,7 +55,7 @@ def absorb(model: Any, read: Any) -> None:
             continue
         value = values[name]
         there = mine.get(name)
-        if (codec.kind == "model" or codec.plain) and is_atomic(type(there)) and value is not None:
+        if (codec.model or codec.plain) and is_atomic(type(there)) and value is not None:
             absorb(there, value)
         elif value is not None and getattr(there, "__rapyer_owner__", None) is model:
             there._absorb(value)
@@ -662,8 +662,8 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
             for method, argument in made:
                 recorder.add(root, op_at(root, self, name, method, argument), (self, name), True)
         else:
-            if codec.kind == "model":
-                settle(current)
+            for inner in models_in(codec, current):
+                settle(inner)
             recorder.add(root, op_at(root, self, name, "set", codec.put(current)), (self, name))
 
     def _changed(self, name: str, made: list[tuple[str, Any]] | None) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 _set = object.__setattr__
@@ -160,6 +161,17 @@ def adopt(model: Any, atomic: Any) -> dict[str, Any]:
     return out
 
 
+def models_in(codec: Any, value: Any) -> Iterator[Any]:
+    """The models that a value holds, itself or in containers, not those in them."""
+    if value is None or not codec.atomic:
+        return
+    if codec.model is not None:
+        yield value
+        return
+    for element in value.values() if codec.holds == "dict" else value:
+        yield from models_in(codec.item, element)
+
+
 def unloaded_in(model: Any) -> list[tuple[Any, str]]:
     """The lazy fields in a model, and in all below it, that were not read yet."""
     from rapyerd.schema import schema_of
@@ -169,12 +181,9 @@ def unloaded_in(model: Any) -> list[tuple[Any, str]]:
         return []
     out = [(model, name) for name in place_of(model).unloaded or ()]
     for name, codec in schema.codecs.items():
-        if codec.kind == "model" and getattr(model, name) is not None:
-            out += unloaded_in(getattr(model, name))
-        elif codec.item is not None and codec.item.kind == "model":
-            value = getattr(model, name)
-            for element in value.values() if codec.kind == "dict" else value:
-                out += unloaded_in(element)
+        if codec.atomic:
+            for inner in models_in(codec, getattr(model, name)):
+                out += unloaded_in(inner)
     return out
 
 
@@ -183,11 +192,6 @@ def settle(model: Any) -> None:
     from rapyerd.schema import schema_of
 
     for name, codec in schema_of(type(model)).codecs.items():
-        if codec.kind == "model" or (codec.item is not None and codec.item.kind == "model"):
-            value = getattr(model, name)  # wraps, and thereby owns, what is there
-            if codec.kind == "model":
-                if value is not None:
-                    settle(value)
-            else:
-                for element in value.values() if codec.kind == "dict" else value:
-                    settle(element)
+        if codec.atomic:
+            for inner in models_in(codec, getattr(model, name)):  # wraps, and thereby owns, what is there
+                settle(inner)

@@ -168,7 +168,7 @@ class Fields:
         # What a factory makes is made here: for the daemon the field may be missing.
         if (
             factory
-            and codec.kind not in ("list", "dict", "set", "queue", "model")
+            and codec.kind not in ("list", "dict", "set", "queue", "model", "maybe")
             and not marked(info, KeyAnnotation)
         ):
             return codec_of(annotation, True, (self.model,), atomic)
@@ -251,7 +251,7 @@ class Fields:
         for name, codec in self.codecs.items():
             field: dict[str, Any] = {"name": name, "type": codec.wire}
             default = info[name].default
-            if codec.kind != "model" and info[name].default_factory is None and not info[name].is_required():
+            if codec.model is None and info[name].default_factory is None and not info[name].is_required():
                 try:
                     said = codec.put(default)
                 except Exception:
@@ -315,10 +315,17 @@ class Schema(Fields):
         identity = repr([(n, c.wire) for n, c in self.codecs.items()])
         self.name = wire_name(model, model.class_key_initials(), identity)
         self.prefix = f"{self.name}:"
-        inner = [c.model or (c.item.model if c.item is not None else None) for c in self.codecs.values()]
+        inner = [self._model_in(c) for c in self.codecs.values() if c.atomic]
         models = [c.model for c in self.codecs.values() if c.kind == "model"]
         self.some_safe: bool = bool(self.safe) or any(schema_of(m).some_safe for m in models)
-        self.some_lazy: bool = bool(self.lazy) or any(schema_of(m).some_lazy for m in inner if m is not None)
+        self.some_lazy: bool = bool(self.lazy) or any(schema_of(m).some_lazy for m in inner)
+
+    @staticmethod
+    def _model_in(codec: Codec) -> Any:
+        inner: Any = codec
+        while inner.model is None:
+            inner = inner.item
+        return inner.model
 
     def encode(self, value: Any) -> dict[str, Any]:
         return adopt(value, self.model)
@@ -387,7 +394,7 @@ def plain_of(model: Any) -> PlainSchema | None:
         )
         if simple:
             schema = PlainSchema(model)
-            if any(c.kind == "model" for c in schema.codecs.values()):
+            if any(c.atomic for c in schema.codecs.values()):
                 return None
             _plain[model] = schema
     return _plain[model]
