@@ -8,7 +8,11 @@ answer, in which one after the other gives these answers (linearizability).
 A plain read may be older than that, by the bound; but not older than what its daemon has already
 told somebody of the document. That was so at some moment between its question and its answer; so the
 read is dated back by the bound, at most to that question. That it is not before that answer either is
-seen by the versions (backwards)."""
+seen by the versions (backwards).
+
+A deadline is an entry of its own, for the end of the document: at a moment between the earliest and the
+latest at which whoever said it can have meant it. It ends the document that still has that deadline, all of
+it at once. A plain read may be dated back; but it says when it really was, as nobody is given what is over."""
 
 import json
 import os
@@ -26,6 +30,8 @@ PAGE = atomic("Page", field("n", "int", default=0), field("text", "str", default
               field("tags", "list<str>"), field("jobs", "dict<str>"))
 NOTHING_HAPPENED = {"UNAVAILABLE", "BUSY"}  # refused before anything was done
 UNKNOWN = {"UNKNOWN_OUTCOME"}
+TICKS = 2_000_000  # ns: deadlines are ms, and so is the time that they are compared with
+ENDLESS = 1 << 52
 
 
 def judge_program():
@@ -75,6 +81,7 @@ class Recorder:
         self.entries = []
         self.told = {}  # (daemon, key) -> when what had the last exact answer was asked
         self.seen = {}  # (daemon, key) -> [(call, return, version)] of reads and writes
+        self.deadlines = 0
         self.lock = threading.Lock()
 
     def add(self, client, daemon, request, call, end, result=None, error=None, plain=False, version=None):
@@ -86,7 +93,10 @@ class Recorder:
             end = None
         asked = call
         with self.lock:
+            if request[0] in ("doc.ttl", "foreign.pexpire"):
+                request = [*request, 0, 0] if error and end else self.deadline(request, call, end)
             if plain:
+                request = [*request, asked]
                 call = max(call - self.bound, min(call, self.told.get((daemon, request[1]), 0)))
             elif end is not None and daemon is not None:
                 # A refusal is about one of its documents, and says nothing of the others.
@@ -97,12 +107,22 @@ class Recorder:
             self.entries.append({"client": client, "call": call, "return": end, "request": request,
                                  "result": result, "error": error or "", "v": version})
 
+    def deadline(self, request, call, end):
+        """With the name of this deadline and the end of it, which is an entry."""
+        self.deadlines += 1
+        key, ns = request[1], request[2] * (1_000_000_000 if request[0] == "doc.ttl" else 1_000_000)
+        over = end + ns + TICKS if end is not None else None
+        self.entries.append({"client": -1, "call": call + ns - TICKS, "return": over,
+                             "request": ["clock.expire", key, self.deadlines], "result": None, "error": "",
+                             "v": None})
+        return [*request, self.deadlines, over or ENDLESS]
+
     def backwards(self):
         """Reads of an older version than an earlier read or write, through the same daemon, was told. Not of
         documents that were deleted: two that make it anew at once do so by the clocks of two daemons."""
         wrong = []
         deleted = {entry["request"][1] for entry in self.entries
-                   if entry["request"][0] in ("doc.delete", "foreign.del")}
+                   if entry["request"][0] in ("doc.delete", "foreign.del", "clock.expire")}
         for (_, key), reads in self.seen.items():
             if key in deleted:
                 continue
@@ -121,6 +141,8 @@ class Recorder:
 
 class Actor:
     """A client of one daemon: asks at random and records what it is answered."""
+
+    pause = 0  # seconds between two requests, at most
 
     def __init__(self, number, daemon, recorder, keys, rng):
         self.number = number
@@ -197,6 +219,7 @@ class Actor:
     def work(self, count):
         for _ in range(count):
             self.ask(self.request())
+            time.sleep(self.rng.random() * self.pause)
             if self.client is None:
                 time.sleep(0.01)  # the daemon is away; its next request may be too early as well
 
@@ -227,6 +250,34 @@ class Neighbour(Actor):
         return self.one_operation(key)
 
 
+class Mortal(Actor):
+    """Its documents have deadlines. It mostly reads from memory, where one may be forgotten; and not so often that
+    somebody else would always find the document gone before it is too late."""
+    pause = 0.01
+
+    def request(self):
+        what, key = self.rng.random(), self.rng.choice(self.keys)
+        if what < 0.6:
+            return ["doc.get", key, {"version": True}]
+        if what < 0.62:
+            return ["doc.persist", key]
+        return super().request()
+
+
+class SlowMortal(Mortal):
+    """It says the deadlines itself, of a second, and stays to see the end of them."""
+    requests = 0
+
+    def request(self):
+        what, key = self.rng.random(), self.rng.choice(self.keys)
+        self.requests += 1
+        if self.requests == 10:
+            self.pause = 0.12
+        if self.requests < 10:
+            return ["doc.ttl", key, 1] if what < 0.3 else super().request()
+        return ["num.incr", key, "n", 1] if what < 0.2 else ["doc.get", key, {"version": True}]
+
+
 class Foreigner:
     """A program that knows nothing of daemons: it writes into Redis directly."""
 
@@ -254,7 +305,25 @@ class Foreigner:
             time.sleep(self.rng.random() * 0.01)
 
 
-def record(daemons, redis, number, rng, clients=6, operations=30, documents=2, bound=1.0, foreign=False,
+class Reaper(Foreigner):
+    """Gives documents deadlines, and takes them."""
+
+    def work(self, count):
+        for _ in range(count):
+            key, ms = self.rng.choice(self.keys), self.rng.randrange(1, 20)
+            root = "rapyer:{%s}" % key
+            if self.rng.random() < 0.2:
+                request, code = ["foreign.persist", key], "for _, key in ipairs(KEYS) do redis.call('PERSIST',key) end"
+            else:
+                request, code = ["foreign.pexpire", key, ms], (
+                    "for _, key in ipairs(KEYS) do redis.call('PEXPIRE',key,ARGV[1]) end")
+            call = time.monotonic_ns()
+            self.redis.eval(code, 3, root, f"{root}/tags", f"{root}/jobs", ms)
+            self.recorder.add(self.number, None, request, call, time.monotonic_ns())
+            time.sleep(self.rng.random() * 0.01)
+
+
+def record(daemons, redis, number, rng, clients=6, operations=30, documents=2, bound=1.0, foreign=None,
            nemesis=None, actor=Actor):
     """One history of documents of its own; nemesis() runs beside it once."""
     keys = [f"Page:{number}-{i}" for i in range(documents)]
@@ -262,7 +331,7 @@ def record(daemons, redis, number, rng, clients=6, operations=30, documents=2, b
     workers = [actor(i, daemons[i % len(daemons)], recorder, keys, random.Random(rng.random()))
                for i in range(clients)]
     if foreign:
-        workers.append(Foreigner(clients, redis, recorder, keys, random.Random(rng.random())))
+        workers.append(foreign(clients, redis, recorder, keys, random.Random(rng.random())))
     failed = []
 
     def run(worker):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from fault_proxy import REPLIES, DeafProxy
-from histories import Neighbour
+from histories import Foreigner, Mortal, Neighbour, Reaper, SlowMortal
 from models import KEY, ROOT, atomic, field, save_ada
 from rpc_client import RpcError, wait_until
 from test_histories import FULL, SEED, declare, histories, later
@@ -55,7 +55,16 @@ def test_three_daemons_and_twelve_clients(redis_server, new_daemon):
 def test_two_daemons_beside_a_program_without_one(redis_server, new_daemon):
     daemons = [new_daemon(redis_server.address) for _ in range(2)]
     declare(*daemons)
-    histories(daemons, redis_server.client(), HISTORIES, bound=BOUND, foreign=True, actor=Neighbour)
+    histories(daemons, redis_server.client(), HISTORIES, bound=BOUND, foreign=Foreigner, actor=Neighbour)
+
+
+@pytest.mark.parametrize("said_by", ["daemons", "another program"])
+def test_deadlines(redis_server, new_daemon, said_by):
+    """A document is never given out after its deadline by any daemon, nor half of it."""
+    daemons = [new_daemon(redis_server.address, {"coherence.bound": "20ms"}) for _ in range(2)]
+    declare(*daemons)
+    how = {"actor": SlowMortal} if said_by == "daemons" else {"actor": Mortal, "foreign": Reaper}
+    histories(daemons, redis_server.client(), HISTORIES, bound=0.02, abreast=8, **how)
 
 
 def test_two_daemons_that_stumble_beside_a_program_without_one(redis_server, new_daemon):
@@ -71,7 +80,7 @@ def test_two_daemons_that_stumble_beside_a_program_without_one(redis_server, new
             time.sleep(rng.random() * 0.02)  # it is the standing still that is tested
             process.send_signal(signal.SIGCONT)
             time.sleep(rng.random() * 0.01)
-    histories(daemons, redis_server.client(), HISTORIES, bound=BOUND, foreign=True, actor=Neighbour,
+    histories(daemons, redis_server.client(), HISTORIES, bound=BOUND, foreign=Foreigner, actor=Neighbour,
               nemesis=stumble)
 
 

@@ -4,6 +4,7 @@ there one order of what they did that explains all answers?"""
 import os
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -22,10 +23,13 @@ def declare(*daemons):
             client.call("define", PAGE)
 
 
-def histories(daemons, redis, count=HISTORIES, **options):
+def histories(daemons, redis, count=HISTORIES, abreast=1, **options):
     """Records and judges; what is wrong is in the message, with what makes it again and where it is kept."""
     rng = random.Random(SEED)
-    recorded = [record(daemons, redis, number, rng, **options) for number in range(count)]
+    number_rng = [random.Random(rng.random()) for _ in range(count)]
+    with ThreadPoolExecutor(abreast) as pool:
+        recorded = list(pool.map(lambda number: record(daemons, redis, number, number_rng[number], **options),
+                                 range(count)))
     verdicts = judge([one.entries for one in recorded])
     assert len(verdicts) == count
     wrong = [number for number, verdict in enumerate(verdicts) if verdict != "ok"]

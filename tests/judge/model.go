@@ -16,6 +16,8 @@ type doc struct {
 	text string
 	tags []string
 	jobs map[string]string
+	// Which request gave it its deadline, 0: none; and when it is over by the slowest of clocks.
+	deadline, until float64
 }
 
 // What is there of each key.
@@ -30,7 +32,8 @@ type outcome struct {
 func empty() *doc { return &doc{jobs: map[string]string{}} }
 
 func (d *doc) copy() *doc {
-	c := &doc{n: d.n, text: d.text, tags: append([]string{}, d.tags...), jobs: map[string]string{}}
+	c := &doc{n: d.n, text: d.text, tags: append([]string{}, d.tags...), jobs: map[string]string{},
+		deadline: d.deadline, until: d.until}
 	for k, v := range d.jobs {
 		c.jobs[k] = v
 	}
@@ -43,7 +46,8 @@ func (d *doc) String() string {
 		jobs = append(jobs, k+"="+v)
 	}
 	sort.Strings(jobs)
-	return fmt.Sprintf("%v|%s|%s|%s", d.n, d.text, strings.Join(d.tags, ","), strings.Join(jobs, ","))
+	return fmt.Sprintf("%v|%s|%s|%s|%v", d.n, d.text, strings.Join(d.tags, ","), strings.Join(jobs, ","),
+		d.deadline)
 }
 
 func (s state) String() string {
@@ -115,6 +119,11 @@ func apply(s state, request []interface{}) (state, interface{}, string) {
 		return s.with(key, nil), 1.0, ""
 	case "foreign.del":
 		return s.with(key, nil), anything{}, ""
+	case "clock.expire": // of the deadline that a request gave it; it may have another one by now
+		if there && d.deadline == args[0].(float64) {
+			return s.with(key, nil), anything{}, ""
+		}
+		return s, anything{}, ""
 	}
 	if !there {
 		if strings.HasPrefix(method, "foreign.") {
@@ -123,6 +132,10 @@ func apply(s state, request []interface{}) (state, interface{}, string) {
 		return s, nil, "NOT_FOUND"
 	}
 	if method == "doc.get" {
+		// A plain read has its real moment with it: it may be old, but not past a deadline.
+		if len(args) > 0 && d.deadline != 0 && args[0].(float64) > d.until {
+			return s, nil, "EXPIRED"
+		}
 		return s, whole(d), ""
 	}
 	c := d.copy()
@@ -219,6 +232,16 @@ func change(d *doc, method string, args []interface{}) (interface{}, string) {
 	case "foreign.hset":
 		d.n = args[1].(float64)
 		return anything{}, ""
+	case "doc.ttl", "foreign.pexpire":
+		d.deadline, d.until = args[1].(float64), args[2].(float64)
+		return anything{}, ""
+	case "doc.persist", "foreign.persist":
+		had := d.deadline != 0
+		d.deadline, d.until = 0, 0
+		if method == "foreign.persist" {
+			return anything{}, ""
+		}
+		return had, ""
 	}
 	panic("the model has no " + method)
 }
