@@ -12,6 +12,8 @@ from fault_proxy import REPLIES, DeafProxy
 from histories import Foreigner, Mortal, Neighbour, Reaper, SlowMortal
 from models import KEY, ROOT, atomic, field, save_ada
 from rpc_client import RpcError, wait_until
+from test_fault_failover import SETTINGS as QUICK
+from test_fault_failover import Pair
 from test_histories import FULL, SEED, declare, histories, later
 
 pytestmark = pytest.mark.exact
@@ -58,8 +60,17 @@ def test_two_daemons_beside_a_program_without_one(redis_server, new_daemon):
     histories(daemons, redis_server.client(), HISTORIES, bound=BOUND, foreign=Foreigner, actor=Neighbour)
 
 
+def test_two_daemons_and_a_replica_that_is_promoted(new_redis, new_proxy, new_daemon):
+    """What Redis has acknowledged and not passed on is lost; here it has nothing of that kind."""
+    servers = Pair(new_redis, new_proxy)
+    daemons = [new_daemon(servers.front.address, QUICK) for _ in range(2)]
+    declare(*daemons)
+    histories(daemons, None, HISTORIES, bound=BOUND, between=servers.change_places,
+              nemesis=later(random.Random(SEED), servers.hand_over, 0.03))
+
+
 @pytest.mark.parametrize("said_by", ["daemons", "another program"])
-def test_deadlines(redis_server, new_daemon, said_by):
+def test_two_daemons_and_deadlines(redis_server, new_daemon, said_by):
     """A document is never given out after its deadline by any daemon, nor half of it."""
     daemons = [new_daemon(redis_server.address, {"coherence.bound": "20ms"}) for _ in range(2)]
     declare(*daemons)

@@ -23,11 +23,13 @@ class Pair:
         self.master, self.replica = new_redis(tcp=True), new_redis(tcp=True)
         self.front = new_proxy(self.master.address)
         self.back = new_proxy(self.master.address, tcp=True)
-        with self.replica.client() as rdb:
-            rdb.config_set("repl-diskless-sync-delay", 0)
+        self.attach()
+
+    def attach(self):
+        with self.replica.client() as rdb, self.master.client() as master:
+            for server in (rdb, master):
+                server.config_set("repl-diskless-sync-delay", 0)
             host, _, port = self.back.address.rpartition(":")
-            with self.master.client() as master:
-                master.config_set("repl-diskless-sync-delay", 0)
             rdb.execute_command("REPLICAOF", host, port)
             wait_until(lambda: rdb.info("replication")["master_link_status"] == "up",
                        what="the replica's link")
@@ -51,6 +53,21 @@ class Pair:
             self.promote()
         self.front.target = self.replica.address
         self.front.cut()
+
+    def hand_over(self):
+        """A fail over that loses nothing: nobody is answered any more when the replica catches up."""
+        self.front.freeze()
+        self.caught_up()
+        self.fail_over()
+        self.front.thaw()
+
+    def change_places(self):
+        """The one that was killed comes back, with nothing, as the replica of the other one."""
+        self.master, self.replica = self.replica, self.master
+        self.replica.start()
+        self.back.target = self.master.address
+        self.back.refusing = False
+        self.attach()
 
     def promote(self):
         with self.replica.client() as rdb:

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from histories import PAGE, Recorder, judge, keep, record
+from test_fault_failover import SETTINGS as QUICK
+from test_fault_failover import Pair
 
 pytestmark = pytest.mark.exact
 
@@ -23,13 +25,18 @@ def declare(*daemons):
             client.call("define", PAGE)
 
 
-def histories(daemons, redis, count=HISTORIES, abreast=1, **options):
-    """Records and judges; what is wrong is in the message, with what makes it again and where it is kept."""
+def histories(daemons, redis, count=HISTORIES, abreast=1, between=None, **options):
+    """Records and judges; what is wrong is in the message, with what makes it again and where it is kept.
+    between() runs between two of them."""
     rng = random.Random(SEED)
-    number_rng = [random.Random(rng.random()) for _ in range(count)]
+    rngs = [random.Random(rng.random()) for _ in range(count)]
+
+    def one(number):
+        if number > 0 and between:
+            between()
+        return record(daemons, redis, number, rngs[number], **options)
     with ThreadPoolExecutor(abreast) as pool:
-        recorded = list(pool.map(lambda number: record(daemons, redis, number, number_rng[number], **options),
-                                 range(count)))
+        recorded = list(pool.map(one, range(count)))
     verdicts = judge([one.entries for one in recorded])
     assert len(verdicts) == count
     wrong = [number for number, verdict in enumerate(verdicts) if verdict != "ok"]
@@ -111,10 +118,10 @@ def aof(new_redis):
     return new_redis(aof=True)
 
 
-def later(rng, act):
+def later(rng, act, within=0.1):
     """act() at a random moment of a history."""
     def nemesis():
-        time.sleep(rng.random() * 0.1)  # any moment is as good as another
+        time.sleep(rng.random() * within)  # any moment is as good as another
         act()
     return nemesis
 
@@ -158,3 +165,19 @@ def test_a_cache_that_holds_next_to_nothing(redis_server, new_daemon):
     daemon = new_daemon(redis_server.address, {"cache.cache_memory": "64K"})
     declare(daemon)
     histories([daemon], redis_server.client(), bound=0)
+
+
+def test_a_replica_that_is_promoted(new_redis, new_proxy, new_daemon):
+    """It has not seen the last commits: the daemon has them."""
+    servers = Pair(new_redis, new_proxy)
+    daemon = new_daemon(servers.front.address, QUICK)
+    declare(daemon)
+    rng = random.Random(SEED)
+
+    def fail_over():
+        servers.lag()
+        time.sleep(rng.random() * 0.02)  # what is acknowledged meanwhile is lost
+        servers.fail_over()
+    histories([daemon], None, bound=0, nemesis=later(rng, fail_over, 0.03), between=servers.change_places)
+    with daemon.connect() as client:
+        assert client.call("admin.stats")["lost_states"] == 0
