@@ -207,7 +207,7 @@ def test_the_answer_says_which_place_is_watched(ada, path, inside):
 
 @pytest.mark.parametrize("params, code", [
     ([], "BAD_REQUEST"), ([KEY, "", 1], "BAD_REQUEST"), ([1], "BAD_REQUEST"), ([KEY, 1], "BAD_REQUEST"),
-    (["User"], "BAD_KEY"), (["User:"], "BAD_KEY"), (["User:a{b"], "BAD_KEY"), (["None:1"], "UNKNOWN_MODEL"),
+    (["User"], "BAD_KEY"), (["User:"], "BAD_KEY"), (["User:a\tb"], "BAD_KEY"), (["None:1"], "UNKNOWN_MODEL"),
     (["None:*"], "UNKNOWN_MODEL"), (["Address:*"], "UNKNOWN_MODEL"), ([KEY, "nope"], "UNKNOWN_FIELD"),
     ([KEY, "tags.x"], "BAD_PATH"), ([KEY, 'tags["x"]'], "BAD_PATH"), ([KEY, "counts[0]"], "BAD_PATH"),
     ([KEY, "address.city"], "BAD_PATH"), ([KEY, "age[0]"], "BAD_PATH"), ([KEY, "settings[0]"], "BAD_PATH"),
