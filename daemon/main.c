@@ -5,6 +5,7 @@
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/memory.h"
+#include "daemon/base/settings.h"
 #include "daemon/clients/listener.h"
 #include "daemon/exec/publish.h"
 #include "daemon/leases/probe.h"
@@ -12,11 +13,13 @@
 #include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
 #include "daemon/metrics/http.h"
+#include "daemon/redis/credentials.h"
 #include "daemon/redis/embedded.h"
 #include "daemon/watches/watches.h"
 #include "protocol/value.h"
 #include "protocol/work.h"
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -364,6 +367,12 @@ static int reload(struct daemon *d, char *taken, char *left, char *error, size_t
     struct config fresh;
     if (config_load(&fresh, d->config_file, d->overrides, d->noverrides, error, size) < 0)
         return -1;
+    if (credentials_load(&fresh, error, size) < 0) {
+        config_free(&fresh);
+        return -1;
+    }
+    credentials_take(&d->config, &fresh);
+    credentials_free(&fresh);
     config_changes(&d->config, &fresh, taken, size);
     config_reload(&d->config, &fresh, left, size);
     config_free(&fresh);
@@ -401,6 +410,21 @@ static size_t override_at(const struct daemon *d, const char *name)
     return i > 0 ? i - 1 : d->noverrides;
 }
 
+/* What names a file has it read, or stays as it was. */
+static int set(struct daemon *d, const char *name, const char *value, char *error, size_t size)
+{
+    char before[PATH_MAX] = "", nobody[MANAGE_TEXT];
+    bool file = strncmp(name, "redis.tls_", 10) == 0;
+    if (file && setting_named(name) != NULL)
+        setting_text(before, sizeof(before), &d->config, setting_named(name));
+    if (config_set(&d->config, name, value, error, size) < 0)
+        return -1;
+    if (!file || credentials_reload(&d->config, error, size) == 0)
+        return 0;
+    config_set(&d->config, name, before, nobody, sizeof(nobody));
+    return -1;
+}
+
 /* It stays over the file: a reload does not take it back. */
 static int on_set(void *arg, const char *name, const char *value, char *error, size_t size)
 {
@@ -411,7 +435,7 @@ static int on_set(void *arg, const char *name, const char *value, char *error, s
         snprintf(error, size, "too many settings were changed; write them into the file");
         return -1;
     }
-    if (config_set(&d->config, name, value, error, size) < 0)
+    if (set(d, name, value, error, size) < 0)
         return -1;
     buf_printf(&text, "%s=%s", name, value);
     buf_append(&text, "", 1);
@@ -552,6 +576,7 @@ static void take_apart(struct daemon *d)
     event_base_free(d->base);
     for (size_t i = 0; i < sizeof(d->set) / sizeof(*d->set); i++)
         free(d->set[i]);
+    credentials_free(&d->config);
     config_free(&d->config);
 }
 
@@ -606,32 +631,41 @@ static int arguments(struct daemon *d, int argc, char **argv, bool *check)
     return -1;
 }
 
+/* -1: it has said what is wrong with them. */
+static int read_settings(struct daemon *d)
+{
+    char error[512];
+    struct config *c = &d->config;
+    if (config_load(c, d->config_file, d->overrides, d->noverrides, error, sizeof(error)) < 0) {
+        fprintf(stderr, "rapyerd: %s\n", error);
+        return -1;
+    }
+    if (!http_address_fits(c->metrics_listen))
+        snprintf(error, sizeof(error),
+                 "metrics.listen: \"%s\" is not off, unix:/path, or an address of this host with a "
+                 "port, as 127.0.0.1:9680 or [::1]:9680",
+                 c->metrics_listen);
+    else if (credentials_load(c, error, sizeof(error)) == 0)
+        return 0;
+    fprintf(stderr, "rapyerd: %s\n", error);
+    config_free(c);
+    return -1;
+}
+
 int main(int argc, char **argv)
 {
     struct daemon d = {0};
-    char error[512];
     bool check = false;
     memory_setup();
     int rc = arguments(&d, argc, argv, &check);
     if (rc >= 0)
         return rc;
     log_setup(LOG_LEVEL_INFO);
-    if (config_load(&d.config, d.config_file, d.overrides, d.noverrides, error, sizeof(error)) <
-        0) {
-        fprintf(stderr, "rapyerd: %s\n", error);
+    if (read_settings(&d) < 0)
         return 2;
-    }
     log_setup(d.config.log_level);
-    if (!http_address_fits(d.config.metrics_listen)) {
-        fprintf(
-            stderr,
-            "rapyerd: metrics.listen: \"%s\" is not off, unix:/path, or an address of this host "
-            "with a port, as 127.0.0.1:9680 or [::1]:9680\n",
-            d.config.metrics_listen);
-        config_free(&d.config);
-        return 2;
-    }
     if (check) {
+        credentials_free(&d.config);
         config_free(&d.config);
         return 0;
     }

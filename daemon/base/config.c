@@ -382,6 +382,12 @@ static int check_redis(struct load *l)
     const char *address = l->config->redis, *colon = strrchr(address, ':');
     char *end = NULL;
 
+    if (l->config->tls && (strcmp(address, "embedded") == 0 || strncmp(address, "unix:", 5) == 0)) {
+        const struct setting *tls = setting_at(offsetof(struct config, tls));
+        was_set(l, tls);
+        return refuse(l, tls, "redis.redis is %s, which is reached without TLS; host:port has it",
+                      address);
+    }
     was_set(l, s);
     if (strcmp(address, "embedded") == 0)
         return 0;

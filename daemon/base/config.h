@@ -37,6 +37,13 @@ struct config {
     char *redis_password;
     char *redis_password_file;
     unsigned redis_db;
+    unsigned tls;             /* 1: Redis is spoken to over TLS */
+    char *tls_ca_file;        /* "": those that the system trusts */
+    char *tls_ca_path;        /* "" */
+    char *tls_cert_file;      /* "": none of ours */
+    char *tls_key_file;       /* "": in tls_cert_file */
+    char *tls_server_name;    /* "": the host of the address */
+    unsigned tls_verify;      /* 1 */
     unsigned connect_timeout; /* 2000 */
     unsigned command_timeout; /* 5000 */
     unsigned reconnect_min;   /* 50 */
@@ -70,6 +77,9 @@ struct config {
     enum log_level log_level;
     unsigned slow_time;    /* 100: requests that took longer are kept; 0: none */
     unsigned slow_entries; /* 128 */
+    /* No setting, but what the files of tls_* held when credentials_load read them; whoever called
+     * that frees it. */
+    struct tls_files *tls_files;
 };
 
 /* Defaults, then the file (NULL: /etc/rapyerd/rapyerd.conf if there), then -o section.name=value

@@ -96,6 +96,29 @@ const struct setting settings[] = {
      "is\n"
      "read again by a reload, and when Redis refuses the password that was in it."},
     {"redis", "redis_db", COUNT, AT(redis_db), "0", 0, 65535, false, "Number for SELECT."},
+    {"redis", "tls", COUNT, AT(tls), "0", 0, 1, false,
+     "1: TLS 1.2 or 1.3 on all connections to Redis, at host:port. Not with embedded or "
+     "unix:/path."},
+    {"redis", "tls_ca_file", TEXT, AT(tls_ca_file), "", 0, PATH_MAX - 1, true,
+     "Certificates (PEM) of which one has to have signed that of Redis. This and all that tls_* "
+     "names\n"
+     "is read at the start and by each reload, and used from the next connection on."},
+    {"redis", "tls_ca_path", TEXT, AT(tls_ca_path), "", 0, PATH_MAX - 1, true,
+     "The same as a directory, as openssl rehash makes it. With neither those that the system "
+     "trusts."},
+    {"redis", "tls_cert_file", TEXT, AT(tls_cert_file), "", 0, PATH_MAX - 1, true,
+     "Our own certificate (PEM, with those between it and the CA behind it), where Redis asks for "
+     "one."},
+    {"redis", "tls_key_file", TEXT, AT(tls_key_file), "", 0, PATH_MAX - 1, true,
+     "Its key (PEM, without a passphrase). Empty: it is in tls_cert_file. Refused when all users "
+     "of\n"
+     "the host can read it."},
+    {"redis", "tls_server_name", TEXT, AT(tls_server_name), "", 0, 255, true,
+     "The name or IP address that Redis' certificate has to be for, and which it is asked for "
+     "(SNI).\n"
+     "Empty: the host in the address."},
+    {"redis", "tls_verify", COUNT, AT(tls_verify), "1", 0, 1, true,
+     "0: any certificate will do. Whoever is on the way can then read and change everything."},
     {"redis", "connect_timeout", TIME, AT(connect_timeout), "2s", 10, HOUR, true,
      "How long connecting and greeting may take before another try begins."},
     {"redis", "command_timeout", TIME, AT(command_timeout), "5s", 10, HOUR, true,

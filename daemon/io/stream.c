@@ -45,9 +45,11 @@ void stream_set_input(struct stream *s, enum stream_input to)
 void stream_set_output(struct stream *s, enum stream_output to)
 {
     assert(s->life != STREAM_CLOSED && s->output != OUTPUT_FAILED);
-    if (s->output == OUTPUT_BLOCKED && to != OUTPUT_BLOCKED)
+    if (s->tls)
+        stream_follow_tls(s);
+    else if (s->output == OUTPUT_BLOCKED && to != OUTPUT_BLOCKED)
         event_del(&s->writable);
-    if (to == OUTPUT_BLOCKED && s->output != to && !s->channel)
+    else if (to == OUTPUT_BLOCKED && s->output != to && !s->channel)
         event_add(&s->writable, NULL);
     if (to == OUTPUT_FAILED) {
         assert(s->failure);
@@ -71,6 +73,8 @@ static void enter_grave(struct stream *s)
     poller_remove(l->poller, &s->polled);
     channel_free(s->channel);
     s->channel = NULL;
+    tls_free(s->tls);
+    s->tls = NULL;
     close(s->fd);
     s->fd = -1;
     if (!l->depth) {
@@ -190,8 +194,15 @@ void streams_finish(struct event_base *base)
 
 /* --- what its owner says ----------------------------------------------------------------- */
 
+void stream_secure(struct stream *s, struct tls *t)
+{
+    assert(s->life == STREAM_OWNED && !s->tls && !s->channel && !s->written && !stream_unsent(s));
+    s->tls = t;
+}
+
 void stream_pause(struct stream *s, bool paused)
 {
+    assert(!s->tls); /* what is read may be what a write waits for */
     if (s->life != STREAM_OWNED || s->input != (paused ? INPUT_OFFERED : INPUT_PAUSED))
         return;
     stream_set_input(s, paused ? INPUT_PAUSED : INPUT_OFFERED);

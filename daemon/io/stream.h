@@ -5,13 +5,14 @@
  *
  * With a channel the bytes take that way instead, and the socket only tells when the peer is gone.
  * Reading stops while paused. Output that the socket does not take stays in `out` and goes on
- * when it is writable. Closing is safe inside any callback: the memory is freed one loop later.
- * One thread.
+ * when it is writable. With TLS they are encrypted on their way through the socket. Closing is safe
+ * inside any callback: the memory is freed one loop later. One thread.
  */
 #ifndef RAPYERD_STREAM_H
 #define RAPYERD_STREAM_H
 
 #include "daemon/base/blob.h"
+#include "daemon/io/tls.h"
 #include "protocol/buf.h"
 #include <event2/event.h>
 
@@ -34,10 +35,13 @@ struct stream_callbacks {
  * once it is writable. NULL on failure, the fd is then closed. */
 struct stream *stream_new(struct event_base *base, int fd, const struct stream_callbacks *cb,
                           void *arg);
+/* Before anything was written: all that passes is encrypted. Takes the tls, which was made for its
+ * fd; what ends it is told as EPROTO. Such a stream has no channel and is not paused. */
+void stream_secure(struct stream *s, struct tls *t);
 void stream_close(struct stream *s);
 
 /* Sends bytes and with them a descriptor, which stays open here. -1 with errno: EAGAIN when output
- * is unsent, EBADFD when it goes through a channel, or what the socket says. */
+ * is unsent, EBADFD when it goes through a channel or TLS, or what the socket says. */
 int stream_send_fd(struct stream *s, const void *data, size_t len, int fd);
 
 /* Moves to a channel of `size` bytes each way: sends `last` with its descriptors, the last bytes

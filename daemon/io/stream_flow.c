@@ -86,8 +86,18 @@ static void watch_low(struct stream *s)
     }
 }
 
+void stream_follow_tls(struct stream *s)
+{
+    if (tls_wants_room(s->tls))
+        event_add(&s->writable, NULL);
+    else
+        event_del(&s->writable);
+}
+
 static ssize_t give(struct stream *s, const uint8_t *data, size_t len)
 {
+    if (s->tls)
+        return tls_write(s->tls, data, len);
     if (!s->channel)
         return send(s->fd, data, len, MSG_NOSIGNAL);
     if (s->hung_up && stream_peer_gone(s)) {
@@ -232,6 +242,8 @@ void stream_offer_again(struct stream *s)
 
 static ssize_t take(struct stream *s, uint8_t *data, size_t len)
 {
+    if (s->tls)
+        return tls_read(s->tls, data, len);
     return s->channel ? channel_read(s->channel, data, len) : read(s->fd, data, len);
 }
 
@@ -298,6 +310,19 @@ static void hear_end(struct stream *s)
         stream_wake(s); /* stream_serve takes what is there yet, when it may */
 }
 
+/* A write may have waited for what was read; and what lies in TLS no socket tells of. */
+static void read_more_tls(struct stream *s)
+{
+    read_more(s);
+    if (s->life != STREAM_CLOSED && s->output == OUTPUT_BLOCKED && !tls_wants_room(s->tls))
+        write_more(s);
+    if (s->life == STREAM_CLOSED)
+        return;
+    stream_follow_tls(s);
+    if (tls_holds(s->tls) && s->input != INPUT_ENDED)
+        event_active(&s->readable, EV_READ, 0);
+}
+
 void stream_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct stream *s = arg;
@@ -308,6 +333,8 @@ void stream_on_readable(evutil_socket_t fd, short what, void *arg)
     stream_loop_enter(l);
     if (s->channel)
         hear_end(s);
+    else if (s->tls)
+        read_more_tls(s);
     else
         read_more(s);
     stream_loop_exit(l);
@@ -322,6 +349,8 @@ void stream_on_writable(evutil_socket_t fd, short what, void *arg)
     (void)what;
     stream_loop_enter(l);
     write_more(s);
+    if (s->tls && s->life != STREAM_CLOSED && s->input != INPUT_ENDED)
+        read_more_tls(s); /* which may have been what waited */
     stream_loop_exit(l);
 }
 
@@ -373,8 +402,8 @@ static bool drained(struct stream *s)
 
 int stream_send_fd(struct stream *s, const void *data, size_t len, int fd)
 {
-    if (s->channel || !drained(s)) {
-        errno = s->channel ? EBADFD : EAGAIN;
+    if (s->channel || s->tls || !drained(s)) {
+        errno = s->channel || s->tls ? EBADFD : EAGAIN;
         return -1;
     }
     if (fds_send(s->fd, data, len, &fd, 1) < 0)
@@ -386,8 +415,8 @@ int stream_send_fd(struct stream *s, const void *data, size_t len, int fd)
 int stream_open_channel(struct stream *s, uint32_t size, unsigned watch_us, const void *last,
                         size_t len)
 {
-    if (!drained(s)) {
-        errno = EAGAIN;
+    if (s->tls || !drained(s)) {
+        errno = s->tls ? EBADFD : EAGAIN;
         return -1;
     }
     struct channel *c = channel_new(s->loop->base, &s->loop->wakes, size, on_bell, s);

@@ -64,6 +64,7 @@ struct stream {
     struct event *deadline;  /* DROPPED, LINGERS: of closing */
     struct channel *channel; /* NULL: bytes flow through fd */
     struct polled polled;    /* only with a channel */
+    struct tls *tls;         /* NULL: bytes flow as they are */
     enum stream_life life;
     enum stream_input input;
     enum stream_output output;
@@ -110,6 +111,8 @@ void stream_on_readable(evutil_socket_t fd, short what, void *arg);
 void stream_on_writable(evutil_socket_t fd, short what, void *arg);
 bool stream_serve(struct polled *p);
 bool stream_fall_asleep(struct polled *p);
+/* With TLS reading may wait for room and writing for bytes: listens for what it waits for. */
+void stream_follow_tls(struct stream *s);
 /* The channel is looked at without being told, from now on. */
 void stream_wake(struct stream *s);
 /* Writes what is taken now. */

@@ -2,6 +2,7 @@
 #include "daemon/methods/doctor.h"
 #include "daemon/base/log.h"
 #include "daemon/documents/audit.h"
+#include "daemon/redis/dial.h"
 #include "daemon/redis/rights.h"
 #include "protocol/alloc.h"
 #include "protocol/cursor.h"
@@ -9,8 +10,10 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define FOUND_MAX 768
+#define TLS_WARN_DAYS 14
 
 enum config_value {
     APPENDONLY,
@@ -106,6 +109,35 @@ static struct finding check_version(const struct probe *p)
 {
     /* Too old, a cluster, a Sentinel: such a one is not connected to. */
     return finding(OK, NULL, "%s", upstream_info(p->doctor->up)->server);
+}
+
+/* Whether somebody on the way to Redis could listen. */
+static struct finding check_tls(const struct probe *p)
+{
+    const struct upstream_info *link = upstream_info(p->doctor->up);
+    int64_t left = link->tls_ends - (int64_t)time(NULL);
+    time_t ends = (time_t)link->tls_ends;
+    char date[32] = "?";
+    struct tm tm;
+    if (link->tls[0] == '\0' && !dial_is_local(upstream_address(p->doctor->up)))
+        return finding(
+            WARN,
+            "Whoever is on the way can read and change what passes, the password too. Set "
+            "redis.tls = 1, if Redis has a port for it.",
+            "none, to another host");
+    if (link->tls[0] == '\0')
+        return finding(OK, NULL, "none, within this host");
+    if (!p->doctor->config->tls_verify)
+        return finding(
+            WARN, "Whoever is on the way can take the place of Redis. Set redis.tls_verify = 1.",
+            "%s, and nobody looks whose certificate it is", link->tls);
+    if (gmtime_r(&ends, &tm) != NULL)
+        strftime(date, sizeof(date), "%Y-%m-%d", &tm);
+    return finding(left < TLS_WARN_DAYS * 86400 ? WARN : OK,
+                   left < TLS_WARN_DAYS * 86400
+                       ? "Redis cannot be connected to when it is over. Give it a new certificate."
+                       : NULL,
+                   "%s, Redis' certificate ends on %s", link->tls, date);
 }
 
 /* What the user may not do, and the line that changes it. */
@@ -309,6 +341,7 @@ static const struct check {
     struct finding (*look)(const struct probe *p);
 } checks[] = {
     {"version", check_version},
+    {"tls", check_tls},
     {"rights", check_rights},
     {"role", check_role},
     {"persistence", check_persistence},

@@ -294,6 +294,24 @@ static bool split_host(char *text, char **host, char **port)
     return **host && **port >= '0' && **port <= '9' && !*end && number > 0 && number < 65536;
 }
 
+bool dial_host(const char *address, char *out, size_t size)
+{
+    char *text = alloc_str(address), *host, *port;
+    bool has =
+        strncmp(text, "unix:", 5) != 0 && split_host(text, &host, &port) && strlen(host) < size;
+    if (has)
+        strcpy(out, host);
+    free(text);
+    return has;
+}
+
+bool dial_is_local(const char *address)
+{
+    char host[256];
+    return !dial_host(address, host, sizeof(host)) || strncmp(host, "127.", 4) == 0 ||
+           strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
+}
+
 struct dial *dial_start(struct event_base *base, const char *address, unsigned timeout_ms,
                         dial_done_fn *fn, void *arg)
 {

@@ -9,6 +9,7 @@
 #define RAPYERD_DIAL_H
 
 #include <event2/event.h>
+#include <stdbool.h>
 
 #define DIAL_DEFAULT_PORT "6379"
 
@@ -20,6 +21,10 @@ typedef void dial_done_fn(void *arg, int fd, const char *why);
 
 struct dial *dial_start(struct event_base *base, const char *address, unsigned timeout_ms,
                         dial_done_fn *fn, void *arg);
+/* The host of an address, without brackets; false: it has none. */
+bool dial_host(const char *address, char *out, size_t size);
+/* What goes there does not leave this host. */
+bool dial_is_local(const char *address);
 /* Gives up; the callback is not called. */
 void dial_cancel(struct dial *d);
 

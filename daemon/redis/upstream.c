@@ -21,6 +21,7 @@
 #define CLIENT_NAME "rapyerd"
 #define OLDEST_MAJOR 6
 #define OLDEST_MINOR 2
+#define TLS_ALERT 0x15  /* the first byte that a TLS server says to who speaks none */
 #define SERVER_SHIFT 12 /* of the epoch: what is above counts the servers */
 
 struct request {
@@ -58,6 +59,7 @@ struct upstream {
     bool started;
     struct dial *dial;
     struct stream *stream;
+    struct tls *tls; /* the stream's; NULL: it has none */
     struct reply_reader *reader;
     struct reply_reader *spent; /* of a link that was lost while its reply is being looked at */
     bool delivering;
@@ -68,6 +70,7 @@ struct upstream {
     struct event *overdue;           /* looks whether Redis still answers */
     unsigned attempts;               /* failed, since the link was last up for a while */
     int64_t dialed, up_since;        /* clock_mono_ms() */
+    int64_t greeted_at;              /* clock_boot_ms() */
     int64_t last_input;              /* clock_boot_ms(), as the following: */
     int64_t answered;                /* when the last request was sent that was answered */
     int64_t absent_since;            /* the same, of the link before */
@@ -130,6 +133,7 @@ static void close_link(struct upstream *u)
     if (u->stream)
         stream_close(u->stream);
     u->stream = NULL;
+    u->tls = NULL;
     if (u->delivering && !u->spent)
         u->spent = u->reader;
     else
@@ -322,6 +326,10 @@ static void greeted(struct upstream *u)
         lose(u, "it does not say its run_id and our client id");
         return;
     }
+    if (u->tls) {
+        tls_describe(u->tls, u->next.tls, sizeof(u->next.tls));
+        u->next.tls_ends = tls_ends(u->tls);
+    }
     u->info = u->next;
     bool first = u->info.previous_run_id[0] == '\0';
     if (!first && strcmp(u->info.previous_run_id, u->info.run_id) != 0)
@@ -330,9 +338,9 @@ static void greeted(struct upstream *u)
     u->up_since = clock_mono_ms();
     u->why[0] = '\0';
     event_del(u->timer);
-    log_line(u->cb.quiet ? LOG_LEVEL_DEBUG : LOG_LEVEL_NOTICE, "%s to %s at %s (%s)",
+    log_line(u->cb.quiet ? LOG_LEVEL_DEBUG : LOG_LEVEL_NOTICE, "%s to %s at %s (%s%s)",
              u->logged[0] ? "connected again" : "connected", u->info.server, u->address,
-             u->info.role);
+             u->info.role, u->tls ? ", TLS" : "");
     u->logged[0] = '\0';
     u->cb.on_up(u->arg);
 }
@@ -492,6 +500,10 @@ static size_t on_input(void *arg, const uint8_t *data, size_t len)
     bool good = reply_feed(u->reader, data, len) == 0;
     int status = 0;
     u->last_input = clock_boot_ms();
+    if (u->state == UPSTREAM_GREETING && !u->tls && data[0] == TLS_ALERT) {
+        lose(u, "it speaks TLS, and redis.tls is 0");
+        return 0;
+    }
     while (good) {
         skip_queued(u);
         status = reply_next(u->reader, &reply);
@@ -509,10 +521,30 @@ static size_t on_input(void *arg, const uint8_t *data, size_t len)
 static void on_end(void *arg, int err, size_t rest)
 {
     (void)rest;
-    lose(arg, err ? strerror(err) : "it closed the connection");
+    struct upstream *u = arg;
+    bool silent = u->state == UPSTREAM_GREETING && !u->tls && u->last_input < u->greeted_at;
+    if (u->tls && tls_why(u->tls)[0])
+        lose(u, tls_why(u->tls));
+    else if (silent)
+        lose(u, "it closed the connection at once; perhaps it wants TLS (redis.tls = 1)");
+    else
+        lose(u, err ? strerror(err) : "it closed the connection");
 }
 
 static const struct stream_callbacks stream_callbacks = {.on_input = on_input, .on_end = on_end};
+
+static bool secure(struct upstream *u)
+{
+    const struct config *c = u->config;
+    char host[256];
+    if (!dial_host(u->address, host, sizeof(host)))
+        return false;
+    u->tls = tls_new(c->tls_files, stream_fd(u->stream),
+                     *c->tls_server_name ? c->tls_server_name : host);
+    if (u->tls)
+        stream_secure(u->stream, u->tls);
+    return u->tls;
+}
 
 static void on_dialed(void *arg, int fd, const char *why)
 {
@@ -528,7 +560,12 @@ static void on_dialed(void *arg, int fd, const char *why)
         lose(u, strerror(errno));
         return;
     }
+    if (u->config->tls && !secure(u)) {
+        lose(u, "TLS cannot begin");
+        return;
+    }
     u->state = UPSTREAM_GREETING;
+    u->greeted_at = clock_boot_ms();
     u->next = (struct upstream_info){.previous_client_id = u->info.client_id};
     memcpy(u->next.previous_run_id, u->info.run_id, sizeof(u->info.run_id));
     int64_t spent = clock_mono_ms() - u->dialed;
@@ -549,9 +586,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct upstream *u = arg;
     if (u->state == UPSTREAM_GREETING) {
-        char why[80];
-        snprintf(why, sizeof(why), "connected, but no answer for %u ms",
-                 u->config->connect_timeout);
+        char why[120];
+        bool shaking = u->tls && !tls_shaken(u->tls);
+        snprintf(why, sizeof(why), "connected, but no %s for %u ms%s",
+                 shaking ? "TLS handshake" : "answer", u->config->connect_timeout,
+                 shaking ? "; perhaps its port is a plain one (redis.tls = 0)" : "");
         lose(u, why);
     } else if (u->state == UPSTREAM_DOWN) {
         dial_now(u);
@@ -648,6 +687,11 @@ void upstream_set_address(struct upstream *u, const char *address)
     u->attempts = 0;
     if (u->started)
         arm(u->timer, 0);
+}
+
+const char *upstream_address(const struct upstream *u)
+{
+    return u->address;
 }
 
 enum upstream_state upstream_state(const struct upstream *u)

@@ -29,6 +29,8 @@ struct upstream_info { /* of the Redis behind it, valid in UP */
     char mode[16];      /* standalone, cluster, sentinel */
     char role[16];      /* master, slave */
     uint64_t client_id; /* of this connection */
+    char tls[64];       /* "TLSv1.3, TLS_AES_256_GCM_SHA384"; "": none */
+    int64_t tls_ends;   /* when its certificate does, in seconds since 1970 */
     char previous_run_id[48];
     uint64_t previous_client_id; /* of the connection before; 0: none */
 };
@@ -59,6 +61,7 @@ void upstream_stop(struct upstream *u, const char *why);
 void upstream_start(struct upstream *u); /* begins connecting; again for ever, with backoff */
 /* The address changes (the embedded server was given its socket): "unix:/path". */
 void upstream_set_address(struct upstream *u, const char *address);
+const char *upstream_address(const struct upstream *u); /* NULL: not known yet */
 enum upstream_state upstream_state(const struct upstream *u);
 const struct upstream_info *upstream_info(const struct upstream *u);
 /* Counts the losses of the link, from 1: what was cached in another epoch must be checked again. */

@@ -5,6 +5,7 @@ import tempfile
 
 import pytest
 
+import certificates
 from daemon_process import BIG_WORK, Daemon
 from fault_proxy import FaultProxy
 from models import KEY, save_ada
@@ -13,6 +14,12 @@ from redis_server import RedisServer
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "exact: what it finds is wrong once and for all (see ../README.md)")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_go():
+    yield
+    certificates.common.remove()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 
+import certificates
 from redis_server import SERVER
 from rpc_client import Client, Closed, wait_until
 
@@ -54,7 +55,9 @@ class Daemon:
 
     def write_config(self):
         sections = {}
-        settings = {"listen.socket": self.socket, "redis.redis": self.redis,
+        tls = certificates.TLS and self.redis != "embedded"
+        settings = {**(certificates.common.settings() if tls else {}),
+                    "listen.socket": self.socket, "redis.redis": self.redis,
                     "redis.state_dir": os.path.join(self.directory, "state"),
                     "redis.redis_server": SERVER, **self.settings}
         for name, value in settings.items():

@@ -11,6 +11,8 @@ import socket
 import threading
 import time
 
+import certificates
+
 REQUESTS, REPLIES = "requests", "replies"
 
 # Transactions that do nothing: of the greeting, and of the doctor's rehearsal.
@@ -28,6 +30,8 @@ def dial(address):
         link.connect(address[len("unix:"):])
     else:
         host, _, port = address.rpartition(":")
+        if certificates.TLS:
+            return certificates.connect(host, int(port))
         link = socket.create_connection((host, int(port)))
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return link
@@ -120,7 +124,7 @@ class FaultProxy:
         self.lock = threading.Lock()
         self.open = threading.Event()
         self.open.set()
-        if tcp:
+        if tcp or certificates.TLS:
             self.listener = socket.create_server(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         else:
@@ -139,13 +143,20 @@ class FaultProxy:
                 return
             if self.refusing:
                 close(daemon)
-                continue
-            try:
-                redis = dial(self.target)
-            except OSError:
-                close(daemon)
-                continue
-            Link(self, daemon, redis)
+            elif certificates.TLS:
+                threading.Thread(target=self.connect, args=(daemon,), daemon=True).start()
+            else:
+                self.connect(daemon)
+
+    def connect(self, daemon):
+        try:
+            if certificates.TLS:
+                daemon = certificates.accept(daemon)
+            redis = dial(self.target)
+        except OSError:
+            close(daemon)
+            return
+        Link(self, daemon, redis)
 
     def pass_on(self, link, direction, data, sink):
         """False: the connection was cut."""

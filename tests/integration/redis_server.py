@@ -9,6 +9,7 @@ import subprocess
 
 import redis
 
+import certificates
 from rpc_client import wait_until
 
 # $REDIS_SERVER: another program than Debian's, and what goes with it, for all the tests.
@@ -39,11 +40,12 @@ def break_off(path, *commands):
 
 
 class RedisServer:
-    def __init__(self, directory, tcp=False, aof=False, options=(), env=None):
+    def __init__(self, directory, tcp=False, aof=False, options=(), env=None, tls=None):
         self.directory = directory
         os.makedirs(directory, exist_ok=True)
         self.socket = os.path.join(directory, "redis.sock")
-        self.port = free_port() if tcp else 0
+        self.tls = certificates.TLS if tls is None else tls
+        self.port = free_port() if tcp or self.tls else 0
         self.aof = aof
         self.options = list(options)  # more of them, such as "--maxmemory", "10mb"
         self.env = env or {}
@@ -60,12 +62,13 @@ class RedisServer:
     def start(self):
         aof = ["--appendonly", "yes", "--appendfsync", "always",
                "--aof-load-truncated", "no"] if self.aof else []
+        tls = certificates.common.server_options(self.port) if self.tls else []
         if self.aof:
             self.mend()
         self.process = subprocess.Popen(
             [SERVER, "--port", str(self.port), "--bind", "127.0.0.1",
              "--unixsocket", self.socket, "--dir", self.directory, "--save", "",
-             "--loglevel", "warning", "--logfile", os.path.join(self.directory, "log"), *aof,
+             "--loglevel", "warning", "--logfile", os.path.join(self.directory, "log"), *aof, *tls,
              *self.options], env={**os.environ, **self.env})
         wait_until(self.answers, what="redis-server")
 
