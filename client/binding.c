@@ -39,7 +39,7 @@ static bool is_pk(const rapyer_field *field)
 static const struct type *type_of(const rapyer *db, const rapyer_model *m,
                                   const rapyer_field *field)
 {
-    const struct model *model = schema_model(db->schema, m->name, strlen(m->name));
+    const struct model *model = db_model(db, m->name, strlen(m->name));
     int i = model ? model_field(model, field->name, strlen(field->name)) : -1;
     return i < 0 ? NULL : model->fields[i].type;
 }

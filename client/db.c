@@ -86,9 +86,12 @@ void db_unref(rapyer *db)
 {
     if (!db || --db->refs)
         return;
-    for (size_t i = 0; i < db->ndeclarations; i++)
+    for (size_t i = 0; i < db->ndeclarations; i++) {
+        free(db->declarations[i].name);
         buf_free(&db->declarations[i].packed);
+    }
     free(db->declarations);
+    free(db->namespace);
     schema_free(db->schema);
     buf_free(&db->in);
     buf_free(&db->out);

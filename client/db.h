@@ -39,6 +39,7 @@ enum ring_state {
 
 /* A model as it was declared: for the daemon after a reconnect, for structs their layout. */
 struct declaration {
+    char *name; /* with its namespace */
     const rapyer_model *model;
     struct buf packed;
 };
@@ -64,6 +65,7 @@ struct rapyer {
     rapyer_error code; /* of the latest error */
     char message[FAULT_TEXT_MAX + 64];
 
+    char *namespace;
     struct schema *schema;
     struct declaration *declarations;
     size_t ndeclarations;
@@ -120,8 +122,12 @@ int db_no_memory(rapyer *db);
 /* The latest error, for a caller that looks into it. */
 void db_fault(const rapyer *db, struct fault *f);
 
-/* The declaration of this name, or NULL. */
+/* The declaration of this name, as it is or with the namespace, or NULL. */
 const struct declaration *db_declaration(const rapyer *db, const char *name, size_t len);
+/* The model of this name, as it is or with the namespace, or NULL. */
+const struct model *db_model(const rapyer *db, const char *name, size_t len);
+/* The name of a model or key with its namespace; to free(). NULL: no memory, an error is left. */
+char *db_whole_name(rapyer *db, const char *name);
 
 /* Takes a model's declaration, without a daemon. -1: error left with db. */
 int model_declare(rapyer *db, const rapyer_model *m);

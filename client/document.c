@@ -1,4 +1,5 @@
 /* document: whole documents: made, saved, read, counted, deleted. */
+#include "client/namespace.h"
 #include "client/pipeline.h"
 #include "client/request.h"
 #include "client/shared.h"
@@ -15,7 +16,7 @@ static const struct model *find_model(rapyer *db, const char *name, const char *
 {
     const char *colon = name ? strchr(name, ':') : NULL;
     size_t len = colon ? (size_t)(colon - name) : name ? strlen(name) : 0;
-    const struct model *m = schema_model(db->schema, name, len);
+    const struct model *m = db_model(db, name, len);
     struct fault f;
     *pk = colon ? colon + 1 : NULL;
     if (!m)
@@ -427,12 +428,18 @@ rapyer_doc *rapyer_duplicate(rapyer_doc *doc, const char *pk)
 rapyer_value *rapyer_get_many(rapyer *db, const char *const *keys, size_t n)
 {
     struct buf params = BUF_INIT;
-    rapyer_value *shared = db ? shared_many(db, keys, n) : NULL;
+    rapyer_value *shared = db && !db->namespace ? shared_many(db, keys, n) : NULL;
     if (!db || shared)
         return shared;
     pack_array(&params, (uint32_t)n);
-    for (size_t i = 0; i < n; i++)
-        pack_cstr(&params, keys[i] ? keys[i] : "");
+    for (size_t i = 0; i < n; i++) {
+        struct buf whole = BUF_INIT;
+        const char *key = keys[i] ? keys[i] : "";
+        namespace_name(db->namespace, key, strlen(key), &whole);
+        pack_str(&params, whole.len ? (char *)whole.data : "", whole.len);
+        params.failed |= whole.failed;
+        buf_free(&whole);
+    }
     rapyer_value *v = request_wait(db, "doc.get_many", 1, &params);
     buf_free(&params);
     return v;
@@ -459,7 +466,7 @@ static int keys_page(rapyer *db, const char *model, char **cursor, struct buf *o
     return strcmp(*cursor, "0") != 0;
 }
 
-rapyer_value *rapyer_keys(rapyer *db, const char *model)
+static rapyer_value *all_keys(rapyer *db, const char *model)
 {
     struct buf out = BUF_INIT;
     struct fault f;
@@ -484,4 +491,12 @@ rapyer_value *rapyer_keys(rapyer *db, const char *model)
     free(cursor);
     buf_free(&out);
     return all;
+}
+
+rapyer_value *rapyer_keys(rapyer *db, const char *model)
+{
+    char *whole = db && model ? db_whole_name(db, model) : NULL;
+    rapyer_value *keys = db && (whole || !model) ? all_keys(db, whole) : NULL;
+    free(whole);
+    return keys;
 }

@@ -182,12 +182,16 @@ rapyer_doc *rapyer_open(rapyer *db, const char *key)
             db_failf(db, FAULT_BAD_KEY, "the key is NULL");
         return NULL;
     }
+    char *whole = db_whole_name(db, key);
+    if (!whole)
+        return NULL;
     struct home *h = home_new(db, HOME_LIVE);
     if (!h) {
+        free(whole);
         db_no_memory(db);
         return NULL;
     }
-    h->key = strdup(key);
+    h->key = whole;
     h->pk = strdup(pk);
     if (h->key && h->pk)
         return handle_new(h, "");

@@ -1,18 +1,65 @@
 /* model: what rapyer_define takes, as the declaration of the wire. */
 #include "client/binding.h"
+#include "client/namespace.h"
 #include "client/request.h"
 #include "client/template.h"
+#include "protocol/path.h"
 #include <stdlib.h>
 #include <string.h>
 
+char *db_whole_name(rapyer *db, const char *name)
+{
+    struct buf whole = BUF_INIT;
+    namespace_name(db->namespace, name, strlen(name), &whole);
+    buf_append(&whole, "", 1);
+    if (!whole.failed)
+        return (char *)whole.data;
+    buf_free(&whole);
+    db_no_memory(db);
+    return NULL;
+}
+
 const struct declaration *db_declaration(const rapyer *db, const char *name, size_t len)
 {
-    for (size_t i = 0; i < db->ndeclarations; i++) {
-        const char *have = db->declarations[i].model->name;
-        if (strlen(have) == len && memcmp(have, name, len) == 0)
-            return &db->declarations[i];
+    const struct declaration *found = NULL;
+    struct buf whole = BUF_INIT;
+    namespace_name(db->namespace, name, len, &whole);
+    for (size_t i = 0; i < db->ndeclarations && !found && !whole.failed; i++) {
+        const char *have = db->declarations[i].name;
+        if (strlen(have) == whole.len && memcmp(have, whole.data, whole.len) == 0)
+            found = &db->declarations[i];
     }
-    return NULL;
+    buf_free(&whole);
+    return found;
+}
+
+const struct model *db_model(const rapyer *db, const char *name, size_t len)
+{
+    struct buf whole = BUF_INIT;
+    namespace_name(db->namespace, name, len, &whole);
+    const struct model *m =
+        whole.failed || !whole.len ? NULL : schema_model(db->schema, (char *)whole.data, whole.len);
+    buf_free(&whole);
+    return m;
+}
+
+int rapyer_set_namespace(rapyer *db, const char *name)
+{
+    if (!db)
+        return -1;
+    if (db->ndeclarations)
+        return db_failf(db, FAULT_BAD_VALUE, "the namespace is set before models are declared");
+    if (name && !model_name_valid(name, strlen(name)))
+        return db_failf(db, FAULT_BAD_VALUE,
+                        "'%.64s' cannot be a namespace; it has letters, digits and _, and does not "
+                        "begin with a digit",
+                        name);
+    char *own = name ? strdup(name) : NULL;
+    if (name && !own)
+        return db_no_memory(db);
+    free(db->namespace);
+    db->namespace = own;
+    return 0;
 }
 
 static int pack_default(const rapyer_model *m, const rapyer_field *field, struct buf *out,
@@ -93,12 +140,30 @@ static int remember(rapyer *db, const rapyer_model *m, struct buf *packed)
             return db_no_memory(db);
         }
         db->declarations = more;
-        had = &more[db->ndeclarations++];
-        had->packed = BUF_INIT;
+        had = &more[db->ndeclarations];
+        *had = (struct declaration){.name = db_whole_name(db, m->name), .packed = BUF_INIT};
+        if (!had->name) {
+            buf_free(packed);
+            return -1;
+        }
+        db->ndeclarations++;
     }
     buf_free(&had->packed);
-    *had = (struct declaration){m, *packed};
+    had->model = m;
+    had->packed = *packed;
     return 0;
+}
+
+/* With the whole names of models. */
+static void qualify(const rapyer *db, struct buf *packed)
+{
+    struct buf whole = BUF_INIT;
+    struct cursor in = cursor_of(packed->data, packed->len);
+    if (!db->namespace || packed->failed)
+        return;
+    (void)namespace_declaration(db->namespace, &in, &whole);
+    buf_free(packed);
+    *packed = whole;
 }
 
 int model_declare(rapyer *db, const rapyer_model *m)
@@ -108,6 +173,8 @@ int model_declare(rapyer *db, const rapyer_model *m)
     const struct model *defined;
     bool changed;
     int rc = pack_model(m, &packed, &f);
+    if (rc == 0)
+        qualify(db, &packed);
     if (rc == 0 && packed.failed) {
         buf_free(&packed);
         return db_no_memory(db);

@@ -5,6 +5,7 @@
 #include "client/ctl.h"
 #include "client/ctl_json.h"
 #include "client/json.h"
+#include "client/namespace.h"
 #include "client/request.h"
 #include "client/value.h"
 #include "protocol/cursor.h"
@@ -119,7 +120,7 @@ static void pack_args(struct buf *params, int argc, char **argv)
 static bool is_key(const char *arg)
 {
     const char *p = arg;
-    while (isalnum((unsigned char)*p) || *p == '_')
+    while (isalnum((unsigned char)*p) || *p == '_' || *p == '.')
         p++;
     return p > arg && *p == ':';
 }
@@ -361,7 +362,11 @@ static int define_all(struct ctl *c, const struct buf *items, uint32_t n)
         size_t len;
         if (cursor_value(&in, &p, &len) < 0)
             return ctl_usage_error("the file cannot be read as declarations", NULL);
-        buf_append(&one, p, len);
+        struct cursor declaration = cursor_of(p, len);
+        if (namespace_declaration(c->db->namespace, &declaration, &one) < 0) {
+            buf_free(&one);
+            return ctl_usage_error("the file cannot be read as declarations", NULL);
+        }
         int rc = ctl_call(c, "define", 1, &one, false);
         if (rc)
             return rc;
@@ -489,6 +494,7 @@ static void help(void)
            "                         " DEFAULT_SOCKET ", or where one of\n"
            "                         this user does)\n"
            "  -t, --timeout SECONDS  how long to wait for an answer, 30 at first\n"
+           "  -n, --namespace NAME   of models: User is NAME.User, but for those of call\n"
            "  -r, --raw              prints a str as it is, not as JSON\n"
            "  -j, --json             prints JSON in one line, not a table and not with indents\n"
            "  -V, --version\n"
@@ -508,7 +514,7 @@ static const struct command *find_command(const char *name)
 }
 
 struct options {
-    const char *socket;
+    const char *socket, *namespace;
     int timeout_ms;
     bool raw, json, done;
 };
@@ -518,13 +524,14 @@ static int read_options(struct options *o, int argc, char **argv)
 {
     static const struct option known[] = {{"socket", required_argument, NULL, 's'},
                                           {"timeout", required_argument, NULL, 't'},
+                                          {"namespace", required_argument, NULL, 'n'},
                                           {"raw", no_argument, NULL, 'r'},
                                           {"json", no_argument, NULL, 'j'},
                                           {"version", no_argument, NULL, 'V'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
     int option;
-    while ((option = getopt_long(argc, argv, "+s:t:rjVh", known, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "+s:t:n:rjVh", known, NULL)) != -1) {
         char *end = NULL;
         switch (option) {
         case 's': o->socket = optarg; break;
@@ -535,6 +542,7 @@ static int read_options(struct options *o, int argc, char **argv)
             o->timeout_ms = (int)(seconds * 1000) + 1;
             break;
         }
+        case 'n': o->namespace = optarg; break;
         case 'r': o->raw = true; break;
         case 'j': o->json = true; break;
         case 'V':
@@ -547,6 +555,23 @@ static int read_options(struct options *o, int argc, char **argv)
             return 0;
         default: fputs("Try: rapyerctl --help\n", stderr); return EXIT_USAGE;
         }
+    }
+    return 0;
+}
+
+/* The arguments that are keys or models by their whole names; those after the last word of `args`
+ * are as that one. What stands for a path may be a key. */
+static int qualify(struct ctl *c, const struct command *command, int argc, char **argv)
+{
+    const char *word = command->args;
+    for (int i = 0; i < argc; i++) {
+        bool model = strncmp(word, "KEY", 3) == 0 || strncmp(word, "MODEL", 5) == 0 ||
+                     strncmp(word, "[KEY", 4) == 0 || strncmp(word, "[MODEL", 6) == 0;
+        bool either = strncmp(word, "[PATH...", 8) == 0 && is_key(argv[i]);
+        if ((model || either) && !(argv[i] = db_whole_name(c->db, argv[i])))
+            return ctl_answer_error(c);
+        const char *next = strchr(word, ' ');
+        word = next ? next + 1 : word;
     }
     return 0;
 }
@@ -576,7 +601,12 @@ int main(int argc, char **argv)
         return rc;
     }
     rapyer_set_timeout(c.db, o.timeout_ms);
-    rc = command->run(&c, n, argv + optind + 1);
+    if (rapyer_set_namespace(c.db, o.namespace) < 0)
+        rc = ctl_usage_error("--namespace", rapyer_errmsg(c.db));
+    else if (o.namespace)
+        rc = qualify(&c, command, n, argv + optind + 1);
+    if (rc == 0)
+        rc = command->run(&c, n, argv + optind + 1);
     rapyer_close(c.db);
     if (fflush(stdout) != 0 && rc == 0) {
         perror("rapyerctl: standard output");

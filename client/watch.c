@@ -450,15 +450,11 @@ static struct watch *watch_new(rapyer *db, const char *key, const char *path)
     return NULL;
 }
 
-int64_t rapyer_watch(rapyer *db, const char *key, const char *path, rapyer_watch_callback *cb,
+static int64_t watch(rapyer *db, const char *key, const char *path, rapyer_watch_callback *cb,
                      void *user)
 {
     struct buf params = BUF_INIT;
     int64_t version = -1;
-    if (!db)
-        return -1;
-    if (!key)
-        return db_failf(db, FAULT_BAD_VALUE, "what is to be watched is NULL");
     path = path ? path : "";
     struct watch *at = find(db, key, path);
     bool fresh = !at;
@@ -485,6 +481,19 @@ int64_t rapyer_watch(rapyer *db, const char *key, const char *path, rapyer_watch
     return version;
 }
 
+int64_t rapyer_watch(rapyer *db, const char *key, const char *path, rapyer_watch_callback *cb,
+                     void *user)
+{
+    if (!db)
+        return -1;
+    if (!key)
+        return db_failf(db, FAULT_BAD_VALUE, "what is to be watched is NULL");
+    char *whole = db_whole_name(db, key);
+    int64_t version = whole ? watch(db, whole, path, cb, user) : -1;
+    free(whole);
+    return version;
+}
+
 int rapyer_unwatch(rapyer *db, const char *key, const char *path)
 {
     struct buf params = BUF_INIT;
@@ -492,7 +501,11 @@ int rapyer_unwatch(rapyer *db, const char *key, const char *path)
         return -1;
     if (!key)
         return db_failf(db, FAULT_BAD_VALUE, "what is to be watched no more is NULL");
-    struct watch *at = find(db, key, path ? path : "");
+    char *whole = db_whole_name(db, key);
+    if (!whole)
+        return -1;
+    struct watch *at = find(db, whole, path ? path : "");
+    free(whole);
     if (!at)
         return 0;
     pack_asked(at, &params);

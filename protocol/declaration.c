@@ -343,10 +343,10 @@ static int read_name(struct span *s, struct model *m, struct fault *f)
     size_t len;
     if (read_text(s, &name, &len, "a model's declaration", f) < 0)
         return -1;
-    if (!name_valid(name, len))
+    if (!model_name_valid(name, len))
         return fault_set(f, FAULT_BAD_SCHEMA,
                          "'%.*s' cannot be a model's name; it has 1 to 64 letters, digits and _, "
-                         "and does not begin with a digit",
+                         "does not begin with a digit, and may have a namespace before a dot",
                          (int)(len < 80 ? len : 80), name);
     if (type_reserved(name, len))
         return fault_set(f, FAULT_BAD_SCHEMA,

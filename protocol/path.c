@@ -41,6 +41,17 @@ bool name_valid(const char *s, size_t len)
     return true;
 }
 
+bool model_name_valid(const char *s, size_t len)
+{
+    const char *end = s + len, *dot;
+    if (len == 0 || len > NAME_MAX_LEN)
+        return false;
+    for (; (dot = memchr(s, '.', (size_t)(end - s))) != NULL; s = dot + 1)
+        if (!name_valid(s, (size_t)(dot - s)))
+            return false;
+    return name_valid(s, (size_t)(end - s));
+}
+
 void path_read(struct path_reader *r, const char *path, size_t len)
 {
     r->begin = r->at = len ? path : "";
@@ -283,7 +294,7 @@ int key_parse(const char *key, size_t len, const char **model, size_t *model_len
     if (!colon)
         return fault_set(f, FAULT_BAD_KEY, "'%.*s' has no ':'; a key is Model:pk", shown, key);
     size_t name_len = (size_t)(colon - key);
-    if (!name_valid(key, name_len))
+    if (!model_name_valid(key, name_len))
         return fault_set(f, FAULT_BAD_KEY,
                          "'%.*s' does not begin with a model's name and ':'; a key is Model:pk",
                          shown, key);

@@ -16,6 +16,8 @@
 
 /* Whether this may be the name of a model or field: [A-Za-z_][A-Za-z0-9_]{0,63}. */
 bool name_valid(const char *s, size_t len);
+/* The same of a model, whose name may have a namespace before it, or several: "shop.User". */
+bool model_name_valid(const char *s, size_t len);
 
 enum step_kind { STEP_NAME, STEP_INDEX, STEP_KEY };
 

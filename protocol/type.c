@@ -50,7 +50,7 @@ static bool names_good(enum type_kind kind, const char *names, size_t len)
 {
     const char *end = names + len;
     if (kind == TYPE_REF)
-        return name_valid(names, len);
+        return model_name_valid(names, len);
     for (const char *at = names, *to; at <= end; at = to + 1) {
         to = memchr(at, '|', (size_t)(end - at));
         to = to ? to : end;
@@ -106,7 +106,7 @@ static int parse_chain(const char *text, size_t len, type_find *find, void *arg,
         }
         if (kind >= 0 && scalar_of((enum type_kind)kind) && scalar_of((enum type_kind)kind)->named)
             return parse_names(text, len, (enum type_kind)kind, to, n, where, chain, f);
-        if (kind < 0 && to < end && *to == '<' && name_valid(at, name_len))
+        if (kind < 0 && to < end && *to == '<' && model_name_valid(at, name_len))
             return fault_set(
                 f, FAULT_BAD_SCHEMA,
                 "%s: type '%.*s': there is no type %.*s<...>; those of other types are "
@@ -121,7 +121,7 @@ static int parse_chain(const char *text, size_t len, type_find *find, void *arg,
         chain[n] = (struct type){.kind = kind >= 0 ? (enum type_kind)kind : TYPE_MODEL};
         if (kind >= 0)
             return n + 1;
-        if (!name_valid(at, name_len))
+        if (!model_name_valid(at, name_len))
             return malformed(text, len, where, "a built-in type or a model's name expected", f);
         f->code = FAULT_NONE;
         chain[n].model = find(arg, at, name_len, f);

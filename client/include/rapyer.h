@@ -115,6 +115,12 @@ RAPYER_API void rapyer_close(rapyer *db);
 /* How long a call may take; 30000 at first, and for 0. A read that is not answered in that time
  * fails with UNAVAILABLE, a write with UNKNOWN_OUTCOME. Waiting for a lock is not counted. */
 RAPYER_API void rapyer_set_timeout(rapyer *db, int milliseconds);
+/* A namespace for models, "shop", where several programs on one Redis have models of the same name:
+ * what this connection declares and calls "User" is the model "shop.User" for all others. Before
+ * rapyer_define. What is answered has whole names, rapyer_key and changes that are watched too, and
+ * a name with a dot is taken as it is; so are the params of rapyer_call and rapyer_send, and
+ * references in documents. NULL: none. */
+RAPYER_API int rapyer_set_namespace(rapyer *db, const char *name);
 /* The longest answer taken, in bytes; 64 MiB at first. */
 RAPYER_API void rapyer_set_max_answer(rapyer *db, size_t bytes);
 RAPYER_API const char *rapyer_version(void);

@@ -280,5 +280,5 @@ def test_rapyerctl_goes_on_when_the_daemon_comes_back(ada, ctl, daemon):
 
 def test_rapyerctl_says_what_cannot_be_watched(ada, ctl):
     process = ctl(KEY, "nope")
-    assert process.wait(20) == 1
+    assert process.wait(20) == 4
     assert process.stderr.read().startswith("rapyerctl: UNKNOWN_FIELD: ")

@@ -178,7 +178,7 @@ Test(schema, ttl_and_refresh_ttl)
 Test(schema, names)
 {
     char text[400];
-    const char *bad[] = {"''", "'a b'", "'9a'", "@pk", "'a.b'"};
+    const char *bad[] = {"''", "'a b'", "'9a'", "@pk", "'a..b'"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         snprintf(text, sizeof text, "{name: %s, kind: atomic, fields: []}", bad[i]);
         cr_assert_eq(define(text), -1, "%s", text);
@@ -188,8 +188,8 @@ Test(schema, names)
         cr_assert_eq(fault.code, FAULT_BAD_SCHEMA);
     }
     refused("{name: 'a-b', kind: atomic, fields: []}", FAULT_BAD_SCHEMA,
-            "'a-b' cannot be a model's name; it has 1 to 64 letters, digits and _, and does not "
-            "begin with a digit");
+            "'a-b' cannot be a model's name; it has 1 to 64 letters, digits and _, does not begin "
+            "with a digit, and may have a namespace before a dot");
     refused(one("atomic", "name: '@pk', type: str"), FAULT_BAD_SCHEMA,
             "model 'M', fields[0]: '@pk' cannot be a field's name; it has 1 to 64 letters, digits "
             "and _, and does not begin with a digit");

@@ -9,6 +9,11 @@ static const rapyer_model Shelf =
     RAPYER_ATOMIC("Shelf", RAPYER_FIELD("n", "int", "0"), RAPYER_FIELD("half", "float", "0.5"),
                   RAPYER_FIELD("names", "list<str>"), RAPYER_FIELD("things", "list<Thing>"));
 
+static const rapyer_model Box = RAPYER_ATOMIC("Box", RAPYER_FIELD("n", "int", "0"));
+static const rapyer_model Hall = RAPYER_ATOMIC("Hall", RAPYER_FIELD("boxes", "dict<list<Box>>"),
+                                               RAPYER_FIELD("best", "optional<ref<Box>>"),
+                                               RAPYER_FIELD("kind", "enum<Box|int>", "'Box'"));
+
 static struct fake_server *server;
 static rapyer *db;
 static rapyer_doc *shelf;
@@ -75,6 +80,28 @@ Test(pipeline, conditions_and_whole_documents_travel_too)
                 "[[\"if\",\"Shelf:2\",\"n\",{\">=\":3}],"
                 "[\"if\",\"Shelf:1\",\"names\",{\"exists\":true},1],[\"doc.ttl\",\"Shelf:1\",60],"
                 "[\"doc.persist\",\"Shelf:2\"],[\"doc.duplicate\",\"Shelf:1\",\"3\"]]");
+}
+
+Test(pipeline, names_have_their_namespace_before_them)
+{
+    cr_expect_lt(rapyer_set_namespace(db, "shop"), 0); /* it has models already */
+    expect_error(RAPYER_BAD_VALUE, "before");
+    rapyer_auto *other = rapyer_connect(server->path);
+    cr_expect_lt(rapyer_set_namespace(other, "a b"), 0);
+    cr_expect_eq(rapyer_set_namespace(other, "shop"), 0);
+    rapyer_clear_error(other);
+    rapyer_define(other, &Box, &Hall);
+    rapyer_auto_doc *hall = rapyer_new(other, "Hall:1", "{boxes: {a: [{n: 1}]}}");
+    cr_assert_not_null(hall, "%s", rapyer_errmsg(other));
+    rapyer_auto_doc *box = rapyer_open(other, "Box:1"), *far = rapyer_open(other, "blog.Box:1");
+    cr_expect_str_eq(rapyer_key(box), "shop.Box:1");
+    cr_expect_str_eq(rapyer_key(far), "blog.Box:1");
+    rapyer_auto_doc *p = rapyer_begin(box), *q = rapyer_join(p, hall);
+    cr_expect_eq(rapyer_incr(p, "n", 1, NULL), 0);
+    cr_expect_eq(rapyer_save(q), 0, "%s", rapyer_errmsg(other));
+    cr_expect_eq(rapyer_commit(p), 0, "%s", rapyer_errmsg(other));
+    cr_expect_str_eq(rapyer_str(rapyer_results(p), "[0][1]", ""), "shop.Box:1");
+    cr_expect_str_eq(rapyer_str(rapyer_results(p), "[1][1]", ""), "shop.Hall:1");
 }
 
 Test(pipeline, answers_are_not_made_up)
