@@ -57,7 +57,9 @@ struct batch_doc {
     bool failed;     /* a command of it failed */
     bool gone;       /* it was not in Redis any more: what the batch left there is a stump */
     bool unanswered; /* the answer was lost: failed commands are not known */
-    bool unsure;     /* nor whether it was still there: others have removed it, before or since */
+    bool overtaken;  /* unanswered: its version is another one than this part has left */
+    bool unsure;     /* unanswered: nor is it known whether it was still there */
+    bool missing;    /* unsure: it is not there now */
     bool drifted;    /* what was seen of it until now never was */
 };
 
@@ -170,9 +172,10 @@ const char *committed_field(struct committed *c, size_t *len);
 /* Its unit was refused. */
 bool batch_doc_refused(const struct batch_doc *bd);
 /* The batch is applied, and its answer was lost: takes the version that the document has in Redis
- * now (0: there is none), for each part. False: somebody else has changed it since. Where they may
- * have removed it before, the part is unsure. */
-bool batch_unanswered(struct batch_doc *bd, int64_t version);
+ * now (0: there is none), for each part: where that is another one than it should be, others have
+ * changed it too, before or since, and numbers are uncertain; where it may have been gone before,
+ * the part is unsure. */
+void batch_unanswered(struct batch_doc *bd, int64_t version);
 /* Appends commands that remove what the batch left of documents that were gone; each does
  * nothing when somebody has written the document since. Returns their number. */
 unsigned batch_format_sweep(struct batch *b, struct buf *out);

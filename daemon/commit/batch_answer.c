@@ -232,23 +232,25 @@ static bool surely_there(const struct batch_doc *bd, int64_t version)
            (by > 0 && age > LONG_US && by < age / 2);
 }
 
-bool batch_unanswered(struct batch_doc *bd, int64_t version)
+void batch_unanswered(struct batch_doc *bd, int64_t version)
 {
     const struct batch_doc *second = bd->second;
+    bd->overtaken = false;
     if (batch_doc_refused(bd) || !part_changes(bd))
-        return true;
+        return;
     bd->unanswered = true;
     if (bd->relies == RELIES_ON_STATE)
-        return true; /* nobody has changed it before this part, so all is as it was worked out */
+        return; /* nobody has changed it before this part, so all is as it was worked out */
+    bd->missing = version == 0;
     /* What the second part did comes off again. */
     if (second != NULL && !batch_doc_refused(second)) {
         if (second->deleted)
-            return true; /* it was there, and had this version, or there was nothing to remove */
+            return; /* it was there, and had this version, or there was nothing to remove */
         version -= second->bump;
     }
     bool stump = version == bd->bump && version < STUMP_MAX; /* just what this part leaves */
     bd->unsure = !bd->deleted && !stump && !surely_there(bd, version);
     take_version(bd, version);
     bd->gone = bd->gone && !bd->unsure;
-    return version == (bd->deleted ? 0 : bd->version.expected);
+    bd->overtaken = version != (bd->deleted ? 0 : bd->version.expected);
 }

@@ -134,7 +134,7 @@ static void commit_free(struct lane *l, struct commit *c)
     l->spare = c;
 }
 
-static void settle(struct lane *l, struct commit *c, const struct fault *fault, bool exact)
+static void settle(struct lane *l, struct commit *c, const struct fault *fault)
 {
     l->times = c->times;
     if (l->gathering != NULL)
@@ -143,7 +143,7 @@ static void settle(struct lane *l, struct commit *c, const struct fault *fault, 
     for (struct commit_listener *at = fault == NULL ? l->listeners : NULL; at != NULL;
          at = at->next)
         batch_each_committed(c->batch, at->on_committed, at->arg);
-    l->cb->on_batch(l->arg, c->batch, fault, exact);
+    l->cb->on_batch(l->arg, c->batch, fault);
     commit_free(l, c);
 }
 
@@ -154,11 +154,11 @@ static void refuse_all(struct lane *l, const struct fault *in_flight, const stru
     struct commit *a = l->in_flight;
     l->in_flight = NULL;
     if (a != NULL)
-        settle(l, a, in_flight, true);
+        settle(l, a, in_flight);
     struct commit *b = l->gathering; /* only now: more may wait for it meanwhile */
     l->gathering = NULL;
     if (b != NULL)
-        settle(l, b, gathering, true);
+        settle(l, b, gathering);
     l->stats.refused++;
 }
 
@@ -318,7 +318,7 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     /* Before the answers, which are written at the end of the turn, too: Redis works meanwhile. */
     if (l->gathering != NULL && !batch_empty(l->gathering->batch))
         kick(l);
-    settle(l, c, NULL, true);
+    settle(l, c, NULL);
 }
 
 static void send_in_flight(struct lane *l)
@@ -491,18 +491,15 @@ struct recovery {
 static void applied_unanswered(struct lane *l, const struct recovery *r)
 {
     struct commit *c = l->in_flight;
-    bool exact = true;
     unsigned i = 0;
     l->in_flight = NULL;
-    for (struct batch_doc *bd = batch_docs(c->batch); bd != NULL; bd = bd->next, i++) {
-        if (!batch_unanswered(bd, r->versions[i]))
-            exact = false;
-    }
+    for (struct batch_doc *bd = batch_docs(c->batch); bd != NULL; bd = bd->next)
+        batch_unanswered(bd, r->versions[i++]);
     l->stats.recovered_applied++;
     retain(l, c);
     l->applied = r->marker;
     (void)sweep_of(l, c); /* goes out with the others */
-    settle(l, c, NULL, exact);
+    settle(l, c, NULL);
 }
 
 /* Redis has another state than it acknowledged, and it cannot be made good. */

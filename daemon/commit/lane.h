@@ -20,9 +20,8 @@ struct lane;
 struct lane_callbacks {
     /* The batch is decided, its documents are marked, and the listeners have heard of it: its
      * waiters (batch.h) are to be told. fault NULL: it is committed; drifts and failed documents
-     * are filled in. `exact` is false when the commit's own answer was lost and somebody else has
-     * changed a document since: numbers are uncertain. The batch is freed afterwards. */
-    void (*on_batch)(void *arg, struct batch *b, const struct fault *fault, bool exact);
+     * are filled in. The batch is freed afterwards. */
+    void (*on_batch)(void *arg, struct batch *b, const struct fault *fault);
     /* The link is up, and old connections are gone. What is sent now is before any commit that is
      * sent again. */
     void (*on_link)(void *arg);

@@ -292,30 +292,49 @@ bool call_touches(const struct call *c, const struct doc *d)
     return d->changed == c->run.number && doc_dirty(d);
 }
 
-int call_outcome(const struct run *r, bool exact, struct fault *f)
+/* Its answer was lost with the connection. What others have done is said as far as it is known. */
+static int unanswered(const struct run *r, const struct batch_doc *bd, struct fault *f)
+{
+    const char *key = bd->doc->key;
+    if (bd->unsure && bd->missing)
+        return fault_set(
+            f, FAULT_UNKNOWN_OUTCOME,
+            "the answer was lost with the connection to Redis, and %s is not there any "
+            "more: it was removed, or its deadline was over, before the change or "
+            "since",
+            key);
+    if (bd->unsure)
+        return fault_set(
+            f, FAULT_UNKNOWN_OUTCOME,
+            "the answer was lost with the connection to Redis, and somebody else has "
+            "changed %s, before the change or since: for all that is known it was gone "
+            "in between, and made anew",
+            key);
+    if (bd->overtaken && r->ncorrections > 0)
+        return fault_set(f, FAULT_UNKNOWN_OUTCOME,
+                         "the change is applied, but its answer was lost with the connection to "
+                         "Redis, and somebody else has changed %s, before it or since",
+                         key);
+    return 0;
+}
+
+int call_outcome(const struct run *r, struct fault *f)
 {
     for (unsigned i = 0; i < r->ntouched; i++) {
         const struct batch_doc *bd = r->touched[i];
         if (bd->gone)
             return fault_set(f, FAULT_NOT_FOUND,
-                             "there is no document %s any more: somebody else removed it from "
-                             "Redis; the change was not applied",
+                             "there is no document %s any more: its deadline was over, or somebody "
+                             "else removed it from Redis; the change was not applied",
                              bd->doc->key);
-        if (bd->unsure)
-            return fault_set(f, FAULT_UNKNOWN_OUTCOME,
-                             "the answer was lost with the connection to Redis, and somebody else "
-                             "has removed %s, before the change or since",
-                             bd->doc->key);
+        if (unanswered(r, bd, f) < 0)
+            return -1;
         if (bd->failed)
             return fault_set(f, FAULT_CORRUPT,
                              "%s: a Redis key of it holds something that rapyerd did not write; "
                              "not all of the change could be applied",
                              bd->doc->key);
     }
-    if (!exact && r->ncorrections > 0)
-        return fault_set(f, FAULT_UNKNOWN_OUTCOME,
-                         "the change is applied, but its answer was lost with the connection to "
-                         "Redis and another writer has changed the document since");
     return 0;
 }
 

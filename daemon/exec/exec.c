@@ -95,7 +95,7 @@ static bool do_again(struct exec *e, struct task *t)
 }
 
 /* Its batch is decided, and was not refused. */
-static void settle_committed(struct exec *e, struct task *t, const struct batch *b, bool exact)
+static void settle_committed(struct exec *e, struct task *t, const struct batch *b)
 {
     struct fault f;
     const struct run *r = &t->call.run;
@@ -121,7 +121,7 @@ static void settle_committed(struct exec *e, struct task *t, const struct batch 
         task_answer(e, t, &f, NULL);
         return;
     }
-    if (call_outcome(r, exact, &f) < 0) {
+    if (call_outcome(r, &f) < 0) {
         task_answer(e, t, &f, &t->answer);
         return;
     }
@@ -129,13 +129,12 @@ static void settle_committed(struct exec *e, struct task *t, const struct batch 
     task_answer(e, t, t->refused ? &t->call.fault : NULL, &t->answer);
 }
 
-static void settle(struct exec *e, struct task *t, const struct batch *b, const struct fault *fault,
-                   bool exact)
+static void settle(struct exec *e, struct task *t, const struct batch *b, const struct fault *fault)
 {
     task_move(e, t, TASK_OPEN);
     t->rode = true;
     if (fault == NULL) {
-        settle_committed(e, t, b, exact);
+        settle_committed(e, t, b);
         return;
     }
     struct fault f;
@@ -449,14 +448,14 @@ static void on_purged(void *arg, const char *key, size_t len)
     run_runnable(e);
 }
 
-static void on_batch(void *arg, struct batch *b, const struct fault *fault, bool exact)
+static void on_batch(void *arg, struct batch *b, const struct fault *fault)
 {
     struct exec *e = arg;
     publisher_hide(e->publisher, b);
     e->times = lane_times(e->lane);
     for (struct waiter *w = batch_waiters(b), *next; w != NULL; w = next) {
         next = w->next;
-        settle(e, (struct task *)w, b, fault, exact);
+        settle(e, (struct task *)w, b, fault);
     }
     e->times = (struct lane_times){0};
     tell_lost_leases(e, b);

@@ -246,9 +246,9 @@ bool call_may_be_stale(struct call *c, const struct doc *d);
 /* At the end of a run that waits for this batch, as it changed or saw what that changes: what the
  * call has to do with is of one unit, which tells whether it happens. */
 void call_ride(struct call *c, const struct batch *batch);
-/* What became of the documents that a run has changed, which was committed. `exact` as in lane.h.
- * -1: not what it should. */
-int call_outcome(const struct run *r, bool exact, struct fault *f);
+/* What became of the documents that a run has changed, which was committed. -1: not what
+ * it should. */
+int call_outcome(const struct run *r, struct fault *f);
 /* Corrects the numbers in its answer that turned out otherwise because somebody else wrote in
  * between. */
 void call_set_right(const struct run *r, struct buf *answer);

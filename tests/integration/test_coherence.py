@@ -481,6 +481,51 @@ def test_a_change_that_was_removed_before_its_answer_came(redis_server, new_prox
             one.wait(request)
 
 
+GONE = "User:ada is not there any more: it was removed, or its deadline was over, before the change or since"
+CHANGED = "somebody else has changed User:ada, before the change or since: for all that is known it was gone"
+APPLIED = "the change is applied, but .* somebody else has changed User:ada, before it or since"
+
+
+@pytest.mark.parametrize("old, request_, meanwhile, answer", [
+    (False, ["num.incr", KEY, "age", 1], ["set", KEY, "bio", "x"], f"UNKNOWN_OUTCOME: .* {CHANGED}"),
+    (False, ["set", KEY, "age", 7], ["set", KEY, "bio", "x"], f"UNKNOWN_OUTCOME: .* {CHANGED}"),
+    (False, ["set", KEY, "age", 7], ["doc.delete", KEY], f"UNKNOWN_OUTCOME: .* {GONE}"),
+    (False, ["set", KEY, "age", 7], None, f"UNKNOWN_OUTCOME: .* {GONE}"),
+    (True, ["num.incr", KEY, "age", 1], ["set", KEY, "bio", "x"], f"UNKNOWN_OUTCOME: {APPLIED}"),
+    (True, ["list.append", KEY, "tags", "z"], ["set", KEY, "bio", "x"], f"UNKNOWN_OUTCOME: {APPLIED}"),
+    (True, ["num.mul", KEY, "age", 2], ["set", KEY, "bio", "x"], 72),
+    (True, ["dict.set", KEY, "counts", "z", 1], ["doc.delete", KEY], f"UNKNOWN_OUTCOME: .* {GONE}"),
+    (False, ["num.incr", KEY, "age", 1], ["set", "User:bob", "bio", "x"], 37),
+])
+def test_what_is_said_when_an_answer_was_lost(redis_server, new_proxy, new_daemon, rdb, old, request_, meanwhile,
+                                              answer):
+    """As much as can be known of what others did meanwhile, and no more. What they did to another document of
+    the same commit is no matter. A deadline is over where nobody did anything."""
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
+        save_ada(one)
+        one.call("doc.save", "User:bob", {"name": "Bob", "settings": {}})
+        if old:  # so that it was not made anew just now
+            rdb.hset(ROOT, "@v", int(rdb.hget(ROOT, "@v")) - 60_000_000)
+        one.call("doc.get", KEY, {"fresh": True})
+        cut = proxy.cut_after(REPLIES, 0)
+        proxy.refusing = True
+        one.send_raw(one.pack([0, 1000, "set", ["User:bob", "nick", "b"]]) + one.pack([0, 1001, request_[0], request_[1:]]))
+        assert cut.fired.wait(5)
+        if meanwhile:
+            two.call(*meanwhile)
+        else:
+            for key in rdb.keys(ROOT + "*"):
+                rdb.pexpire(key, 1)
+            wait_until(lambda: not rdb.keys(ROOT + "*"), what="the end of the document")
+        proxy.refusing = False
+        if isinstance(answer, int):
+            assert one.wait(1001) == answer
+        else:
+            with pytest.raises(RpcError, match=f"^{answer}"):
+                one.wait(1001)
+
+
 def test_an_idle_daemon_asks_redis_nothing(pair, rdb):
     one, two = pair
     wait_until(lambda: rdb.info("commandstats") and True)
