@@ -132,9 +132,13 @@ static int introduce(rapyer *db)
     pack_cstr(&params, "protocol");
     pack_int(&params, RPC_PROTOCOL_VERSION);
     int rc = slots_queue(db, hello, "hello", 1, &params);
-    for (size_t i = 0; rc == 0 && i < db->ndeclarations; i++)
-        rc = slots_queue(db, calloc(1, sizeof(struct request)), "define", 1,
-                         &db->declarations[i].packed);
+    for (size_t i = 0; rc == 0 && i < db->ndeclarations;) {
+        buf_clear(&params);
+        uint32_t n = models_together(db, &i, &params);
+        rc = params.failed
+                 ? db_no_memory(db)
+                 : slots_queue(db, calloc(1, sizeof(struct request)), "define", n, &params);
+    }
     buf_free(&params);
     return rc == 0 ? watch_reconnected(db) : rc;
 }

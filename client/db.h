@@ -42,6 +42,7 @@ struct declaration {
     char *name; /* with its namespace */
     const rapyer_model *model;
     struct buf packed;
+    unsigned together; /* those of one rapyer_define have the same */
 };
 
 struct slot {
@@ -69,6 +70,7 @@ struct rapyer {
     struct schema *schema;
     struct declaration *declarations;
     size_t ndeclarations;
+    unsigned defines; /* calls of rapyer_define so far */
 
     struct buf in; /* read and not yet understood: [in_at, in.len) */
     size_t in_at;
@@ -129,7 +131,10 @@ const struct model *db_model(const rapyer *db, const char *name, size_t len);
 /* The name of a model or key with its namespace; to free(). NULL: no memory, an error is left. */
 char *db_whole_name(rapyer *db, const char *name);
 
-/* Takes a model's declaration, without a daemon. -1: error left with db. */
-int model_declare(rapyer *db, const rapyer_model *m);
+/* Takes models' declarations, all or none, without a daemon. -1: error left with db. */
+int models_declare(rapyer *db, const rapyer_model *const *models);
+/* The declarations from *from on that came together, one behind the other; moves it behind them.
+ * Says how many. */
+uint32_t models_together(const rapyer *db, size_t *from, struct buf *out);
 
 #endif

@@ -127,30 +127,38 @@ static int pack_model(const rapyer_model *m, struct buf *out, struct fault *f)
     return 0;
 }
 
-/* Takes packed. */
-static int remember(rapyer *db, const rapyer_model *m, struct buf *packed)
+/* What a call works with, of each model one. */
+struct work {
+    struct buf *packed;          /* once it is remembered: what was there before, */
+    const rapyer_model **before; /* and of which declaration; NULL: none */
+    struct cursor *in;
+    const struct model **defined;
+    bool *changed;
+};
+
+/* Takes packed, and gives back what it replaces. */
+static int remember(rapyer *db, const rapyer_model *m, struct buf *packed,
+                    const rapyer_model **before)
 {
     struct declaration *had =
         (struct declaration *)(uintptr_t)db_declaration(db, m->name, strlen(m->name));
     if (!had) {
         struct declaration *more =
             reallocarray(db->declarations, db->ndeclarations + 1, sizeof *more);
-        if (!more) {
-            buf_free(packed);
+        if (!more)
             return db_no_memory(db);
-        }
         db->declarations = more;
         had = &more[db->ndeclarations];
-        *had = (struct declaration){.name = db_whole_name(db, m->name), .packed = BUF_INIT};
-        if (!had->name) {
-            buf_free(packed);
+        *had = (struct declaration){.name = db_whole_name(db, m->name), .together = db->defines};
+        if (!had->name)
             return -1;
-        }
         db->ndeclarations++;
     }
-    buf_free(&had->packed);
+    struct buf old = had->packed;
+    *before = had->model;
     had->model = m;
     had->packed = *packed;
+    *packed = old;
     return 0;
 }
 
@@ -166,46 +174,105 @@ static void qualify(const rapyer *db, struct buf *packed)
     *packed = whole;
 }
 
-int model_declare(rapyer *db, const rapyer_model *m)
+static int remember_all(rapyer *db, const rapyer_model *const *models, size_t n, struct work *w)
 {
-    struct buf packed = BUF_INIT;
     struct fault f;
-    const struct model *defined;
-    bool changed;
-    int rc = pack_model(m, &packed, &f);
+    size_t done = 0, had = db->ndeclarations;
+    int rc = 0;
+    db->defines++;
+    for (; done < n && rc == 0; done += rc == 0)
+        rc = remember(db, models[done], &w->packed[done], &w->before[done]);
+    for (size_t i = 0; i < n && rc == 0; i++)
+        if (binding_check(db, models[i], &f) < 0)
+            rc = db_fail(db, &f);
+    for (size_t i = 0; i < done && rc < 0; i++) {
+        struct declaration *d = (struct declaration *)(uintptr_t)db_declaration(
+            db, models[i]->name, strlen(models[i]->name));
+        struct buf mine = d->packed;
+        d->packed = w->packed[i];
+        w->packed[i] = mine;
+        d->model = w->before[i] ? w->before[i] : d->model;
+    }
+    while (rc < 0 && db->ndeclarations > had)
+        free(db->declarations[--db->ndeclarations].name);
+    return rc;
+}
+
+static int pack_all(const rapyer *db, const rapyer_model *const *models, size_t n, struct work *w,
+                    struct fault *f)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (pack_model(models[i], &w->packed[i], f) < 0)
+            return -1;
+        qualify(db, &w->packed[i]);
+        if (w->packed[i].failed)
+            return fault_set(f, FAULT_NO_MEMORY, "out of memory");
+        w->in[i] = cursor_of(w->packed[i].data, w->packed[i].len);
+    }
+    return 0;
+}
+
+static int declare(rapyer *db, const rapyer_model *const *models, size_t n, struct work *w)
+{
+    struct fault f;
+    int rc = pack_all(db, models, n, w, &f);
     if (rc == 0)
-        qualify(db, &packed);
-    if (rc == 0 && packed.failed) {
-        buf_free(&packed);
-        return db_no_memory(db);
-    }
-    if (rc == 0) {
-        struct cursor in = cursor_of(packed.data, packed.len);
-        rc = schema_define(db->schema, &in, &defined, &changed, &f);
-    }
-    if (rc == 0)
-        rc = binding_check(db, m, &f);
-    if (rc < 0) {
-        buf_free(&packed);
-        return db_fail(db, &f);
-    }
-    return remember(db, m, &packed);
+        rc = schema_define_all(db->schema, w->in, n, w->defined, w->changed, &f);
+    return rc < 0 ? db_fail(db, &f) : remember_all(db, models, n, w);
+}
+
+int models_declare(rapyer *db, const rapyer_model *const *models)
+{
+    size_t n = 0;
+    while (models[n])
+        n++;
+    struct work w = {.packed = calloc(n + 1, sizeof *w.packed),
+                     .before = calloc(n + 1, sizeof *w.before),
+                     .in = calloc(n + 1, sizeof *w.in),
+                     .defined = calloc(n + 1, sizeof *w.defined),
+                     .changed = calloc(n + 1, sizeof *w.changed)};
+    bool room = w.packed && w.before && w.in && w.defined && w.changed;
+    int rc = room ? declare(db, models, n, &w) : db_no_memory(db);
+    for (size_t i = 0; w.packed && i < n; i++)
+        buf_free(&w.packed[i]);
+    free(w.packed);
+    free(w.before);
+    free(w.in);
+    free(w.defined);
+    free(w.changed);
+    return rc;
+}
+
+uint32_t models_together(const rapyer *db, size_t *from, struct buf *out)
+{
+    unsigned together = db->declarations[*from].together;
+    uint32_t n = 0;
+    for (; *from < db->ndeclarations && db->declarations[*from].together == together; ++*from, n++)
+        buf_append(out, db->declarations[*from].packed.data, db->declarations[*from].packed.len);
+    return n;
 }
 
 int rapyer_define_models(rapyer *db, const rapyer_model *const *models)
 {
+    struct buf all = BUF_INIT;
+    uint32_t n = 0;
     if (!db)
         return -1;
-    for (size_t i = 0; models[i]; i++) {
-        if (model_declare(db, models[i]) < 0)
-            return -1;
+    if (models_declare(db, models) < 0)
+        return -1;
+    for (; models[n]; n++) {
+        const struct declaration *d = db_declaration(db, models[n]->name, strlen(models[n]->name));
+        buf_append(&all, d->packed.data, d->packed.len);
     }
-    for (size_t i = 0; models[i]; i++) {
-        const struct declaration *d = db_declaration(db, models[i]->name, strlen(models[i]->name));
-        rapyer_value *answer = request_wait(db, "define", 1, &d->packed);
-        if (!answer)
-            return -1;
-        rapyer_value_free(answer);
-    }
+    rapyer_value *answer = NULL;
+    if (n > 0 && !all.failed)
+        answer = request_wait(db, "define", n, &all);
+    bool failed = all.failed;
+    buf_free(&all);
+    if (failed)
+        return db_no_memory(db);
+    if (n > 0 && !answer)
+        return -1;
+    rapyer_value_free(answer);
     return 0;
 }

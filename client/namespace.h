@@ -1,8 +1,8 @@
 /* namespace: names of models as one program uses them, and as all others know them.
  *
  * Several programs on one Redis may have a model of the same name. With a namespace "shop" what a
- * program calls "User" is the model "shop.User" everywhere else: in declarations, keys, locks, watches
- * and Redis. A name that has a dot is taken as it is.
+ * program calls "User" is the model "shop.User" everywhere else: in declarations, keys, locks,
+ * watches and Redis. A name that has a dot is taken as it is.
  */
 #ifndef RAPYER_CLIENT_NAMESPACE_H
 #define RAPYER_CLIENT_NAMESPACE_H

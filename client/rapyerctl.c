@@ -352,25 +352,29 @@ static int run_ttl(struct ctl *c, int argc, char **argv)
     return ctl_call(c, "doc.ttl", 1, &params, false);
 }
 
-/* One declaration after the other, as the file has them. */
+/* All at once, in whatever order the file has them; one line for each. */
 static int define_all(struct ctl *c, const struct buf *items, uint32_t n)
 {
     struct cursor in = cursor_of(items->data, items->len);
-    for (uint32_t i = 0; i < n; i++) {
-        struct buf one = BUF_INIT;
+    struct buf all = BUF_INIT;
+    int rc = 0;
+    for (uint32_t i = 0; i < n && rc == 0; i++) {
         const uint8_t *p;
         size_t len;
-        if (cursor_value(&in, &p, &len) < 0)
-            return ctl_usage_error("the file cannot be read as declarations", NULL);
-        struct cursor declaration = cursor_of(p, len);
-        if (namespace_declaration(c->db->namespace, &declaration, &one) < 0) {
-            buf_free(&one);
-            return ctl_usage_error("the file cannot be read as declarations", NULL);
-        }
-        int rc = ctl_call(c, "define", 1, &one, false);
-        if (rc)
-            return rc;
+        rc = cursor_value(&in, &p, &len);
+        struct cursor declaration = rc == 0 ? cursor_of(p, len) : in;
+        if (rc == 0)
+            rc = namespace_declaration(c->db->namespace, &declaration, &all);
     }
+    rapyer_value *v = rc == 0 && n > 0 ? request_wait(c->db, "define", n, &all) : NULL;
+    buf_free(&all);
+    if (rc < 0)
+        return ctl_usage_error("the file cannot be read as declarations", NULL);
+    if (n > 0 && !v)
+        return ctl_answer_error(c);
+    for (size_t i = 0; i < n; i++)
+        ctl_print(c, n > 1 ? rapyer_item(v, i) : v);
+    rapyer_value_free(v);
     return 0;
 }
 

@@ -28,6 +28,7 @@ struct building {
     struct fault *f;
     struct buf scratch;   /* the canonical form of the value at hand */
     size_t memory_before; /* tree_memory() at the start */
+    unsigned depth;       /* containers around what is at hand, in the document */
     bool keeps;           /* something was left out of a map: "@lazy" */
     size_t len;
     char where[WHERE_MAX]; /* NUL-terminated */
@@ -118,6 +119,41 @@ static int unknown_field(struct building *b, const struct model *m, const char *
 static int build_record(struct building *b, const struct model *m, enum record_place place,
                         struct text pk, struct cursor *in, struct record **out);
 
+/* Models may contain themselves: how deep that goes is counted here. */
+static int check_depth(struct building *b, unsigned depth)
+{
+    if (depth <= SCHEMA_MAX_DEPTH)
+        return 0;
+    return fault_set(
+        b->f, FAULT_BAD_VALUE,
+        "%s: a document nests at most %d containers (every model, list and dict is one)", here(b),
+        SCHEMA_MAX_DEPTH);
+}
+
+static unsigned value_depth(struct cursor *in)
+{
+    struct item it;
+    unsigned deepest = 0;
+
+    if (cursor_next(in, &it) != 0 || (it.kind != ITEM_ARRAY && it.kind != ITEM_MAP))
+        return 0;
+    for (uint32_t n = it.kind == ITEM_MAP ? it.count * 2 : it.count; n; n--) {
+        unsigned depth = value_depth(in);
+        deepest = depth > deepest ? depth : deepest;
+    }
+    return deepest + 1;
+}
+
+/* Where the model alone does not say that it cannot be too deep. */
+static int check_value_depth(struct building *b, const struct type *t)
+{
+    struct cursor in = cursor_of(b->scratch.data, b->scratch.len);
+
+    if (scalar_of(type_bare(t)->kind) || b->depth + b->scratch.len <= SCHEMA_MAX_DEPTH)
+        return 0;
+    return check_depth(b, b->depth + value_depth(&in));
+}
+
 /* A long text, or bytes, is canonical as it came: it is not copied twice. False: it is none, or
  * wrong, and goes the way of all others. */
 static bool build_long(const struct type *t, struct cursor *in, struct cell *out)
@@ -150,7 +186,8 @@ static int build_value(struct building *b, const struct type *t, struct cursor *
     }
     buf_clear(&b->scratch);
     if (value_check(t, in, &b->scratch, b->where, b->f) != 0 ||
-        value_check_limit(&b->scratch, b->where, b->f) != 0)
+        value_check_limit(&b->scratch, b->where, b->f) != 0 ||
+        (b->depth > 2 && check_value_depth(b, t) != 0))
         return -1;
     *out = cell_value(b->scratch.data, b->scratch.len);
     if (out->kind != CELL_HEAP || out->heap_len < WORK_LONG || work_check(b->f) == 0)
@@ -345,12 +382,15 @@ static int build_container(struct building *b, const struct type *t, struct curs
         return build_lone(b, t, in, out);
     if ((map ? cursor_map(in, &n) : cursor_array(in, &n)) != 0)
         return wrong_type(b, in, type_name(t, name, sizeof name));
+    if (check_depth(b, ++b->depth) != 0)
+        return -1;
     *out = cell_blank(t);
     if (n)
         container_reserve(out->container, plausible(n, in));
     struct dict *pks = type_atomic(t->of) && n > 1 ? dict_new() : NULL;
     int rc = build_elements(b, t, n, in, out->container, pks);
     dict_free(pks);
+    b->depth--;
     if (rc != 0)
         cell_free(out);
     return rc;
@@ -615,13 +655,14 @@ static int build_record(struct building *b, const struct model *m, enum record_p
 
     work_add(r->nslots, WORK_NAMED);
     work_add(place != RECORD_INLINE, WORK_RECORD);
-    if (work_check(b->f) != 0)
+    if (work_check(b->f) != 0 || check_depth(b, ++b->depth) != 0)
         (void)0; /* the fault is set */
     else if (!work_counted() && tree_memory() - b->memory_before > BUILD_MAX_BYTES)
         (void)fault_set(b->f, FAULT_TOO_LARGE, "%s: the value would take over %zu MB of memory",
                         here(b), BUILD_MAX_BYTES >> 20);
     else if (build_fields(b, r, place, in, &in_map) == 0 &&
              settle_pk(b, r, place, pk, in_map) == 0 && build_defaults(b, r) == 0) {
+        b->depth--;
         *out = r;
         return 0;
     }
@@ -664,6 +705,7 @@ enum op_status cell_rebuild(const struct type *t, bool element, struct cursor *i
 {
     struct building b = begin(where, f);
     struct cell c;
+    b.depth = from->depth;
     int rc = element ? build_element(&b, t, in, &c) : build_field(&b, t, in, &c);
     enum op_status st = rc == 0 ? OP_DONE : OP_REFUSED;
 

@@ -60,6 +60,7 @@ enum op_status arg_cell(struct run *run, const struct type *t, bool field, const
     struct rebuild from = {.cell = old,
                            .suffix = run->at.name,
                            .suffix_len = run->at.len,
+                           .depth = run->at.depth + (t != run->at.type),
                            .needs = run->needs,
                            .kept = &kept};
     if (!where)

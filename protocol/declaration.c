@@ -94,38 +94,24 @@ struct reading {
     const struct schema *schema;
     struct model *model;
     struct fault *fault;
-    uint8_t *seen;   /* for model_reaches */
+    struct declaration *draft;
     size_t defaults; /* bytes of all so far */
     char where[160];
 };
 
-static int refuse_cycle(struct reading *r, const char *chain, size_t len)
-{
-    return fault_set(r->fault, FAULT_BAD_SCHEMA,
-                     "%s: a model cannot contain itself: %s%s%.*s; keep the other's key in a field "
-                     "of type ref<%s> instead",
-                     r->where, r->model->name, len ? " -> " : "", (int)(len < 200 ? len : 200),
-                     chain, r->model->name);
-}
-
 static const struct model *find_model(void *arg, const char *name, size_t len, struct fault *f)
 {
     struct reading *r = arg;
-    (void)f;
-    if (strlen(r->model->name) == len && memcmp(r->model->name, name, len) == 0) {
-        char chain[NAME_MAX_LEN];
-        memcpy(chain, name, len);
-        refuse_cycle(r, chain, len);
-        return NULL;
-    }
     const struct model *m = schema_model(r->schema, name, len);
-    struct buf chain = BUF_INIT;
-    if (m && model_reaches(m, r->model->name, r->seen, &chain)) {
-        refuse_cycle(r, (char *)chain.data, chain.len);
-        m = NULL;
-    }
-    buf_free(&chain);
-    return m;
+    if (!m || !r->draft->unread || !r->draft->unread(r->draft->arg, m))
+        return m;
+    r->draft->waits = true;
+    fault_set(
+        f, FAULT_BAD_SCHEMA,
+        "%s: the plain model '%s' would contain itself: plain models are values; declare them "
+        "with kind atomic, or keep the other's key in a field of type ref<%s>",
+        r->where, m->name, m->name);
+    return NULL;
 }
 
 /* Members have scores only in a field of an atomic model: as a part of a value nothing could work
@@ -329,11 +315,9 @@ static int read_fields(struct reading *r, struct span *s)
                          SCHEMA_MAX_FIELDS);
     m->fields = alloc_zeroed(n, sizeof *m->fields);
     m->nfields = n;
-    r->seen = alloc_zeroed(schema_count(r->schema), 1);
     int done = 0;
     for (uint32_t i = 0; i < n && done == 0; i++)
         done = read_field(r, &s->value, i);
-    free(r->seen);
     return done < 0 ? -1 : check_fields(r);
 }
 
@@ -401,7 +385,7 @@ static int read_parts(const struct schema *s, struct span *spans, struct declara
                       struct fault *f)
 {
     struct model *m = &d->model;
-    struct reading r = {.schema = s, .model = m, .fault = f};
+    struct reading r = {.schema = s, .model = m, .draft = d, .fault = f};
     char where[NAME_MAX_LEN + 16];
     if (read_name(&spans[NAME], m, f) < 0)
         return -1;
@@ -420,19 +404,45 @@ static int read_parts(const struct schema *s, struct span *spans, struct declara
     return read_key(&spans[KEY], m, where, f);
 }
 
+static const struct span parts[SPANS] = {
+    [NAME] = {.key = "name"},
+    [KIND] = {.key = "kind"},
+    [KEY] = {.key = "key"},
+    [TTL] = {.key = "ttl"},
+    [REFRESH_TTL] = {.key = "refresh_ttl"},
+    [FIELDS] = {.key = "fields"},
+    [REVISION] = {.key = "revision"},
+};
+
+int declaration_head(struct cursor *in, struct declared *out, struct fault *f)
+{
+    struct span spans[SPANS];
+    struct model m = {.key_field = -1};
+    char where[NAME_MAX_LEN + 16];
+    memcpy(spans, parts, sizeof spans);
+    if (read_spans(in, spans, SPANS, "a model's declaration", f) < 0)
+        return -1;
+    struct span name = spans[NAME];
+    int rc = read_name(&spans[NAME], &m, f);
+    if (rc == 0) {
+        snprintf(where, sizeof where, "model '%s'", m.name);
+        rc = read_kind(&spans[KIND], &m, where, f);
+    }
+    if (rc == 0)
+        rc = cursor_str(&name.value, &out->name, &out->len);
+    out->atomic = m.atomic;
+    free(m.name);
+    return rc;
+}
+
 int declaration_read(const struct schema *s, struct cursor *in, struct declaration *d,
                      struct fault *f)
 {
-    struct span spans[SPANS] = {
-        [NAME] = {.key = "name"},
-        [KIND] = {.key = "kind"},
-        [KEY] = {.key = "key"},
-        [TTL] = {.key = "ttl"},
-        [REFRESH_TTL] = {.key = "refresh_ttl"},
-        [FIELDS] = {.key = "fields"},
-        [REVISION] = {.key = "revision"},
-    };
-    *d = (struct declaration){.model.key_field = -1};
+    struct span spans[SPANS];
+    memcpy(spans, parts, sizeof spans);
+    d->model = (struct model){.key_field = -1};
+    d->revision = 0;
+    d->waits = false;
     if (read_spans(in, spans, SPANS, "a model's declaration", f) == 0 &&
         read_parts(s, spans, d, f) == 0)
         return 0;

@@ -8,7 +8,19 @@
 struct declaration {
     struct model model;
     int64_t revision; /* as declared, 0: not */
+    /* Whether a model is only named yet, and nothing may hold it; NULL: none is. */
+    bool (*unread)(void *arg, const struct model *m);
+    void *arg;
+    bool waits; /* refused because of such a one */
 };
+
+/* What a declaration is about. */
+struct declared {
+    const char *name; /* in it */
+    size_t len;
+    bool atomic;
+};
+int declaration_head(struct cursor *in, struct declared *out, struct fault *f);
 
 /* Moves *in past the declaration. Types are resolved in s. -1 as schema_define; *d is then
  * empty. */
@@ -22,15 +34,7 @@ void model_clear(struct model *m);
 /* Builds m->index for its fields. */
 void model_index(struct model *m);
 
-/* A chain of models from `from` to the model called `to`, "A -> B -> C", into out. False when
- * from does not contain it. `seen` has a byte for each model of the registry, 0 at first; it may
- * be passed on to the next search for the same name. */
-bool model_reaches(const struct model *from, const char *to, uint8_t *seen, struct buf *out);
-
 /* The model that wraps an inner type (type_within); made where there was none. */
 const struct model *schema_wrapper(void *schema, const struct type *inner);
-
-/* How many models there are. */
-uint32_t schema_count(const struct schema *s);
 
 #endif

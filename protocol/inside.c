@@ -79,6 +79,7 @@ static enum op_status pack(struct run *run, struct inside *in, const struct type
     char where[WHERE_MAX];
     size_t max = run->env->max_value;
     enum op_status st = OP_DONE;
+    bool kept = false;
     if (t->kind == TYPE_MODEL)
         record_pack(in->record, NULL, 0, false, "", 0, run->needs, &bytes);
     else
@@ -93,8 +94,11 @@ static enum op_status pack(struct run *run, struct inside *in, const struct type
         st = REFUSE(run, FAULT_TOO_LARGE,
                     "%s: the value that '%s' is in would have %zu bytes, at most %zu are allowed",
                     run_name(run), where, bytes.len, max);
-    else if (cell_build(run->at.type, run->at.kind != PLACE_FIELD, &all, where, out, run->f) < 0)
-        st = OP_REFUSED;
+    else
+        st = cell_rebuild(
+            run->at.type, run->at.kind != PLACE_FIELD, &all, where,
+            &(struct rebuild){.depth = run->at.depth, .needs = run->needs, .kept = &kept}, out,
+            run->f);
     buf_free(&bytes);
     return st;
 }

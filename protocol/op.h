@@ -193,6 +193,7 @@ struct rebuild {
     const struct cell *cell;     /* and for cell_rebuild */
     const char *suffix; /* where that is, as for record_pack and cell_pack (of an element: its */
     size_t suffix_len;  /* container's key) */
+    unsigned depth;     /* containers around the place */
     struct needs *needs;
     bool *kept; /* out: something was taken from there, so the result depends on it */
 };

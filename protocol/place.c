@@ -235,6 +235,7 @@ static enum op_status walk_list(struct walk *w, const struct step *s, bool last)
     p->container_type = p->type;
     p->kind = PLACE_ELEMENT;
     p->type = of;
+    p->depth++;
     p->cell = NULL;
     p->record = NULL;
     struct list *l = p->container->list;
@@ -268,6 +269,7 @@ static enum op_status walk_dict(struct walk *w, const struct step *s, bool last)
     p->container_type = p->type;
     p->kind = PLACE_ENTRY;
     p->type = of;
+    p->depth++;
     p->key = s->s;
     p->key_len = s->len;
     struct dict *d = p->container->dict;
@@ -317,6 +319,7 @@ static enum op_status walk_lone(struct walk *w)
 static enum op_status walk_enter(struct walk *w, struct record **out)
 {
     struct place *p = w->p;
+    p->depth += !p->type->model->wraps;
     if (p->kind == PLACE_FIELD) {
         *out = p->cell->record;
         return name_add(w, ".", 1);
@@ -389,8 +392,10 @@ static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
 {
     struct place *p = w->p;
     struct record *r = p->record;
-    if (p->kind == PLACE_ROOT)
+    if (p->kind == PLACE_ROOT) {
+        p->depth = 1;
         return walk_field(w, r, s);
+    }
     enum op_status st = walk_through(w);
     if (st == OP_DONE && type_atomic(p->type)) {
         st = walk_enter(w, &r);
@@ -431,6 +436,7 @@ static void begin(struct place *p, struct record *root)
     p->lone = NULL;
     p->hidden = false;
     p->inside = 0;
+    p->depth = 0;
     p->not_there = false;
     p->base = 0;
     p->len = 1;

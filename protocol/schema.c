@@ -1,75 +1,20 @@
-/* schema: the registry of models, and what a new declaration may change in it.
+/* schema: the registry of models, and what a new declaration may change in one of them.
  *
- *   declaration ──► draft ──► compare with the stored model ──► sizes of all that contain it
- *                                                                      │
- *                                        check: throw the draft away ◄─┴─► define: take it over
- *
- * Everything is decided before anything is changed. Models refer to each other without cycles,
- * so that what they measure (depth, slots) can be worked out from the leaves upwards.
+ *   schema.c ── define.c    declarations, one or several at once: all is decided before anything
+ * changes ├── declaration.c   what one of them says └── measure.c       how big all models are then
  */
 #include "protocol/schema.h"
 #include "protocol/alloc.h"
 #include "protocol/container.h"
-#include "protocol/declaration.h"
+#include "protocol/schema_private.h"
 #include "protocol/type.h"
 #include "protocol/value.h"
 #include <stdio.h>
-#define uthash_malloc(n) alloc_bytes(n)
-#include <uthash.h>
 #include <utlist.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #define FEW_FIELDS 8 /* looked through one by one */
-
-struct entry {
-    struct model model;
-    UT_hash_handle hh;
-};
-
-/* A type that is no longer in force, and may be pointed to. */
-struct former {
-    struct former *next;
-    const struct type *type;
-};
-
-/* The models that wrap inner types, the last one first. */
-struct wrapper {
-    struct wrapper *next;
-    struct model model;
-    struct field field;
-};
-struct wrappers {
-    struct wrapper *first;
-};
-
-struct schema {
-    struct entry *by_name; /* in order of definition */
-    struct former *former;
-    struct wrappers *wrappers;
-    uint32_t models, fields, growths;
-    void (*on_change)(void *arg);
-    void *on_change_arg;
-    int64_t known;
-};
-
-struct measure {
-    unsigned depth;
-    uint32_t slots;
-};
-
-/* What a declaration comes to. */
-struct plan {
-    struct declaration draft;
-    struct entry *stored; /* NULL: the model is new */
-    struct measure own;   /* of the model, with what is stored of it */
-    struct measure *all;  /* by model number, when others grow too; else NULL */
-    uint32_t added;       /* fields */
-    bool widened;         /* a field that was there */
-    bool changed;
-    unsigned revision;
-    const struct wrapper *wrappers; /* the last one before */
-};
 
 struct schema *schema_new(void)
 {
@@ -101,42 +46,6 @@ void model_clear(struct model *m)
     *m = (struct model){.key_field = -1};
 }
 
-/* Those that were made since `last` was the last one. */
-static void wrappers_drop(struct wrappers *all, const struct wrapper *last)
-{
-    while (all->first != last) {
-        struct wrapper *w = all->first;
-        LL_DELETE(all->first, w);
-        field_clear(&w->field);
-        free(w->model.name);
-        free(w);
-    }
-}
-
-const struct model *schema_wrapper(void *schema, const struct type *inner)
-{
-    struct schema *s = schema;
-    char name[TYPE_NAME_MAX];
-    struct wrapper *w;
-    type_name(inner, name, sizeof name);
-    LL_FOREACH (s->wrappers->first, w)
-        if (strcmp(w->model.name, name) == 0)
-            return &w->model;
-    struct type *own = type_copy(inner);
-    type_wrap(own, schema_wrapper, s);
-    w = alloc_zeroed(1, sizeof *w);
-    w->field = (struct field){.name = alloc_text(WRAPPED_FIELD), .type = own};
-    w->field.name_len = strlen(w->field.name);
-    w->model = (struct model){.name = alloc_text("%s", name),
-                              .atomic = true,
-                              .wraps = true,
-                              .key_field = -1,
-                              .nfields = 1,
-                              .fields = &w->field};
-    LL_PREPEND(s->wrappers->first, w);
-    return &w->model;
-}
-
 void schema_free(struct schema *s)
 {
     struct entry *e, *next;
@@ -158,7 +67,7 @@ void schema_free(struct schema *s)
     free(s);
 }
 
-static struct entry *find(const struct schema *s, const char *name, size_t len)
+struct entry *schema_find(const struct schema *s, const char *name, size_t len)
 {
     struct entry *e;
     HASH_FIND(hh, s->by_name, name, len, e);
@@ -167,13 +76,8 @@ static struct entry *find(const struct schema *s, const char *name, size_t len)
 
 const struct model *schema_model(const struct schema *s, const char *name, size_t len)
 {
-    struct entry *e = find(s, name, len);
+    struct entry *e = schema_find(s, name, len);
     return e ? &e->model : NULL;
-}
-
-uint32_t schema_count(const struct schema *s)
-{
-    return s->models;
 }
 
 void schema_on_change(struct schema *s, void (*fn)(void *arg), void *arg)
@@ -241,109 +145,6 @@ int model_field(const struct model *m, const char *name, size_t len)
         if (named(&m->fields[i - 1], name, len))
             return i - 1;
     return -1;
-}
-
-bool model_reaches(const struct model *from, const char *to, uint8_t *seen, struct buf *out)
-{
-    size_t mark = out->len;
-    if (seen[from->number])
-        return false;
-    seen[from->number] = 1;
-    buf_printf(out, "%s -> ", from->name);
-    for (uint32_t i = 0; i < from->nfields; i++) {
-        const struct model *inner = type_model(from->fields[i].type);
-        if (!inner)
-            continue;
-        if (strcmp(inner->name, to) == 0) {
-            buf_printf(out, "%s", to);
-            return true;
-        }
-        if (model_reaches(inner, to, seen, out))
-            return true;
-    }
-    out->len = mark;
-    return false;
-}
-
-/* How deep a field's value nests and how many slots it takes. all: sizes that replace those of
- * the models, or NULL. */
-static struct measure measure_type(const struct type *t, const struct measure *all)
-{
-    struct measure m = {.slots = 1};
-    for (;; t = t->of) {
-        t = type_within(t);
-        if (type_container(t)) {
-            m.depth += !type_container(t)->lone;
-        } else if (t->kind == TYPE_ANY) {
-            m.depth += VALUE_ANY_DEPTH;
-            return m;
-        } else if (t->kind == TYPE_MODEL) {
-            m.depth += all ? all[t->model->number].depth : t->model->depth;
-            return m;
-        } else if (t->kind != TYPE_OPTIONAL) {
-            return m;
-        }
-    }
-}
-
-static struct measure measure_field(const struct field *field, const struct measure *all)
-{
-    struct measure m = measure_type(field->type, all);
-    if (type_atomic(field->type))
-        m.slots += all ? all[field->type->model->number].slots : field->type->model->slots;
-    return m;
-}
-
-static void measure_add(struct measure *sum, struct measure field)
-{
-    if (sum->depth < field.depth + 1)
-        sum->depth = field.depth + 1;
-    sum->slots += field.slots;
-}
-
-static int check_measure(const struct model *m, struct measure size, const char *why,
-                         struct fault *f)
-{
-    if (size.depth > SCHEMA_MAX_DEPTH)
-        return fault_set(f, FAULT_BAD_SCHEMA,
-                         "%smodel '%s' would nest %u containers, at most %d are allowed (every "
-                         "model, list and dict is one, an any counts as %d)",
-                         why, m->name, size.depth, SCHEMA_MAX_DEPTH, VALUE_ANY_DEPTH);
-    if (size.slots > SCHEMA_MAX_SLOTS)
-        return fault_set(f, FAULT_BAD_SCHEMA,
-                         "%smodel '%s' would have %u fields with those of the atomic models in "
-                         "it, at most %d are allowed",
-                         why, m->name, size.slots, SCHEMA_MAX_SLOTS);
-    return 0;
-}
-
-/* The stored model grows: so do those that contain it, and they may become too big. Goes over
- * all models until nothing changes, at most once for each level of nesting. */
-static int measure_all(const struct schema *s, struct plan *p, struct fault *f)
-{
-    char why[120];
-    uint32_t own = p->stored->model.number;
-    struct measure *all = p->all = alloc_zeroed(s->models, sizeof *all);
-    snprintf(why, sizeof why, "because of what is new in '%s', ", p->stored->model.name);
-    for (struct entry *e = s->by_name; e; e = e->hh.next)
-        all[e->model.number] = (struct measure){e->model.depth, e->model.slots};
-    all[own] = p->own;
-    for (bool again = true; again;) {
-        again = false;
-        for (struct entry *e = s->by_name; e; e = e->hh.next) {
-            struct measure size = {.depth = 1};
-            if (e->model.number == own)
-                continue;
-            for (uint32_t i = 0; i < e->model.nfields; i++)
-                measure_add(&size, measure_field(&e->model.fields[i], all));
-            if (check_measure(&e->model, size, why, f) < 0)
-                return -1;
-            struct measure *known = &all[e->model.number];
-            again = again || known->depth != size.depth || known->slots != size.slots;
-            *known = size;
-        }
-    }
-    return 0;
 }
 
 static bool same_default(const struct field *a, const struct field *b)
@@ -456,7 +257,7 @@ static struct edit edit_of(const struct field *was, const struct field *now)
 static int compare_field(struct plan *p, int old, const struct field *now, size_t *defaults,
                          struct fault *f)
 {
-    const struct model *m = &p->stored->model;
+    const struct model *m = &p->entry->model;
     const struct field *was = &m->fields[old];
     bool fixed = old == m->key_field;
     if (fixed ? !type_equal(was->type, now->type) : !type_covers(now->type, narrowest(was)))
@@ -471,13 +272,12 @@ static int compare_field(struct plan *p, int old, const struct field *now, size_
     return 0;
 }
 
-static int compare(struct plan *p, struct fault *f)
+int plan_compare(struct plan *p, struct fault *f)
 {
-    const struct model *was = &p->stored->model, *now = &p->draft.model;
+    const struct model *was = &p->entry->model, *now = &p->draft.model;
     if (compare_head(was, now, f) < 0)
         return -1;
     p->changed = was->ttl != now->ttl || was->refresh_ttl != now->refresh_ttl;
-    p->own = (struct measure){was->depth, was->slots};
     size_t defaults = 0;
     for (uint32_t i = 0; i < was->nfields; i++)
         defaults += was->fields[i].fallback_len;
@@ -492,7 +292,6 @@ static int compare(struct plan *p, struct fault *f)
         defaults += field->fallback_len;
         if (check_new_field(was, field, f) < 0)
             return -1;
-        measure_add(&p->own, measure_field(field, NULL));
         p->added++;
     }
     p->changed = p->changed || p->added;
@@ -507,81 +306,6 @@ static int compare(struct plan *p, struct fault *f)
                          "are allowed",
                          was->name, was->nfields + p->added, SCHEMA_MAX_FIELDS);
     return 0;
-}
-
-static int plan_new(const struct schema *s, struct plan *p, struct fault *f)
-{
-    const struct model *m = &p->draft.model;
-    p->changed = true;
-    p->added = m->nfields;
-    p->own = (struct measure){.depth = 1};
-    for (uint32_t i = 0; i < m->nfields; i++)
-        measure_add(&p->own, measure_field(&m->fields[i], NULL));
-    if (s->models == SCHEMA_MAX_MODELS)
-        return fault_set(f, FAULT_BAD_SCHEMA,
-                         "model '%s' would be one too many, at most %d are allowed", m->name,
-                         SCHEMA_MAX_MODELS);
-    return check_measure(m, p->own, "", f);
-}
-
-static int plan_change(const struct schema *s, struct plan *p, struct fault *f)
-{
-    const struct model *was = &p->stored->model;
-    if (compare(p, f) < 0 || check_measure(was, p->own, "", f) < 0)
-        return -1;
-    if (p->own.depth == was->depth && p->own.slots == was->slots)
-        return 0;
-    return measure_all(s, p, f);
-}
-
-static void plan_free(struct plan *p)
-{
-    model_clear(&p->draft.model);
-    free(p->all);
-}
-
-/* Nothing of it is taken over. */
-static void plan_drop(const struct schema *s, struct plan *p)
-{
-    plan_free(p);
-    wrappers_drop(s->wrappers, p->wrappers);
-}
-
-static int plan_make(const struct schema *s, struct cursor *declaration, struct plan *p,
-                     struct fault *f)
-{
-    *p = (struct plan){.wrappers = s->wrappers->first};
-    if (declaration_read(s, declaration, &p->draft, f) < 0) {
-        wrappers_drop(s->wrappers, p->wrappers);
-        return -1;
-    }
-    const struct model *m = &p->draft.model;
-    p->stored = find(s, m->name, strlen(m->name));
-    int done = p->stored ? plan_change(s, p, f) : plan_new(s, p, f);
-    if (done == 0 && s->fields + p->added > SCHEMA_MAX_ALL_FIELDS)
-        done = fault_set(f, FAULT_BAD_SCHEMA,
-                         "with model '%s' all models would have %u fields, at most %d are allowed",
-                         m->name, s->fields + p->added, SCHEMA_MAX_ALL_FIELDS);
-    if (done < 0) {
-        plan_drop(s, p);
-        return -1;
-    }
-    unsigned revision = p->stored ? p->stored->model.revision : 0;
-    p->revision = revision + (p->changed ? 1 : 0);
-    if (p->draft.revision > p->revision)
-        p->revision = (unsigned)p->draft.revision;
-    p->changed = p->revision != revision;
-    return 0;
-}
-
-static struct entry *take_new(struct schema *s, struct plan *p)
-{
-    struct entry *e = alloc_zeroed(1, sizeof *e);
-    e->model = p->draft.model;
-    p->draft.model = (struct model){0};
-    e->model.number = s->models++;
-    HASH_ADD_KEYPTR(hh, s->by_name, e->model.name, strlen(e->model.name), e);
-    return e;
 }
 
 static void keep_former(struct schema *s, const struct type *t)
@@ -655,87 +379,15 @@ static void take_field(struct schema *s, struct model *m, struct field *from)
     from->fallback = NULL;
 }
 
-static void take_change(struct schema *s, struct plan *p)
+void plan_take(struct schema *s, struct plan *p)
 {
-    struct model *m = &p->stored->model, *draft = &p->draft.model;
+    struct model *m = &p->entry->model, *draft = &p->draft.model;
     m->ttl = draft->ttl;
     m->refresh_ttl = draft->refresh_ttl;
     m->fields = alloc_resized(m->fields, m->nfields + p->added, sizeof *m->fields);
     for (uint32_t i = 0; i < draft->nfields; i++)
         take_field(s, m, &draft->fields[i]);
     model_index(m);
-}
-
-int schema_define(struct schema *s, struct cursor *declaration, const struct model **out,
-                  bool *changed, struct fault *f)
-{
-    struct plan p;
-    if (plan_make(s, declaration, &p, f) < 0)
-        return -1;
-    struct entry *e = p.stored;
-    if (!e)
-        e = take_new(s, &p);
-    else if (p.changed)
-        take_change(s, &p);
-    s->fields += p.added;
-    s->growths += p.stored && (p.added || p.widened);
-    e->model.nlazy = 0;
-    for (uint32_t i = 0; i < e->model.nfields; i++)
-        e->model.nlazy += e->model.fields[i].lazy;
-    e->model.depth = p.own.depth;
-    e->model.slots = p.own.slots;
-    e->model.revision = p.revision;
-    for (struct entry *each = p.all ? s->by_name : NULL; each; each = each->hh.next) {
-        each->model.depth = p.all[each->model.number].depth;
-        each->model.slots = p.all[each->model.number].slots;
-    }
-    *out = &e->model;
-    *changed = p.changed;
-    if (p.stored && p.changed && s->on_change)
-        s->on_change(s->on_change_arg);
-    plan_free(&p);
-    return 0;
-}
-
-int schema_check(const struct schema *s, struct cursor *declaration, bool *changed, struct fault *f)
-{
-    struct plan p;
-    if (plan_make(s, declaration, &p, f) < 0)
-        return -1;
-    *changed = p.changed;
-    plan_drop(s, &p);
-    return 0;
-}
-
-/* Tries those that are left until none of them finds what it needs. */
-int schema_restore(struct schema *s, const struct cursor *declarations, size_t n, bool *taken,
-                   struct fault *f)
-{
-    bool *done = alloc_zeroed(n, sizeof *done);
-    size_t left = n;
-    for (bool again = true; again && left;) {
-        bool first = true;
-        again = false;
-        for (size_t i = 0; i < n; i++) {
-            const struct model *m;
-            bool changed;
-            struct fault why;
-            struct cursor in = declarations[i];
-            if (done[i])
-                continue;
-            if (schema_define(s, &in, &m, &changed, &why) == 0) {
-                done[i] = again = true;
-                left--;
-            } else if (first) {
-                first = false;
-                *f = why;
-            }
-        }
-    }
-    if (taken)
-        memcpy(taken, done, n * sizeof *done);
-    free(done);
-    return left ? -1 : 0;
 }
 
 static void pack_field(const struct field *field, struct buf *out)

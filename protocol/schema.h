@@ -121,13 +121,18 @@ void schema_each(const struct schema *s, void (*visit)(const struct model *m, vo
 int schema_define(struct schema *s, struct cursor *declaration, const struct model **out,
                   bool *changed, struct fault *f);
 /* As schema_define, but only checks: what define would say, nothing is changed. */
-int schema_check(const struct schema *s, struct cursor *declaration, bool *changed,
-                 struct fault *f);
+int schema_check(struct schema *s, struct cursor *declaration, bool *changed, struct fault *f);
 
-/* Defines many models whose declarations come in whatever order, as those of a registry that is
- * stored somewhere: one that contains another is taken after it. -1: some could not be taken, f
- * says why of the first of them; all others are. Marks those that were taken (taken[i], n of
- * them, may be NULL). */
+/* Several at once, all or none, in whatever order: they may name each other, also in circles. Each
+ * has its place in out and changed. */
+int schema_define_all(struct schema *s, const struct cursor *declarations, size_t n,
+                      const struct model **out, bool *changed, struct fault *f);
+int schema_check_all(struct schema *s, const struct cursor *declarations, size_t n, bool *changed,
+                     struct fault *f);
+
+/* Defines those of a registry that is stored somewhere, as many as can be taken. -1: some could
+ * not, f says why of the first of them. Marks those that were (taken[i], n of them, may be NULL).
+ */
 int schema_restore(struct schema *s, const struct cursor *declarations, size_t n, bool *taken,
                    struct fault *f);
 

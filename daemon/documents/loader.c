@@ -140,6 +140,15 @@ struct lengths {
     redisReply **at;
 };
 
+/* What models that contain themselves can lead to in Redis, if another program has made it. */
+static bool too_deep(const char *suffix, size_t len)
+{
+    unsigned slashes = 0;
+    for (size_t i = 0; i < len; i++)
+        slashes += suffix[i] == '/';
+    return slashes > 2 * SCHEMA_MAX_DEPTH;
+}
+
 static void spoil(struct load *l, struct container *c, const char *why)
 {
     container_spoil(c, why);
@@ -152,10 +161,10 @@ static void take_length(void *arg, struct cell *c, const struct type *t, const c
     struct lengths *w = arg;
     const redisReply *r = *w->at++;
     char why[WRONG_TYPE_MAX];
-    (void)suffix;
-    (void)len;
     if (r->type != REDIS_REPLY_INTEGER || r->integer < 0)
         spoil(w->load, c->container, wrong_type(why, stored_of(t)->type));
+    else if (r->integer > 0 && too_deep(suffix, len))
+        spoil(w->load, c->container, "it is nested deeper than a document can be");
     else if (r->integer > 1 && type_container(t)->lone)
         spoil(w->load, c->container,
               "it should hold one at most, but another program put more there");

@@ -1,8 +1,12 @@
--- declare: stores the declaration of a model, if it is still the one that was read, as a new revision
--- of all of them, and tells the other daemons. KEYS: the hash of all declarations. ARGV: the model, its
--- declaration as it was read ("": none), the new one, the channel of all daemons, what to say there.
--- Returns the revision, 0: it is not the one that was read.
-if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-redis.pcall('PUBLISH', ARGV[4], ARGV[5])
+-- declare: stores the declarations of models, if they are still those that were read, as a new revision
+-- of all of them, and tells the other daemons. KEYS: the hash of all declarations. ARGV: the channel of all
+-- daemons, what to say there; of each model its name, its declaration as it was read ("": none), the new one.
+-- Returns the revision, 0: they are not those that were read.
+for i = 3, #ARGV, 3 do
+    if (redis.call('HGET', KEYS[1], ARGV[i]) or '') ~= ARGV[i + 1] then return 0 end
+end
+for i = 3, #ARGV, 3 do
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2])
+end
+redis.pcall('PUBLISH', ARGV[1], ARGV[2])
 return redis.call('HINCRBY', KEYS[1], '@rev', 1)

@@ -32,14 +32,21 @@ struct registry {
     bool loaded;
 };
 
+/* One declaration of a define. */
+struct one {
+    struct cursor declaration; /* in the define's copy */
+    struct buf stored;         /* what was read; len 0: nothing */
+    char name[80];
+};
+
 /* One define on its way: read what is stored, merge, store if it is still what was read. */
 struct define {
     struct registry *r;
     struct session *session;
     uint64_t id;
-    struct buf declaration;
-    struct buf stored; /* what was read; len 0: nothing */
-    char name[80];
+    struct buf declarations;
+    struct one *all;
+    uint32_t n;
     unsigned attempts;
 };
 
@@ -47,8 +54,10 @@ static void end(struct define *d)
 {
     session_settle(d->session);
     session_unref(d->session);
-    buf_free(&d->declaration);
-    buf_free(&d->stored);
+    buf_free(&d->declarations);
+    for (uint32_t i = 0; i < d->n; i++)
+        buf_free(&d->all[i].stored);
+    free(d->all);
     free(d);
 }
 
@@ -58,15 +67,22 @@ static void refuse(struct define *d, const struct fault *f)
     end(d);
 }
 
-static void answer(struct session *s, uint64_t id, const struct model *m)
+/* One map; of several declarations an array of them. */
+static void answer(struct define *d)
 {
-    struct buf *out = session_result(s, id);
-    pack_map(out, 2);
-    pack_cstr(out, "model");
-    pack_cstr(out, m->name);
-    pack_cstr(out, "revision");
-    pack_uint(out, m->revision);
-    session_done(s);
+    struct buf *out = session_result(d->session, d->id);
+    if (d->n > 1)
+        pack_array(out, d->n);
+    for (uint32_t i = 0; i < d->n; i++) {
+        const char *name = d->all[i].name;
+        pack_map(out, 2);
+        pack_cstr(out, "model");
+        pack_cstr(out, name);
+        pack_cstr(out, "revision");
+        pack_uint(out, schema_model(d->r->schema, name, strlen(name))->revision);
+    }
+    session_done(d->session);
+    end(d);
 }
 
 static void unavailable(struct define *d)
@@ -80,9 +96,7 @@ static void read_stored(struct define *d);
 
 static void on_refreshed(void *arg)
 {
-    struct define *d = arg;
-    answer(d->session, d->id, schema_model(d->r->schema, d->name, strlen(d->name)));
-    end(d);
+    answer(arg);
 }
 
 static void on_stored(void *arg, unsigned index, redisReply *reply)
@@ -106,72 +120,117 @@ static void on_stored(void *arg, unsigned index, redisReply *reply)
     }
 }
 
-static void store(struct define *d, const struct model *m)
+struct word {
+    const void *at;
+    size_t len;
+};
+
+/* The models whose text is not the one that is stored: n of them. */
+static void store(struct define *d, const struct buf *packed, uint32_t n)
 {
-    struct buf packed = BUF_INIT, out = BUF_INIT;
-    schema_pack(m, &packed);
-    const char *argv[] = {"EVAL",
-                          declare_script,
-                          "1",
-                          d->r->key,
-                          d->name,
-                          (char *)d->stored.data,
-                          (char *)packed.data,
-                          (char *)d->r->channel.data,
-                          news};
-    size_t len[] = {4,
-                    sizeof(declare_script) - 1,
-                    1,
-                    strlen(d->r->key),
-                    strlen(d->name),
-                    d->stored.len,
-                    packed.len,
-                    d->r->channel.len,
-                    sizeof(news) - 1};
-    if (d->stored.len == 0)
-        argv[5] = "";
-    resp_command(&out, 9, argv, len);
+    uint32_t words = 0;
+    const char **argv = alloc_zeroed(6 + 3 * (size_t)n, sizeof(*argv));
+    size_t *len = alloc_zeroed(6 + 3 * (size_t)n, sizeof(*len));
+    struct buf out = BUF_INIT;
+    const struct word head[] = {{"EVAL", 4},
+                                {declare_script, sizeof(declare_script) - 1},
+                                {"1", 1},
+                                {d->r->key, strlen(d->r->key)},
+                                {d->r->channel.data, d->r->channel.len},
+                                {news, sizeof(news) - 1}};
+    for (; words < 6; words++) {
+        argv[words] = head[words].at;
+        len[words] = head[words].len;
+    }
+    for (uint32_t i = 0; i < d->n; i++) {
+        const struct one *one = &d->all[i];
+        if (packed[i].len == 0)
+            continue;
+        const struct word body[] = {
+            {one->name, strlen(one->name)},
+            {one->stored.len > 0 ? one->stored.data : (uint8_t *)"", one->stored.len},
+            {packed[i].data, packed[i].len}};
+        for (int k = 0; k < 3; k++, words++) {
+            argv[words] = body[k].at;
+            len[words] = body[k].len;
+        }
+    }
+    resp_command(&out, (int)words, argv, len);
     bool sent = upstream_send(d->r->up, out.data, out.len, 1, on_stored, d);
-    buf_free(&packed);
     buf_free(&out);
+    free(argv);
+    free(len);
     if (!sent)
         unavailable(d);
+}
+
+/* What memory has may also be there because storing it failed before. */
+static void store_news(struct define *d)
+{
+    struct buf *packed = alloc_zeroed(d->n, sizeof(*packed));
+    uint32_t n = 0, all = d->n;
+    for (uint32_t i = 0; i < d->n; i++) {
+        const struct one *one = &d->all[i];
+        schema_pack(schema_model(d->r->schema, one->name, strlen(one->name)), &packed[i]);
+        if (packed[i].len == one->stored.len &&
+            memcmp(packed[i].data, one->stored.data, packed[i].len) == 0)
+            buf_clear(&packed[i]);
+        else
+            n++;
+    }
+    if (n == 0)
+        answer(d);
+    else
+        store(d, packed, n);
+    for (uint32_t i = 0; i < all; i++) /* d may be gone */
+        buf_free(&packed[i]);
+    free(packed);
+}
+
+/* The declarations of a define, or what is stored of its models. */
+static int merge(struct define *d, bool stored, struct fault *f)
+{
+    struct cursor *in = alloc_zeroed(d->n, sizeof(*in));
+    const struct model **models = alloc_zeroed(d->n, sizeof(*models));
+    bool *changed = alloc_zeroed(d->n, sizeof(*changed));
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < d->n; i++) {
+        const struct buf *text = &d->all[i].stored;
+        if (!stored)
+            in[n++] = d->all[i].declaration;
+        else if (text->len > 0)
+            in[n++] = cursor_of(text->data, text->len);
+    }
+    int rc = stored ? schema_restore(d->r->schema, in, n, NULL, f)
+                    : schema_define_all(d->r->schema, in, n, models, changed, f);
+    free(in);
+    free(models);
+    free(changed);
+    return rc;
 }
 
 static void on_read(void *arg, unsigned index, redisReply *reply)
 {
     struct define *d = arg;
     struct fault f;
-    const struct model *m;
-    bool changed;
     (void)index;
     if (reply == NULL) {
         unavailable(d);
         return;
     }
-    buf_clear(&d->stored);
-    if (reply->type == REDIS_REPLY_STRING) {
-        buf_append(&d->stored, reply->str, reply->len);
-        struct cursor stored = cursor_of(d->stored.data, d->stored.len);
-        if (schema_define(d->r->schema, &stored, &m, &changed, &f) < 0)
-            log_error("the stored declaration of %s is not usable: %s", d->name, f.text);
+    for (uint32_t i = 0; i < d->n; i++) {
+        const redisReply *one =
+            reply->type == REDIS_REPLY_ARRAY && i < reply->elements ? reply->element[i] : NULL;
+        buf_clear(&d->all[i].stored);
+        if (one != NULL && one->type == REDIS_REPLY_STRING)
+            buf_append(&d->all[i].stored, one->str, one->len);
     }
-    struct cursor c = cursor_of(d->declaration.data, d->declaration.len);
-    if (schema_define(d->r->schema, &c, &m, &changed, &f) < 0) {
+    if (merge(d, true, &f) < 0)
+        log_error("a stored declaration, of %s, is not usable: %s", d->all[0].name, f.text);
+    if (merge(d, false, &f) < 0)
         refuse(d, &f);
-        return;
-    }
-    /* What memory has may also be there because storing it failed before. */
-    struct buf packed = BUF_INIT;
-    schema_pack(m, &packed);
-    bool same = packed.len == d->stored.len && memcmp(packed.data, d->stored.data, packed.len) == 0;
-    buf_free(&packed);
-    if (same) {
-        answer(d->session, d->id, m);
-        end(d);
-    } else {
-        store(d, m);
-    }
+    else
+        store_news(d);
 }
 
 static void read_stored(struct define *d)
@@ -179,18 +238,28 @@ static void read_stored(struct define *d)
     struct buf out = BUF_INIT;
     struct fault f;
     if (++d->attempts > ATTEMPTS_MAX) {
-        fault_set(&f, FAULT_BUSY, "other daemons keep changing %s; try again", d->name);
+        fault_set(&f, FAULT_BUSY, "other daemons keep changing %s; try again", d->all[0].name);
         refuse(d, &f);
         return;
     }
-    resp_words(&out, "HGET", d->r->key, d->name, NULL);
+    const char **argv = alloc_zeroed(2 + (size_t)d->n, sizeof(*argv));
+    size_t *len = alloc_zeroed(2 + (size_t)d->n, sizeof(*len));
+    argv[0] = "HMGET";
+    argv[1] = d->r->key;
+    for (uint32_t i = 0; i < d->n; i++)
+        argv[2 + i] = d->all[i].name;
+    for (uint32_t i = 0; i < 2 + d->n; i++)
+        len[i] = strlen(argv[i]);
+    resp_command(&out, (int)d->n + 2, argv, len);
     bool sent = upstream_send(d->r->up, out.data, out.len, 1, on_read, d);
     buf_free(&out);
+    free(argv);
+    free(len);
     if (!sent)
         unavailable(d);
 }
 
-/* The name in a declaration that schema_check has passed. */
+/* The name in a declaration that was checked. */
 static void name_of(struct cursor c, char *out, size_t size)
 {
     uint32_t n = 0;
@@ -208,18 +277,40 @@ static void name_of(struct cursor c, char *out, size_t size)
     }
 }
 
+/* Each of them by itself. */
+static void take_declarations(struct define *d)
+{
+    struct cursor in = cursor_of(d->declarations.data, d->declarations.len);
+    d->all = alloc_zeroed(d->n, sizeof(*d->all));
+    for (uint32_t i = 0; i < d->n; i++) {
+        const uint8_t *p;
+        size_t len;
+        if (cursor_value(&in, &p, &len) == 0)
+            d->all[i].declaration = cursor_of(p, len);
+    }
+}
+
+static int check_declarations(struct define *d, struct fault *f)
+{
+    struct cursor *in = alloc_zeroed(d->n, sizeof(*in));
+    bool *changed = alloc_zeroed(d->n, sizeof(*changed));
+    for (uint32_t i = 0; i < d->n; i++)
+        in[i] = d->all[i].declaration;
+    int rc = schema_check_all(d->r->schema, in, d->n, changed, f);
+    for (uint32_t i = 0; i < d->n && rc == 0; i++)
+        name_of(in[i], d->all[i].name, sizeof(d->all[i].name));
+    free(in);
+    free(changed);
+    return rc;
+}
+
 void registry_define(struct registry *r, struct session *s, const struct rpc *msg)
 {
     struct fault f;
-    bool changed;
-    struct cursor c = msg->params;
-    if (msg->nparams != 1) {
-        fault_set(&f, FAULT_BAD_REQUEST, "define takes [declaration], and got %u parameters",
-                  msg->nparams);
-        session_fault(s, msg->id, &f);
-        return;
-    }
-    if (schema_check(r->schema, &c, &changed, &f) < 0) {
+    if (msg->nparams < 1 || msg->nparams > SCHEMA_MAX_MODELS) {
+        fault_set(&f, FAULT_BAD_REQUEST,
+                  "define takes [declaration, ...], 1 to %d of them, and got %u parameters",
+                  SCHEMA_MAX_MODELS, msg->nparams);
         session_fault(s, msg->id, &f);
         return;
     }
@@ -227,10 +318,14 @@ void registry_define(struct registry *r, struct session *s, const struct rpc *ms
     d->r = r;
     d->session = session_ref(s);
     d->id = msg->id;
+    d->n = msg->nparams;
     session_defer(s);
-    buf_append(&d->declaration, msg->params.at, (size_t)(msg->params.end - msg->params.at));
-    name_of(msg->params, d->name, sizeof(d->name));
-    read_stored(d);
+    buf_append(&d->declarations, msg->params.at, (size_t)(msg->params.end - msg->params.at));
+    take_declarations(d);
+    if (check_declarations(d, &f) < 0)
+        refuse(d, &f);
+    else
+        read_stored(d);
 }
 
 /* ---- loading ---- */

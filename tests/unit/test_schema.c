@@ -387,22 +387,121 @@ Test(schema, where_an_atomic_model_may_stand)
             "field 'a' of model 'M': a plain model is read whole, its fields cannot be lazy");
 }
 
-Test(schema, no_model_contains_itself)
+/* Several at once: rc, and how many there are then. */
+static int define_together(size_t n, const char *const *texts, const struct model **out)
 {
-    refused(one("atomic", "name: a, type: 'list<M>'"), FAULT_BAD_SCHEMA,
-            "field 'a' of model 'M': a model cannot contain itself: M -> M; keep the other's key "
-            "in a field of type ref<M> instead");
+    struct buf b[8] = {{0}};
+    struct cursor in[8];
+    bool was_changed[8];
+    for (size_t i = 0; i < n; i++) {
+        wire_pack(&b[i], texts[i]);
+        in[i] = cursor_of(b[i].data, b[i].len);
+    }
+    bool would[8];
+    struct fault checked = {0};
+    fault = (struct fault){0};
+    int check = schema_check_all(s, in, n, would, &checked);
+    int rc = schema_define_all(s, in, n, out, was_changed, &fault);
+    cr_assert_eq(check, rc);
+    cr_assert_str_eq(checked.text, fault.text);
+    for (size_t i = 0; i < n; i++)
+        buf_free(&b[i]);
+    return rc;
+}
+
+Test(schema, a_model_contains_itself_where_that_has_an_end)
+{
+    defined("{name: Node, kind: atomic, fields: [{name: v, type: int},"
+            "{name: children, type: 'list<Node>'}, {name: parent, type: 'optional<Node>', default: "
+            "nil},"
+            "{name: by, type: 'dict<list<Node>>'}]}");
+    cr_assert_eq(model->depth, 3u);
+    cr_assert_eq(model->slots, 4u);
+    cr_assert_eq(field_of(model, "children")->type->of->model, model);
+    cr_assert_eq(type_model(field_of(model, "by")->type), model);
+    defined("{name: Doc, kind: atomic, fields: [{name: root, type: Node}, {name: all, type: "
+            "'list<Node>'}]}");
+    cr_assert_eq(model->depth, 5u);
+    cr_assert_eq(model->slots, 6u);
+    defined("{name: A, kind: atomic, fields: []}");
+    defined("{name: B, kind: atomic, fields: [{name: a, type: A}]}");
+    defined("{name: A, kind: atomic, fields: [{name: b, type: 'optional<B>'}]}");
+    refused(
+        "{name: A, kind: atomic, fields: [{name: c, type: B}]}", FAULT_BAD_SCHEMA,
+        "model 'A' would contain itself without end: A -> B -> A; put an optional, list or dict in "
+        "between");
+    refused(one("atomic", "name: a, type: M"), FAULT_BAD_SCHEMA,
+            "model 'M' would contain itself without end: M -> M; put an optional, list or dict in "
+            "between");
+    cr_assert_null(schema_model(s, "M", 1));
+}
+
+Test(schema, no_plain_model_contains_itself)
+{
+    refused(one("plain", "name: a, type: 'list<M>'"), FAULT_BAD_SCHEMA,
+            "field 'a' of model 'M': the plain model 'M' would contain itself: plain models are "
+            "values; "
+            "declare them with kind atomic, or keep the other's key in a field of type ref<M>");
     defined("{name: A, kind: plain, fields: []}");
     defined("{name: Side, kind: plain, fields: [{name: x, type: int}]}");
     defined("{name: B, kind: plain, fields: [{name: s, type: Side}, {name: a, type: 'dict<A>'}]}");
     defined("{name: C, kind: plain, fields: [{name: s, type: Side}, {name: b, type: B}]}");
-    refused("{name: A, kind: plain, fields: [{name: s, type: Side}, {name: c, type:"
-            " 'optional<C>'}]}",
-            FAULT_BAD_SCHEMA,
-            "field 'c' of model 'A': a model cannot contain itself: A -> C -> B -> A; keep the "
-            "other's key in a field of type ref<A> instead");
+    cr_assert_eq(
+        define("{name: A, kind: plain, fields: [{name: s, type: 'optional<Side>'}, {name: c, type:"
+               " 'optional<C>'}]}"),
+        -1);
+    cr_assert(strstr(fault.text, "would contain itself without end: "), "%s", fault.text);
+    cr_assert(strstr(fault.text, "plain models are values"), "%s", fault.text);
     cr_assert_eq(schema_model(s, "A", 1)->nfields, 0u);
     defined("{name: Side, kind: plain, fields: [{name: a, type: 'list<A>', default: []}]}");
+}
+
+Test(schema, several_are_declared_in_whatever_order)
+{
+    const struct model *out[8];
+    const char *good[] = {
+        "{name: Forest, kind: atomic, fields: [{name: trees, type: 'dict<Tree>'},"
+        " {name: at, type: Spot, default: {x: 1}}]}",
+        "{name: Tree, kind: atomic, fields: [{name: in, type: 'optional<Forest>'},"
+        " {name: birds, type: 'list<list<Bird>>'}]}",
+        "{name: Bird, kind: atomic, fields: [{name: nest, type: 'optional<Tree>'}]}",
+        "{name: Spot, kind: plain, fields: [{name: x, type: int}, {name: y, type: int, default: "
+        "7}]}"};
+    cr_assert_eq(define_together(3, good, out), -1);
+    cr_assert_eq(fault.code, FAULT_UNKNOWN_MODEL, "%s", fault.text);
+    cr_assert_null(schema_model(s, "Forest", 6));
+    cr_assert_eq(define_together(4, good, out), 0, "%s", fault.text);
+    cr_assert_eq(out[0], schema_model(s, "Forest", 6));
+    cr_assert_eq(field_of(out[0], "at")->fallback_len, 7u);
+    cr_assert_eq(field_of(out[1], "in")->type->of->model, out[0]);
+    cr_assert_eq(out[2]->revision, 1u);
+
+    const char *twice[] = {good[0], good[0]};
+    cr_assert_eq(define_together(2, twice, out), -1);
+    cr_assert_str_eq(fault.text, "model 'Forest' is declared twice");
+    /* What is wrong with one leaves nothing of the others. */
+    const char *bad[] = {
+        "{name: New, kind: atomic, fields: [{name: old, type: 'list<Forest>'}]}",
+        ("{name: Bird, kind: atomic, fields: [{name: nest, type: 'optional<Tree>'},"
+         " {name: news, type: 'list<New>'}]}"),
+        "{name: Tree, kind: atomic, fields: [{name: in, type: 'list<Forest>'}]}"};
+    cr_assert_eq(define_together(3, bad, out), -1);
+    cr_assert_eq(fault.code, FAULT_SCHEMA_CONFLICT, "%s", fault.text);
+    cr_assert_null(schema_model(s, "New", 3));
+    cr_assert_eq(schema_model(s, "Bird", 4)->nfields, 1u);
+    cr_assert_eq(define_together(2, bad, out), 0, "%s", fault.text);
+    cr_assert_eq(out[1]->revision, 2u);
+    const char *loop[] = {"{name: P, kind: plain, fields: [{name: q, type: Q}]}",
+                          "{name: Q, kind: plain, fields: [{name: p, type: 'list<P>'}]}"};
+    cr_assert_eq(define_together(2, loop, out), -1);
+    cr_assert(strstr(fault.text, "would contain itself"), "%s", fault.text);
+    cr_assert_null(schema_model(s, "P", 1));
+    const char *direct[] = {
+        "{name: P, kind: atomic, fields: [{name: q, type: Q}]}",
+        "{name: Q, kind: atomic, fields: [{name: r, type: R}]}",
+        "{name: R, kind: atomic, fields: [{name: x, type: 'list<P>'}, {name: p, type: P}]}"};
+    cr_assert_eq(define_together(3, direct, out), -1);
+    cr_assert(strstr(fault.text, " -> "), "%s", fault.text);
 }
 
 /* 4^24 ways to the same model must not be walked one by one. */

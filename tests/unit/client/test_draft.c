@@ -350,7 +350,8 @@ Test(draft, a_program_of_when_a_float_was_an_int_reads_whole_numbers)
 {
     static const double rates[] = {-2.0, 0x1p62, 2.5, 0x1p63};
     rapyer *db = local();
-    cr_assert_eq(model_declare(db, &Older), 0, "%s", rapyer_errmsg(db));
+    cr_assert_eq(models_declare(db, (const rapyer_model *[]){&Older, NULL}), 0, "%s",
+                 rapyer_errmsg(db));
     for (int i = 0; i < 4; i++) {
         struct project in = {.name = "p", .rate = rates[i], .office = {"Main St", "Boston"}};
         struct older out;
@@ -371,7 +372,7 @@ Test(draft, a_program_of_when_a_float_was_an_int_reads_whole_numbers)
 Test(draft, a_struct_of_another_shape_is_refused)
 {
     rapyer *db = local();
-    cr_expect_eq(model_declare(db, &Wrong), -1);
+    cr_expect_eq(models_declare(db, (const rapyer_model *[]){&Wrong, NULL}), -1);
     expect_error(db, RAPYER_BAD_SCHEMA, "4 bytes");
     rapyer_value *v = NULL;
     struct task task;
