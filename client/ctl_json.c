@@ -58,10 +58,24 @@ static int pack_iso(const char *s, size_t len, struct buf *out, char *error)
 
 static int pack_json(const json_t *v, struct buf *out, char *error);
 
+static int pack_pairs(const json_t *pairs, struct buf *out, char *error)
+{
+    pack_map(out, (uint32_t)json_array_size(pairs));
+    for (size_t i = 0; i < json_array_size(pairs); i++) {
+        const json_t *pair = json_array_get(pairs, i);
+        if (!json_is_array(pair) || json_array_size(pair) != 2)
+            return refuse(error, "\"$map\" is no list of [key, value]");
+        if (pack_json(json_array_get(pair, 0), out, error) < 0 ||
+            pack_json(json_array_get(pair, 1), out, error) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int pack_object(const json_t *v, struct buf *out, char *error)
 {
     json_t *bytes = json_object_get(v, "$bytes"), *time = json_object_get(v, "$time");
-    json_t *special = bytes ? bytes : time;
+    json_t *special = bytes ? bytes : time, *pairs = json_object_get(v, "$map");
     const char *key;
     json_t *item;
     if (json_object_size(v) == 1 && json_is_string(special)) {
@@ -69,6 +83,8 @@ static int pack_object(const json_t *v, struct buf *out, char *error)
         size_t len = json_string_length(special);
         return bytes ? pack_base64(s, len, out, error) : pack_iso(s, len, out, error);
     }
+    if (json_object_size(v) == 1 && json_is_array(pairs))
+        return pack_pairs(pairs, out, error);
     pack_map(out, (uint32_t)json_object_size(v));
     json_object_foreach((json_t *)(uintptr_t)v, key, item)
     {

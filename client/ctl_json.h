@@ -1,7 +1,7 @@
 /* ctl_json: JSON text of the command line as MessagePack.
  *
  * {"$bytes": "base64"} is a bin, {"$time": "2024-01-31T12:00:00Z"} a timestamp, as rapyer_to_json
- * writes them.
+ * writes them, and {"$map": [[key, value], ...]} a map with whatever keys (json.h).
  */
 #ifndef RAPYER_CLIENT_CTL_JSON_H
 #define RAPYER_CLIENT_CTL_JSON_H

@@ -59,7 +59,34 @@ static void json_float(struct buf *out, double d)
         buf_append(out, ".0", 2);
 }
 
-static void json_dict(struct buf *out, const rapyer_value *v)
+static void write_value(struct buf *out, const rapyer_value *v, bool exact);
+
+/* Whether JSON could not tell what it was. */
+static bool is_odd(const rapyer_value *v)
+{
+    bool odd = v->len == 1 && rapyer_kind_of(&v->items[0]) == RAPYER_STR && v->items[0].len > 0 &&
+               v->items[0].bytes[0] == '$';
+    for (uint32_t i = 0; i < v->len && !odd; i++) {
+        const rapyer_value *key = &v->items[2 * (size_t)i];
+        odd = rapyer_kind_of(key) != RAPYER_STR || memchr(key->bytes, '\0', key->len);
+    }
+    return odd;
+}
+
+static void json_pairs(struct buf *out, const rapyer_value *v)
+{
+    buf_printf(out, "{\"$map\":[");
+    for (uint32_t i = 0; i < v->len; i++) {
+        buf_printf(out, i ? ",[" : "[");
+        write_value(out, &v->items[2 * (size_t)i], true);
+        buf_append(out, ",", 1);
+        write_value(out, &v->items[2 * (size_t)i + 1], true);
+        buf_append(out, "]", 1);
+    }
+    buf_append(out, "]}", 2);
+}
+
+static void json_dict(struct buf *out, const rapyer_value *v, bool exact)
 {
     buf_append(out, "{", 1);
     for (uint32_t i = 0; i < v->len; i++) {
@@ -76,12 +103,12 @@ static void json_dict(struct buf *out, const rapyer_value *v)
             buf_free(&inner);
         }
         buf_append(out, ":", 1);
-        json_value(out, key + 1);
+        write_value(out, key + 1, exact);
     }
     buf_append(out, "}", 1);
 }
 
-void json_value(struct buf *out, const rapyer_value *v)
+static void write_value(struct buf *out, const rapyer_value *v, bool exact)
 {
     char time[TIMESTAMP_MAX];
     switch (rapyer_kind_of(v)) {
@@ -99,12 +126,27 @@ void json_value(struct buf *out, const rapyer_value *v)
         for (uint32_t i = 0; i < v->len; i++) {
             if (i)
                 buf_append(out, ",", 1);
-            json_value(out, &v->items[i]);
+            write_value(out, &v->items[i], exact);
         }
         buf_append(out, "]", 1);
         break;
-    case RAPYER_DICT: json_dict(out, v); break;
+    case RAPYER_DICT:
+        if (exact && is_odd(v))
+            json_pairs(out, v);
+        else
+            json_dict(out, v, exact);
+        break;
     }
+}
+
+void json_value(struct buf *out, const rapyer_value *v)
+{
+    write_value(out, v, false);
+}
+
+void json_exact(struct buf *out, const rapyer_value *v)
+{
+    write_value(out, v, true);
 }
 
 char *rapyer_to_json(const rapyer_value *v)
