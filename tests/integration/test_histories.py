@@ -98,6 +98,21 @@ def test_versions_that_go_back_are_found():
     assert [(best, version) for _, _, best, version in recorder.backwards()] == [(8, 7)]
 
 
+def test_a_plain_read_may_be_older_than_what_was_told_while_it_was_on_its_way():
+    """Daemon b reads, then hears of what daemon a did, then counts on; and that answer comes first."""
+    recorder = Recorder(bound=1)
+    second = 1_000_000_000
+    recorder.add(0, "a", ["doc.save", "Page:1", {"n": 1}], 1 * second, 2 * second)
+    recorder.add(1, "a", ["num.incr", "Page:1", "n", 1], 3 * second, int(3.1 * second), 2)
+    recorder.add(2, "b", ["num.incr", "Page:1", "n", 1], int(3.2 * second), int(3.3 * second), 3)
+    recorder.add(3, "b", ["doc.get", "Page:1"], int(3.15 * second), int(3.4 * second),
+                 {"n": 1, "text": "", "tags": [], "jobs": {}}, plain=True)
+    assert judge([recorder.entries]) == ["ok"]
+    recorder.add(3, "b", ["doc.get", "Page:1"], int(3.35 * second), int(3.5 * second),
+                 {"n": 1, "text": "", "tags": [], "jobs": {}}, plain=True)
+    assert judge([recorder.entries]) == ["wrong"]
+
+
 def test_a_plain_read_may_be_older_by_the_bound_but_not_than_what_its_daemon_has_told():
     recorder = Recorder(bound=1)
     second = 1_000_000_000
