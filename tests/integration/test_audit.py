@@ -184,7 +184,7 @@ def write_directly(redis_server, rng, until, keys):
 
 @pytest.mark.parametrize("bound", ["20ms", "200ms"])
 def test_nobody_is_accused(redis_server, new_daemon, bound):
-    """However much changes, with looks as often as can be."""
+    """However much changes, with looks as often as can be. Shows C4."""
     settings = {"coherence.bound": bound, "coherence.audit": 1000}
     daemons = [new_daemon(redis_server.address, settings) for _ in range(2)]
     keys, until = [f"User:d{n}" for n in range(6)], time.monotonic() + SECONDS
@@ -207,7 +207,7 @@ def test_nobody_is_accused(redis_server, new_daemon, bound):
 
 def test_a_long_run_is_never_wrong(redis_server, new_daemon):
     """Documents of which each changes once, and is then looked at. A rapyerd that passes over each
-    1,000th change (RAPYER_UNHEARD) is found out here."""
+    1,000th change (RAPYER_UNHEARD) is found out here. Shows C4."""
     writer = new_daemon(redis_server.address)
     reader = new_daemon(redis_server.address, {"coherence.bound": "200ms", "coherence.audit": 1000})
     keys = [f"Shelf:{n}" for n in range(2000)]

@@ -42,26 +42,29 @@ def outcome(client, *request):
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_several_daemons(redis_server, new_daemon, count):
+    """Shows C1, C2, C3, C4, C6, C7."""
     daemons = [new_daemon(redis_server.address) for _ in range(count)]
     declare(*daemons)
     histories(daemons, redis_server.client(), HISTORIES, bound=BOUND, clients=3 * count)
 
 
 def test_three_daemons_and_twelve_clients(redis_server, new_daemon):
-    """With a short bound: reads that may be of any time leave the judge too much to look at."""
+    """With a short bound: reads that may be of any time leave the judge too much to look at.
+    Shows C1, C2, C3, C4, C7."""
     daemons = [new_daemon(redis_server.address, {"coherence.bound": "20ms"}) for _ in range(3)]
     declare(*daemons)
     histories(daemons, redis_server.client(), HISTORIES, bound=0.02, clients=12, documents=3, operations=8)
 
 
 def test_two_daemons_beside_a_program_without_one(redis_server, new_daemon):
+    """Shows C1."""
     daemons = [new_daemon(redis_server.address) for _ in range(2)]
     declare(*daemons)
     histories(daemons, redis_server.client(), HISTORIES, bound=BOUND, foreign=Foreigner, actor=Neighbour)
 
 
 def test_two_daemons_and_a_replica_that_is_promoted(new_redis, new_proxy, new_daemon):
-    """What Redis has acknowledged and not passed on is lost; here it has nothing of that kind."""
+    """What Redis has acknowledged and not passed on is lost; here it has nothing of that kind. Shows C8."""
     servers = Pair(new_redis, new_proxy)
     daemons = [new_daemon(servers.front.address, QUICK) for _ in range(2)]
     declare(*daemons)
@@ -71,7 +74,7 @@ def test_two_daemons_and_a_replica_that_is_promoted(new_redis, new_proxy, new_da
 
 @pytest.mark.parametrize("said_by", ["daemons", "another program"])
 def test_two_daemons_and_deadlines(redis_server, new_daemon, said_by):
-    """A document is never given out after its deadline by any daemon, nor half of it."""
+    """A document is never given out after its deadline by any daemon, nor half of it. Shows C9."""
     daemons = [new_daemon(redis_server.address, {"coherence.bound": "20ms"}) for _ in range(2)]
     declare(*daemons)
     how = {"actor": SlowMortal} if said_by == "daemons" else {"actor": Mortal, "foreign": Reaper}
@@ -79,7 +82,7 @@ def test_two_daemons_and_deadlines(redis_server, new_daemon, said_by):
 
 
 def test_two_daemons_that_stumble_beside_a_program_without_one(redis_server, new_daemon):
-    """As on a busy machine, where anything may happen between two steps of theirs."""
+    """As on a busy machine, where anything may happen between two steps of theirs. Shows C1."""
     daemons = [new_daemon(redis_server.address) for _ in range(2)]
     declare(*daemons)
     rng = random.Random(SEED)
@@ -96,7 +99,7 @@ def test_two_daemons_that_stumble_beside_a_program_without_one(redis_server, new
 
 
 def test_two_daemons_of_which_the_links_of_one_freeze(redis_server, new_proxy, new_daemon):
-    """Both, of commits and of what is heard, for longer than the bound."""
+    """Both, of commits and of what is heard, for longer than the bound. Shows C4, C5."""
     proxy = new_proxy(redis_server.address)
     daemons = [new_daemon(redis_server.address, {"coherence.bound": "200ms"}),
                new_daemon(proxy.address, {"coherence.bound": "200ms"})]
@@ -110,6 +113,7 @@ def test_two_daemons_of_which_the_links_of_one_freeze(redis_server, new_proxy, n
 
 
 def test_two_daemons_and_a_redis_that_is_killed(new_redis, new_daemon):
+    """Shows C8."""
     redis_server = new_redis(aof=True)
     daemons = [new_daemon(redis_server.address) for _ in range(2)]
     declare(*daemons)
@@ -117,13 +121,14 @@ def test_two_daemons_and_a_redis_that_is_killed(new_redis, new_daemon):
 
 
 def test_two_daemons_that_hold_next_to_nothing(redis_server, new_daemon):
+    """Shows C4."""
     daemons = [new_daemon(redis_server.address, {"cache.cache_memory": "64K"}) for _ in range(2)]
     declare(*daemons)
     histories(daemons, redis_server.client(), HISTORIES, bound=BOUND)
 
 
 def test_two_daemons_and_links_that_are_cut(redis_server, new_proxy, new_daemon):
-    """Of commits and of what is heard, at any moment."""
+    """Of commits and of what is heard, at any moment. Shows C5, C8."""
     proxies = [new_proxy(redis_server.address) for _ in range(2)]
     daemons = [new_daemon(proxy.address) for proxy in proxies]
     declare(*daemons)
@@ -133,7 +138,7 @@ def test_two_daemons_and_links_that_are_cut(redis_server, new_proxy, new_daemon)
 
 
 def test_two_daemons_of_which_one_stands_still(redis_server, new_daemon):
-    """For longer than the bound: what it then gives from memory is not older, all the same."""
+    """For longer than the bound: what it then gives from memory is not older, all the same. Shows C5."""
     daemons = [new_daemon(redis_server.address, {"coherence.bound": "200ms"}) for _ in range(2)]
     declare(*daemons)
     rng = random.Random(SEED)
@@ -146,6 +151,7 @@ def test_two_daemons_of_which_one_stands_still(redis_server, new_daemon):
 
 
 def test_two_daemons_of_which_one_is_killed(redis_server, new_daemon):
+    """Shows C8."""
     daemons = [new_daemon(redis_server.address) for _ in range(2)]
     declare(*daemons)
 
@@ -160,6 +166,7 @@ def test_two_daemons_of_which_one_is_killed(redis_server, new_daemon):
 
 
 def test_a_change_is_seen_by_a_plain_read_of_another_daemon(pair):
+    """Shows C4."""
     one, two = pair
     for n in range(20):
         one.call("set", KEY, "age", n)
@@ -181,7 +188,7 @@ def test_a_change_is_seen_by_a_plain_read_of_another_daemon(pair):
     (["doc.delete", KEY], ["doc.insert", [[KEY, {"name": "new", "settings": {}}]]], "ok"),
 ])
 def test_what_is_answered_is_true_in_redis(pair, change, request_, answer):
-    """At once, whatever the daemon has in memory."""
+    """At once, whatever the daemon has in memory. Shows C1, C2, C3."""
     one, two = pair
     for _ in range(5):
         save_ada(one)
@@ -192,6 +199,7 @@ def test_what_is_answered_is_true_in_redis(pair, change, request_, answer):
 
 
 def test_a_document_that_comes_again_does_not_come_back_as_it_was(pair):
+    """Shows C1, C2."""
     one, two = pair
     for n in range(10):
         assert one.call("doc.delete", KEY) == 1
@@ -203,7 +211,7 @@ def test_a_document_that_comes_again_does_not_come_back_as_it_was(pair):
 
 def test_what_a_change_left_of_a_removed_document_is_not_in_the_next_one(redis_server, new_proxy, new_daemon, rdb):
     """A change that found no document leaves a hash with a version that says little (1), until it is swept
-    away. Who saves the document may have seen another one of these."""
+    away. Who saves the document may have seen another one of these. Shows C1."""
     proxy = new_proxy(redis_server.address)
     with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
         save_ada(two)
@@ -226,7 +234,7 @@ def test_what_a_change_left_of_a_removed_document_is_not_in_the_next_one(redis_s
 
 
 def test_an_increment_before_a_set_is_told_what_redis_says(redis_server, new_proxy, new_daemon):
-    """Both go in one commit; the increment's answer is its own, though another daemon was first."""
+    """Both go in one commit; the increment's answer is its own, though another daemon was first. Shows C2."""
     proxy = new_proxy(redis_server.address)
     with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
         save_ada(one)
@@ -246,7 +254,7 @@ def test_an_increment_before_a_set_is_told_what_redis_says(redis_server, new_pro
 
 def test_a_fresh_read_behind_a_write_waits_for_more_than_that(redis_server, new_proxy, new_daemon, rdb):
     """A change that waited with it is made first. What another program has written ahead of that is in what is
-    read, as it is in Redis."""
+    read, as it is in Redis. Shows C1."""
     proxy = new_proxy(redis_server.address)
     with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
         save_ada(one)
@@ -265,7 +273,7 @@ def test_a_fresh_read_behind_a_write_waits_for_more_than_that(redis_server, new_
 
 
 def test_only_what_has_changed_is_read_again(redis_server, daemons, rdb, pair):
-    """An element for one list costs not the other list."""
+    """An element for one list costs not the other list. Shows C12."""
     one, two = pair
     one.call("list.extend", KEY, "numbers", list(range(2000)))
     two.call("doc.load", KEY, "numbers")
@@ -300,6 +308,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize("change, path, value", FOREIGN)
 def test_what_another_program_writes_is_seen(pair, rdb, change, path, value):
+    """Shows C4."""
     change(rdb)
     for client in pair:
         soon(client, path, value)
@@ -307,6 +316,7 @@ def test_what_another_program_writes_is_seen(pair, rdb, change, path, value):
 
 @pytest.mark.parametrize("change, path, value", [row for row in FOREIGN if row[1] != "tags" or row[2]])
 def test_fresh_sees_at_once_what_another_program_writes(pair, rdb, change, path, value):
+    """Shows C1."""
     for client in pair:
         client.call("doc.load", KEY, path)
     change(rdb)
@@ -322,7 +332,7 @@ def test_fresh_sees_at_once_what_another_program_writes(pair, rdb, change, path,
 ], ids=["list", "element", "deep", "long"])
 def test_fresh_is_of_one_moment(redis_server, new_proxy, new_daemon, rdb, path, place, command):
     """However many rounds it is read in: what another program does there between two of them, and what it did
-    elsewhere before that, are both in it, or neither is."""
+    elsewhere before that, are both in it, or neither is. Shows C1, C6."""
     proxy = new_proxy(redis_server.address)
     with new_daemon(proxy.address).connect() as client:
         save_ada(client)
@@ -349,6 +359,7 @@ def test_fresh_is_of_one_moment(redis_server, new_proxy, new_daemon, rdb, path, 
 
 @pytest.mark.parametrize("how", ["flushall", "flushdb", "delete", "expire", "swapdb", "rename"])
 def test_a_document_that_another_program_removes_is_gone(pair, rdb, how):
+    """Shows C4."""
     {"flushall": rdb.flushall, "flushdb": rdb.flushdb,
      "delete": lambda: rdb.delete(*rdb.keys(ROOT + "*")), "expire": lambda: rdb.pexpire(ROOT, 1),
      "swapdb": lambda: rdb.swapdb(0, 1), "rename": lambda: rdb.rename(ROOT, "elsewhere")}[how]()
@@ -358,7 +369,7 @@ def test_a_document_that_another_program_removes_is_gone(pair, rdb, how):
 
 
 def test_a_write_in_the_same_turn_as_ours_is_seen(pair, rdb):
-    """Redis names a key once that a daemon and another program have written at about the same time."""
+    """Redis names a key once that a daemon and another program have written at about the same time. Shows C4."""
     one, two = pair
     for n in range(30):
         sent = [one.send("num.incr", KEY, "age", 1) for _ in range(20)]
@@ -370,6 +381,7 @@ def test_a_write_in_the_same_turn_as_ours_is_seen(pair, rdb):
 
 
 def test_an_increment_after_another_programs_write(pair, rdb):
+    """Shows C2."""
     one, two = pair
     rdb.hset(ROOT, "age", 77)
     assert one.call("num.incr", KEY, "age", 1) == 78
@@ -378,6 +390,7 @@ def test_an_increment_after_another_programs_write(pair, rdb):
 
 
 def test_what_is_heard_is_counted(pair, rdb):
+    """Shows C4."""
     one, two = pair
     before = two.call("admin.stats")
     assert before["hears_others"] is True
@@ -395,6 +408,7 @@ def test_what_is_heard_is_counted(pair, rdb):
 
 
 def test_a_daemon_that_stood_still_gives_nothing_old(pair, daemons):
+    """Shows C5."""
     one, two = pair
     for n in range(3):
         daemons[1].process.send_signal(signal.SIGSTOP)
@@ -407,7 +421,7 @@ def test_a_daemon_that_stood_still_gives_nothing_old(pair, daemons):
 
 
 def test_who_hears_nothing_asks_redis(redis_server, new_daemon, rdb):
-    """Without the right to listen each read is exact; it only costs more."""
+    """Without the right to listen each read is exact; it only costs more. Shows C5."""
     rdb.execute_command("ACL", "SETUSER", "deaf", "on", ">secret", "~rapyer:*", "resetchannels", "+@all")
     settings = {"redis.redis_user": "deaf", "redis.redis_password": "secret"}
     with new_daemon(redis_server.address, settings).connect() as deaf, \
@@ -421,6 +435,7 @@ def test_who_hears_nothing_asks_redis(redis_server, new_daemon, rdb):
 
 
 def test_what_changed_while_the_link_was_cut(redis_server, new_proxy, new_daemon, rdb):
+    """Shows C5."""
     proxy = new_proxy(redis_server.address)
     with new_daemon(proxy.address).connect() as client:
         save_ada(client)
@@ -436,7 +451,7 @@ def test_what_changed_while_the_link_was_cut(redis_server, new_proxy, new_daemon
 
 def test_what_redis_refuses_has_changed_nothing_for_others(redis_server, new_proxy, new_daemon, workdir):
     """Who counts what others have done to the version, to know what of a document is as it was, counts
-    only what was applied. Otherwise the next change, not heard of yet, would pass for that."""
+    only what was applied. Otherwise the next change, not heard of yet, would pass for that. Shows C4."""
     proxy, deaf = new_proxy(redis_server.address), DeafProxy(workdir, redis_server.address)
     with new_daemon(proxy.address).connect() as refused, new_daemon(redis_server.address).connect() as writer, \
             new_daemon(deaf.address, {"coherence.bound": "1h"}).connect() as reader:
@@ -463,7 +478,7 @@ def test_what_redis_refuses_has_changed_nothing_for_others(redis_server, new_pro
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_change_that_was_removed_before_its_answer_came(redis_server, new_proxy, new_daemon, again):
-    """It was applied, but whether to a document nobody can tell any more: no word that it was not."""
+    """It was applied, but whether to a document nobody can tell any more: no word that it was not. Shows C8."""
     proxy = new_proxy(redis_server.address)
     with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
         save_ada(one)
@@ -500,7 +515,7 @@ APPLIED = "the change is applied, but .* somebody else has changed User:ada, bef
 def test_what_is_said_when_an_answer_was_lost(redis_server, new_proxy, new_daemon, rdb, old, request_, meanwhile,
                                               answer):
     """As much as can be known of what others did meanwhile, and no more. What they did to another document of
-    the same commit is no matter. A deadline is over where nobody did anything."""
+    the same commit is no matter. A deadline is over where nobody did anything. Shows C8."""
     proxy = new_proxy(redis_server.address)
     with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
         save_ada(one)
@@ -510,7 +525,8 @@ def test_what_is_said_when_an_answer_was_lost(redis_server, new_proxy, new_daemo
         one.call("doc.get", KEY, {"fresh": True})
         cut = proxy.cut_after(REPLIES, 0)
         proxy.refusing = True
-        one.send_raw(one.pack([0, 1000, "set", ["User:bob", "nick", "b"]]) + one.pack([0, 1001, request_[0], request_[1:]]))
+        one.send_raw(one.pack([0, 1000, "set", ["User:bob", "nick", "b"]])
+                     + one.pack([0, 1001, request_[0], request_[1:]]))
         assert cut.fired.wait(5)
         if meanwhile:
             two.call(*meanwhile)
@@ -527,6 +543,7 @@ def test_what_is_said_when_an_answer_was_lost(redis_server, new_proxy, new_daemo
 
 
 def test_an_idle_daemon_asks_redis_nothing(pair, rdb):
+    """Shows C12."""
     one, two = pair
     wait_until(lambda: rdb.info("commandstats") and True)
     time.sleep(BOUND)  # proofs that are still on their way
@@ -537,7 +554,7 @@ def test_an_idle_daemon_asks_redis_nothing(pair, rdb):
 
 
 def test_a_read_of_many_documents_that_waits_for_a_proof_is_tried_once(redis_server, new_proxy, new_daemon):
-    """Not once for each of them, after which it would seem that they change too often."""
+    """Not once for each of them, after which it would seem that they change too often. Shows C12."""
     proxy = new_proxy(redis_server.address)
     daemon = new_daemon(proxy.address, {"coherence.bound": "200ms"})
     with daemon.connect() as client:
@@ -560,7 +577,7 @@ def test_a_read_of_many_documents_that_waits_for_a_proof_is_tried_once(redis_ser
 
 
 def test_no_moment_makes_a_pipeline_happen_twice(redis_server, new_daemon, rdb):
-    """What was fresh when it was tried is so when it is carried out, however short the bound."""
+    """What was fresh when it was tried is so when it is carried out, however short the bound. Shows C8."""
     daemon = new_daemon(redis_server.address, {"coherence.bound": "20ms"})
     with daemon.connect() as client:
         save_ada(client)
@@ -605,13 +622,13 @@ def fight(daemons):
 
 def test_two_daemons_that_fight_for_a_document_take_turns(daemons, pair):
     """Of what each computes from the state at least a third is in time. (How much each does is a
-    matter of how much it was let run.)"""
+    matter of how much it was let run.) Shows C10."""
     for count, late in zip(*fight(daemons)):
         assert late <= 2 * count
 
 
 def test_a_link_that_is_slower_than_the_bound(redis_server, new_daemon, new_proxy):
-    """A proof is older than the bound when it comes back; what was asked since is what counts."""
+    """A proof is older than the bound when it comes back; what was asked since is what counts. Shows C4."""
     proxy = new_proxy(redis_server.address)
     with new_daemon(redis_server.address).connect() as near, \
             new_daemon(proxy.address, {"coherence.bound": "20ms"}).connect() as far:
@@ -628,7 +645,7 @@ def test_a_link_that_is_slower_than_the_bound(redis_server, new_daemon, new_prox
 
 
 def test_who_is_far_from_redis_gets_its_turn(redis_server, new_daemon, new_proxy):
-    """By chance it never would: whenever it has read, the other has written five times since."""
+    """By chance it never would: whenever it has read, the other has written five times since. Shows C10."""
     proxy = new_proxy(redis_server.address)
     near, far = new_daemon(redis_server.address), new_daemon(proxy.address)
     with near.connect() as client, far.connect() as other:
@@ -667,7 +684,7 @@ PART = {"@pk": "p", "t": "x"}
 @pytest.mark.parametrize("in_pipeline", [False, True], ids=["", "in a pipeline"])
 def test_it_is_true_where_nothing_was_heard(redis_server, new_daemon, new_proxy, content, change, question, answer,
                                             in_pipeline):
-    """That nothing was there to change, and what is refused for what is there: as Redis has it."""
+    """That nothing was there to change, and what is refused for what is there: as Redis has it. Shows C3."""
     proxy = new_proxy(redis_server.address)
     with new_daemon(redis_server.address).connect() as one, \
             new_daemon(proxy.address, {"coherence.bound": "1h"}).connect() as other:

@@ -61,6 +61,7 @@ def expect_whole(rdb, seconds):
 @pytest.mark.parametrize("before, deadline, order, operation",
                          itertools.product(DEADLINES, DEADLINES, ["read before", "read after"], OPERATIONS))
 def test_the_deadline_is_the_last_that_was_said(sides, rdb, before, deadline, order, operation):
+    """Shows C9."""
     a, b = sides
     a.call("doc.save", KEY, START)
     a.call("doc.ttl", KEY, {"in a while": 300, "never": 0}[before])
@@ -80,6 +81,7 @@ def test_the_deadline_is_the_last_that_was_said(sides, rdb, before, deadline, or
 @pytest.mark.parametrize("command", ["EXPIRE", "PERSIST"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_what_another_program_says_is_not_taken_back(sides, rdb, command, operation):
+    """Shows C9."""
     a, b = sides
     a.call("doc.save", KEY, START)
     a.call("doc.ttl", KEY, 0 if command == "EXPIRE" else 300)
@@ -94,6 +96,7 @@ def test_what_another_program_says_is_not_taken_back(sides, rdb, command, operat
 
 
 def test_a_document_that_is_saved_anew_has_the_models_deadline(sides, rdb):
+    """Shows C9."""
     a, b = sides
     for client in (a, b):
         client.call("define", atomic("Stay", ttl=400))
@@ -109,6 +112,7 @@ def test_a_document_that_is_saved_anew_has_the_models_deadline(sides, rdb):
 
 
 def test_a_model_that_lives_on_with_each_write_has_one_deadline(sides, rdb):
+    """Shows C9."""
     a, b = sides
     for client in (a, b):
         client.call("define", atomic("Stay", ttl=400, refresh_ttl=True))
@@ -123,6 +127,7 @@ def test_a_model_that_lives_on_with_each_write_has_one_deadline(sides, rdb):
 
 
 def test_a_document_ends_whole(sides, rdb):
+    """Shows C9."""
     a, b = sides
     a.call("doc.save", KEY, START)
     b.call("doc.load", KEY, "")

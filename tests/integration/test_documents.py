@@ -1,5 +1,6 @@
 """What the documents name is there: settings, options, commands, functions, files, headings."""
 
+import ast
 import os
 import re
 import subprocess
@@ -73,3 +74,31 @@ def test_files_and_headings_exist(name):
     assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= headings
     paths = re.findall(r"`((?:client|conf|daemon|docs|protocol|systemd|tests)/[\w./-]*)`", text)
     assert [path for path in paths if not os.path.exists(os.path.join(REPOSITORY, path))] == []
+
+
+def shown():
+    """Of each test that names promises: which."""
+    named = {}
+    for path in Path(REPOSITORY, "tests", "integration").glob("test_*.py"):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = isinstance(function, ast.FunctionDef) and ast.get_docstring(function)
+            if text and (match := re.search(r"\bShows (C\d+(?:, C\d+)*)\.", text)):
+                named[function.name] = set(match[1].split(", "))
+    return named
+
+
+def test_each_promise_between_hosts_is_shown():
+    promised = set(re.findall(r"^\| (C\d+) \|", read("protocol/PROTOCOL.md"), re.M))
+    tests = shown()
+    assert len(promised) > 10 and set.union(*tests.values()) == promised
+    rows = re.findall(r"^\| (C\d+(?:, C\d+)*) \| .* \| ([^|]*) \|$", read("docs/design.md"), re.M)
+    assert {name for names, _ in rows for name in names.split(", ")} == promised
+    for names, of in rows:
+        shown_there = set.union(*(tests[test] for test in re.findall(r"`(test_\w+)`", of)))
+        assert set(names.split(", ")) <= shown_there, names
+
+
+@pytest.mark.parametrize("name", ["test_coherence.py", "test_two_daemons.py", "test_deadlines.py"])
+def test_each_test_of_several_hosts_names_what_it_shows(name):
+    text = Path(REPOSITORY, "tests", "integration", name).read_text(encoding="utf-8")
+    assert set(re.findall(r"^def (test_\w+)", text, re.M)) <= set(shown())

@@ -34,6 +34,7 @@ FIRST = [
 
 @pytest.mark.parametrize("request_", FIRST, ids=lambda r: r[0])
 def test_a_model_that_another_daemon_has_declared_is_known(sides, request_):
+    """Shows C11."""
     new, old = sides
     old.call("hello")
     new.call("define", NEW)
@@ -42,7 +43,7 @@ def test_a_model_that_another_daemon_has_declared_is_known(sides, request_):
 
 
 def test_a_model_is_known_in_the_moment_that_its_declaration_is_answered(sides):
-    """However fast, and whether a message has come by then or not."""
+    """However fast, and whether a message has come by then or not. Shows C11."""
     new, old = sides
     for i in range(100):
         new.call("define", atomic(f"Model{i}", field("n", "int", default=0)))
@@ -51,6 +52,7 @@ def test_a_model_is_known_in_the_moment_that_its_declaration_is_answered(sides):
 
 
 def test_a_field_that_another_daemon_has_declared_is_known(sides):
+    """Shows C11."""
     new, old = sides
     new.call("define", OLD)
     new.call("doc.save", NOTE, {})
@@ -85,6 +87,7 @@ def test_what_is_nowhere_declared_is_unknown_and_costs_one_question(sides, rdb):
 
 def test_what_was_declared_is_known_after_a_break_and_when_the_messages_were_not_heard(redis_server, new_daemon,
                                                                                        new_proxy):
+    """Shows C11."""
     proxy = new_proxy(redis_server.address)
     with new_daemon(redis_server.address).connect() as new, new_daemon(proxy.address).connect() as old:
         proxy.freeze()

@@ -23,6 +23,7 @@ def lose(redis_server, client):
 
 
 def test_no_stale_reads_by_default(redis_server, new_daemon):
+    """Shows C5."""
     daemon = new_daemon(redis_server.address, SOON)
     with daemon.connect() as client:
         save_ada(client)

@@ -140,7 +140,7 @@ def name(value):
 @pytest.mark.parametrize("pipelined", [False, True], ids=["", "in a pipeline"])
 @pytest.mark.parametrize("ours, theirs, answer, there", [row for row in COMPUTED if row[3] is not None], ids=name)
 def test_what_is_computed(ada, other, proxy, redis_server, new_daemon, ours, theirs, answer, there, pipelined):
-    """It is computed again from what the other one has left."""
+    """It is computed again from what the other one has left. Shows C7."""
     ada.call("doc.get", KEY)
     if pipelined:
         request = ["pipeline", [["num.incr", KEY, 'counts["y"]', 5], ours, ["num.incr", KEY, 'counts["y"]', -5]]]
@@ -164,7 +164,7 @@ def test_what_is_computed(ada, other, proxy, redis_server, new_daemon, ours, the
     (["pipeline", [["num.incr", KEY, "age", 1], ["set", KEY, "bio", "x"]]], ["num.incr", KEY, "age", 1], None)],
     ids=name)
 def test_what_is_not(ada, other, proxy, rdb, redis_server, new_daemon, ours, theirs, answer):
-    """Redis does it on what is there: plain commands, which are never in vain."""
+    """Redis does it on what is there: plain commands, which are never in vain. Shows C7."""
     ada.call("doc.get", KEY)
     before = scripts(rdb)
     found = held(ada, proxy, ours, lambda: other.call(*theirs))
@@ -184,7 +184,7 @@ def keyed(request):
 
 
 def test_what_came_before_it_in_the_same_commit(ada, other, proxy, rdb, redis_server, new_daemon):
-    """Increments ahead of a product are applied as they are, those behind it go with it; in order."""
+    """Increments ahead of a product are applied as they are, those behind it go with it; in order. Shows C7."""
     ada.call("doc.get", KEY)
     proxy.freeze()
     first = ada.send("set", "User:none", "age", 1)
@@ -204,7 +204,7 @@ def test_what_came_before_it_in_the_same_commit(ada, other, proxy, rdb, redis_se
 
 
 def test_under_a_lock(ada, other, proxy, rdb):
-    """Who writes without the lock is in nobody's way, and nothing of it is lost."""
+    """Who writes without the lock is in nobody's way, and nothing of it is lost. Shows C2, C7."""
     lock = ada.call("lock.acquire", KEY, "edit")
     under = {"lock": lock["token"]}
     request = ["pipeline", [["num.mul", KEY, "age", 2]], under]
@@ -224,7 +224,7 @@ def test_under_a_lock(ada, other, proxy, rdb):
 
 
 def test_the_lock_is_lost_on_the_way(ada, other, proxy, rdb):
-    """Another writer and the loss of the lock at once: LOCK_LOST, and nothing is applied."""
+    """Another writer and the loss of the lock at once: LOCK_LOST, and nothing is applied. Shows C7."""
     lock = ada.call("lock.acquire", KEY, "edit")
     proxy.freeze()
     request = ada.send("pipeline", [["num.mul", KEY, "age", 2]], {"lock": lock["token"]})
@@ -244,7 +244,7 @@ def test_the_lock_is_lost_on_the_way(ada, other, proxy, rdb):
     ["doc.insert", [["User:2", {"name": "ours", "settings": {}, "tags": ["ours"]}]]],
     ["doc.duplicate", KEY, "2"]], ids=["two", "one", "a copy"])
 def test_what_is_new_for_one_only(ada, other, proxy, redis_server, new_daemon, request_, before):
-    """CONFLICT when another daemon has made it, and nothing of ours is anywhere."""
+    """CONFLICT when another daemon has made it, and nothing of ours is anywhere. Shows C3, C7."""
     theirs = {"name": "theirs", "settings": {}, "tags": ["theirs"]}
     assert ada.call("doc.exists", KEY, "User:1", "User:2") == 1
 
@@ -264,7 +264,7 @@ def test_what_is_new_for_one_only(ada, other, proxy, redis_server, new_daemon, r
 
 
 def test_others_are_always_faster(redis_server, new_proxy, new_daemon, rdb):
-    """BUSY when it was done again for commit.queue_time, and nothing is applied."""
+    """BUSY when it was done again for commit.queue_time, and nothing is applied. Shows C7."""
     proxy = new_proxy(redis_server.address)
     with new_daemon(proxy.address, {"commit.queue_time": "300ms"}).connect() as client:
         save_ada(client)
@@ -307,7 +307,7 @@ MODULUS = 1_000_003
 
 
 def test_products(daemons, rdb):
-    """n = (n * 3) mod p, by as many clients as one: what the powers of three are is known."""
+    """n = (n * 3) mod p, by as many clients as one: what the powers of three are is known. Shows C7."""
     sheet(daemons)
 
     def work(client, number):
@@ -320,7 +320,7 @@ def test_products(daemons, rdb):
 
 
 def test_products_and_sums(daemons, rdb):
-    """n = -n, with increments of another field and of a third between; each product is answered in turn."""
+    """n = -n, with increments of another field and of a third between; each product is answered in turn. Shows C7."""
     sheet(daemons, n=1)
 
     def work(client, number):
@@ -341,6 +341,7 @@ def test_products_and_sums(daemons, rdb):
 
 
 def test_texts(daemons, rdb):
+    """Shows C7."""
     sheet(daemons)
 
     def work(client, number):
@@ -362,7 +363,7 @@ def test_texts(daemons, rdb):
 
 
 def test_elements_at_an_index(daemons, rdb):
-    """Each inserts behind the first, sets an element it knows the place of, and takes from the middle."""
+    """Each inserts behind the first, sets an element it knows the place of, and takes from the middle. Shows C7."""
     sheet(daemons, cells=[0, -1])
 
     def work(client, number):
@@ -383,7 +384,7 @@ def test_elements_at_an_index(daemons, rdb):
 
 @pytest.mark.parametrize("end", [0, -1], ids=["the front", "the end"])
 def test_a_queue(daemons, rdb, end):
-    """Half of them append, half of them take: each element is given out once."""
+    """Half of them append, half of them take: each element is given out once. Shows C7."""
     sheet(daemons)
     total = 2 * EACH
 
@@ -413,6 +414,7 @@ def test_a_queue(daemons, rdb, end):
 
 @pytest.mark.parametrize("method", ["dict.pop", "dict.popitem"])
 def test_entries_are_taken_once(daemons, rdb, method):
+    """Shows C7."""
     jobs = {f"j{i}": f"v{i}" for i in range(2 * EACH)}
     sheet(daemons, jobs=jobs)
 
@@ -438,7 +440,7 @@ def test_entries_are_taken_once(daemons, rdb, method):
 
 
 def test_over_two_documents(daemons, rdb):
-    """The products of two documents stay each other's mirror, whoever makes them."""
+    """The products of two documents stay each other's mirror, whoever makes them. Shows C7."""
     sheet(daemons)
     with daemons[0].connect() as client:
         client.call("doc.save", "Sheet:2", {})
@@ -458,7 +460,7 @@ def test_over_two_documents(daemons, rdb):
 
 
 def test_with_cuts(redis_server, new_proxy, new_daemon, rdb):
-    """The same while links are cut: what the marker says was refused is done again, the rest is not."""
+    """The same while links are cut: what the marker says was refused is done again, the rest is not. Shows C7, C8."""
     proxies = [new_proxy(redis_server.address) for _ in range(2)]
     daemons = [new_daemon(proxy.address, FAST) for proxy in proxies]
     for daemon in daemons:
