@@ -15,6 +15,7 @@
 #include "daemon/metrics/http.h"
 #include "daemon/redis/credentials.h"
 #include "daemon/redis/embedded.h"
+#include "daemon/redis/sentinels.h"
 #include "daemon/watches/watches.h"
 #include "protocol/value.h"
 #include "protocol/work.h"
@@ -51,6 +52,7 @@ struct daemon {
     struct listener *listener;
     struct http *http; /* NULL: figures are not told over it */
     struct embedded *embedded;
+    struct sentinels *sentinels; /* NULL: none are asked */
     struct event *term, *intr, *hup, *stop_tick;
     char id[40];
     bool stopping, announced, leaving; /* leaving: the marker is being removed */
@@ -218,6 +220,8 @@ static void on_link_down(void *arg)
 {
     struct daemon *d = arg;
     leases_link_down(d->leases);
+    if (d->sentinels != NULL)
+        sentinels_ask(d->sentinels);
     sd_notify(0, "STATUS=Redis cannot be reached");
 }
 
@@ -231,7 +235,8 @@ static void connect_redis(struct daemon *d)
     bus_start(d->bus);
 }
 
-static void on_embedded_ready(void *arg, const char *address)
+/* The embedded Redis has its socket; Sentinels name the master. */
+static void on_address(void *arg, const char *address)
 {
     struct daemon *d = arg;
     upstream_set_address(lane_upstream(exec_lane(d->exec)), address);
@@ -239,6 +244,18 @@ static void on_embedded_ready(void *arg, const char *address)
     coherence_set_address(exec_coherence(d->exec), address);
     if (upstream_state(lane_upstream(exec_lane(d->exec))) == UPSTREAM_DOWN)
         connect_redis(d);
+}
+
+static void on_failover(void *arg)
+{
+    struct daemon *d = arg;
+    upstream_hold(lane_upstream(exec_lane(d->exec)), "a replica is about to take its place");
+}
+
+static void on_no_master(void *arg, const char *why)
+{
+    struct daemon *d = arg;
+    upstream_no_address(lane_upstream(exec_lane(d->exec)), why);
 }
 
 static void on_embedded_stopped(void *arg)
@@ -477,7 +494,7 @@ static int start(struct daemon *d)
                                                    .on_drained = on_drained,
                                                    .on_close = on_close,
                                                    .on_fault = on_fault};
-    static const struct embedded_callbacks embedded_cb = {.on_ready = on_embedded_ready,
+    static const struct embedded_callbacks embedded_cb = {.on_ready = on_address,
                                                           .on_stopped = on_embedded_stopped};
     char error[512];
     bool embedded = strcmp(d->config.redis, "embedded") == 0;
@@ -503,6 +520,15 @@ static int start(struct daemon *d)
         (d->http = http_open(d->base, &d->config, -1, &http_cb, d, error, sizeof(error))) == NULL) {
         log_error("%s", error);
         return -1;
+    }
+    if (strncmp(d->config.redis, "sentinel:", 9) == 0) {
+        static const struct sentinels_callbacks sentinels_cb = {
+            .on_master = on_address, .on_failover = on_failover, .on_trouble = on_no_master};
+        d->sentinels = sentinels_new(d->base, &d->config, &sentinels_cb, d);
+        dispatch_sentinels(d->dispatch, d->sentinels);
+        sentinels_start(d->sentinels);
+        connect_redis(d); /* when they have named one */
+        return 0;
     }
     if (!embedded) {
         connect_redis(d);
@@ -557,6 +583,8 @@ static void take_apart(struct daemon *d)
         listener_close(d->listener);
     http_close(d->http);
     dismiss(d);
+    sentinels_free(d->sentinels);
+    d->sentinels = NULL;
     dispatch_free(d->dispatch);
     exec_free(d->exec); /* tells the leases and watches about requests on the way */
     watches_free(d->watches);

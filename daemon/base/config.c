@@ -357,30 +357,70 @@ static int password_of(const char *path, char text[PASSWORD_BYTES + 2], char *wh
     return -1;
 }
 
-static int read_password(struct load *l)
+static int read_password(struct load *l, size_t file_at, size_t password_at)
 {
-    const struct setting *s = setting_at(offsetof(struct config, redis_password_file));
-    struct config *c = l->config;
+    const struct setting *s = setting_at(file_at), *password = setting_at(password_at);
+    const char *file = *(char **)setting_field(l->config, s);
     char text[PASSWORD_BYTES + 2], why[PATH_MAX + 128];
 
-    if (!c->redis_password_file[0])
+    if (!file[0])
         return 0;
-    if (was_set(l, s) && c->redis_password[0])
-        return refuse(l, s, "redis_password is set too; keep one of the two");
-    if (password_of(c->redis_password_file, text, why, sizeof why) < 0)
+    if (was_set(l, s) && (*(char **)setting_field(l->config, password))[0])
+        return refuse(l, s, "%s is set too; keep one of the two", password->name);
+    if (password_of(file, text, why, sizeof why) < 0)
         return refuse(l, s, "%s", why);
-    int status = set_text(l, setting_at(offsetof(struct config, redis_password)), text);
+    int status = set_text(l, password, text);
     explicit_bzero(text, sizeof text);
     return status;
 }
 
+static int read_passwords(struct load *l)
+{
+    if (read_password(l, offsetof(struct config, redis_password_file),
+                      offsetof(struct config, redis_password)) < 0)
+        return -1;
+    return read_password(l, offsetof(struct config, sentinel_password_file),
+                         offsetof(struct config, sentinel_password));
+}
+
 /* --- what settings demand of each other -------------------------------------------------- */
+
+static bool is_host_port(const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    char *end = NULL;
+    unsigned long port = colon && colon > address && isdigit((unsigned char)colon[1])
+                             ? strtoul(colon + 1, &end, 10)
+                             : 0;
+    bool bracketed = address[0] == '[' && colon && colon[-1] == ']';
+    bool bare_v6 = colon && strchr(address, ':') != colon && !bracketed;
+
+    return port >= 1 && port <= 65535 && !*end && !bare_v6;
+}
+
+/* NAME@host:port,host:port */
+static bool are_sentinels(const char *text)
+{
+    const char *p = strchr(text, '@');
+
+    if (!p || p == text || strcspn(text, " \t") < (size_t)(p - text))
+        return false;
+    do {
+        size_t len = strcspn(++p, ",");
+        char *one = alloc_copy(p, len);
+        bool good = is_host_port(one);
+        free(one);
+        if (!good)
+            return false;
+        p += len;
+    } while (*p);
+    return true;
+}
 
 static int check_redis(struct load *l)
 {
     const struct setting *s = setting_at(offsetof(struct config, redis));
-    const char *address = l->config->redis, *colon = strrchr(address, ':');
-    char *end = NULL;
+    const char *address = l->config->redis;
 
     if (l->config->tls && (strcmp(address, "embedded") == 0 || strncmp(address, "unix:", 5) == 0)) {
         const struct setting *tls = setting_at(offsetof(struct config, tls));
@@ -396,13 +436,12 @@ static int check_redis(struct load *l)
             return 0;
         return refuse(l, s, "\"%s\": an absolute path has to follow unix:", address);
     }
-    unsigned long port = colon && colon > address && isdigit((unsigned char)colon[1])
-                             ? strtoul(colon + 1, &end, 10)
-                             : 0;
-    bool bracketed = address[0] == '[' && colon && colon[-1] == ']';
-    bool bare_v6 = colon && strchr(address, ':') != colon && !bracketed;
-    if (port < 1 || port > 65535 || *end || bare_v6)
-        return refuse(l, s, "\"%s\" is not embedded, unix:/path, host:port or [::1]:6379", address);
+    bool sentinels = strncmp(address, "sentinel:", 9) == 0;
+    if (sentinels ? !are_sentinels(address + 9) : !is_host_port(address))
+        return refuse(l, s,
+                      "\"%s\" is not embedded, unix:/path, host:port, [::1]:6379 or "
+                      "sentinel:NAME@host:port,host:port",
+                      address);
     return 0;
 }
 
@@ -486,7 +525,7 @@ int config_load(struct config *c, const char *file, const char *const *overrides
     for (size_t i = 0; i < noverrides && status == 0; i++)
         status = take_override(&l, overrides[i]);
     l.line = 0;
-    if (status == 0 && (place_socket(&l) < 0 || place_state(&l) < 0 || read_password(&l) < 0 ||
+    if (status == 0 && (place_socket(&l) < 0 || place_state(&l) < 0 || read_passwords(&l) < 0 ||
                         check_together(&l) < 0))
         status = -1;
     free(l.set_at);
@@ -499,6 +538,8 @@ void config_free(struct config *c)
 {
     if (c->redis_password)
         explicit_bzero(c->redis_password, strlen(c->redis_password));
+    if (c->sentinel_password)
+        explicit_bzero(c->sentinel_password, strlen(c->sentinel_password));
     for (size_t i = 0; i < nsettings; i++)
         if (settings[i].kind == TEXT)
             free(*(char **)setting_field(c, &settings[i]));
@@ -592,21 +633,23 @@ int config_set(struct config *c, const char *name, const char *value, char *erro
     return status;
 }
 
-int config_reread_password(struct config *c, char *error, size_t error_size)
+int config_reread_password(struct config *c, bool sentinel, char *error, size_t error_size)
 {
     char text[PASSWORD_BYTES + 2];
+    const char *file = sentinel ? c->sentinel_password_file : c->redis_password_file;
+    char **password = sentinel ? &c->sentinel_password : &c->redis_password;
 
     error[0] = '\0';
-    if (!c->redis_password_file || !c->redis_password_file[0] || strcmp(c->redis, "embedded") == 0)
+    if (!file || !file[0] || strcmp(c->redis, "embedded") == 0)
         return 0;
-    if (password_of(c->redis_password_file, text, error, error_size) < 0)
+    if (password_of(file, text, error, error_size) < 0)
         return -1;
-    char *fresh = strcmp(text, c->redis_password) != 0 ? alloc_str(text) : NULL;
+    char *fresh = strcmp(text, *password) != 0 ? alloc_str(text) : NULL;
     explicit_bzero(text, sizeof text);
     if (!fresh)
         return 0;
-    explicit_bzero(c->redis_password, strlen(c->redis_password));
-    free(c->redis_password);
-    c->redis_password = fresh;
+    explicit_bzero(*password, strlen(*password));
+    free(*password);
+    *password = fresh;
     return 1;
 }

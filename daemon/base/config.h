@@ -32,11 +32,17 @@ struct config {
     unsigned max_monitors;      /* 16 */
     size_t watch_memory;        /* 256K: what a client was not told yet of them */
     /* [redis] */
-    char *redis; /* "embedded" | "unix:/path" | "host:port" | "[::1]:6379" */
+    /* "embedded" | "unix:/path" | "host:port" | "[::1]:6379" | "sentinel:name@host:port,host:port"
+     */
+    char *redis;
     char *redis_user;
     char *redis_password;
     char *redis_password_file;
     unsigned redis_db;
+    char *sentinel_user; /* of the Sentinels */
+    char *sentinel_password;
+    char *sentinel_password_file;
+    unsigned sentinel_tls;    /* 1: they are spoken to over TLS */
     unsigned tls;             /* 1: Redis is spoken to over TLS */
     char *tls_ca_file;        /* "": those that the system trusts */
     char *tls_ca_path;        /* "" */
@@ -95,9 +101,10 @@ void config_changes(struct config *c, struct config *fresh, char *taken, size_t 
 /* Changes one reloadable setting, "section.name". -1: it cannot be that, with a message. */
 int config_set(struct config *c, const char *name, const char *value, char *error,
                size_t error_size);
-/* Reads redis_password_file again, after its password was refused. 1: it has another by now, which
- * is taken over. 0: the same, or there is no such file. -1: it cannot be read, with the reason. */
-int config_reread_password(struct config *c, char *error, size_t error_size);
+/* Reads redis_password_file again, or sentinel_password_file, after its password was refused. 1: it
+ * has another by now, which is taken over. 0: the same, or there is no such file. -1: it cannot be
+ * read, with the reason. */
+int config_reread_password(struct config *c, bool sentinel, char *error, size_t error_size);
 /* The table as a commented sample file on stdout (conf/rapyerd.conf is this, a test says so). */
 void config_print_sample(void);
 

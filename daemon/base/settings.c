@@ -84,7 +84,9 @@ const struct setting settings[] = {
 
     {"redis", "redis", TEXT, AT(redis), "embedded", 1, 1024, false,
      "The Redis to use: embedded (rapyerd runs one itself, data in state_dir), unix:/path,\n"
-     "host:port or [::1]:6379."},
+     "host:port or [::1]:6379; or sentinel:NAME@host:port,host:port, the master that these "
+     "Sentinels\n"
+     "name so, and after a failover the one that they name then."},
     {"redis", "redis_user", TEXT, AT(redis_user), "", 0, 255, true,
      "User for AUTH. Empty: Redis' default user. This and the password are taken over with the "
      "next\n"
@@ -96,9 +98,19 @@ const struct setting settings[] = {
      "is\n"
      "read again by a reload, and when Redis refuses the password that was in it."},
     {"redis", "redis_db", COUNT, AT(redis_db), "0", 0, 65535, false, "Number for SELECT."},
+    {"redis", "sentinel_user", TEXT, AT(sentinel_user), "", 0, 255, true,
+     "User for AUTH at the Sentinels. Empty: their default user."},
+    {"redis", "sentinel_password", TEXT, AT(sentinel_password), "", 0, PASSWORD_BYTES, true,
+     "Password for AUTH at the Sentinels; they are not told that of Redis. Better kept in\n"
+     "sentinel_password_file."},
+    {"redis", "sentinel_password_file", TEXT, AT(sentinel_password_file), "", 0, PATH_MAX - 1, true,
+     "As redis_password_file."},
+    {"redis", "sentinel_tls", COUNT, AT(sentinel_tls), "0", 0, 1, false,
+     "1: TLS on the connections to the Sentinels, with the same certificates as redis.tls."},
     {"redis", "tls", COUNT, AT(tls), "0", 0, 1, false,
-     "1: TLS 1.2 or 1.3 on all connections to Redis, at host:port. Not with embedded or "
-     "unix:/path."},
+     "1: TLS 1.2 or 1.3 on all connections to Redis, at host:port or what Sentinels name. Not "
+     "with\n"
+     "embedded or unix:/path."},
     {"redis", "tls_ca_file", TEXT, AT(tls_ca_file), "", 0, PATH_MAX - 1, true,
      "Certificates (PEM) of which one has to have signed that of Redis. This and all that tls_* "
      "names\n"
@@ -257,7 +269,7 @@ void setting_text(char *out, size_t size, struct config *c, const struct setting
 {
     const void *field = setting_field(c, s);
 
-    if (s->kind == TEXT && s->offset == AT(redis_password))
+    if (s->kind == TEXT && (s->offset == AT(redis_password) || s->offset == AT(sentinel_password)))
         snprintf(out, size, "%s", **(char *const *)field ? "(set)" : "");
     else if (s->kind == TEXT)
         snprintf(out, size, "%s", *(char *const *)field);

@@ -610,6 +610,11 @@ void dispatch_manage(struct dispatch *d, struct config *config, const struct man
     d->hooks = *hooks;
 }
 
+void dispatch_sentinels(struct dispatch *d, const struct sentinels *s)
+{
+    doctor_sentinels(d->doctor, s);
+}
+
 void dispatch_sessions(struct dispatch *d, struct sessions *all)
 {
     d->admin.sessions = all;

@@ -12,11 +12,13 @@
 #include "daemon/metrics/page.h"
 
 struct dispatch;
+struct sentinels;
 
 struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct registry *registry,
                               struct watches *watches);
 void dispatch_free(struct dispatch *d);
-void dispatch_sessions(struct dispatch *d, struct sessions *all); /* for admin.clients */
+void dispatch_sessions(struct dispatch *d, struct sessions *all);       /* for admin.clients */
+void dispatch_sentinels(struct dispatch *d, const struct sentinels *s); /* for admin.doctor */
 void dispatch_manage(struct dispatch *d, struct config *config, const struct manage_hooks *hooks);
 void dispatch_client_gone(struct dispatch *d, const struct session *s);
 void dispatch_reloaded(struct dispatch *d); /* the settings have changed */

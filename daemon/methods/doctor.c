@@ -4,6 +4,7 @@
 #include "daemon/documents/audit.h"
 #include "daemon/redis/dial.h"
 #include "daemon/redis/rights.h"
+#include "daemon/redis/sentinels.h"
 #include "protocol/alloc.h"
 #include "protocol/cursor.h"
 #include <inttypes.h>
@@ -56,8 +57,9 @@ struct doctor {
     struct upstream *up;
     const struct config *config;
     const struct audit *audit;
-    char said[4][FOUND_MAX]; /* what was logged last of each check that is */
-    struct buf advice;       /* of the last finding that made up its own */
+    const struct sentinels *sentinels; /* NULL: none are asked */
+    char said[4][FOUND_MAX];           /* what was logged last of each check that is */
+    struct buf advice;                 /* of the last finding that made up its own */
 };
 
 /* ---- the answers ---- */
@@ -138,6 +140,22 @@ static struct finding check_tls(const struct probe *p)
                        ? "Redis cannot be connected to when it is over. Give it a new certificate."
                        : NULL,
                    "%s, Redis' certificate ends on %s", link->tls, date);
+}
+
+static struct finding check_sentinels(const struct probe *p)
+{
+    if (p->doctor->sentinels == NULL)
+        return finding(OK, NULL, "none are asked");
+    struct sentinels_state s = sentinels_state(p->doctor->sentinels);
+    if (s.answering < s.known)
+        return finding(WARN,
+                       "When too few of them are there nobody is promoted, or nobody tells us. See "
+                       "after those that do not answer.",
+                       "%u of %u answer: %s", s.answering, s.known, s.why);
+    return finding(s.known < 3 ? WARN : OK,
+                   s.known < 3 ? "Fewer than three cannot agree when one is gone." : NULL,
+                   "%u answer, the master %s is at %s (epoch %" PRIu64 ")", s.answering, s.name,
+                   s.master, s.epoch);
 }
 
 /* What the user may not do, and the line that changes it. */
@@ -344,6 +362,7 @@ static const struct check {
     {"tls", check_tls},
     {"rights", check_rights},
     {"role", check_role},
+    {"sentinels", check_sentinels},
     {"persistence", check_persistence},
     {"fsync", check_fsync},
     {"aof-tail", check_aof_tail},
@@ -544,6 +563,11 @@ struct doctor *doctor_new(struct upstream *up, const struct config *config,
     d->config = config;
     d->audit = audit;
     return d;
+}
+
+void doctor_sentinels(struct doctor *d, const struct sentinels *s)
+{
+    d->sentinels = s;
 }
 
 void doctor_free(struct doctor *d)

@@ -11,11 +11,14 @@
 #include "daemon/redis/upstream.h"
 
 struct audit;
+struct sentinels;
 struct doctor;
 
 /* `audit` says whether what is in memory was what Redis holds. */
 struct doctor *doctor_new(struct upstream *up, const struct config *config,
                           const struct audit *audit);
+/* Those that say where the master is; without this there are none. */
+void doctor_sentinels(struct doctor *d, const struct sentinels *s);
 void doctor_free(struct doctor *d);
 /* Answers admin.doctor [] -> [{check, state, found, advice}, ...]; state is "ok", "warn" or
  * "bad", advice "" where there is none. */

@@ -25,7 +25,7 @@ static int check_names(const struct config *c, char *error, size_t size)
 
 int credentials_load(struct config *c, char *error, size_t size)
 {
-    if (!c->tls)
+    if (!c->tls && !c->sentinel_tls)
         return 0;
     if (check_names(c, error, size) < 0)
         return -1;
@@ -47,14 +47,14 @@ int credentials_reload(struct config *c, char *error, size_t size)
         c->tls_files = before;
         return -1;
     }
-    if (c->tls)
+    if (c->tls_files != before)
         tls_files_free(before);
     return 0;
 }
 
 void credentials_take(struct config *c, struct config *fresh)
 {
-    if (!c->tls || !fresh->tls_files)
+    if (!c->tls_files || !fresh->tls_files)
         return;
     credentials_free(c);
     c->tls_files = fresh->tls_files;

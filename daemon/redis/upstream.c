@@ -1,4 +1,4 @@
-/* The requests in flight stand in a ring, oldest first. Whatever breaks the link ends in lost():
+/* Whatever breaks the link ends in lost():
  * it closes, goes DOWN, plans the next attempt and only then tells the owners, so that they see
  * a settled link whatever they call. Nothing is told from inside upstream_send: the stream keeps
  * a failed write to itself until the next turn of the loop. */
@@ -8,6 +8,7 @@
 #include "daemon/io/stream.h"
 #include "daemon/redis/dial.h"
 #include "daemon/redis/reply.h"
+#include "daemon/redis/requests.h"
 #include "daemon/redis/rights.h"
 #include "protocol/alloc.h"
 #include <errno.h>
@@ -23,18 +24,6 @@
 #define OLDEST_MINOR 2
 #define TLS_ALERT 0x15  /* the first byte that a TLS server says to who speaks none */
 #define SERVER_SHIFT 12 /* of the epoch: what is above counts the servers */
-
-struct request {
-    upstream_reply_fn *fn;
-    void *arg;
-    unsigned nreplies, index;
-    int64_t sent; /* clock_boot_ms() */
-};
-
-struct ring { /* capacity is a power of two; at[(head + i) & (cap - 1)] */
-    struct request *at;
-    size_t cap, head, count;
-};
 
 enum greeting {
     GREET_AUTH,
@@ -56,14 +45,14 @@ struct upstream {
     void *arg;
     char *address; /* NULL: not known yet */
     enum upstream_state state;
-    bool started;
+    bool started, held;
     struct dial *dial;
     struct stream *stream;
     struct tls *tls; /* the stream's; NULL: it has none */
     struct reply_reader *reader;
     struct reply_reader *spent; /* of a link that was lost while its reply is being looked at */
     bool delivering;
-    struct ring ring;
+    struct requests requests;
     enum greeting steps[GREET_COUNT];
     struct upstream_info info, next; /* next: what the greeting has learned so far */
     struct event *timer;             /* the next attempt, or the end of the greeting's time */
@@ -84,44 +73,6 @@ static void arm(struct event *e, int64_t ms)
 {
     struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
     event_add(e, &tv);
-}
-
-/* ring */
-
-static void ring_push(struct ring *r, const struct request *request)
-{
-    if (r->count == r->cap) {
-        size_t cap = r->cap ? r->cap * 2 : 64;
-        struct request *at = alloc_zeroed(cap, sizeof(*at));
-        for (size_t i = 0; i < r->count; i++)
-            at[i] = r->at[(r->head + i) & (r->cap - 1)];
-        free(r->at);
-        *r = (struct ring){.at = at, .cap = cap, .count = r->count};
-    }
-    r->at[(r->head + r->count++) & (r->cap - 1)] = *request;
-}
-
-static struct request *ring_first(struct ring *r)
-{
-    return r->count ? &r->at[r->head] : NULL;
-}
-
-static void ring_pop(struct ring *r)
-{
-    r->head = (r->head + 1) & (r->cap - 1);
-    r->count--;
-}
-
-/* Takes the ring's content away first: the owners may call back into the link. */
-static void ring_tell_lost(struct ring *r)
-{
-    struct ring lost = *r;
-    *r = (struct ring){0};
-    for (; lost.count; ring_pop(&lost)) {
-        struct request *request = ring_first(&lost);
-        request->fn(request->arg, request->index, NULL);
-    }
-    free(lost.at);
 }
 
 /* link */
@@ -186,20 +137,25 @@ static void lost(struct upstream *u, bool soon)
         u->attempts = 0;
     close_link(u);
     log_trouble(u);
-    if (u->started && u->address)
+    if (u->started && u->address && !u->held)
         plan_attempt(u, soon);
     if (was_up) {
         u->epoch++;
         u->absent_since = u->answered;
     }
-    ring_tell_lost(&u->ring);
+    requests_tell_lost(&u->requests);
     if (was_up)
         u->cb.on_down(u->arg, u->why);
 }
 
+static const char *who(const struct upstream *u)
+{
+    return u->cb.sentinel ? "Sentinel" : "Redis";
+}
+
 static void lose(struct upstream *u, const char *why)
 {
-    set_why(u, "Redis at %s: %s", u->address, why);
+    set_why(u, "%s at %s: %s", who(u), u->address, why);
     lost(u, false);
 }
 
@@ -217,15 +173,20 @@ static void info_field(const char *text, const char *name, char *out, size_t siz
              line ? line + n + 1 : "");
 }
 
+static const char *password(const struct upstream *u)
+{
+    return u->cb.sentinel ? u->config->sentinel_password : u->config->redis_password;
+}
+
 /* Redis may quote the words of a command that it does not know, the password among them. */
 static void auth_refused(struct upstream *u, const char *error)
 {
     char why[WHY_MAX / 2];
-    if (strncmp(error, "ERR unknown command", 19) == 0 || strstr(error, u->config->redis_password))
+    if (strncmp(error, "ERR unknown command", 19) == 0 || strstr(error, password(u)))
         error = "it does not know AUTH";
-    int reread = config_reread_password(u->config, why, sizeof(why));
+    int reread = config_reread_password(u->config, u->cb.sentinel, why, sizeof(why));
     bool address = strncmp(error, "ERR max number", 14) == 0 || strncmp(error, "DENIED", 6) == 0;
-    set_why(u, "Redis at %s refuses the %s: %s%s%s", u->address,
+    set_why(u, "%s at %s refuses the %s: %s%s%s", who(u), u->address,
             address ? "connection" : "password", error,
             reread > 0   ? "; its file has another one by now, which is tried next"
             : reread < 0 ? "; "
@@ -264,16 +225,17 @@ static void greeting_refused(struct upstream *u, enum greeting step, const char 
         auth_refused(u, error);
         return;
     }
-    if (strstr(error, "NOPERM") != NULL) { /* EXEC says EXECABORT in front of it */
+    if (strstr(error, "NOPERM") != NULL &&
+        !u->cb.sentinel) { /* EXEC says EXECABORT in front of it */
         refused_right(u, step, error);
         return;
     }
     if (strncmp(error, "NOAUTH", 6) == 0)
-        set_why(u, "Redis at %s wants a password and none is configured", u->address);
+        set_why(u, "%s at %s wants a password and none is configured", who(u), u->address);
     else if (step == GREET_SELECT && strncmp(error, "ERR DB index", 12) == 0)
         set_why(u, "Redis at %s has no database %u: %s", u->address, u->config->redis_db, error);
     else
-        set_why(u, "Redis at %s refuses %s: %s", u->address, words[step], error);
+        set_why(u, "%s at %s refuses %s: %s", who(u), u->address, words[step], error);
     lost(u, false);
 }
 
@@ -301,11 +263,16 @@ static void check_server(struct upstream *u)
     const struct upstream_info *info = &u->next;
     unsigned major = 0, minor = 0;
     sscanf(info->version, "%u.%u", &major, &minor);
-    if (strcmp(info->mode, "sentinel") == 0)
+    bool sentinel = strcmp(info->mode, "sentinel") == 0;
+    if (u->cb.sentinel && !sentinel)
+        set_why(u, "what is at %s is no Sentinel, as redis.redis says", u->address);
+    else if (u->cb.sentinel)
+        return;
+    else if (sentinel)
         set_why(u,
-                "Redis at %s is a Sentinel, which keeps no data; redis.redis has to name the "
-                "master that it watches",
-                u->address);
+                "Redis at %s is a Sentinel, which keeps no data; redis.redis = sentinel:NAME@%s "
+                "asks it for the master",
+                u->address, u->address);
     else if (strcmp(info->mode, "cluster") == 0)
         set_why(u,
                 "Redis at %s is a node of a cluster, which refuses transactions over several "
@@ -320,9 +287,18 @@ static void check_server(struct upstream *u)
     lost(u, false);
 }
 
+/* A Sentinel may not know yet who was promoted, or be behind. What a replica is told is lost. */
+static void check_role(struct upstream *u)
+{
+    if (strcmp(u->next.role, "slave") != 0 || strncmp(u->config->redis, "sentinel:", 9) != 0)
+        return;
+    set_why(u, "Redis at %s is a replica, though a Sentinel names it as the master", u->address);
+    lost(u, false);
+}
+
 static void greeted(struct upstream *u)
 {
-    if (!u->next.run_id[0] || !u->next.client_id) {
+    if (!u->next.run_id[0] || (!u->next.client_id && !u->cb.sentinel)) {
         lose(u, "it does not say its run_id and our client id");
         return;
     }
@@ -365,7 +341,10 @@ static void on_greeting(void *arg, unsigned index, redisReply *reply)
         take_server(u, text);
         check_server(u);
         break;
-    case GREET_REPLICATION: info_field(text, "role", u->next.role, sizeof(u->next.role)); break;
+    case GREET_REPLICATION:
+        info_field(text, "role", u->next.role, sizeof(u->next.role));
+        check_role(u);
+        break;
     case GREET_PING: greeted(u); break;
     default: break;
     }
@@ -373,21 +352,22 @@ static void on_greeting(void *arg, unsigned index, redisReply *reply)
 
 static bool has_password(const struct upstream *u)
 {
-    return u->config->redis_password && *u->config->redis_password;
+    return password(u) && *password(u);
 }
 
 static void pack_auth(struct upstream *u, struct buf *out)
 {
-    if (u->config->redis_user && *u->config->redis_user)
-        resp_words(out, "AUTH", u->config->redis_user, u->config->redis_password, NULL);
+    const char *user = u->cb.sentinel ? u->config->sentinel_user : u->config->redis_user;
+    if (user && *user)
+        resp_words(out, "AUTH", user, password(u), NULL);
     else
-        resp_words(out, "AUTH", u->config->redis_password, NULL);
+        resp_words(out, "AUTH", password(u), NULL);
 }
 
 static void expect(struct upstream *u, unsigned nreplies, upstream_reply_fn *fn, void *arg)
 {
     struct request request = {.fn = fn, .arg = arg, .nreplies = nreplies, .sent = clock_boot_ms()};
-    ring_push(&u->ring, &request);
+    requests_push(&u->requests, &request);
 }
 
 static void send_raw(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
@@ -396,6 +376,27 @@ static void send_raw(struct upstream *u, const void *resp, size_t len, unsigned 
     expect(u, nreplies, fn, arg);
     buf_append(stream_out(u->stream), resp, len);
     stream_flush(u->stream);
+}
+
+static unsigned greet_master(struct upstream *u, unsigned n, struct buf *out)
+{
+    u->steps[n++] = GREET_REPLICATION;
+    resp_words(out, "INFO", "replication", NULL);
+    if (u->config->redis_db) {
+        char db[16];
+        snprintf(db, sizeof(db), "%u", u->config->redis_db);
+        u->steps[n++] = GREET_SELECT;
+        resp_words(out, "SELECT", db, NULL);
+    }
+    u->steps[n++] = GREET_NAME;
+    resp_words(out, "CLIENT", "SETNAME", CLIENT_NAME, NULL);
+    u->steps[n++] = GREET_ID;
+    resp_words(out, "CLIENT", "ID", NULL);
+    u->steps[n++] = GREET_MULTI;
+    resp_words(out, "MULTI", NULL);
+    u->steps[n++] = GREET_EXEC;
+    resp_words(out, "EXEC", NULL);
+    return n;
 }
 
 static void send_greeting(struct upstream *u)
@@ -408,22 +409,8 @@ static void send_greeting(struct upstream *u)
     }
     u->steps[n++] = GREET_SERVER;
     resp_words(&out, "INFO", "server", NULL);
-    u->steps[n++] = GREET_REPLICATION;
-    resp_words(&out, "INFO", "replication", NULL);
-    if (u->config->redis_db) {
-        char db[16];
-        snprintf(db, sizeof(db), "%u", u->config->redis_db);
-        u->steps[n++] = GREET_SELECT;
-        resp_words(&out, "SELECT", db, NULL);
-    }
-    u->steps[n++] = GREET_NAME;
-    resp_words(&out, "CLIENT", "SETNAME", CLIENT_NAME, NULL);
-    u->steps[n++] = GREET_ID;
-    resp_words(&out, "CLIENT", "ID", NULL);
-    u->steps[n++] = GREET_MULTI;
-    resp_words(&out, "MULTI", NULL);
-    u->steps[n++] = GREET_EXEC;
-    resp_words(&out, "EXEC", NULL);
+    if (!u->cb.sentinel)
+        n = greet_master(u, n, &out);
     u->steps[n++] = GREET_PING;
     resp_words(&out, "PING", NULL);
     send_raw(u, out.data, out.len, n, on_greeting, u);
@@ -462,7 +449,7 @@ static bool take_reply(struct upstream *u, redisReply *reply)
         settle_delivery(u);
         return link == u->links;
     }
-    struct request *first = ring_first(&u->ring);
+    struct request *first = requests_first(&u->requests);
     if (!first) {
         bool said = reply->type == REDIS_REPLY_ERROR;
         char why[WHY_MAX / 2];
@@ -475,7 +462,7 @@ static bool take_reply(struct upstream *u, redisReply *reply)
     struct request request = *first;
     u->answered = request.sent;
     if (++first->index == first->nreplies)
-        ring_pop(&u->ring);
+        requests_pop(&u->requests);
     else if (reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, "QUEUED") == 0)
         return true;
     u->delivering = true;
@@ -488,7 +475,7 @@ static bool take_reply(struct upstream *u, redisReply *reply)
  * one piece, as nearly all do. */
 static void skip_queued(struct upstream *u)
 {
-    struct request *first = ring_first(&u->ring);
+    struct request *first = requests_first(&u->requests);
     if (first != NULL)
         first->index += reply_queued(u->reader, first->nreplies - first->index - 1);
 }
@@ -560,7 +547,7 @@ static void on_dialed(void *arg, int fd, const char *why)
         lose(u, strerror(errno));
         return;
     }
-    if (u->config->tls && !secure(u)) {
+    if ((u->cb.sentinel ? u->config->sentinel_tls : u->config->tls) && !secure(u)) {
         lose(u, "TLS cannot begin");
         return;
     }
@@ -604,7 +591,7 @@ static void on_overdue(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct upstream *u = arg;
-    const struct request *first = ring_first(&u->ring);
+    const struct request *first = requests_first(&u->requests);
     if (!first)
         return;
     int64_t since = first->sent > u->last_input ? first->sent : u->last_input;
@@ -632,10 +619,13 @@ struct upstream *upstream_new(struct event_base *base, struct config *config,
     u->timer = evtimer_new(base, on_timer, u);
     u->overdue = evtimer_new(base, on_overdue, u);
     bool embedded = !config->redis || strcmp(config->redis, "embedded") == 0;
-    if (!embedded)
+    bool named = !embedded && strncmp(config->redis, "sentinel:", 9) == 0;
+    if (!embedded && !named)
         u->address = alloc_str(config->redis);
     if (embedded)
         set_why(u, "the embedded Redis is starting");
+    else if (named)
+        set_why(u, "no Sentinel has named the master yet");
     else
         set_why(u, "not connected to Redis at %s yet", u->address);
     return u;
@@ -648,9 +638,9 @@ void upstream_free(struct upstream *u)
     u->started = false;
     if (u->timer && u->overdue) {
         close_link(u);
-        ring_tell_lost(&u->ring);
+        requests_tell_lost(&u->requests);
     }
-    free(u->ring.at);
+    requests_free(&u->requests);
     if (u->timer)
         event_free(u->timer);
     if (u->overdue)
@@ -671,7 +661,7 @@ void upstream_stop(struct upstream *u, const char *why)
     u->started = false;
     close_link(u);
     set_why(u, "%s", why);
-    ring_tell_lost(&u->ring);
+    requests_tell_lost(&u->requests);
 }
 
 void upstream_set_address(struct upstream *u, const char *address)
@@ -680,6 +670,7 @@ void upstream_set_address(struct upstream *u, const char *address)
     if (same && u->state != UPSTREAM_DOWN)
         return;
     char *copy = alloc_str(address);
+    u->held = false;
     if (u->state != UPSTREAM_DOWN)
         lose(u, "another address is used from now on");
     free(u->address);
@@ -702,6 +693,22 @@ enum upstream_state upstream_state(const struct upstream *u)
 const struct upstream_info *upstream_info(const struct upstream *u)
 {
     return &u->info;
+}
+
+void upstream_hold(struct upstream *u, const char *why)
+{
+    u->held = true;
+    event_del(u->timer);
+    if (u->state != UPSTREAM_DOWN)
+        lose(u, why);
+}
+
+void upstream_no_address(struct upstream *u, const char *why)
+{
+    if (u->address || !u->started)
+        return;
+    set_why(u, "%s", why);
+    log_trouble(u);
 }
 
 uint32_t upstream_epoch(const struct upstream *u)

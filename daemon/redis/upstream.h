@@ -43,6 +43,8 @@ struct upstream_callbacks {
     void (*on_push)(void *arg, redisReply *reply);
     /* A second link to a Redis that another one speaks of: its log lines are level debug. */
     bool quiet;
+    /* To a Sentinel: it gets its address by upstream_set_address, and has no role and client id. */
+    bool sentinel;
 };
 
 /* Called once per reply (`index` from 0) with a reply it may read until it returns; or once with
@@ -59,8 +61,14 @@ void upstream_free(struct upstream *u);
 /* Drops the connection for good; outstanding requests are told. */
 void upstream_stop(struct upstream *u, const char *why);
 void upstream_start(struct upstream *u); /* begins connecting; again for ever, with backoff */
-/* The address changes (the embedded server was given its socket): "unix:/path". */
+/* The address changes (the embedded server was given its socket, a Sentinel names another master).
+ */
 void upstream_set_address(struct upstream *u, const char *address);
+/* It is of no use to go on there: drops the connection, and makes none until upstream_set_address.
+ */
+void upstream_hold(struct upstream *u, const char *why);
+/* Why there is none yet; for upstream_why, and the log. */
+void upstream_no_address(struct upstream *u, const char *why);
 const char *upstream_address(const struct upstream *u); /* NULL: not known yet */
 enum upstream_state upstream_state(const struct upstream *u);
 const struct upstream_info *upstream_info(const struct upstream *u);
