@@ -142,7 +142,8 @@ enum op_status element_pack(struct run *run, const struct cell *c, const struct 
     if (c->kind == CELL_RECORD && cell_get_str(&c->record->pk, &pk, &pk_len) == 0 &&
         pk_len <= PK_MAX) {
         at->name[len++] = '/';
-        len += pk_escape(at->name + len, pk, pk_len);
+        memcpy(at->name + len, pk, pk_len);
+        len += pk_len;
     }
     cell_pack(c, of, at->name, len, run->needs, run->result);
     if (work_check(run->f) < 0)
@@ -209,7 +210,7 @@ static const char *element_key(struct place *at, const struct record *r)
     if (len > PK_MAX)
         len = PK_MAX;
     at->name[at->len] = '/';
-    len = pk_escape(at->name + at->len + 1, pk, len);
+    memcpy(at->name + at->len + 1, pk, len);
     at->name[at->len + 1 + len] = '\0';
     return at->name;
 }
@@ -345,14 +346,16 @@ enum op_status check_pk(struct run *run, struct list *l, const struct cell *c, i
 }
 
 /* by: NULL, or what an int that was there has grown by. */
-static void tell_value(struct run *run, const struct cell *v, const int64_t *by, int64_t now)
+static void tell_value(struct run *run, const struct cell *v, const struct cell *was,
+                       const int64_t *by, int64_t now)
 {
     const struct place *at = &run->at;
     struct effect e = {.kind = EFFECT_FIELD_SET,
                        .suffix = at->name,
                        .suffix_len = at->kind == PLACE_FIELD ? at->base : at->len,
                        .type = at->type,
-                       .value = v};
+                       .value = v,
+                       .was = was};
     if (at->kind == PLACE_ELEMENT) {
         e.kind = EFFECT_LIST_SET;
         e.index = at->index;
@@ -394,22 +397,22 @@ static void value_put(struct run *run, struct cell v, const int64_t *by, int64_t
     case PLACE_FIELD:
         old = *at->cell;
         *at->cell = v;
-        tell_value(run, &v, by, now);
+        tell_value(run, &v, &old, by, now);
         undo_slot(u, at->record, at->slot, old);
         break;
     case PLACE_ELEMENT:
         old = list_replace(at->container->list, at->index, v);
-        tell_value(run, &v, by, now);
+        tell_value(run, &v, NULL, by, now);
         undo_list_replaced(u, at->container->list, at->index, old);
         break;
     case PLACE_ENTRY:
         if (!dict_loaded(at->container->dict)) {
-            tell_value(run, &v, by, now);
+            tell_value(run, &v, NULL, by, now);
             entry_picked(run, at->container->container, at->key, at->key_len, v);
             break;
         }
         old = dict_put(at->container->dict, at->key, at->key_len, v);
-        tell_value(run, &v, by, now);
+        tell_value(run, &v, NULL, by, now);
         undo_dict(u, at->container->dict, at->key, at->key_len, old);
         break;
     case PLACE_ROOT: cell_free(&v); break;

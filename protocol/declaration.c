@@ -8,8 +8,8 @@
 #include "protocol/declaration.h"
 #include "protocol/alloc.h"
 #include "protocol/container.h"
+#include "protocol/index.h"
 #include "protocol/path.h"
-#include "protocol/scalar.h"
 #include "protocol/type.h"
 #include "protocol/value.h"
 #include <stdio.h>
@@ -258,14 +258,14 @@ static int read_was(struct reading *r, struct field *field, struct span *s)
 
 static int read_field(struct reading *r, struct cursor *in, uint32_t i)
 {
-    struct span spans[] = {
-        {.key = "name"}, {.key = "type"}, {.key = "default"}, {.key = "lazy"}, {.key = "was"}};
+    struct span spans[] = {{.key = "name"}, {.key = "type"}, {.key = "default"},
+                           {.key = "lazy"}, {.key = "was"},  {.key = "index"}};
     struct field *field = &r->model->fields[i];
     const char *text;
     size_t len;
     struct type *type;
     snprintf(r->where, sizeof r->where, "model '%s', fields[%u]", r->model->name, i);
-    if (read_spans(in, spans, 5, r->where, r->fault) < 0 ||
+    if (read_spans(in, spans, 6, r->where, r->fault) < 0 ||
         read_text(&spans[0], &text, &len, r->where, r->fault) < 0 ||
         name_field(r, field, text, len) < 0)
         return -1;
@@ -283,6 +283,10 @@ static int read_field(struct reading *r, struct cursor *in, uint32_t i)
     if (field->lazy && !r->model->atomic)
         return fault_set(r->fault, FAULT_BAD_SCHEMA,
                          "%s: a plain model is read whole, its fields cannot be lazy", r->where);
+    if (spans[5].value.at &&
+        (index_read(&spans[5].value, &field->indexes, r->where, r->fault) < 0 ||
+         index_check(r->model, field, r->where, r->fault) < 0))
+        return -1;
     return read_default(r, field, spans[2].value);
 }
 
@@ -369,13 +373,10 @@ static int read_key(struct span *s, struct model *m, const char *where, struct f
                          (int)(len < 80 ? len : 80), key);
     const struct type *t = m->fields[m->key_field].type;
     char name[TYPE_NAME_MAX];
-    if (!scalar_of(t->kind) || t->kind == TYPE_FLOAT || t->kind == TYPE_BOOL ||
-        t->kind == TYPE_BYTES)
-        return fault_set(
-            f, FAULT_BAD_SCHEMA,
-            "%s: the key field '%.*s' has type %s, a key is str, int, uuid, datetime, or "
-            "another that is a text on the wire",
-            where, (int)len, key, type_name(t, name, sizeof name));
+    if (t->kind != TYPE_STR && t->kind != TYPE_INT && t->kind != TYPE_UUID)
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "%s: the key field '%.*s' has type %s, a key is str, int or uuid", where,
+                         (int)len, key, type_name(t, name, sizeof name));
     return 0;
 }
 

@@ -187,7 +187,7 @@ static void take(struct schema *s, struct plan *p)
     if (!p->fresh && p->changed)
         plan_take(s, p);
     s->fields += p->added;
-    s->growths += !p->fresh && (p->added || p->widened);
+    s->growths += !p->fresh && (p->added || p->widened || p->indexed);
     m->nlazy = 0;
     for (uint32_t i = 0; i < m->nfields; i++)
         m->nlazy += m->fields[i].lazy;

@@ -34,7 +34,8 @@ struct effect {
     size_t field_len;
     const struct type *type; /* of value */
     const struct cell *value;
-    double score; /* FIELD_SET, where members have one */
+    const struct cell *was; /* FIELD_SET, _INCR of a record's field: what was there; or NULL */
+    double score;           /* FIELD_SET, where members have one */
     union {
         struct {
             int64_t by, now; /* FIELD_INCR */

@@ -6,6 +6,7 @@
 #include "protocol/schema.h"
 #include "protocol/alloc.h"
 #include "protocol/container.h"
+#include "protocol/index.h"
 #include "protocol/schema_private.h"
 #include "protocol/type.h"
 #include "protocol/value.h"
@@ -252,6 +253,13 @@ static struct edit edit_of(const struct field *was, const struct field *now)
     };
 }
 
+/* By what the field is indexed when the declaration is taken. */
+static uint8_t indexes_then(const struct plan *p, const struct field *was, const struct field *now)
+{
+    bool later = p->draft.revision > p->entry->model.revision;
+    return later ? now->indexes : was->indexes | now->indexes;
+}
+
 #define WIDER_DEFAULT 8 /* bytes that a default takes more as a float */
 
 static int compare_field(struct plan *p, int old, const struct field *now, size_t *defaults,
@@ -268,6 +276,7 @@ static int compare_field(struct plan *p, int old, const struct field *now, size_
     else if (edit.widens && was->fallback)
         *defaults += WIDER_DEFAULT;
     p->widened = p->widened || edit.widens;
+    p->indexed = p->indexed || indexes_then(p, was, now) != was->indexes;
     p->changed = p->changed || edit.widens || edit.lowers || edit.defaults || edit.lazy;
     return 0;
 }
@@ -294,7 +303,7 @@ int plan_compare(struct plan *p, struct fault *f)
             return -1;
         p->added++;
     }
-    p->changed = p->changed || p->added;
+    p->changed = p->changed || p->added || p->indexed;
     if (defaults > SCHEMA_MAX_DEFAULTS + SCHEMA_MAX_FIELDS)
         return fault_set(f, FAULT_BAD_SCHEMA,
                          "model '%s': the defaults, with those that are stored, have more than %d "
@@ -355,8 +364,9 @@ static void lower(struct schema *s, struct field *to, struct field *from)
 }
 
 /* Moves one declared field into the stored model: at the end, or what of it is new. */
-static void take_field(struct schema *s, struct model *m, struct field *from)
+static void take_field(struct schema *s, struct plan *p, struct field *from)
 {
+    struct model *m = &p->entry->model;
     int old = model_field(m, from->name, from->name_len);
     if (old < 0) {
         m->fields[m->nfields++] = *from;
@@ -365,6 +375,7 @@ static void take_field(struct schema *s, struct model *m, struct field *from)
     }
     struct field *to = &m->fields[old];
     struct edit edit = edit_of(to, from);
+    to->indexes = indexes_then(p, to, from);
     if (edit.widens)
         widen(s, to, from);
     if (edit.lowers)
@@ -386,14 +397,15 @@ void plan_take(struct schema *s, struct plan *p)
     m->refresh_ttl = draft->refresh_ttl;
     m->fields = alloc_resized(m->fields, m->nfields + p->added, sizeof *m->fields);
     for (uint32_t i = 0; i < draft->nfields; i++)
-        take_field(s, m, &draft->fields[i]);
+        take_field(s, p, &draft->fields[i]);
     model_index(m);
 }
 
 static void pack_field(const struct field *field, struct buf *out)
 {
     char type[TYPE_NAME_MAX];
-    pack_map(out, 2 + (field->was ? 1 : 0) + (field->fallback ? 1 : 0) + (field->lazy ? 1 : 0));
+    pack_map(out, 2 + (field->was ? 1 : 0) + (field->fallback ? 1 : 0) + (field->lazy ? 1 : 0) +
+                      index_pairs(field));
     pack_cstr(out, "name");
     pack_str(out, field->name, field->name_len);
     pack_cstr(out, "type");
@@ -410,6 +422,7 @@ static void pack_field(const struct field *field, struct buf *out)
         pack_cstr(out, "lazy");
         pack_bool(out, true);
     }
+    index_pack(field, out);
 }
 
 void schema_pack(const struct model *m, struct buf *out)

@@ -61,6 +61,7 @@ struct field {
                              * an atomic model never has: its own fields' defaults count */
     size_t fallback_len;
     bool lazy;            /* left out of doc.get unless named */
+    uint8_t indexes;      /* by what documents are found (index.h), bits */
     uint8_t *packed_name; /* the name as a packed str, ready to append */
     size_t packed_name_len;
 };
@@ -100,8 +101,8 @@ void schema_free(struct schema *s);
 const struct model *schema_model(const struct schema *s, const char *name, size_t len);
 /* Whom to tell that a model is not what it was: its documents look different now. One at most. */
 void schema_on_change(struct schema *s, void (*fn)(void *arg), void *arg);
-/* How often a model got fields, or wider ones, after its first definition: trees built before are
- * not what they would be now. */
+/* How often a model got fields, or wider ones, or other indexes, after its first definition: trees
+ * built before are not what they would be now. */
 uint32_t schema_growths(const struct schema *s);
 /* Where a registry is stored somewhere for several to share: up to which revision of it, counted
  * over all models, this one has all of them. Only rises; 0 at first. */
@@ -112,12 +113,14 @@ void schema_each(const struct schema *s, void (*visit)(const struct model *m, vo
                  void *arg);
 
 /* Takes one declaration {name, kind, key?, ttl?, refresh_ttl?, fields: [{name, type, default?,
- * lazy?, was?}]}. `changed` says whether it differs from what was there (a new revision). -1 and
- * nothing changed: BAD_SCHEMA (names, types, recursion, nesting deeper than the wire allows, an
- * atomic model in a value's place), UNKNOWN_MODEL, SCHEMA_CONFLICT (names the field, its stored
+ * lazy?, was?, index?}]}. `changed` says whether it differs from what was there (a new revision).
+ * -1 and nothing changed: BAD_SCHEMA (names, types, recursion, nesting deeper than the wire allows,
+ * an atomic model in a value's place), UNKNOWN_MODEL, SCHEMA_CONFLICT (names the field, its stored
  * and its new type), BAD_TYPE/BAD_VALUE for a default. Fields missing from a redefinition stay,
  * as they may be in stored documents, and so do defaults, which those that lack the field need. A
- * wider type (type_covers) is taken over; one that the field had before changes nothing of it. */
+ * wider type (type_covers) is taken over; one that the field had before changes nothing of it.
+ * Indexes come and stay, whoever declares without them; but for a declaration with a later
+ * `revision`, as it is stored for all: that says what there is. */
 int schema_define(struct schema *s, struct cursor *declaration, const struct model **out,
                   bool *changed, struct fault *f);
 /* As schema_define, but only checks: what define would say, nothing is changed. */

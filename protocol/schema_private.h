@@ -44,6 +44,7 @@ struct plan {
     bool fresh;   /*   the model is new */
     bool read;    /* the declaration was */
     bool widened; /* a field that was there */
+    bool indexed; /* in another way than before */
     bool changed;
     uint32_t added; /* fields */
     unsigned revision;
@@ -51,7 +52,7 @@ struct plan {
 
 struct entry *schema_find(const struct schema *s, const char *name, size_t len);
 
-/* What a declaration changes in a model that is there: fills in added, widened and changed, or says
+/* What a declaration changes in a model that is there: fills in added, widened, indexed and changed, or says
  * what it contradicts. And taking it over. */
 int plan_compare(struct plan *p, struct fault *f);
 void plan_take(struct schema *s, struct plan *p);

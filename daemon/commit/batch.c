@@ -36,6 +36,11 @@ void batch_pool_free(struct batch_pool *p)
     free(p);
 }
 
+void batch_pool_index(struct batch_pool *p, struct index_table *indexes)
+{
+    p->indexes = indexes;
+}
+
 struct batch *batch_new(struct batch_pool *p, uint64_t number)
 {
     struct arena arena = p->spare;
@@ -260,7 +265,7 @@ static struct pend *pend_new(struct batch *b, struct batch_doc *bd, const char *
                              size_t suffix_len)
 {
     const struct doc *d = bd->doc;
-    size_t len = layout_key_len(b->pool->prefix_len, d->key, d->key_len, suffix_len);
+    size_t len = layout_key_len(b->pool->prefix_len, d->key_len, suffix_len);
     struct pend *p = arena_zero(&b->arena, sizeof(*p) + len + 1);
     struct buf key = {.data = (uint8_t *)p->key, .cap = len};
     layout_key(&key, b->pool->prefix, d->key, d->key_len, suffix, suffix_len);
@@ -316,10 +321,13 @@ static struct pend_field *field_of(struct batch *b, struct pend *p, const char *
     while (f != NULL && (f->pend != p || f->name_len != len || memcmp(f->name, name, len) != 0))
         f = (struct pend_field *)table_again(&f->entry);
     *fresh = f == NULL;
-    if (f != NULL)
+    if (f != NULL) {
+        f->changes++;
         return f;
+    }
     f = arena_zero(&b->arena, sizeof(*f) + len);
     f->pend = p;
+    f->changes = 1;
     f->name_len = len;
     memcpy(f->name, name, len);
     table_add(&b->fields, &f->entry, hash);
@@ -411,6 +419,24 @@ void batch_field_del(struct batch *b, struct batch_doc *bd, const struct stored 
     bool fresh;
     struct pend *p = fields_of(b, bd, as, suffix, suffix_len);
     field_of(b, p, field, field_len, &fresh)->kind = FIELD_DEL;
+}
+
+void batch_field_was(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                     const char *field, size_t field_len, const void *raw, size_t raw_len)
+{
+    bool fresh;
+    struct pend_field *f =
+        field_of(b, pend_of(b, bd, suffix, suffix_len), field, field_len, &fresh);
+    if (--f->changes != 1 || f->was_known)
+        return;
+    f->was_known = true;
+    if (raw == NULL)
+        return;
+    f->was = arena_take(&b->arena, raw_len + 1);
+    f->was_len = raw_len;
+    if (raw_len > 0)
+        memcpy(f->was, raw, raw_len);
+    b->bytes += raw_len;
 }
 
 static struct list_cmd *list_cmd(struct batch *b, struct pend *p, enum list_kind kind)

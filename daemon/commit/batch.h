@@ -22,6 +22,7 @@
 
 #include "daemon/commit/unit.h"
 #include "daemon/documents/doc.h"
+#include "daemon/documents/indexes.h"
 #include "daemon/documents/stored.h"
 #include "protocol/buf.h"
 #include "protocol/fault.h"
@@ -36,6 +37,9 @@ struct drift {
     bool failed;      /* Redis refused the command: the key holds something else */
     bool known;       /* `expected` is; lengths that nobody asked for are not */
 };
+
+/* How its entries in the indexes of its model are put right (batch_index.h). */
+enum indexing { INDEXED_NOT, INDEXED_PLAINLY, INDEXED_BY_SCRIPT };
 
 /* One document's part of a batch. There may be two: what was changed without a unit comes first. */
 struct batch_doc {
@@ -61,6 +65,7 @@ struct batch_doc {
     bool unsure;     /* unanswered: nor is it known whether it was still there */
     bool missing;    /* unsure: it is not there now */
     bool drifted;    /* what was seen of it until now never was */
+    enum indexing indexed;
 };
 
 /* Embedded in what waits for the batch: an answer that may only leave when that is decided. */
@@ -72,6 +77,8 @@ struct waiter {
  * are kept by the caller; freed after its batches. */
 struct batch_pool *batch_pool_new(const char *prefix, const char *daemon);
 void batch_pool_free(struct batch_pool *p);
+/* Whose indexes the batches keep right; kept by the caller. */
+void batch_pool_index(struct batch_pool *p, struct index_table *indexes);
 
 struct batch *batch_new(struct batch_pool *p, uint64_t number);
 void batch_free(struct batch *b);
@@ -112,6 +119,9 @@ void batch_field_lend(struct batch *b, struct batch_doc *bd, const struct stored
                       const void *raw, size_t raw_len, struct held *held);
 void batch_field_del(struct batch *b, struct batch_doc *bd, const struct stored *as,
                      const char *suffix, size_t suffix_len, const char *field, size_t field_len);
+/* Behind the first change of a field of a hash: the text that the tree had before; NULL: none. */
+void batch_field_was(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
+                     const char *field, size_t field_len, const void *raw, size_t raw_len);
 /* Of a hash. `now` is the value after it; returns what to look at for the result, NULL when the
  * field is set in this batch and the result is certain. */
 const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const char *suffix,

@@ -166,8 +166,7 @@ void batch_decide(struct batch *b, const struct fault *fault)
     }
 }
 
-/* Without the revision of its models it is a document no more (layout.h). */
-static bool ends(const struct batch_doc *bd)
+bool part_ends(const struct batch_doc *bd)
 {
     const char *name = LAYOUT_SCHEMA_FIELD;
     for (const struct pend *p = bd->pends; p != NULL; p = p->next) {
@@ -189,7 +188,7 @@ void batch_each_committed(const struct batch *b, void (*fn)(void *arg, const str
         if (batch_doc_refused(bd) || bd->gone || !part_changes(bd))
             continue;
         struct committed c = {.doc = bd->doc, .next = bd->pends, .rewritten = bd->rewritten};
-        c.version = ends(bd) ? 0 : bd->version.expected + bd->version.by;
+        c.version = part_ends(bd) ? 0 : bd->version.expected + bd->version.by;
         fn(arg, &c);
     }
 }

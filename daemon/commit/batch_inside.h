@@ -28,6 +28,10 @@ struct pend_field {
     struct drift drift;
     char *raw;
     size_t raw_len, raw_cap;
+    unsigned changes;
+    bool was_known; /* its text before all of them, as the tree had it; NULL: there was none */
+    char *was;
+    size_t was_len;
     size_t name_len;
     char name[];
 };
@@ -98,6 +102,7 @@ struct batch_pool {
     struct part *parts;
     unsigned expect_cap, parts_cap;
     struct writer writer;
+    struct index_table *indexes; /* NULL: there are none */
 };
 
 struct batch {
@@ -153,6 +158,9 @@ static inline const struct pend_field *pend_fields(const struct pend *p)
         slashes += p->key[i] == '/';
     return slashes % 2 == 0 && !p->drop ? p->fields : NULL;
 }
+
+/* Without the revision of its models it is a document no more (layout.h). */
+bool part_ends(const struct batch_doc *bd);
 
 /* The root hash of the part's document, made on first use. */
 struct pend *batch_root(struct batch *b, struct batch_doc *bd);

@@ -1,6 +1,7 @@
 /* batch_text: what a batch says to Redis (batch.h): the structures that batch.c has gathered as
  * RESP, those of units as calls of their script. For each reply that EXEC will give it notes what
  * the reply is about (struct part), for batch_answer.c. */
+#include "daemon/commit/batch_index.h"
 #include "daemon/commit/batch_inside.h"
 #include "daemon/commit/sweep_script.h"
 #include "daemon/documents/layout.h"
@@ -71,10 +72,9 @@ static void end_unit(struct batch *b, struct writer *w, struct unit *u)
         flush_call(b, w);
 }
 
-static void end(struct batch *b, struct writer *w, struct batch_doc *bd, struct pend *p,
-                struct drift *number)
+/* A command of this part, NULL: of none; what is expected of it is noted. */
+static void end_of(struct batch *b, struct writer *w, struct batch_doc *bd)
 {
-    expect(b, bd, p, number);
     if (bd != NULL && bd->unit != NULL) {
         unit_call_command(&w->call, w->n, w->argv, w->len);
         if (w->call.ncommands >= CALL_WORDS_MAX)
@@ -84,6 +84,13 @@ static void end(struct batch *b, struct writer *w, struct batch_doc *bd, struct 
     resp_command(w->out, w->n, w->argv, w->len);
     add_part(b, NULL, b->nexpect - 1, 0);
     b->nreplies++;
+}
+
+static void end(struct batch *b, struct writer *w, struct batch_doc *bd, struct pend *p,
+                struct drift *number)
+{
+    expect(b, bd, p, number);
+    end_of(b, w, bd);
 }
 
 /* All changes of this kind, as few commands as take them. */
@@ -287,6 +294,23 @@ static void format_follow(struct batch *b, struct writer *w, struct batch_doc *b
         p = follow_some(b, w, bd, p);
 }
 
+struct index_words {
+    struct batch *b;
+    struct writer *w;
+    struct batch_doc *bd;
+};
+
+/* A spoilt index is no harm to the document. */
+static void index_command(void *arg, unsigned argc, const struct buf *argv)
+{
+    struct index_words *x = arg;
+    x->w->n = 0;
+    for (unsigned i = 0; i < argc; i++)
+        word(x->w, argv[i].data, argv[i].len);
+    expect(x->b, NULL, NULL, NULL);
+    end_of(x->b, x->w, x->bd);
+}
+
 static void format_doc(struct batch *b, struct writer *w, struct batch_doc *bd)
 {
     for (struct pend *p = bd->pends; p != NULL; p = p->next) {
@@ -298,6 +322,7 @@ static void format_doc(struct batch *b, struct writer *w, struct batch_doc *bd)
         for (struct list_cmd *c = p->cmds; c != NULL; c = c->next)
             format_list_cmd(b, w, p, c);
     }
+    batch_index_commands(b, bd, index_command, &(struct index_words){.b = b, .w = w, .bd = bd});
     if (!bd->deleted && bd->bump != 0) {
         char by[RESP_DECIMAL_MAX];
         struct pend *root = batch_root(b, bd);
@@ -437,6 +462,15 @@ static bool changes_something(const struct unit *u)
     return bd != NULL;
 }
 
+static void format_indexes(struct batch *b, struct writer *w, enum index_todo todo)
+{
+    for (unsigned n = batch_format_indexes(b, todo, w->out); n > 0; n--) {
+        expect(b, NULL, NULL, NULL);
+        add_part(b, NULL, b->nexpect - 1, 0);
+        b->nreplies++;
+    }
+}
+
 unsigned batch_format(struct batch *b, size_t *news_at, struct buf *out)
 {
     static const char multi[] = "*1\r\n$5\r\nMULTI\r\n", exec[] = "*1\r\n$4\r\nEXEC\r\n";
@@ -444,6 +478,8 @@ unsigned batch_format(struct batch *b, size_t *news_at, struct buf *out)
     b->nexpect = b->nparts = b->nreplies = 0;
     w->out = out;
     buf_append(out, multi, sizeof(multi) - 1);
+    batch_plan_indexes(b);
+    format_indexes(b, w, INDEX_LEAVE);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         if (bd->unit == NULL)
             format_doc(b, w, bd);
@@ -457,6 +493,7 @@ unsigned batch_format(struct batch *b, size_t *news_at, struct buf *out)
     flush_call(b, w);
     if (w->call.words.cap > CALL_KEPT)
         unit_call_free(&w->call);
+    format_indexes(b, w, INDEX_ENTER);
     if (news_at != NULL) {
         *news_at = out->len;
         format_publish(b, w);

@@ -701,7 +701,7 @@ static void on_down(void *arg, const char *why)
 /* ---- the rest ---- */
 
 struct lane *lane_new(struct event_base *base, struct config *config, const char *id,
-                      const struct lane_callbacks *cb, void *arg)
+                      struct index_table *indexes, const struct lane_callbacks *cb, void *arg)
 {
     static const struct upstream_callbacks upstream_cb = {.on_up = on_up, .on_down = on_down};
     struct lane *l = tree_alloc(sizeof(*l));
@@ -709,6 +709,7 @@ struct lane *lane_new(struct event_base *base, struct config *config, const char
     l->id = id;
     l->cb = cb;
     l->batches = batch_pool_new(config->key_prefix, id);
+    batch_pool_index(l->batches, indexes);
     l->arg = arg;
     l->down_since = clock_mono_ms();
     l->kick = event_new(base, -1, 0, on_kick, l);

@@ -31,8 +31,9 @@ struct lane_callbacks {
     void (*on_down)(void *arg);
 };
 
+/* Its commits keep the indexes right that are in `indexes`, which the caller keeps. */
 struct lane *lane_new(struct event_base *base, struct config *config, const char *id,
-                      const struct lane_callbacks *cb, void *arg);
+                      struct index_table *indexes, const struct lane_callbacks *cb, void *arg);
 void lane_free(struct lane *l);
 void lane_start(struct lane *l);
 /* The end: nothing more is sent, and whoever waits is told. */

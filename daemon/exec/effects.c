@@ -60,6 +60,25 @@ static void note_push(struct call_effects *c, const struct effect *e, const stru
     }
 }
 
+/* What a field was that documents are found by: its entry in an index goes. */
+static void note_was(struct call_effects *c, struct batch *b, struct batch_doc *bd,
+                     const struct effect *e)
+{
+    if (e->was == NULL || e->suffix_len > 0)
+        return;
+    const struct indexes *all = indexes_of(c->call->exec->indexes, c->doc->model);
+    const struct index *ix = index_of_field(all, e->field, e->field_len);
+    if (ix == NULL)
+        return;
+    struct buf *raw = &c->call->exec->raw;
+    bool set = cell_is_value(e->was);
+    buf_clear(raw);
+    if (set)
+        layout_raw(e->type, e->was, raw);
+    batch_field_was(b, bd, e->suffix, e->suffix_len, e->field, e->field_len,
+                    set ? (char *)raw->data : ix->fallback, set ? raw->len : ix->fallback_len);
+}
+
 void call_effect(void *arg, const struct effect *e)
 {
     struct call_effects *c = arg;
@@ -95,4 +114,5 @@ void call_effect(void *arg, const struct effect *e)
         break;
     case EFFECT_DROP: batch_drop(b, bd, key, len); break;
     }
+    note_was(c, b, bd, e);
 }

@@ -638,10 +638,11 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     e->stamp = 1;
     e->observe_from = INT64_MAX;
     e->schema = schema;
+    e->indexes = index_table_new(schema);
     e->cache = cache_new(config->cache_memory, config->absent);
     e->publisher = publisher_new(config, e->cache);
     schema_on_change(schema, on_models_changed, e);
-    e->lane = lane_new(base, config, id, &lane_cb, e);
+    e->lane = lane_new(base, config, id, e->indexes, &lane_cb, e);
     static const struct coherence_callbacks coherence_cb = {
         .proved = on_proved, .changed = on_gap, .taken = on_taken};
     e->coherence =
@@ -687,6 +688,7 @@ void exec_free(struct exec *e)
 {
     exec_stop(e);
     lane_free(e->lane);
+    index_table_free(e->indexes);
     audit_free(e->audit);
     loader_free(e->loader);
     purger_free(e->purger);
@@ -744,6 +746,11 @@ struct publisher *exec_publisher(const struct exec *e)
 const struct config *exec_config(const struct exec *e)
 {
     return e->config;
+}
+
+struct index_table *exec_indexes(const struct exec *e)
+{
+    return e->indexes;
 }
 
 struct schema *exec_schema(const struct exec *e)

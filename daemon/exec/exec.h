@@ -40,6 +40,7 @@ struct cache *exec_cache(const struct exec *e);
 struct publisher *exec_publisher(const struct exec *e);
 const struct config *exec_config(const struct exec *e);
 struct schema *exec_schema(const struct exec *e);
+struct index_table *exec_indexes(const struct exec *e);
 /* The end: all that waits is answered, and nothing is carried out any more. */
 void exec_stop(struct exec *e);
 unsigned exec_waiting(const struct exec *e); /* requests not answered yet */

@@ -27,6 +27,7 @@ enum exec_state {
 struct exec {
     const struct config *config;
     struct schema *schema;
+    struct index_table *indexes;
     struct cache *cache;
     struct publisher *publisher;
     struct lane *lane;
