@@ -501,8 +501,8 @@ static int start(struct daemon *d)
     d->schema = schema_new();
     d->exec = exec_new(d->base, &d->config, d->schema, d->id);
     start_locks(d);
-    d->registry =
-        registry_new(d->schema, lane_upstream(exec_lane(d->exec)), &d->config, on_schema, d);
+    d->registry = registry_new(d->schema, exec_indexes(d->exec), lane_upstream(exec_lane(d->exec)),
+                               &d->config, on_schema, d);
     d->watches =
         watches_new(d->base, &d->config, d->schema, exec_lane(d->exec), exec_coherence(d->exec));
     d->dispatch = dispatch_new(d->base, d->exec, d->registry, d->watches);

@@ -34,7 +34,8 @@
     X(LOCK_LOST, "the lock's lease is gone")                                              \
     X(LOCK_TIMEOUT, "the lock was not free within the time given")                        \
     X(DEADLOCK, "waiting would close a cycle")                                            \
-    X(INTERNAL, "a defect in rapyerd; its log says more")
+    X(INTERNAL, "a defect in rapyerd; its log says more")                                 \
+    X(NO_INDEX, "no index answers this, and a scan was not asked for")
 
 enum fault_code {
     FAULT_NONE,

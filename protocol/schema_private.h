@@ -52,8 +52,8 @@ struct plan {
 
 struct entry *schema_find(const struct schema *s, const char *name, size_t len);
 
-/* What a declaration changes in a model that is there: fills in added, widened, indexed and changed, or says
- * what it contradicts. And taking it over. */
+/* What a declaration changes in a model that is there: fills in added, widened, indexed and
+ * changed, or says what it contradicts. And taking it over. */
 int plan_compare(struct plan *p, struct fault *f);
 void plan_take(struct schema *s, struct plan *p);
 

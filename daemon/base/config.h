@@ -27,6 +27,8 @@ struct config {
     unsigned max_rings;         /* 1000: clients that talk through memory */
     size_t ring_size;           /* 64K each way, a power of two */
     unsigned ring_watch;        /* 50 microseconds */
+    unsigned find_documents;    /* 100000: that one find looks at */
+    unsigned find_sorted;       /* 10000: that one find sorts */
     unsigned client_watches;    /* 1000: places that one client watches; past it BUSY */
     unsigned max_watches;       /* 100000: of all clients */
     unsigned max_monitors;      /* 16 */

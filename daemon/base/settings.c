@@ -64,6 +64,11 @@ const struct setting settings[] = {
      "way\n"
      "to all others that want the processor. 0: it sleeps at once, and is woken more often."},
 
+    {"limits", "find_documents", COUNT, AT(find_documents), "100000", 1, 1000000000, true,
+     "Documents that one find looks at; then it answers with what it has found so far, and where\n"
+     "to go on. What changes or counts all that it finds, or sorts it, is TOO_LARGE past it."},
+    {"limits", "find_sorted", COUNT, AT(find_sorted), "10000", 1, 10000000, true,
+     "Documents that one find sorts without an index that has them in order; past it TOO_LARGE."},
     {"limits", "client_watches", COUNT, AT(client_watches), "1000", 0, 1000000, true,
      "Documents and places in them that one connection watches; past it BUSY."},
     {"limits", "max_watches", COUNT, AT(max_watches), "100000", 0, 100000000, true,

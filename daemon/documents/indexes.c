@@ -145,7 +145,7 @@ static void walk_inside(struct walk *w, const struct field *f)
         struct buf outer = w->name;
         char *suffix =
             alloc_text("/%.*s%s", (int)path, path > 0 ? (char *)w->path.data : "", f->name);
-        buf_printf(&w->path, "%s[].", f->name);
+        buf_printf(&w->path, f->type->kind == TYPE_MAYBE ? "%s." : "%s[].", f->name);
         w->name = BUF_INIT;
         w->elements = f->type;
         w->suffix = suffix;
@@ -183,25 +183,31 @@ static void pack_text(struct buf *out, const char *s)
         pack_bool(out, false);
 }
 
+/* As Redis has it. */
+static bool is_list(const struct type *t)
+{
+    return t->kind == TYPE_LIST || t->kind == TYPE_MAYBE;
+}
+
 /* [path, sign, by digits, suffix, how its container is read, hash field, default]; what it has not
  * is false. */
 static void pack_index(const struct index *ix, struct buf *out)
 {
-    const char *read = ix->container == NULL              ? NULL
-                       : ix->container->kind == TYPE_LIST ? "LRANGE"
-                       : ix->container->kind == TYPE_SET  ? "SMEMBERS"
-                       : ix->at == AT_CONTAINER           ? "HKEYS"
-                                                          : "HVALS";
+    const char *read = ix->container == NULL             ? NULL
+                       : is_list(ix->container)          ? "LRANGE"
+                       : ix->container->kind == TYPE_SET ? "SMEMBERS"
+                       : ix->at == AT_CONTAINER          ? "HKEYS"
+                                                         : "HVALS";
     pack_array(out, 8);
     pack_cstr(out, ix->path);
     pack_str(out, ix->id + strlen(ix->path), 1);
     pack_bool(out, index_by_digits(ix->type));
     pack_text(out, ix->suffix);
     pack_text(out, read);
-    pack_text(out, ix->container == NULL              ? NULL
-                   : ix->container->kind == TYPE_LIST ? "LLEN"
-                   : ix->container->kind == TYPE_SET  ? "SCARD"
-                                                      : "HLEN");
+    pack_text(out, ix->container == NULL             ? NULL
+                   : is_list(ix->container)          ? "LLEN"
+                   : ix->container->kind == TYPE_SET ? "SCARD"
+                                                     : "HLEN");
     pack_text(out, ix->name);
     if (ix->fallback != NULL)
         pack_str(out, ix->fallback, ix->fallback_len);

@@ -5,6 +5,7 @@
 #include "daemon/exec/publish.h"
 #include "daemon/methods/doctor.h"
 #include "daemon/methods/figures.h"
+#include "daemon/methods/find.h"
 #include "daemon/methods/keys.h"
 #include "daemon/methods/latency.h"
 #include "daemon/methods/manage.h"
@@ -238,6 +239,16 @@ static void do_metrics(struct dispatch *d, struct session *s, const struct rpc *
     buf_free(&page.out);
 }
 
+static void do_find(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    find_request(d->exec, s, msg);
+}
+
+static void do_find_count(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    find_count_request(d->exec, s, msg);
+}
+
 #define LOCK_METHOD(fn)                                                               \
     static void do_##fn(struct dispatch *d, struct session *s, const struct rpc *msg) \
     {                                                                                 \
@@ -274,6 +285,8 @@ static const struct entry plain_entries[] = {
     {.name = "segment.open", .plain = do_segment, .early = true},
     {.name = "define", .plain = do_define},
     {.name = "doc.keys", .plain = do_keys},
+    {.name = "find", .plain = do_find},
+    {.name = "find.count", .plain = do_find_count},
     {.name = "admin.stats", .plain = do_stats, .early = true},
     {.name = "admin.clients", .plain = do_clients, .early = true},
     {.name = "admin.cache", .plain = do_cache, .early = true},

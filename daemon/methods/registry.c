@@ -23,8 +23,10 @@ struct wait {
 
 struct registry {
     struct schema *schema;
+    struct index_table *indexes;
     struct upstream *up;
-    char *key;                     /* of the hash in Redis */
+    char *key;                     /* of the hash in Redis, */
+    char *index_key;               /* and of that of the states of indexes */
     struct buf channel;            /* of all daemons */
     struct wait *waiting, *asking; /* for the next question; for that on its way (utlist) */
     void (*on_loaded)(void *arg);
@@ -36,6 +38,7 @@ struct registry {
 struct one {
     struct cursor declaration; /* in the define's copy */
     struct buf stored;         /* what was read; len 0: nothing */
+    struct buf states;         /* of its indexes, as declare.lua takes them */
     char name[80];
 };
 
@@ -55,8 +58,10 @@ static void end(struct define *d)
     session_settle(d->session);
     session_unref(d->session);
     buf_free(&d->declarations);
-    for (uint32_t i = 0; i < d->n; i++)
+    for (uint32_t i = 0; i < d->n; i++) {
         buf_free(&d->all[i].stored);
+        buf_free(&d->all[i].states);
+    }
     free(d->all);
     free(d);
 }
@@ -120,37 +125,63 @@ static void on_stored(void *arg, unsigned index, redisReply *reply)
     }
 }
 
+#define HEAD 7 /* words of declare.lua, */
+#define BODY 4 /* and for each model */
+
 struct word {
     const void *at;
     size_t len;
 };
 
+/* The names of the model's indexes in the hash of their states, each with the state of one that has
+ * all documents. */
+static void pack_states(struct registry *r, struct one *one)
+{
+    const struct model *m = schema_model(r->schema, one->name, strlen(one->name));
+    const struct indexes *all = indexes_of(r->indexes, m);
+    unsigned n = all != NULL ? all->n : 0;
+    buf_clear(&one->states);
+    pack_array(&one->states, 2 * n);
+    for (unsigned i = 0; i < n; i++) {
+        struct buf state = BUF_INIT;
+        char *name = alloc_text("%s/%s", m->name, all->all[i].id);
+        index_state(&all->all[i], &state);
+        pack_cstr(&one->states, name);
+        pack_str(&one->states, (char *)state.data, state.len);
+        buf_free(&state);
+        free(name);
+    }
+}
+
 /* The models whose text is not the one that is stored: n of them. */
 static void store(struct define *d, const struct buf *packed, uint32_t n)
 {
     uint32_t words = 0;
-    const char **argv = alloc_zeroed(6 + 3 * (size_t)n, sizeof(*argv));
-    size_t *len = alloc_zeroed(6 + 3 * (size_t)n, sizeof(*len));
+    const char **argv = alloc_zeroed(HEAD + BODY * (size_t)n, sizeof(*argv));
+    size_t *len = alloc_zeroed(HEAD + BODY * (size_t)n, sizeof(*len));
     struct buf out = BUF_INIT;
-    const struct word head[] = {{"EVAL", 4},
-                                {declare_script, sizeof(declare_script) - 1},
-                                {"1", 1},
-                                {d->r->key, strlen(d->r->key)},
-                                {d->r->channel.data, d->r->channel.len},
-                                {news, sizeof(news) - 1}};
-    for (; words < 6; words++) {
+    const struct word head[HEAD] = {{"EVAL", 4},
+                                    {declare_script, sizeof(declare_script) - 1},
+                                    {"2", 1},
+                                    {d->r->key, strlen(d->r->key)},
+                                    {d->r->index_key, strlen(d->r->index_key)},
+                                    {d->r->channel.data, d->r->channel.len},
+                                    {news, sizeof(news) - 1}};
+    for (; words < HEAD; words++) {
         argv[words] = head[words].at;
         len[words] = head[words].len;
     }
     for (uint32_t i = 0; i < d->n; i++) {
-        const struct one *one = &d->all[i];
+        struct one *one = &d->all[i];
         if (packed[i].len == 0)
             continue;
-        const struct word body[] = {
+        pack_states(d->r, one);
+        const struct word body[BODY] = {
             {one->name, strlen(one->name)},
             {one->stored.len > 0 ? one->stored.data : (uint8_t *)"", one->stored.len},
-            {packed[i].data, packed[i].len}};
-        for (int k = 0; k < 3; k++, words++) {
+            {packed[i].data, packed[i].len},
+            {one->states.data, one->states.len}};
+        for (int k = 0; k < BODY; k++, words++) {
             argv[words] = body[k].at;
             len[words] = body[k].len;
         }
@@ -543,11 +574,14 @@ bool registry_loaded(const struct registry *r)
     return r->loaded;
 }
 
-struct registry *registry_new(struct schema *schema, struct upstream *up,
-                              const struct config *config, void (*on_loaded)(void *arg), void *arg)
+struct registry *registry_new(struct schema *schema, struct index_table *indexes,
+                              struct upstream *up, const struct config *config,
+                              void (*on_loaded)(void *arg), void *arg)
 {
     struct registry *r = alloc_zeroed(1, sizeof(*r));
     r->key = alloc_text("%s:@schema", config->key_prefix);
+    r->index_key = alloc_text("%s:@index", config->key_prefix);
+    r->indexes = indexes;
     bus_channel(config, BUS_ALL, &r->channel);
     r->schema = schema;
     r->up = up;
@@ -570,5 +604,6 @@ void registry_free(struct registry *r)
     }
     buf_free(&r->channel);
     free(r->key);
+    free(r->index_key);
     free(r);
 }

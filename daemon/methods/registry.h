@@ -13,13 +13,15 @@
 #define RAPYERD_REGISTRY_H
 
 #include "daemon/clients/session.h"
+#include "daemon/documents/indexes.h"
 #include "daemon/redis/upstream.h"
 #include "protocol/schema.h"
 
 struct registry;
 
-struct registry *registry_new(struct schema *schema, struct upstream *up,
-                              const struct config *config, void (*on_loaded)(void *arg), void *arg);
+struct registry *registry_new(struct schema *schema, struct index_table *indexes,
+                              struct upstream *up, const struct config *config,
+                              void (*on_loaded)(void *arg), void *arg);
 void registry_free(struct registry *r);
 /* Reads what is stored; on_loaded follows, unless the link is lost before. */
 void registry_load(struct registry *r);

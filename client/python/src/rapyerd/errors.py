@@ -147,6 +147,7 @@ _CLASSES: dict[str, type[RapyerError]] = {
     "LOCK_TIMEOUT": LockTimeoutError,
     "DEADLOCK": DeadlockError,
     "INTERNAL": UnknownOutcomeError,
+    "NO_INDEX": NotSupportedError,
 }
 
 

@@ -1,0 +1,118 @@
+-- find: a page of what an index has, and of these the documents that other indexes have as well.
+--
+--   KEYS  the index, then those of the filters (two for each: what may have a document in either)
+--   ARGV  what it is (set, number, text, keys); where the page begins; how many to look at; from and
+--         to; "rev" or ""; then for each filter: set or number, from and to
+--
+-- Returns where the next page begins ("": there is none), how many were looked at, and for each that
+-- is left its pk and where a page behind it would begin.
+
+local kind, at, count, from, to, rev = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6] == 'rev'
+local key = KEYS[1]
+
+local pages = {}
+
+-- In the order of their bytes, so that who ends in the midst of a page finds the place again.
+local function take(page, next_page)
+  local out = {}
+  for _, pk in ipairs(page) do out[#out + 1] = {pk, ''} end
+  table.sort(out, function(a, b) return a[1] < b[1] end)
+  return out, next_page ~= '0' and next_page or ''
+end
+
+function pages.set()
+  local page = redis.call('SSCAN', key, at == '' and '0' or at, 'COUNT', count)
+  return take(page[2], page[1])
+end
+
+-- All of a model. KEYS[1]: how their keys begin.
+function pages.keys()
+  local page = redis.call('SCAN', at == '' and '0' or at, 'MATCH', from, 'COUNT', count, 'TYPE', 'hash')
+  local pks = {}
+  for _, one in ipairs(page[2]) do
+    local pk = string.sub(one, 1, #key) == key and string.match(one, '^([^{}/]+)}$', #key + 1)
+    if pk then pks[#pks + 1] = pk end
+  end
+  return take(pks, page[1])
+end
+
+-- Behind "score member": by its rank, if it is there still.
+local function behind()
+  local score, member = string.match(at, '^(%S+) (.*)$')
+  local rank = redis.call(rev and 'ZREVRANK' or 'ZRANK', key, member)
+  if rank then return redis.call(rev and 'ZREVRANGE' or 'ZRANGE', key, rank + 1, rank + count, 'WITHSCORES') end
+  local out, skip, page = {}, 0, nil
+  repeat
+    page = rev and redis.call('ZREVRANGEBYSCORE', key, score, from, 'WITHSCORES', 'LIMIT', skip, count)
+      or redis.call('ZRANGEBYSCORE', key, score, to, 'WITHSCORES', 'LIMIT', skip, count)
+    for i = 1, #page, 2 do
+      local before = page[i] <= member
+      if rev then before = page[i] >= member end
+      if not (page[i + 1] == score and before) then
+        out[#out + 1], out[#out + 2] = page[i], page[i + 1]
+      end
+    end
+    skip = skip + #page / 2
+  until #out > 0 or #page == 0
+  return out
+end
+
+local function within(score, low, high)
+  return score and (low == '-inf' or tonumber(score) >= tonumber(low))
+    and (high == '+inf' or tonumber(score) <= tonumber(high))
+end
+
+function pages.number()
+  local page
+  if at ~= '' then
+    page = behind()
+  elseif rev then
+    page = redis.call('ZREVRANGEBYSCORE', key, to, from, 'WITHSCORES', 'LIMIT', 0, count)
+  else
+    page = redis.call('ZRANGEBYSCORE', key, from, to, 'WITHSCORES', 'LIMIT', 0, count)
+  end
+  local out, last = {}, ''
+  for i = 1, #page, 2 do
+    if not within(page[i + 1], from, to) then return out, '' end
+    last = page[i + 1] .. ' ' .. page[i]
+    out[#out + 1] = {string.match(page[i], '^(%Z*)'), last}
+  end
+  return out, last
+end
+
+function pages.text()
+  local page = redis.call('ZRANGEBYLEX', key, at == '' and from or '(' .. at, to, 'LIMIT', 0, count)
+  local out, last = {}, ''
+  for _, member in ipairs(page) do
+    out[#out + 1], last = {string.match(member, '%z(%Z*)$') or '', member}, member
+  end
+  return out, last
+end
+
+local filters = {
+  set = function(keys, pks, low, high)
+    local a = redis.call('SMISMEMBER', keys[1], unpack(pks))
+    local b = keys[2] ~= '' and redis.call('SMISMEMBER', keys[2], unpack(pks))
+    return function(i) return a[i] == 1 or (b and b[i] == 1) end
+  end,
+  number = function(keys, pks, low, high)
+    local scores = redis.call('ZMSCORE', keys[1], unpack(pks))
+    return function(i) return within(scores[i], low, high) end
+  end,
+}
+
+local page, next_page = pages[kind]()
+local looked = #page
+for f = 0, (#KEYS - 1) / 2 - 1 do
+  local pks, left = {}, {}
+  for i, one in ipairs(page) do pks[i] = one[1] end
+  if #pks == 0 then break end
+  local has = filters[ARGV[7 + 3 * f]]({KEYS[2 + 2 * f], KEYS[3 + 2 * f]}, pks, ARGV[8 + 3 * f], ARGV[9 + 3 * f])
+  for i, one in ipairs(page) do
+    if has(i) then left[#left + 1] = one end
+  end
+  page = left
+end
+local out = {next_page, looked}
+for _, one in ipairs(page) do out[#out + 1], out[#out + 2] = one[1], one[2] end
+return out

@@ -1,0 +1,75 @@
+/* plan: which indexes find the documents that an expression wants.
+ *
+ *   expression ──► sources: what each comparison would have an index say
+ *                     │  how many are in each, and which indexes are complete? ──► Redis
+ *                     ▼
+ *                  chosen: of an `and` the part with the fewest, of an `or` all parts;
+ *                  other comparisons of the outermost `and` as filters
+ *
+ * What a plan finds is more than what is wanted: entries may be left over, bounds are rounded,
+ * texts are cut. Each document is looked at before it is answered.
+ */
+#ifndef RAPYERD_PLAN_H
+#define RAPYERD_PLAN_H
+
+#include "daemon/documents/indexes.h"
+#include "daemon/redis/resp.h"
+#include "protocol/expression.h"
+#include <hiredis/hiredis.h>
+
+enum source_kind { SOURCE_SET, SOURCE_NUMBER, SOURCE_TEXT, SOURCE_KEYS };
+
+/* What an index has for one comparison, or for two that bound a number from both sides. */
+struct source {
+    enum source_kind kind;
+    const struct index *ix;            /* NULL: KEYS */
+    const struct expr *leaf, *another; /* NULL: each document; there is no second one */
+    unsigned value;                    /* of the leaf; of several: from there on all */
+    bool all_values;
+    bool overflow; /* the documents with too many elements to be in the index */
+    bool good;     /* the index is complete */
+    struct buf key, from, to;
+    uint64_t count;
+};
+
+struct filter {
+    const struct source *source, *overflow; /* the second may be NULL */
+};
+
+struct plan {
+    const char *prefix;
+    const struct indexes *indexes; /* NULL: the model has none */
+    const struct model *model;
+    const struct expr *e;
+    struct source *all;
+    unsigned n, cap;
+    const struct source **chosen;
+    unsigned nchosen;
+    struct filter *filters;
+    unsigned nfilters;
+    bool *ready;       /* of each index */
+    bool building;     /* one that would have helped is not complete yet */
+    bool ordered, rev; /* the documents come in the order that is asked for */
+    const struct expr_path *sort;
+    struct source keys; /* all documents there are */
+};
+
+/* `sort` may be NULL. All that is given stays its owner's, and outlives the plan. */
+struct plan *plan_new(const char *prefix, const struct indexes *indexes, const struct model *m,
+                      const struct expr *e, const struct expr_path *sort, bool rev);
+void plan_free(struct plan *p);
+/* Appends the questions; returns how many, 0: there are none. */
+unsigned plan_ask(const struct plan *p, struct buf *out);
+/* Takes the answer to one. -1: CORRUPT, UNAVAILABLE. */
+int plan_answer(struct plan *p, unsigned i, const redisReply *reply, struct fault *f);
+/* What to do; `sorted_max`: how many documents can be sorted without an index. scan: all may be
+ * looked at. -1: NO_INDEX. */
+int plan_choose(struct plan *p, bool scan, uint64_t sorted_max, struct fault *f);
+/* Appends a map that tells a person of it, and how many entries were looked at. */
+void plan_pack(const struct plan *p, uint64_t looked, struct buf *out);
+
+/* Appends the question for a page of a source. */
+void plan_page(const struct plan *p, const struct source *s, const char *at, size_t at_len,
+               unsigned count, struct buf *out);
+
+#endif

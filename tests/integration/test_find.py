@@ -1,0 +1,299 @@
+"""find: by whatever plan, exactly the documents for which the expression holds."""
+
+import random
+
+import pytest
+
+from index_oracle import Oracle
+from models import atomic, field
+from rpc_client import RpcError
+
+PERSON = atomic(
+    "Person", field("name", "str", index=["exact", "prefix"]),
+    field("age", "int", default=0, index="range"), field("city", "optional<str>", index="exact"),
+    field("score", "optional<float>", index="range"), field("born", "optional<date>", index="range"),
+    field("note", "str", default=""), field("tags", "list<str>", index="tags"))
+CITIES = [None, "Boston", "London", "Paris", "x" * 200, "x" * 199 + "y"]
+
+
+def person(r):
+    doc = {"name": r.choice(["Ada", "Adam", "Bob", "Ümit"]), "age": r.randrange(-3, 60),
+           "city": r.choice(CITIES), "note": r.choice(["a", "b"]),
+           "tags": r.sample(["red", "green", "blue"], r.randrange(4))}
+    if r.random() < .7:
+        doc["score"] = r.choice([None, 0.0, -0.0, 1.5, 2.25])
+    if r.random() < .7:
+        doc["born"] = f"{r.randrange(1, 3000):04}-02-{r.randrange(1, 29):02}"
+    return doc
+
+
+@pytest.fixture
+def people(client):
+    """200 of them, and what each is."""
+    r = random.Random(1)
+    client.call("define", PERSON)
+    docs = {f"Person:{i}": person(r) for i in range(200)}
+    client.call("doc.insert", list(docs.items()))
+    client.docs = docs
+    return client
+
+
+def found(client, expression, **options):
+    keys, cursor = [], None
+    while True:
+        answer = client.call("find", "Person", expression,
+                             {"limit": 7, "keys": True, "cursor": cursor, **options})
+        keys += answer["keys"]
+        cursor = answer["cursor"]
+        if cursor is None:
+            return keys
+
+
+def holds(doc, e):
+    if e is None:
+        return True
+    if e[0] in ("and", "or", "not"):
+        parts = [holds(doc, part) for part in e[1:]]
+        return {"and": all(parts), "or": any(parts), "not": not parts[0]}[e[0]]
+    op, path, want = e
+    is_ = doc.get(path)
+    if op == "has":
+        return want in is_
+    if op == "in":
+        return is_ in want
+    if op in ("=", "!="):
+        return (is_ == want) == (op == "=")
+    if is_ is None:
+        return False
+    if op == "prefix":
+        return is_.startswith(want)
+    if isinstance(is_, str):
+        is_, want = is_.encode(), want.encode()
+    return {"<": is_ < want, "<=": is_ <= want, ">": is_ > want, ">=": is_ >= want}[op]
+
+
+def expression(r, depth=2):
+    if depth and r.random() < .6:
+        kind = r.choice(["and", "and", "or", "not"])
+        return [kind, *[expression(r, depth - 1) for _ in range(1 if kind == "not" else r.randrange(1, 4))]]
+    return r.choice([
+        lambda: [r.choice(["=", "!=", "<", "<=", ">", ">="]), "age", r.randrange(-3, 60)],
+        lambda: [r.choice(["<", "<=", ">", ">="]), "age", r.randrange(-3, 60) + .5],
+        lambda: [r.choice(["=", "!="]), "city", r.choice(CITIES)],
+        lambda: ["in", "city", r.sample(CITIES, 2)], lambda: ["in", "age", [1, 2, 3, 4, 5, 6]],
+        lambda: [r.choice(["=", "!="]), "score", r.choice([None, 0.0, 1.5])],
+        lambda: [r.choice(["<", "<=", ">", ">="]), "score", r.choice([0, 1.5])],
+        lambda: [r.choice(["=", "<", ">="]), "born", f"{r.randrange(1, 3000):04}-02-11"],
+        lambda: ["prefix", "name", r.choice(["A", "Ada", "Ü", ""])],
+        lambda: [r.choice(["<", ">=", "="]), "name", r.choice(["Ada", "B", "Adam"])],
+        lambda: ["has", "tags", r.choice(["red", "green", "none"])],
+        lambda: [r.choice(["=", "!="]), "note", "a"]])()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_expressions(people, seed):
+    r = random.Random(seed)
+    for _ in range(60):
+        e = expression(r)
+        want = {key for key, doc in people.docs.items() if holds(doc, e)}
+        keys = found(people, e, scan=True)
+        assert len(keys) == len(set(keys)), e
+        assert set(keys) == want, e
+        assert people.call("find.count", "Person", e, {"scan": True}) == len(want)
+
+
+@pytest.mark.parametrize("sort", ["age", "-age", "score", "-score", "name", "-born"])
+def test_sorting(people, sort):
+    name, r = sort.lstrip("-"), random.Random(3)
+    for _ in range(15):
+        e = r.choice([expression(r), None])
+        want = [doc.get(name) for doc in people.docs.values() if holds(doc, e)]
+        some = sorted((v for v in want if v is not None), reverse=sort != name)
+        keys, offset = [], 0
+        while True:  # page by page, with the cursor where there is one
+            answer = people.call("find", "Person", e, {"limit": 50, "offset": offset, "sort": sort,
+                                                       "scan": True, "keys": True})
+            keys += answer["keys"]
+            offset += 50
+            if not answer["keys"]:
+                break
+        values = [people.docs[key].get(name) for key in keys]
+        assert len(keys) == len(set(keys)) == len(want)
+        assert values == some + [None] * (len(want) - len(some)), e
+
+
+def test_the_order_of_an_index_goes_on_with_a_cursor(people):
+    keys = found(people, None, sort="-age")
+    ages = [people.docs[key]["age"] for key in keys]
+    assert ages == sorted(ages, reverse=True) and len(set(keys)) == 200
+
+
+def test_documents_and_paths(people):
+    answer = people.call("find", "Person", ["=", "city", "Paris"], {"limit": 3, "explain": True})
+    for key, doc in zip(answer["keys"], answer["documents"]):
+        assert doc == people.call("doc.get", key) and doc["city"] == "Paris"
+    assert answer["explain"]["from"] == [
+        {"path": "city", "index": "exact",
+         "documents": sum(d["city"] == "Paris" for d in people.docs.values())}]
+    answer = people.call("find", "Person", ["=", "city", "Paris"], {"paths": ["age"], "version": True})
+    assert set(answer["documents"][0]) == {"age", "@v"}
+
+
+def test_the_plan_takes_the_fewest_and_filters_in_redis(people):
+    people.call("doc.save", "Person:one", {"name": "Zoe", "age": 99, "city": "Boston"})
+    explain = people.call("find", "Person", ["and", [">", "age", 98], ["=", "city", "Boston"],
+                                             ["<", "age", 200]], {"explain": True})["explain"]
+    assert [s["path"] for s in explain["from"]] == ["age"] and explain["looked_at"] == 1
+    assert [s["path"] for s in explain["and"]] == ["city"]
+
+
+def test_no_index(people):
+    for e in (["=", "note", "a"], ["not", ["=", "city", "Paris"]], None,
+              ["or", ["=", "city", "Paris"], ["=", "note", "a"]]):
+        with pytest.raises(RpcError, match="^NO_INDEX: .*scan"):
+            people.call("find", "Person", e)
+    assert people.call("find", "Person", ["and", ["=", "note", "a"], ["=", "city", "Paris"]])["keys"]
+
+
+def test_what_is_left_over_is_no_answer(people, rdb):
+    """An entry of a document that is not so, and one of none."""
+    rdb.sadd("rapyer:@index:Person/city=Rome", "1", "nobody", "{", "")
+    assert found(people, ["=", "city", "Rome"]) == []
+    assert people.call("find.count", "Person", ["=", "city", "Rome"]) == 0
+
+
+def test_a_spoilt_index(people, rdb):
+    rdb.delete("rapyer:@index:Person/city=Paris")
+    rdb.set("rapyer:@index:Person/city=Paris", "x")
+    with pytest.raises(RpcError, match="^CORRUPT: .*city.*check --repair"):
+        people.call("find", "Person", ["=", "city", "Paris"])
+    key = found(people, ["=", "city", "Boston"])[0]
+    people.call("set", key, "city", "Paris")  # the document is right all the same
+    assert people.call("doc.load", key, "city") == "Paris"
+
+
+def test_expired_documents(people, oracle_of_people, rdb):
+    key = found(people, ["=", "city", "Paris"])[0]
+    rdb.pexpire("rapyer:{%s}" % key, 1)
+    people.call("doc.ttl", found(people, ["=", "city", "Boston"])[0], 1000)
+    assert key not in found(people, ["=", "city", "Paris"], fresh=True)
+
+
+@pytest.fixture
+def oracle_of_people(rdb):
+    return Oracle(rdb, PERSON)
+
+
+@pytest.mark.parametrize("expression, code", [
+    ("x", "BAD_REQUEST"), ([], "BAD_REQUEST"), (["="], "BAD_REQUEST"), (["~", "age", 1], "BAD_REQUEST"),
+    (["=", "age"], "BAD_REQUEST"), (["=", "age", 1, 2], "BAD_REQUEST"), (["and"], "BAD_REQUEST"),
+    (["not", None, None], "BAD_REQUEST"), (["in", "age", 1], "BAD_REQUEST"), ([1, "age", 1], "BAD_REQUEST"),
+    (["=", 7, 1], "BAD_REQUEST"), (["=", "nobody", 1], "UNKNOWN_FIELD"), (["=", "", 1], "UNKNOWN_FIELD"),
+    (["=", "tags[0]", "x"], "BAD_PATH"), (["=", "age.x", 1], "BAD_PATH"), (["=", "age", "old"], "BAD_TYPE"),
+    (["=", "tags", "x"], "BAD_TYPE"), (["has", "age", 1], "BAD_TYPE"), (["has", "tags", 1], "BAD_TYPE"),
+    (["prefix", "age", 1], "BAD_TYPE"), (["<", "city", None], "BAD_VALUE"),
+    ([">", "score", float("nan")], "BAD_VALUE"), (["=", "age", 1 << 63], "OUT_OF_RANGE"),
+    (["=", "born", "2024-02-31"], "BAD_VALUE"), (["in", "age", list(range(1001))], "TOO_LARGE"),
+    (["and"] + [["=", "age", 1]] * 256, "TOO_LARGE"), (["=", "name", b"\xff"], "BAD_TYPE")])
+def test_bad_expressions(people, expression, code):
+    with pytest.raises(RpcError, match=f"^{code}: "):
+        people.call("find", "Person", expression, {"scan": True})
+    assert people.call("doc.exists", "Person:1") == 1
+
+
+def test_too_deep(people):
+    e = ["=", "age", 1]
+    for _ in range(20):
+        e = ["not", e]
+    with pytest.raises(RpcError, match="^TOO_LARGE: "):
+        people.call("find", "Person", e)
+
+
+@pytest.mark.parametrize("options", [
+    {"limit": 0}, {"limit": -1}, {"limit": 1 << 40}, {"limit": "x"}, {"offset": -1}, {"what": 1}, 7,
+    {"cursor": "zz"}, {"cursor": "00"}, {"cursor": 1}, {"paths": "age"}, {"scan": 1}, {"sort": 1}])
+def test_bad_options(people, options):
+    with pytest.raises(RpcError, match="^BAD_REQUEST: "):
+        people.call("find", "Person", ["=", "age", 1], options)
+
+
+def test_a_cursor_of_another_find(people):
+    cursor = people.call("find", "Person", [">", "age", 1], {"limit": 1})["cursor"]
+    with pytest.raises(RpcError, match="^BAD_REQUEST: the cursor"):
+        people.call("find", "Person", [">", "age", 2], {"limit": 1, "cursor": cursor})
+
+
+def test_bounds(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"limits.find_documents": 500, "limits.find_sorted": 300})
+    with daemon.connect() as client:
+        client.call("define", PERSON)
+        client.call("doc.insert", [[f"Person:{i}", {"name": "A", "age": i}] for i in range(1000)])
+        answer = client.call("find", "Person", ["and", [">=", "age", 0], ["=", "note", "x"]])
+        assert answer["keys"] == [] and answer["cursor"]  # so far nothing
+        assert len(set(found(client, [">=", "age", 0], limit=400))) == 1000
+        for method, e, options in (("find.count", [">=", "age", 0], {}),
+                                   ("find", [">=", "age", 0], {"sort": "name"})):
+            with pytest.raises(RpcError, match="^TOO_LARGE: .*limits.find_"):
+                client.call(method, "Person", e, options)
+        assert client.call("find.count", "Person", ["<", "age", 20]) == 20
+
+
+@pytest.mark.parametrize("declared, code", [
+    (field("x", "bytes", index="exact"), "BAD_SCHEMA"), (field("x", "str", index="range"), "BAD_SCHEMA"),
+    (field("x", "any", index="exact"), "BAD_SCHEMA"), (field("x", "list<str>", index="exact"), "BAD_SCHEMA"),
+    (field("x", "str", index="tags"), "BAD_SCHEMA"), (field("x", "int", index="prefix"), "BAD_SCHEMA"),
+    (field("x", "str", index="exakt"), "BAD_SCHEMA"), (field("x", "str", index=7), "BAD_SCHEMA"),
+    (field("x", "str", index=["exact", 7]), "BAD_SCHEMA"), (field("x", "sorted<str>", index="tags"), "BAD_SCHEMA")])
+def test_bad_declarations(client, declared, code):
+    with pytest.raises(RpcError, match=f"^{code}: "):
+        client.call("define", atomic("Bad", declared))
+
+
+def test_within(client):
+    """Models in fields, optional ones, and elements."""
+    client.call("define", atomic("Home", field("town", "optional<str>", index="exact"),
+                                 field("rooms", "int", default=1, index="range")))
+    client.call("define", atomic("Owner", field("home", "Home"), field("second", "optional<Home>"),
+                                 field("flats", "list<Home>"), field("sheds", "dict<Home>")))
+    client.call("doc.save", "Owner:a", {"home": {"town": "Bonn"}, "second": {"town": "Ulm", "rooms": 4},
+                                        "flats": [{"town": "Köln", "rooms": 2}, {"town": "Rom", "rooms": 9}],
+                                        "sheds": {"x": {"town": "Jena"}}})
+    client.call("doc.save", "Owner:b", {"home": {"town": None}, "second": None})
+
+    def keys(expression, **options):
+        return sorted(client.call("find", "Owner", expression, {"keys": True, **options})["keys"])
+
+    assert keys(["=", "home.town", "Bonn"]) == keys(["=", "second.town", "Ulm"]) == ["Owner:a"]
+    assert keys([">", "second.rooms", 3]) == keys(["=", "flats[].town", "Rom"]) == ["Owner:a"]
+    assert keys([">=", "flats[].rooms", 2]) == keys(["=", "sheds[].town", "Jena"]) == ["Owner:a"]
+    assert keys(["=", "home.town", None]) == ["Owner:b"]
+    assert keys(["=", "second.town", None], scan=True) == ["Owner:b"]
+    client.call("set", "Owner:a", "second.town", "Kiel")
+    client.call("set", "Owner:b", "second", {"town": "Kiel"})
+    assert keys(["=", "second.town", "Kiel"]) == ["Owner:a", "Owner:b"]
+    client.call("set", "Owner:a", "second", None)
+    client.call("list.pop", "Owner:a", "flats")
+    assert keys(["=", "second.town", "Kiel"]) == ["Owner:b"] and keys([">", "flats[].rooms", 2]) == []
+    for path in ("home", "second", "flats", "flats[]", "flats.town", "home[].town"):
+        with pytest.raises(RpcError, match="^BAD_"):
+            keys(["=", path, None], scan=True)
+
+
+def test_more_elements_than_are_indexed(client):
+    client.call("define", atomic("Bag", field("items", "set<int>", index="tags"),
+                                 field("name", "str", index="exact")))
+    for i in range(3):
+        client.call("doc.save", f"Bag:{i}", {"name": "x", "items": list(range(i * 600))})
+    keys = lambda e: sorted(client.call("find", "Bag", e, {"keys": True})["keys"])
+    assert keys(["has", "items", 5]) == ["Bag:1", "Bag:2"] and keys(["has", "items", 1100]) == ["Bag:2"]
+    assert keys(["or", ["has", "items", 1], ["has", "items", 700]]) == ["Bag:1", "Bag:2"]
+    assert keys(["and", ["=", "name", "x"], ["has", "items", 1100]]) == ["Bag:2"]
+    client.call("set", "Bag:2", "items", [7])
+    assert keys(["has", "items", 5]) == ["Bag:1"] and keys(["has", "items", 7]) == ["Bag:1", "Bag:2"]
+
+
+def test_unknown_models(client):
+    client.call("define", {"name": "Plain", "kind": "plain", "fields": [field("x", "int")]})
+    for model in ("Nobody", "Plain"):
+        with pytest.raises(RpcError, match="^UNKNOWN_MODEL: "):
+            client.call("find", model)
