@@ -135,6 +135,7 @@ static enum op_status run_in(struct run *run, struct inside *in, const struct ty
                         .max_value = run->env->max_value,
                         .fits = run->env->fits,
                         .fits_arg = run->env->fits_arg,
+                        .nothing = run->env->nothing,
                         .fault = run->f};
     in->run.op = op;
     in->run.env = &in->env;
@@ -182,6 +183,12 @@ static int check_cost(struct run *run, const uint8_t *value, size_t len)
     return work_check(run->f);
 }
 
+static void note_nothing(const struct run *run)
+{
+    if (run->env->nothing)
+        *run->env->nothing = true;
+}
+
 static enum op_status run_inside(struct run *run, size_t from)
 {
     char where[WHERE_MAX];
@@ -200,10 +207,18 @@ static enum op_status run_inside(struct run *run, size_t from)
     bool null = !t || cursor_nil(&in);
     if (null && run->op->kind == OP_IF)
         return value_unset(run, from);
-    if (null)
+    if (null) {
+        note_nothing(run);
         return REFUSE(run, FAULT_BAD_TYPE, "%s: '%.*s' is null; set it first", run_name(run),
                       (int)(from < WHERE_MAX ? from : WHERE_MAX), run_where(run, where));
-    return check_cost(run, value, len) < 0 ? OP_REFUSED : run_on(run, from, t, value, len);
+    }
+    if (check_cost(run, value, len) < 0)
+        return OP_REFUSED;
+    st = run_on(run, from, t, value, len);
+    if (st == OP_REFUSED && type_bare(run->at.type)->kind == TYPE_ANY &&
+        (run->f->code == FAULT_BAD_PATH || run->f->code == FAULT_BAD_TYPE))
+        note_nothing(run);
+    return st;
 }
 
 enum op_status inside_run(struct run *run, size_t from)

@@ -151,6 +151,8 @@ static bool enters(const struct run *run)
 enum op_status op_run_at(struct run *run, enum op_status st)
 {
     bool asks = run->op->kind == OP_IF;
+    if (st == OP_REFUSED && run->at.null && run->env->nothing)
+        *run->env->nothing = true;
     if (st == OP_DONE && enters(run))
         st = place_enter(&run->at, run->needs, run->op->path_len, run->f);
     if (run->at.hidden && op_infos[run->op->kind].writes)

@@ -153,6 +153,9 @@ struct op_run {
      * with the fault set. NULL: any will do. */
     int (*fits)(void *arg, const struct buf *result);
     void *fits_arg;
+    /* Set where an operation is refused because the path leads on from null, or to what an `any`
+     * does not hold now: it is a good path, and there is nothing there. NULL: not wanted. */
+    bool *nothing;
     bool purge; /* something of the tree was spoilt, so that there may be keys in Redis that it does
                  * not know: what new elements could have is removed before they are written */
     struct fault *fault;

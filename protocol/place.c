@@ -302,6 +302,7 @@ static enum op_status walk_lone(struct walk *w)
         return st;
     if (!container_next(p->cell->container, &e)) {
         fault_set(w->f, FAULT_NOT_FOUND, "'%.*s' is null; set it first", SHOWN(w));
+        p->null = true;
         return OP_REFUSED;
     }
     p->container = p->cell;
@@ -433,6 +434,7 @@ static void begin(struct place *p, struct record *root)
     p->record = root;
     p->container = NULL;
     p->lone = NULL;
+    p->null = false;
     p->hidden = false;
     p->inside = 0;
     p->depth = 0;

@@ -30,6 +30,7 @@ struct place {
     bool not_there;            /* ENTRY: so much is known, though the dict is not loaded */
     unsigned depth;            /* containers around the place, on the wire: models, lists, dicts */
     const struct record *lone; /* what the last optional on the way holds; NULL: there was none */
+    bool null;                 /* refused because an optional on the way is null */
     bool hidden; /* the way led through what has no pk of its own (an optional, a container within
                   * another): whether that is still there only Redis can say */
     const char *key; /* ENTRY; into the path or the reader */

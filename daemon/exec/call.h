@@ -70,6 +70,7 @@ struct run {
     struct missing *missing; /* what was met that is not loaded */
     unsigned nmissing, missing_cap;
     struct doc *missing_of; /* the one that reports */
+    bool nothing;           /* a path led on from null (op.h) */
     bool spoilt;            /* it needs what another program spoilt: call->spoilt says what */
     struct batch_doc **touched;
     unsigned ntouched, touched_cap;

@@ -98,7 +98,8 @@ static uint32_t pack_about(const struct call *c, const struct doc *d, struct buf
     return 2;
 }
 
-/* path -> value; a path that leads to nothing (now) is left out, as an unset field is. */
+/* path -> value; a path that leads to nothing (now) is left out, as an unset field is; one that
+ * leads on from null, or to what an `any` does not hold now, gives nil. */
 static enum op_status pack_paths(struct call *c, struct doc *d, const struct get_options *o,
                                  struct buf *out)
 {
@@ -112,7 +113,13 @@ static enum op_status pack_paths(struct call *c, struct doc *d, const struct get
         size_t len = 0, before = out->len;
         cursor_str(&paths, &s, &len);
         pack_str(out, s, len);
+        c->run.nothing = false;
         enum op_status st = run_op(c, d, OP_LOAD, &path, 1, NULL, out);
+        if (st == OP_REFUSED && c->run.nothing) {
+            pack_nil(out);
+            c->fault.code = FAULT_NONE;
+            st = OP_DONE;
+        }
         if ((st == OP_REFUSED && c->fault.code != FAULT_NOT_FOUND) || call_room(c, out) < 0)
             return OP_REFUSED;
         if (st == OP_NEEDS)

@@ -110,6 +110,7 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
                          .computes = &effects.computes,
                          .fits = result_fits,
                          .fits_arg = c,
+                         .nothing = &c->run.nothing,
                          .purge = d->corrupt,
                          .fault = &c->fault};
     if (op_parse(kind, args, nargs, &op, &c->fault) < 0)

@@ -18,21 +18,53 @@ static int ref_docs(struct call *c, struct fault *f)
     return call_doc(c, key, len, f) != NULL ? 0 : -1;
 }
 
+/* Where a path leads within a value of this type, to which so much of it has led. NULL: to nothing.
+ */
+static const struct type *type_inside(const struct type *t, const char *path, size_t len,
+                                      size_t from)
+{
+    struct path_reader r;
+    struct step s;
+    struct fault ignored;
+    int more = 0;
+    path_read(&r, path, len);
+    path_skip(&r, from);
+    while (t != NULL && (more = path_next(&r, &s, &ignored)) > 0) {
+        const struct type *in = type_bare(t);
+        int field =
+            in->kind == TYPE_MODEL && s.kind == STEP_NAME ? model_field(in->model, s.s, s.len) : -1;
+        bool sub = (in->kind == TYPE_LIST && s.kind == STEP_INDEX) ||
+                   (in->kind == TYPE_DICT && s.kind == STEP_KEY);
+        t = field >= 0 ? in->model->fields[field].type : sub ? in->of : NULL;
+    }
+    return t != NULL && more == 0 ? t : NULL;
+}
+
 /* A reference, or a refusal: whatever else is there is none. */
 static enum op_status check_ref(struct call *c, struct doc *d, struct cursor path)
 {
     const char *s;
     size_t len;
     char name[TYPE_NAME_MAX];
+    static const struct type document = {.kind = TYPE_ANY};
     if (params_str(&path, "the path", &s, &len, &c->fault) < 0)
         return OP_REFUSED;
     struct place *p = tree_alloc(sizeof(*p));
     struct needs needs = call_needs(c, d);
     enum op_status st = place_find(p, d->root, s, len, true, &needs, NULL, &c->fault);
-    if (st == OP_DONE && (p->type == NULL || type_bare(p->type)->kind != TYPE_REF)) {
+    const struct type *t = p->type;
+    if (st == OP_REFUSED && p->inside > 0) {
+        t = type_inside(t, s, len, p->inside);
+        st = OP_DONE;
+    } else if (st == OP_DONE && t == NULL) {
+        t = &document;
+    }
+    if (st == OP_DONE && (t == NULL || type_bare(t)->kind != TYPE_REF)) {
         fault_set(&c->fault, FAULT_BAD_TYPE, "ref.get needs a ref<Model>: '%.*s' is %s",
                   (int)(len < 160 ? len : 160), s,
-                  p->type != NULL ? type_name(p->type, name, sizeof(name)) : "the document");
+                  t == NULL        ? "none"
+                  : t == &document ? "the document"
+                                   : type_name(t, name, sizeof(name)));
         st = OP_REFUSED;
     }
     tree_free(p);

@@ -3,7 +3,7 @@
 import pytest
 
 from layout_reader import LayoutReader
-from models import atomic, field
+from models import atomic, field, plain
 from rpc_client import RpcError
 from test_bad_input import refused
 from test_guard import FAST
@@ -62,7 +62,7 @@ def test_null_and_a_model_are_read_as_such(buyer, reader):
     assert buyer.call("doc.load", KEY, "badge") is None
     assert buyer.call("doc.load", KEY, "card.badge.uses") == 3
     assert buyer.call("doc.get", KEY, {"paths": ["card.holder", "spare.holder", "spare", "card.badge"]}) == {
-        "card.holder": "Ada", "spare": None, "card.badge": {"code": "in", "uses": 3}}
+        "card.holder": "Ada", "spare.holder": None, "spare": None, "card.badge": {"code": "in", "uses": 3}}
     whole(reader, buyer)
 
 
@@ -313,3 +313,42 @@ def test_two_daemons_agree(redis_server, new_daemon, rdb, reader):
         documents = [client.call("doc.get", KEY, {"fresh": True}) for client in (one, two)]
         assert documents[0] == documents[1]
         whole(reader, one)
+
+
+# --- paths that lead on from null --------------------------------------------------------------
+
+
+def test_paths_that_lead_on_from_null_give_nil(client):
+    for model in (plain("Spot", field("x", "int"), field("of", "optional<ref<Page>>", default=None)),
+                  atomic("Tag", field("n", "int", default=0), field("marks", "list<str>")),
+                  atomic("Page", field("any", "any", default=None), field("spot", "optional<Spot>", default=None),
+                         field("never", "optional<Spot>"), field("tag", "optional<Tag>"), field("home", "Spot"),
+                         field("spots", "dict<list<Spot>>"))):
+        client.call("define", model)
+    client.call("doc.save", "Page:1", {"home": {"x": 1}})
+    paths = ["any.a", "any[0]", "spot.x", "never.x", "tag.n", "tag.marks[0]", "home.x", 'spots["a"][0].x']
+    assert client.call("doc.get", "Page:1", {"paths": paths}) == {
+        "any.a": None, "any[0]": None, "spot.x": None, "tag.n": None, "tag.marks[0]": None, "home.x": 1}
+    client.call("set", "Page:1", "any", "text")
+    got = client.call("doc.get", "Page:1", {"paths": ["any.a", "any[0]", 'any["a"]', "home.x"]})
+    assert got == {"any.a": None, "any[0]": None, 'any["a"]': None, "home.x": 1}
+    client.call("set", "Page:1", "any", {"b": [1]})
+    assert client.call("doc.get", "Page:1", {"paths": ['any["a"]', 'any["b"].x', 'any["b"][0]']}) == {
+        'any["b"].x': None, 'any["b"][0]': 1}
+    refused(client, "UNKNOWN_FIELD", "doc.get", "Page:1", {"paths": ["home.no", "any"]})
+    refused(client, "BAD_PATH", "doc.get", "Page:1", {"paths": ["home[0]"]})
+
+
+def test_a_reference_within_a_plain_model_is_followed(client):
+    test_paths_that_lead_on_from_null_give_nil(client)
+    client.call("doc.save", "Page:2", {"home": {"x": 2}})
+    client.call("doc.save", "Page:3", {"home": {"x": 1, "of": "Page:2"}, "spots": {"a": [{"x": 0, "of": "Page:1"}]}})
+    assert client.call("ref.get", "Page:3", "home.of")["home"]["x"] == 2
+    assert client.call("ref.get", "Page:3", 'spots["a"][0].of')["@pk"] == "1"
+    assert client.call("ref.get", "Page:2", "home.of") is None
+    refused(client, "BAD_TYPE", "ref.get", "Page:3", "home.x")
+    refused(client, "BAD_TYPE", "ref.get", "Page:3", "spot.of")
+    refused(client, "BAD_TYPE", "ref.get", "Page:3", "home.no")
+    refused(client, "BAD_TYPE", "ref.get", "Page:3", "any.x")
+    refused(client, "BAD_TYPE", "ref.get", "Page:3", "")
+    refused(client, "NOT_FOUND", "ref.get", "Page:3", 'spots["b"][0].of')
