@@ -415,52 +415,42 @@ static int build_field(struct building *b, const struct type *t, struct cursor *
 
 /* ---- pks ---- */
 
-/* What a key field holds, as a pk. */
+#define KEY_TEXT 64 /* bytes of the longest text that is none on the wire */
+
+/* What a key field holds, as a pk: its text in Redis. */
 static int key_text(struct building *b, const struct field *f, const struct cell *c,
-                    char digits[24], struct text *pk)
+                    char text[KEY_TEXT], struct text *pk)
 {
-    int64_t v;
+    struct buf written = BUF_INIT;
+    struct item it;
+    size_t len;
+    const uint8_t *bytes = cell_bytes(c, &len);
+    struct cursor in = cursor_of(bytes, len);
 
     if (cell_get_str(c, &pk->s, &pk->len) == 0)
         return 0;
-    if (cell_get_int(c, &v) == 0) {
-        pk->len = (size_t)snprintf(digits, 24, "%" PRId64, v);
-        pk->s = digits;
+    if (cell_is_value(c) && !cell_is_nil(c) && cursor_next(&in, &it) == 0)
+        scalar_of(type_bare(f->type)->kind)->write(&it, &written);
+    pk->len = written.len < KEY_TEXT ? written.len : 0;
+    if (pk->len)
+        memcpy(text, written.data, pk->len);
+    pk->s = text;
+    buf_free(&written);
+    if (pk->len)
         return 0;
-    }
     where_name(b, f->name, f->name_len);
-    return fault_set(b->f, FAULT_BAD_VALUE, "%s: the key field must hold a str or an int", here(b));
+    return fault_set(b->f, FAULT_BAD_VALUE, "%s: the key field must hold a value", here(b));
 }
 
-static int key_from_pk(struct building *b, const struct field *f, struct text pk, struct cell *out)
+int key_from_pk(const struct type *t, const char *pk, size_t len, struct cell *out, struct fault *f)
 {
-    char digits[24] = "";
-    int64_t v = 0;
+    const struct type *bare = type_bare(t);
+    char name[TYPE_NAME_MAX];
 
-    if (type_bare(f->type)->kind == TYPE_STR) {
-        *out = cell_str(pk.s, pk.len);
+    if (scalar_of(bare->kind)->read(bare, pk, len, out))
         return 0;
-    }
-    if (type_bare(f->type)->kind == TYPE_UUID) {
-        const struct scalar *uuid = scalar_of(TYPE_UUID);
-        if (uuid->read(f->type, pk.s, pk.len, out))
-            return 0;
-        return fault_set(b->f, FAULT_BAD_KEY, "%s: the pk '%.*s' must be a uuid, %s", here(b),
-                         (int)(pk.len > 64 ? 64 : pk.len), pk.s, uuid->looks);
-    }
-    if (pk.len < sizeof digits) {
-        memcpy(digits, pk.s, pk.len);
-        digits[pk.len] = 0;
-        v = strtoimax(digits, NULL, 10);
-    }
-    if ((size_t)snprintf(digits, sizeof digits, "%" PRId64, v) != pk.len ||
-        memcmp(digits, pk.s, pk.len) != 0)
-        return fault_set(b->f, FAULT_BAD_KEY,
-                         "%s: the pk '%.*s' must be a decimal number, as the key field '%s' is an "
-                         "int",
-                         here(b), (int)(pk.len > 64 ? 64 : pk.len), pk.s, f->name);
-    *out = cell_int(v);
-    return 0;
+    return fault_set(f, FAULT_BAD_KEY, "the pk '%.*s' must be a %s: %s", (int)(len > 64 ? 64 : len),
+                     pk, type_name(bare, name, sizeof name), scalar_of(bare->kind)->looks);
 }
 
 static int disagree(struct building *b, struct text a, struct text pk)
@@ -476,7 +466,7 @@ static bool text_equal(struct text a, struct text b)
 }
 
 /* By the model's key field, which is filled in from the pk where it is not there itself. */
-static int pk_by_field(struct building *b, struct record *r, struct text *pk, char digits[24])
+static int pk_by_field(struct building *b, struct record *r, struct text *pk, char text[KEY_TEXT])
 {
     const struct field *f = &r->model->fields[r->model->key_field];
     struct cell *slot = &r->slots[r->model->key_field];
@@ -484,14 +474,15 @@ static int pk_by_field(struct building *b, struct record *r, struct text *pk, ch
 
     if (slot->kind == CELL_KEPT)
         *slot = (struct cell){0}; /* the pk says it */
-    if (slot->kind == CELL_UNSET && pk->s && key_from_pk(b, f, *pk, slot) != 0)
-        return -1;
+    struct fault why;
+    if (slot->kind == CELL_UNSET && pk->s && key_from_pk(f->type, pk->s, pk->len, slot, &why) != 0)
+        return fault_set(b->f, why.code, "%s: %s", here(b), why.text);
     if (slot->kind == CELL_UNSET && f->fallback)
         *slot = cell_value(f->fallback, f->fallback_len);
     if (slot->kind == CELL_UNSET)
         return fault_set(b->f, FAULT_BAD_VALUE, "%s: the key field '%s' of %s is missing", here(b),
                          f->name, r->model->name);
-    if (key_text(b, f, slot, digits, &key) != 0)
+    if (key_text(b, f, slot, text, &key) != 0)
         return -1;
     if (pk->s && !text_equal(key, *pk))
         return disagree(b, key, *pk);
@@ -503,7 +494,7 @@ static int settle_pk(struct building *b, struct record *r, enum record_place pla
                      struct text given, struct text in_map)
 {
     struct text pk = given.s ? given : in_map;
-    char digits[24];
+    char text[KEY_TEXT];
 
     if (place == RECORD_INLINE || place == RECORD_LONE) {
         if (place == RECORD_LONE)
@@ -517,7 +508,7 @@ static int settle_pk(struct building *b, struct record *r, enum record_place pla
     }
     if (given.s && in_map.s && !text_equal(given, in_map))
         return disagree(b, in_map, given);
-    if (r->model->key_field >= 0 && pk_by_field(b, r, &pk, digits) != 0)
+    if (r->model->key_field >= 0 && pk_by_field(b, r, &pk, text) != 0)
         return -1;
     if (pk.s && pk_check(pk.s, pk.len, b->f) != 0)
         return -1;

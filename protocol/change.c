@@ -142,8 +142,7 @@ enum op_status element_pack(struct run *run, const struct cell *c, const struct 
     if (c->kind == CELL_RECORD && cell_get_str(&c->record->pk, &pk, &pk_len) == 0 &&
         pk_len <= PK_MAX) {
         at->name[len++] = '/';
-        memcpy(at->name + len, pk, pk_len);
-        len += pk_len;
+        len += pk_escape(at->name + len, pk, pk_len);
     }
     cell_pack(c, of, at->name, len, run->needs, run->result);
     if (work_check(run->f) < 0)
@@ -210,7 +209,7 @@ static const char *element_key(struct place *at, const struct record *r)
     if (len > PK_MAX)
         len = PK_MAX;
     at->name[at->len] = '/';
-    memcpy(at->name + at->len + 1, pk, len);
+    len = pk_escape(at->name + at->len + 1, pk, len);
     at->name[at->len + 1 + len] = '\0';
     return at->name;
 }

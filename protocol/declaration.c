@@ -10,6 +10,7 @@
 #include "protocol/container.h"
 #include "protocol/index.h"
 #include "protocol/path.h"
+#include "protocol/scalar.h"
 #include "protocol/type.h"
 #include "protocol/value.h"
 #include <stdio.h>
@@ -373,10 +374,13 @@ static int read_key(struct span *s, struct model *m, const char *where, struct f
                          (int)(len < 80 ? len : 80), key);
     const struct type *t = m->fields[m->key_field].type;
     char name[TYPE_NAME_MAX];
-    if (t->kind != TYPE_STR && t->kind != TYPE_INT && t->kind != TYPE_UUID)
-        return fault_set(f, FAULT_BAD_SCHEMA,
-                         "%s: the key field '%.*s' has type %s, a key is str, int or uuid", where,
-                         (int)len, key, type_name(t, name, sizeof name));
+    if (!scalar_of(t->kind) || t->kind == TYPE_FLOAT || t->kind == TYPE_BOOL ||
+        t->kind == TYPE_BYTES)
+        return fault_set(
+            f, FAULT_BAD_SCHEMA,
+            "%s: the key field '%.*s' has type %s, a key is str, int, uuid, datetime, or "
+            "another that is a text on the wire",
+            where, (int)len, key, type_name(t, name, sizeof name));
     return 0;
 }
 

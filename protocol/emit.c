@@ -60,8 +60,10 @@ static struct span element_key(struct emitting *m, struct span container, const 
     const char *pk = "";
     size_t len = 0;
 
-    (void)cell_get_str(&r->pk, &pk, &len);
-    return span_make(m, container, "/", nothing, pk, len);
+    char name[PK_ESCAPED_MAX];
+    if (cell_get_str(&r->pk, &pk, &len) == 0 && len <= PK_MAX)
+        len = pk_escape(name, pk, len);
+    return span_make(m, container, "/", nothing, len > 0 ? name : "", len);
 }
 
 /* ---- writing ---- */

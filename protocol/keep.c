@@ -79,7 +79,7 @@ static enum op_status keep_element(struct keeping *k, struct record *made, const
     if (old && (len != old_len || memcmp(pk, old_pk, len) != 0))
         old = NULL; /* another one is at its place now */
     buf_append(&k->name, "/", 1);
-    buf_append(&k->name, pk, len);
+    pk_append(&k->name, pk, len);
     enum op_status st = keep_in(k, made, old, '/');
     k->name.len = mark;
     return st;

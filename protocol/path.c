@@ -318,13 +318,73 @@ int pk_check(const char *pk, size_t len, struct fault *f)
         return fault_set(f, FAULT_BAD_KEY, "the pk is not valid UTF-8");
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)pk[i];
-        if (c == '{' || c == '}' || c == '/')
-            return fault_set(f, FAULT_BAD_KEY, "the pk '%.*s' holds '%c', which is not allowed",
-                             (int)(len < SHOWN ? len : SHOWN), pk, c);
         if (c < 0x20 || c == 0x7f)
             return fault_set(f, FAULT_BAD_KEY,
                              "the pk '%.*s' holds the control character 0x%02x at byte %zu",
                              (int)(len < SHOWN ? len : SHOWN), pk, c, i);
     }
     return 0;
+}
+
+static bool has_meaning(char c)
+{
+    return c == '{' || c == '}' || c == '/';
+}
+
+size_t pk_escaped_len(const char *pk, size_t len)
+{
+    size_t n = len;
+    for (size_t i = 0; i < len; i++)
+        n += has_meaning(pk[i]) ? 2 : 0;
+    return n;
+}
+
+size_t pk_escape(char *out, const char *pk, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+    char *at = out;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)pk[i];
+        bool plain = !has_meaning(pk[i]);
+        *at++ = plain ? pk[i] : '{';
+        if (plain)
+            continue;
+        *at++ = digits[c >> 4];
+        *at++ = digits[c & 15];
+    }
+    return (size_t)(at - out);
+}
+
+void pk_append(struct buf *out, const char *pk, size_t len)
+{
+    size_t escaped = pk_escaped_len(pk, len);
+    if (escaped == len)
+        buf_append(out, pk, len);
+    else if (buf_grow(out, escaped))
+        out->len += pk_escape((char *)out->data + out->len, pk, len);
+}
+
+bool pk_unescape(char *out, const char *name, size_t len, size_t *out_len)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        char c = name[i];
+        if (c == '{') {
+            const char *hex = name + i + 1;
+            size_t left = len - i - 1;
+            c = left < 2                    ? 0
+                : memcmp(hex, "7b", 2) == 0 ? '{'
+                : memcmp(hex, "7d", 2) == 0 ? '}'
+                : memcmp(hex, "2f", 2) == 0 ? '/'
+                                            : 0;
+            i += 2;
+        } else if (has_meaning(c)) {
+            c = 0;
+        }
+        if (c == 0)
+            return false;
+        out[n++] = c;
+    }
+    *out_len = n;
+    return true;
 }

@@ -51,7 +51,21 @@ void path_add_key(struct buf *path, const char *key, size_t len);
 /* "Model:pk" apart; pk may hold ':' . -1: BAD_KEY (says what is wrong with it). */
 int key_parse(const char *key, size_t len, const char **model, size_t *model_len, const char **pk,
               size_t *pk_len, struct fault *f);
-/* A pk is 1..PK_MAX bytes of UTF-8 without '{', '}', '/' and control characters. -1: BAD_KEY. */
+/* A pk is 1..PK_MAX bytes of UTF-8 without control characters. -1: BAD_KEY. */
 int pk_check(const char *pk, size_t len, struct fault *f);
+
+/* In the names of Redis keys '{', '}' and '/' have a meaning: where they stand in a pk they become
+ * "{7b",
+ * "{7d" and "{2f", so that no two pks have one name and all others are what they are. Also for a
+ * whole key "Model:pk". */
+#define PK_ESCAPED_MAX (3 * PK_MAX)
+#define KEY_ESCAPED_MAX (NAME_MAX_LEN + 1 + PK_ESCAPED_MAX)
+/* How long it is then. */
+size_t pk_escaped_len(const char *pk, size_t len);
+/* Writes it, and says how long it is; out has room for pk_escaped_len. */
+size_t pk_escape(char *out, const char *pk, size_t len);
+void pk_append(struct buf *out, const char *pk, size_t len);
+/* The reverse; out has room for len, and may be `name`. False: no pk is written like that. */
+bool pk_unescape(char *out, const char *name, size_t len, size_t *out_len);
 
 #endif

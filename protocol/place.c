@@ -332,9 +332,10 @@ static enum op_status walk_enter(struct walk *w, struct record **out)
         fault_set(w->f, FAULT_INTERNAL, "the element at '%.*s' has no pk", SHOWN(w));
         return OP_REFUSED;
     }
+    char name[PK_ESCAPED_MAX];
     enum op_status st = name_add(w, "/", 1);
-    if (st == OP_DONE)
-        st = name_add(w, pk, len);
+    if (st == OP_DONE && len <= PK_MAX)
+        st = name_add(w, name, pk_escape(name, pk, len));
     p->base = p->len;
     return st == OP_DONE ? name_add(w, "/", 1) : st;
 }

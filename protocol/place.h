@@ -39,7 +39,7 @@ struct place {
      * model: how much of the path leads to it (inside.h). 0: not so. */
     size_t inside;
     size_t base, len;
-    char name[PLACE_NAME_MAX + PK_MAX + 8];
+    char name[PLACE_NAME_MAX + PK_ESCAPED_MAX + 8];
     struct path_reader reader;
 };
 

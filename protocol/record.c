@@ -7,6 +7,7 @@
  * and the Redis keys of containers are put together only for those that turn out not to be
  * loaded: until then a place is a chain of frames on the stack.
  */
+#include "protocol/path.h"
 #include "protocol/tree_private.h"
 #include "protocol/work.h"
 #include <string.h>
@@ -103,7 +104,9 @@ static void frame_write(const struct frame *at, struct buf *out)
         frame_write(at->up, out);
     if (at->sep)
         buf_append(out, &at->sep, 1);
-    if (at->len)
+    if (at->len && at->sep)
+        pk_append(out, at->name, at->len); /* names of fields are the same */
+    else if (at->len)
         buf_append(out, at->name, at->len);
 }
 

@@ -33,11 +33,17 @@ static bool wanted(const struct walk *w)
     return any;
 }
 
+/* Through all containers. */
 static const struct type *end_of(const struct type *t)
 {
-    while (t->of != NULL)
-        t = t->of;
-    return t;
+    for (;;) {
+        if (t->kind == TYPE_MODEL && t->model->wraps)
+            t = t->model->fields[0].type;
+        else if (t->of != NULL)
+            t = t->of;
+        else
+            return t;
+    }
 }
 
 static void walk_value(struct walk *w, const struct type *t, struct cursor *in);
@@ -46,6 +52,10 @@ static void walk_model(struct walk *w, const struct model *m, struct cursor *in)
 {
     uint32_t n;
     size_t base = w->path.len;
+    if (m->wraps) { /* a container in another one */
+        walk_value(w, m->fields[0].type, in);
+        return;
+    }
     if (cursor_map(in, &n) < 0) {
         cursor_skip(in); /* null */
         return;

@@ -150,6 +150,9 @@ void cell_pack(const struct cell *c, const struct type *t, const char *suffix, s
 enum record_place { RECORD_ROOT, RECORD_INLINE, RECORD_ELEMENT, RECORD_LONE };
 int record_build(const struct model *m, enum record_place place, const char *pk, size_t pk_len,
                  struct cursor *in, const char *where, struct record **out, struct fault *f);
+/* What the key field of this type holds in a model with this pk. -1: BAD_KEY, it cannot. */
+int key_from_pk(const struct type *t, const char *pk, size_t len, struct cell *out,
+                struct fault *f);
 /* The same for any type. `element`: of a list or dict, so that an atomic model becomes a
  * RECORD_ELEMENT and list<T>, dict<T> a value; else of a field, so that they become an inline
  * record, a list, a dict. */

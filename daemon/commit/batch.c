@@ -265,7 +265,7 @@ static struct pend *pend_new(struct batch *b, struct batch_doc *bd, const char *
                              size_t suffix_len)
 {
     const struct doc *d = bd->doc;
-    size_t len = layout_key_len(b->pool->prefix_len, d->key_len, suffix_len);
+    size_t len = layout_key_len(b->pool->prefix_len, d->key, d->key_len, suffix_len);
     struct pend *p = arena_zero(&b->arena, sizeof(*p) + len + 1);
     struct buf key = {.data = (uint8_t *)p->key, .cap = len};
     layout_key(&key, b->pool->prefix, d->key, d->key_len, suffix, suffix_len);

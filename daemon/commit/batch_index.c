@@ -15,9 +15,13 @@
 void index_call_add(struct index_call *c, const char *prefix, const struct indexes *of,
                     const char *pk, size_t pk_len)
 {
-    char *key = alloc_text("%s:{%s:%.*s}", prefix, of->model->name, (int)pk_len, pk);
-    resp_bulk(&c->keys, key, strlen(key));
-    free(key);
+    struct buf name = BUF_INIT, key = BUF_INIT;
+    buf_printf(&name, "%s:", of->model->name);
+    buf_append(&name, pk, pk_len);
+    layout_key(&key, prefix, (char *)name.data, name.len, "", 0);
+    resp_bulk(&c->keys, key.data, key.len);
+    buf_free(&name);
+    buf_free(&key);
     resp_bulk(&c->words, of->model->name, strlen(of->model->name));
     resp_bulk(&c->words, of->spec.data, of->spec.len);
     resp_bulk(&c->words, pk, pk_len);

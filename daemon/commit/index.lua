@@ -51,6 +51,10 @@ local function elements_of(key, index)
   return call(index[5], key) or {}
 end
 
+-- A pk as it stands in the name of a key (path.h).
+local escapes = {['{'] = '{7b', ['}'] = '{7d', ['/'] = '{2f'}
+local function escaped(pk) return (string.gsub(pk, '[{}/]', escapes)) end
+
 local function add_elements(out, root, index)
   local found = elements_of(root .. index[4], index)
   if not found then
@@ -59,7 +63,7 @@ local function add_elements(out, root, index)
   end
   for _, one in ipairs(found) do
     if index[7] then
-      local value = call('HGET', root .. index[4] .. '/' .. one, index[7]) or index[8]
+      local value = call('HGET', root .. index[4] .. '/' .. escaped(one), index[7]) or index[8]
       add(out, index, value, index[2] == '<' and '\0' .. one)
     else
       add(out, index, one)

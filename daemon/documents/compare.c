@@ -1,6 +1,7 @@
 /* compare: see compare.h. */
 #include "daemon/documents/compare.h"
 #include "protocol/alloc.h"
+#include "protocol/path.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,7 +85,7 @@ static bool same_element(struct pair *p, const struct element *a, const struct e
         return false;
     buf_append(p->name, "/", 1);
     if (cell_get_str(&a->cell->record->pk, &pk, &len) == 0)
-        buf_append(p->name, pk, len);
+        pk_append(p->name, pk, len);
     bool same = same_record(p, a->cell->record, b->cell->record, '/');
     if (same)
         p->name->len = base;

@@ -3,6 +3,7 @@
  * that is valid but not canonical. */
 #include "daemon/documents/layout.h"
 #include "protocol/cursor.h"
+#include "protocol/path.h"
 #include "protocol/scalar.h"
 #include "protocol/scan.h"
 #include "protocol/tree.h"
@@ -18,18 +19,18 @@ void layout_key(struct buf *out, const char *prefix, const char *key, size_t key
 {
     buf_append(out, prefix, strlen(prefix));
     buf_append(out, ":{", 2);
-    buf_append(out, key, key_len);
+    pk_append(out, key, key_len);
     buf_append(out, "}", 1);
     buf_append(out, suffix, suffix_len);
 }
 
-size_t layout_key_len(size_t prefix_len, size_t key_len, size_t suffix_len)
+size_t layout_key_len(size_t prefix_len, const char *key, size_t key_len, size_t suffix_len)
 {
-    return prefix_len + 3 + key_len + suffix_len;
+    return prefix_len + 3 + pk_escaped_len(key, key_len) + suffix_len;
 }
 
-bool layout_split(const char *prefix, const char *redis_key, size_t len, const char **key,
-                  size_t *key_len, const char **suffix, size_t *suffix_len)
+bool layout_split(const char *prefix, const char *redis_key, size_t len, struct buf *key,
+                  const char **suffix, size_t *suffix_len)
 {
     size_t head = strlen(prefix);
     if (len < head + 2 || memcmp(redis_key, prefix, head) != 0 ||
@@ -42,8 +43,11 @@ bool layout_split(const char *prefix, const char *redis_key, size_t len, const c
     const char *rest = close + 1, *end = redis_key + len;
     if (rest < end && *rest != '/')
         return false;
-    *key = begin;
-    *key_len = (size_t)(close - begin);
+    size_t key_len = (size_t)(close - begin);
+    if (!buf_grow(key, key_len) ||
+        !pk_unescape((char *)key->data + key->len, begin, key_len, &key_len))
+        return false;
+    key->len += key_len;
     *suffix = rest;
     *suffix_len = (size_t)(end - rest);
     return true;

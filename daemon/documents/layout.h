@@ -3,6 +3,8 @@
  *   rapyer:{User:42}                     root key: a hash of the root's fields, "@v" and "@s"
  *   rapyer:{User:42}/posts/<pk>/tags     root key + suffix (op.h says how suffixes grow)
  *
+ * '{', '}' and '/' in a pk are written "{7b", "{7d", "{2f" there (path.h), and nowhere else.
+ *
  * One raw string per cell, so that HINCRBY and any other program can work on it:
  *
  *   int       decimal, as Redis itself writes it      bool      "1" or "0"
@@ -29,14 +31,15 @@
 /* There is no document any more, and its keys are being removed (exec/purge.h). */
 #define LAYOUT_DELETED_FIELD "@d"
 
-/* How long "<prefix>:{<key>}<suffix>" is. */
-size_t layout_key_len(size_t prefix_len, size_t key_len, size_t suffix_len);
-/* Appends it; key is "Model:pk". */
+/* How long "<prefix>:{<key>}<suffix>" is, with the key as it is written there (pk_escape). */
+size_t layout_key_len(size_t prefix_len, const char *key, size_t key_len, size_t suffix_len);
+/* Appends it; key is "Model:pk". The suffix is in its form for Redis already. */
 void layout_key(struct buf *out, const char *prefix, const char *key, size_t key_len,
                 const char *suffix, size_t suffix_len);
-/* The reverse: where key and suffix are in a Redis key; false when it is none of ours. */
-bool layout_split(const char *prefix, const char *redis_key, size_t len, const char **key,
-                  size_t *key_len, const char **suffix, size_t *suffix_len);
+/* The reverse: the key, appended, and where the suffix is in a Redis key; false when it is none of
+ * ours. */
+bool layout_split(const char *prefix, const char *redis_key, size_t len, struct buf *key,
+                  const char **suffix, size_t *suffix_len);
 
 /* Appends the raw string of a value whose declared type is t. A record (element of a list or
  * dict of atomic models) is written as its pk. CELL_UNSET appends nothing. */

@@ -335,8 +335,11 @@ static void ruined(struct load *l, redisReply **lengths, const char *why)
     struct doc *d = l->doc;
     take_lengths(l, l->root, "", &lengths);
     free(d->wrong);
-    d->wrong = alloc_text("%s: the Redis key %s:{%s} %s; save the whole document, or delete it",
-                          d->key, l->loader->prefix, d->key, why);
+    struct buf root = BUF_INIT;
+    layout_key(&root, l->loader->prefix, d->key, d->key_len, "", 0);
+    d->wrong = alloc_text("%s: the Redis key %.*s %s; save the whole document, or delete it",
+                          d->key, (int)root.len, (char *)root.data, why);
+    buf_free(&root);
     d->root = l->root;
     l->root = NULL;
     d->written = d->stump = 0;

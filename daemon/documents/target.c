@@ -384,7 +384,7 @@ const char *target_suffix(const struct target *t, size_t i, struct buf *out)
     buf_append(out, t->suffix, t->suffix_len);
     buf_append(out, "/", 1);
     if (cell_get_str(&t->records[i]->pk, &pk, &len) == 0)
-        buf_append(out, pk, len);
+        pk_append(out, pk, len);
     buf_append(out, "", 1);
     return (const char *)out->data;
 }

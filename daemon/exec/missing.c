@@ -1,5 +1,6 @@
 /* missing: what a run has met that is not loaded: containers, or single elements of long ones; and
  * what another program spoilt. The loader brings the ones, the others are refused. */
+#include "daemon/documents/layout.h"
 #include "daemon/exec/exec_inside.h"
 #include "protocol/alloc.h"
 
@@ -15,25 +16,27 @@ void missing_free(struct missing *m)
 /* A field's suffix is that of its record's key, and its name in that hash. */
 static void note_spoilt(struct call *c, const struct cell *cell, const char *suffix, size_t len)
 {
-    const char *prefix = c->exec->config->key_prefix, *key = c->run.missing_of->key;
-    if (cell->kind == CELL_CONTAINER) {
-        fault_set(
-            &c->spoilt, FAULT_CORRUPT,
-            "%s: the Redis key %s:{%s}%.*s: %s; set or clear this %s, save the whole document, "
-            "or delete it",
-            key, prefix, key, (int)len, suffix, cell_wrong(cell),
-            container_kind(cell->container)->name);
-        return;
-    }
+    const struct doc *d = c->run.missing_of;
+    struct buf root = BUF_INIT;
+    layout_key(&root, c->exec->config->key_prefix, d->key, d->key_len, "", 0);
+    buf_append(&root, "", 1);
     const char *name = suffix + len;
     while (name > suffix && name[-1] != '/')
         name--;
     int at = name > suffix ? (int)(name - suffix) - 1 : 0;
-    fault_set(
-        &c->spoilt, FAULT_CORRUPT,
-        "%s: field %.*s of the Redis key %s:{%s}%.*s: %s, which another program put there; set "
-        "this field, save the whole document, or delete it",
-        key, (int)(suffix + len - name), name, prefix, key, at, suffix, cell_wrong(cell));
+    if (cell->kind == CELL_CONTAINER)
+        fault_set(&c->spoilt, FAULT_CORRUPT,
+                  "%s: the Redis key %s%.*s: %s; set or clear this %s, save the whole document, or "
+                  "delete it",
+                  d->key, (char *)root.data, (int)len, suffix, cell_wrong(cell),
+                  container_kind(cell->container)->name);
+    else
+        fault_set(&c->spoilt, FAULT_CORRUPT,
+                  "%s: field %.*s of the Redis key %s%.*s: %s, which another program put there; "
+                  "set this field, save the whole document, or delete it",
+                  d->key, (int)(suffix + len - name), name, (char *)root.data, at, suffix,
+                  cell_wrong(cell));
+    buf_free(&root);
 }
 
 static bool same(const struct missing *m, const struct cell *cell, const struct named *which)

@@ -5,6 +5,7 @@
 #include "daemon/redis/bus.h"
 #include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
+#include "protocol/path.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <utlist.h>
@@ -65,7 +66,7 @@ void lease_key(const struct config *config, const char *kind, const struct lock_
                struct buf *out)
 {
     buf_printf(out, "%s:@%s:{", config->key_prefix, kind);
-    buf_append(out, n->key, n->key_len);
+    pk_append(out, n->key, n->key_len);
     buf_append(out, "}/", 2);
     buf_append(out, n->path, n->path_len);
     buf_append(out, "!", 1);

@@ -25,13 +25,18 @@ function pages.set()
   return take(page[2], page[1])
 end
 
+-- As it is, of a pk in the name of a key (path.h).
+local function unescaped(pk)
+  return (string.gsub(pk, '{(%x%x)', function(x) return string.char(tonumber(x, 16)) end))
+end
+
 -- All of a model. KEYS[1]: how their keys begin.
 function pages.keys()
   local page = redis.call('SCAN', at == '' and '0' or at, 'MATCH', from, 'COUNT', count, 'TYPE', 'hash')
   local pks = {}
   for _, one in ipairs(page[2]) do
-    local pk = string.sub(one, 1, #key) == key and string.match(one, '^([^{}/]+)}$', #key + 1)
-    if pk then pks[#pks + 1] = pk end
+    local pk = string.sub(one, 1, #key) == key and string.match(one, '^([^}/]+)}$', #key + 1)
+    if pk then pks[#pks + 1] = unescaped(pk) end
   end
   return take(pks, page[1])
 end

@@ -20,6 +20,7 @@ struct page {
     struct buf match; /* with a NUL */
     int64_t left;     /* keys to look at */
     struct buf keys;  /* MessagePack */
+    struct buf key;   /* one of them */
     uint32_t count;
 };
 
@@ -29,6 +30,7 @@ static void page_free(struct page *p)
     session_unref(p->session);
     buf_free(&p->match);
     buf_free(&p->keys);
+    buf_free(&p->key);
     free(p);
 }
 
@@ -56,12 +58,13 @@ static void answer(struct page *p, const redisReply *cursor)
 static void take(struct page *p, const redisReply *keys)
 {
     for (size_t i = 0; i < keys->elements; i++) {
-        const char *key, *suffix;
-        size_t key_len, suffix_len;
-        if (layout_split(p->prefix, keys->element[i]->str, keys->element[i]->len, &key, &key_len,
-                         &suffix, &suffix_len) &&
+        const char *suffix;
+        size_t suffix_len;
+        buf_clear(&p->key);
+        if (layout_split(p->prefix, keys->element[i]->str, keys->element[i]->len, &p->key, &suffix,
+                         &suffix_len) &&
             suffix_len == 0) {
-            pack_str(&p->keys, key, key_len);
+            pack_str(&p->keys, (const char *)p->key.data, p->key.len);
             p->count++;
         }
     }

@@ -300,19 +300,9 @@ static struct record *copy_as(struct call *c, const struct doc *from, const stru
     const char *pk = doc_pk(to, &len);
     const struct model *m = from->model;
     struct cell key = {0};
-    if (m->key_field >= 0 && m->fields[m->key_field].type->kind == TYPE_INT) {
-        char *end;
-        errno = 0;
-        key = cell_int(strtoll(pk, &end, 10));
-        if (*end != '\0' || errno != 0) {
-            fault_set(&c->fault, FAULT_BAD_KEY,
-                      "%s: the key field '%s' is an int, and '%s' is none", to->key,
-                      m->fields[m->key_field].name, pk);
-            return NULL;
-        }
-    } else if (m->key_field >= 0) {
-        key = cell_str(pk, len);
-    }
+    if (m->key_field >= 0 &&
+        key_from_pk(m->fields[m->key_field].type, pk, len, &key, &c->fault) < 0)
+        return NULL;
     struct record *copy = record_copy(from->root);
     if (copy->pk.kind != CELL_UNSET) {
         cell_free(&copy->pk);

@@ -6,6 +6,7 @@
 #include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
 #include "protocol/buf.h"
+#include "protocol/path.h"
 #include <event2/util.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -445,8 +446,11 @@ static void take_key(struct changes *c, const char *name, size_t len)
     const char *end = len > head ? memchr(name + head, '}', len - head) : NULL;
     if (end == NULL)
         return;
-    const char *key = name + head, *suffix = end + 1;
-    size_t key_len = (size_t)(end - key), suffix_len = (size_t)(name + len - suffix);
+    const char *suffix = end + 1;
+    char key[KEY_ESCAPED_MAX];
+    size_t key_len = (size_t)(end - name) - head, suffix_len = (size_t)(name + len - suffix);
+    if (key_len > sizeof(key) || !pk_unescape(key, name + head, key_len, &key_len))
+        return;
     if (went_unheard(c, key, key_len))
         return;
     uint64_t hash = key_hash(key, key_len, suffix, suffix_len);

@@ -70,7 +70,7 @@ static int take_sub(struct walk *w, const struct step *s, struct fault *f)
         return -1;
     if (pk && !w->cut) {
         buf_append(&w->r->name, "/", 1);
-        buf_append(&w->r->name, s->s, s->len);
+        pk_append(&w->r->name, s->s, s->len);
         path_add_key(&w->r->path, s->s, s->len);
     }
     w->cut = w->cut || !pk;
@@ -203,6 +203,16 @@ static const struct type *add_names(const struct model *m, const char *names, si
     }
 }
 
+/* False: it is none. */
+static bool add_pk(struct buf *path, const char *name, size_t len)
+{
+    char pk[PK_ESCAPED_MAX];
+    if (len > sizeof(pk) || !pk_unescape(pk, name, len, &len))
+        return false;
+    path_add_key(path, pk, len);
+    return true;
+}
+
 void region_path(const struct model *m, const char *suffix, size_t suffix_len, const char *field,
                  size_t field_len, struct buf *path)
 {
@@ -219,8 +229,8 @@ void region_path(const struct model *m, const char *suffix, size_t suffix_len, c
             return;
         const char *pk = to + 1, *next = memchr(pk, '/', (size_t)(end - pk));
         at = next != NULL ? next : end;
-        if (!lone)
-            path_add_key(path, pk, (size_t)(at - pk));
+        if (!lone && !add_pk(path, pk, (size_t)(at - pk)))
+            return;
         m = t->of->model;
     }
     if (field != NULL && at == end)

@@ -13,6 +13,15 @@ def unpack(raw):
     return msgpack.unpackb(raw, raw=False, strict_map_key=False, timestamp=3)
 
 
+def escape(pk):
+    """As a pk, or a key with it, stands in the names of Redis keys."""
+    return pk.replace("{", "{7b").replace("}", "{7d").replace("/", "{2f")
+
+
+def unescape(name):
+    return name.replace("{2f", "/").replace("{7d", "}").replace("{7b", "{")
+
+
 def parse_type(text):
     """("list", T), ("dict", T), ("optional", T) or (name, None)."""
     kind, _, rest = text.partition("<")
@@ -35,7 +44,7 @@ class LayoutReader:
 
     def keys_of(self, key):
         """All Redis keys under a document's tag."""
-        tag = f"{self.prefix}:{{{key}}}"
+        tag = f"{self.prefix}:{{{escape(key)}}}"
         pattern = "".join("\\" + c if c in "*?[]^\\" else c for c in tag) + "*"
         return set(self.rdb.scan_iter(match=pattern, count=1000))
 
@@ -43,12 +52,12 @@ class LayoutReader:
         """The keys of all documents that have anything in Redis."""
         tag = f"{self.prefix}:{{"
         found = self.rdb.scan_iter(match=tag + "*", count=1000)
-        return {name.decode()[len(tag):].partition("}")[0] for name in found}
+        return {unescape(name.decode()[len(tag):].partition("}")[0]) for name in found}
 
     def read(self, key):
         """The document as doc.get with no lazy fields gives it, or None."""
         model, _, pk = key.partition(":")
-        root = f"{self.prefix}:{{{key}}}"
+        root = f"{self.prefix}:{{{escape(key)}}}"
         if not self.rdb.exists(root):
             return None
         document = self.record(self.models[model], root, self.hash(root), "", {"@pk": pk})
@@ -115,7 +124,7 @@ class LayoutReader:
         if not self.is_atomic(of[0]):
             return self.value(*of, raw)
         pk = raw.decode()
-        base = f"{name}/{pk}"
+        base = f"{name}/{escape(pk)}"
         return self.record(self.models[of[0]], base, self.hash(base), "", {"@pk": pk})
 
     def value(self, kind, of, raw):
@@ -123,6 +132,8 @@ class LayoutReader:
             if of[0] == "bytes":
                 return unpack(raw)
             return None if raw == NULL else self.value(*of, raw)
+        if kind == "ref":
+            return raw.decode()
         readers = {"int": int, "float": float, "bool": lambda raw: {b"1": True, b"0": False}[raw],
                    "str": bytes.decode, "bytes": bytes, "datetime": lambda raw: parse_time(raw.decode())}
         return readers.get(kind, unpack)(raw)

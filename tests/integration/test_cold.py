@@ -316,8 +316,8 @@ def test_what_another_program_does_to_it_is_seen(reader, rdb, change, path, expe
 SPOILT = [
     (lambda rdb: (rdb.delete(f"{BASE}/items/p9"), rdb.set(f"{BASE}/items/p9", "x")), 'items["p9"].n'),
     (lambda rdb: (rdb.delete(f"{BASE}/items"), rdb.set(f"{BASE}/items", "x")), 'items["p9"].n'),
-    (lambda rdb: rdb.lset(f"{BASE}/items", 9, "a/b"), "items[9].n"),
-    (lambda rdb: rdb.hset(f"{BASE}/named", "k9", "a/b"), 'named["k9"].n'),
+    (lambda rdb: rdb.lset(f"{BASE}/items", 9, "a\x01b"), "items[9].n"),
+    (lambda rdb: rdb.hset(f"{BASE}/named", "k9", "a\x01b"), 'named["k9"].n'),
     (lambda rdb: rdb.hset(f"{BASE}/counts", "k9", "nine"), 'counts["k9"]'),
     (lambda rdb: rdb.lset(f"{BASE}/numbers", 9, "nine"), "numbers[9]"),
     (lambda rdb: rdb.hset(f"{BASE}/items/p9", "n", "nine"), 'items["p9"].n'),

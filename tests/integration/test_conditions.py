@@ -20,7 +20,7 @@ ORDER = atomic(
     field("paid", "bool", default=False), field("raw", "bytes", default=b""), field("note", "optional<str>"),
     field("tags", "list<str>"), field("counts", "dict<int>"), field("who", "set<str>"), field("queue", "sorted<str>"),
     field("parts", "list<Part>"), field("box", "optional<Box>", default=None), field("extra", "any", default=None),
-    field("first", "optional<Part>"), field("second", "optional<Part>"))
+    field("first", "optional<Part>"), field("second", "optional<Part>"), field("halls", "dict<list<Part>>"))
 ONE, TWO = "Order:1", "Order:2"
 
 
@@ -34,7 +34,7 @@ def save(client):
     client.call("doc.save", ONE, {
         "total": 7, "x": 1.5, "price": "12.50", "tags": ["a", "b"], "counts": {"k": 1, "l": 2}, "who": ["ada", "bob"],
         "queue": [["job", 2]], "parts": [{"@pk": "p1"}], "box": {"w": 3}, "extra": {"n": 4},
-        "first": {"n": 5}})
+        "first": {"n": 5}, "halls": {"k": [{"n": 1}]}})
     client.call("doc.save", TWO, {})
 
 
@@ -64,7 +64,8 @@ TESTS = [
     ('parts["p2"]', {"exists": False}, True), ("extra", {"==": {"n": 4}}, True), ('extra["n"]', {"==": 4}, True),
     ('extra["m"]', {"exists": False}, True), ("first", {"!=": None}, True), ("first.n", {"==": 5}, True),
     ("second", {"==": None}, True), ("second.n", {"==": 5}, False), ("second.n", {"exists": False}, True),
-    ("", {"exists": True}, True),
+    ('halls["k"]', {"exists": True}, True), ('halls["l"]', {"exists": True}, False), ('halls["k"][0].n', {"==": 1}, True),
+    ('halls["k"][1].n', {"exists": True}, False), ("", {"exists": True}, True),
 ]
 
 
@@ -126,7 +127,7 @@ def test_bad_conditions(client):
 INCOMPARABLE = [
     ("paid", {"<": True}), ("tags", {"<": ["a"]}), ("", {"==": {}}), ("parts", {"==": []}), ("parts[0]", {"==": {}}),
     ("extra", {"<": 3}), ("box", {"<": {"w": 3}}), ("planet", {"exists": False}),
-    ("first", {"==": {"n": 5}}), ("second", {"<": None}),
+    ("first", {"==": {"n": 5}}), ('halls["k"]', {"==": []}), ("halls", {"==": {}}), ("second", {"<": None}),
     ("extra[3]", {"exists": False})]
 
 

@@ -292,6 +292,19 @@ def test_more_elements_than_are_indexed(client):
     assert keys(["has", "items", 5]) == ["Bag:1"] and keys(["has", "items", 7]) == ["Bag:1", "Bag:2"]
 
 
+def test_pks_of_all_characters(client):
+    client.call("define", atomic("Part", field("kind", "str", index="exact")))
+    client.call("define", atomic("Page", field("lang", "str", index="exact"), field("parts", "list<Part>"),
+                                 field("note", "str", default="x")))
+    pks = ["http://a/b?c={d}", "{", "}", "/", "a*b", "x{7b"]
+    for pk in pks:
+        client.call("doc.save", f"Page:{pk}", {"lang": "en", "parts": [{"@pk": pk, "kind": "k"}]})
+        client.call("doc.ttl", f"Page:{pk}", 1000)
+    want = sorted(f"Page:{pk}" for pk in pks)
+    for e in (["=", "lang", "en"], ["=", "parts[].kind", "k"], ["=", "note", "x"]):
+        assert sorted(client.call("find", "Page", e, {"scan": True, "keys": True})["keys"]) == want
+
+
 def test_unknown_models(client):
     client.call("define", {"name": "Plain", "kind": "plain", "fields": [field("x", "int")]})
     for model in ("Nobody", "Plain"):

@@ -11,7 +11,7 @@ CITY = atomic("City", field("name", "str", default=""), field("mayor", "optional
 PERSON = atomic(
     "Person", field("name", "str", default=""), field("boss", "optional<ref<Person>>", default=None),
     field("friends", "set<ref<Person>>"), field("home", "optional<ref<City>>", default=None),
-    field("notes", "list<Note>"), field("first", "optional<Note>"), field("links", "dict<list<Link>>"),
+    field("notes", "list<Note>"), field("boards", "dict<list<Note>>"), field("first", "optional<Note>"), field("links", "dict<list<Link>>"),
     field("ranks", "sorted<ref<City>>"), field("old", "any", default=None), field("gone", "optional<ref<Nobody>>"),
     field("kept", "optional<ref<Person>>", default=None, lazy=True))
 
@@ -42,17 +42,18 @@ def test_all_that_it_refers_to(client):
         person(client, name)
     person(client, "a", boss="Person:b", friends=["Person:f1", "Person:f2"], home="City:x",
            notes=[{"@pk": "1", "by": "Person:n"}], first={"by": "Person:i"},
-           links={"k": [{"to": "Person:l"}, {}]}, ranks=[["City:x", 1], ["City:y", 2]], gone="Nobody:1",
+           links={"k": [{"to": "Person:l"}, {}]}, boards={"x": [{"by": "Person:n2"}], "y": []}, ranks=[["City:x", 1], ["City:y", 2]], gone="Nobody:1",
            old="Person:far", kept="Person:far")
     answer = client.call("doc.get", "Person:a", {"resolve": True})
     assert {k: v for k, v in answer.items() if k != "@refs"} == client.call("doc.get", "Person:a")
     assert answer["@refs"]["Person:b"] == client.call("doc.get", "Person:b")
-    one = {"Person:b": "b", "Person:f1": "f1", "Person:f2": None, "City:x": "x", "Person:n": "n", "Person:i": "i",
+    one = {"Person:b": "b", "Person:f1": "f1", "Person:f2": None, "City:x": "x", "Person:n": "n", "Person:n2": None, "Person:i": "i",
            "Person:l": "l", "City:y": None, "Nobody:1": None}
     assert refs(client, "Person:a") == refs(client, "Person:a", depth=1, fresh=True) == one
     assert refs(client, "Person:a", depth=2) == {**one, "Person:far": "far"}
     assert refs(client, "Person:a", ["boss", "notes.by"]) == {"Person:b": "b", "Person:n": "n"}
     assert refs(client, "Person:a", ["home", "mayor"], depth=2) == {"City:x": "x", "Person:far": "far"}
+    assert refs(client, "Person:a", ["boards.by"]) == {"Person:n2": None}
     assert refs(client, "Person:a", ["links"]) == {"Person:l": "l"}
     assert refs(client, "Person:l") == {}
     with_version = client.call("doc.get", "Person:a", {"resolve": ["boss"], "version": True})

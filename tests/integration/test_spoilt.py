@@ -155,7 +155,7 @@ def test_what_could_not_be_made_out_does_not_come_back(ada, rdb):
 # ---- at random ----
 
 OF_PKS = re.compile(rb"/sections$|/teams$|/tasks$")
-NO_PKS = [b"", b"\xff\xfe", b"a/b", b"{}", b"\x00" * 9]
+NO_PKS = [b"", b"\xff\xfe", b"a\x7f", b"{}\n", b"\x00" * 9]
 GARBAGE = [b"x", b"", b"\xff\xfe", b"\xc1", b"\x81\xa1a", b"\x93\x01", b"1e999", b"-", b"{}", b"\x00" * 9, b"a/b"]
 
 

@@ -211,7 +211,7 @@ def test_the_answer_says_which_place_is_watched(ada, path, inside):
     (["None:*"], "UNKNOWN_MODEL"), (["Address:*"], "UNKNOWN_MODEL"), ([KEY, "nope"], "UNKNOWN_FIELD"),
     ([KEY, "tags.x"], "BAD_PATH"), ([KEY, 'tags["x"]'], "BAD_PATH"), ([KEY, "counts[0]"], "BAD_PATH"),
     ([KEY, "address.city"], "BAD_PATH"), ([KEY, "age[0]"], "BAD_PATH"), ([KEY, "settings[0]"], "BAD_PATH"),
-    ([KEY, 'sections["a/b"].name'], "BAD_KEY"), ([KEY, "tags[0].x"], "BAD_PATH"), ([KEY, "tags..b"], "BAD_PATH"),
+    ([KEY, 'sections["a\\u0001b"].name'], "BAD_KEY"), ([KEY, "tags[0].x"], "BAD_PATH"), ([KEY, "tags..b"], "BAD_PATH"),
     ([KEY, "rows[0][0]"], "BAD_PATH"), ([KEY, "sections[0].nope"], "UNKNOWN_FIELD")])
 @pytest.mark.parametrize("method", ["watch", "unwatch"])
 def test_what_cannot_be_watched(ada, method, params, code):

@@ -311,12 +311,38 @@ Test(key, refused)
     key_refused("Us er:1", "'Us er:1' does not begin with a model's name and ':'; a key is "
                            "Model:pk");
     key_refused("User:", "the pk is empty");
-    key_refused("User:a/b", "the pk 'a/b' holds '/', which is not allowed");
-    key_refused("User:{a", "the pk '{a' holds '{', which is not allowed");
-    key_refused("User:a}", "the pk 'a}' holds '}', which is not allowed");
     key_refused("User:a\tb", "the pk 'a?b' holds the control character 0x09 at byte 1");
     key_refused("User:a\x7f", "the pk 'a?' holds the control character 0x7f at byte 1");
     key_refused("User:\xff", "the pk is not valid UTF-8");
+}
+
+static void key_is_written(const char *pk, const char *in_redis)
+{
+    char text[64];
+    size_t len;
+    struct buf b = BUF_INIT;
+    pk_append(&b, pk, strlen(pk));
+    cr_assert_eq(b.len, strlen(in_redis));
+    cr_assert_eq(memcmp(b.data, in_redis, b.len), 0, "%s", pk);
+    cr_assert_eq(pk_escaped_len(pk, strlen(pk)), b.len);
+    cr_assert(pk_unescape(text, (char *)b.data, b.len, &len));
+    cr_assert(len == strlen(pk) && memcmp(text, pk, len) == 0);
+    buf_free(&b);
+}
+
+Test(key, what_has_a_meaning_in_redis_is_escaped_there)
+{
+    static const char *const none[] = {"a/b", "a}",   "{",     "{2",  "{2F",
+                                       "{61", "{7b7", "a{2f{", "{{7b"};
+    char text[64];
+    size_t len;
+    key_is_written("plain:42%2f*?[]", "plain:42%2f*?[]");
+    key_is_written("http://x.org/?a={1}", "http:{2f{2fx.org{2f?a={7b1{7d");
+    key_is_written("{2f", "{7b2f");
+    key_is_written("///", "{2f{2f{2f");
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        cr_expect(i == 6 || !pk_unescape(text, none[i], strlen(none[i]), &len), "%s", none[i]);
+    cr_expect(pk_unescape(text, "{7b7", 4, &len) && len == 2 && memcmp(text, "{7", 2) == 0);
 }
 
 Test(key, pk_has_at_most_256_bytes)

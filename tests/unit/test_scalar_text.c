@@ -101,7 +101,7 @@ Test(scalar_text, what_is_none_is_refused)
         {"enum<red|blue>", ""},
         {"ref<User>", "Other:42"},
         {"ref<User>", "User:"},
-        {"ref<User>", "User:{x}"},
+        {"ref<User>", "User:x\n"},
         {"ref<User>", "User"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)

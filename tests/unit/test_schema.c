@@ -334,9 +334,12 @@ Test(schema, key_is_a_str_or_int_field)
     defined("{name: B, kind: atomic, key: id, fields: [{name: id, type: str}]}");
     refused("{name: C, kind: atomic, key: id, fields: [{name: id, type: 'optional<str>'}]}",
             FAULT_BAD_SCHEMA,
-            "model 'C': the key field 'id' has type optional<str>, a key is str, int or uuid");
+            "model 'C': the key field 'id' has type optional<str>, a key is str, int, uuid, "
+            "datetime, or "
+            "another that is a text on the wire");
     refused("{name: C, kind: atomic, key: id, fields: [{name: id, type: float}]}", FAULT_BAD_SCHEMA,
-            "model 'C': the key field 'id' has type float, a key is str, int or uuid");
+            "model 'C': the key field 'id' has type float, a key is str, int, uuid, datetime, or "
+            "another that is a text on the wire");
     refused("{name: C, kind: atomic, key: no, fields: [{name: id, type: str}]}", FAULT_BAD_SCHEMA,
             "model 'C': the key 'no' is none of its fields");
     refused("{name: C, kind: atomic, key: 1, fields: []}", FAULT_BAD_SCHEMA,
@@ -824,7 +827,9 @@ Test(schema, what_cannot_change)
             "optional<P>, for another use a new name");
     refused("{name: M, kind: atomic, key: id, fields: [{name: id, type: 'optional<str>'}]}",
             FAULT_BAD_SCHEMA,
-            "model 'M': the key field 'id' has type optional<str>, a key is str, int or uuid");
+            "model 'M': the key field 'id' has type optional<str>, a key is str, int, uuid, "
+            "datetime, or "
+            "another that is a text on the wire");
     refused("{name: M, kind: plain, fields: []}", FAULT_SCHEMA_CONFLICT,
             "model 'M' is stored as atomic and declared as plain; its kind cannot change, use "
             "a new name");
