@@ -1,6 +1,7 @@
 """Random operations through the package, and the same on a plain pydantic model in memory: equal after
 each step, and after the document was read again, by another process, over restarts of the daemon."""
 
+import decimal
 import multiprocessing
 
 import pytest
@@ -33,6 +34,12 @@ class PlainTree(BaseModel):
     leaf: PlainLeaf = PlainLeaf()
     leaves: list[PlainLeaf] = []
     named: dict[str, PlainLeaf] = {}
+    grid: list[list[int]] = []
+    values: list[PlainLeaf] = []
+    inside: PlainLeaf | None = None
+    perhaps: PlainLeaf | None = None
+    lanes: dict[str, list[PlainLeaf]] = {}
+    exact: decimal.Decimal = decimal.Decimal(0)
 
 
 class RandomLeaf(sync.AtomicRedisModel):
@@ -50,6 +57,12 @@ class RandomTree(sync.AtomicRedisModel):
     leaf: RandomLeaf = RandomLeaf()
     leaves: list[RandomLeaf] = []
     named: dict[str, RandomLeaf] = {}
+    grid: list[list[int]] = []
+    values: list[PlainLeaf] = []
+    inside: PlainLeaf | None = None
+    perhaps: RandomLeaf | None = None
+    lanes: dict[str, list[RandomLeaf]] = {}
+    exact: decimal.Decimal = decimal.Decimal(0)
 
 
 class Other:
@@ -190,6 +203,35 @@ class Machine(RuleBasedStateMachine):
                     model.leaves[0].tags.append(text)
                     if len(model.leaves) > 2:
                         del model.leaves[1]
+                elif kind == 7:
+                    model.grid.append([n])
+                    model.grid[-1].append(n)
+                    model.grid[0][0] += 1
+                    model.grid[len(model.grid) // 2] += [n, 0]
+                    if len(model.grid) > 2:
+                        model.grid.pop(0)
+                elif kind == 8:
+                    model.values.append(PlainLeaf(n=n))
+                    model.values[-1].tags.append(text)
+                    model.values[0].n += n
+                    if len(model.values) > 2:
+                        del model.values[1]
+                    model.inside = PlainLeaf(n=n) if model.inside is None else model.inside
+                    model.inside.n -= 1
+                    model.inside.tags.append(text)
+                elif kind == 9:
+                    model.perhaps = leaf(n=n) if n % 3 else None
+                    if model.perhaps is not None:
+                        model.perhaps.n *= 2
+                        model.perhaps.tags.append(text)
+                elif kind == 10:
+                    model.lanes.setdefault(name, []).append(leaf(n=n))
+                    model.lanes[name][-1].tags.append(text)
+                    model.lanes[name][0].n += 1
+                    if len(model.lanes[name]) > 2:
+                        model.lanes[name].pop(0)
+                    model.exact += decimal.Decimal(n) / 8
+                    model.exact -= 1
                 elif kind == 6:
                     model.named[name] = leaf(n=n)
                     model.named[name].tags.append(text)
@@ -197,7 +239,7 @@ class Machine(RuleBasedStateMachine):
                         del model.named[name]
 
     @rule(
-        data=st.lists(st.tuples(st.integers(0, 6), INTS, TEXTS, NAMES), max_size=6),
+        data=st.lists(st.tuples(st.integers(0, 10), INTS, TEXTS, NAMES), max_size=6),
         how=st.sampled_from(["pipeline", "lock", "both", "draft"]),
         fails=st.booleans(),
     )
@@ -226,6 +268,30 @@ class Machine(RuleBasedStateMachine):
                         raise ZeroDivisionError
         except ZeroDivisionError:
             assert self.tree.model_dump() == before
+        self.check()
+
+    @rule(n=INTS, text=TEXTS, name=NAMES)
+    def inside_at_once(self, n, text, name):
+        self.tree.grid.aappend([n])
+        self.tree.grid[0].aappend(n)
+        self.tree.grid[-1][0].increase(2)
+        self.plain.grid.append([n])
+        self.plain.grid[0].append(n)
+        self.plain.grid[-1][0] += 2
+        self.tree.values.ainsert(0, PlainLeaf(n=n))
+        self.tree.values[-1].tags.aappend(text)
+        self.plain.values.insert(0, PlainLeaf(n=n))
+        self.plain.values[-1].tags.append(text)
+        self.tree.lanes.aset_item(name, [RandomLeaf(n=n)])
+        self.tree.lanes[name][0].n.increase()
+        self.plain.lanes[name] = [PlainLeaf(n=n + 1)]
+        self.tree.exact.increase(decimal.Decimal("0.1"))
+        self.plain.exact += decimal.Decimal("0.1")
+        if n % 2:
+            self.tree.grid.apop(0)
+            self.tree.values.apop()
+            self.plain.grid.pop(0)
+            self.plain.values.pop()
         self.check()
 
     @rule()
