@@ -1,5 +1,7 @@
 """Atomic models that may be None, and containers of them in containers."""
 
+from typing import Optional
+
 import pytest
 
 from rapyerd import AtomicRedisModel, errors, sync
@@ -122,3 +124,54 @@ def test_blocking(daemon):
     with owner.lock():
         owner.card.limit += 1
     assert sync.twin(Owner).get(owner.key).card.limit == 2
+
+
+class Node(AtomicRedisModel):
+    n: int = 0
+    children: list["Node"] = []
+    parent: Optional["Node"] = None
+    named: dict[str, "Node"] = {}
+
+
+class Club(AtomicRedisModel):
+    name: str = ""
+    lead: Optional["Member"] = None
+
+
+class Member(AtomicRedisModel):
+    name: str = ""
+    teams: list[Club] = []
+
+
+@pytest.mark.parametrize("saved", [False, True])
+async def test_models_that_contain_themselves(daemon, saved):
+    tree = Node(n=1, children=[Node(n=2, children=[Node(n=3)])])
+    if saved:
+        await tree.save()
+    await tree.children[0].children[0].n.increase(10)
+    await tree.children[0].children.aappend(Node(n=4, parent=Node(n=5)))
+    await tree.children[0].children[1].parent.n.increase()
+    await tree.named.aset_item("x", Node(n=6))
+    async with tree.pipeline():
+        tree.named["x"].children.append(Node(n=7))
+        tree.children[0].children[0].n += 1
+    for each in (tree, await Node.get(tree.key) if saved else tree):
+        assert [c.n for c in each.children[0].children] == [14, 4]
+        assert each.children[0].children[1].parent.n == 6 and each.named["x"].children[0].n == 7
+    async with tree.pipeline():
+        copy = await tree.duplicate()
+    assert copy == tree and copy.key != tree.key
+    if saved:
+        assert await Node.get(tree.key) == await Node.get(copy.key) == tree
+
+
+async def test_models_that_contain_each_other(daemon):
+    team = Club(name="a", lead=Member(name="p", teams=[Club(name="b")]))
+    await team.save()
+    await team.lead.teams[0].name.load()
+    async with team.lock():
+        team.lead.teams[0].lead = Member(name="q")
+    assert await Club.get(team.key) == team and team.lead.teams[0].lead.name == "q"
+    person = Member(teams=[Club(name="c")])
+    await person.save()
+    assert await Member.get(person.key) == person

@@ -57,6 +57,20 @@ TEXTS: dict[Any, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
 AS_TEXT = (uuid.UUID, decimal.Decimal, dt.date, dt.time)
 
 
+# A model that contains itself has no name yet while it is described: its codecs get it afterwards.
+_unnamed: dict[Any, list[Codec]] = {}
+
+
+def _placeholder(model: Any) -> str:
+    return f"({model.__module__}.{model.__qualname__})"
+
+
+def name_codecs(model: Any, name: str) -> None:
+    """A model that was being described has its name."""
+    for codec in _unnamed.pop(model, ()):
+        codec.wire = codec.wire.replace(_placeholder(model), name)
+
+
 class Codec:
     """`wire`: the type's text in a declaration. `kind`: what a field of this type can do: one of the
     scalars, list, dict, set, queue, model (atomic), maybe (a model or None), or value. `encode`, `decode`:
@@ -103,6 +117,9 @@ class Codec:
         self.atomic: bool = model is not None or (item is not None and item.atomic)
         self.holds = wire.removeprefix("optional<").partition("<")[0] if item is not None else ""
         self._adapter: TypeAdapter[Any] | None = None
+        for model, unnamed in _unnamed.items():
+            if _placeholder(model) in wire:
+                unnamed.append(self)
 
     @property
     def adapter(self) -> TypeAdapter[Any]:
@@ -321,18 +338,35 @@ def _of_items(source: Any, kind: str, item: Codec, field: bool) -> Codec:
     return Codec(source, wire, kind if field else "value", encode, decode, item, None, item.depends)
 
 
+def _of_itself(source: Any, model: Any) -> Codec:
+    """The codec of a model that is being described."""
+    from rapyerd.place import adopt
+    from rapyerd.schema import schema_of
+
+    def encode(value: Any) -> Any:
+        return adopt(value, model)
+
+    def decode(value: Any) -> Any:
+        return schema_of(model).decode(value)
+
+    _unnamed.setdefault(model, [])
+    return Codec(source, _placeholder(model), "model", encode, decode, None, model, (model,))
+
+
 def _model(source: Any, model: Any, within: tuple[type, ...], field: bool) -> Codec:
     from rapyerd import schema
 
-    if any(schema.reaches(model, outer) for outer in within) or model.__dict__.get("__parameters__"):
+    if model.__dict__.get("__parameters__"):
         return _value(source)
     if schema.is_atomic(model):
+        if not schema.is_described(model):
+            return _of_itself(source, model)
         described = schema.schema_of(model)
-        if described is None:
-            return _value(source)
         return Codec(
             source, described.name, "model", described.encode, described.decode, None, model, (model,)
         )
+    if any(schema.reaches(model, outer) for outer in within):
+        return _value(source)
     if field:
         twin = schema.twin_of(model)
         if twin is not None:

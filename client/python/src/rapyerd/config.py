@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, ClassVar
 
 from rapyerd.errors import InvalidRefreshTtlError
 
@@ -45,6 +45,8 @@ class RedisConfig:
     The others are Rapyer's. `redis` is not used: the daemon knows its Redis.
     """
 
+    grouped: ClassVar[bool] = False  # some model names groups
+
     def __init__(
         self,
         *,
@@ -72,8 +74,12 @@ class RedisConfig:
             setattr(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "refresh_ttl" and isinstance(value, ActionGroup) and value & ActionGroup.DELETE:
-            raise InvalidRefreshTtlError("what is deleted has no time to live: refresh_ttl without DELETE")
+        if name == "refresh_ttl" and isinstance(value, ActionGroup):
+            if value & ActionGroup.DELETE:
+                raise InvalidRefreshTtlError(
+                    "what is deleted has no time to live: refresh_ttl without DELETE"
+                )
+            RedisConfig.grouped = True
         changed = name in ("ttl", "refresh_ttl") and getattr(self, name, value) != value
         super().__setattr__(name, value)
         if changed:  # models that were declared have said something else

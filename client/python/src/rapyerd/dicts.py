@@ -212,6 +212,8 @@ class RedisDict(dict[str, T], Container, Generic[T]):
     def _pop(self, key: str, default: Any) -> Steps[Any]:
         root, now = self._at_once()
         if not now:
+            if key not in self:  # what only the daemon has is taken out as well
+                yield from self._del(key)
             return self.pop(key, default)
         try:
             said = yield from self._send(root, "dict.pop", key)

@@ -191,8 +191,9 @@ class AsyncConnection(asyncio.Protocol):
         async with self.declaring:
             if self.declared.issuperset(models):
                 return
-            for declaration in _declarations(self.declared, self.features, models):
-                await self.send("define", [declaration])[1]
+            declarations = _declarations(self.declared, self.features, models)
+            if declarations:
+                await self.send("define", declarations)[1]
             self.declared.update(models)
 
     def drop(self, request: int, call: Call) -> None:
@@ -447,8 +448,9 @@ class BlockingConnection:
             self.close()
 
     def declare(self, models: tuple[type, ...]) -> None:
-        for declaration in _declarations(self.declared, self.features, models):
-            self.call("define", [declaration])
+        declarations = _declarations(self.declared, self.features, models)
+        if declarations:
+            self.call("define", declarations)
         self.declared.update(models)
 
 

@@ -269,7 +269,11 @@ class RedisList(list[T], Container, Generic[T]):
 
         root, now = self._at_once()
         if not now:
-            return self.pop(index) if self else None
+            if not self:  # what only the daemon has is taken out as well
+                root, recorder = self._before()
+                self._gather(root, recorder, "list.pop_many", -1 if index == 0 else 1)
+                return None
+            return self.pop(index)
         try:
             said = yield from self._send(root, "list.pop", index)
         except OutOfRangeError:

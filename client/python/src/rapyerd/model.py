@@ -204,11 +204,13 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         """Seconds for which the document lives from now on; 0: for ever."""
         return self._run(self._set_ttl(ttl))  # type: ignore[no-any-return]
 
-    def refresh_ttl(self) -> Awaitable[None]:
+    def refresh_ttl(self, can_use_pipeline: bool = False) -> Awaitable[None]:
         """The document lives for its class's `ttl` from now on."""
         return self._run(self._refresh_ttl())  # type: ignore[no-any-return]
 
-    def refresh_ttl_if_needed(self, action: ActionGroup | None = None) -> Awaitable[None]:
+    def refresh_ttl_if_needed(
+        self, can_use_pipeline: bool = False, action: ActionGroup | None = None
+    ) -> Awaitable[None]:
         """The same, where operations of this group do so."""
         group = ActionGroup.all() if action is None else action
         return self._run(self._refresh_ttl() if type(self).Meta.refreshes(group) else done(None))  # type: ignore[no-any-return]

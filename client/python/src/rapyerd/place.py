@@ -56,7 +56,8 @@ def pk_of(model: Any) -> str:
 def root_of(model: Any) -> Any:
     """The document that a model or container lives in; itself when it is one, or a draft."""
     while True:
-        while not _is_model(model):  # a container, in a model or in another one
+        while getattr(type(model), "__rapyer_atomic__", False) is not True:
+            # A container, in a model or in another one.
             model = model.__rapyer_owner__
         owner = place_of(model).owner
         if owner is None:

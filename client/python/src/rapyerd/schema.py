@@ -8,8 +8,10 @@ In lists and dicts, or where it may be None, it is a value, described by a `Plai
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
@@ -17,7 +19,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from rapyerd.codec import Codec, codec_of
+from rapyerd.codec import Codec, codec_of, name_codecs
 from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError
 from rapyerd.keys import KeyAnnotation, LazyAnnotation, SafeLoadAnnotation
 from rapyerd.kinds import SpecialFieldType
@@ -121,6 +123,7 @@ def owner_of(name: str) -> Any:
 # --- fields -----------------------------------------------------------------------------------
 
 MISSING = object()
+KEYS = ("int", "str", "uuid", "date")  # types of key fields whose text is that of Python's `str`
 SPOILT = "@spoilt"  # in a map of the wire, put there by `reading`: the fields that cannot be read
 # What stands for a lazy field that was not loaded and has no default: `load` can be called on it.
 _EMPTY: dict[str, Any] = {"int": 0, "float": 0.0, "str": "", "bytes": b""}
@@ -315,17 +318,24 @@ class Schema(Fields):
         identity = repr([(n, c.wire) for n, c in self.codecs.items()])
         self.name = wire_name(model, model.class_key_initials(), identity)
         self.prefix = f"{self.name}:"
-        inner = [self._model_in(c) for c in self.codecs.values() if c.atomic]
-        models = [c.model for c in self.codecs.values() if c.kind == "model"]
-        self.some_safe: bool = bool(self.safe) or any(schema_of(m).some_safe for m in models)
-        self.some_lazy: bool = bool(self.lazy) or any(schema_of(m).some_lazy for m in inner)
 
-    @staticmethod
-    def _model_in(codec: Codec) -> Any:
-        inner: Any = codec
-        while inner.model is None:
-            inner = inner.item
-        return inner.model
+    @functools.cached_property
+    def some_safe(self) -> bool:
+        """Are there `SafeLoad` fields in it, or in the models in its fields?"""
+        models = [c.model for c in self.codecs.values() if c.kind == "model"]
+        return bool(self.safe) or any(schema_of(m).some_safe for m in models)
+
+    @functools.cached_property
+    def some_lazy(self) -> bool:
+        """Are there lazy fields in it, or in any model that may be in it?"""
+        below = [self.model]
+        for model in below:  # which grows meanwhile
+            schema = schema_of(model)
+            if schema.lazy:
+                return True
+            inner = [_model_in(codec) for codec in schema.codecs.values() if codec.atomic]
+            below += [found for found in inner if found not in below]
+        return False
 
     def encode(self, value: Any) -> dict[str, Any]:
         return adopt(value, self.model)
@@ -358,7 +368,7 @@ class Schema(Fields):
             "kind": "atomic",
             "fields": self.declared(self.model.model_fields),
         }
-        if self.key is not None and self.codecs[self.key].wire in ("int", "str"):
+        if self.key is not None and self.codecs[self.key].wire in KEYS:
             declaration["key"] = self.key
         meta: Any = getattr(self.model, "Meta")  # noqa: B009
         if meta.ttl:
@@ -368,7 +378,16 @@ class Schema(Fields):
         return declaration
 
 
+def _model_in(codec: Codec) -> Any:
+    inner: Any = codec
+    while inner.model is None:
+        inner = inner.item
+    return inner.model
+
+
 _schemas: dict[Any, Any] = {}
+_describing: set[Any] = set()
+_one_at_a_time = threading.RLock()
 _plain: dict[Any, PlainSchema | None] = {}
 _twins: dict[Any, Any] = {}
 
@@ -377,8 +396,21 @@ def schema_of(model: Any) -> Schema:
     """The description of an atomic model."""
     schema = _schemas.get(model)
     if schema is None:
-        schema = _schemas[model] = Schema(model)
+        with _one_at_a_time:
+            schema = _schemas.get(model)
+            if schema is None:
+                _describing.add(model)
+                try:
+                    schema = _schemas[model] = Schema(model)
+                finally:
+                    _describing.discard(model)
+                name_codecs(model, schema.name)
     return schema
+
+
+def is_described(model: Any) -> bool:
+    """Is it not being described just now, as one that contains itself?"""
+    return model not in _describing
 
 
 def plain_of(model: Any) -> PlainSchema | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from rapyerd.call import Call, Steps
-from rapyerd.config import WRITES, ActionGroup
+from rapyerd.config import WRITES, ActionGroup, RedisConfig
 
 Op = list[Any]
 
@@ -74,6 +74,8 @@ def timed(ops: list[Op]) -> list[Op]:
     and the daemon does not do it by itself."""
     from rapyerd.schema import owner_of
 
+    if not RedisConfig.grouped:
+        return ops
     more: dict[str, Op] = {}
     for op in ops:
         cls = owner_of(op[1].partition(":")[0])

@@ -39,12 +39,19 @@ rapyer.types.base.REDIS_DUMP_FLAG_NAME = "__rapyer_dumped__"
 rapyerd.AtomicRedisModel.build_redis_model = classmethod(lambda cls, *_: None)
 rapyer.types.base.BaseRedisType.build_redis_model = classmethod(lambda cls, *_: None)
 rapyer.context._context_pipe = rapyer.context._pipeline
+
+
+def _special_field_key(cls, key, path):
+    return f"{SPECIAL}:{key}:{path.lstrip('.')}"
+
+
 # Rapyer keeps sets and queues in keys of their own, of which its tests ask.
 SPECIAL = "__rapyer_special__"
 for name in ("is_fake_redis", "cascade_function_name", "_meta_locked"):
     setattr(rapyerd.RedisConfig, name, None)
 for special in (rapyerd.types.RedisSet, rapyerd.types.RedisPriorityQueue):
-    special.special_key = property(lambda self: f"{SPECIAL}:{self.key}:{self.field_path[1:]}")
+    special.special_field_key = classmethod(_special_field_key)
+    special.special_key = property(lambda self: self.special_field_key(self.key, self.field_path))
 
 
 def _special(cls):
