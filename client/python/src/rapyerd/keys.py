@@ -15,7 +15,10 @@ class KeyAnnotation:
 
 @dataclasses.dataclass(frozen=True)
 class IndexAnnotation:
-    """Documents may be found by this field."""
+    """Documents may be found by this field: by `exact`, `range`, `prefix` or `tags`, or by what
+    suits the field's type."""
+
+    by: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

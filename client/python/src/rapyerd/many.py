@@ -91,3 +91,42 @@ def get_or_create(model: M) -> Steps[GetOrCreateResult[M]]:
         place_of(model).saved = True
         place_of(model).changes = None
         return GetOrCreateResult(model, GetOrCreateStatus.CREATED)
+
+
+FOUND_AT_ONCE = 1000  # documents of one answer
+
+
+def pages(cls: Any, wired: Any, most: int | None, options: dict[str, Any]) -> Steps[list[dict[str, Any]]]:
+    """The answers of the daemon for an expression, until there is no more, or so many were found."""
+    out: list[dict[str, Any]] = []
+    count = 0
+    name = schema_of(cls).name
+    while most is None or count < most:
+        limit = FOUND_AT_ONCE if most is None else min(FOUND_AT_ONCE, most - count)
+        page = yield Call("find", [name, wired, {**options, "limit": limit, "scan": True}], (cls,), True)
+        out.append(page)
+        count += len(page["keys"])
+        if page["cursor"] is not None:
+            options = {**options, "cursor": page["cursor"]}
+        elif "sort" in options and "cursor" not in options and len(page["keys"]) == limit:
+            options = {**options, "offset": count}  # sorted without an index
+        else:
+            break
+    return out
+
+
+def find_by(cls: Any, wired: Any, most: int | None, sort: str | None) -> Steps[list[Any]]:
+    """The documents for which an expression holds."""
+    options: dict[str, Any] = {} if sort is None else {"sort": sort}
+    if schema_of(cls).some_safe:  # one that is spoilt must not spoil the others
+        found = yield from pages(cls, wired, most, {**options, "keys": True})
+        return (yield from get_many([(cls, key) for page in found for key in page["keys"]], False))
+    found = yield from pages(cls, wired, most, options)
+    out = [cls.__rapyer_loaded__(data) for page in found for data in page["documents"]]
+    yield from touch(out, FETCHES)
+    return out
+
+
+def find_keys_by(cls: Any, wired: Any) -> Steps[list[str]]:
+    found = yield from pages(cls, wired, None, {"keys": True})
+    return [key for page in found for key in page["keys"]]

@@ -21,11 +21,11 @@ from rapyerd.errors import (
     UnsupportedArgumentTypeError,
     UnsupportedArgumentValueError,
 )
-from rapyerd.find import Expression, ExpressionField
+from rapyerd.find import Expression, together
 from rapyerd.keys import KeyAnnotation, RapyerKey
 from rapyerd.kinds import RedisType
 from rapyerd.links import run
-from rapyerd.many import PAGE, delete_keys, get_many, get_or_create, insert_all
+from rapyerd.many import PAGE, delete_keys, find_by, find_keys_by, get_many, get_or_create, insert_all
 from rapyerd.place import key_of, live, models_in, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
 from rapyerd.reading import read, read_many
 from rapyerd.record import before, current_pipeline, held, op_at
@@ -235,10 +235,17 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         return cls._run_class(cls._delete_key(cls._key(key)))  # type: ignore[no-any-return]
 
     @classmethod
-    def find(cls, *args: Any, max_results: int | None = None) -> Awaitable[list[Self]]:
+    def find(
+        cls, *args: Any, max_results: int | None = None, sort: str | None = None
+    ) -> Awaitable[list[Self]]:
         """The documents of these keys, of which all must be there; or those for which all of these
-        expressions hold; or all. Expressions are looked at here: every document is read."""
-        return cls._run_class(cls._find(args, max_results))  # type: ignore[no-any-return]
+        expressions hold; or all. `sort`: the path of a field, with ``-`` before it from the highest down."""
+        return cls._run_class(cls._find(args, max_results, sort))  # type: ignore[no-any-return]
+
+    @classmethod
+    def count(cls, *expressions: Any) -> Awaitable[int]:
+        """For how many documents all of these expressions hold; how many there are."""
+        return cls._run_class(cls._count(expressions))  # type: ignore[no-any-return]
 
     @classmethod
     def find_one(cls, *args: Any) -> Awaitable[Self | None]:
@@ -267,7 +274,8 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     @classmethod
     def create_index(cls) -> Awaitable[None]:
-        """Nothing: expressions need no index here."""
+        """Nothing but to see that there can be indexes: they are there from the first use of the class on."""
+        schema_of(cls)
         return cls._run_class(done(None))  # type: ignore[no-any-return]
 
     @classmethod
@@ -285,6 +293,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     aexists = exists
     adelete_by_key = delete_by_key
     afind = find
+    acount = count
     afind_one = find_one
     afind_keys = find_keys
     ainsert = insert
@@ -554,19 +563,24 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         return bool((yield Call("doc.exists", [cls._key(key)], (cls,), True)))
 
     @classmethod
-    def _find(cls, args: tuple[Any, ...], max_results: int | None) -> Steps[list[Self]]:
+    def _find(
+        cls, args: tuple[Any, ...], max_results: int | None, sort: str | None = None
+    ) -> Steps[list[Self]]:
         if max_results is not None and max_results < 0:
             raise UnsupportedArgumentValueError(f"max_results must not be below 0, and is {max_results}")
         keys = [arg for arg in args if isinstance(arg, str)]
         conditions = [arg for arg in args if isinstance(arg, Expression)]
         if len(keys) + len(conditions) < len(args):
             raise UnsupportedArgumentTypeError("find takes keys or expressions")
-        if any(isinstance(condition, ExpressionField) for condition in conditions):
-            raise BadFilterError("compare the field with something: ==, !=, <, <=, >, >=")
         if keys and conditions:
             raise UnsupportedArgumentValueError("find takes keys or expressions, not both")
         if keys:
             return (yield from get_many([(cls, cls._key(key)) for key in keys[:max_results]], True))
+        wired = together(conditions)
+        if wired is not None or sort is not None:
+            if conditions and wired is None:
+                raise BadFilterError("what the daemon cannot compare cannot be sorted")
+            return (yield from find_by(cls, wired, max_results, sort))
         out: list[Self] = []
         cursor = "0"
         seen: set[str] = set()
@@ -583,6 +597,18 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
             if cursor == "0":
                 break
         return out if max_results is None else out[:max_results]
+
+    @classmethod
+    def _count(cls, expressions: tuple[Any, ...]) -> Steps[int]:
+        for each in expressions:
+            if not isinstance(each, Expression):
+                raise UnsupportedArgumentTypeError("count takes expressions")
+        wired = together(list(expressions))
+        if expressions and wired is None:
+            return len((yield from cls._find(expressions, None)))
+        return (  # type: ignore[no-any-return]
+            yield Call("find.count", [schema_of(cls).name, wired, {"scan": True}], (cls,), True)
+        )
 
     @classmethod
     def _find_one(cls, args: tuple[Any, ...]) -> Steps[Self | None]:
@@ -614,8 +640,12 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         if conditions and len(conditions) < len(args):
             raise UnsupportedArgumentTypeError("delete_many takes expressions or keys and models, not both")
         if conditions:
-            found = yield from cls._find(args, None)
-            keys = [key_of(model) for model in found]
+            wired = together(conditions)
+            if wired is not None:
+                keys = yield from find_keys_by(cls, wired)
+            else:
+                found = yield from cls._find(args, None)
+                keys = [key_of(model) for model in found]
         else:
             for arg in args:
                 if not isinstance(arg, (str, AtomicRedisModel)):

@@ -20,8 +20,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rapyerd.codec import Codec, codec_of, name_codecs
-from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError
-from rapyerd.keys import KeyAnnotation, LazyAnnotation, SafeLoadAnnotation
+from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError, UnsupportedIndexedFieldError
+from rapyerd.find import index_of
+from rapyerd.keys import IndexAnnotation, KeyAnnotation, LazyAnnotation, SafeLoadAnnotation
 from rapyerd.kinds import SpecialFieldType
 from rapyerd.place import Place, adopt
 from rapyerd.settings import settings
@@ -157,6 +158,7 @@ class Fields:
         self._names = frozenset(self.codecs)
         self._all = set(self.codecs)
         # As it comes mostly; no order is that of a class with fields that are not kept.
+        self.indexes: dict[str, Any] = dict(self._indexed()) if atomic else {}
         self._order = tuple(self.codecs) if not self.excluded else ()
         post_init = model.model_post_init is not BaseModel.model_post_init
         self._finish = post_init or bool(model.__private_attributes__)
@@ -176,6 +178,17 @@ class Fields:
         ):
             return codec_of(annotation, True, (self.model,), atomic)
         return codec
+
+    def _indexed(self) -> Iterator[tuple[str, Any]]:
+        for name, codec in self.codecs.items():
+            for mark in self.model.model_fields[name].metadata:
+                if isinstance(mark, IndexAnnotation):
+                    by: Any = list(mark.by) if len(mark.by) > 1 else (mark.by or (index_of(codec),))[0]
+                    if by is None:
+                        raise UnsupportedIndexedFieldError(
+                            f"{self.model.__name__}.{name} is kept as {codec.wire}, for which there is no index"
+                        )
+                    yield name, by
 
     def put(self, values: dict[str, Any]) -> dict[str, Any]:
         """An instance's values as a map of the wire."""
@@ -265,6 +278,8 @@ class Fields:
                     field["default"] = said
             if name in self.lazy:
                 field["lazy"] = True
+            if name in self.indexes:
+                field["index"] = self.indexes[name]
             fields.append(field)
         return fields
 
