@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rapyerd import settings
+from rapyerd import AtomicRedisModel, errors, functions, settings, sync
 
 
 @pytest.fixture
@@ -29,3 +29,40 @@ def test_an_ordinary_users_daemon_is_found(ordinary: Path) -> None:
     Path(settings.DEFAULT_SOCKET).touch()
     assert settings.Settings().path() == settings.DEFAULT_SOCKET
     assert settings.Settings(socket="/x").path() == "/x"
+
+
+def test_a_namespace_keeps_applications_apart(daemon, monkeypatch, rdb):
+    class Tenant(sync.AtomicRedisModel):
+        n: int = 0
+
+    Tenant(n=1).save()
+    monkeypatch.setattr(settings.settings, "namespace", "")
+    settings.configure(namespace="acme.shop")
+
+    class Room(sync.AtomicRedisModel):
+        n: int = 0
+
+    class Tenant(sync.AtomicRedisModel):
+        n: str = ""
+        rooms: list[Room] = []
+
+    other = Tenant(n="x", rooms=[Room(n=3)])
+    other.save()
+    assert other.key == f"acme.shop.Tenant:{other.pk}" and rdb.exists(f"rapyer:{{{other.key}}}")
+    assert Tenant.get(other.key) == Tenant.get(other.pk) == Tenant.get(f"Tenant:{other.pk}") == other
+    assert [key.partition(":")[0] for key in Tenant.find_keys()] == ["acme.shop.Tenant"]
+    assert functions.class_of(other.key) is Tenant
+    with other.lock(), other.pipeline():
+        other.rooms[0].n += 1
+    assert Tenant.get(other.key).rooms[0].n == 4
+    with pytest.raises(errors.UnsupportedArgumentValueError):
+        settings.configure(namespace="not: this")
+
+
+def test_a_class_may_say_its_namespace(daemon):
+    class Visitor(sync.AtomicRedisModel):
+        @classmethod
+        def class_key_initials(cls):
+            return "gate.Visitor"
+
+    assert Visitor().key.startswith("gate.Visitor:") and issubclass(Visitor, AtomicRedisModel)

@@ -1,6 +1,6 @@
-"""Expressions over fields: ``User.age >= 18``. The daemon looks for the documents for which they hold, by indexes
-where fields are marked `Index`. What it cannot compare (tuples, unions, ...) is looked at here, document by
-document.
+"""Expressions over fields: ``User.age >= 18``. The daemon looks for the documents for which they hold, by
+indexes where fields are marked `Index`. What it cannot compare (tuples, unions, ...) is looked at here,
+document by document.
 """
 
 from __future__ import annotations

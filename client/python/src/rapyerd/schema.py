@@ -85,6 +85,9 @@ _owners: dict[str, tuple[Any, str]] = {}
 _names: dict[Any, str] = {}
 
 
+NAME = re.compile(r"[A-Za-z0-9_]{1,48}(\.[A-Za-z0-9_]{1,48})*", re.ASCII)  # with a namespace, maybe
+
+
 def _sane(name: str) -> str:
     return re.sub(r"\W", "_", name, flags=re.ASCII)[:48].rstrip("_") or "Model"
 
@@ -99,7 +102,9 @@ def wire_name(model: Any, wanted: str, identity: str) -> str:
     if same is not None:
         return schema_of(same).name
     here = f"{model.__module__}.{model.__qualname__}"
-    name = _sane(f"{settings.namespace}_{wanted}" if settings.namespace else wanted)
+    name = wanted if NAME.fullmatch(wanted) else _sane(wanted)
+    if settings.namespace:
+        name = f"{settings.namespace}.{name}"
     owner, its = _owners.get(name, (model, identity))
     there = f"{owner.__module__}.{owner.__qualname__}"
     if owner is not model and (there, its) != (here, identity):
@@ -186,7 +191,7 @@ class Fields:
                     by: Any = list(mark.by) if len(mark.by) > 1 else (mark.by or (index_of(codec),))[0]
                     if by is None:
                         raise UnsupportedIndexedFieldError(
-                            f"{self.model.__name__}.{name} is kept as {codec.wire}, for which there is no index"
+                            f"{self.model.__name__}.{name}: there is no index for {codec.wire}"
                         )
                     yield name, by
 

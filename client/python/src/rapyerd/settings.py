@@ -27,7 +27,7 @@ class Settings:
 
     ``connect_timeout``: seconds for which a request waits for a daemon that cannot be reached.
 
-    ``namespace``: put in front of all models' names (``shop`` makes ``shop_User:42`` of ``User:42``),
+    ``namespace``: put in front of all models' names (``shop`` makes ``shop.User:42`` of ``User:42``),
     so that two applications on one Redis may have models of the same name.
 
     ``client``: the name of this program in the daemon's log.
@@ -58,8 +58,10 @@ def configure(
     shared_memory: bool | None = None,
 ) -> None:
     """Changes the settings of this process; to be called before the first request."""
-    if namespace is not None and not re.fullmatch(r"[A-Za-z0-9_]*", namespace):
-        raise UnsupportedArgumentValueError(f"a namespace has letters, digits and _, not {namespace!r}")
+    if namespace is not None and not re.fullmatch(r"(\w+(\.\w+)*)?", namespace, re.ASCII):
+        raise UnsupportedArgumentValueError(
+            f"a namespace is letters, digits and _, maybe several with dots between, not {namespace!r}"
+        )
     if socket is not None:
         settings.socket = socket
     if connect_timeout is not None:
