@@ -3,8 +3,11 @@
 from typing import Optional
 
 import pytest
+from rpc_client import Client
 
 from rapyerd import AtomicRedisModel, errors, sync
+from rapyerd.schema import schema_of
+from rapyerd.types import ForeignKey
 
 
 class Card(AtomicRedisModel):
@@ -175,3 +178,36 @@ async def test_models_that_contain_each_other(daemon):
     person = Member(teams=[Club(name="c")])
     await person.save()
     assert await Member.get(person.key) == person
+
+
+class Author(AtomicRedisModel):
+    name: str = ""
+    best: ForeignKey["Book"] | None = None
+
+
+class Book(AtomicRedisModel):
+    author: ForeignKey[Author] | None = None
+    before: ForeignKey["Book"] | None = None
+    readers: list[ForeignKey[Author]] = []
+    anything: ForeignKey[Author | Club] | None = None
+
+
+async def test_references_say_what_they_refer_to(daemon):
+    wires = {name: codec.wire for name, codec in schema_of(Book).codecs.items()}
+    assert wires == {
+        "author": "optional<ref<Author>>", "before": "optional<ref<Book>>",
+        "readers": "list<ref<Author>>", "anything": "optional<str>",
+    }  # fmt: skip
+    assert schema_of(Author).codecs["best"].wire == "optional<ref<Book>>"
+    ada = Author(name="Ada")
+    await ada.save()
+    book = Book(author=ada, readers=[ada.key], anything=ada)
+    await book.save()
+    await ada.aupdate(best=book.key)
+    book = await Book.get(book.key)
+    assert (await book.author.afetch()).name == "Ada" and book.readers[0].target_key == ada.key
+    with Client(daemon.socket) as client:
+        assert client.call("ref.get", book.key, "author")["name"] == "Ada"
+        assert client.call("ref.get", ada.key, "best")["author"] == ada.key
+    with pytest.raises(errors.BadValueError):
+        await book.aupdate(author="Club:1")

@@ -156,10 +156,7 @@ def codec_of(
             )
     if isinstance(annotation, (str, ForwardRef)) and within:
         # Python 3.10 leaves the name in list["Node"] as it is.
-        name = annotation if isinstance(annotation, str) else annotation.__forward_arg__
-        outer = within[0]
-        known = vars(sys.modules.get(outer.__module__, types)).get(name)
-        annotation = source = outer if outer.__name__ == name else known or Any
+        annotation = source = _class_named(annotation, within[0]) or Any
     if isinstance(annotation, TypeVar):
         annotation = annotation.__bound__ or Any
     origin = get_origin(annotation)
@@ -237,7 +234,7 @@ def _plain(source: Any, annotation: Any, within: tuple[type, ...], field: bool) 
         name, put, take = TEXTS[annotation]
         return Codec(source, name, name if name == "decimal" else "value", put, take)
     if (get_origin(annotation) or annotation) is ForeignKey:
-        return Codec(source, "str", "value", _key_of, functools.partial(reference, annotation))
+        return _reference(source, annotation, within)
     if annotation is Any or isinstance(annotation, (str, ForwardRef)):
         return Codec(source, "any", "value", to_wire, from_wire)
     if get_origin(annotation) is Literal:
@@ -266,8 +263,31 @@ def _python_only(annotation: Any) -> bool:
     return kind is type or kind is collections.abc.Callable
 
 
-def _key_of(value: Any) -> str:
-    return str(value.target_key)
+def _class_named(annotation: Any, outer: type) -> Any:
+    """The class that an annotation of this model gives only the name of; None if there is none (yet)."""
+    name = annotation if isinstance(annotation, str) else annotation.__forward_arg__
+    if outer.__name__ == name:
+        return outer
+    return vars(sys.modules.get(outer.__module__, types)).get(name)
+
+
+def _reference(source: Any, annotation: Any, within: tuple[type, ...]) -> Codec:
+    """Of a reference: to documents of one model, or to any that a key may name."""
+    from rapyerd import schema
+
+    (target,) = get_args(annotation) or (Any,)
+    if isinstance(target, (str, ForwardRef)) and within:
+        target = _class_named(target, within[0])
+    decode = functools.partial(reference, annotation)
+    if not isinstance(target, type) or not schema.is_atomic(target) or target.__dict__.get("__parameters__"):
+        return Codec(source, "str", "value", lambda value: str(value.target_key), decode)
+    if schema.is_described(target):
+        name = schema.schema_of(target).name
+    else:
+        _unnamed.setdefault(target, [])
+        name = _placeholder(target)
+    model: Any = target
+    return Codec(source, f"ref<{name}>", "value", lambda value: model._key(str(value.target_key)), decode)
 
 
 def _of_choices(source: Any, choices: Any) -> Codec:

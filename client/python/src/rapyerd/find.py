@@ -104,7 +104,8 @@ class Comparison(Expression):
                 return None
             value = self.value if codec.holds == "dict" else self._put(codec.item)
             return ["has", self.field.field_name, value]
-        if codec.wire.removeprefix("optional<").rstrip(">") not in _COMPARED:
+        wire = codec.wire.removeprefix("optional<").rstrip(">")
+        if wire not in _COMPARED and not wire.startswith("ref<"):
             return None
         if self.method == "in":
             values = [codec.put(self._fitting(codec, value)) for value in self.value]
@@ -242,6 +243,8 @@ _RANGE = ("int", "float", "decimal", "datetime", "datetime_naive", "date", "time
 def index_of(codec: Any) -> str | None:
     """By what documents are found where a field is marked `Index`; None where there is no index for it."""
     wire = codec.wire.removeprefix("optional<").rstrip(">")
+    if wire.startswith("ref<"):
+        return "exact"
     if codec.kind in ("list", "set", "dict"):
         return "tags"
     if wire in _RANGE:
