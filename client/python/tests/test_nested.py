@@ -211,3 +211,8 @@ async def test_references_say_what_they_refer_to(daemon):
         assert client.call("ref.get", ada.key, "best")["author"] == ada.key
     with pytest.raises(errors.BadValueError):
         await book.aupdate(author="Club:1")
+    whole = await Book.get(book.key, resolve=True, depth=2)
+    assert whole.author.value.name == whole.readers[0].value.name == "Ada"
+    assert whole.author.best.value.author.value is whole.author.value  # the circle ends
+    part = await Book.get(book.key, resolve=["readers"])
+    assert part.readers[0].is_resolved

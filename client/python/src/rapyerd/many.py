@@ -130,3 +130,21 @@ def find_by(cls: Any, wired: Any, most: int | None, sort: str | None) -> Steps[l
 def find_keys_by(cls: Any, wired: Any) -> Steps[list[str]]:
     found = yield from pages(cls, wired, None, {"keys": True})
     return [key for page in found for key in page["keys"]]
+
+
+def get_resolved(cls: Any, key: str, resolve: bool | list[str], depth: int) -> Steps[Any]:
+    """A document with what it refers to."""
+    from rapyerd.functions import class_of
+    from rapyerd.references import resolved
+
+    said = yield Call("doc.get", [key, {"resolve": resolve, "depth": depth}], (cls,), True)
+    there = {}
+    for other, data in said.pop("@refs", {}).items():
+        its = class_of(other)
+        if data is not None and its is not None:
+            there[other] = its.__rapyer_loaded__(data)
+    model = there[key] = cls.__rapyer_loaded__(said)
+    for each in list(there.values()):
+        resolved(each, there)
+    yield from touch([model], FETCHES)
+    return model

@@ -25,7 +25,16 @@ from rapyerd.find import Expression, together
 from rapyerd.keys import KeyAnnotation, RapyerKey
 from rapyerd.kinds import RedisType
 from rapyerd.links import run
-from rapyerd.many import PAGE, delete_keys, find_by, find_keys_by, get_many, get_or_create, insert_all
+from rapyerd.many import (
+    PAGE,
+    delete_keys,
+    find_by,
+    find_keys_by,
+    get_many,
+    get_or_create,
+    get_resolved,
+    insert_all,
+)
 from rapyerd.place import key_of, live, models_in, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
 from rapyerd.reading import read, read_many
 from rapyerd.record import before, current_pipeline, held, op_at
@@ -216,8 +225,12 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         return self._run(self._refresh_ttl() if type(self).Meta.refreshes(group) else done(None))  # type: ignore[no-any-return]
 
     @classmethod
-    def get(cls, key: str) -> Awaitable[Self]:
-        """The document of a key, or of a pk. `KeyNotFound` when there is none."""
+    def get(cls, key: str, *, resolve: bool | list[str] = False, depth: int = 1) -> Awaitable[Self]:
+        """The document of a key, or of a pk. `KeyNotFound` when there is none. `resolve`: with
+        what it refers to, so that its references are fetched; or the names of the fields whose references are.
+        `depth`: so many references away."""
+        if resolve:
+            return cls._run_class(get_resolved(cls, cls._key(key), resolve, depth))  # type: ignore[no-any-return]
         look = cls.__rapyer_look__
         if look is not None and cls.Meta.ttl is None:
             data = look(cls._key(key))

@@ -104,6 +104,25 @@ class ForeignKey(RelationalFieldType, Generic[T]):
         )
 
 
+def resolved(model: Any, there: dict[str, Any]) -> None:
+    """References in a model to one of these documents are fetched."""
+    from rapyerd.schema import schema_of
+
+    def look(codec: Any, value: Any) -> None:
+        if isinstance(value, ForeignKey):
+            if value._value is None:
+                value._value = there.get(value._key)
+        elif codec.model is not None and value is not None:
+            resolved(value, there)
+        elif codec.item is not None and value is not None:
+            for element in value.values() if codec.holds == "dict" else value:
+                look(codec.item, element)
+
+    for name, codec in schema_of(type(model)).codecs.items():
+        if codec.atomic or "ref<" in codec.wire:
+            look(codec, getattr(model, name))
+
+
 def reference(source: Any, value: Any) -> Any:
     """A reference of this type, made of what may stand for one."""
     from pydantic import BaseModel

@@ -5,8 +5,8 @@
 Fetches Rapyer's source distribution from PyPI into build/rapyer-suite (nothing of it is kept in this
 repository), puts `suite_conftest.py` in the place of its conftest files, and runs tests/integration. What
 its fixtures and tests ask of a raw Redis client (exists, ttl, expire, persist, delete, ...) is answered by
-the daemon. `remaining.txt` names those that do not pass, with the reasons. A run of all says which others failed,
-and which of them passed.
+the daemon. `remaining.txt` names those that do not pass, with the reasons. A run of all says which others
+failed, and which of them passed.
 """
 
 import pathlib
