@@ -228,8 +228,8 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     def get(cls, key: str, *, resolve: bool | list[str] = False, depth: int = 1) -> Awaitable[Self]:
         """The document of a key, or of a pk. `KeyNotFound` when there is none.
 
-        `resolve`: with what it refers to, so that its references are fetched; or the names of the fields whose
-        references are. `depth`: so many references away."""
+        `resolve`: with what it refers to, so that its references are fetched; or the names of the fields
+        whose references are. `depth`: so many references away."""
         if resolve:
             return cls._run_class(get_resolved(cls, cls._key(key), resolve, depth))  # type: ignore[no-any-return]
         look = cls.__rapyer_look__
