@@ -2,6 +2,7 @@
 
 import datetime as dt
 import enum
+from typing import Any
 
 from pydantic import BaseModel, Field
 from rapyer.fields import Key
@@ -28,6 +29,7 @@ class Book(rapyer.AtomicRedisModel):
     color: Color = Color.RED
     when: dt.datetime = dt.datetime(1, 1, 1, 0, 0, 0, 7)
     raw: bytes = b""
+    any: Any = None
     streets: list[Street] = []
     labels: RedisSet[str] = Field(default_factory=RedisSet)
     jobs: RedisPriorityQueue[str] = Field(default_factory=RedisPriorityQueue, exclude=True)

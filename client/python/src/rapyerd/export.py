@@ -8,8 +8,8 @@ models can be imported: only they know how to read what Rapyer has written, pick
 changed in that Redis: documents are only read, and their time to live goes on as it was.
 
 A line is a JSON object. First, for each model, ``{"define": {...}}``, its declaration; then for each document
-``{"key": "Model:pk", "document": {...}, "ttl": seconds}``, the last where it ends. Bytes are
-``{"$bytes": "base64"}``, times ``{"$time": "2024-01-31T12:00:00.5Z"}``.
+``{"key": "Model:pk", "document": {...}, "ttl": seconds}``, the last where it ends. The man page rapyerctl(1)
+has all of the format.
 """
 
 from __future__ import annotations
@@ -143,12 +143,11 @@ def as_json(value: Any) -> Any:
         fraction = f".{value.nanoseconds:09}".rstrip("0").rstrip(".")
         return {"$time": f"{whole.isoformat()}{fraction}Z"}
     if isinstance(value, dict):
-        out = {}
-        for key, element in value.items():
-            if not isinstance(key, str):
-                raise ValueError(f"a dict with the key {key!r} has no form in JSON")
-            out[key] = as_json(element)
-        return out
+        pairs = [(key, as_json(element)) for key, element in value.items()]
+        odd = any(not isinstance(key, str) or "\0" in key for key, _ in pairs)
+        if odd or (len(pairs) == 1 and pairs[0][0].startswith("$")):
+            return {"$map": [[as_json(key), element] for key, element in pairs]}
+        return dict(pairs)
     if isinstance(value, (list, tuple)):
         return [as_json(element) for element in value]
     return value
