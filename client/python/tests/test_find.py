@@ -103,11 +103,11 @@ async def test_what_is_found(members):
     for name, (expression, wanted) in EXPRESSIONS.items():
         found = await Member.find(expression)
         assert sorted(member.name for member in found) == wanted.split(), name
-        assert await Member.count(expression) == len(wanted.split()), name
+        assert await Member.find_count(expression) == len(wanted.split()), name
     assert sorted(m.name for m in await Member.find(Member.age > 30, Member.tags.contains("maths"))) == [
         "ada"
     ]
-    assert await Member.count() == 4 and (await Member.find_one(Member.age > 60)) is None
+    assert await Member.find_count() == 4 and (await Member.find_one(Member.age > 60)) is None
     assert (await Member.find_one(Member.age == 36)).nick == "countess"
 
 
@@ -128,7 +128,7 @@ async def test_more_than_a_page(daemon, monkeypatch):
     assert len({m.name for m in await Member.find(sort="note")}) == 40
     assert len(await Member.find(Member.note == "1", max_results=9)) == 9
     result = await Member.delete_many(Member.age < 35)
-    assert result.keys_deleted == 35 and await Member.count() == 5
+    assert result.keys_deleted == 35 and await Member.find_count() == 5
 
 
 async def test_what_was_written_is_found(members, daemon):
@@ -144,7 +144,7 @@ async def test_what_was_written_is_found(members, daemon):
 def test_blocking(daemon):
     twin = sync.twin(Member)
     twin.insert(twin(name="x", age=5))
-    assert [m.name for m in twin.find(twin.age == 5)] == ["x"] and twin.count(twin.age > 5) == 0
+    assert [m.name for m in twin.find(twin.age == 5)] == ["x"] and twin.find_count(twin.age > 5) == 0
 
 
 async def test_what_is_no_filter(daemon):

@@ -158,3 +158,27 @@ def test_blocking(daemon):
         place.home.street.number += 1
     again = sync.twin(Place).get(place.key)
     assert again.grid[0] == [1, 2, 3] and again.home.street.number == 1
+
+
+class Counter(BaseModel):
+    key: str
+    count: int
+    load: float = 0.5
+    find: list[str] = []
+
+
+async def test_fields_of_the_names_of_methods(daemon):
+    class Holder(AtomicRedisModel):
+        counter: Counter
+        counters: list[Counter] = []
+
+    holder = Holder(counter=Counter(key="k", count=1), counters=[Counter(key="l", count=2)])
+    await holder.save()
+    await holder.counter.count.increase()
+    await holder.counters[0].find.aappend("x")
+    async with holder.lock():
+        holder.counter.key = "m"
+    there = await Holder.get(holder.key)
+    assert there.counter == Counter(key="m", count=2) and there.counters == [
+        Counter(key="l", count=2, find=["x"])
+    ]

@@ -138,10 +138,10 @@ class Node(AtomicRedisModel):
 
 class Club(AtomicRedisModel):
     name: str = ""
-    lead: Optional["Member"] = None
+    lead: Optional["Attendee"] = None
 
 
-class Member(AtomicRedisModel):
+class Attendee(AtomicRedisModel):
     name: str = ""
     teams: list[Club] = []
 
@@ -169,50 +169,50 @@ async def test_models_that_contain_themselves(daemon, saved):
 
 
 async def test_models_that_contain_each_other(daemon):
-    team = Club(name="a", lead=Member(name="p", teams=[Club(name="b")]))
+    team = Club(name="a", lead=Attendee(name="p", teams=[Club(name="b")]))
     await team.save()
     await team.lead.teams[0].name.load()
     async with team.lock():
-        team.lead.teams[0].lead = Member(name="q")
+        team.lead.teams[0].lead = Attendee(name="q")
     assert await Club.get(team.key) == team and team.lead.teams[0].lead.name == "q"
-    person = Member(teams=[Club(name="c")])
+    person = Attendee(teams=[Club(name="c")])
     await person.save()
-    assert await Member.get(person.key) == person
+    assert await Attendee.get(person.key) == person
 
 
-class Author(AtomicRedisModel):
+class Writer(AtomicRedisModel):
     name: str = ""
-    best: ForeignKey["Book"] | None = None
+    best: ForeignKey["Volume"] | None = None
 
 
-class Book(AtomicRedisModel):
-    author: ForeignKey[Author] | None = None
-    before: ForeignKey["Book"] | None = None
-    readers: list[ForeignKey[Author]] = []
-    anything: ForeignKey[Author | Club] | None = None
+class Volume(AtomicRedisModel):
+    author: ForeignKey[Writer] | None = None
+    before: ForeignKey["Volume"] | None = None
+    readers: list[ForeignKey[Writer]] = []
+    anything: ForeignKey[Writer | Club] | None = None
 
 
 async def test_references_say_what_they_refer_to(daemon):
-    wires = {name: codec.wire for name, codec in schema_of(Book).codecs.items()}
+    wires = {name: codec.wire for name, codec in schema_of(Volume).codecs.items()}
     assert wires == {
-        "author": "optional<ref<Author>>", "before": "optional<ref<Book>>",
-        "readers": "list<ref<Author>>", "anything": "optional<str>",
+        "author": "optional<ref<Writer>>", "before": "optional<ref<Volume>>",
+        "readers": "list<ref<Writer>>", "anything": "optional<str>",
     }  # fmt: skip
-    assert schema_of(Author).codecs["best"].wire == "optional<ref<Book>>"
-    ada = Author(name="Ada")
+    assert schema_of(Writer).codecs["best"].wire == "optional<ref<Volume>>"
+    ada = Writer(name="Ada")
     await ada.save()
-    book = Book(author=ada, readers=[ada.key], anything=ada)
+    book = Volume(author=ada, readers=[ada.key], anything=ada)
     await book.save()
     await ada.aupdate(best=book.key)
-    book = await Book.get(book.key)
+    book = await Volume.get(book.key)
     assert (await book.author.afetch()).name == "Ada" and book.readers[0].target_key == ada.key
     with Client(daemon.socket) as client:
         assert client.call("ref.get", book.key, "author")["name"] == "Ada"
         assert client.call("ref.get", ada.key, "best")["author"] == ada.key
     with pytest.raises(errors.BadValueError):
         await book.aupdate(author="Club:1")
-    whole = await Book.get(book.key, resolve=True, depth=2)
+    whole = await Volume.get(book.key, resolve=True, depth=2)
     assert whole.author.value.name == whole.readers[0].value.name == "Ada"
     assert whole.author.best.value.author.value is whole.author.value  # the circle ends
-    part = await Book.get(book.key, resolve=["readers"])
+    part = await Volume.get(book.key, resolve=["readers"])
     assert part.readers[0].is_resolved

@@ -18,6 +18,7 @@ from rapyerd.errors import (
     BadDeleteActionError,
     BadFilterError,
     KeyNotFound,
+    NotSupportedError,
     UnsupportedArgumentTypeError,
     UnsupportedArgumentValueError,
 )
@@ -257,7 +258,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         return cls._run_class(cls._find(args, max_results, sort))  # type: ignore[no-any-return]
 
     @classmethod
-    def count(cls, *expressions: Any) -> Awaitable[int]:
+    def find_count(cls, *expressions: Any) -> Awaitable[int]:
         """For how many documents all of these expressions hold; how many there are."""
         return cls._run_class(cls._count(expressions))  # type: ignore[no-any-return]
 
@@ -307,7 +308,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     aexists = exists
     adelete_by_key = delete_by_key
     afind = find
-    acount = count
+    afind_count = find_count
     afind_one = find_one
     afind_keys = find_keys
     ainsert = insert
@@ -594,7 +595,11 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         if wired is not None or sort is not None:
             if conditions and wired is None:
                 raise BadFilterError("what the daemon cannot compare cannot be sorted")
-            return (yield from find_by(cls, wired, max_results, sort))
+            try:
+                return (yield from find_by(cls, wired, max_results, sort))
+            except NotSupportedError:  # an older daemon
+                if sort is not None:
+                    raise
         out: list[Self] = []
         cursor = "0"
         seen: set[str] = set()
@@ -616,7 +621,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     def _count(cls, expressions: tuple[Any, ...]) -> Steps[int]:
         for each in expressions:
             if not isinstance(each, Expression):
-                raise UnsupportedArgumentTypeError("count takes expressions")
+                raise UnsupportedArgumentTypeError("find_count takes expressions")
         wired = together(list(expressions))
         if expressions and wired is None:
             return len((yield from cls._find(expressions, None)))
@@ -655,11 +660,12 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
             raise UnsupportedArgumentTypeError("delete_many takes expressions or keys and models, not both")
         if conditions:
             wired = together(conditions)
-            if wired is not None:
-                keys = yield from find_keys_by(cls, wired)
-            else:
-                found = yield from cls._find(args, None)
-                keys = [key_of(model) for model in found]
+            try:
+                keys = [] if wired is None else (yield from find_keys_by(cls, wired))
+            except NotSupportedError:
+                wired = None
+            if wired is None:
+                keys = [key_of(model) for model in (yield from cls._find(args, None))]
         else:
             for arg in args:
                 if not isinstance(arg, (str, AtomicRedisModel)):

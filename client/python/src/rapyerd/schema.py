@@ -460,14 +460,20 @@ def twin_of(model: Any) -> Any:
         try:
             if model.__pydantic_root_model__ or model.model_config.get("frozen"):
                 raise TypeError
-            body = {
+            body: dict[str, Any] = {
                 "__module__": model.__module__,
                 "__qualname__": model.__qualname__,
                 "__doc__": model.__doc__,
                 "__rapyer_twin__": model,
             }
+            # Fields of the names of methods: the fields it is that a plain model has.
+            hidden = {n: i for n, i in model.model_fields.items() if hasattr(AtomicRedisModel, n)}
+            body["__annotations__"] = {name: info.annotation for name, info in hidden.items()}
+            body.update({name: copy.copy(info) for name, info in hidden.items()})
             meta: Any = type(AtomicRedisModel)
-            _twins[model] = meta(model.__name__, (AtomicRedisModel, model), body)
+            with warnings.catch_warnings():  # of those fields
+                warnings.simplefilter("ignore")
+                _twins[model] = meta(model.__name__, (AtomicRedisModel, model), body)
         except TypeError:
             _twins[model] = None
     return _twins[model]
@@ -489,7 +495,11 @@ def declarations(
             return
         for inner in described.depends:
             visit(inner)
-        out.append(described.declaration())
+        declaration = described.declaration()
+        if "find" not in features:  # an older daemon: it has no indexes
+            for field in declaration["fields"]:
+                field.pop("index", None)
+        out.append(declaration)
 
     for model in models:
         visit(model)
