@@ -22,7 +22,7 @@ class Profile(AtomicRedisModel):
     city: Index[str] = ""
 
 
-class Post(AtomicRedisModel):
+class Entry(AtomicRedisModel):
     title: Index[str] = ""
     likes: int = 0
 
@@ -40,19 +40,23 @@ class Member(AtomicRedisModel):
     note: str = ""
     pair: tuple[int, int] = (0, 0)
     profile: Profile = Profile()
-    posts: list[Post] = []
+    posts: list[Entry] = []
 
 
 MEMBERS = [
     Member(name="ada", age=36, nick="countess", tags=["maths"], profile=Profile(city="London")),
     Member(
-        name="bob", age=52, level=Level.HIGH, since=dt.date(2021, 5, 6), posts=[Post(title="Hello", likes=3)]
+        name="bob", age=52, level=Level.HIGH, since=dt.date(2021, 5, 6), posts=[Entry(title="Hello", likes=3)]
     ),
     Member(
         name="cy", age=28, active=False, balance=decimal.Decimal("9.5"), tags=["art", "maths"], pair=(1, 2)
     ),
     Member(
-        name="dan", age=52, note="x", seen=dt.datetime(2024, 1, 2), posts=[Post(title="Hi"), Post(title="Ho")]
+        name="dan",
+        age=52,
+        note="x",
+        seen=dt.datetime(2024, 1, 2),
+        posts=[Entry(title="Hi"), Entry(title="Ho")],
     ),
 ]
 

@@ -136,14 +136,14 @@ class Node(AtomicRedisModel):
     named: dict[str, "Node"] = {}
 
 
-class Club(AtomicRedisModel):
+class Society(AtomicRedisModel):
     name: str = ""
     lead: Optional["Attendee"] = None
 
 
 class Attendee(AtomicRedisModel):
     name: str = ""
-    teams: list[Club] = []
+    teams: list[Society] = []
 
 
 @pytest.mark.parametrize("saved", [False, True])
@@ -169,13 +169,13 @@ async def test_models_that_contain_themselves(daemon, saved):
 
 
 async def test_models_that_contain_each_other(daemon):
-    team = Club(name="a", lead=Attendee(name="p", teams=[Club(name="b")]))
+    team = Society(name="a", lead=Attendee(name="p", teams=[Society(name="b")]))
     await team.save()
     await team.lead.teams[0].name.load()
     async with team.lock():
         team.lead.teams[0].lead = Attendee(name="q")
-    assert await Club.get(team.key) == team and team.lead.teams[0].lead.name == "q"
-    person = Attendee(teams=[Club(name="c")])
+    assert await Society.get(team.key) == team and team.lead.teams[0].lead.name == "q"
+    person = Attendee(teams=[Society(name="c")])
     await person.save()
     assert await Attendee.get(person.key) == person
 
@@ -189,7 +189,7 @@ class Volume(AtomicRedisModel):
     author: ForeignKey[Writer] | None = None
     before: ForeignKey["Volume"] | None = None
     readers: list[ForeignKey[Writer]] = []
-    anything: ForeignKey[Writer | Club] | None = None
+    anything: ForeignKey[Writer | Society] | None = None
 
 
 async def test_references_say_what_they_refer_to(daemon):
@@ -210,7 +210,7 @@ async def test_references_say_what_they_refer_to(daemon):
         assert client.call("ref.get", book.key, "author")["name"] == "Ada"
         assert client.call("ref.get", ada.key, "best")["author"] == ada.key
     with pytest.raises(errors.BadValueError):
-        await book.aupdate(author="Club:1")
+        await book.aupdate(author="Society:1")
     whole = await Volume.get(book.key, resolve=True, depth=2)
     assert whole.author.value.name == whole.readers[0].value.name == "Ada"
     assert whole.author.best.value.author.value is whole.author.value  # the circle ends
