@@ -50,7 +50,8 @@ struct daemon {
     struct dispatch *dispatch;
     struct sessions *sessions;
     struct listener *listener;
-    struct http *http; /* NULL: figures are not told over it */
+    struct rules *rules; /* NULL: whoever connects may everything */
+    struct http *http;   /* NULL: figures are not told over it */
     struct embedded *embedded;
     struct sentinels *sentinels; /* NULL: none are asked */
     struct event *term, *intr, *hup, *stop_tick;
@@ -369,6 +370,21 @@ static void on_stop(evutil_socket_t sig, short what, void *arg)
 
 /* ---- settings that change ---- */
 
+/* The file may say something else, also where its name is the same. Without it nobody may anything
+ * more than before. */
+static int reload_rules(struct daemon *d, const char *file, char *error, size_t size)
+{
+    struct rules *fresh = file[0] != '\0' ? rules_read(file, error, size) : NULL;
+    if (file[0] != '\0' && fresh == NULL)
+        return -1;
+    struct rules *before = d->rules;
+    d->rules = fresh;
+    sessions_set_rules(d->sessions, fresh);
+    publisher_close(exec_publisher(d->exec)); /* who has it may read all of it */
+    rules_free(before);
+    return 0;
+}
+
 static void apply(struct daemon *d)
 {
     log_setup(d->config.log_level);
@@ -385,6 +401,12 @@ static int reload(struct daemon *d, char *taken, char *left, char *error, size_t
     if (config_load(&fresh, d->config_file, d->overrides, d->noverrides, error, size) < 0)
         return -1;
     if (credentials_load(&fresh, error, size) < 0) {
+        config_free(&fresh);
+        return -1;
+    }
+    if ((d->rules != NULL || fresh.rights_file[0] != '\0') &&
+        reload_rules(d, fresh.rights_file, error, size) < 0) {
+        credentials_free(&fresh);
         config_free(&fresh);
         return -1;
     }
@@ -431,12 +453,14 @@ static size_t override_at(const struct daemon *d, const char *name)
 static int set(struct daemon *d, const char *name, const char *value, char *error, size_t size)
 {
     char before[PATH_MAX] = "", nobody[MANAGE_TEXT];
-    bool file = strncmp(name, "redis.tls_", 10) == 0;
+    bool rights = strcmp(name, "rights.file") == 0;
+    bool file = rights || strncmp(name, "redis.tls_", 10) == 0;
     if (file && setting_named(name) != NULL)
         setting_text(before, sizeof(before), &d->config, setting_named(name));
     if (config_set(&d->config, name, value, error, size) < 0)
         return -1;
-    if (!file || credentials_reload(&d->config, error, size) == 0)
+    if (!file || (rights ? reload_rules(d, d->config.rights_file, error, size)
+                         : credentials_reload(&d->config, error, size)) == 0)
         return 0;
     config_set(&d->config, name, before, nobody, sizeof(nobody));
     return -1;
@@ -507,6 +531,7 @@ static int start(struct daemon *d)
         watches_new(d->base, &d->config, d->schema, exec_lane(d->exec), exec_coherence(d->exec));
     d->dispatch = dispatch_new(d->base, d->exec, d->registry, d->watches);
     d->sessions = sessions_new(d->base, &d->config, &handler, d);
+    sessions_set_rules(d->sessions, d->rules);
     dispatch_sessions(d->dispatch, d->sessions);
     dispatch_manage(d->dispatch, &d->config,
                     &(struct manage_hooks){.reload = on_reload_asked, .set = on_set, .arg = d});
@@ -602,6 +627,7 @@ static void take_apart(struct daemon *d)
     event_free(d->hup);
     event_free(d->stop_tick);
     event_base_free(d->base);
+    rules_free(d->rules);
     for (size_t i = 0; i < sizeof(d->set) / sizeof(*d->set); i++)
         free(d->set[i]);
     credentials_free(&d->config);
@@ -673,9 +699,13 @@ static int read_settings(struct daemon *d)
                  "metrics.listen: \"%s\" is not off, unix:/path, or an address of this host with a "
                  "port, as 127.0.0.1:9680 or [::1]:9680",
                  c->metrics_listen);
+    else if (c->rights_file[0] != '\0' &&
+             (d->rules = rules_read(c->rights_file, error, sizeof(error))) == NULL)
+        ;
     else if (credentials_load(c, error, sizeof(error)) == 0)
         return 0;
     fprintf(stderr, "rapyerd: %s\n", error);
+    rules_free(d->rules);
     config_free(c);
     return -1;
 }
@@ -693,6 +723,7 @@ int main(int argc, char **argv)
         return 2;
     log_setup(d.config.log_level);
     if (check) {
+        rules_free(d.rules);
         credentials_free(&d.config);
         config_free(&d.config);
         return 0;

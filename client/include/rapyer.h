@@ -93,6 +93,7 @@ typedef enum rapyer_error {
     RAPYER_DEADLOCK = 22,
     RAPYER_INTERNAL = 23, /* also a code this library does not know yet */
     RAPYER_NO_INDEX = 24, /* no index answers a find, and a scan was not asked for */
+    RAPYER_FORBIDDEN = 25, /* the daemon's rules do not let this user do that */
     RAPYER_NO_MEMORY = 64,
 } rapyer_error;
 

@@ -570,7 +570,8 @@ static void swap_text(char **a, char **b)
 /* What the embedded Redis was started with holds until it is started again. */
 static bool may_change(const struct setting *s, const struct config *c)
 {
-    return s->reloadable && !(s->kind == TEXT && strcmp(c->redis, "embedded") == 0);
+    return s->reloadable && !(s->kind == TEXT && strcmp(s->section, "redis") == 0 &&
+                              strcmp(c->redis, "embedded") == 0);
 }
 
 static void add_name(const struct setting *s, char *names, size_t size)

@@ -78,6 +78,10 @@ struct config {
     unsigned lock_lease;   /* 10000: in Redis; after a crash of rapyerd its locks are free then */
     unsigned lock_turns;   /* 16: grants in a row while another host waits */
     unsigned client_locks; /* 20000: held and waited for by one client */
+    /* [rights] */
+    char *rights_file;                               /* "": whoever connects may everything */
+    unsigned user_clients, user_requests, user_rate; /* of one user; 0: no limit */
+    size_t user_bytes, user_memory;
     /* [metrics] */
     char *metrics_listen;  /* "off" | "unix:/path" | "127.0.0.1:port" | "[::1]:port" */
     unsigned metrics_mode; /* 0660: of that socket */

@@ -209,6 +209,28 @@ const struct setting settings[] = {
     {"locks", "client_locks", COUNT, AT(client_locks), "20000", 1, 10000000, true,
      "Locks that one connection holds and waits for; past it BUSY."},
 
+    {"rights", "file", TEXT, AT(rights_file), "", 0, PATH_MAX - 1, true,
+     "Who may do what: a file of lines WHO WHAT MODELS, as user:www-data read,write,lock User, "
+     "Post\n"
+     "or group:analysts read,stats *, !Account. WHAT: read, write (with read), lock, break, "
+     "define,\n"
+     "stats, admin. Whom no line speaks of may nothing. Empty: whoever may connect may "
+     "everything.\n"
+     "The file is read again by a reload; who may do something else then is disconnected."},
+    {"rights", "user_clients", COUNT, AT(user_clients), "0", 0, 1000000, true,
+     "Connections of one user (uid) at a time; one more is answered BUSY and closed. 0: no limit."},
+    {"rights", "user_requests", COUNT, AT(user_requests), "0", 0, 10000000, true,
+     "Requests of one user that wait for something; one more is answered BUSY. 0: no limit."},
+    {"rights", "user_rate", COUNT, AT(user_rate), "0", 0, 100000000, true,
+     "Requests of one user in a second, as many again at once after a pause; more are BUSY. 0: no "
+     "limit."},
+    {"rights", "user_bytes", SIZE, AT(user_bytes), "0", 0, 1024 * GIB, true,
+     "The same for the bytes of requests. 0: no limit."},
+    {"rights", "user_memory", SIZE, AT(user_memory), "0", 0, 1024 * GIB, true,
+     "What rapyerd has for all connections of one user: answers not read, requests that arrived "
+     "in\n"
+     "part, rings. Past it the one that wants more is disconnected, or gets no ring. 0: no limit."},
+
     {"metrics", "listen", TEXT, AT(metrics_listen), "off", 1, 255, false,
      "Where figures are told over HTTP, to Prometheus for one: unix:/path, 127.0.0.1:9680 or\n"
      "[::1]:9680; at no other addresses, as nobody is asked who he is. off: nowhere."},

@@ -8,8 +8,8 @@
  * rests until the next turn, so that others are served. ENDING reads no more but still delivers the
  * answers that are due. Only session_leave moves a session to closed.
  */
-#include "daemon/clients/session.h"
 #include "daemon/base/clock.h"
+#include "daemon/clients/session_inside.h"
 #include "daemon/io/stream.h"
 #include "protocol/alloc.h"
 #include "protocol/scan.h"
@@ -31,58 +31,6 @@
 #define MEASURED 16 /* one in so many inputs */
 #define TURN_BYTES ((size_t)4 * 1024)
 
-enum state { OPEN, ENDING, CLOSED };
-
-struct session {
-    struct sessions *all;
-    struct stream *stream; /* NULL when closed */
-    unsigned refs;
-    enum state state;
-    uint64_t number;
-    struct session_peer peer;
-    struct scan scan; /* of the frame that begins at the first unused byte */
-    bool in_frame;    /* scan has begun */
-    bool paused;
-    bool rests; /* in all->resting: until the next turn */
-    bool ring;  /* its stream has a channel, counted in all->rings */
-    unsigned deferred;
-    uint64_t answering; /* the id of the result that is being packed, */
-    size_t answer_at;   /* and where in the output it begins */
-    size_t partial;     /* unused bytes, counted in all->partial */
-    uint64_t requests, faults, bytes_in;
-    uint64_t inputs, busy; /* how often there was any; microseconds that they took, about */
-    int64_t since;
-    uint64_t stamp;      /* session_raise_stamp */
-    struct event *check; /* while ENDING */
-    struct session *prev, *next, *rest_prev, *rest_next;
-};
-
-struct sessions {
-    struct event_base *base;
-    const struct config *config;
-    struct session_handler handler;
-    void *arg;
-    unsigned refs; /* the owner and each session */
-    unsigned count, rings;
-    uint64_t last_number, turned_away;
-    uint64_t gone_in, gone_out; /* bytes of sessions that are closed */
-    uint64_t faults[FAULT_COUNT];
-    size_t partial;   /* unfinished input of all sessions */
-    bool full;        /* max_clients is reached and was logged */
-    struct buf scrap; /* answers to sessions that are gone */
-    struct session *list;
-    struct session *resting; /* linked by rest_prev, rest_next */
-    struct event *turn;
-};
-
-static void sessions_unref(struct sessions *all)
-{
-    if (--all->refs)
-        return;
-    buf_free(&all->scrap);
-    free(all);
-}
-
 struct session *session_ref(struct session *s)
 {
     s->refs++;
@@ -94,13 +42,8 @@ void session_unref(struct session *s)
     if (--s->refs)
         return;
     sessions_unref(s->all);
+    permit_free(s->permit);
     free(s);
-}
-
-static void log_session(enum log_level level, const struct session *s, const char *what)
-{
-    log_line(level, "client %llu (%s, pid %ld, uid %ld): %s", (unsigned long long)s->number,
-             s->peer.program, (long)s->peer.pid, (long)s->peer.uid, what);
 }
 
 /* --- ending ------------------------------------------------------------------------------ */
@@ -111,7 +54,7 @@ static void count_partial(struct session *s, size_t now)
     s->partial = now;
 }
 
-static void end_rest(struct session *s)
+void session_end_rest(struct session *s)
 {
     if (!s->rests)
         return;
@@ -120,7 +63,7 @@ static void end_rest(struct session *s)
 }
 
 /* The one way out. */
-static void session_leave(struct session *s, bool flush)
+void session_leave(struct session *s, bool flush)
 {
     struct sessions *all = s->all;
 
@@ -129,7 +72,7 @@ static void session_leave(struct session *s, bool flush)
     s->state = CLOSED;
     all->gone_in += s->bytes_in;
     all->gone_out += stream_written(s->stream);
-    end_rest(s);
+    session_end_rest(s);
     count_partial(s, 0);
     if (s->check)
         event_free(s->check);
@@ -142,9 +85,13 @@ static void session_leave(struct session *s, bool flush)
     DL_DELETE(all->list, s);
     all->count--;
     all->rings -= s->ring;
+    user_holds(s->user, &s->held, 0);
+    user_waits(s->user, -(int)s->deferred);
+    user_leave(s->user);
+    s->user = NULL;
     if (all->count < all->config->max_clients)
         all->full = false;
-    log_session(LOG_LEVEL_DEBUG, s, "closed");
+    session_log(LOG_LEVEL_DEBUG, s, "closed");
     all->handler.on_close(all->arg, s);
     session_unref(s);
 }
@@ -153,7 +100,7 @@ void session_close(struct session *s, const char *why)
 {
     if (s->state == CLOSED)
         return;
-    log_session(LOG_LEVEL_NOTICE, s, why);
+    session_log(LOG_LEVEL_NOTICE, s, why);
     session_leave(s, false);
 }
 
@@ -178,7 +125,7 @@ static void session_end_reading(struct session *s)
     if (s->state != OPEN)
         return;
     s->state = ENDING;
-    end_rest(s);
+    session_end_rest(s);
     stream_stop_reading(s->stream);
     count_partial(s, 0);
     s->check = event_new(s->all->base, -1, EV_PERSIST, on_check, s);
@@ -230,19 +177,6 @@ static void rest(struct session *s)
     DL_APPEND2(s->all->resting, s, rest_prev, rest_next);
 }
 
-static void on_turn(evutil_socket_t fd, short what, void *arg)
-{
-    struct sessions *all = arg;
-
-    (void)fd;
-    (void)what;
-    for (struct session *s; (s = all->resting);) {
-        end_rest(s);
-        if (!s->paused)
-            stream_pause(s->stream, false); /* which offers what waits, behind this */
-    }
-}
-
 bool session_congested(const struct session *s)
 {
     return s->state == OPEN && stream_unsent(s->stream) > s->all->config->client_output_pause;
@@ -255,6 +189,27 @@ static bool piles_up(const struct config *c, size_t unsent, size_t last)
     return unsent > c->client_output && (last >= unsent || unsent - last > c->client_output / 2);
 }
 
+size_t session_held(const struct session *s)
+{
+    return s->partial + stream_unsent(s->stream) +
+           (s->ring ? 2 * s->all->config->ring_size + 4096 : 0);
+}
+
+/* All of its user's connections together hold more than they may, with `more` bytes for this one.
+ */
+static bool user_overfull(struct session *s, size_t more)
+{
+    struct session *other;
+
+    if (s->all->config->user_memory == 0 || user_holds(s->user, &s->held, session_held(s) + more))
+        return false;
+    DL_FOREACH (s->all->list, other) {
+        if (other->user == s->user)
+            user_holds(other->user, &other->held, session_held(other) + (other == s ? more : 0));
+    }
+    return !user_holds(s->user, &s->held, s->held);
+}
+
 /* Something of so many bytes was appended to the output of an open session. */
 static void output_grew(struct session *s, size_t by)
 {
@@ -262,6 +217,12 @@ static void output_grew(struct session *s, size_t by)
 
     if (s->state == ENDING)
         event_active(s->check, EV_TIMEOUT, 0);
+    if (user_overfull(s, 0)) {
+        session_log(LOG_LEVEL_WARNING, s,
+                    "disconnected: its user has more than rights.user_memory");
+        session_leave(s, false);
+        return;
+    }
     if (stream_unsent(s->stream) <= c->client_output_pause) {
         stream_flush_later(s->stream);
         return;
@@ -273,7 +234,7 @@ static void output_grew(struct session *s, size_t by)
         snprintf(text, sizeof text,
                  "disconnected: it left %zu bytes of answers unread, limits.client_output is %zu",
                  unsent, c->client_output);
-        log_session(LOG_LEVEL_WARNING, s, text);
+        session_log(LOG_LEVEL_WARNING, s, text);
         session_leave(s, false);
     } else if (unsent > c->client_output_pause && !s->paused) {
         stream_set_low(s->stream, c->client_output_pause / 2);
@@ -386,10 +347,14 @@ void session_notify(struct session *s, const char *method, const void *params, s
 void session_defer(struct session *s)
 {
     s->deferred++;
+    if (s->user)
+        user_waits(s->user, 1);
 }
 
 void session_settle(struct session *s)
 {
+    if (s->deferred && s->user)
+        user_waits(s->user, -1);
     if (s->deferred)
         s->deferred--;
     resume_reading(s);
@@ -399,12 +364,16 @@ void session_settle(struct session *s)
 
 /* --- rings ------------------------------------------------------------------------------- */
 
-static bool may_have_ring(const struct session *s, struct fault *f)
+static bool may_have_ring(struct session *s, struct fault *f)
 {
     const struct sessions *all = s->all;
 
     f->code = FAULT_NONE;
-    if (s->ring)
+    if (user_overfull(s, 2 * all->config->ring_size))
+        fault_set(f, FAULT_BUSY,
+                  "this user has %zu bytes, with a ring more than rights.user_memory",
+                  user_memory(s->user));
+    else if (s->ring)
         fault_set(f, FAULT_BAD_REQUEST, "this connection has its ring already");
     else if (all->rings >= all->config->max_rings)
         fault_set(f, FAULT_BUSY,
@@ -478,7 +447,7 @@ static void refuse_bytes(struct session *s, const uint8_t *data, size_t len, con
     bool known = rpc_guess_id(data, len, &id);
 
     snprintf(text, sizeof text, "refused what it sent: %s: %s", fault_name(f->code), f->text);
-    log_session(LOG_LEVEL_INFO, s, text);
+    session_log(LOG_LEVEL_INFO, s, text);
     answer_fault(s, known ? &id : NULL, f);
     session_end_reading(s);
 }
@@ -495,7 +464,9 @@ static void take_frame(struct session *s, const uint8_t *frame, size_t len)
         else if (m.kind == RPC_REQUEST)
             answer_fault(s, &m.id, &f);
         else
-            log_session(LOG_LEVEL_INFO, s, f.text); /* a notification has nobody to tell */
+            session_log(LOG_LEVEL_INFO, s, f.text); /* a notification has nobody to tell */
+    } else if (m.kind == RPC_REQUEST && user_asks(s->user, len, &f) < 0) {
+        answer_fault(s, &m.id, &f);
     } else if (m.kind == RPC_RESPONSE) {
         /* Its id is one of ours, not of the client's requests: must not be answered with. */
         fault_set(&f, FAULT_BAD_REQUEST, "a response was sent, but rapyerd asks nothing");
@@ -590,7 +561,7 @@ static void on_end(void *arg, int err, size_t rest)
     if (err == EPROTO) {
         session_close(s, "broke the rules of its ring");
     } else if (err) {
-        log_session(LOG_LEVEL_DEBUG, s, strerror(err));
+        session_log(LOG_LEVEL_DEBUG, s, strerror(err));
         session_leave(s, false);
     } else if (stream_peer_gone(s->stream)) {
         session_leave(s, false);
@@ -605,143 +576,11 @@ static void on_end(void *arg, int err, size_t rest)
 
 /* --- arriving ---------------------------------------------------------------------------- */
 
-static const struct stream_callbacks stream_calls = {on_input, on_end, on_drained};
+const struct stream_callbacks session_stream_calls = {on_input, on_end, on_drained};
 
-static void read_peer(int fd, struct session_peer *peer)
+struct permit *session_permit(const struct session *s)
 {
-    struct ucred cred;
-    socklen_t len = sizeof cred;
-    char path[64];
-
-    *peer = (struct session_peer){.uid = (uid_t)-1, .gid = (gid_t)-1, .program = "?"};
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-        return;
-    peer->pid = cred.pid;
-    peer->uid = cred.uid;
-    peer->gid = cred.gid;
-    snprintf(path, sizeof path, "/proc/%ld/comm", (long)cred.pid);
-    int comm = open(path, O_RDONLY | O_CLOEXEC);
-    if (comm < 0)
-        return;
-    ssize_t n = read(comm, peer->program, sizeof peer->program - 1);
-    close(comm);
-    if (n > 0 && peer->program[n - 1] == '\n')
-        n--;
-    if (n > 0)
-        peer->program[n] = '\0';
-    for (char *p = peer->program; *p; p++) /* a process names itself as it likes */
-        if (*p < ' ' || *p > '~')
-            *p = '?';
-}
-
-static void turn_away(struct sessions *all, int fd)
-{
-    struct buf out = BUF_INIT;
-    struct fault f;
-
-    fault_set(&f, FAULT_BUSY, "%u clients are connected, limits.max_clients is %u; try again later",
-              all->count, all->config->max_clients);
-    if (!all->full)
-        log_warning("%s", f.text);
-    all->full = true;
-    all->turned_away++;
-    rpc_pack_error(&out, NULL, &f);
-    /* A fresh socket takes so little at once; if not, closing says enough. */
-    if (send(fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        log_debug("could not tell a client that there are too many: %s", strerror(errno));
-    buf_free(&out);
-    close(fd);
-}
-
-void sessions_accept(struct sessions *all, int fd)
-{
-    if (all->count >= all->config->max_clients) {
-        turn_away(all, fd);
-        return;
-    }
-    struct session *s = alloc_zeroed(1, sizeof *s);
-    read_peer(fd, &s->peer);
-    s->stream = stream_new(all->base, fd, &stream_calls, s);
-    if (!s->stream) {
-        log_error("cannot take a client: %s", strerror(errno));
-        free(s);
-        return;
-    }
-    s->refs = 1;
-    s->all = all;
-    all->refs++;
-    all->count++;
-    s->number = ++all->last_number;
-    s->since = clock_mono_ms();
-    DL_APPEND(all->list, s);
-    log_session(LOG_LEVEL_DEBUG, s, "connected");
-}
-
-struct sessions *sessions_new(struct event_base *base, const struct config *config,
-                              const struct session_handler *handler, void *arg)
-{
-    struct sessions *all = alloc_zeroed(1, sizeof *all);
-
-    all->base = base;
-    all->config = config;
-    all->handler = *handler;
-    all->arg = arg;
-    all->refs = 1;
-    all->turn = evtimer_new(base, on_turn, all);
-    return all;
-}
-
-void sessions_free(struct sessions *all)
-{
-    if (!all)
-        return;
-    while (all->list) {
-        stream_flush(all->list->stream);
-        session_leave(all->list, false);
-    }
-    streams_finish(all->base);
-    event_free(all->turn);
-    sessions_unref(all);
-}
-
-unsigned sessions_count(const struct sessions *all)
-{
-    return all->count;
-}
-
-void sessions_stats(const struct sessions *all, struct sessions_stats *out)
-{
-    const struct session *s;
-
-    *out = (struct sessions_stats){.count = all->count,
-                                   .rings = all->rings,
-                                   .accepted = all->last_number,
-                                   .turned_away = all->turned_away,
-                                   .bytes_in = all->gone_in,
-                                   .bytes_out = all->gone_out,
-                                   .partial = all->partial};
-    memcpy(out->faults, all->faults, sizeof out->faults);
-    DL_FOREACH (all->list, s) {
-        size_t unsent = stream_unsent(s->stream);
-        out->bytes_in += s->bytes_in;
-        out->bytes_out += stream_written(s->stream);
-        out->paused += s->paused;
-        out->unsent_most = unsent > out->unsent_most ? unsent : out->unsent_most;
-        out->deferred_most = s->deferred > out->deferred_most ? s->deferred : out->deferred_most;
-    }
-}
-
-unsigned sessions_rings(const struct sessions *all)
-{
-    return all->rings;
-}
-
-void sessions_each(struct sessions *all, void (*visit)(struct session *s, void *arg), void *arg)
-{
-    struct session *s, *next;
-
-    DL_FOREACH_SAFE (all->list, s, next)
-        visit(s, arg);
+    return s->permit;
 }
 
 bool session_open(const struct session *s)

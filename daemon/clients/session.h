@@ -8,19 +8,13 @@
 #define RAPYERD_SESSION_H
 
 #include "daemon/base/config.h"
+#include "daemon/clients/peer.h"
 #include "protocol/rpc.h"
 #include <event2/event.h>
 #include <sys/types.h>
 
 struct session;
 struct sessions; /* all of them */
-
-struct session_peer {
-    pid_t pid;
-    uid_t uid;
-    gid_t gid;
-    char program[32]; /* from /proc/<pid>/comm at accept */
-};
 
 struct session_handler {
     /* One request or notification. msg points into the input buffer: copy what is kept. */
@@ -60,6 +54,11 @@ bool session_open(const struct session *s);
 void session_close(struct session *s, const char *why); /* at once; `why` goes into the log */
 uint64_t session_number(const struct session *s);       /* unique in the daemon's life */
 const struct session_peer *session_peer(const struct session *s);
+/* What its user may do, by the rules of now; NULL: everything. */
+struct permit *session_permit(const struct session *s);
+/* There are these rules now, or none (NULL); kept by the caller. Who may do something else than
+ * before is disconnected, after this turn of the loop. */
+void sessions_set_rules(struct sessions *all, const struct rules *rules);
 /* What it reads must have been checked in Redis since this stamp of exec's (0 at first): a lock
  * came to it from another host. Only rises. */
 uint64_t session_stamp(const struct session *s);

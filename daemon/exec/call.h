@@ -30,8 +30,9 @@ struct method {
     /* Appends the result, one value. Runs each time something that was missing has come. */
     enum op_status (*run)(struct call *c, struct buf *out);
     const void *arg; /* for both, in call->request.method */
-    bool mends; /* replaces or removes whole documents, whatever another program made of them */
-    bool reads; /* changes nothing, and may be given what was true when the link was lost */
+    uint8_t needs; /* rights (rules.h) on its documents; 0: to read, or to write unless it reads */
+    bool mends;    /* replaces or removes whole documents, whatever another program made of them */
+    bool reads;    /* changes nothing, and may be given what was true when the link was lost */
     /* NULL: the client gets the result or the fault. Else this is called in place of that, once,
      * when all that the run saw and did is committed; f NULL: it went well. `out` is gone when it
      * returns or when it makes another request. */
@@ -85,6 +86,7 @@ struct call {
     struct doc **docs;
     unsigned ndocs, docs_cap;
     int64_t began;       /* clock_boot_ms() at its first run; 0: there was none */
+    unsigned needs;      /* rights on the documents that are named next; docs() may change it */
     struct guard *guard; /* its changes are made only if that holds; set by docs(); owned */
     bool check;          /* its documents must have been checked since it arrived, */
     bool read_anew;      /* or all of their content been read, */
@@ -100,6 +102,10 @@ struct call {
 struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *f);
 /* Whether a key may name a document: BAD_KEY, UNKNOWN_MODEL. */
 int exec_check_key(const struct exec *e, const char *key, size_t len, struct fault *f);
+/* Whether the session's user has all of these rights on documents of the key's model, for which
+ * exec_check_key is 0: FORBIDDEN. */
+int exec_check_right(const struct exec *e, const struct session *s, const char *key, size_t len,
+                     unsigned rights, struct fault *f);
 /* The i-th distinct document. */
 static inline struct doc *call_doc_at(struct call *c, unsigned i)
 {

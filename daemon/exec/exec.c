@@ -279,7 +279,9 @@ static bool is_busy(struct call *c, const struct doc *d)
 static int name_documents(struct exec *e, struct call *c)
 {
     struct cursor params = c->request.params;
+    const struct method *m = c->request.method;
     c->run.number = ++e->runs;
+    c->needs = m->needs != 0 ? m->needs : m->reads ? RIGHT_READ : RIGHT_WRITE;
     struct work *before = work_open(&c->run.work);
     int rc = c->request.method->docs(c, &c->fault);
     work_open(before);
@@ -761,14 +763,6 @@ struct schema *exec_schema(const struct exec *e)
 unsigned exec_waiting(const struct exec *e)
 {
     return e->ntasks;
-}
-
-void exec_observe(struct exec *e, int64_t from, void (*fn)(void *arg, const struct done *d),
-                  void *arg)
-{
-    e->observe_from = from;
-    e->on_done = fn;
-    e->done_arg = arg;
 }
 
 void exec_bytes(const struct exec *e, size_t *waiting, size_t *kept)

@@ -99,6 +99,12 @@ int publisher_open(struct publisher *p, size_t *size, struct fault *f)
     return shelf_fd(p->shelf);
 }
 
+void publisher_close(struct publisher *p)
+{
+    if (p->shelf != NULL)
+        close_shelf(p);
+}
+
 void publisher_configure(struct publisher *p)
 {
     if (p->shelf != NULL &&

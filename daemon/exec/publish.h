@@ -26,6 +26,9 @@ int publisher_open(struct publisher *p, size_t *size, struct fault *f);
  * holds any more, is given up. Clients ask for it again. */
 void publisher_configure(struct publisher *p);
 
+/* Gives up the memory, which nobody reads from then on; clients ask for it again. */
+void publisher_close(struct publisher *p);
+
 /* Whether what was checked since the link is up may be read. Each true begins anew: what was shown
  * before is not readable any more. */
 void publisher_allow(struct publisher *p, bool up);

@@ -169,6 +169,14 @@ void task_move(struct exec *e, struct task *t, enum task_state to)
     }
 }
 
+void exec_observe(struct exec *e, int64_t from, void (*fn)(void *arg, const struct done *d),
+                  void *arg)
+{
+    e->observe_from = from;
+    e->on_done = fn;
+    e->done_arg = arg;
+}
+
 static void tell_of(struct exec *e, struct task *t, const struct fault *f, struct done *d)
 {
     const struct call *c = &t->call;

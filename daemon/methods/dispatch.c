@@ -21,6 +21,10 @@
 
 #define TOP_MAX 100 /* of admin.cache */
 
+/* Lines on who was refused, in so many ms. */
+#define DENIED_LINES 10
+#define DENIED_MS 10000
+
 typedef void plain_fn(struct dispatch *d, struct session *s, const struct rpc *msg);
 
 #define SLOTS 512 /* a power of two */
@@ -33,7 +37,8 @@ struct entry {
     const struct method *method;
     plain_fn *plain;
     struct method_figures *figures;
-    bool early; /* is answered before Redis is known */
+    bool early;    /* is answered before Redis is known */
+    uint8_t right; /* what its user needs, on whatever (rules.h); 0: nothing here */
 };
 
 struct held {
@@ -65,6 +70,8 @@ struct dispatch {
     bool learned;                    /* what it names was asked for before */
     struct event *tick;
     bool stopping;
+    unsigned denied; /* refusals since then, which are logged up to a number */
+    int64_t denied_since;
 };
 
 /* ---- methods that answer by themselves ---- */
@@ -102,6 +109,12 @@ static void do_segment(struct dispatch *d, struct session *s, const struct rpc *
 {
     struct fault f;
     size_t size = 0;
+    /* It shows documents of all models, whoever maps it. */
+    if (!permit_everywhere(session_permit(s), RIGHT_READ)) {
+        permit_refuse(&f, RIGHT_READ, "shared memory, which has documents of all models");
+        session_fault(s, msg->id, &f);
+        return;
+    }
     int fd = msg->nparams == 0
                  ? exec_share(d->exec, &size, &f)
                  : fault_set(&f, FAULT_BAD_REQUEST, "segment.open takes no parameters");
@@ -279,7 +292,7 @@ static const struct entry plain_entries[] = {
     {.name = "lock.renew", .plain = do_renew},
     {.name = "lock.cancel", .plain = do_cancel},
     {.name = "lock.break", .plain = do_break},
-    {.name = "admin.locks", .plain = do_list, .early = true},
+    {.name = "admin.locks", .plain = do_list, .early = true, .right = RIGHT_STATS},
     {.name = "hello", .plain = do_hello, .early = true},
     {.name = "ring.open", .plain = do_ring, .early = true},
     {.name = "segment.open", .plain = do_segment, .early = true},
@@ -287,20 +300,20 @@ static const struct entry plain_entries[] = {
     {.name = "doc.keys", .plain = do_keys},
     {.name = "find", .plain = do_find},
     {.name = "find.count", .plain = do_find_count},
-    {.name = "admin.stats", .plain = do_stats, .early = true},
-    {.name = "admin.clients", .plain = do_clients, .early = true},
-    {.name = "admin.cache", .plain = do_cache, .early = true},
-    {.name = "admin.doctor", .plain = do_doctor, .early = true},
-    {.name = "admin.metrics", .plain = do_metrics, .early = true},
-    {.name = "admin.models", .plain = do_models, .early = true},
-    {.name = "admin.config", .plain = do_config, .early = true},
-    {.name = "admin.reload", .plain = do_reload, .early = true},
-    {.name = "admin.set", .plain = do_set, .early = true},
-    {.name = "admin.kill", .plain = do_kill, .early = true},
-    {.name = "admin.monitor", .plain = do_monitor, .early = true},
-    {.name = "admin.unmonitor", .plain = do_unmonitor, .early = true},
-    {.name = "admin.slowlog", .plain = do_slowlog, .early = true},
-    {.name = "admin.latency", .plain = do_latency, .early = true},
+    {.name = "admin.stats", .plain = do_stats, .early = true, .right = RIGHT_STATS},
+    {.name = "admin.clients", .plain = do_clients, .early = true, .right = RIGHT_STATS},
+    {.name = "admin.cache", .plain = do_cache, .early = true, .right = RIGHT_STATS},
+    {.name = "admin.doctor", .plain = do_doctor, .early = true, .right = RIGHT_STATS},
+    {.name = "admin.metrics", .plain = do_metrics, .early = true, .right = RIGHT_STATS},
+    {.name = "admin.models", .plain = do_models, .early = true, .right = RIGHT_STATS},
+    {.name = "admin.config", .plain = do_config, .early = true, .right = RIGHT_STATS},
+    {.name = "admin.reload", .plain = do_reload, .early = true, .right = RIGHT_ADMIN},
+    {.name = "admin.set", .plain = do_set, .early = true, .right = RIGHT_ADMIN},
+    {.name = "admin.kill", .plain = do_kill, .early = true, .right = RIGHT_ADMIN},
+    {.name = "admin.monitor", .plain = do_monitor, .early = true, .right = RIGHT_ADMIN},
+    {.name = "admin.unmonitor", .plain = do_unmonitor, .early = true, .right = RIGHT_ADMIN},
+    {.name = "admin.slowlog", .plain = do_slowlog, .early = true, .right = RIGHT_ADMIN},
+    {.name = "admin.latency", .plain = do_latency, .early = true, .right = RIGHT_STATS},
     {.name = "watch", .plain = do_watch},
     {.name = "unwatch", .plain = do_unwatch},
 };
@@ -465,8 +478,26 @@ static void learn(struct dispatch *d)
     registry_refresh(d->registry, on_learned, d);
 }
 
+/* Whoever is refused may ask again and again. */
+static void log_denied(struct dispatch *d, const struct session *s, const struct fault *f)
+{
+    const struct session_peer *peer = session_peer(s);
+    int64_t now = clock_mono_ms();
+    if (now - d->denied_since >= DENIED_MS) {
+        if (d->denied > DENIED_LINES)
+            log_warning("%u more refusals were not logged", d->denied - DENIED_LINES);
+        d->denied_since = now;
+        d->denied = 0;
+    }
+    if (++d->denied <= DENIED_LINES)
+        log_warning("refused: %s, pid %ld, uid %ld, gid %ld: %s", peer->program, (long)peer->pid,
+                    (long)peer->uid, (long)peer->gid, f->text);
+}
+
 bool dispatch_fault(struct dispatch *d, struct session *s, uint64_t id, const struct fault *f)
 {
+    if (f->code == FAULT_FORBIDDEN)
+        log_denied(d, s, f);
     struct fault full;
     bool unknown = f->code == FAULT_UNKNOWN_MODEL || f->code == FAULT_UNKNOWN_FIELD;
     if (!unknown || d->learned || d->stopping || s != d->from || id != d->msg->id)
@@ -503,6 +534,11 @@ static void carry_out(struct dispatch *d, struct session *s, const struct rpc *m
         fault_set(&f, FAULT_UNKNOWN_METHOD,
                   "there is no method '%.*s'; hello lists those there are",
                   (int)(msg->method_len > 100 ? 100 : msg->method_len), msg->method);
+        session_fault(s, msg->id, &f);
+    } else if (!permit_somewhere(session_permit(s), e->right)) {
+        char what[64];
+        snprintf(what, sizeof(what), "%s", e->name);
+        permit_refuse(&f, e->right, what);
         session_fault(s, msg->id, &f);
     } else if (!e->early && d->stopping) {
         fault_set(&f, FAULT_UNAVAILABLE, stopping_text);

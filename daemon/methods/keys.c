@@ -157,6 +157,8 @@ void keys_request(struct upstream *up, const struct schema *schema, const char *
         rc = fault_set(&f, FAULT_BAD_REQUEST, "doc.keys takes [model, {cursor?, count?}?]");
     else if (schema_model(schema, name, len) == NULL)
         rc = fault_set(&f, FAULT_UNKNOWN_MODEL, "no model %.*s is defined", (int)len, name);
+    else if (!permit_may(session_permit(s), schema_model(schema, name, len), RIGHT_READ))
+        rc = permit_refuse(&f, RIGHT_READ, "the keys of this model");
     else
         rc = options(&in, msg->nparams == 2, &cursor, &count, &f);
     if (rc < 0) {

@@ -119,6 +119,7 @@ bool lock_request_cancel(struct lock_requests *d, struct session *s, uint64_t id
 static int reading_docs(struct call *c, struct fault *f)
 {
     const struct lock_request *r = c->request.context;
+    c->needs = r->document ? RIGHT_LOCK | RIGHT_READ : RIGHT_LOCK;
     for (unsigned i = 0; i < r->n; i++) {
         const struct lock_name *name = &r->wants[i].name;
         if (call_doc(c, name->key, name->key_len, f) == NULL)
@@ -218,8 +219,11 @@ static void reading_finish(struct call *c, const struct fault *f, const struct b
     lock_request_free(r);
 }
 
-static const struct method reading = {
-    .name = "lock.acquire", .docs = reading_docs, .run = reading_run, .finish = reading_finish};
+static const struct method reading = {.name = "lock.acquire",
+                                      .needs = RIGHT_LOCK,
+                                      .docs = reading_docs,
+                                      .run = reading_run,
+                                      .finish = reading_finish};
 
 static int as_asked(const void *left, const void *right)
 {
@@ -385,8 +389,11 @@ static void placing_finish(struct call *c, const struct fault *f, const struct b
         lock_request_take(r);
 }
 
-static const struct method placing = {
-    .name = "lock.acquire", .docs = placing_docs, .run = placing_run, .finish = placing_finish};
+static const struct method placing = {.needs = RIGHT_LOCK,
+                                      .name = "lock.acquire",
+                                      .docs = placing_docs,
+                                      .run = placing_run,
+                                      .finish = placing_finish};
 
 struct lock_request *lock_request_new(struct lock_requests *d, struct session *s, uint64_t id,
                                       unsigned wants)

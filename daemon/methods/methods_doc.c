@@ -516,6 +516,8 @@ static enum op_status delete_run(struct call *c, struct buf *out)
 
 static int ttl_docs(struct call *c, struct fault *f)
 {
+    if (c->request.nparams == 2)
+        c->needs = RIGHT_WRITE;
     int64_t seconds;
     if (params_count(c, 1, 2, "[key, seconds?]", f) < 0 || params_doc(c, f) < 0)
         return -1;

@@ -151,7 +151,7 @@ static int read_options(struct lock_request *r, struct options *o, unsigned kind
 
 /* key, action, options? */
 static int read_want(struct lock_request *r, struct cursor *in, uint32_t n, unsigned kinds,
-                     struct fault *f)
+                     unsigned right, struct fault *f)
 {
     const char *key, *action;
     size_t key_len, action_len;
@@ -162,6 +162,7 @@ static int read_want(struct lock_request *r, struct cursor *in, uint32_t n, unsi
                          "\"transfer\"]");
     if (params_str(in, "the key", &key, &key_len, f) < 0 ||
         exec_check_key(r->all->exec, key, key_len, f) < 0 ||
+        exec_check_right(r->all->exec, r->session, key, key_len, right, f) < 0 ||
         read_text(in, "the action", ACTION_MAX, &action, &action_len, f) < 0)
         return -1;
     if (action_len == 0)
@@ -180,7 +181,7 @@ void lock_method_acquire(struct lock_requests *d, struct session *s, const struc
     struct fault f;
     struct lock_request *r = lock_request_new(d, s, msg->id, 1);
     struct cursor in = msg->params;
-    if (read_want(r, &in, msg->nparams, OPTIONS_LOCK | OPTIONS_ASK, &f) < 0)
+    if (read_want(r, &in, msg->nparams, OPTIONS_LOCK | OPTIONS_ASK, RIGHT_LOCK, &f) < 0)
         lock_request_fail(r, &f);
     else
         lock_request_begin(r);
@@ -193,7 +194,7 @@ static int read_wants(struct lock_request *r, struct cursor *in, uint32_t n, str
         if (cursor_array(in, &m) < 0)
             return fault_set(f, FAULT_BAD_REQUEST,
                              "lock %u should be [key, action, {path?, mode?}?]", i);
-        if (read_want(r, in, m, OPTIONS_LOCK, f) < 0) {
+        if (read_want(r, in, m, OPTIONS_LOCK, RIGHT_LOCK, f) < 0) {
             struct fault why = *f;
             return fault_set(f, why.code, "lock %u: %s", i, why.text);
         }
@@ -494,7 +495,7 @@ void lock_method_break(struct lock_requests *d, struct session *s, const struct 
     struct fault f, why;
     struct cursor in = msg->params;
     struct lock_request *r = lock_request_new(d, s, msg->id, 1);
-    if (read_want(r, &in, msg->nparams, OPTIONS_LOCK, &f) < 0) {
+    if (read_want(r, &in, msg->nparams, OPTIONS_LOCK, RIGHT_BREAK, &f) < 0) {
         lock_request_fail(r, &f);
         return;
     }

@@ -181,8 +181,11 @@ static int read_versions(struct call *c, struct cursor *in, struct fault *f)
         struct doc *d = c->ndocs > 0 ? c->docs[0] : NULL;
         if (many && params_str(in, "a key in if_version", &key, &len, f) < 0)
             return -1;
-        if (many)
+        if (many) {
+            c->needs = RIGHT_READ;
             d = call_doc(c, key, len, f);
+            c->needs = RIGHT_WRITE;
+        }
         if (many && d == NULL)
             return -1;
         if ((!many && c->ndocs != 1) || cursor_int(in, &version) < 0)

@@ -28,8 +28,8 @@ struct words {
 };
 
 /* [key, path?] */
-static int read_words(const struct exec *e, const struct rpc *msg, struct words *out,
-                      struct fault *f)
+static int read_words(const struct exec *e, const struct session *s, const struct rpc *msg,
+                      struct words *out, struct fault *f)
 {
     struct cursor in = msg->params;
     const char *path = "", *name, *pk;
@@ -40,6 +40,7 @@ static int read_words(const struct exec *e, const struct rpc *msg, struct words 
     if (params_str(&in, "the key", &out->key, &out->key_len, f) < 0 ||
         (msg->nparams == 2 && params_str(&in, "the path", &path, &path_len, f) < 0) ||
         exec_check_key(e, out->key, out->key_len, f) < 0 ||
+        exec_check_right(e, s, out->key, out->key_len, RIGHT_READ, f) < 0 ||
         key_parse(out->key, out->key_len, &name, &name_len, &pk, &pk_len, f) < 0)
         return -1;
     out->model = pk_len == 1 && *pk == '*';
@@ -95,6 +96,7 @@ static void asking_finish(struct call *c, const struct fault *f, const struct bu
 }
 
 static const struct method asking = {.name = "watch",
+                                     .needs = RIGHT_READ,
                                      .docs = asking_docs,
                                      .run = asking_run,
                                      .finish = asking_finish,
@@ -106,7 +108,7 @@ void watch_method_begin(struct exec *e, struct watches *w, struct session *s, co
 {
     struct words words;
     struct fault f;
-    struct watch *watch = read_words(e, msg, &words, &f) == 0
+    struct watch *watch = read_words(e, s, msg, &words, &f) == 0
                               ? watches_add(w, s, words.key, words.key_len, &words.region, &f)
                               : NULL;
     if (watch == NULL) {
@@ -133,7 +135,7 @@ void watch_method_end(struct exec *e, struct watches *w, struct session *s, cons
 {
     struct words words;
     struct fault f;
-    if (read_words(e, msg, &words, &f) < 0) {
+    if (read_words(e, s, msg, &words, &f) < 0) {
         session_fault(s, msg->id, &f);
         return;
     }

@@ -345,6 +345,14 @@ void registry_define(struct registry *r, struct session *s, const struct rpc *ms
         session_fault(s, msg->id, &f);
         return;
     }
+    char name[80];
+    name_of(msg->params, name, sizeof(name));
+    /* Programs declare what they use each time they begin. */
+    if (changed && !permit_may_name(session_permit(s), name, strlen(name), RIGHT_DEFINE)) {
+        permit_refuse(&f, RIGHT_DEFINE, "define of what is not so yet");
+        session_fault(s, msg->id, &f);
+        return;
+    }
     struct define *d = alloc_zeroed(1, sizeof(*d));
     d->r = r;
     d->session = session_ref(s);

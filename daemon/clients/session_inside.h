@@ -1,0 +1,74 @@
+/* session_inside: what session.c and sessions.c share, and nobody else.
+ *
+ *   session.c   one of them: frames in, answers out, limits, its end
+ *   sessions.c  all of them: how they come, who has to wait for a turn, what they have together
+ */
+#ifndef RAPYERD_SESSION_INSIDE_H
+#define RAPYERD_SESSION_INSIDE_H
+
+#include "daemon/clients/session.h"
+#include "daemon/clients/users.h"
+#include "daemon/io/stream.h"
+#include "protocol/scan.h"
+#include <utlist.h>
+
+enum state { OPEN, ENDING, CLOSED };
+
+struct session {
+    struct sessions *all;
+    struct stream *stream; /* NULL when closed */
+    unsigned refs;
+    enum state state;
+    uint64_t number;
+    struct session_peer peer;
+    struct permit *permit; /* NULL: for everything */
+    bool outdated;         /* its permit has changed: it is closed */
+    struct user *user;     /* until it is closed */
+    size_t held;           /* bytes that were counted as the user's */
+    struct scan scan;      /* of the frame that begins at the first unused byte */
+    bool in_frame;         /* scan has begun */
+    bool paused;
+    bool rests; /* in all->resting: until the next turn */
+    bool ring;  /* its stream has a channel, counted in all->rings */
+    unsigned deferred;
+    uint64_t answering; /* the id of the result that is being packed, */
+    size_t answer_at;   /* and where in the output it begins */
+    size_t partial;     /* unused bytes, counted in all->partial */
+    uint64_t requests, faults, bytes_in;
+    uint64_t inputs, busy; /* how often there was any; microseconds that they took, about */
+    int64_t since;
+    uint64_t stamp;      /* session_raise_stamp */
+    struct event *check; /* while ENDING */
+    struct session *prev, *next, *rest_prev, *rest_next;
+};
+
+struct sessions {
+    struct event_base *base;
+    const struct config *config;
+    struct session_handler handler;
+    void *arg;
+    unsigned refs; /* the owner and each session */
+    unsigned count, rings;
+    uint64_t last_number, turned_away;
+    const struct rules *rules; /* NULL: there are none */
+    bool rules_changed;        /* some sessions are outdated */
+    struct users *users;
+    uint64_t gone_in, gone_out; /* bytes of sessions that are closed */
+    uint64_t faults[FAULT_COUNT];
+    size_t partial;   /* unfinished input of all sessions */
+    bool full;        /* max_clients is reached and was logged */
+    struct buf scrap; /* answers to sessions that are gone */
+    struct session *list;
+    struct session *resting; /* linked by rest_prev, rest_next */
+    struct event *turn;
+};
+
+void session_log(enum log_level level, const struct session *s, const char *what);
+/* The one way out. */
+void session_leave(struct session *s, bool flush);
+void session_end_rest(struct session *s);
+size_t session_held(const struct session *s); /* bytes that the daemon has for it */
+void sessions_unref(struct sessions *all);
+extern const struct stream_callbacks session_stream_calls;
+
+#endif

@@ -1,0 +1,191 @@
+/* sessions: all of them; see session.h. */
+#include "daemon/base/clock.h"
+#include "daemon/clients/session_inside.h"
+#include "protocol/alloc.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+void sessions_unref(struct sessions *all)
+{
+    if (--all->refs)
+        return;
+    buf_free(&all->scrap);
+    users_free(all->users);
+    free(all);
+}
+
+void session_log(enum log_level level, const struct session *s, const char *what)
+{
+    log_line(level, "client %llu (%s, pid %ld, uid %ld): %s", (unsigned long long)s->number,
+             s->peer.program, (long)s->peer.pid, (long)s->peer.uid, what);
+}
+
+/* What they watch, or wait for, was asked for with other rights. */
+static void close_outdated(struct sessions *all)
+{
+    struct session *s, *next;
+
+    DL_FOREACH_SAFE (all->list, s, next) {
+        if (!s->outdated)
+            continue;
+        stream_flush(s->stream);
+        session_close(s, "disconnected: what it may do has changed");
+    }
+    all->rules_changed = false;
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+    struct sessions *all = arg;
+
+    (void)fd;
+    (void)what;
+    for (struct session *s; (s = all->resting);) {
+        session_end_rest(s);
+        if (!s->paused)
+            stream_pause(s->stream, false); /* which offers what waits, behind this */
+    }
+    if (all->rules_changed)
+        close_outdated(all);
+}
+
+/* One BUSY answer. A fresh socket takes so little at once; if not, closing says enough. */
+static void turn_away(struct sessions *all, int fd, const struct fault *f)
+{
+    struct buf out = BUF_INIT;
+
+    all->turned_away++;
+    rpc_pack_error(&out, NULL, f);
+    if (send(fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        log_debug("could not tell a client that there are too many: %s", strerror(errno));
+    buf_free(&out);
+    close(fd);
+}
+
+void sessions_accept(struct sessions *all, int fd)
+{
+    struct fault f;
+
+    if (all->count >= all->config->max_clients) {
+        fault_set(&f, FAULT_BUSY,
+                  "%u clients are connected, limits.max_clients is %u; try again later", all->count,
+                  all->config->max_clients);
+        if (!all->full)
+            log_warning("%s", f.text);
+        all->full = true;
+        turn_away(all, fd, &f);
+        return;
+    }
+    struct session *s = alloc_zeroed(1, sizeof *s);
+    peer_read(fd, &s->peer);
+    s->user = users_join(all->users, s->peer.uid, &f);
+    if (!s->user) {
+        turn_away(all, fd, &f);
+        free(s);
+        return;
+    }
+    s->permit = peer_permit(fd, all->rules, &s->peer);
+    s->stream = stream_new(all->base, fd, &session_stream_calls, s);
+    if (!s->stream) {
+        log_error("cannot take a client: %s", strerror(errno));
+        user_leave(s->user);
+        permit_free(s->permit);
+        free(s);
+        return;
+    }
+    s->refs = 1;
+    s->all = all;
+    all->refs++;
+    all->count++;
+    s->number = ++all->last_number;
+    s->since = clock_mono_ms();
+    DL_APPEND(all->list, s);
+    session_log(LOG_LEVEL_DEBUG, s, "connected");
+}
+
+struct sessions *sessions_new(struct event_base *base, const struct config *config,
+                              const struct session_handler *handler, void *arg)
+{
+    struct sessions *all = alloc_zeroed(1, sizeof *all);
+
+    all->base = base;
+    all->config = config;
+    all->handler = *handler;
+    all->arg = arg;
+    all->refs = 1;
+    all->turn = evtimer_new(base, on_turn, all);
+    all->users = users_new(config);
+    return all;
+}
+
+void sessions_set_rules(struct sessions *all, const struct rules *rules)
+{
+    struct session *s;
+    struct timeval soon = {0};
+
+    all->rules = rules;
+    DL_FOREACH (all->list, s) {
+        struct permit *fresh = peer_permit(stream_fd(s->stream), rules, &s->peer);
+        s->outdated = s->outdated || !permit_same(s->permit, fresh);
+        permit_free(s->permit);
+        s->permit = fresh;
+    }
+    all->rules_changed = true;
+    evtimer_add(all->turn, &soon);
+}
+
+void sessions_free(struct sessions *all)
+{
+    if (!all)
+        return;
+    while (all->list) {
+        stream_flush(all->list->stream);
+        session_leave(all->list, false);
+    }
+    streams_finish(all->base);
+    event_free(all->turn);
+    sessions_unref(all);
+}
+
+unsigned sessions_count(const struct sessions *all)
+{
+    return all->count;
+}
+
+void sessions_stats(const struct sessions *all, struct sessions_stats *out)
+{
+    const struct session *s;
+
+    *out = (struct sessions_stats){.count = all->count,
+                                   .rings = all->rings,
+                                   .accepted = all->last_number,
+                                   .turned_away = all->turned_away,
+                                   .bytes_in = all->gone_in,
+                                   .bytes_out = all->gone_out,
+                                   .partial = all->partial};
+    memcpy(out->faults, all->faults, sizeof out->faults);
+    DL_FOREACH (all->list, s) {
+        size_t unsent = stream_unsent(s->stream);
+        out->bytes_in += s->bytes_in;
+        out->bytes_out += stream_written(s->stream);
+        out->paused += s->paused;
+        out->unsent_most = unsent > out->unsent_most ? unsent : out->unsent_most;
+        out->deferred_most = s->deferred > out->deferred_most ? s->deferred : out->deferred_most;
+    }
+}
+
+unsigned sessions_rings(const struct sessions *all)
+{
+    return all->rings;
+}
+
+void sessions_each(struct sessions *all, void (*visit)(struct session *s, void *arg), void *arg)
+{
+    struct session *s, *next;
+
+    DL_FOREACH_SAFE (all->list, s, next)
+        visit(s, arg);
+}

@@ -1,0 +1,369 @@
+/* rules: see rules.h. */
+#include "daemon/rules/rules.h"
+#include "protocol/alloc.h"
+#include <ctype.h>
+#include <errno.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define LINE_BYTES 4096
+#define UNKNOWN 0x80 /* of a permit's table: not looked up yet */
+
+static const struct {
+    const char *name;
+    unsigned right, gives;
+} words[] = {
+    {"read", RIGHT_READ, RIGHT_READ},
+    {"write", RIGHT_WRITE, RIGHT_READ | RIGHT_WRITE},
+    {"lock", RIGHT_LOCK, RIGHT_LOCK},
+    {"break", RIGHT_BREAK, RIGHT_BREAK},
+    {"define", RIGHT_DEFINE, RIGHT_DEFINE},
+    {"stats", RIGHT_STATS, RIGHT_STATS},
+    {"admin", RIGHT_ADMIN, RIGHT_STATS | RIGHT_ADMIN},
+};
+#define NWORDS (sizeof words / sizeof words[0])
+
+enum who { ANYBODY, USER, GROUP };
+
+struct rule {
+    enum who who;
+    unsigned id; /* uid or gid */
+    unsigned rights;
+    char *models; /* "User,Post": commas between */
+};
+
+struct rules {
+    struct rule *all;
+    size_t n, cap;
+};
+
+struct permit {
+    const struct rule **lines; /* copies, owned */
+    size_t n;
+    uint8_t *known; /* by model->number: rights, or UNKNOWN */
+    uint32_t nknown;
+};
+
+/* --- names in a list --------------------------------------------------------------------- */
+
+static bool listed(const char *list, const char *name, size_t len)
+{
+    for (const char *at = list; *at;) {
+        size_t n = strcspn(at, ",");
+        if (n == len && memcmp(at, name, len) == 0)
+            return true;
+        at += n + (at[n] == ',');
+    }
+    return false;
+}
+
+static bool excluded(const char *list, const char *name, size_t len)
+{
+    for (const char *at = list; *at;) {
+        size_t n = strcspn(at, ",");
+        if (*at == '!' && n == len + 1 && memcmp(at + 1, name, len) == 0)
+            return true;
+        at += n + (at[n] == ',');
+    }
+    return false;
+}
+
+static bool about(const struct rule *r, const char *name, size_t len)
+{
+    return (listed(r->models, "*", 1) || listed(r->models, name, len)) &&
+           !excluded(r->models, name, len);
+}
+
+/* --- the file ---------------------------------------------------------------------------- */
+
+struct reading {
+    const char *path;
+    unsigned line;
+    char *error;
+    size_t size;
+};
+
+static int __attribute__((format(printf, 2, 3))) wrong(struct reading *in, const char *fmt, ...)
+{
+    va_list args;
+    int n = snprintf(in->error, in->size, "%s:%u: ", in->path, in->line);
+
+    va_start(args, fmt);
+    if (n >= 0 && (size_t)n < in->size)
+        vsnprintf(in->error + n, in->size - (size_t)n, fmt, args);
+    va_end(args);
+    return -1;
+}
+
+/* A number, where there is no such name. */
+static bool read_id(const char *text, unsigned *id)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+
+    *id = (unsigned)n;
+    return isdigit((unsigned char)text[0]) && *end == '\0' && n < UINT_MAX;
+}
+
+static int read_who(struct reading *in, const char *text, struct rule *r)
+{
+    if (strcmp(text, "*") == 0) {
+        r->who = ANYBODY;
+        return 0;
+    }
+    if (strncmp(text, "user:", 5) == 0) {
+        const struct passwd *pw = getpwnam(text + 5);
+        r->who = USER;
+        if (pw)
+            r->id = pw->pw_uid;
+        else if (!read_id(text + 5, &r->id))
+            return wrong(in, "there is no user \"%s\"", text + 5);
+        return 0;
+    }
+    if (strncmp(text, "group:", 6) == 0) {
+        const struct group *gr = getgrnam(text + 6);
+        r->who = GROUP;
+        if (gr)
+            r->id = gr->gr_gid;
+        else if (!read_id(text + 6, &r->id))
+            return wrong(in, "there is no group \"%s\"", text + 6);
+        return 0;
+    }
+    return wrong(in, "\"%s\" is not user:NAME, group:NAME or *", text);
+}
+
+static int read_what(struct reading *in, char *text, struct rule *r)
+{
+    char *save;
+
+    for (char *word = strtok_r(text, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+        size_t i = 0;
+        while (i < NWORDS && strcmp(words[i].name, word) != 0)
+            i++;
+        if (i == NWORDS)
+            return wrong(in,
+                         "\"%s\" is not one of read, write, lock, break, define, stats, admin; "
+                         "they have commas and no spaces between",
+                         word);
+        r->rights |= words[i].gives;
+    }
+    return 0;
+}
+
+/* One form: commas, no spaces. */
+static int read_models(struct reading *in, const char *text, struct rule *r)
+{
+    struct buf out = BUF_INIT;
+
+    for (const char *at = text; *at;) {
+        at += strspn(at, ", \t");
+        size_t n = strcspn(at, ", \t");
+        if (n == 0)
+            break;
+        if (out.len > 0)
+            buf_append(&out, ",", 1);
+        buf_append(&out, at, n);
+        at += n;
+    }
+    buf_append(&out, "", 1);
+    r->models = (char *)out.data;
+    if (out.len <= 1)
+        return wrong(in, "which models is missing: names, or * for all");
+    return 0;
+}
+
+static int read_line(struct reading *in, char *line, struct rules *rules)
+{
+    struct rule r = {0};
+    char *save, *who, *what, *models;
+
+    line[strcspn(line, "#\r\n")] = '\0';
+    who = strtok_r(line, " \t", &save);
+    if (!who)
+        return 0;
+    what = strtok_r(NULL, " \t", &save);
+    models = strtok_r(NULL, "", &save);
+    if (!what || !models)
+        return wrong(in, "a line is: WHO WHAT MODELS, as in user:www-data read,write User, Post");
+    if (read_who(in, who, &r) < 0 || read_what(in, what, &r) < 0 ||
+        read_models(in, models, &r) < 0) {
+        free(r.models);
+        return -1;
+    }
+    vec_push(rules->all, rules->n, rules->cap, r);
+    return 0;
+}
+
+static int read_lines(struct reading *in, FILE *f, struct rules *rules)
+{
+    char line[LINE_BYTES];
+
+    while (fgets(line, sizeof line, f)) {
+        in->line++;
+        if (strlen(line) == sizeof line - 1)
+            return wrong(in, "the line is longer than %d bytes", LINE_BYTES - 2);
+        if (read_line(in, line, rules) < 0)
+            return -1;
+    }
+    return ferror(f) ? wrong(in, "cannot be read: %s", strerror(errno)) : 0;
+}
+
+struct rules *rules_read(const char *path, char *error, size_t size)
+{
+    struct reading in = {.path = path, .error = error, .size = size};
+    struct rules *rules = alloc_zeroed(1, sizeof *rules);
+    FILE *f = fopen(path, "re");
+    struct stat st;
+    int status;
+
+    if (!f || fstat(fileno(f), &st) < 0)
+        status = wrong(&in, "cannot be read: %s", strerror(errno));
+    else if (st.st_mode & S_IWOTH)
+        status = wrong(&in, "everybody can write to it; chmod o-w it");
+    else
+        status = read_lines(&in, f, rules);
+    if (f)
+        fclose(f);
+    if (status == 0)
+        return rules;
+    rules_free(rules);
+    return NULL;
+}
+
+void rules_free(struct rules *r)
+{
+    if (!r)
+        return;
+    for (size_t i = 0; i < r->n; i++)
+        free(r->all[i].models);
+    free(r->all);
+    free(r);
+}
+
+/* --- permits ----------------------------------------------------------------------------- */
+
+static bool speaks_of(const struct rule *r, uid_t uid, const gid_t *groups, size_t n)
+{
+    if (r->who != GROUP)
+        return r->who == ANYBODY || r->id == uid;
+    for (size_t i = 0; i < n; i++)
+        if (groups[i] == r->id)
+            return true;
+    return false;
+}
+
+struct permit *rules_permit(const struct rules *r, uid_t uid, const gid_t *groups, size_t n)
+{
+    if (!r)
+        return NULL;
+    struct permit *p = alloc_zeroed(1, sizeof *p);
+    p->lines = alloc_zeroed(r->n + 1, sizeof *p->lines);
+    for (size_t i = 0; i < r->n; i++) {
+        if (!speaks_of(&r->all[i], uid, groups, n))
+            continue;
+        struct rule *line = alloc_zeroed(1, sizeof *line);
+        *line = r->all[i];
+        line->models = alloc_str(r->all[i].models);
+        p->lines[p->n++] = line;
+    }
+    return p;
+}
+
+void permit_free(struct permit *p)
+{
+    if (!p)
+        return;
+    for (size_t i = 0; i < p->n; i++) {
+        free(p->lines[i]->models);
+        free((void *)(uintptr_t)p->lines[i]);
+    }
+    free(p->lines);
+    free(p->known);
+    free(p);
+}
+
+bool permit_same(const struct permit *a, const struct permit *b)
+{
+    if (!a || !b)
+        return a == b;
+    if (a->n != b->n)
+        return false;
+    for (size_t i = 0; i < a->n; i++)
+        if (a->lines[i]->rights != b->lines[i]->rights ||
+            strcmp(a->lines[i]->models, b->lines[i]->models) != 0)
+            return false;
+    return true;
+}
+
+static unsigned rights_on(const struct permit *p, const char *model, size_t len)
+{
+    unsigned rights = 0;
+
+    for (size_t i = 0; i < p->n; i++)
+        if (about(p->lines[i], model, len))
+            rights |= p->lines[i]->rights;
+    return rights;
+}
+
+static void widen(struct permit *p, uint32_t number)
+{
+    uint32_t n = (number + 64) / 64 * 64;
+
+    p->known = realloc(p->known, n);
+    if (!p->known)
+        abort();
+    memset(p->known + p->nknown, UNKNOWN, n - p->nknown);
+    p->nknown = n;
+}
+
+bool permit_may(struct permit *p, const struct model *m, unsigned rights)
+{
+    if (!p)
+        return true;
+    if (m->number >= p->nknown)
+        widen(p, m->number);
+    if (p->known[m->number] == UNKNOWN)
+        p->known[m->number] = (uint8_t)rights_on(p, m->name, strlen(m->name));
+    return (p->known[m->number] & rights) == rights;
+}
+
+bool permit_may_name(const struct permit *p, const char *model, size_t len, unsigned rights)
+{
+    return !p || (rights_on(p, model, len) & rights) == rights;
+}
+
+bool permit_somewhere(const struct permit *p, unsigned rights)
+{
+    unsigned all = 0;
+
+    for (size_t i = 0; p && i < p->n; i++)
+        all |= p->lines[i]->rights;
+    return !p || (all & rights) == rights;
+}
+
+/* One line has to say so: all models but one, and that one in another line, is not looked for. */
+bool permit_everywhere(const struct permit *p, unsigned rights)
+{
+    for (size_t i = 0; p && i < p->n; i++)
+        if ((p->lines[i]->rights & rights) == rights && listed(p->lines[i]->models, "*", 1) &&
+            !strchr(p->lines[i]->models, '!'))
+            return true;
+    return !p;
+}
+
+int permit_refuse(struct fault *f, unsigned rights, const char *what)
+{
+    const char *word = "this";
+
+    for (size_t i = 0; i < NWORDS; i++)
+        if (words[i].right & rights)
+            word = words[i].name;
+    return fault_set(f, FAULT_FORBIDDEN, "%s: the rules (rights.file) do not give this user \"%s\"",
+                     what, word);
+}

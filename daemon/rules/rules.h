@@ -1,0 +1,55 @@
+/* rules: who may do what, by a file of lines
+ *
+ *   WHO              WHAT                  MODELS
+ *   user:www-data    read,write,lock       User, Post, Session
+ *   group:analysts   read,stats            *, !Account
+ *
+ * What all the lines that speak of somebody say adds up; of whom none speaks may do nothing. WHAT:
+ * read; write, which includes read; lock; break; define; stats, which is all of admin that only
+ * tells; admin, which is all of it. MODELS: names, * for all, !Name for all but those that the same
+ * line excludes.
+ */
+#ifndef RAPYERD_RULES_H
+#define RAPYERD_RULES_H
+
+#include "protocol/fault.h"
+#include "protocol/schema.h"
+#include <sys/types.h>
+
+enum right {
+    RIGHT_READ = 1,
+    RIGHT_WRITE = 2,
+    RIGHT_LOCK = 4,
+    RIGHT_BREAK = 8,
+    RIGHT_DEFINE = 16,
+    RIGHT_STATS = 32,
+    RIGHT_ADMIN = 64,
+};
+
+struct rules;
+/* What one peer may: made of the lines that speak of it. NULL: there are no rules, it may
+ * everything. */
+struct permit;
+
+/* NULL with a message for a person ("rights.conf:3: ..."). */
+struct rules *rules_read(const char *path, char *error, size_t size);
+void rules_free(struct rules *r);
+/* r NULL: NULL. Somebody of whom no line speaks has a permit for nothing. */
+struct permit *rules_permit(const struct rules *r, uid_t uid, const gid_t *groups, size_t n);
+void permit_free(struct permit *p);
+/* Whether both allow the same. */
+bool permit_same(const struct permit *a, const struct permit *b);
+
+/* All of `rights` (enum right), on the documents of this model. Asked for each document: looked up
+ * once for each model. */
+bool permit_may(struct permit *p, const struct model *m, unsigned rights);
+/* The same by the name, also of a model that is not there. */
+bool permit_may_name(const struct permit *p, const char *model, size_t len, unsigned rights);
+/* On some model at least; on all there are and may come. */
+bool permit_somewhere(const struct permit *p, unsigned rights);
+bool permit_everywhere(const struct permit *p, unsigned rights);
+
+/* FORBIDDEN: says what it is that `what`, as "documents of User", would need. */
+int permit_refuse(struct fault *f, unsigned rights, const char *what);
+
+#endif

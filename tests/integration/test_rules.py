@@ -1,0 +1,314 @@
+"""Who may do what: by rules, over the socket, a ring and shared memory; and what a user may have."""
+
+import grp
+import os
+import subprocess
+import time
+
+import pytest
+
+from daemon_process import binary
+from models import KEY, MODELS, atomic, define_all, field, save_ada
+from ring_client import RingClient
+from rpc_client import Client, Closed, RpcError, wait_until
+from segment_reader import Segment
+
+NOTE = atomic("Note", field("text", "str"), field("about", "ref<User>", default="User:ada"))
+ME = os.geteuid()
+CTL = os.path.join(os.path.dirname(os.path.dirname(binary())), "client", "rapyerctl")
+
+
+class Ruled:
+    """A daemon with rules for the user of the tests, that can be changed."""
+
+    def __init__(self, redis_server, new_daemon, workdir):
+        self.path = os.path.join(workdir, "rights.conf")
+        self.write("* read,write,lock,break,define,admin *")
+        self.daemon = new_daemon(redis_server.address, {"rights.file": self.path})
+        with self.connect() as client:
+            save_ada(client)
+            client.call("define", NOTE)
+            client.call("doc.save", "Note:1", {"text": "x"})
+
+    def write(self, *lines):
+        with open(self.path, "w", encoding="ascii") as file:
+            file.write("\n".join(["# rules", "", *lines]) + "\n")
+
+    def connect(self):
+        return self.daemon.connect()
+
+    def set(self, *lines):
+        """Has these rules taken over; whoever has others then is disconnected."""
+        with self.connect() as canary:
+            taken = self.daemon.log().count("configuration taken over")
+            self.write(*lines)
+            self.daemon.reload()
+            wait_until(lambda: self.daemon.log().count("configuration taken over") > taken, what="the rules")
+            return canary
+
+
+@pytest.fixture
+def ruled(redis_server, new_daemon, workdir):
+    return Ruled(redis_server, new_daemon, workdir)
+
+
+def forbidden(client, *request):
+    with pytest.raises(RpcError, match="^FORBIDDEN: ") as refused:
+        client.call(*request)
+    return refused.value.text
+
+
+def test_each_right_is_apart(ruled):
+    for who in (f"user:{ME}", f"group:{os.getegid()}", "*"):
+        ruled.set(f"{who} read User,Settings , Section")
+        with ruled.connect() as client:
+            before = client.call("doc.get", KEY)
+            assert client.call("doc.load", KEY, "age") == 36 and client.call("doc.keys", "User")["keys"]
+            assert client.call("doc.exists", KEY) == 1
+            text = forbidden(client, "num.incr", KEY, "age", 1)
+            assert "num.incr of User" in text and '"write"' in text
+            for request in (("set", KEY, "name", "x"), ("doc.save", KEY, {"name": "x"}), ("doc.delete", KEY),
+                            ("doc.ttl", KEY, 100), ("doc.duplicate", KEY, "2"), ("doc.get_or_create", KEY, {"name": "x"}),
+                            ("pipeline", [["num.incr", KEY, "age", 1]]), ("lock.acquire", KEY, "edit"),
+                            ("lock.break", KEY, "edit"), ("doc.load", "Note:1", "text"), ("doc.get", "Note:none"),
+                            ("doc.get_many", [KEY, "Note:1"]), ("doc.keys", "Note"), ("watch", "Note:1"),
+                            ("watch", "Note:*"), ("ref.get", "Note:1", "about"),
+                            ("define", atomic("Other", field("a", "int"))), ("admin.stats",), ("admin.metrics",),
+                            ("admin.kill", 1), ("admin.monitor",), ("admin.set", "log.log_level", "info")):
+                forbidden(client, *request)
+            for model in MODELS:
+                client.call("define", model)  # as it is already
+            assert client.call("watch", KEY) and client.call("doc.get", KEY) == before
+    ruled.set(f"user:{ME} write,lock User", f"user:{ME} stats Note", "* read Note")
+    with ruled.connect() as client:
+        assert client.call("num.incr", KEY, "age", 1) == 37
+        held = client.call("lock.acquire", KEY, "edit", {"document": True})
+        assert held["document"]["age"] == 37
+        forbidden(client, "lock.release", held["token"], [["set", "Note:1", "text", "y"]])
+        client.call("lock.release", held["token"], [["num.incr", KEY, "age", 1]])
+        assert client.call("pipeline", [["num.incr", KEY, "age", 1]], {"if_version": {"Note:none": 0}}) == [39]
+        forbidden(client, "pipeline", [["num.incr", KEY, "age", 1], ["set", "Note:1", "text", "y"]])
+        assert client.call("doc.load", KEY, "age") == 39 and client.call("doc.load", "Note:1", "text") == "x"
+        assert client.call("ref.get", "Note:1", "about")["@pk"] == "ada"
+        forbidden(client, "lock.break", KEY, "edit")
+        assert client.call("admin.stats")["redis"] == "up"
+        forbidden(client, "admin.slowlog")
+    ruled.set("* lock,break,define User, Other", "* admin Nothing")
+    with ruled.connect() as client:
+        assert client.call("lock.acquire", KEY, "edit")["token"]
+        forbidden(client, "lock.acquire", KEY, "more", {"document": True})
+        assert client.call("lock.break", KEY, "edit") == 1
+        client.call("define", atomic("Other", field("a", "int")))
+        forbidden(client, "define", atomic("Third", field("a", "int")))
+        assert client.call("admin.slowlog") == [] and client.call("admin.stats")
+
+
+def test_all_but_some_models(ruled):
+    ruled.set("* write *,!Note")
+    with ruled.connect() as client:
+        assert client.call("num.incr", KEY, "age", 1) == 37
+        forbidden(client, "doc.get", "Note:1")
+    ruled.set("* write *,!Note", "* read Note")
+    with ruled.connect() as client:
+        assert client.call("doc.load", "Note:1", "text") == "x"
+        forbidden(client, "set", "Note:1", "text", "y")
+
+
+def test_of_whom_no_line_speaks_may_nothing(ruled):
+    ruled.set(f"user:{ME + 1} write,admin *", f"group:{max(g.gr_gid for g in grp.getgrall()) + 1000} write *")
+    with ruled.connect() as client:
+        assert client.call("hello")["server"]
+        for request in (("doc.get", KEY), ("admin.stats",), ("doc.keys", "User")):
+            forbidden(client, *request)
+    done = subprocess.run([CTL, "-s", ruled.daemon.socket, "get", KEY], capture_output=True, text=True, check=False)
+    assert done.returncode == 7 and "FORBIDDEN" in done.stderr
+
+
+def test_a_ring_is_no_way_around(ruled):
+    ruled.set("* read User")
+    with RingClient(ruled.daemon.socket) as client:
+        assert client.call("doc.load", KEY, "age") == 36
+        forbidden(client, "num.incr", KEY, "age", 1)
+        forbidden(client, "doc.get", "Note:1")
+
+
+def test_shared_memory_is_for_who_may_read_all(ruled):
+    ruled.set("* read,write *")
+    with Segment(ruled.daemon.socket) as segment, ruled.connect() as client:
+        def shown():
+            client.call("doc.get", KEY)
+            return segment.read(KEY)
+        assert wait_until(shown, what="the document in memory")
+        ruled.set("* read *,!Note")
+        assert segment.gone or segment.read(KEY) is None, "it is given up"
+    for rule in ("* read *,!Note", "* read User", "* write *,!Note\n* read Note", "* lock *"):
+        ruled.set(rule)
+        with ruled.connect() as client:
+            forbidden(client, "segment.open")
+
+
+def test_who_may_something_else_is_disconnected(ruled):
+    with ruled.connect() as client:
+        client.call("watch", "Note:1")
+        ruled.set("* read,write,lock,break,define,admin *", f"user:{ME + 1} read Note")
+        assert client.call("hello"), "nothing has changed for it"
+        ruled.set("* read User")
+        with pytest.raises((Closed, BrokenPipeError, ConnectionResetError)):
+            client.expect_closed()
+            raise Closed
+    assert "what it may do has changed" in ruled.daemon.log()
+    ruled.write("* read,admin *")
+    ruled.daemon.reload()
+
+    def admin():
+        with ruled.connect() as client:
+            try:
+                return client.call("admin.stats")
+            except (RpcError, Closed):
+                return None
+    wait_until(admin, what="the rules")
+    ruled.write("nobody read *")
+    with ruled.connect() as client:
+        with pytest.raises(RpcError, match="rights.conf:3: "):
+            client.call("admin.reload")
+        assert client.call("admin.stats"), "what is wrong changes nothing"
+
+
+def test_refusals_are_counted_and_logged_but_not_for_ever(ruled):
+    ruled.set("* stats,read Note")
+    with ruled.connect() as client:
+        for _ in range(50):
+            forbidden(client, "doc.get", KEY)
+        assert 'rapyerd_faults_total{code="FORBIDDEN"} 50\n' in client.call("admin.metrics")
+    lines = [line for line in ruled.daemon.log().splitlines() if "refused: " in line and "doc.get of User" in line]
+    assert 1 <= len(lines) <= 10
+    assert f"pid {os.getpid()}, uid {ME}" in lines[0]
+
+
+@pytest.mark.parametrize("line, word", [
+    ("user:nobody-of-that-name read *", "no user"), ("* fly *", "fly"), ("* read", "MODELS"), ("somebody read *", "somebody"),
+    ("group:no-such-group read *", "no group")])
+def test_rules_that_are_wrong_are_refused(redis_server, new_daemon, workdir, line, word):
+    path = os.path.join(workdir, "rights.conf")
+    with open(path, "w", encoding="ascii") as file:
+        file.write(f"# first\n{line}\n")
+    daemon = new_daemon(redis_server.address, {"rights.file": path}, wait=False)
+    assert daemon.process.wait(20) == 2
+    daemon.killed = True
+    assert f"{path}:2: " in daemon.log() and word in daemon.log()
+
+
+def test_rules_that_everybody_can_write_are_refused(redis_server, new_daemon, workdir):
+    path = os.path.join(workdir, "rights.conf")
+    with open(path, "w", encoding="ascii") as file:
+        file.write("* read *\n")
+    os.chmod(path, 0o666)
+    daemon = new_daemon(redis_server.address, {"rights.file": path}, wait=False)
+    assert daemon.process.wait(20) == 2
+    daemon.killed = True
+    assert "chmod" in daemon.log()
+
+
+# --- what one user may have ---------------------------------------------------------------------
+
+
+def test_connections_of_a_user(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"rights.user_clients": 3})
+    clients = [daemon.connect() for _ in range(3)]
+    for client in clients:
+        client.call("hello")
+    with daemon.connect() as fourth:
+        said = fourth.expect_closed()
+        assert said[0][2].startswith("BUSY: ") and "rights.user_clients" in said[0][2]
+    clients.pop().close()
+
+    def again():
+        try:
+            with daemon.connect() as client:
+                return client.call("hello")
+        except (Closed, OSError, RpcError):
+            return None
+    wait_until(again, what="room for another one")
+    for client in clients:
+        client.close()
+
+
+def test_requests_of_a_user_that_wait(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"rights.user_requests": 5})
+    with daemon.connect() as one, daemon.connect() as two:
+        save_ada(one)
+        redis_server.pause()
+        waiting = [one.send("num.incr", KEY, "age", 1) for _ in range(5)]
+        wait_until(lambda: daemon_waiting(daemon) == 5, what="five of them")
+        with pytest.raises(RpcError, match="^BUSY: .*rights.user_requests"):
+            two.call("num.incr", KEY, "age", 1)
+        redis_server.resume()
+        assert [one.wait(request) for request in waiting] == list(range(37, 42))
+        assert two.call("num.incr", KEY, "age", 1) == 42
+
+
+def daemon_waiting(daemon):
+    with daemon.connect() as client:
+        try:
+            return client.call("admin.stats")["waiting"]
+        except RpcError as busy:
+            assert busy.code == "BUSY"
+            return 5
+
+
+def test_requests_and_bytes_in_a_second(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address)
+    with daemon.connect() as client:
+        save_ada(client)
+        client.call("admin.set", "rights.user_rate", "50")
+        time.sleep(1.1)
+        good = bad = 0
+        begun = time.monotonic()
+        for _ in range(400):
+            try:
+                client.call("doc.load", KEY, "age")
+                good += 1
+            except RpcError as busy:
+                assert busy.code == "BUSY" and "user_rate" in busy.text
+                bad += 1
+        took = time.monotonic() - begun
+        assert 40 <= good <= 50 + 50 * took + 2 and (bad > 0 or took > 6)
+        time.sleep(0.2)
+        client.call("admin.set", "rights.user_rate", "0")
+        client.call("admin.set", "rights.user_bytes", "100K")
+        time.sleep(1.1)
+        client.call("set", KEY, "bio", "x" * 150000)
+        with pytest.raises(RpcError, match="^BUSY: .*rights.user_bytes"):
+            client.call("set", KEY, "bio", "y")
+        wait_until(lambda: _tries(client, "set", KEY, "bio", "y"), what="its turn")
+
+
+def _tries(client, *request):
+    try:
+        client.call(*request)
+        return True
+    except RpcError as busy:
+        assert busy.code == "BUSY"
+        return False
+
+
+def test_memory_of_a_user(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"rights.user_memory": "3M", "limits.client_output": "64M"})
+    with daemon.connect() as client:
+        define_all(client)
+        client.call("doc.save", "User:big", {"name": "x", "bio": "y" * 400000})
+    greedy = [daemon.connect() for _ in range(8)]
+    for one in greedy:
+        for _ in range(3):
+            one.send("doc.load", "User:big", "bio")
+    wait_until(lambda: "rights.user_memory" in daemon.log(), what="one that is disconnected")
+    with daemon.connect() as client:
+        assert client.call("hello"), "who wants little is served"
+    for one in greedy:
+        one.close()
+    tight = new_daemon(redis_server.address, {"rights.user_memory": "200K"})
+    with RingClient(tight.socket) as first, Client(tight.socket) as second:
+        first.call("hello")
+        with pytest.raises(RpcError, match="^BUSY: .*rights.user_memory"):
+            second.call("ring.open")
+        assert second.call("hello")
