@@ -52,22 +52,21 @@ struct permit {
 
 /* --- names in a list --------------------------------------------------------------------- */
 
-static bool listed(const char *list, const char *name, size_t len)
+/* "User", "*", or "shop.*" for all of a namespace. */
+static bool covers(const char *entry, size_t n, const char *name, size_t len)
 {
-    for (const char *at = list; *at;) {
-        size_t n = strcspn(at, ",");
-        if (n == len && memcmp(at, name, len) == 0)
-            return true;
-        at += n + (at[n] == ',');
-    }
-    return false;
+    if (n > 0 && entry[n - 1] == '*')
+        return len >= n - 1 && memcmp(entry, name, n - 1) == 0;
+    return n == len && memcmp(entry, name, len) == 0;
 }
 
-static bool excluded(const char *list, const char *name, size_t len)
+/* Whether an entry of the list covers the name, of those that exclude, or of the others. */
+static bool listed(const char *list, bool excluding, const char *name, size_t len)
 {
     for (const char *at = list; *at;) {
         size_t n = strcspn(at, ",");
-        if (*at == '!' && n == len + 1 && memcmp(at + 1, name, len) == 0)
+        bool excludes = *at == '!';
+        if (excludes == excluding && covers(at + excludes, n - excludes, name, len))
             return true;
         at += n + (at[n] == ',');
     }
@@ -76,8 +75,7 @@ static bool excluded(const char *list, const char *name, size_t len)
 
 static bool about(const struct rule *r, const char *name, size_t len)
 {
-    return (listed(r->models, "*", 1) || listed(r->models, name, len)) &&
-           !excluded(r->models, name, len);
+    return listed(r->models, false, name, len) && !listed(r->models, true, name, len);
 }
 
 /* --- the file ---------------------------------------------------------------------------- */
@@ -347,11 +345,17 @@ bool permit_somewhere(const struct permit *p, unsigned rights)
     return !p || (all & rights) == rights;
 }
 
+static bool names_all(const char *models)
+{
+    return strcmp(models, "*") == 0 || strncmp(models, "*,", 2) == 0 || strstr(models, ",*,") ||
+           (strlen(models) > 2 && strcmp(models + strlen(models) - 2, ",*") == 0);
+}
+
 /* One line has to say so: all models but one, and that one in another line, is not looked for. */
 bool permit_everywhere(const struct permit *p, unsigned rights)
 {
     for (size_t i = 0; p && i < p->n; i++)
-        if ((p->lines[i]->rights & rights) == rights && listed(p->lines[i]->models, "*", 1) &&
+        if ((p->lines[i]->rights & rights) == rights && names_all(p->lines[i]->models) &&
             !strchr(p->lines[i]->models, '!'))
             return true;
     return !p;
