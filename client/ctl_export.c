@@ -3,7 +3,8 @@
  *   {"rapyer-export":1,"models":["User"]}
  *   {"define":{"name":"User", ...}}                     each model that is there, inner ones first
  *   {"key":"User:1","ttl":null,"document":{...}}        with its lazy fields; ttl in seconds
- *   {"next":{"model":"User","cursor":"17"}}             behind each page: whoever resumes begins there
+ *   {"next":{"model":"User","cursor":"17"}}             behind each page: whoever resumes begins
+ * there
  *   {"end":{"documents":1}}
  *
  * One page of keys and one document are in memory at a time.
@@ -21,8 +22,7 @@
 
 #define PAGE 1000 /* Redis keys that are looked through for one page */
 
-struct exporting
-{
+struct exporting {
     struct ctl *c;
     FILE *out;
     const char *name; /* of the file; NULL: standard output */
@@ -103,9 +103,8 @@ static int begin(struct exporting *e, const rapyer_value *all, int argc, char **
         n++;
     }
     pack_array_close(&packed, at, n);
-    e->header = packed.failed
-                    ? NULL
-                    : value_parse(cursor_of(packed.data, packed.len), 0, SIZE_MAX, &f);
+    e->header =
+        packed.failed ? NULL : value_parse(cursor_of(packed.data, packed.len), 0, SIZE_MAX, &f);
     buf_free(&packed);
     e->cursor = strdup("0");
     return e->header && e->cursor ? 0 : out_of_memory();
@@ -315,8 +314,9 @@ static int open_file(struct exporting *e)
     if (!e->out && e->resume && errno == ENOENT)
         e->out = fopen(e->name, "wxe");
     if (!e->out)
-        return ctl_usage_error(e->name, errno == EEXIST ? "it is there already; --resume goes on with it"
-                                                        : strerror(errno));
+        return ctl_usage_error(e->name, errno == EEXIST
+                                            ? "it is there already; --resume goes on with it"
+                                            : strerror(errno));
     return e->resume ? find_place(e) : 0;
 }
 
@@ -358,7 +358,8 @@ int ctl_export(struct ctl *c, int argc, char **argv)
         return ctl_usage_error("--resume goes on with the file that --output names", NULL);
     int rc = export(&e, n, argv);
     if (e.out && (e.out == stdout ? fflush(e.out) : fclose(e.out)) != 0 && rc == 0) {
-        fprintf(stderr, "rapyerctl: %s: %s\n", e.name ? e.name : "standard output", strerror(errno));
+        fprintf(stderr, "rapyerctl: %s: %s\n", e.name ? e.name : "standard output",
+                strerror(errno));
         rc = EXIT_ANSWER;
     }
     fprintf(e.name ? stdout : stderr, "{\"documents\":%lld,\"gone\":%lld,\"failed\":%lld}\n",

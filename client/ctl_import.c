@@ -3,8 +3,8 @@
  *   line ──► JSON ──► "define": kept until the first document, then declared
  *                └──► "key":    a pipeline [doc.save, doc.ttl], up to WINDOW of them on their way
  *
- * A dry run has the daemon's models and those of the file in a registry of its own, and checks all by
- * the code that the daemon goes by; nothing is sent but what reads.
+ * A dry run has the daemon's models and those of the file in a registry of its own, and checks all
+ * by the code that the daemon goes by; nothing is sent but what reads.
  */
 #include "client/ctl.h"
 #include "client/ctl_json.h"
@@ -19,12 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW 64             /* documents on their way */
+#define WINDOW 64              /* documents on their way */
 #define WINDOW_BYTES (8 << 20) /* and what they may take together, but for one that is longer */
-#define SHOWN 20              /* refusals that are told of */
+#define SHOWN 20               /* refusals that are told of */
 
-struct importing
-{
+struct importing {
     struct ctl *c;
     bool dry, if_absent;
     long long from, line;
@@ -163,7 +162,8 @@ static void make_room(struct importing *in, size_t bytes)
         connection_wait(db);
 }
 
-/* pipeline [[["doc.save", key, map], ["doc.ttl", key, ttl] or ["doc.persist", key]], {if_version?}?] */
+/* pipeline [[["doc.save", key, map], ["doc.ttl", key, ttl] or ["doc.persist", key]],
+ * {if_version?}?] */
 static uint32_t pack_save(const struct importing *in, const struct buf *key, int64_t ttl,
                           struct cursor document, struct buf *out)
 {
@@ -188,7 +188,8 @@ static uint32_t pack_save(const struct importing *in, const struct buf *key, int
     return 2;
 }
 
-static void send_save(struct importing *in, const struct buf *key, int64_t ttl, struct cursor document)
+static void send_save(struct importing *in, const struct buf *key, int64_t ttl,
+                      struct cursor document)
 {
     struct buf params = BUF_INIT;
     uint32_t n = pack_save(in, key, ttl, document, &params);
@@ -259,8 +260,9 @@ static void take_document(struct importing *in, struct cursor key, struct cursor
         declare_all(in);
     if (cursor_str(&key, &name, &len) < 0 || !document.at ||
         (ends && (cursor_int(&ttl, &seconds) < 0 || seconds < 1))) {
-        refuse(in, in->line,
-               "a document is {\"key\": \"Model:pk\", \"ttl\": seconds or null, \"document\": {...}}");
+        refuse(
+            in, in->line,
+            "a document is {\"key\": \"Model:pk\", \"ttl\": seconds or null, \"document\": {...}}");
         return;
     }
     namespace_name(in->c->db->namespace, name, len, &whole);
@@ -401,8 +403,8 @@ int ctl_import(struct ctl *c, int argc, char **argv)
         rc = read_lines(&in, file, name);
     if (file != stdin)
         fclose(file);
-    printf("{\"models\":%lld,\"saved\":%lld,\"there\":%lld,\"refused\":%lld}\n", in.models, in.saved,
-           in.there, in.refused);
+    printf("{\"models\":%lld,\"saved\":%lld,\"there\":%lld,\"refused\":%lld}\n", in.models,
+           in.saved, in.there, in.refused);
     if (in.stopped_at)
         fprintf(stderr, "rapyerctl: go on with --from %lld\n", in.stopped_at);
     buf_free(&in.declarations);

@@ -321,6 +321,16 @@ static void take_declarations(struct define *d)
     }
 }
 
+/* What is so already needs no right: programs declare what they use each time they begin. */
+static int may_declare(const struct define *d, const char *name, struct fault *f)
+{
+    char what[128];
+    if (permit_may_name(session_permit(d->session), name, strlen(name), RIGHT_DEFINE))
+        return 0;
+    snprintf(what, sizeof(what), "define of %.80s, which is not so yet", name);
+    return permit_refuse(f, RIGHT_DEFINE, what);
+}
+
 static int check_declarations(struct define *d, struct fault *f)
 {
     struct cursor *in = alloc_zeroed(d->n, sizeof(*in));
@@ -330,6 +340,8 @@ static int check_declarations(struct define *d, struct fault *f)
     int rc = schema_check_all(d->r->schema, in, d->n, changed, f);
     for (uint32_t i = 0; i < d->n && rc == 0; i++)
         name_of(in[i], d->all[i].name, sizeof(d->all[i].name));
+    for (uint32_t i = 0; i < d->n && rc == 0; i++)
+        rc = changed[i] ? may_declare(d, d->all[i].name, f) : 0;
     free(in);
     free(changed);
     return rc;
@@ -342,14 +354,6 @@ void registry_define(struct registry *r, struct session *s, const struct rpc *ms
         fault_set(&f, FAULT_BAD_REQUEST,
                   "define takes [declaration, ...], 1 to %d of them, and got %u parameters",
                   SCHEMA_MAX_MODELS, msg->nparams);
-        session_fault(s, msg->id, &f);
-        return;
-    }
-    char name[80];
-    name_of(msg->params, name, sizeof(name));
-    /* Programs declare what they use each time they begin. */
-    if (changed && !permit_may_name(session_permit(s), name, strlen(name), RIGHT_DEFINE)) {
-        permit_refuse(&f, RIGHT_DEFINE, "define of what is not so yet");
         session_fault(s, msg->id, &f);
         return;
     }

@@ -6,8 +6,8 @@
  *
  * What all the lines that speak of somebody say adds up; of whom none speaks may do nothing. WHAT:
  * read; write, which includes read; lock; break; define; stats, which is all of admin that only
- * tells; admin, which is all of it. MODELS: names, * for all, !Name for all but those that the same
- * line excludes.
+ * tells; admin, which is all of it. MODELS: names, * for all, shop.* for those of
+ * a namespace, and with ! before it none of them in this line.
  */
 #ifndef RAPYERD_RULES_H
 #define RAPYERD_RULES_H
