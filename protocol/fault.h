@@ -35,7 +35,7 @@
     X(LOCK_TIMEOUT, "the lock was not free within the time given")                        \
     X(DEADLOCK, "waiting would close a cycle")                                            \
     X(INTERNAL, "a defect in rapyerd; its log says more")                                 \
-    X(NO_INDEX, "no index answers this, and a scan was not asked for") \
+    X(NO_INDEX, "no index answers this, and a scan was not asked for")                    \
     X(FORBIDDEN, "the rules do not let this user do that")
 
 enum fault_code {

@@ -72,7 +72,7 @@ def test_each_right_is_apart(ruled):
                             ("pipeline", [["num.incr", KEY, "age", 1]]), ("lock.acquire", KEY, "edit"),
                             ("lock.break", KEY, "edit"), ("doc.load", "Note:1", "text"), ("doc.get", "Note:none"),
                             ("doc.get_many", [KEY, "Note:1"]), ("doc.keys", "Note"), ("watch", "Note:1"),
-                            ("watch", "Note:*"), ("ref.get", "Note:1", "about"),
+                            ("watch", "Note:*"), ("find", "Note"), ("find.count", "Note"), ("ref.get", "Note:1", "about"),
                             ("define", atomic("Other", field("a", "int"))), ("admin.stats",), ("admin.metrics",),
                             ("admin.kill", 1), ("admin.monitor",), ("admin.set", "log.log_level", "info")):
                 forbidden(client, *request)
