@@ -78,6 +78,9 @@ struct dispatch {
 
 static void do_hello(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
+    /* What is no method, but was not always there. */
+    static const char *const kinds[] = {"define.many", "models.optional", "models.nested",
+                                        "models.recursive"};
     struct buf *out = session_result(s, msg->id);
     uint32_t features = 0;
     pack_map(out, 3);
@@ -89,6 +92,8 @@ static void do_hello(struct dispatch *d, struct session *s, const struct rpc *ms
     size_t at = pack_array_open(out);
     for (size_t i = 0; i < d->nentries; i++, features++)
         pack_cstr(out, d->entries[i].name);
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++, features++)
+        pack_cstr(out, kinds[i]);
     pack_array_close(out, at, features);
     session_done(s);
 }

@@ -85,7 +85,9 @@ class LayoutReader:
         for field in model["fields"]:
             kind, of = parse_type(field["type"])
             name = prefix + field["name"]
-            if kind in ("list", "dict") or (kind == "optional" and self.holds_models(of)):
+            if kind in ("set", "sorted"):
+                out[field["name"]] = self.members(kind, of, f"{base}/{name}")
+            elif kind in ("list", "dict") or (kind == "optional" and self.holds_models(of)):
                 out[field["name"]] = self.field(kind, of, f"{base}/{name}")
             elif self.is_atomic(kind):
                 out[field["name"]] = self.record(self.models[kind], base, fields, name + ".", {})
@@ -94,6 +96,12 @@ class LayoutReader:
             elif field.get("default", UNSET) is not UNSET:
                 out[field["name"]] = field["default"]
         return out
+
+    def members(self, kind, of, name):
+        self.visited.add(name.encode())
+        if kind == "set":
+            return [self.value(*of, raw) for raw in self.rdb.smembers(name)]
+        return [[self.value(*of, raw), score] for raw, score in self.rdb.zrange(name, 0, -1, withscores=True)]
 
     def field(self, kind, of, name):
         if kind != "optional":
