@@ -298,8 +298,7 @@ static struct pend *find_pend(const struct batch *b, const struct batch_doc *bd,
     return p;
 }
 
-static struct pend *pend_of(struct batch *b, struct batch_doc *bd, const char *suffix,
-                            size_t suffix_len)
+struct pend *batch_key(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
 {
     struct pend *p = find_pend(b, bd, suffix, suffix_len);
     if (p == NULL)
@@ -357,7 +356,7 @@ static void field_set(struct batch *b, struct pend_field *f, const void *raw, si
 static struct pend *fields_of(struct batch *b, struct batch_doc *bd, const struct stored *as,
                               const char *suffix, size_t suffix_len)
 {
-    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    struct pend *p = batch_key(b, bd, suffix, suffix_len);
     p->as = as;
     return p;
 }
@@ -426,7 +425,7 @@ void batch_field_was(struct batch *b, struct batch_doc *bd, const char *suffix, 
 {
     bool fresh;
     struct pend_field *f =
-        field_of(b, pend_of(b, bd, suffix, suffix_len), field, field_len, &fresh);
+        field_of(b, batch_key(b, bd, suffix, suffix_len), field, field_len, &fresh);
     if (--f->changes != 1 || f->was_known)
         return;
     f->was_known = true;
@@ -464,7 +463,7 @@ static void list_raw(struct batch *b, struct list_cmd *c, const void *raw, size_
 const struct drift *batch_list_push(struct batch *b, struct batch_doc *bd, const char *suffix,
                                     size_t suffix_len, bool front, const void *raw, size_t raw_len)
 {
-    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    struct pend *p = batch_key(b, bd, suffix, suffix_len);
     enum list_kind kind = front ? LIST_LPUSH : LIST_RPUSH;
     struct list_cmd *c = p->last_cmd;
     if (c == NULL || c->kind != kind || c->nraws >= words_max(bd) - 2)
@@ -483,7 +482,7 @@ void batch_list_expect(const struct drift *d, int64_t len)
 void batch_list_set(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
                     size_t index, const void *raw, size_t raw_len)
 {
-    struct list_cmd *c = list_cmd(b, pend_of(b, bd, suffix, suffix_len), LIST_SET);
+    struct list_cmd *c = list_cmd(b, batch_key(b, bd, suffix, suffix_len), LIST_SET);
     c->index = index;
     list_raw(b, c, raw, raw_len);
 }
@@ -491,7 +490,7 @@ void batch_list_set(struct batch *b, struct batch_doc *bd, const char *suffix, s
 void batch_list_insert(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
                        size_t index, const void *raw, size_t raw_len)
 {
-    struct list_cmd *c = list_cmd(b, pend_of(b, bd, suffix, suffix_len), LIST_INSERT);
+    struct list_cmd *c = list_cmd(b, batch_key(b, bd, suffix, suffix_len), LIST_INSERT);
     c->index = index;
     list_raw(b, c, raw, raw_len);
 }
@@ -499,7 +498,7 @@ void batch_list_insert(struct batch *b, struct batch_doc *bd, const char *suffix
 void batch_list_remove(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
                        size_t from, size_t count, size_t len_before)
 {
-    struct list_cmd *c = list_cmd(b, pend_of(b, bd, suffix, suffix_len), LIST_REMOVE);
+    struct list_cmd *c = list_cmd(b, batch_key(b, bd, suffix, suffix_len), LIST_REMOVE);
     c->index = from;
     c->count = count;
     c->len_before = len_before;
@@ -522,7 +521,7 @@ static bool tells(const struct pend *p)
 
 void batch_drop(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
 {
-    struct pend *p = pend_of(b, bd, suffix, suffix_len);
+    struct pend *p = batch_key(b, bd, suffix, suffix_len);
     if (tells(p)) {
         if (suffix_len > 0)
             table_remove(&b->pends, &p->entry);
@@ -552,7 +551,7 @@ void batch_deadline(struct batch_doc *bd, int64_t at)
 
 void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
 {
-    pend_of(b, bd, suffix, suffix_len)->expire = true;
+    batch_key(b, bd, suffix, suffix_len)->expire = true;
 }
 
 void batch_release(struct batch *b, void (*fn)(void *arg, struct doc *d), void *arg)

@@ -162,8 +162,10 @@ static inline const struct pend_field *pend_fields(const struct pend *p)
 /* Without the revision of its models it is a document no more (layout.h). */
 bool part_ends(const struct batch_doc *bd);
 
-/* The root hash of the part's document, made on first use. */
+/* The root hash of the part's document, or another key of it, made on first use. */
 struct pend *batch_root(struct batch *b, struct batch_doc *bd);
+struct pend *batch_key(struct batch *b, struct batch_doc *bd, const char *suffix,
+                       size_t suffix_len);
 void writer_free(struct writer *w);
 
 #endif

@@ -5,6 +5,7 @@
 #include "daemon/commit/batch_inside.h"
 #include "daemon/commit/sweep_script.h"
 #include "daemon/documents/layout.h"
+#include "daemon/documents/target.h"
 #include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
 #include "protocol/tree.h"
@@ -534,6 +535,29 @@ static struct pend *format_sweep(struct writer *w, const struct pend *root, stru
     return p;
 }
 
+struct beside {
+    struct batch *batch;
+    struct batch_doc *bd;
+};
+
+static void add_beside(void *arg, struct cell *c, const struct type *t, const char *suffix,
+                       size_t len)
+{
+    const struct beside *b = arg;
+    (void)c;
+    (void)t;
+    (void)batch_key(b->batch, b->bd, suffix, len);
+}
+
+/* Another program may have taken it for the document, and put something into a container that this
+ * batch does not know of. */
+static void name_all_containers(struct batch *b, struct batch_doc *bd)
+{
+    struct record *blank = record_new(bd->doc->model);
+    each_container(blank, "", add_beside, &(struct beside){b, bd});
+    record_free(blank);
+}
+
 /* What this batch put where no document was any more. */
 unsigned batch_format_sweep(struct batch *b, struct buf *out)
 {
@@ -541,6 +565,7 @@ unsigned batch_format_sweep(struct batch *b, struct buf *out)
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         if (!bd->gone)
             continue;
+        name_all_containers(b, bd);
         struct pend *root = batch_root(b, bd), *p = bd->pends;
         do {
             p = format_sweep(&b->pool->writer, root, p, out);

@@ -233,6 +233,33 @@ def test_what_a_change_left_of_a_removed_document_is_not_in_the_next_one(redis_s
         assert found == one.call("doc.get", KEY)
 
 
+def test_what_another_program_put_into_what_a_change_left_is_not_in_the_next_one(redis_server, workdir, new_proxy,
+                                                                                new_daemon, rdb):
+    """A change that finds no document leaves a hash for a moment. A program that takes that for the document puts
+    something beside it; somebody makes the document, and had looked before all that. Shows C1, C3."""
+    deaf, proxy = DeafProxy(workdir, redis_server.address), new_proxy(redis_server.address)
+    with new_daemon(deaf.address).connect() as one, new_daemon(proxy.address).connect() as two:
+        save_ada(one)
+        deaf.unheard = lambda channel, payload: b"@proof" not in channel
+        rdb.delete(*rdb.keys(ROOT + "*"))
+        assert outcome(two, "doc.get", KEY, {"fresh": True}) == "NOT_FOUND"
+
+        def push():
+            assert rdb.exists(ROOT)
+            rdb.rpush(ROOT + "/tags", "left")
+
+        def change():
+            assert outcome(one, "set", KEY, "bio", "x") == "NOT_FOUND"
+            wait_until(lambda: not rdb.exists(ROOT), what="the sweep")
+        deaf.ahead = b"HEXISTS", push  # the sweep of what it has left
+        proxy.ahead = b"\r\nmine\r\n", change
+        two.call("doc.insert", [[KEY, {"name": "mine", "settings": {}, "numbers": [1]}]])
+        assert deaf.ahead is None
+        found = two.call("doc.get", KEY, {"fresh": True})
+        assert found["tags"] == [] and found["numbers"] == [1] and found["bio"] == ""
+    deaf.stop()
+
+
 def test_an_increment_before_a_set_is_told_what_redis_says(redis_server, new_proxy, new_daemon):
     """Both go in one commit; the increment's answer is its own, though another daemon was first. Shows C2."""
     proxy = new_proxy(redis_server.address)

@@ -18,6 +18,8 @@ static struct doc *doc_new(const char *key, int64_t version)
     struct doc *d = tree_alloc(sizeof(*d) + strlen(key) + 1);
     d->key_len = (uint16_t)strlen(key);
     strcpy(d->key, key);
+    static const struct model without_fields;
+    d->model = &without_fields;
     d->model_len = (uint16_t)strcspn(key, ":");
     d->state = DOC_PRESENT;
     d->version = version;
