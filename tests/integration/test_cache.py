@@ -191,6 +191,7 @@ def test_misses_of_one_document_cost_redis_one_load(redis_server, new_proxy, new
     daemon = new_daemon(proxy.address, quiet)
     clients = [daemon.connect() for _ in range(12)]
     define_all(clients[0])
+    wait_until(lambda: clients[0].call("admin.stats")["hears_others"], what="a daemon that hears")
     rdb.config_resetstat()
     proxy.freeze()
     looks = [LOOKS[(first + n) % len(LOOKS)] for n in range(12)]
