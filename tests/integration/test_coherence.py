@@ -20,6 +20,7 @@ pytestmark = pytest.mark.exact
 
 HISTORIES = 300 if FULL else 8
 BOUND = 1.0
+PATIENT = {**QUICK, "commit.queue_time": "20s"}  # however late others come
 
 
 def soon(client, path, value, key=KEY):
@@ -507,13 +508,13 @@ def test_what_redis_refuses_has_changed_nothing_for_others(redis_server, new_pro
 def test_a_change_that_was_removed_before_its_answer_came(redis_server, new_proxy, new_daemon, again):
     """It was applied, but whether to a document nobody can tell any more: no word that it was not. Shows C8."""
     proxy = new_proxy(redis_server.address)
-    with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
+    with new_daemon(proxy.address, PATIENT).connect() as one, new_daemon(redis_server.address).connect() as two:
         save_ada(one)
         two.call("doc.get", KEY)
         cut = proxy.cut_after(REPLIES, 0)
         proxy.refusing = True
         request = one.send("set", KEY, "age", 77)
-        assert cut.fired.wait(5)
+        assert cut.fired.wait(20)
         assert two.call("doc.get", KEY, {"fresh": True})["age"] == 77
         assert two.call("doc.delete", KEY) == 1
         if again:
@@ -544,7 +545,7 @@ def test_what_is_said_when_an_answer_was_lost(redis_server, new_proxy, new_daemo
     """As much as can be known of what others did meanwhile, and no more. What they did to another document of
     the same commit is no matter. A deadline is over where nobody did anything. Shows C8."""
     proxy = new_proxy(redis_server.address)
-    with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
+    with new_daemon(proxy.address, PATIENT).connect() as one, new_daemon(redis_server.address).connect() as two:
         save_ada(one)
         one.call("doc.save", "User:bob", {"name": "Bob", "settings": {}})
         if old:  # so that it was not made anew just now
@@ -554,7 +555,7 @@ def test_what_is_said_when_an_answer_was_lost(redis_server, new_proxy, new_daemo
         proxy.refusing = True
         one.send_raw(one.pack([0, 1000, "set", ["User:bob", "nick", "b"]])
                      + one.pack([0, 1001, request_[0], request_[1:]]))
-        assert cut.fired.wait(5)
+        assert cut.fired.wait(20)
         if meanwhile:
             two.call(*meanwhile)
         else:
