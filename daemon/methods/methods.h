@@ -46,7 +46,13 @@ enum op_status pipeline_perform(struct call *c, struct buf *out);
 /* The parts of doc.save and doc.delete. doc_keys_known must hold for
  * what is there. */
 enum op_status doc_build(struct call *c, struct doc *d, struct cursor *in, struct record **root);
-void doc_replace(struct call *c, struct doc *d, struct record *root);
+void doc_replace(struct call *c, struct doc *d, struct record *root, bool reset);
+/* Whether doc_replace leaves the deadline as it is in Redis: that of a document which is there, of
+ * a model without a ttl, unless it is reset. Else it gets a new one. */
+bool doc_keeps_deadline(const struct doc *d, bool reset);
+int64_t doc_new_deadline(const struct doc *d);
+/* {reset_ttl?} of doc.save. */
+int doc_save_options(struct cursor *in, bool *reset, struct fault *f);
 /* The parts of doc.duplicate. In docs(): the document that the copy becomes, whose pk is at the
  * cursor if it is given and not nil, else random; NULL: refused. In run(): the copy, to be put
  * there; `from` is present, and `to` known. */

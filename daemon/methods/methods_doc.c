@@ -82,14 +82,25 @@ static void clear_stump(struct call_effects *e, const struct record *root)
     buf_free(&prefix);
 }
 
+bool doc_keeps_deadline(const struct doc *d, bool reset)
+{
+    return !reset && d->model->ttl == 0 && d->state == DOC_PRESENT && d->wrong == NULL;
+}
+
+int64_t doc_new_deadline(const struct doc *d)
+{
+    return d->model->ttl > 0 ? clock_wall_ms() + d->model->ttl * 1000 : 0;
+}
+
 /* Puts a tree that was built into the document's place, new or not. What is there goes with all
  * that is below it, so it must be what the tree knows. */
-void doc_replace(struct call *c, struct doc *d, struct record *root)
+void doc_replace(struct call *c, struct doc *d, struct record *root, bool reset)
 {
     struct call_effects e = {.call = c, .doc = d};
     struct batch *b = lane_batch(exec_lane(c->exec));
-    bool fresh = d->state == DOC_ABSENT;
-    d->expires = d->model->ttl > 0 ? clock_wall_ms() + d->model->ttl * 1000 : 0;
+    bool fresh = d->state == DOC_ABSENT, keeps = doc_keeps_deadline(d, reset);
+    if (!keeps)
+        d->expires = doc_new_deadline(d);
     d->written = schema_known(exec_schema(c->exec));
     bool ruined = d->wrong != NULL;
     if (!ruined)
@@ -106,7 +117,8 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
         batch_bump(b, bd, first - 1);
     }
     struct batch_doc *bd = call_stage(c, d);
-    batch_deadline(bd, d->expires);
+    if (!keeps) /* else it is as in Redis, whoever has set it */
+        batch_deadline(bd, d->expires);
     if (d->root != NULL) {
         struct needs none = call_needs(c, d);
         record_drop(d->root, "", "", &none, ruined ? call_effect : drop_content, &e);
@@ -127,7 +139,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root)
     d->wrong = NULL;
     batch_rewrite(bd);
     call_stage_written(c, d, bd);
-    if (d->expires == 0 && !fresh)
+    if (d->expires == 0 && !fresh && !keeps)
         batch_expire(b, bd, "", 0);
     d->root = root;
     d->growths = schema_growths(exec_schema(c->exec));
@@ -165,9 +177,31 @@ void doc_pack_saved(struct doc *d, struct call *c, struct buf *out)
         pack_int(out, INT64_MAX);
 }
 
+int doc_save_options(struct cursor *in, bool *reset, struct fault *f)
+{
+    uint32_t n;
+    const char *name;
+    size_t len;
+    *reset = false;
+    if (cursor_nil(in))
+        return 0;
+    if (cursor_map(in, &n) == 0 &&
+        (n == 0 || (n == 1 && cursor_str(in, &name, &len) == 0 && len == 9 &&
+                    memcmp(name, "reset_ttl", 9) == 0 && cursor_bool(in, reset) == 0)))
+        return 0;
+    return fault_set(f, FAULT_BAD_REQUEST,
+                     "the options of doc.save are a map {reset_ttl?}, true or false");
+}
+
 static int save_docs(struct call *c, struct fault *f)
 {
-    if (params_count(c, 2, 2, "[key, map]", f) < 0)
+    struct cursor options = c->request.params;
+    bool reset;
+    if (params_count(c, 2, 3, "[key, map, {reset_ttl?}?]", f) < 0)
+        return -1;
+    cursor_skip(&options);
+    cursor_skip(&options);
+    if (c->request.nparams == 3 && doc_save_options(&options, &reset, f) < 0)
         return -1;
     return params_doc(c, f);
 }
@@ -176,6 +210,7 @@ static enum op_status save_run(struct call *c, struct buf *out)
 {
     struct doc *d = call_doc_at(c, 0);
     struct record *root;
+    bool reset = false;
     enum op_status st = call_known(c, d);
     if (st == OP_DONE)
         st = doc_keys_known(c, d);
@@ -187,7 +222,9 @@ static enum op_status save_run(struct call *c, struct buf *out)
     st = doc_build(c, d, &c->request.params, &root);
     if (st != OP_DONE)
         return st;
-    doc_replace(c, d, root);
+    if (c->request.nparams == 3)
+        (void)doc_save_options(&c->request.params, &reset, &c->fault);
+    doc_replace(c, d, root, reset);
     doc_pack_saved(d, c, out);
     return OP_DONE;
 }
@@ -247,7 +284,7 @@ static enum op_status insert_run(struct call *c, struct buf *out)
         for (unsigned i = 0; i < c->ndocs; i++)
             call_computes(c, c->docs[i]); /* that it is new holds only for what we know */
         for (unsigned i = 0; i < c->ndocs; i++)
-            doc_replace(c, c->docs[i], roots[i]);
+            doc_replace(c, c->docs[i], roots[i], true);
         for (unsigned i = 0; i < c->ndocs; i++)
             doc_pack_saved(c->docs[i], c, out);
     } else {
@@ -362,7 +399,7 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
     enum op_status st = doc_copy(c, from, to, &copy);
     if (st != OP_DONE)
         return st;
-    doc_replace(c, to, copy);
+    doc_replace(c, to, copy, true);
     doc_pack_saved(to, c, out);
     return OP_DONE;
 }
@@ -603,7 +640,7 @@ static enum op_status get_or_create_run(struct call *c, struct buf *out)
         return OP_REFUSED;
     if (create) {
         call_computes(c, d); /* as doc.insert */
-        doc_replace(c, d, root);
+        doc_replace(c, d, root, true);
     } else {
         record_free(root);
         call_computes(c, d);

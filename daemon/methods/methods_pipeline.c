@@ -48,7 +48,7 @@ enum {
 static const struct {
     const char *name;
     unsigned least, most; /* params */
-} whole[] = {{"doc.save", 2, 2},    {"doc.get_or_create", 2, 2}, {"doc.delete", 1, 1},
+} whole[] = {{"doc.save", 2, 3},    {"doc.get_or_create", 2, 2}, {"doc.delete", 1, 1},
              {"doc.get", 1, 1},     {"doc.exists", 1, 1},        {"doc.ttl", 1, 2},
              {"doc.persist", 1, 1}, {"doc.duplicate", 1, 2}};
 
@@ -274,13 +274,14 @@ static void swap_root(struct call *c, struct rehearsal *r, struct doc *d, struct
     d->root = root;
     d->growths = schema_growths(exec_schema(c->exec));
     d->state = root != NULL ? DOC_PRESENT : DOC_ABSENT;
-    d->expires = root != NULL && d->model->ttl > 0 ? clock_wall_ms() + d->model->ttl * 1000 : 0;
+    d->expires = root != NULL ? doc_new_deadline(d) : 0;
 }
 
-static enum op_status run_save(struct call *c, struct doc *d, struct cursor *in,
+static enum op_status run_save(struct call *c, struct doc *d, struct cursor *in, bool options,
                                struct rehearsal *r, struct buf *out)
 {
     struct record *root;
+    bool reset = false;
     if (doc_keys_known(c, d) != OP_DONE)
         return OP_NEEDS;
     if (r != NULL && doc_whole_check(c, d) < 0)
@@ -288,12 +289,18 @@ static enum op_status run_save(struct call *c, struct doc *d, struct cursor *in,
     enum op_status st = doc_build(c, d, in, &root);
     if (st != OP_DONE)
         return st;
+    if (options && doc_save_options(in, &reset, &c->fault) < 0) {
+        record_free(root);
+        return OP_REFUSED;
+    }
     if (r != NULL) {
+        int64_t deadline = doc_keeps_deadline(d, reset) ? d->expires : doc_new_deadline(d);
         call_computes(c, d);
         swap_root(c, r, d, root);
+        d->expires = deadline;
         doc_pack_saved(d, NULL, out);
     } else {
-        doc_replace(c, d, root);
+        doc_replace(c, d, root, reset);
         doc_pack_saved(d, c, out);
     }
     return OP_DONE;
@@ -323,7 +330,7 @@ static enum op_status run_get_or_create(struct call *c, struct doc *d, struct cu
 {
     bool create = d->state == DOC_ABSENT;
     struct buf saved = BUF_INIT;
-    enum op_status st = create ? run_save(c, d, in, r, &saved) : OP_DONE;
+    enum op_status st = create ? run_save(c, d, in, false, r, &saved) : OP_DONE;
     buf_free(&saved);
     if (st != OP_DONE)
         return st;
@@ -394,7 +401,7 @@ static enum op_status run_duplicate(struct call *c, struct doc *from, struct doc
     if (r != NULL)
         swap_root(c, r, to, copy);
     else
-        doc_replace(c, to, copy);
+        doc_replace(c, to, copy, true);
     doc_pack_saved(to, r == NULL ? c : NULL, out);
     return OP_DONE;
 }
@@ -405,7 +412,7 @@ static enum op_status run_planned(struct call *c, const struct planned *op, stru
     struct doc *d = op->doc;
     struct cursor in = {c->request.params.at + op->args, c->request.params.end};
     if (op->kind == PLANNED_SAVE)
-        return run_save(c, d, &in, r, out);
+        return run_save(c, d, &in, op->nargs == 2, r, out);
     if (op->kind == PLANNED_GET_OR_CREATE)
         return run_get_or_create(c, d, &in, r, out);
     if (op->kind == PLANNED_DELETE)

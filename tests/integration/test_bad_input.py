@@ -194,7 +194,7 @@ def test_unknown_method(unharmed, method):
 
 
 ARITY = [
-    ("define", []), ("define", [{}] * 1025), ("doc.save", [KEY]), ("doc.save", [KEY, {}, 1]),
+    ("define", []), ("define", [{}] * 1025), ("doc.save", [KEY]), ("doc.save", [KEY, {}, {}, 1]),
     ("doc.get", []), ("doc.get", [KEY, {}, 1]), ("doc.load", [KEY]), ("doc.insert", []),
     ("doc.get_many", []), ("set", [KEY, "age"]), ("set", [KEY, "age", 1, 2]),
     ("num.incr", [KEY, "age"]), ("list.append", [KEY, "tags"]), ("list.insert", [KEY, "tags", 0]),

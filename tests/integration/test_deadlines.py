@@ -111,6 +111,46 @@ def test_a_document_that_is_saved_anew_has_the_models_deadline(sides, rdb):
     expect_whole(rdb, 400)
 
 
+SAVES = {"alone": lambda client, *more: client.call("doc.save", KEY, START, *more),
+         "in a pipeline": lambda client, *more: client.call("pipeline", [["doc.save", KEY, START, *more],
+                                                                         ["doc.ttl", KEY]])}
+
+
+@pytest.mark.parametrize("save", SAVES)
+def test_what_was_said_by_hand_outlives_a_save(sides, rdb, save):
+    """By whoever it was said, unless the model has a ttl of its own, or the save takes it back."""
+    a, b = sides
+    SAVES[save](a)
+    expect_whole(rdb, 0)
+    a.call("doc.ttl", KEY, 500)
+    b.call("list.append", KEY, "tags", "x")
+    SAVES[save](b)
+    expect_whole(rdb, 500)
+    SAVES[save](a, {"reset_ttl": False})
+    for key in rdb.keys(ROOT + "*"):
+        rdb.expire(key, 300)
+    SAVES[save](b)
+    expect_whole(rdb, 300)
+    assert a.call("doc.get", KEY, {"fresh": True}) and 290 < a.call("doc.ttl", KEY) <= 300
+    SAVES[save](a, {"reset_ttl": True})
+    expect_whole(rdb, 0)
+    for bad in ({"reset": True}, {"reset_ttl": 1}, True, [], {"reset_ttl": True, "x": 1}):
+        refused(a, "BAD_REQUEST", "doc.save", KEY, START, bad)
+        refused(a, "BAD_REQUEST", "pipeline", [["doc.save", KEY, START, bad]])
+
+
+def test_a_save_after_the_end_begins_anew(sides, rdb):
+    a, b = sides
+    a.call("doc.save", KEY, START)
+    b.call("doc.get", KEY)
+    a.call("pipeline", [["doc.ttl", KEY, 300], ["doc.delete", KEY], ["doc.save", KEY, START]])
+    expect_whole(rdb, 0)
+    a.call("doc.ttl", KEY, 300)
+    rdb.delete(*rdb.keys(ROOT + "*"))
+    b.call("doc.save", KEY, START)
+    expect_whole(rdb, 0)
+
+
 def test_a_model_that_lives_on_with_each_write_has_one_deadline(sides, rdb):
     """Shows C9."""
     a, b = sides

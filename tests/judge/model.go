@@ -106,7 +106,11 @@ func apply(s state, request []interface{}) (state, interface{}, string) {
 		}
 		return s, 0.0, ""
 	case "doc.save":
-		return s.with(key, saved(args[0].(map[string]interface{}))), anything{}, ""
+		c := saved(args[0].(map[string]interface{}))
+		if there {
+			c.deadline, c.until = d.deadline, d.until
+		}
+		return s.with(key, c), anything{}, ""
 	case "doc.insert":
 		if there {
 			return s, nil, "CONFLICT"
