@@ -136,6 +136,8 @@ static enum op_status run_in(struct run *run, struct inside *in, const struct ty
                         .fits = run->env->fits,
                         .fits_arg = run->env->fits_arg,
                         .nothing = run->env->nothing,
+                        .elsewhere = run->env->elsewhere,
+                        .elsewhere_arg = run->env->elsewhere_arg,
                         .fault = run->f};
     in->run.op = op;
     in->run.env = &in->env;

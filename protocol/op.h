@@ -138,6 +138,8 @@ void undo_rollback(struct undo *u);
 /* Forgets the log and frees what the changes replaced. */
 void undo_commit(struct undo *u);
 
+enum op_status { OP_DONE = 0, OP_REFUSED = -1, OP_NEEDS = 1 };
+
 struct op_run {
     struct record *root;
     effect_fn *effects; /* NULL: none wanted */
@@ -158,10 +160,17 @@ struct op_run {
     bool *nothing;
     bool purge; /* something of the tree was spoilt, so that there may be keys in Redis that it does
                  * not know: what new elements could have is removed before they are written */
+    /* Another document that an operand is in, and where to report what of it is not loaded; refused
+     * with the fault set. NULL: there is none. */
+    enum op_status (*elsewhere)(void *arg, const char *key, size_t len, struct record **root,
+                                struct needs *needs);
+    void *elsewhere_arg;
     struct fault *fault;
 };
 
-enum op_status { OP_DONE = 0, OP_REFUSED = -1, OP_NEEDS = 1 };
+/* Whether the operand of such an operation may be in another document, and in which: its key. args
+ * as in struct op. */
+bool op_elsewhere(enum op_kind kind, struct cursor args, const char **key, size_t *len);
 
 /* Where nothing was ever set, a default counts as the value; without one doc.load and all that
  * computes are NOT_FOUND, only num.incr starts at 0. An int that Redis holds and num.incr changes

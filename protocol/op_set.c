@@ -3,7 +3,7 @@
  * What was there before decides every answer, so all but the size need the set; and what is told of
  * a change was worked out from it, so that it is exact whoever else works on the set. The other
  * side of a union or the like is an array of members, or {"path": ...}: another set of the
- * document.
+ * document, or with "key" of another one.
  */
 #include "protocol/change.h"
 #include "protocol/type.h"
@@ -163,25 +163,76 @@ static enum op_status take_other(struct run *run, struct run *there, const char 
                       type_name(run->at.type, mine, sizeof mine));
     if (p->kind != PLACE_FIELD)
         return set_of_value(there, path, other);
-    st = place_loaded(p->cell, p->type, p->name, p->len, run->env->needs, run->f);
+    st = place_loaded(p->cell, p->type, p->name, p->len, there->env->needs, run->f);
     if (st == OP_DONE)
         *other = cell_copy(p->cell);
     return st;
 }
 
-/* The set of the document that {"path": ...} names. */
-static enum op_status other_by_path(struct run *run, const char *path, size_t len,
-                                    struct cell *other)
+/* Where the other side is, when it is no list of members. */
+struct elsewhere {
+    const char *key, *path; /* key NULL: in this document */
+    size_t key_len, path_len;
+};
+
+/* {"path": p, "key": k}, each once at most, the key or not. */
+static bool read_elsewhere(struct cursor in, struct elsewhere *e)
 {
-    struct run *there = tree_alloc(sizeof *there);
+    uint32_t n;
+    *e = (struct elsewhere){0};
+    if (cursor_map(&in, &n) < 0 || n < 1 || n > 2)
+        return false;
+    for (; n > 0; n--) {
+        const char *word, *text;
+        size_t len, text_len;
+        if (cursor_str(&in, &word, &len) < 0 || cursor_str(&in, &text, &text_len) < 0 ||
+            !utf8_valid(text, text_len))
+            return false;
+        if (len == 4 && memcmp(word, "path", 4) == 0 && !e->path) {
+            e->path = text;
+            e->path_len = text_len;
+        } else if (len == 3 && memcmp(word, "key", 3) == 0 && !e->key) {
+            e->key = text;
+            e->key_len = text_len;
+        } else {
+            return false;
+        }
+    }
+    return e->path != NULL;
+}
+
+bool op_elsewhere(enum op_kind kind, struct cursor args, const char **key, size_t *len)
+{
+    struct elsewhere e;
+    if (kind < OP_SET_UNION || kind > OP_SET_SUBTRACT || !read_elsewhere(args, &e) || !e.key)
+        return false;
+    *key = e.key;
+    *len = e.key_len;
+    return true;
+}
+
+/* The set that is named. */
+static enum op_status other_by_path(struct run *run, const struct elsewhere *e, struct cell *other)
+{
+    struct op_run env = *run->env;
+    struct needs needs;
     char where[WHERE_MAX];
+    enum op_status st = OP_DONE;
+    if (e->key && !env.elsewhere)
+        return REFUSE(run, FAULT_BAD_REQUEST, "%s: there is no other document here", run_name(run));
+    if (e->key) {
+        st = env.elsewhere(env.elsewhere_arg, e->key, e->key_len, &env.root, &needs);
+        env.needs = &needs;
+    }
+    if (st != OP_DONE)
+        return st;
+    struct run *there = tree_alloc(sizeof *there);
     there->op = run->op;
-    there->env = run->env;
-    there->needs = run->needs;
+    there->env = &env;
+    there->needs = env.needs ? env.needs : run->needs;
     there->f = run->f;
-    snprintf(where, sizeof where, "%.*s", (int)(len < 160 ? len : 160), path);
-    enum op_status st =
-        place_find(&there->at, run->env->root, path, len, false, run->env->needs, NULL, run->f);
+    snprintf(where, sizeof where, "%.*s", (int)(e->path_len < 160 ? e->path_len : 160), e->path);
+    st = place_find(&there->at, env.root, e->path, e->path_len, false, env.needs, NULL, run->f);
     if (st == OP_DONE)
         st = take_other(run, there, where, other);
     tree_free(there);
@@ -192,18 +243,17 @@ static enum op_status other_by_path(struct run *run, const char *path, size_t le
 static enum op_status other_arg(struct run *run, struct cell *other)
 {
     struct cursor in = run->args;
-    const char *word, *path;
-    size_t len, path_len;
+    struct elsewhere e;
     uint32_t pairs;
     if (cursor_map(&in, &pairs) < 0)
         return arg_cell(run, run->at.type, true, NULL, NULL, other);
-    if (pairs != 1 || cursor_str(&in, &word, &len) < 0 || len != 4 || memcmp(word, "path", 4) ||
-        cursor_str(&in, &path, &path_len) < 0 || !utf8_valid(path, path_len))
+    if (!read_elsewhere(run->args, &e))
         return REFUSE(
             run, FAULT_BAD_REQUEST,
-            "%s takes a list of members, or {\"path\": p} for another set of the document",
+            "%s takes a list of members, {\"path\": p} for another set of the document, or "
+            "{\"key\": k, \"path\": p} for one of another document",
             run_name(run));
-    return other_by_path(run, path, path_len, other);
+    return other_by_path(run, &e, other);
 }
 
 static enum op_status both_sets(struct run *run, struct cell *other)

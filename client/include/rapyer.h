@@ -315,7 +315,9 @@ RAPYER_API int rapyer_set_clear(rapyer_doc *at, const char *path);
 RAPYER_API int rapyer_set_has(rapyer_doc *at, const char *path, const char *fmt, ...)
     RAPYER_PRINTF(3, 4);
 RAPYER_API int64_t rapyer_set_size(rapyer_doc *at, const char *path);
-/* fmt: the other side, "[a, b]", or another set of the document: "{path: 'friends'}". */
+/* fmt: the other side, "[a, b]", or another set of the document, "{path: 'friends'}", or of another
+ * one,
+ * "{key: %s, path: 'friends'}" with its whole key. */
 RAPYER_API rapyer_value *rapyer_set_union(rapyer_doc *at, const char *path, const char *fmt, ...)
     RAPYER_PRINTF(3, 4);
 RAPYER_API rapyer_value *rapyer_set_intersection(rapyer_doc *at, const char *path, const char *fmt,

@@ -21,6 +21,16 @@ int params_str(struct cursor *c, const char *what, const char **s, size_t *len, 
                      cursor_peek(c, &it) < 0 ? "nothing" : item_kind_name(it.kind));
 }
 
+int params_elsewhere(struct call *c, enum op_kind kind, struct cursor args, struct fault *f)
+{
+    const char *key;
+    size_t len;
+    cursor_skip(&args); /* the path */
+    if (!op_elsewhere(kind, args, &key, &len))
+        return 0;
+    return call_doc(c, key, len, f) != NULL ? 0 : -1;
+}
+
 static int op_docs(struct call *c, struct fault *f)
 {
     const struct op_info *info = c->request.method->arg;
@@ -34,7 +44,37 @@ static int op_docs(struct call *c, struct fault *f)
                          c->request.nparams == 1 ? "" : "s", lo, hi > lo ? " or one more" : "");
     if (params_str(&c->request.params, "the key", &key, &len, f) < 0)
         return -1;
-    return call_doc(c, key, len, f) != NULL ? 0 : -1;
+    if (call_doc(c, key, len, f) == NULL)
+        return -1;
+    return params_elsewhere(c, (enum op_kind)(info - op_infos), c->request.params, f);
+}
+
+/* An operation under way, for what it has to ask. */
+struct operand {
+    struct call *call;
+    struct doc *doc;
+    bool exact; /* what it takes from elsewhere must be so where it is applied */
+};
+
+/* The document of an operand, which docs() has named. */
+static enum op_status elsewhere(void *arg, const char *key, size_t len, struct record **root,
+                                struct needs *needs)
+{
+    const struct operand *o = arg;
+    struct call *c = o->call;
+    struct doc *d = NULL;
+    for (unsigned i = 0; i < c->ndocs && d == NULL; i++) {
+        if (c->docs[i]->key_len == len && memcmp(c->docs[i]->key, key, len) == 0)
+            d = c->docs[i];
+    }
+    if (d == NULL)
+        return fault_set(&c->fault, FAULT_INTERNAL, "%.*s was not named", (int)len, key);
+    enum op_status st = call_present(c, d);
+    if (o->exact && st != OP_NEEDS)
+        call_computes(c, d);
+    *root = d->root;
+    *needs = call_needs(c, d);
+    return st;
 }
 
 /* record_drop names every key of a document; these make it only look, and give each a deadline. */
@@ -100,6 +140,7 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
 {
     struct call_effects effects = {.call = c, .doc = d};
     struct needs needs = call_needs(c, d);
+    struct operand operand = {c, d, op_infos[kind].writes || c->all_or_nothing};
     struct op op;
     struct op_run env = {.root = d->root,
                          .effects = rehearsal == NULL ? call_effect : NULL,
@@ -111,6 +152,8 @@ enum op_status run_op(struct call *c, struct doc *d, enum op_kind kind, struct c
                          .fits = result_fits,
                          .fits_arg = c,
                          .nothing = &c->run.nothing,
+                         .elsewhere = elsewhere,
+                         .elsewhere_arg = &operand,
                          .purge = d->corrupt,
                          .fault = &c->fault};
     if (op_parse(kind, args, nargs, &op, &c->fault) < 0)

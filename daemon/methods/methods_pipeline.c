@@ -149,6 +149,8 @@ static int read_op(struct call *c, struct cursor *in, uint32_t i, uint32_t behin
         cursor_skip(in);
     if (op->doc == NULL)
         return -1;
+    if (op->kind < OP_COUNT && params_elsewhere(c, (enum op_kind)op->kind, args, f) < 0)
+        return -1;
     if (op->kind != PLANNED_DUPLICATE)
         return read_decides(args, op, i, behind, f);
     op->to = doc_copy_target(c, op->doc, &args, op->nargs > 0, f);

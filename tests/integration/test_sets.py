@@ -193,3 +193,85 @@ def test_two_daemons_claim(redis_server, new_daemon, rdb):
 
     assert sorted(n for mine in crowd(daemons, take) for n in mine) == list(range(25))
     assert not rdb.exists(f"{ROOT}/numbers")
+
+
+# --- a set of another document ---------------------------------------------------------------
+
+
+OTHER = "Club:2"
+
+
+@pytest.fixture
+def two(client):
+    client.call("doc.save", OTHER, {"members": ["b", "c", "d"], "numbers": [2, 3], "teams": {"red": ["c"]}})
+    return client
+
+
+@pytest.mark.parametrize("op, left, there", [
+    ("union", "abcd", None), ("intersection", "bc", None), ("difference", "a", None),
+    ("unite", 4, "abcd"), ("intersect", 2, "bc"), ("subtract", 1, "a")])
+def test_with_a_set_of_another_document(two, rdb, new_daemon, redis_server, op, left, there):
+    """Alone, in a pipeline, and through a daemon that has nothing of either in memory."""
+    with new_daemon(redis_server.address).connect() as cold:
+        for client, wrap in ((two, False), (two, True), (cold, False), (cold, True)):
+            call = [f"set.{op}", KEY, "members", {"path": "members", "key": OTHER}]
+            got = client.call("pipeline", [call])[0] if wrap else client.call(*call)
+            assert (sorted(got) if there is None else got) == (sorted(left) if there is None else left)
+            if there is not None:
+                assert rdb.smembers(f"{ROOT}/members") == {m.encode() for m in there}
+                client.call("doc.save", KEY, {"members": ["a", "b", "c"], "numbers": [1, 2]})
+    assert two.call("set.union", KEY, "members", {"key": OTHER, "path": 'teams["red"]'}).sort() is None
+    assert two.call("set.intersection", KEY, "members", {"key": KEY, "path": "members"})
+    assert sorted(two.call("doc.load", OTHER, "members")) == ["b", "c", "d"]
+
+
+def test_it_is_as_the_operations_before_left_it(two):
+    assert two.call("pipeline", [
+        ["set.add", OTHER, "members", "z"], ["set.unite", KEY, "members", {"key": OTHER, "path": "members"}],
+        ["set.clear", OTHER, "members"], ["set.intersect", KEY, "members", {"key": OTHER, "path": "members"}]]
+    )[1::2] == [5, 0]
+    with pytest.raises(RpcError, match=r"NOT_FOUND: operation 1 \(set.unite\): there is no document Club:2"):
+        two.call("pipeline", [["doc.delete", OTHER], ["set.unite", KEY, "members", {"key": OTHER, "path": "members"}]])
+
+
+@pytest.mark.parametrize("other, code", [
+    ({"key": OTHER}, "BAD_REQUEST"), ({"key": 5, "path": "members"}, "BAD_REQUEST"), ({"key": "Club", "path": "members"}, "BAD_KEY"),
+    ({"key": "None:1", "path": "members"}, "UNKNOWN_MODEL"), ({"key": "Club:9", "path": "members"}, "NOT_FOUND"),
+    ({"key": OTHER, "path": "numbers"}, "BAD_TYPE"), ({"key": OTHER, "path": "nope"}, "UNKNOWN_FIELD"),
+    ({"key": OTHER, "path": "members", "x": "y"}, "BAD_REQUEST"), ({"key": OTHER, "path": ""}, "BAD_TYPE")])
+def test_bad_others(two, other, code):
+    for call in (["set.union", KEY, "members", other], ["set.unite", KEY, "members", other],
+                 ["pipeline", [["set.unite", KEY, "members", other]]]):
+        with pytest.raises(RpcError, match=code):
+            two.call(*call)
+    assert members(two) == ["a", "b", "c"]
+
+
+def test_two_daemons_move_what_the_other_adds(redis_server, new_daemon):
+    """One takes over what is in a basket and empties it, again and again; others put into it through another
+    daemon. Nothing is lost, and nothing taken twice."""
+    daemons = [new_daemon(redis_server.address) for _ in range(2)]
+    for daemon in daemons:
+        with daemon.connect() as client:
+            client.call("define", CLUB)
+    with daemons[0].connect() as client:
+        client.call("doc.insert", [[KEY, {}], [OTHER, {}]])
+
+    def work(client, number):
+        if number == 0:
+            taken = 0
+            while taken < 60:
+                had, now, _ = client.call("pipeline", [
+                    ["set.size", OTHER, "numbers"], ["set.unite", KEY, "numbers", {"key": OTHER, "path": "numbers"}],
+                    ["set.clear", OTHER, "numbers"]])
+                taken += had
+                assert now == taken
+            return taken
+        for n in range(20):
+            client.call("set.add", OTHER, "numbers", number * 100 + n)
+        return None
+
+    assert crowd(daemons, work)[0] == 60
+    with daemons[1].connect() as client:
+        assert len(client.call("doc.get", KEY, {"fresh": True})["numbers"]) == 60
+        assert client.call("doc.get", OTHER, {"fresh": True})["numbers"] == []
