@@ -275,7 +275,7 @@ def _reference(source: Any, annotation: Any, within: tuple[type, ...]) -> Codec:
     """Of a reference: to documents of one model, or to any that a key may name."""
     from rapyerd import schema
 
-    (target,) = get_args(annotation) or (Any,)
+    target: Any = (get_args(annotation) or (Any,))[0]
     if isinstance(target, (str, ForwardRef)) and within:
         target = _class_named(target, within[0])
     decode = functools.partial(reference, annotation)

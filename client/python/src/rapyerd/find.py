@@ -237,6 +237,7 @@ def _model_in(annotation: Any) -> tuple[Any, bool]:
 
 # --- indexes ----------------------------------------------------------------------------------
 
+_TAGS = ("bool", "int", "float", "str", "datetime", "date", "time", "timedelta", "uuid")
 _RANGE = ("int", "float", "decimal", "datetime", "datetime_naive", "date", "time", "timedelta")
 
 
@@ -245,8 +246,11 @@ def index_of(codec: Any) -> str | None:
     wire = codec.wire.removeprefix("optional<").rstrip(">")
     if wire.startswith("ref<"):
         return "exact"
-    if codec.kind in ("list", "set", "dict"):
+    if codec.kind == "dict":  # of its keys
         return "tags"
+    if codec.kind in ("list", "set"):
+        item = codec.item.wire
+        return "tags" if item in _TAGS or item.startswith("ref<") else None
     if wire in _RANGE:
         return "exact" if codec.kind == "value" and wire == "int" else "range"  # an Enum of ints
     if wire == "str":

@@ -660,6 +660,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
             raise UnsupportedArgumentTypeError("delete_many takes expressions or keys and models, not both")
         if conditions:
             wired = together(conditions)
+            keys: list[str] = []
             try:
                 keys = [] if wired is None else (yield from find_keys_by(cls, wired))
             except NotSupportedError:

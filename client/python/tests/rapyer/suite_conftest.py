@@ -81,6 +81,13 @@ def _dumped(model):
 rapyerd.AtomicRedisModel.redis_dump = _dumped
 
 
+def _index_name(cls):
+    return f"idx:{cls.class_key_initials()}"
+
+
+rapyerd.AtomicRedisModel.index_name = classmethod(_index_name)
+
+
 def _all_keys(model):
     codecs = schema_of(type(model)).codecs
     special = [n for n, codec in codecs.items() if codec.kind in ("set", "queue")]
@@ -214,6 +221,19 @@ class Json:
             self.client.rpc.call("list.append", key, path.lstrip("$").lstrip("."), value)
 
 
+class Search:
+    """An index of RediSearch: by what the daemon finds documents of a class."""
+
+    def __init__(self, name):
+        self.cls = next(cls for cls in rapyerd.find_redis_models() if cls.class_key_initials() == name)
+
+    async def info(self):
+        await self.cls.find_count()
+        kinds = {"prefix": "TEXT", "range": "NUMERIC", "exact": "TAG", "tags": "TAG"}
+        fields = schema_of(self.cls).indexes.items()
+        return {"attributes": [["", f"$.{name}", "", name, "", kinds[by]] for name, by in fields]}
+
+
 class Queued:
     """A pipeline of a few commands."""
 
@@ -292,6 +312,9 @@ class Client:
     async def execute_command(self, *_):
         """About scripts and indexes of which there are none."""
         return []
+
+    def ft(self, name):
+        return Search(name.partition(":")[2])
 
     async def persist(self, key):
         return self.call("doc.ttl", self.document(key), 0) is not None
