@@ -11,6 +11,7 @@
 #include "client/namespace.h"
 #include "client/request.h"
 #include "client/value.h"
+#include "protocol/alloc.h"
 #include "protocol/path.h"
 #include "protocol/tree.h"
 #include <errno.h>
@@ -83,6 +84,40 @@ static int declare(struct importing *in, struct cursor one, struct fault *f)
     return v ? 0 : -1;
 }
 
+/* Those that are left, which may hold each other. */
+static int declare_together(struct importing *in, struct fault *f)
+{
+    struct cursor all = cursor_of(in->declarations.data, in->declarations.len);
+    struct buf packed = BUF_INIT;
+    uint32_t n = in->ndeclarations;
+    struct cursor *each = alloc_zeroed(n, sizeof *each);
+    const struct model **models = alloc_zeroed(n, sizeof *models);
+    bool *changed = alloc_zeroed(n, sizeof *changed);
+    int64_t line;
+    const uint8_t *p;
+    size_t len;
+    int rc = -1;
+    for (uint32_t i = 0; i < n && cursor_int(&all, &line) == 0 && cursor_value(&all, &p, &len) == 0;
+         i++) {
+        each[i] = cursor_of(p, len);
+        buf_append(&packed, p, len);
+    }
+    if (in->dry) {
+        rc = schema_define_all(in->schema, each, n, models, changed, f);
+        buf_free(&packed);
+    } else {
+        rapyer_value *v = ctl_ask(in->c, "define", n, &packed);
+        if (!v)
+            db_fault(in->c->db, f);
+        rc = v ? 0 : -1;
+        rapyer_value_free(v);
+    }
+    free(each);
+    free(models);
+    free(changed);
+    return rc;
+}
+
 static bool passes(enum fault_code code)
 {
     return code == FAULT_UNAVAILABLE || code == FAULT_BUSY || code == FAULT_UNKNOWN_OUTCOME;
@@ -119,6 +154,10 @@ static void declare_all(struct importing *in)
         struct buf swapped = in->declarations;
         in->declarations = left;
         left = swapped;
+    }
+    if (in->ndeclarations > 1 && in->rc == 0 && declare_together(in, &f) == 0) {
+        in->models += in->ndeclarations;
+        in->ndeclarations = 0;
     }
     for (; in->ndeclarations && in->rc == 0; in->ndeclarations--)
         refuse(in, line, f.text);

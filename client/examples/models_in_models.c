@@ -1,5 +1,5 @@
-/* models_in_models: models that may be null, that stand in dicts of lists, that hold each other, and
- * references to other documents. */
+/* models_in_models: models that may be null, that stand in dicts of lists, that hold each other,
+ * and references to other documents. */
 #include "example.h"
 
 struct badge {
@@ -24,13 +24,12 @@ static const rapyer_model Member = {
                             RAPYER_MEMBER(struct member, badge, "optional<Badge>"),
                             RAPYER_MEMBER(struct member, badges, "dict<list<Badge>>"))};
 /* A club has teams, a team has clubs and teams: declared together, in whatever order. */
-static const rapyer_model Club = RAPYER_ATOMIC("Club", RAPYER_FIELD("teams", "dict<list<Team>>"),
-                                               RAPYER_FIELD("head", "optional<Team>"),
-                                               RAPYER_FIELD("owner", "ref<Member>"));
-static const rapyer_model Team = RAPYER_ATOMIC("Team", RAPYER_FIELD("name", "str", "none"),
-                                               RAPYER_FIELD("games", "int", "0"),
-                                               RAPYER_FIELD("teams", "list<Team>"),
-                                               RAPYER_FIELD("guests", "optional<Club>"));
+static const rapyer_model Club =
+    RAPYER_ATOMIC("Club", RAPYER_FIELD("teams", "dict<list<Team>>"),
+                  RAPYER_FIELD("head", "optional<Team>"), RAPYER_FIELD("owner", "ref<Member>"));
+static const rapyer_model Team =
+    RAPYER_ATOMIC("Team", RAPYER_FIELD("name", "str", "none"), RAPYER_FIELD("games", "int", "0"),
+                  RAPYER_FIELD("teams", "list<Team>"), RAPYER_FIELD("guests", "optional<Club>"));
 
 static void null_or_there(rapyer *db)
 {
@@ -60,7 +59,8 @@ static void null_or_there(rapyer *db)
 
 static void within_each_other(rapyer *db)
 {
-    rapyer_auto_doc *club = rapyer_new(db, "Club:one", "{owner: \"Member:ada\", teams: {a: [{name: x}], b: []}}");
+    rapyer_auto_doc *club =
+        rapyer_new(db, "Club:one", "{owner: \"Member:ada\", teams: {a: [{name: x}], b: []}}");
     EXPECT(rapyer_save(club) == 0);
     EXPECT(rapyer_append(club, "teams[\"b\"]", "{name: y, teams: [{name: z}]}") == 1);
     int64_t games = 0;

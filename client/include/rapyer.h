@@ -132,7 +132,7 @@ RAPYER_API const char *rapyer_version(void);
 typedef struct rapyer_field {
     const char *name;
     const char *type;     /* int float bool str bytes datetime any optional<T> list<T> dict<T>
-                             or the name of a model */
+                             set<T> sorted<T> ref<Model>, ... or the name of a model */
     const char *fallback; /* the default, as a template without placeholders; "" or NULL: none */
     bool lazy;            /* left out of rapyer_fetch: read it with rapyer_load */
     size_t offset, size;  /* of the member of a C struct; size 0: none */
@@ -188,10 +188,10 @@ typedef struct rapyer_model {
 /* More than that is written out: { .name = "User", .key = "email", .ttl = 3600,
  * .size = sizeof(struct user), .fields = RAPYER_FIELDS(...) }. */
 
-/* Declares models, inner ones first. The tables are not copied: they must stay where they are
- * while the connection lives, as static ones outside of functions do. -1: BAD_SCHEMA or
- * UNKNOWN_MODEL (nothing was sent), SCHEMA_CONFLICT, or UNAVAILABLE (they are declared again by the
- * next call that reaches the daemon). */
+/* Declares models, all or none, in whatever order: they may hold each other. The tables are not
+ * copied: they must stay where they are while the connection lives, as static ones outside of
+ * functions do. -1: BAD_SCHEMA or UNKNOWN_MODEL (nothing was sent), SCHEMA_CONFLICT, or UNAVAILABLE
+ * (they are declared again by the next call that reaches the daemon). */
 #define rapyer_define(db, ...) \
     rapyer_define_models((db), (const rapyer_model *const[]){__VA_ARGS__, NULL})
 RAPYER_API int rapyer_define_models(rapyer *db, const rapyer_model *const *models);

@@ -187,3 +187,19 @@ def test_documents_that_cannot_be_read_are_told(run, daemon, client, rdb):
     text = run(daemon, "export", "Page", code=1)
     assert '"failed":1' in run.errors and "Page:1: CORRUPT" in run.errors
     assert text.count('{"key":') == 2 and text.endswith('{"end":{"documents":2}}\n')
+
+
+@pytest.mark.parametrize("flags", [[], ["--dry-run"]])
+def test_models_that_hold_each_other(run, redis_server, new_daemon, flags):
+    source = new_daemon(redis_server.address)
+    target = new_daemon(redis_server.address, {"redis.key_prefix": "other"})
+    with source.connect() as one, target.connect() as two:
+        one.call("define", atomic("Crew", field("chief", "optional<Sailor>"), field("crews", "dict<list<Crew>>")),
+                 atomic("Sailor", field("crews", "list<Crew>")))
+        document = {"chief": {"crews": [{"@pk": "c", "chief": None, "crews": {}}]},
+                    "crews": {"x": [{"@pk": "d", "chief": None, "crews": {}}]}}
+        one.call("doc.save", "Crew:1", document)
+        counts = json.loads(run(target, "import", "-", *flags, text=run(source, "export")))
+        assert (counts["models"], counts["saved"], counts["refused"]) == (2, 1, 0)
+        if not flags:
+            assert two.call("doc.get", "Crew:1") == {"@pk": "1", **document}
