@@ -53,8 +53,8 @@ struct daemon {
     struct rules *rules; /* NULL: whoever connects may everything */
     struct http *http;   /* NULL: figures are not told over it */
     struct embedded *embedded;
-    struct sentinels *sentinels; /* NULL: none are asked */
-    struct event *term, *intr, *hup, *stop_tick;
+    struct sentinels *sentinels;                            /* NULL: none are asked */
+    struct event *term, *intr, *hup, *stop_tick, *watchdog; /* watchdog NULL: nobody watches */
     char id[40];
     bool stopping, announced, leaving; /* leaving: the marker is being removed */
     int64_t stop_deadline;             /* clock_mono_ms() */
@@ -343,8 +343,11 @@ static void on_stop_tick(evutil_socket_t fd, short what, void *arg)
         end(d);
         return;
     }
-    if (d->leaving || !lane_quiet(exec_lane(d->exec)) || exec_waiting(d->exec) > 0)
+    if (d->leaving || !lane_quiet(exec_lane(d->exec)) || exec_waiting(d->exec) > 0) {
+        sd_notifyf(0, "STATUS=stopping: %u requests wait for Redis, for %lld ms more at most",
+                   exec_waiting(d->exec), (long long)(d->stop_deadline - clock_mono_ms()));
         return;
+    }
     d->leaving = true;
     leases_stop(d->leases, on_leases_gone, d);
 }
@@ -436,7 +439,29 @@ static void on_reload(evutil_socket_t sig, short what, void *arg)
     char taken[MANAGE_TEXT], left[MANAGE_TEXT], error[MANAGE_TEXT];
     (void)sig;
     (void)what;
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_us());
     on_reload_asked(arg, taken, left, error, sizeof(taken));
+    sd_notify(0, "READY=1");
+}
+
+/* From the loop: who stands still in it is not alive. */
+static void on_watchdog(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+    sd_notify(0, "WATCHDOG=1");
+}
+
+static void feed_watchdog(struct daemon *d)
+{
+    uint64_t us = 0;
+    if (sd_watchdog_enabled(0, &us) <= 0)
+        return;
+    struct timeval third = {.tv_sec = (time_t)(us / 3 / 1000000),
+                            .tv_usec = (suseconds_t)(us / 3 % 1000000)};
+    d->watchdog = event_new(d->base, -1, EV_PERSIST, on_watchdog, d);
+    event_add(d->watchdog, &third);
 }
 
 /* Where a setting of this name stands among the overrides; or a new place, the last one. */
@@ -626,6 +651,8 @@ static void take_apart(struct daemon *d)
     event_free(d->intr);
     event_free(d->hup);
     event_free(d->stop_tick);
+    if (d->watchdog != NULL)
+        event_free(d->watchdog);
     event_base_free(d->base);
     rules_free(d->rules);
     for (size_t i = 0; i < sizeof(d->set) / sizeof(*d->set); i++)
@@ -729,6 +756,7 @@ int main(int argc, char **argv)
         return 0;
     }
     setup(&d);
+    feed_watchdog(&d);
     rc = start(&d) < 0 ? 1 : 0;
     if (rc == 0)
         event_base_dispatch(d.base);

@@ -10,7 +10,7 @@ import pytest
 
 from daemon_process import REPOSITORY, binary
 
-TEXTS = ["README.md", "docs/design.md", "protocol/PROTOCOL.md", "tests/README.md",
+TEXTS = ["README.md", "docs/design.md", "protocol/PROTOCOL.md", "tests/README.md", "docs/operations.md",
          "docs/man/rapyerd.8", "docs/man/rapyerctl.1", "docs/man/librapyer.3"]
 CTL = Path(binary()).parents[1] / "client" / "rapyerctl"
 
