@@ -20,7 +20,8 @@ pytestmark = pytest.mark.exact
 
 HISTORIES = 300 if FULL else 8
 BOUND = 1.0
-PATIENT = {**QUICK, "commit.queue_time": "20s"}  # however late others come
+# However late others come, and without reading again what it has just written.
+PATIENT = {**QUICK, "commit.queue_time": "20s", "coherence.bound": "1h"}
 
 
 def soon(client, path, value, key=KEY):
@@ -549,7 +550,9 @@ def test_what_is_said_when_an_answer_was_lost(redis_server, new_proxy, new_daemo
         save_ada(one)
         one.call("doc.save", "User:bob", {"name": "Bob", "settings": {}})
         if old:  # so that it was not made anew just now
+            before = one.call("admin.stats")["foreign_writes"]
             rdb.hset(ROOT, "@v", int(rdb.hget(ROOT, "@v")) - 60_000_000)
+            wait_until(lambda: one.call("admin.stats")["foreign_writes"] > before, what="the news of that")
         one.call("doc.get", KEY, {"fresh": True})
         cut = proxy.cut_after(REPLIES, 0)
         proxy.refusing = True
