@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from daemon_process import built
 from rpc_client import Client
 
 from rapyerd import export
@@ -55,8 +56,9 @@ def test_documents_of_plain_values(daemon):
     assert [line["define"]["name"] for line in lines if "define" in line] == ["Street", "Book", "Author"]
     # The daemon takes all of it.
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    ctl = os.path.join(os.path.dirname(os.environ["RAPYERD"]), "..", "client", "rapyerctl")
-    subprocess.run([ctl, "-s", daemon.socket, "import", "-"], input=text, text=True, check=True)
+    subprocess.run(
+        [built("client/rapyerctl"), "-s", daemon.socket, "import", "-"], input=text, text=True, check=True
+    )
     with Client(daemon.socket) as client:
         there = client.call("doc.get", "Book:1")
         assert there["streets"] == [{"name": "s"}] and there["any"] == {1: b"x", "$a": {"\0": None}}

@@ -40,6 +40,10 @@ async def test_at_once(club):
     assert await club.members.aunion(club.guests) == set(club.members) | {"bob"}
     assert await club.members.aintersect(club.guests) == set(club.members) & {"bob"}
     assert await club.members.adifference(club.guests) == set(club.members) - {"bob"}
+    other = type(club)(members={"bob", "zoe"})
+    await other.save()
+    assert await club.members.aunion(other.members) == set(club.members) | {"bob", "zoe"}
+    assert await other.members.adifference(club.members) == {"bob", "zoe"} - set(club.members)
     await club.members.aclear()
     assert await club.members.apop() is None and club.members == set() and await same(club)
     with pytest.raises(ValueError):

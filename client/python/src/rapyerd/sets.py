@@ -273,10 +273,14 @@ class RedisSet(set[T], Container, SpecialFieldType, Generic[T]):
 
     def _combine(self, how: Any, others: tuple[RedisSet[Any], ...]) -> Steps[set[Any]]:
         root, key, path, link = self._where()
-        if len(others) == 1 and live(root) and root_of(others[0].__rapyer_owner__) is root:
+        its = root_of(others[0].__rapyer_owner__) if len(others) == 1 else None
+        if its is not None and live(root) and live(its):
             method = {set.union: "union", set.intersection: "intersection", set.difference: "difference"}[how]
-            params = [key, path, {"path": others[0]._path()}]
-            said = yield Call(f"set.{method}", params, (type(root),), True, link)
+            there = {"path": others[0]._path()}
+            if its is not root:
+                there["key"] = key_of(its)
+            classes = tuple(dict.fromkeys((type(root), type(its))))
+            said = yield Call(f"set.{method}", [key, path, there], classes, True, link)
             yield from touch([root], ActionGroup.READ)
             return set(self.__rapyer_codec__.take(said))
         out = yield from self._read()
