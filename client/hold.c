@@ -127,7 +127,7 @@ void hold_failed(struct hold *h, const struct fault *f)
 
 void hold_settle(struct hold *h, const struct fault *f, bool alone)
 {
-    if (!f) {
+    if (!f || f->code == FAULT_NOT_DURABLE) {
         h->state = HOLD_RELEASED;
         h->let_go = true;
         return;

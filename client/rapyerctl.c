@@ -79,6 +79,7 @@ static int status_of(rapyer_error code)
     case RAPYER_DEADLOCK: return EXIT_NOT_NOW;
     case RAPYER_CONFLICT:
     case RAPYER_LOCK_LOST: return EXIT_CHANGED;
+    case RAPYER_NOT_DURABLE:
     case RAPYER_UNKNOWN_OUTCOME: return EXIT_UNKNOWN;
     case RAPYER_FORBIDDEN: return EXIT_DENIED;
     default: return EXIT_ANSWER;

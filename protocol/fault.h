@@ -36,7 +36,8 @@
     X(DEADLOCK, "waiting would close a cycle")                                            \
     X(INTERNAL, "a defect in rapyerd; its log says more")                                 \
     X(NO_INDEX, "no index answers this, and a scan was not asked for")                    \
-    X(FORBIDDEN, "the rules do not let this user do that")
+    X(FORBIDDEN, "the rules do not let this user do that")                                \
+    X(NOT_DURABLE, "applied, but on fewer replicas or disks than the settings want")
 
 enum fault_code {
     FAULT_NONE,

@@ -91,9 +91,10 @@ typedef enum rapyer_error {
     RAPYER_LOCK_LOST = 20,
     RAPYER_LOCK_TIMEOUT = 21,
     RAPYER_DEADLOCK = 22,
-    RAPYER_INTERNAL = 23,  /* also a code this library does not know yet */
-    RAPYER_NO_INDEX = 24,  /* no index answers a find, and a scan was not asked for */
-    RAPYER_FORBIDDEN = 25, /* the daemon's rules do not let this user do that */
+    RAPYER_INTERNAL = 23,    /* also a code this library does not know yet */
+    RAPYER_NO_INDEX = 24,    /* no index answers a find, and a scan was not asked for */
+    RAPYER_FORBIDDEN = 25,   /* the daemon's rules do not let this user do that */
+    RAPYER_NOT_DURABLE = 26, /* done, but a failover may lose it (commit.replicas, commit.fsync) */
     RAPYER_NO_MEMORY = 64,
 } rapyer_error;
 

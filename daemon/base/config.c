@@ -504,6 +504,10 @@ static int check_together(struct load *l)
     if (check_order(l, offsetof(struct config, lock_ttl), c->lock_ttl,
                     offsetof(struct config, lock_max_ttl), c->lock_max_ttl, true) < 0)
         return -1;
+    if ((c->commit_replicas || c->commit_fsync) &&
+        check_order(l, offsetof(struct config, commit_wait), c->commit_wait,
+                    offsetof(struct config, command_timeout), c->command_timeout, false) < 0)
+        return -1;
     return check_order(l, offsetof(struct config, reconnect_min), c->reconnect_min,
                        offsetof(struct config, reconnect_max), c->reconnect_max, true);
 }

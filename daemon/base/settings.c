@@ -193,6 +193,20 @@ const struct setting settings[] = {
      "tried\n"
      "again while other hosts change the same document, before it is answered BUSY."},
 
+    {"commit", "replicas", COUNT, AT(commit_replicas), "0", 0, 100, true,
+     "So many replicas have to have a write before it is acknowledged (WAIT). When they do not "
+     "within\n"
+     "wait, it is answered NOT_DURABLE: it is applied, and may be lost by a failover. 0: none; "
+     "costs\n"
+     "nothing then, else a round trip to the replicas for each commit, and reads wait behind it."},
+    {"commit", "fsync", COUNT, AT(commit_fsync), "0", 0, 1, true,
+     "1: the same for disks: Redis, and so many replicas as above, have it in their append-only "
+     "files\n"
+     "(WAITAOF of Redis 7.2 or Valkey; with appendfsync everysec a write takes up to a second "
+     "more)."},
+    {"commit", "wait", TIME, AT(commit_wait), "1s", 1, HOUR, true,
+     "How long replicas and disks may take. Less than redis.command_timeout."},
+
     {"locks", "lock_ttl", TIME, AT(lock_ttl), "30s", 100, 24 * HOUR, true,
      "How long a client holds a lock, unless it says otherwise or renews it: a client that hangs\n"
      "loses its locks then. At most lock_max_ttl."},

@@ -2,6 +2,8 @@
 #include "daemon/commit/lane.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
+#include "daemon/commit/durable.h"
+#include "daemon/commit/sweeps.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
@@ -33,6 +35,9 @@ struct commit {
     unsigned refused;  /* the index of that answer */
     uint64_t work;     /* ns */
     bool waited;       /* for one more turn */
+    bool asked;        /* whether it is durable is asked behind it */
+    bool applied;      /* and it is; only that is still open */
+    struct durable durable;
     struct lane_times times;
 };
 
@@ -90,11 +95,12 @@ struct lane {
     unsigned replay_refused; /* units, since the link is back */
     uint64_t *suspects;      /* connections that may still hold a transaction of ours */
     unsigned nsuspects, suspects_cap;
-    struct sweep *sweeps; /* on the way */
+    struct sweeps sweeps;
     struct commit_listener *listeners;
     int64_t mute_until; /* monotonic ms; until then nothing is published */
     bool mute_logged;
     struct lane_times times; /* of the commit that is being decided */
+    const struct fault *doubt;
     struct lane_stats stats;
 };
 
@@ -200,63 +206,24 @@ static void retain_clear(struct lane *l)
     l->retain_bytes = 0;
 }
 
-/* ---- stumps: what a commit leaves of documents that were removed behind our back ---- */
-
-struct sweep {
-    struct sweep *next;
-    struct lane *lane;
-    struct buf resp;
-    unsigned ncommands;
-};
-
-static void on_swept(void *arg, unsigned index, redisReply *reply)
-{
-    struct sweep *s = arg;
-    if (reply == NULL)
-        return; /* sent again when the link is back: it looks before it removes */
-    if (reply->type == REDIS_REPLY_ERROR)
-        log_error("what is left of a removed document stays in Redis: %s", reply->str);
-    if (index + 1 < s->ncommands)
-        return;
-    LL_DELETE(s->lane->sweeps, s);
-    buf_free(&s->resp);
-    free(s);
-}
-
-static struct sweep *sweep_of(struct lane *l, struct commit *c)
-{
-    struct buf resp = BUF_INIT;
-    unsigned n = batch_format_sweep(c->batch, &resp);
-    if (n == 0)
-        return NULL;
-    struct sweep *s = alloc_zeroed(1, sizeof(*s));
-    *s = (struct sweep){.lane = l, .resp = resp, .ncommands = n};
-    LL_APPEND(l->sweeps, s);
-    return s;
-}
-
-static void send_sweep(struct lane *l, struct sweep *s)
-{
-    upstream_send(l->up, s->resp.data, s->resp.len, s->ncommands, on_swept, s);
-}
-
-/* Goes out before the next commit, which may be built upon the removed documents too. */
-static void sweep(struct lane *l, struct commit *c)
-{
-    struct sweep *s = sweep_of(l, c);
-    if (s != NULL)
-        send_sweep(l, s);
-}
-
-static void sweep_again(struct lane *l)
-{
-    for (struct sweep *s = l->sweeps; s != NULL; s = s->next)
-        send_sweep(l, s);
-}
-
 /* ---- commits and their answers ---- */
 
 static void send_in_flight(struct lane *l);
+
+/* The batch in flight is applied; `doubt`: on fewer replicas or disks than it should be. */
+static void conclude(struct lane *l, const struct fault *doubt)
+{
+    struct commit *c = l->in_flight;
+    l->in_flight = NULL;
+    c->times.answered = clock_boot_ns();
+    /* Before the answers, which are written at the end of the turn, too: Redis works meanwhile. */
+    if (l->gathering != NULL && !batch_empty(l->gathering->batch))
+        kick(l);
+    l->stats.not_durable += doubt != NULL;
+    l->doubt = doubt;
+    settle(l, c, NULL);
+    l->doubt = NULL;
+}
 
 /* An ACL without the channel is no reason to keep nothing: others hear of the commit later. */
 static bool mute(struct lane *l, struct commit *c)
@@ -303,9 +270,7 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
             upstream_reset(l->up, "it is a replica now, and refuses writes");
         return;
     }
-    l->in_flight = NULL;
-    c->times.answered = clock_boot_ns();
-    histogram_add(&l->stats.took, c->times.answered - c->times.sent);
+    histogram_add(&l->stats.took, clock_boot_ns() - c->times.sent);
     l->stats.batches++;
     l->stats.commands += c->ncommands;
     if (l->mute_logged && c->news_at < c->resp.len) {
@@ -314,26 +279,40 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     }
     retain(l, c);
     l->applied = batch_number(c->batch);
-    sweep(l, c);
-    /* Before the answers, which are written at the end of the turn, too: Redis works meanwhile. */
-    if (l->gathering != NULL && !batch_empty(l->gathering->batch))
-        kick(l);
-    settle(l, c, NULL);
+    sweeps_add(&l->sweeps, c->batch, true);
+    c->applied = true;
+    if (!c->asked)
+        conclude(l, NULL);
+}
+
+static void on_waited(void *arg, unsigned index, redisReply *reply)
+{
+    struct lane *l = arg;
+    struct commit *c = l->in_flight;
+    struct fault f;
+    (void)index;
+    if (c == NULL || reply == NULL || !c->applied)
+        return; /* it was refused, or the link is lost: on_down */
+    conclude(l, durable_judge(&c->durable, reply, &f) < 0 ? &f : NULL);
 }
 
 static void send_in_flight(struct lane *l)
 {
     struct commit *c = l->in_flight;
+    struct buf wait = BUF_INIT;
     c->refusal[0] = '\0';
-    if (c->resp.len < BLOB_BYTES) {
-        upstream_send(l->up, c->resp.data, c->resp.len, c->ncommands, on_reply, l);
-        return;
-    }
-    if (c->lent == NULL) {
+    if (c->resp.len >= BLOB_BYTES && c->lent == NULL) {
         c->lent = blob_new(&c->resp);
         c->resp = c->lent->bytes;
     }
-    upstream_give(l->up, c->lent, c->ncommands, on_reply, l);
+    if (c->lent != NULL)
+        upstream_give(l->up, c->lent, c->ncommands, on_reply, l);
+    else
+        upstream_send(l->up, c->resp.data, c->resp.len, c->ncommands, on_reply, l);
+    c->asked = durable_ask(l->config, &c->durable, &wait);
+    if (c->asked)
+        upstream_send(l->up, wait.data, wait.len, 1, on_waited, l);
+    buf_free(&wait);
 }
 
 static void on_kick(evutil_socket_t fd, short what, void *arg)
@@ -487,6 +466,13 @@ struct recovery {
     int64_t versions[]; /* of the batch in flight, which may be given up meanwhile */
 };
 
+static void unheard(struct fault *f)
+{
+    fault_set(f, FAULT_NOT_DURABLE,
+              "the change is applied, but the connection to Redis was lost before it was said how "
+              "many replicas or disks have it");
+}
+
 /* The batch in flight is in Redis, only its answer was lost: it is made up from the versions. */
 static void applied_unanswered(struct lane *l, const struct recovery *r)
 {
@@ -498,8 +484,13 @@ static void applied_unanswered(struct lane *l, const struct recovery *r)
     l->stats.recovered_applied++;
     retain(l, c);
     l->applied = r->marker;
-    (void)sweep_of(l, c); /* goes out with the others */
+    sweeps_add(&l->sweeps, c->batch, false);
+    struct fault f;
+    unheard(&f);
+    l->stats.not_durable += c->asked;
+    l->doubt = c->asked ? &f : NULL;
     settle(l, c, NULL);
+    l->doubt = NULL;
 }
 
 /* Redis has another state than it acknowledged, and it cannot be made good. */
@@ -550,7 +541,7 @@ static void recover(struct lane *l, const struct recovery *r)
         state_lost(l, r);
     }
     l->abandoned = 0;
-    sweep_again(l);
+    sweeps_send(&l->sweeps);
     bool resend = l->in_flight != NULL;
     if (resend) {
         l->stats.recovered_resent++;
@@ -660,6 +651,16 @@ static void on_up(void *arg)
     l->cb->on_link(l->arg);
 }
 
+/* Redis has acknowledged it, and will not say any more whether others have it. */
+static void conclude_in_doubt(struct lane *l)
+{
+    struct fault f;
+    if (l->in_flight == NULL || !l->in_flight->applied)
+        return;
+    unheard(&f);
+    conclude(l, &f);
+}
+
 static void on_watch(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -695,6 +696,7 @@ static void on_down(void *arg, const char *why)
         event_add(l->watch, &tick);
     }
     l->state = LANE_DOWN;
+    conclude_in_doubt(l);
     l->cb->on_down(l->arg);
 }
 
@@ -715,6 +717,7 @@ struct lane *lane_new(struct event_base *base, struct config *config, const char
     l->kick = event_new(base, -1, 0, on_kick, l);
     l->watch = event_new(base, -1, EV_PERSIST, on_watch, l);
     l->up = upstream_new(base, config, &upstream_cb, l);
+    l->sweeps.up = l->up;
     struct timeval tick = {.tv_usec = 100000};
     event_add(l->watch, &tick);
     return l;
@@ -730,6 +733,7 @@ void lane_stop(struct lane *l)
         "be there");
     l->state = LANE_DOWN;
     upstream_stop(l->up, "rapyerd is stopping");
+    conclude_in_doubt(l);
     refuse_all(l, &unknown, &gone);
 }
 
@@ -738,11 +742,7 @@ void lane_free(struct lane *l)
     lane_stop(l);
     upstream_free(l->up);
     retain_clear(l);
-    struct sweep *s, *next;
-    LL_FOREACH_SAFE (l->sweeps, s, next) {
-        buf_free(&s->resp);
-        free(s);
-    }
+    sweeps_free(&l->sweeps);
     free(l->suspects);
     event_free(l->kick);
     event_free(l->watch);
@@ -780,6 +780,11 @@ int lane_admit(const struct lane *l, struct fault *f)
 bool lane_quiet(const struct lane *l)
 {
     return l->in_flight == NULL && l->gathering == NULL;
+}
+
+const struct fault *lane_doubt(const struct lane *l)
+{
+    return l->doubt;
 }
 
 struct lane_times lane_times(const struct lane *l)

@@ -73,8 +73,13 @@ struct lane_times {
 };
 struct lane_times lane_times(const struct lane *l);
 
+/* Within on_batch, of one that is committed: on fewer replicas or disks than the settings want.
+ * NULL: on enough. */
+const struct fault *lane_doubt(const struct lane *l);
+
 struct lane_stats {
     uint64_t batches, commands, refused, recovered_applied, recovered_resent, unknown, lost;
+    uint64_t not_durable;
     uint64_t drifts;
     size_t gathering_bytes, in_flight_bytes;
     struct histogram took; /* commits, from when they were sent to Redis' answer */

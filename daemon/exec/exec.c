@@ -125,6 +125,10 @@ static void settle_committed(struct exec *e, struct task *t, const struct batch 
         task_answer(e, t, &f, &t->answer);
         return;
     }
+    if (r->ntouched > 0 && lane_doubt(e->lane) != NULL) {
+        task_answer(e, t, lane_doubt(e->lane), NULL);
+        return;
+    }
     call_set_right(&t->call.run, &t->answer);
     task_answer(e, t, t->refused ? &t->call.fault : NULL, &t->answer);
 }

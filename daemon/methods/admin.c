@@ -78,7 +78,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     const struct upstream *up = lane_upstream(lane);
     struct lane_stats l;
     lane_stats(lane, &l);
-    pack_map(out, 37);
+    pack_map(out, 38);
     put_str(out, "version", RAPYER_VERSION);
     put(out, "uptime_ms", (uint64_t)(clock_mono_ms() - a->started));
     put_str(out, "redis", states[upstream_state(up)]);
@@ -92,6 +92,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     put(out, "recovered_applied", l.recovered_applied);
     put(out, "recovered_resent", l.recovered_resent);
     put(out, "unknown_outcomes", l.unknown);
+    put(out, "not_durable", l.not_durable);
     put(out, "lost_states", l.lost);
     put(out, "gathering_bytes", l.gathering_bytes);
     put(out, "in_flight_bytes", l.in_flight_bytes);

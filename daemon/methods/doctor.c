@@ -312,6 +312,34 @@ static struct finding check_replicas(const struct probe *p)
     return finding(OK, NULL, "%" PRIu64 " online", n);
 }
 
+/* What an acknowledged write has survived by then. */
+static struct finding check_commit(const struct probe *p)
+{
+    const struct config *c = p->doctor->config;
+    uint64_t n = info_number(p, "connected_slaves");
+    unsigned major = 0, minor = 0;
+    sscanf(upstream_info(p->doctor->up)->version, "%u.%u", &major, &minor);
+    if (c->commit_replicas > n)
+        return finding(BAD, "Writes are applied, and answered NOT_DURABLE, until enough are there.",
+                       "commit.replicas is %u, and %" PRIu64 " are connected", c->commit_replicas,
+                       n);
+    if (c->commit_fsync && (major < 7 || (major == 7 && minor < 2)))
+        return finding(
+            BAD, "It takes Redis 7.2 or newer, or Valkey. All writes are answered NOT_DURABLE.",
+            "commit.fsync is 1, and this Redis has no WAITAOF");
+    if (c->commit_fsync && info_number(p, "aof_enabled") == 0)
+        return finding(BAD, "Set appendonly yes. All writes are answered NOT_DURABLE.",
+                       "commit.fsync is 1, and there is no append-only file");
+    if (c->commit_fsync)
+        return finding(OK, NULL,
+                       "written to the disks of Redis and %u replicas before it is acknowledged",
+                       c->commit_replicas);
+    if (c->commit_replicas > 0)
+        return finding(OK, NULL, "with %u of %" PRIu64 " replicas before it is acknowledged",
+                       c->commit_replicas, n);
+    return finding(OK, NULL, "acknowledged when Redis has it (commit.replicas = 0)");
+}
+
 static struct finding check_min_replicas(const struct probe *p)
 {
     uint64_t n = info_number(p, "connected_slaves");
@@ -371,6 +399,7 @@ static const struct check {
     {"memory", check_memory},
     {"replicas", check_replicas},
     {"min-replicas", check_min_replicas},
+    {"commit", check_commit},
     {"coherence", check_memory_coherent},
 };
 

@@ -377,6 +377,7 @@ static void release_finish(struct call *c, const struct fault *f, const struct b
     struct lock_requests *d = exec_lock_requests(c->exec);
     uint64_t client = session_number(c->request.session);
     struct hold *h;
+    bool applied = f == NULL || f->code == FAULT_NOT_DURABLE;
     if (f != NULL)
         session_fault(c->request.session, c->request.id, f);
     else
@@ -384,7 +385,7 @@ static void release_finish(struct call *c, const struct fault *f, const struct b
     for (unsigned i = 0; c->guard != NULL && i < c->guard->n; i++) {
         const struct guard_check *check = &c->guard->checks[i];
         if (check->kind == GUARD_LEASE &&
-            (h = locks_hold(d->locks, client, check->token)) != NULL && (f == NULL || hold_lost(h)))
+            (h = locks_hold(d->locks, client, check->token)) != NULL && (applied || hold_lost(h)))
             hold_release(h);
     }
 }

@@ -105,6 +105,13 @@ class UnknownOutcomeError(RapyerError):
     redis_name = "ConnectionError"
 
 
+class NotDurableError(RapyerError):
+    """The write was applied, but on fewer replicas or disks than the daemon's settings want, so that
+    a failover may lose it (NOT_DURABLE)."""
+
+    redis_name = "ResponseError"
+
+
 class LockError(RapyerError):
     """What has to do with a lock."""
 
@@ -148,6 +155,7 @@ _CLASSES: dict[str, type[RapyerError]] = {
     "DEADLOCK": DeadlockError,
     "INTERNAL": UnknownOutcomeError,
     "NO_INDEX": NotSupportedError,
+    "NOT_DURABLE": NotDurableError,
 }
 
 
