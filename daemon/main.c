@@ -10,6 +10,7 @@
 #include "daemon/exec/publish.h"
 #include "daemon/leases/probe.h"
 #include "daemon/methods/dispatch.h"
+#include "daemon/methods/indexer.h"
 #include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
 #include "daemon/metrics/http.h"
@@ -46,6 +47,7 @@ struct daemon {
     struct probes *probes;
     struct lock_requests *lock_requests;
     struct registry *registry;
+    struct indexer *indexer;
     struct watches *watches;
     struct dispatch *dispatch;
     struct sessions *sessions;
@@ -209,6 +211,13 @@ static void on_learned(void *arg)
 {
     struct daemon *d = arg;
     exec_learned(d->exec);
+}
+
+/* Some of them may have indexes now. */
+static void on_models(void *arg)
+{
+    struct daemon *d = arg;
+    indexer_wake(d->indexer);
 }
 
 static void on_behind(void *arg)
@@ -549,9 +558,11 @@ static int start(struct daemon *d)
     bool embedded = strcmp(d->config.redis, "embedded") == 0;
     d->schema = schema_new();
     d->exec = exec_new(d->base, &d->config, d->schema, d->id);
+    d->indexer = indexer_new(d->base, d->exec, d->id);
     start_locks(d);
     d->registry = registry_new(d->schema, exec_indexes(d->exec), lane_upstream(exec_lane(d->exec)),
                                &d->config, on_schema, d);
+    registry_on_change(d->registry, on_models, d);
     d->watches =
         watches_new(d->base, &d->config, d->schema, exec_lane(d->exec), exec_coherence(d->exec));
     d->dispatch = dispatch_new(d->base, d->exec, d->registry, d->watches);
@@ -637,6 +648,7 @@ static void take_apart(struct daemon *d)
     d->sentinels = NULL;
     dispatch_free(d->dispatch);
     exec_free(d->exec); /* tells the leases and watches about requests on the way */
+    indexer_free(d->indexer);
     watches_free(d->watches);
     lock_requests_free(d->lock_requests);
     probes_free(d->probes);

@@ -512,6 +512,26 @@ static void begin(struct find *fi)
     ask_page(fi);
 }
 
+static void on_noted(void *arg, unsigned index, redisReply *reply)
+{
+    (void)arg;
+    (void)index;
+    (void)reply;
+}
+
+/* It is built anew when that key is gone (indexer.h). */
+static void note_spoilt(struct find *fi)
+{
+    struct buf out = BUF_INIT;
+    char *key = alloc_text("%s:@index", exec_config(fi->exec)->key_prefix);
+    char *name = alloc_text("%s/%s", fi->model->name, fi->plan->spoilt->id);
+    resp_words(&out, "HSET", key, name, "!", NULL);
+    upstream_send(upstream_of(fi), out.data, out.len, 1, on_noted, NULL);
+    buf_free(&out);
+    free(key);
+    free(name);
+}
+
 /* What is wrong with one answer is told when all have come. */
 static void on_planned(void *arg, unsigned index, redisReply *reply)
 {
@@ -525,6 +545,8 @@ static void on_planned(void *arg, unsigned index, redisReply *reply)
         fi->why = f;
     if (index + 1 < fi->replies)
         return;
+    if (fi->plan->spoilt != NULL)
+        note_spoilt(fi);
     if (fi->why.code != FAULT_NONE)
         refuse(fi, &fi->why);
     else

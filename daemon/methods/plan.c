@@ -246,12 +246,13 @@ unsigned plan_ask(const struct plan *p, struct buf *out)
     return 1 + p->n;
 }
 
-static int spoilt(const struct index *ix, const char *key, struct fault *f)
+static int spoilt(const struct plan *p, const struct index *ix, struct fault *f)
 {
     return fault_set(f, FAULT_CORRUPT,
-                     "the index on %s: another program has changed the Redis key %s, and not all "
-                     "documents are in the index; rapyerctl index check --repair builds it anew",
-                     ix->path, key);
+                     "the index on %s: a Redis key that begins with %s:@index:%s/%s is not what "
+                     "rapyerd made of it (or it was not, and not all documents are in the index "
+                     "yet); remove that key, and the index is built anew",
+                     ix->path, p->prefix, p->model->name, ix->id);
 }
 
 static int take_states(struct plan *p, const redisReply *reply, struct fault *f)
@@ -266,9 +267,9 @@ static int take_states(struct plan *p, const redisReply *reply, struct fault *f)
         bool text = r->type == REDIS_REPLY_STRING;
         p->ready[i] = text && r->len == state.len && memcmp(r->str, state.data, r->len) == 0;
         buf_free(&state);
-        for (unsigned s = 0; s < p->n && text && r->len > 1 && r->str[0] == '!'; s++) {
+        for (unsigned s = 0; s < p->n && text && r->len > 0 && r->str[0] == '!'; s++) {
             if (p->all[s].ix == ix)
-                return spoilt(ix, r->str + 1, f);
+                return spoilt(p, ix, f);
         }
     }
     for (unsigned s = 0; s < p->n; s++)
@@ -281,8 +282,10 @@ int plan_answer(struct plan *p, unsigned i, const redisReply *reply, struct faul
     if (i == 0)
         return take_states(p, reply, f);
     struct source *s = &p->all[i - 1];
-    if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "WRONGTYPE", 9) == 0)
-        return spoilt(s->ix, s->ix->id, f);
+    if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "WRONGTYPE", 9) == 0) {
+        p->spoilt = s->ix;
+        return spoilt(p, s->ix, f);
+    }
     if (reply->type != REDIS_REPLY_INTEGER)
         return fault_set(f, FAULT_UNAVAILABLE, "Redis did not count what is in the index on %s",
                          s->ix->path);
@@ -418,8 +421,8 @@ static int refuse(const struct plan *p, struct fault *f)
         building = building || !p->all[i].good;
     if (building)
         return fault_set(f, FAULT_NO_INDEX,
-                         "an index that would answer this is still being built (index.list says "
-                         "how far); wait, or ask with scan: true");
+                         "an index that would answer this is still being built; wait, or ask "
+                         "with scan: true");
     return fault_set(f, FAULT_NO_INDEX,
                      "no index of model %s answers this, so that all its documents would have to "
                      "be looked at; declare a field with an index, or ask with scan: true",

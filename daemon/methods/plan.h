@@ -47,9 +47,9 @@ struct plan {
     unsigned nchosen;
     struct filter *filters;
     unsigned nfilters;
-    bool *ready;       /* of each index */
-    bool building;     /* one that would have helped is not complete yet */
-    bool ordered, rev; /* the documents come in the order that is asked for */
+    bool *ready;                /* of each index */
+    const struct index *spoilt; /* of which a key was met that is none; or NULL */
+    bool ordered, rev;          /* the documents come in the order that is asked for */
     const struct expr_path *sort;
     struct source keys; /* all documents there are */
 };

@@ -31,6 +31,8 @@ struct registry {
     struct wait *waiting, *asking; /* for the next question; for that on its way (utlist) */
     void (*on_loaded)(void *arg);
     void *arg;
+    void (*on_change)(void *arg);
+    void *change_arg;
     bool loaded;
 };
 
@@ -99,8 +101,16 @@ static void unavailable(struct define *d)
 
 static void read_stored(struct define *d);
 
+static void tell_change(struct registry *r)
+{
+    if (r->on_change != NULL)
+        r->on_change(r->change_arg);
+}
+
 static void on_refreshed(void *arg)
 {
+    struct define *d = arg;
+    tell_change(d->r);
     answer(arg);
 }
 
@@ -485,6 +495,7 @@ static void on_all(void *arg, unsigned index, redisReply *reply)
     if (take_reply(r, reply, &revision))
         restore_missing(r, reply, revision);
     r->loaded = true;
+    tell_change(r);
     r->on_loaded(r->arg);
 }
 
@@ -527,6 +538,7 @@ static void on_news(void *arg, unsigned index, redisReply *reply)
     (void)index;
     if (reply != NULL)
         (void)take_reply(arg, reply, &revision);
+    tell_change(arg);
     refreshed(arg);
 }
 
@@ -600,6 +612,12 @@ struct registry *registry_new(struct schema *schema, struct index_table *indexes
     r->on_loaded = on_loaded;
     r->arg = arg;
     return r;
+}
+
+void registry_on_change(struct registry *r, void (*fn)(void *arg), void *arg)
+{
+    r->on_change = fn;
+    r->change_arg = arg;
 }
 
 void registry_free(struct registry *r)

@@ -22,6 +22,8 @@ struct registry;
 struct registry *registry_new(struct schema *schema, struct index_table *indexes,
                               struct upstream *up, const struct config *config,
                               void (*on_loaded)(void *arg), void *arg);
+/* Whom to tell when models may have been declared, here or elsewhere. One at most. */
+void registry_on_change(struct registry *r, void (*fn)(void *arg), void *arg);
 void registry_free(struct registry *r);
 /* Reads what is stored; on_loaded follows, unless the link is lost before. */
 void registry_load(struct registry *r);

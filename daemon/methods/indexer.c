@@ -1,0 +1,388 @@
+/* indexer: see indexer.h. */
+#include "daemon/methods/indexer.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/log.h"
+#include "daemon/commit/batch_index.h"
+#include "daemon/documents/layout.h"
+#include "protocol/alloc.h"
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define SOON 1  /* seconds to the next look, while an index is to be built; */
+#define LATER 5 /* else, as long as there are any */
+#define LEASE_MS "10000"
+/* Between the moment in which an index is seen to be wanted and the first document that is looked
+ * at: by then all daemons have heard of it, and write its entries. */
+#define SETTLE_MS 2500
+#define AGAIN_MS                                                                             \
+    10000          /* from the end of one building to the next: a key may be spoilt for long \
+                    */
+#define PAGE "500" /* keys that SCAN looks at */
+#define SWEEP "200"
+
+enum doing { NOTHING, LEASING, READING, SCANNING, ENTERING, MARKING, SWEEPING };
+
+struct indexer {
+    struct exec *exec;
+    const char *id;
+    struct event *tick;
+    enum doing doing;
+    int64_t wanted_since;          /* something is to be built; 0: nothing is */
+    int64_t built;                 /* the last time; 0: never */
+    const struct indexes **models; /* with indexes: all that there are */
+    bool *incomplete;              /* so is one of each */
+    unsigned n, at;
+    char cursor[24];
+    bool sweep; /* what is entered was found by its deadline */
+};
+
+static void go_on(struct indexer *x);
+
+static struct upstream *upstream_of(const struct indexer *x)
+{
+    return lane_upstream(exec_lane(x->exec));
+}
+
+static const char *prefix_of(const struct indexer *x)
+{
+    return exec_config(x->exec)->key_prefix;
+}
+
+static void on_reply(void *arg, unsigned index, redisReply *reply);
+
+static void ask(struct indexer *x, enum doing doing, struct buf *out)
+{
+    x->doing = doing;
+    if (!upstream_send(upstream_of(x), out->data, out->len, 1, on_reply, x))
+        x->doing = NOTHING;
+    buf_free(out);
+}
+
+/* ---- which models have indexes, and are they complete? ---- */
+
+static void note_model(const struct model *m, void *arg)
+{
+    struct indexer *x = arg;
+    const struct indexes *all = m->atomic ? indexes_of(exec_indexes(x->exec), m) : NULL;
+    if (all == NULL)
+        return;
+    x->models = alloc_resized(x->models, x->n + 1, sizeof(*x->models));
+    x->incomplete = alloc_resized(x->incomplete, x->n + 1, sizeof(*x->incomplete));
+    x->incomplete[x->n] = false;
+    x->models[x->n++] = all;
+}
+
+static void note_models(struct indexer *x)
+{
+    x->n = 0;
+    schema_each(exec_schema(x->exec), note_model, x);
+}
+
+static bool is_complete(const redisReply *all, const struct model *m, const struct index *ix)
+{
+    struct buf state = BUF_INIT;
+    char *name = alloc_text("%s/%s", m->name, ix->id);
+    bool found = false;
+    index_state(ix, &state);
+    for (size_t i = 0; i + 1 < all->elements && !found; i += 2) {
+        const redisReply *key = all->element[i], *value = all->element[i + 1];
+        found = strcmp(key->str, name) == 0 && value->len == state.len &&
+                memcmp(value->str, state.data, state.len) == 0;
+    }
+    buf_free(&state);
+    free(name);
+    return found;
+}
+
+static void take_states(struct indexer *x, const redisReply *all)
+{
+    bool any = false;
+    note_models(x);
+    for (unsigned m = 0; m < x->n; m++) {
+        for (unsigned i = 0; i < x->models[m]->n; i++) {
+            if (!is_complete(all, x->models[m]->model, &x->models[m]->all[i]))
+                x->incomplete[m] = true;
+        }
+        any = any || x->incomplete[m];
+    }
+    if (!any)
+        x->wanted_since = 0;
+    else if (x->wanted_since == 0)
+        x->wanted_since = clock_mono_ms();
+    x->at = 0;
+    strcpy(x->cursor, "0");
+}
+
+/* ---- looking at documents ---- */
+
+/* The model at hand, or the next one that lacks something; NULL: none does. */
+static const struct indexes *to_build(struct indexer *x)
+{
+    while (x->at < x->n && !x->incomplete[x->at])
+        x->at++;
+    return x->at < x->n ? x->models[x->at] : NULL;
+}
+
+static void ask_lease(struct indexer *x)
+{
+    struct buf out = BUF_INIT;
+    char *key = alloc_text("%s:@index:@builder", prefix_of(x));
+    static const char script[] =
+        "local had=redis.call('GET',KEYS[1]) if had and had~=ARGV[1] then return 0 end "
+        "redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2]) return 1";
+    resp_words(&out, "EVAL", script, "1", key, x->id, LEASE_MS, NULL);
+    free(key);
+    ask(x, LEASING, &out);
+}
+
+static void ask_states(struct indexer *x)
+{
+    struct buf out = BUF_INIT;
+    char *key = alloc_text("%s:@index", prefix_of(x));
+    resp_words(&out, "HGETALL", key, NULL);
+    free(key);
+    ask(x, READING, &out);
+}
+
+static void ask_page(struct indexer *x, const struct model *m)
+{
+    struct buf out = BUF_INIT, match = BUF_INIT;
+    for (const char *s = prefix_of(x); *s != '\0'; s++)
+        buf_printf(&match, strchr("*?[]\\^-", *s) != NULL ? "\\%c" : "%c", *s);
+    buf_printf(&match, ":{%s:*}", m->name);
+    buf_append(&match, "", 1);
+    resp_words(&out, "SCAN", x->cursor, "MATCH", (char *)match.data, "COUNT", PAGE, "TYPE", "hash",
+               NULL);
+    buf_free(&match);
+    ask(x, SCANNING, &out);
+}
+
+/* All of the model were looked at: its indexes are complete, but for those that were found spoilt
+ * meanwhile. */
+static void ask_mark(struct indexer *x, const struct indexes *all)
+{
+    struct buf out = BUF_INIT;
+    static const char script[] = "for i=1,#ARGV,2 do local had=redis.call('HGET',KEYS[1],ARGV[i]) "
+                                 "if not (had and string.sub(had,1,1)=='!') then "
+                                 "redis.call('HSET',KEYS[1],ARGV[i],ARGV[i+1]) "
+                                 "end end return 1";
+    char *key = alloc_text("%s:@index", prefix_of(x));
+    buf_printf(&out, "*%u\r\n", 4 + 2 * all->n);
+    resp_bulk(&out, "EVAL", 4);
+    resp_bulk(&out, script, sizeof(script) - 1);
+    resp_bulk(&out, "1", 1);
+    resp_bulk(&out, key, strlen(key));
+    for (unsigned i = 0; i < all->n; i++) {
+        struct buf state = BUF_INIT;
+        char *name = alloc_text("%s/%s", all->model->name, all->all[i].id);
+        index_state(&all->all[i], &state);
+        resp_bulk(&out, name, strlen(name));
+        resp_bulk(&out, state.data, state.len);
+        buf_free(&state);
+        free(name);
+    }
+    free(key);
+    ask(x, MARKING, &out);
+}
+
+/* Before the first page: what was found spoilt may have been mended. */
+static void forget_spoilt(struct indexer *x, const struct indexes *all)
+{
+    struct buf out = BUF_INIT;
+    static const char script[] = "for i=1,#ARGV do local had=redis.call('HGET',KEYS[1],ARGV[i]) "
+                                 "if had and string.sub(had,1,1)=='!' then "
+                                 "redis.call('HDEL',KEYS[1],ARGV[i]) end end return 1";
+    char *key = alloc_text("%s:@index", prefix_of(x));
+    buf_printf(&out, "*%u\r\n", 4 + all->n);
+    resp_bulk(&out, "EVAL", 4);
+    resp_bulk(&out, script, sizeof(script) - 1);
+    resp_bulk(&out, "1", 1);
+    resp_bulk(&out, key, strlen(key));
+    for (unsigned i = 0; i < all->n; i++) {
+        char *name = alloc_text("%s/%s", all->model->name, all->all[i].id);
+        resp_bulk(&out, name, strlen(name));
+        free(name);
+    }
+    free(key);
+    ask(x, ENTERING, &out);
+}
+
+static void settle(struct indexer *x, const struct indexes *all, const redisReply *found, bool keys)
+{
+    struct index_call call = {0};
+    struct buf out = BUF_INIT;
+    for (size_t i = 0; i < found->elements; i++) {
+        const redisReply *one = found->element[i];
+        struct buf key = BUF_INIT;
+        const char *suffix;
+        size_t suffix_len = 0, head = strlen(all->model->name) + 1;
+        if (!keys)
+            index_call_add(&call, prefix_of(x), all, one->str, one->len);
+        else if (layout_split(prefix_of(x), one->str, one->len, &key, &suffix, &suffix_len) &&
+                 suffix_len == 0 && key.len > head)
+            index_call_add(&call, prefix_of(x), all, (char *)key.data + head, key.len - head);
+        buf_free(&key);
+    }
+    unsigned n = index_call_flush(&call, INDEX_SETTLE, prefix_of(x), &out);
+    index_call_free(&call);
+    if (n == 1)
+        ask(x, ENTERING, &out);
+    else
+        x->doing = NOTHING;
+    buf_free(&out);
+}
+
+static void take_page(struct indexer *x, const redisReply *reply)
+{
+    const struct indexes *all = to_build(x);
+    if (reply->elements != 2 || reply->element[0]->type != REDIS_REPLY_STRING ||
+        reply->element[1]->type != REDIS_REPLY_ARRAY || all == NULL)
+        return;
+    snprintf(x->cursor, sizeof(x->cursor), "%s", reply->element[0]->str);
+    if (strcmp(x->cursor, "0") == 0)
+        strcpy(x->cursor, "end");
+    settle(x, all, reply->element[1], true);
+    if (x->doing == NOTHING)
+        go_on(x);
+}
+
+/* ---- those that have ended ---- */
+
+static void ask_ended(struct indexer *x)
+{
+    struct buf out = BUF_INIT;
+    char *key = alloc_text("%s:@index:%s/@ttl", prefix_of(x), x->models[x->at]->model->name);
+    char now[32];
+    snprintf(now, sizeof(now), "%" PRId64, clock_wall_ms());
+    resp_words(&out, "ZRANGEBYSCORE", key, "-inf", now, "LIMIT", "0", SWEEP, NULL);
+    free(key);
+    ask(x, SWEEPING, &out);
+}
+
+/* ---- */
+
+static void go_on(struct indexer *x)
+{
+    if (x->sweep) {
+        if (x->at < x->n)
+            ask_ended(x);
+        return;
+    }
+    const struct indexes *all = to_build(x);
+    if (all == NULL) {
+        x->sweep = true;
+        x->at = 0;
+        return;
+    }
+    if (strcmp(x->cursor, "end") == 0)
+        ask_mark(x, all);
+    else
+        ask_page(x, all->model);
+}
+
+static bool may_build(const struct indexer *x)
+{
+    int64_t now = clock_mono_ms();
+    return x->wanted_since != 0 && now - x->wanted_since >= SETTLE_MS &&
+           (x->built == 0 || now - x->built >= AGAIN_MS);
+}
+
+static void take(struct indexer *x, const redisReply *reply)
+{
+    enum doing done = x->doing;
+    x->doing = NOTHING;
+    if (reply->type == REDIS_REPLY_ERROR) {
+        log_warning("indexes are not looked after: %s", reply->str);
+        return;
+    }
+    switch (done) {
+    case NOTHING: break;
+    case READING:
+        if (reply->type == REDIS_REPLY_ARRAY)
+            take_states(x, reply);
+        if (x->n > 0)
+            ask_lease(x);
+        break;
+    case LEASING:
+        if (reply->integer != 1)
+            break; /* another one does it */
+        x->sweep = !may_build(x);
+        x->at = 0;
+        if (!x->sweep && to_build(x) != NULL && strcmp(x->cursor, "0") == 0)
+            forget_spoilt(x, to_build(x));
+        else
+            go_on(x);
+        break;
+    case SCANNING: take_page(x, reply); break;
+    case ENTERING: go_on(x); break;
+    case MARKING:
+        log_info("the indexes of %s have all its documents", x->models[x->at]->model->name);
+        x->built = clock_mono_ms();
+        x->at++;
+        strcpy(x->cursor, "0");
+        if (to_build(x) != NULL)
+            forget_spoilt(x, to_build(x));
+        else
+            go_on(x);
+        break;
+    case SWEEPING:
+        if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0) {
+            settle(x, x->models[x->at], reply, false);
+            break;
+        }
+        x->at++;
+        go_on(x);
+        break;
+    }
+}
+
+static void on_reply(void *arg, unsigned index, redisReply *reply)
+{
+    struct indexer *x = arg;
+    (void)index;
+    if (reply == NULL)
+        x->doing = NOTHING;
+    else
+        take(x, reply);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct indexer *x = arg;
+    (void)fd;
+    (void)what;
+    bool free = x->doing == NOTHING;
+    if (free)
+        note_models(x);
+    if (free && x->n > 0 && lane_ready(exec_lane(x->exec)))
+        ask_states(x);
+    struct timeval next = {.tv_sec = x->wanted_since != 0 ? SOON : LATER};
+    if (x->n > 0)
+        event_add(x->tick, &next);
+}
+
+void indexer_wake(struct indexer *x)
+{
+    struct timeval next = {.tv_sec = 0, .tv_usec = 1000};
+    if (x->doing == NOTHING)
+        note_models(x);
+    if (x->n > 0)
+        event_add(x->tick, &next);
+}
+
+struct indexer *indexer_new(struct event_base *base, struct exec *e, const char *id)
+{
+    struct indexer *x = alloc_zeroed(1, sizeof(*x));
+    x->exec = e;
+    x->id = id;
+    x->tick = evtimer_new(base, on_tick, x);
+    return x;
+}
+
+void indexer_free(struct indexer *x)
+{
+    event_free(x->tick);
+    free(x->models);
+    free(x->incomplete);
+    free(x);
+}

@@ -1,0 +1,23 @@
+/* indexer: sees to it that indexes have all documents, and none that have ended.
+ *
+ *   an index whose state in Redis is not that of a complete one ──► all documents of its model are
+ *   (declared for a model that had documents; Redis came back       looked at, a page at a time,
+ * while empty; a key of it was spoilt)                                  writes go on ──► complete
+ *   documents that ended by themselves ──► their entries are taken out within some seconds
+ *
+ * One daemon of all does it, as long as it has the lease for it; when it dies another one goes on.
+ */
+#ifndef RAPYERD_INDEXER_H
+#define RAPYERD_INDEXER_H
+
+#include "daemon/exec/exec.h"
+
+struct indexer;
+
+struct indexer *indexer_new(struct event_base *base, struct exec *e, const char *id);
+/* Models may be others than before, or Redis another. */
+void indexer_wake(struct indexer *x);
+/* Behind its exec, which tells it of requests on their way. */
+void indexer_free(struct indexer *x);
+
+#endif
