@@ -160,7 +160,7 @@ def test_blocking(daemon):
     assert again.grid[0] == [1, 2, 3] and again.home.street.number == 1
 
 
-class Counter(BaseModel):
+class Meter(BaseModel):
     key: str
     count: int
     load: float = 0.5
@@ -169,16 +169,16 @@ class Counter(BaseModel):
 
 async def test_fields_of_the_names_of_methods(daemon):
     class Holder(AtomicRedisModel):
-        counter: Counter
-        counters: list[Counter] = []
+        counter: Meter
+        counters: list[Meter] = []
 
-    holder = Holder(counter=Counter(key="k", count=1), counters=[Counter(key="l", count=2)])
+    holder = Holder(counter=Meter(key="k", count=1), counters=[Meter(key="l", count=2)])
     await holder.save()
     await holder.counter.count.increase()
     await holder.counters[0].find.aappend("x")
     async with holder.lock():
         holder.counter.key = "m"
     there = await Holder.get(holder.key)
-    assert there.counter == Counter(key="m", count=2) and there.counters == [
-        Counter(key="l", count=2, find=["x"])
+    assert there.counter == Meter(key="m", count=2) and there.counters == [
+        Meter(key="l", count=2, find=["x"])
     ]
