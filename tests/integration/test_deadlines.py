@@ -118,7 +118,7 @@ SAVES = {"alone": lambda client, *more: client.call("doc.save", KEY, START, *mor
 
 @pytest.mark.parametrize("save", SAVES)
 def test_what_was_said_by_hand_outlives_a_save(sides, rdb, save):
-    """By whoever it was said, unless the model has a ttl of its own, or the save takes it back."""
+    """By whoever it was said, unless the model has a ttl of its own, or the save takes it back. Shows C9."""
     a, b = sides
     SAVES[save](a)
     expect_whole(rdb, 0)
@@ -140,6 +140,7 @@ def test_what_was_said_by_hand_outlives_a_save(sides, rdb, save):
 
 
 def test_a_save_after_the_end_begins_anew(sides, rdb):
+    """Shows C9."""
     a, b = sides
     a.call("doc.save", KEY, START)
     b.call("doc.get", KEY)
