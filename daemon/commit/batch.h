@@ -186,8 +186,9 @@ bool batch_doc_refused(const struct batch_doc *bd);
  * changed it too, before or since, and numbers are uncertain; where it may have been gone before,
  * the part is unsure. */
 void batch_unanswered(struct batch_doc *bd, int64_t version);
-/* Appends commands that remove what the batch left of documents that were gone; each does
- * nothing when somebody has written the document since. Returns their number. */
+/* Appends commands that remove what the batch left of documents that were gone, and of elements
+ * that others had removed; each does nothing when somebody has made that anew since. Returns their
+ * number. */
 unsigned batch_format_sweep(struct batch *b, struct buf *out);
 /* Takes the marker as Redis has it after this batch: which units were not applied. */
 void batch_take_marker(struct batch *b, const char *marker);

@@ -51,8 +51,26 @@ bool batch_drifted(const struct batch *b, struct doc *const *docs, unsigned n)
     return false;
 }
 
+/* Whether the key may have been made by this command: all that is there now is what it put there.
+ */
+static bool may_be_fresh(const struct expectation *e, const redisReply *r)
+{
+    const struct pend *p = e->pend;
+    if (r->type != REDIS_REPLY_INTEGER)
+        return false;
+    if (e->number == NULL)
+        return r->integer > 0;
+    const char *at = (const char *)e->number;
+    if (p->cmds != NULL)
+        return r->integer <=
+               ((const struct list_cmd *)(at - offsetof(struct list_cmd, drift)))->nraws;
+    return r->integer == ((const struct pend_field *)(at - offsetof(struct pend_field, drift)))->by;
+}
+
 static void take(struct batch *b, struct expectation *e, const redisReply *r)
 {
+    if (e->pend != NULL && in_element(e->pend))
+        e->pend->fresh = e->pend->fresh || may_be_fresh(e, r);
     if (r->type == REDIS_REPLY_ERROR)
         fail(e);
     else if (e->number != NULL && r->type == REDIS_REPLY_INTEGER)
@@ -164,6 +182,12 @@ void batch_decide(struct batch *b, const struct fault *fault)
         if (fault != NULL || batch_doc_refused(bd) || bd->failed || bd->gone || bd->unanswered)
             doc_forget(bd->doc);
     }
+}
+
+bool part_overtaken(const struct batch_doc *bd)
+{
+    return !batch_doc_refused(bd) && part_changes(bd) && !bd->deleted &&
+           bd->relies != RELIES_ON_STATE && (bd->version.by != 0 || bd->overtaken || bd->unsure);
 }
 
 bool part_ends(const struct batch_doc *bd)

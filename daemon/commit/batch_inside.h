@@ -7,6 +7,7 @@
 #include "daemon/commit/batch.h"
 #include "protocol/table.h"
 #include <stdlib.h>
+#include <string.h>
 
 /* Words of one command: some 4 ms of Redis' time. In a unit they pass through Lua's unpack, which
  * takes less than 8000. */
@@ -58,6 +59,7 @@ struct pend {
     struct list_cmd *cmds, *last_cmd;
     bool behind; /* another one of the same key comes after it */
     bool drop;   /* UNLINK first */
+    bool fresh;  /* of an element; as Redis says, it may have come into being by this */
     bool expire;
     size_t suffix_at; /* where the suffix begins in key */
     size_t key_len;
@@ -158,6 +160,18 @@ static inline const struct pend_field *pend_fields(const struct pend *p)
         slashes += p->key[i] == '/';
     return slashes % 2 == 0 && !p->drop ? p->fields : NULL;
 }
+
+/* Within an element of a list or dict of models: its hash, or a container of it. Names of
+ * containers and pks take turns. */
+static inline bool in_element(const struct pend *p)
+{
+    const char *suffix = p->key + p->suffix_at;
+    size_t len = p->key_len - p->suffix_at;
+    return len > 1 && memchr(suffix + 1, '/', len - 1) != NULL;
+}
+
+/* Others may have changed the document before it, and removed elements that it changes. */
+bool part_overtaken(const struct batch_doc *bd);
 
 /* Without the revision of its models it is a document no more (layout.h). */
 bool part_ends(const struct batch_doc *bd);

@@ -3,6 +3,7 @@
  * the reply is about (struct part), for batch_answer.c. */
 #include "daemon/commit/batch_index.h"
 #include "daemon/commit/batch_inside.h"
+#include "daemon/commit/strays_script.h"
 #include "daemon/commit/sweep_script.h"
 #include "daemon/documents/layout.h"
 #include "daemon/documents/target.h"
@@ -511,28 +512,30 @@ unsigned batch_format_leases(struct batch *b, int64_t ms, struct buf *out)
     return n;
 }
 
-/* The next keys of a part, and the root itself when no more are left. Returns where to go on. */
-static struct pend *format_sweep(struct writer *w, const struct pend *root, struct pend *p,
-                                 struct buf *out)
+/* A script for the root and the next keys of a part. Returns where to go on. */
+static struct pend *begin_sweep(struct writer *w, const char *script, const struct pend *root,
+                                struct pend *p, bool (*wanted)(const struct pend *p),
+                                char nkeys[static RESP_DECIMAL_MAX])
 {
-    char keys[RESP_DECIMAL_MAX];
-    int64_t nkeys = 1;
+    int64_t n = 1;
     w->n = 0;
     word(w, "EVAL", 4);
-    word(w, sweep_script, sizeof(sweep_script) - 1);
-    word(w, keys, 0); /* put in below */
+    word(w, script, strlen(script));
+    word(w, nkeys, 0); /* put in below */
     word(w, root->key, root->key_len);
-    for (; p != NULL && nkeys < UNIT_WORDS_MAX; p = p->next) {
-        if (p == root)
+    for (; p != NULL && n < UNIT_WORDS_MAX; p = p->next) {
+        if (!wanted(p))
             continue;
         word(w, p->key, p->key_len);
-        nkeys++;
+        n++;
     }
-    w->len[2] = resp_decimal(keys, nkeys);
-    if (p == NULL)
-        word(w, "root", 4);
-    resp_command(out, w->n, w->argv, w->len);
+    w->len[2] = resp_decimal(nkeys, n);
     return p;
+}
+
+static bool below_root(const struct pend *p)
+{
+    return p->key_len > p->suffix_at;
 }
 
 struct beside {
@@ -559,18 +562,54 @@ static void name_all_containers(struct batch *b, struct batch_doc *bd)
 }
 
 /* What this batch put where no document was any more. */
+static unsigned sweep_document(struct batch *b, struct batch_doc *bd, struct buf *out)
+{
+    struct writer *w = &b->pool->writer;
+    char nkeys[RESP_DECIMAL_MAX];
+    unsigned n = 0;
+    name_all_containers(b, bd);
+    struct pend *root = batch_root(b, bd), *p = bd->pends;
+    do {
+        p = begin_sweep(w, sweep_script, root, p, below_root, nkeys);
+        if (p == NULL)
+            word(w, "root", 4);
+        resp_command(out, w->n, w->argv, w->len);
+        n++;
+    } while (p != NULL);
+    return n;
+}
+
+/* In an element that others may have removed, and perhaps not there before. */
+static bool may_stray(const struct pend *p)
+{
+    return (p->fresh || p->bd->unanswered) && may_make(p);
+}
+
+/* What it put into elements that others had removed. */
+static unsigned sweep_elements(struct batch *b, struct batch_doc *bd, struct buf *out)
+{
+    struct writer *w = &b->pool->writer;
+    char nkeys[RESP_DECIMAL_MAX];
+    unsigned n = 0;
+    struct pend *root = batch_root(b, bd), *p = bd->pends;
+    while (p != NULL) {
+        p = begin_sweep(w, strays_script, root, p, may_stray, nkeys);
+        if (w->n == 4) /* the root alone */
+            break;
+        resp_command(out, w->n, w->argv, w->len);
+        n++;
+    }
+    return n;
+}
+
 unsigned batch_format_sweep(struct batch *b, struct buf *out)
 {
     unsigned n = 0;
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
-        if (!bd->gone)
-            continue;
-        name_all_containers(b, bd);
-        struct pend *root = batch_root(b, bd), *p = bd->pends;
-        do {
-            p = format_sweep(&b->pool->writer, root, p, out);
-            n++;
-        } while (p != NULL);
+        if (bd->gone)
+            n += sweep_document(b, bd, out);
+        else if (part_overtaken(bd))
+            n += sweep_elements(b, bd, out);
     }
     return n;
 }

@@ -408,6 +408,24 @@ Test(batch, a_document_that_was_gone_is_swept_up)
     buf_free(&out);
 }
 
+Test(batch, what_may_be_in_elements_that_are_gone_is_swept_up)
+{
+    struct batch_doc *bd = stage(doc_new("User:a", 4));
+    struct buf out = BUF_INIT;
+    set(bd, "", "name", "x");
+    set(bd, "/e/1", "f", "v");
+    set(bd, "/e/2", "f", "v");
+    push(bd, false, "a", 3);
+    said(NULL);
+    /* The second element has had that field; somebody else was first. */
+    cr_assert_eq(answer("*8\r\n:0\r\n:1\r\n:0\r\n:1\r\n:6\r\n:0\r\n+OK\r\n:0\r\n"), 0);
+    cr_assert_eq(bd->version.by, 1);
+    cr_assert_eq(batch_format_sweep(b, &out), 1);
+    char *text = lines(&out);
+    cr_assert_not_null(strstr(text, ") 2 K K/e/1\n"), "%s", text);
+    buf_free(&out);
+}
+
 Test(batch, a_document_written_whole_may_be_gone_before)
 {
     struct batch_doc *bd = stage(doc_new("User:a", 4));
