@@ -194,7 +194,7 @@ enum op_status exec_run(struct task *t, struct buf *out)
         st = exec_judge_spoilt(c);
     } else if (st == OP_NEEDS) {
         c->proof = 0;
-    } else if (!call_of_one_moment(c)) {
+    } else if (c->run.ntouched == 0 && !call_of_one_moment(c)) {
         st = OP_NEEDS;
     }
     if (c->run.ntouched > 0)

@@ -236,8 +236,8 @@ bool call_unfresh(const struct call *c, const struct doc *d);
 /* A refusal, or that there is nothing to change, is judged by documents of which one was not
  * checked since the request came. */
 bool call_doubtful(const struct call *c, enum op_status st);
-/* Whether what a run has read anew is of one moment, or not known to be: then the proof is awaited,
- * or it is read once more. */
+/* Whether what a run that changed nothing has read anew is of one moment, or not known to be: then
+ * the proof is awaited, or it is read once more. */
 bool call_of_one_moment(struct call *c);
 /* A proof is awaited, without which a run is in vain. */
 bool call_awaits_proof(const struct call *c);
