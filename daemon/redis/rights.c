@@ -36,6 +36,7 @@ static const struct {
 } commands[] = {
     {"hgetall", DOCUMENTS, "HGETALL :{rights}"},
     {"hget", DOCUMENTS, "HGET :{rights} f"},
+    {"hmget", DOCUMENTS, "HMGET :{rights} f"},
     {"hlen", DOCUMENTS, "HLEN :{rights}"},
     {"hscan", DOCUMENTS, "HSCAN :{rights} 0"},
     {"llen", DOCUMENTS, "LLEN :{rights}"},

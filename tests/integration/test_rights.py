@@ -17,7 +17,7 @@ USER = {"redis.redis_user": "worker", "redis.redis_password": "secret",
 # Without one of these the link does not come up.
 GREETING = ["info", "client|id", "multi", "exec"]
 # Without one of these it does, and the doctor knows what is lost.
-RIGHTS = ["hgetall", "hget", "hlen", "hscan", "llen", "lrange", "pttl", "get", "set", "unlink",
+RIGHTS = ["hgetall", "hget", "hmget", "hlen", "hscan", "llen", "lrange", "pttl", "get", "set", "unlink",
           "hset", "hdel", "hincrby", "rpush", "lpush", "lset", "lpop", "rpop", "ltrim", "smembers",
           "sscan", "zcard", "scard", "sadd", "srem", "pexpireat", "persist", "eval", "lpos", "lindex", "linsert",
           "lrem", "append", "time", "evalsha",
