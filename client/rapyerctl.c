@@ -348,6 +348,19 @@ static int run_exists(struct ctl *c, int argc, char **argv)
 static int run_ttl(struct ctl *c, int argc, char **argv)
 {
     struct buf params = BUF_INIT;
+    char cascade[] = "{\"cascade\": true}";
+    if (argc == 3 && strcmp(argv[2], "--cascade") != 0)
+        return ctl_usage_error("ttl takes --cascade, not", argv[2]);
+    if (argc == 3) {
+        pack_cstr(&params, argv[0]);
+        int rc = ctl_read_json(argv[1], &params, NULL);
+        if (rc != 0) {
+            buf_free(&params);
+            return rc;
+        }
+        (void)ctl_read_json(cascade, &params, NULL);
+        return ctl_call(c, "doc.ttl", 3, &params, false);
+    }
     if (argc == 2)
         return with_json(c, "doc.ttl", 2, argv, false);
     pack_cstr(&params, argv[0]);
@@ -457,7 +470,8 @@ static const struct command commands[] = {
     {"keys", "MODEL", "the keys of a model's documents, one a line", 1, 1, run_keys},
     {"delete", "KEY...", "deletes documents; how many there were", 1, -1, run_delete},
     {"exists", "KEY...", "how many of these documents there are", 1, -1, run_exists},
-    {"ttl", "KEY [SECONDS]", "how long a document lives, -1: for ever; or sets it", 1, 2, run_ttl},
+    {"ttl", "KEY [SECONDS [--cascade]]", "how long a document lives, -1: for ever; or sets it", 1,
+     3, run_ttl},
     {"incr", "KEY PATH [N]", "adds N, or 1, to a number; the new one", 2, 3, run_incr},
     {"append", "KEY PATH VALUE", "appends to a list; its new length", 3, 3, run_append},
     {"export", "[--output FILE [--resume]] [Model...]",

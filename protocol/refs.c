@@ -33,6 +33,11 @@ static bool wanted(const struct walk *w)
     return any;
 }
 
+static bool refers(const struct ref_fields *fields, const struct type *t)
+{
+    return t->kind == TYPE_REF || (fields->texts && t->kind == TYPE_STR);
+}
+
 /* Through all containers. */
 static const struct type *end_of(const struct type *t)
 {
@@ -97,14 +102,14 @@ static void walk_value(struct walk *w, const struct type *t, struct cursor *in)
 {
     const char *key;
     size_t len;
-    enum type_kind end = end_of(t)->kind;
-    if (end != TYPE_REF && end != TYPE_MODEL) {
+    const struct type *end = end_of(t);
+    if (end->kind != TYPE_MODEL && !refers(w->fields, end)) {
         cursor_skip(in);
     } else if (t->kind == TYPE_MODEL) {
         walk_model(w, t->model, in);
     } else if (t->kind == TYPE_OPTIONAL || t->kind == TYPE_MAYBE) {
         walk_value(w, t->of, in);
-    } else if (t->kind != TYPE_REF) {
+    } else if (t != end) {
         walk_elements(w, t, in);
     } else if (cursor_str(in, &key, &len) < 0) {
         cursor_skip(in); /* null */
@@ -160,7 +165,8 @@ static bool collect(const struct schema *s, const struct model *m, struct models
 }
 
 /* Whether there may be references at a place "posts.author" of the model, or below. */
-static bool leads(const struct schema *s, const struct model *m, const char *path, size_t len)
+static bool leads(const struct schema *s, const struct model *m, const struct ref_fields *fields,
+                  const char *path, size_t len)
 {
     const char *end = path + len;
     while (m != NULL) {
@@ -172,7 +178,7 @@ static bool leads(const struct schema *s, const struct model *m, const char *pat
         const struct type *t = end_of(m->fields[field].type);
         struct models inside = {.n = 0};
         if (dot == NULL)
-            return t->kind == TYPE_REF ||
+            return refers(fields, t) ||
                    (t->kind == TYPE_MODEL && collect(s, t->model, &inside, NULL));
         m = t->kind == TYPE_MODEL ? t->model : NULL;
         path = dot + 1;
@@ -198,7 +204,7 @@ int refs_check(const struct schema *s, const struct model *m, const struct ref_f
         bool any = false;
         (void)cursor_str(&names, &name, &len);
         for (unsigned k = 0; k < met.n && !any; k++)
-            any = leads(s, met.at[k], name, len);
+            any = leads(s, met.at[k], fields, name, len);
         if (!any)
             return fault_set(f, FAULT_BAD_PATH,
                              "'%.*s' leads to no reference in %s, nor in what it refers to; fields "

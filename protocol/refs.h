@@ -13,6 +13,7 @@
 struct ref_fields {
     struct cursor names; /* n str */
     uint32_t n;
+    bool texts; /* a str at such a place is taken for a reference as well */
 };
 
 /* Calls visit with the key of each reference in a document of the model, in its wire form (a map),

@@ -41,7 +41,8 @@ const struct setting settings[] = {
      "entries of dicts or 130,000 values in lists. More is refused with TOO_LARGE, and nothing\n"
      "is changed."},
     {"limits", "max_resolve", COUNT, AT(max_resolve), "1000", 1, 100000, true,
-     "Documents that one doc.get with resolve may give, beside the one that was asked for."},
+     "Documents that one doc.get with resolve may give, beside the one that was asked for, and\n"
+     "those that one doc.ttl with cascade may reach."},
     {"limits", "client_output", SIZE, AT(client_output), "64M", 64 * KIB, 64 * GIB, true,
      "Answers that a client has not read; one that lets more pile up is disconnected. A single\n"
      "answer that is longer is refused with TOO_LARGE, before anything is changed."},

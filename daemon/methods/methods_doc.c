@@ -2,6 +2,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/documents/layout.h"
 #include "daemon/exec/purge.h"
+#include "daemon/methods/cascade.h"
 #include "daemon/methods/methods.h"
 #include "protocol/alloc.h"
 #include <errno.h>
@@ -553,24 +554,36 @@ static enum op_status delete_run(struct call *c, struct buf *out)
 
 static int ttl_docs(struct call *c, struct fault *f)
 {
-    if (c->request.nparams == 2)
-        c->needs = RIGHT_WRITE;
+    struct cursor *in = &c->request.params;
+    struct cascade_options o = {.cascade = false};
     int64_t seconds;
-    if (params_count(c, 1, 2, "[key, seconds?]", f) < 0 || params_doc(c, f) < 0)
+    if (c->request.nparams >= 2)
+        c->needs = RIGHT_WRITE;
+    if (c->request.nparams == 3)
+        c->needs |= RIGHT_READ;
+    if (params_count(c, 1, 3, "[key, seconds?, {cascade?, depth?}?]", f) < 0 ||
+        params_doc(c, f) < 0)
         return -1;
-    if (c->request.nparams == 2 &&
-        (cursor_int(&c->request.params, &seconds) < 0 || seconds < 0 || seconds > INT32_MAX))
+    if (c->request.nparams == 1)
+        return 0;
+    bool own = c->request.nparams == 3 && cursor_nil(in);
+    if (!own && (cursor_int(in, &seconds) < 0 || seconds < 0 || seconds > INT32_MAX))
         return fault_set(f, FAULT_BAD_REQUEST,
                          "the time to live should be an int of seconds, 0 (for ever) to %d",
                          INT32_MAX);
-    return 0;
+    if (c->request.nparams == 3 && cascade_options(in, &o, f) < 0)
+        return -1;
+    if (own && !o.cascade)
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "nil for the model's own time to live goes with cascade");
+    return o.cascade ? cascade_admit(c, &o, f) : 0;
 }
 
 static enum op_status ttl_run(struct call *c, struct buf *out)
 {
     struct doc *d = call_doc_at(c, 0);
     int64_t seconds;
-    c->fresh_only = c->request.nparams == 2;
+    c->fresh_only = c->request.nparams >= 2;
     enum op_status st = call_present(c, d);
     if (st != OP_DONE)
         return st;

@@ -217,7 +217,7 @@ void resolve_begin(struct call *c, const struct fault *f, const struct buf *out)
     r->depth = o.depth > 0 ? o.depth : 1;
     if (o.refs.n > 0)
         buf_append(&r->names, o.refs.names.at, (size_t)(o.refs.names.end - o.refs.names.at));
-    r->fields = (struct ref_fields){cursor_of(r->names.data, r->names.len), o.refs.n};
+    r->fields = (struct ref_fields){.names = cursor_of(r->names.data, r->names.len), .n = o.refs.n};
     buf_append(&r->document, out->data, out->len);
     (void)see(r, d->key, d->key_len);
     look_into(r, d->key, d->key_len, cursor_of(out->data, out->len));

@@ -73,6 +73,8 @@ def test_operations(ctl):
     assert ctl("call", "list.insert", '["Project:1", "tasks", 0, {"title": "zero"}]') == "2\n"
     assert ctl("ttl", "Project:1") == "-1\n"
     assert 0 < int(ctl("ttl", "Project:1", "100")) <= 100
+    assert json.loads(ctl("ttl", "Project:1", "50", "--cascade")) == {"ttl": {"Project:1": 50}, "missing": []}
+    assert json.loads(ctl("ttl", "Project:1", "null", "--cascade")) == {"ttl": {}, "missing": []}
 
 
 def test_many_keys_are_listed_page_by_page(ctl, client):
@@ -102,6 +104,8 @@ def test_what_the_daemon_is_asked_about_itself(ctl):
     (["set", "Project:1", "since", '{"$time": "today"}'], 2, "$time"),
     (["define", "/nonexistent.json"], 2, "No such file"),
     (["get"], 2, "Usage: rapyerctl get"),
+    (["ttl", "Project:1", "x", "--cascade"], 2, "not JSON"),
+    (["ttl", "Project:1", "5", "--all"], 2, "ttl takes --cascade, not"),
     (["fetch", "Project:1"], 2, "no such command"),
     ([], 2, "a command is missing"),
     (["--timeout", "soon", "stats"], 2, "seconds"),
