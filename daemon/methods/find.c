@@ -8,6 +8,7 @@
 
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX 10000
+#define REST_MAX 100000
 #define PAGE_MIN 20
 #define PAGE_MAX 250 /* pks that one question to Redis is for: a millisecond of its time */
 
@@ -36,7 +37,7 @@ struct find {
     unsigned replies, source;
     struct fault why;       /* the plan is none */
     struct buf at;          /* where the page in hand begins, in the source */
-    struct buf behind;      /* the last pk of it that was looked at; of sets and scans */
+    struct buf rest;        /* packed pks of the page before that, from a cursor */
     struct buf next;        /* where the next page begins */
     struct buf pks, places; /* packed arrays: of the page, as documents' keys; where each is */
     uint32_t npks;
@@ -70,7 +71,7 @@ static void find_free(struct find *fi)
     buf_free(&fi->params);
     buf_free(&fi->cursor);
     buf_free(&fi->at);
-    buf_free(&fi->behind);
+    buf_free(&fi->rest);
     buf_free(&fi->next);
     buf_free(&fi->pks);
     buf_free(&fi->places);
@@ -95,16 +96,19 @@ static void unavailable(struct find *fi)
     refuse(fi, &f);
 }
 
-/* ---- cursors: hash, source, place, last pk, in hexadecimal ---- */
+/* ---- cursors: hash, plan, its hash, source, place, the rest of a page, in hexadecimal ---- */
 
-static void pack_cursor(struct find *fi, const struct buf *at, const struct buf *behind,
-                        struct buf *out)
+/* source: of what is sorted afterwards, how many come before. */
+static void pack_cursor(struct find *fi, int64_t source, const struct buf *at,
+                        const struct buf *rest, struct buf *out)
 {
     struct buf in = BUF_INIT, text = BUF_INIT;
     pack_uint(&in, fi->asked);
-    pack_uint(&in, fi->source);
+    pack_bin(&in, fi->plan->how.data, fi->plan->how.len);
+    pack_uint(&in, plan_hash(fi->plan) >> 1);
+    pack_int(&in, source);
     pack_bin(&in, at->data, at->len);
-    pack_bin(&in, behind->data, behind->len);
+    pack_bin(&in, rest->data, rest->len);
     for (size_t i = 0; i < in.len; i++)
         buf_printf(&text, "%02x", in.data[i]);
     pack_str(out, (char *)text.data, text.len);
@@ -117,13 +121,33 @@ static int digit(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Takes the place from where another find ended. */
+static bool sorts_afterwards(const struct find *fi)
+{
+    return fi->sorts && !fi->plan->ordered;
+}
+
+/* Packed pks, not more than one request may name. */
+static bool is_rest(const char *s, size_t len)
+{
+    struct cursor in = cursor_of(s, len);
+    const char *pk;
+    size_t pk_len;
+    unsigned n = 0;
+    while (in.at < in.end && n++ < REST_MAX) {
+        if (cursor_str(&in, &pk, &pk_len) < 0)
+            return false;
+    }
+    return in.at == in.end;
+}
+
+/* Takes the plan of another find, and the place where it ended: what is found by another index has
+ * other places. */
 static int read_cursor(struct find *fi, struct fault *f)
 {
     struct buf bytes = BUF_INIT;
-    const char *s = (char *)fi->cursor.data, *at, *behind;
-    size_t at_len, behind_len;
-    int64_t asked, source;
+    const char *s = (char *)fi->cursor.data, *how, *at, *rest;
+    size_t how_len, at_len, rest_len;
+    int64_t asked, plan, source;
     bool good = fi->cursor.len % 2 == 0;
     for (size_t i = 0; i + 1 < fi->cursor.len && good; i += 2) {
         good = digit(s[i]) >= 0 && digit(s[i + 1]) >= 0;
@@ -131,18 +155,25 @@ static int read_cursor(struct find *fi, struct fault *f)
     }
     struct cursor in = cursor_of(bytes.data, bytes.len);
     good = good && cursor_int(&in, &asked) == 0 && (uint64_t)asked == fi->asked &&
-           cursor_int(&in, &source) == 0 && source >= 0 && source < fi->plan->nchosen &&
-           cursor_str(&in, &at, &at_len) == 0 && cursor_str(&in, &behind, &behind_len) == 0;
-    if (good) {
+           cursor_str(&in, &how, &how_len) == 0 &&
+           plan_choose_again(fi->plan, fi->scan, how, how_len) == 0 &&
+           cursor_int(&in, &plan) == 0 && (uint64_t)plan == plan_hash(fi->plan) >> 1 &&
+           cursor_int(&in, &source) == 0 && source >= 0 &&
+           (source < fi->plan->nchosen || sorts_afterwards(fi)) &&
+           cursor_str(&in, &at, &at_len) == 0 && cursor_str(&in, &rest, &rest_len) == 0 &&
+           is_rest(rest, rest_len);
+    if (good && sorts_afterwards(fi)) {
+        fi->offset = source < INT64_MAX - fi->offset ? fi->offset + source : INT64_MAX;
+    } else if (good) {
         fi->source = (unsigned)source;
         buf_append(&fi->at, at, at_len);
-        buf_append(&fi->behind, behind, behind_len);
+        buf_append(&fi->rest, rest, rest_len);
     }
     buf_free(&bytes);
     return good ? 0
                 : fault_set(f, FAULT_BAD_REQUEST,
                             "the cursor is none that this find, with the same expression and sort, "
-                            "has given; begin without one");
+                            "has given, or indexes have changed since; begin without one");
 }
 
 /* ---- the answer ---- */
@@ -175,13 +206,8 @@ static void pack_hits(struct find *fi, struct buf *out)
         buf_append(out, fi->hits[i].document.data, fi->hits[i].document.len);
 }
 
-static bool sorts_afterwards(const struct find *fi)
-{
-    return fi->sorts && !fi->plan->ordered;
-}
-
-/* Of all that were found those that are wanted. */
-static void cut_sorted(struct find *fi)
+/* Of all that were found those that are wanted. True: there are more behind them. */
+static bool cut_sorted(struct find *fi)
 {
     qsort_r(fi->hits, fi->nhits, sizeof(*fi->hits), by_value, fi);
     unsigned from = fi->offset < fi->nhits ? (unsigned)fi->offset : fi->nhits;
@@ -191,11 +217,13 @@ static void cut_sorted(struct find *fi)
     memmove(fi->hits, fi->hits + from, (fi->nhits - from) * sizeof(*fi->hits));
     for (unsigned i = n; i < fi->nhits - from; i++)
         hit_free(&fi->hits[i]);
+    bool more = n < fi->nhits - from;
     fi->nhits = n;
+    return more;
 }
 
 /* at NULL: there is no more. */
-static void answer(struct find *fi, const struct buf *at, const struct buf *behind)
+static void answer(struct find *fi, const struct buf *at, const struct buf *rest)
 {
     if (fi->count) {
         struct buf *out = session_result(fi->session, fi->id);
@@ -204,14 +232,16 @@ static void answer(struct find *fi, const struct buf *at, const struct buf *behi
         find_free(fi);
         return;
     }
-    if (sorts_afterwards(fi))
-        cut_sorted(fi);
+    static const struct buf none = BUF_INIT;
+    bool more = sorts_afterwards(fi) && cut_sorted(fi);
     struct buf *out = session_result(fi->session, fi->id);
     pack_map(out, 2 + !fi->keys + fi->explain);
     pack_hits(fi, out);
     pack_cstr(out, "cursor");
-    if (at != NULL)
-        pack_cursor(fi, at, behind, out);
+    if (more)
+        pack_cursor(fi, fi->offset + fi->nhits, &none, &none, out);
+    else if (at != NULL)
+        pack_cursor(fi, fi->source, at, rest, out);
     else
         pack_nil(out);
     if (fi->explain) {
@@ -230,7 +260,6 @@ static void next_page(struct find *fi)
 {
     static const struct buf none = BUF_INIT;
     bool whole = fi->count || sorts_afterwards(fi);
-    buf_clear(&fi->behind);
     buf_clear(&fi->at);
     buf_append(&fi->at, fi->next.data, fi->next.len);
     if (fi->at.len == 0 && ++fi->source >= fi->plan->nchosen) {
@@ -317,25 +346,25 @@ static void keep(struct find *fi, const struct found *found)
     vec_push(fi->hits, fi->nhits, fi->hits_cap, h);
 }
 
-/* Where to go on behind the document of this number: in the source's order behind it, or on the
- * same page behind its pk. */
-static void place_behind(struct find *fi, int64_t number, struct buf *at, struct buf *behind)
+/* Where to go on behind the document of this number: in the source's order behind it; or, where
+ * that has none, behind the page, with what is left of it (asked for again it would be another
+ * one). */
+static void place_behind(struct find *fi, int64_t number, struct buf *at, struct buf *rest)
 {
     struct cursor in = cursor_of(fi->places.data, fi->places.len);
     const char *pk, *place;
     size_t pk_len, place_len;
-    for (int64_t i = 0; i <= number; i++) {
+    for (int64_t i = 0; i < fi->npks; i++) {
         cursor_str(&in, &pk, &pk_len);
         cursor_str(&in, &place, &place_len);
+        if (i == number && place_len > 0) {
+            buf_append(at, place, place_len);
+            return;
+        }
+        if (i > number)
+            pack_str(rest, pk, pk_len);
     }
-    buf_clear(at);
-    buf_clear(behind);
-    if (place_len > 0) {
-        buf_append(at, place, place_len);
-    } else {
-        buf_append(at, fi->at.data, fi->at.len);
-        buf_append(behind, pk, pk_len);
-    }
+    buf_append(at, fi->next.data, fi->next.len);
 }
 
 /* Of one of the page. True: that was the last one that is wanted. */
@@ -368,11 +397,12 @@ static int check_room(const struct find *fi, struct fault *f)
 
 static void answer_behind(struct find *fi, int64_t number)
 {
-    struct buf at = BUF_INIT, behind = BUF_INIT;
-    place_behind(fi, number, &at, &behind);
-    answer(fi, &at, &behind);
+    struct buf at = BUF_INIT, rest = BUF_INIT;
+    place_behind(fi, number, &at, &rest);
+    bool end = at.len == 0 && rest.len == 0 && ++fi->source >= fi->plan->nchosen;
+    answer(fi, end ? NULL : &at, &rest);
     buf_free(&at);
-    buf_free(&behind);
+    buf_free(&rest);
 }
 
 static void on_looked(void *arg, const struct fault *f, const struct buf *hits)
@@ -402,42 +432,73 @@ static void on_looked(void *arg, const struct fault *f, const struct buf *hits)
     next_page(fi);
 }
 
-static bool is_behind(const struct find *fi, const redisReply *pk)
+static void clear_page(struct find *fi)
 {
-    size_t len = pk->len < fi->behind.len ? pk->len : fi->behind.len;
-    int c = len > 0 ? memcmp(pk->str, fi->behind.data, len) : 0;
-    return c != 0 ? c > 0 : pk->len > fi->behind.len;
-}
-
-/* The page's documents: of those behind the last one that was looked at. */
-static void take_page(struct find *fi, const redisReply *reply)
-{
-    const char *model = fi->model->name;
     buf_clear(&fi->pks);
     buf_clear(&fi->places);
     buf_clear(&fi->next);
+    fi->npks = 0;
+}
+
+static void add_to_page(struct find *fi, const char *pk, size_t len, const char *place,
+                        size_t place_len)
+{
+    struct fault f;
+    char *key = alloc_text("%s:%.*s", fi->model->name, (int)len, pk);
+    if (exec_check_key(fi->exec, key, strlen(key), &f) == 0) {
+        pack_str(&fi->pks, key, strlen(key));
+        pack_str(&fi->places, pk, len);
+        pack_str(&fi->places, place, place_len);
+        fi->npks++;
+    }
+    free(key);
+}
+
+static void take_page(struct find *fi, const redisReply *reply)
+{
+    clear_page(fi);
     buf_append(&fi->next, reply->element[0]->str, reply->element[0]->len);
     fi->looked +=
         reply->element[1]->type == REDIS_REPLY_INTEGER ? (uint64_t)reply->element[1]->integer : 0;
     size_t array = pack_array_open(&fi->pks);
-    fi->npks = 0;
     for (size_t i = 2; i + 1 < reply->elements; i += 2) {
         const redisReply *pk = reply->element[i], *place = reply->element[i + 1];
-        struct fault f;
-        if (pk->type != REDIS_REPLY_STRING || place->type != REDIS_REPLY_STRING)
-            continue;
-        if (fi->behind.len > 0 && !is_behind(fi, pk))
-            continue;
-        char *key = alloc_text("%s:%.*s", model, (int)pk->len, pk->str);
-        if (exec_check_key(fi->exec, key, strlen(key), &f) == 0) {
-            pack_str(&fi->pks, key, strlen(key));
-            pack_str(&fi->places, pk->str, pk->len);
-            pack_str(&fi->places, place->str, place->len);
-            fi->npks++;
-        }
-        free(key);
+        if (pk->type == REDIS_REPLY_STRING && place->type == REDIS_REPLY_STRING)
+            add_to_page(fi, pk->str, pk->len, place->str, place->len);
     }
     pack_array_close(&fi->pks, array, fi->npks);
+}
+
+/* What another find has left of a page; behind it is what begins at `at`. */
+static void take_rest(struct find *fi)
+{
+    struct cursor in = cursor_of(fi->rest.data, fi->rest.len);
+    const char *pk;
+    size_t len;
+    clear_page(fi);
+    buf_append(&fi->next, fi->at.data, fi->at.len);
+    size_t array = pack_array_open(&fi->pks);
+    while (in.at < in.end && cursor_str(&in, &pk, &len) == 0)
+        add_to_page(fi, pk, len, "", 0);
+    pack_array_close(&fi->pks, array, fi->npks);
+    fi->looked += fi->npks;
+}
+
+static void look_at_page(struct find *fi)
+{
+    if (fi->npks == 0) {
+        next_page(fi);
+        return;
+    }
+    fi->page = (struct page_find){.e = fi->e,
+                                  .plan = fi->plan,
+                                  .source = fi->source,
+                                  .sort = sorts_afterwards(fi) ? &fi->sort : NULL,
+                                  .get = fi->count || fi->keys ? NULL : &fi->get,
+                                  .fresh = fi->get.fresh,
+                                  .done = on_looked,
+                                  .arg = fi};
+    find_page(fi->exec, &fi->page, fi->session, fi->id, &fi->pks);
 }
 
 static void on_page(void *arg, unsigned index, redisReply *reply)
@@ -463,19 +524,7 @@ static void on_page(void *arg, unsigned index, redisReply *reply)
         return;
     }
     take_page(fi, reply);
-    if (fi->npks == 0) {
-        next_page(fi);
-        return;
-    }
-    fi->page = (struct page_find){.e = fi->e,
-                                  .plan = fi->plan,
-                                  .source = fi->source,
-                                  .sort = sorts_afterwards(fi) ? &fi->sort : NULL,
-                                  .get = fi->count || fi->keys ? NULL : &fi->get,
-                                  .fresh = fi->get.fresh,
-                                  .done = on_looked,
-                                  .arg = fi};
-    find_page(fi->exec, &fi->page, fi->session, fi->id, &fi->pks);
+    look_at_page(fi);
 }
 
 static void ask_page(struct find *fi)
@@ -499,17 +548,17 @@ static void ask_page(struct find *fi)
 static void begin(struct find *fi)
 {
     struct fault f;
-    if (plan_choose(fi->plan, fi->scan, exec_config(fi->exec)->find_sorted, &f) < 0 ||
-        (fi->cursor.len > 0 && read_cursor(fi, &f) < 0)) {
+    int rc = fi->cursor.len > 0
+                 ? read_cursor(fi, &f)
+                 : plan_choose(fi->plan, fi->scan, exec_config(fi->exec)->find_sorted, &f);
+    if (rc < 0) {
         refuse(fi, &f);
-        return;
+    } else if (fi->rest.len > 0) {
+        take_rest(fi);
+        look_at_page(fi);
+    } else {
+        ask_page(fi);
     }
-    if (fi->cursor.len > 0 && sorts_afterwards(fi)) {
-        fault_set(&f, FAULT_BAD_REQUEST, "what is sorted without an index goes on by offset");
-        refuse(fi, &f);
-        return;
-    }
-    ask_page(fi);
 }
 
 static void on_noted(void *arg, unsigned index, redisReply *reply)

@@ -12,11 +12,10 @@ local key = KEYS[1]
 
 local pages = {}
 
--- In the order of their bytes, so that who ends in the midst of a page finds the place again.
+-- They have no place of their own: who ends in the midst of a page keeps the rest of it.
 local function take(page, next_page)
   local out = {}
   for _, pk in ipairs(page) do out[#out + 1] = {pk, ''} end
-  table.sort(out, function(a, b) return a[1] < b[1] end)
   return out, next_page ~= '0' and next_page or ''
 end
 

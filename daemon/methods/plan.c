@@ -1,5 +1,6 @@
 /* plan: see plan.h. */
 #include "daemon/methods/plan.h"
+#include "daemon/base/hash.h"
 #include "daemon/documents/layout.h"
 #include "daemon/methods/find_script.h"
 #include "protocol/alloc.h"
@@ -208,6 +209,7 @@ void plan_free(struct plan *p)
         source_free(&p->all[i]);
     source_free(&p->keys);
     free(p->all);
+    buf_free(&p->how);
     free(p->chosen);
     free(p->filters);
     free(p->ready);
@@ -338,15 +340,43 @@ static void choose_for(struct plan *p, const struct expr *e)
         }
         return;
     }
-    const struct expr *best = e->first;
-    for (const struct expr *part = e->first; part != NULL; part = part->next) {
-        if (e->kind == EXPR_OR)
+    uint8_t at = 0, best = 0;
+    const struct expr *chosen = e->first;
+    for (const struct expr *part = e->first; part != NULL; part = part->next, at++) {
+        if (e->kind == EXPR_OR) {
             choose_for(p, part);
-        else if (cost_of(p, part) < cost_of(p, best))
-            best = part;
+        } else if (cost_of(p, part) < cost_of(p, chosen)) {
+            chosen = part;
+            best = at;
+        }
     }
-    if (e->kind == EXPR_AND)
-        choose_for(p, best);
+    if (e->kind == EXPR_AND) {
+        buf_append(&p->how, &best, 1);
+        choose_for(p, chosen);
+    }
+}
+
+/* As choose_for, of each `and` the part that `how` says. -1: it says none that can be chosen. */
+static int choose_as(struct plan *p, const struct expr *e, struct cursor *how)
+{
+    if (e->kind > EXPR_NOT) {
+        choose_for(p, e);
+        return cost_of(p, e) == NEVER ? -1 : 0;
+    }
+    if (e->kind != EXPR_AND && e->kind != EXPR_OR)
+        return -1;
+    const struct expr *part = e->first;
+    if (e->kind == EXPR_AND) {
+        if (how->at == how->end)
+            return -1;
+        for (uint8_t n = *how->at++; n > 0 && part != NULL; n--)
+            part = part->next;
+        return part == NULL ? -1 : choose_as(p, part, how);
+    }
+    int rc = 0;
+    for (; part != NULL && rc == 0; part = part->next)
+        rc = choose_as(p, part, how);
+    return rc;
 }
 
 static bool is_chosen(const struct plan *p, const struct source *s)
@@ -434,16 +464,58 @@ int plan_choose(struct plan *p, bool scan, uint64_t sorted_max, struct fault *f)
     uint64_t cost = cost_of(p, p->e);
     const struct index *order = order_of(p);
     if (order != NULL && (cost == NEVER || cost > sorted_max) &&
-        (!restricts(p->e) || scan || cost != NEVER))
+        (!restricts(p->e) || scan || cost != NEVER)) {
+        buf_append(&p->how, "o", 1);
         choose_order(p, order);
-    else if (cost != NEVER)
+    } else if (cost != NEVER) {
+        buf_append(&p->how, "i", 1);
         choose_for(p, p->e);
-    else if (scan)
+    } else if (scan) {
+        buf_append(&p->how, "k", 1);
         choose(p, &p->keys);
-    else
+    } else {
         return refuse(p, f);
+    }
     filter_by(p, p->e);
     return 0;
+}
+
+int plan_choose_again(struct plan *p, bool scan, const void *how, size_t len)
+{
+    struct cursor in = cursor_of(how, len);
+    const struct index *order = order_of(p);
+    int rc = -1;
+    char first = len > 0 ? (char)*in.at++ : '\0';
+    buf_append(&p->how, how, len);
+    bool all = scan || !restricts(p->e) || cost_of(p, p->e) != NEVER;
+    if (first == 'o' && order != NULL && all) {
+        choose_order(p, order);
+        rc = 0;
+    } else if (first == 'i') {
+        rc = choose_as(p, p->e, &in);
+    } else if (first == 'k' && scan) {
+        choose(p, &p->keys);
+        rc = 0;
+    }
+    if (rc < 0 || in.at != in.end)
+        return -1;
+    filter_by(p, p->e);
+    return 0;
+}
+
+uint64_t plan_hash(const struct plan *p)
+{
+    struct buf all = BUF_INIT;
+    for (unsigned i = 0; i < p->nchosen; i++) {
+        const struct source *s = p->chosen[i];
+        pack_uint(&all, s->kind);
+        pack_bin(&all, s->key.data, s->key.len);
+        pack_bin(&all, s->from.data, s->from.len);
+        pack_bin(&all, s->to.data, s->to.len);
+    }
+    uint64_t hash = hash_of(all.data, all.len);
+    buf_free(&all);
+    return hash;
 }
 
 /* ---- pages ---- */

@@ -52,6 +52,7 @@ struct plan {
     bool ordered, rev;          /* the documents come in the order that is asked for */
     const struct expr_path *sort;
     struct source keys; /* all documents there are */
+    struct buf how;     /* what was chosen: 'o'rder, 'i'ndexes or 'k'eys; of each `and` the part */
 };
 
 /* `sort` may be NULL. All that is given stays its owner's, and outlives the plan. */
@@ -65,6 +66,11 @@ int plan_answer(struct plan *p, unsigned i, const redisReply *reply, struct faul
 /* What to do; `sorted_max`: how many documents can be sorted without an index. scan: all may be
  * looked at. -1: NO_INDEX. */
 int plan_choose(struct plan *p, bool scan, uint64_t sorted_max, struct fault *f);
+/* The same as another plan of the same expression and sort has chosen, whose `how` this is, however
+ * many documents there are by now. -1: that cannot be chosen (any more). */
+int plan_choose_again(struct plan *p, bool scan, const void *how, size_t len);
+/* Of what was chosen: another number where entries are in other places. */
+uint64_t plan_hash(const struct plan *p);
 /* Appends a map that tells a person of it, and how many entries were looked at. */
 void plan_pack(const struct plan *p, uint64_t looked, struct buf *out);
 

@@ -128,6 +128,42 @@ def test_the_order_of_an_index_goes_on_with_a_cursor(people):
     assert ages == sorted(ages, reverse=True) and len(set(keys)) == 200
 
 
+@pytest.mark.parametrize("sort", ["-age", "name"])
+def test_what_is_sorted_afterwards_goes_on_with_a_cursor(people, sort):
+    e, name = ["in", "city", ["Paris", "Oslo"]], sort.lstrip("-")
+    pages, cursor = [], None
+    while not pages or cursor is not None:
+        answer = people.call("find", "Person", e, {"limit": 7, "sort": sort, "cursor": cursor, "explain": True})
+        assert answer["explain"]["sorted"] == "afterwards"
+        pages.append(answer["keys"])
+        cursor = answer["cursor"]
+    keys = [key for page in pages for key in page]
+    values = [people.docs[key][name] for key in keys]
+    assert len(set(keys)) == len(keys) == people.call("find.count", "Person", e)
+    assert values == sorted(values, reverse=sort != name) and all(len(page) == 7 for page in pages[:-1])
+
+
+def test_a_cursor_goes_on_by_the_index_that_it_began_with(client):
+    client.call("define", {"name": "Job", "kind": "atomic", "fields": [
+        {"name": "team", "type": "str", "index": "exact"}, {"name": "state", "type": "str", "index": "exact"}]})
+    client.call("doc.insert", [[f"Job:{i}", {"team": "a", "state": "new" if i < 300 else "old"}]
+                               for i in range(600)])
+    client.call("doc.insert", [[f"Job:other{i}", {"team": "b", "state": "new"}] for i in range(10)])
+    e = ["and", ["=", "team", "a"], ["=", "state", "new"]]
+    first = client.call("find", "Job", e, {"limit": 100, "keys": True, "explain": True})
+    assert first["explain"]["from"][0]["path"] == "state"
+    # now there are fewer of the team than of the state
+    client.call("doc.delete", *[f"Job:{i}" for i in range(300, 600)])
+    assert client.call("find", "Job", e, {"limit": 1, "explain": True})["explain"]["from"][0]["path"] == "team"
+    keys, cursor = set(first["keys"]), first["cursor"]
+    while cursor is not None:
+        answer = client.call("find", "Job", e, {"limit": 100, "keys": True, "explain": True, "cursor": cursor})
+        assert answer["explain"]["from"][0]["path"] == "state"
+        keys |= set(answer["keys"])
+        cursor = answer["cursor"]
+    assert keys == {f"Job:{i}" for i in range(300)}
+
+
 def test_documents_and_paths(people):
     answer = people.call("find", "Person", ["=", "city", "Paris"], {"limit": 3, "explain": True})
     for key, doc in zip(answer["keys"], answer["documents"]):
