@@ -73,11 +73,27 @@ static int pack_default(const rapyer_model *m, const rapyer_field *field, struct
                      inner.text);
 }
 
+/* "exact range" as a list of words. */
+static void pack_index(const char *words, struct buf *out)
+{
+    uint32_t n = 0;
+    pack_cstr(out, "index");
+    size_t head = pack_array_open(out);
+    for (words += strspn(words, " "); *words; words += strspn(words, " ")) {
+        size_t len = strcspn(words, " ");
+        pack_str(out, words, len);
+        words += len;
+        n++;
+    }
+    pack_array_close(out, head, n);
+}
+
 static int pack_field(const rapyer_model *m, const rapyer_field *field, struct buf *out,
                       struct fault *f)
 {
     bool has_default = field->fallback && *field->fallback;
-    pack_map(out, 2 + has_default + field->lazy);
+    bool has_index = field->index && *field->index;
+    pack_map(out, 2 + has_default + field->lazy + has_index);
     pack_cstr(out, "name");
     pack_cstr(out, field->name);
     pack_cstr(out, "type");
@@ -86,6 +102,8 @@ static int pack_field(const rapyer_model *m, const rapyer_field *field, struct b
         pack_cstr(out, "lazy");
         pack_bool(out, true);
     }
+    if (has_index)
+        pack_index(field->index, out);
     return has_default ? pack_default(m, field, out, f) : 0;
 }
 

@@ -136,6 +136,8 @@ typedef struct rapyer_field {
                              set<T> sorted<T> ref<Model>, ... or the name of a model */
     const char *fallback; /* the default, as a template without placeholders; "" or NULL: none */
     bool lazy;            /* left out of rapyer_fetch: read it with rapyer_load */
+    const char *index;    /* by what documents are found: "exact", "range", "prefix" or "tags",
+                             or several, "exact range"; NULL or "": nothing */
     size_t offset, size;  /* of the member of a C struct; size 0: none */
 } rapyer_field;
 
@@ -158,7 +160,13 @@ typedef struct rapyer_model {
     {                                                                              \
         .name = (name_), .type = (type_), .fallback = "" __VA_ARGS__, .lazy = true \
     }
-/* A field bound to the member of the same name: RAPYER_MEMBER(struct user, level, "int"). */
+/* A field with an index: RAPYER_INDEX("age", "int", "range", "0"). */
+#define RAPYER_INDEX(name_, type_, index_, ...)                                         \
+    {                                                                                   \
+        .name = (name_), .type = (type_), .fallback = "" __VA_ARGS__, .index = (index_) \
+    }
+/* A field bound to the member of the same name: RAPYER_MEMBER(struct user, level, "int"); with
+ * lazy or index: RAPYER_MEMBER(struct user, level, "int", "1", .index = "range"). */
 #define RAPYER_MEMBER(struct_, member_, type_, ...)                                   \
     {                                                                                 \
         .name = #member_, .type = (type_), .fallback = "" __VA_ARGS__,                \
@@ -376,7 +384,9 @@ RAPYER_API rapyer_value *rapyer_dict_pop(rapyer_doc *at, const char *path, const
 RAPYER_API rapyer_value *rapyer_dict_popitem(rapyer_doc *at, const char *path); /* [key, value] */
 RAPYER_API int rapyer_dict_clear(rapyer_doc *at, const char *path);
 
-/* Any method of PROTOCOL.md; fmt: its parameters one after the other, "%s, {wait: 5}", or NULL. */
+/* Any method of PROTOCOL.md; fmt: its parameters one after the other, "%s, {wait: 5}", or NULL. So
+ * documents are found: rapyer_call(db, "find", "User, ['>=', age, %d], {limit: 10}", age) gives
+ * {keys, documents, cursor}. */
 RAPYER_API rapyer_value *rapyer_call(rapyer *db, const char *method, const char *fmt, ...)
     RAPYER_PRINTF(3, 4);
 

@@ -18,8 +18,8 @@ PYTHON_LINES = {
     "memory_lazy": 9, "error_handling": 26, "best_practices_nesting": 13,
     "best_practices_pipeline": 7, "social_media": 37, "transfer_funds": 32, "like_post": 17,
     "best_practices_locks": 6}
-NO_LISTING = {"async_libevent", "async_poll", "locks", "models_in_models", "pipeline_blocks", "sets_and_queues",
-              "structs"}
+NO_LISTING = {"async_libevent", "async_poll", "find", "locks", "models_in_models", "pipeline_blocks",
+              "sets_and_queues", "structs"}
 
 
 def examples():
