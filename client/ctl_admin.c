@@ -345,7 +345,19 @@ static void fill_model(const rapyer_value *v, char **cells)
     cells[4] = form("%s", rapyer_str(v, "key", ""));
 }
 
-static const char *const field_titles[] = {"FIELD", "TYPE", "DEFAULT", ""};
+static const char *const field_titles[] = {"FIELD", "TYPE", "DEFAULT", "INDEX", ""};
+
+/* One word, or a list of some. */
+static char *index_of(const rapyer_value *v)
+{
+    struct buf out = BUF_INIT;
+    buf_printf(&out, "%s", rapyer_str(v, "", ""));
+    for (size_t i = 0; i < rapyer_len(v) && rapyer_kind_of(v) == RAPYER_LIST; i++)
+        buf_printf(&out, "%s%s", i ? " " : "", rapyer_str(rapyer_item(v, i), "", ""));
+    char *text = form("%s", out.len > 0 ? (char *)out.data : "");
+    buf_free(&out);
+    return text;
+}
 
 static void fill_field(const rapyer_value *v, char **cells)
 {
@@ -354,7 +366,8 @@ static void fill_field(const rapyer_value *v, char **cells)
     cells[0] = form("%s", rapyer_str(v, "name", ""));
     cells[1] = form("%s", rapyer_str(v, "type", ""));
     cells[2] = fallback ? ctl_plain(rapyer_to_json(fallback)) : NULL;
-    cells[3] = form("%s", rapyer_bool(v, "lazy", false) ? "lazy" : "");
+    cells[3] = index_of(rapyer_get(v, "index"));
+    cells[4] = form("%s", rapyer_bool(v, "lazy", false) ? "lazy" : "");
 }
 
 static void describe(const rapyer_value *m)
@@ -369,7 +382,7 @@ static void describe(const rapyer_value *m)
         printf(", lives %lld s%s", (long long)ttl,
                rapyer_bool(m, "refresh_ttl", false) ? " from its last change" : "");
     printf("\n\n");
-    table_of(rapyer_get(m, "fields"), field_titles, 4, fill_field);
+    table_of(rapyer_get(m, "fields"), field_titles, 5, fill_field);
 }
 
 int ctl_models(struct ctl *c, int argc, char **argv)

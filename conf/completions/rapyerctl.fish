@@ -11,15 +11,16 @@ end
 complete -c rapyerctl -f
 complete -c rapyerctl -s s -l socket -r -F -d 'where rapyerd listens'
 complete -c rapyerctl -s t -l timeout -x -d 'seconds to wait'
+complete -c rapyerctl -s n -l namespace -x -d 'of models'
 complete -c rapyerctl -s r -l raw -d 'no quotes'
 complete -c rapyerctl -s j -l json -d 'JSON in one line'
 complete -c rapyerctl -s V -l version
 complete -c rapyerctl -s h -l help
 complete -c rapyerctl -n __fish_use_subcommand -a '(__rapyerctl_commands)'
-complete -c rapyerctl -n '__fish_seen_subcommand_from keys models save' -a '(__rapyerctl_models)'
+complete -c rapyerctl -n '__fish_seen_subcommand_from keys models save export' -a '(__rapyerctl_models)'
 complete -c rapyerctl -n '__fish_seen_subcommand_from config' -a 'get set reload (__rapyerctl_settings)'
 complete -c rapyerctl -n '__fish_seen_subcommand_from log' -a 'error warning notice info debug'
 complete -c rapyerctl -n '__fish_seen_subcommand_from lock' -a break
 complete -c rapyerctl -n '__fish_seen_subcommand_from slowlog' -a clear
 complete -c rapyerctl -n '__fish_seen_subcommand_from monitor' -a 'key= method= client= slower= faults'
-complete -c rapyerctl -n '__fish_seen_subcommand_from define' -F
+complete -c rapyerctl -n '__fish_seen_subcommand_from define import' -F
