@@ -116,6 +116,30 @@ def test_the_service_manager_is_told_what_happens(redis_server, new_daemon, work
         daemon.stop()
 
 
+def test_a_daemon_that_stands_still_is_ended_and_started_anew(redis_server, new_daemon, workdir):
+    """As a service manager does it: no WATCHDOG=1 in time, SIGABRT, SIGKILL where that is not enough."""
+    path = os.path.join(workdir, "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(path)
+        notify.settimeout(20)
+        daemon = new_daemon(redis_server.address, env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "900000"})
+        while b"WATCHDOG=1" not in notify.recv(4096):
+            pass
+        with daemon.connect() as client:
+            save_ada(client)
+            daemon.process.send_signal(signal.SIGSTOP)
+            notify.settimeout(0.9)
+            with pytest.raises(TimeoutError):  # what was said before it stood still, and nothing more
+                while True:
+                    notify.recv(4096)
+            client.send("num.incr", KEY, "age", 1)
+            daemon.process.send_signal(signal.SIGABRT)
+            daemon.kill()
+        daemon.start()
+        with daemon.connect() as client:
+            assert client.call("doc.load", KEY, "age") == 36
+
+
 def test_does_not_steal_a_socket_in_use(daemon, client, redis_server, new_daemon):
     second = new_daemon(redis_server.address, {"listen.socket": daemon.socket}, wait=False)
     assert second.process.wait(20) != 0
