@@ -351,8 +351,8 @@ int ctl_export(struct ctl *c, int argc, char **argv)
             e.name = argv[++i];
         else if (argv[i][0] == '-')
             return ctl_usage_error("export takes models, --output FILE and --resume", argv[i]);
-        else
-            argv[n++] = argv[i];
+        else if (!(argv[n++] = db_whole_name(c->db, argv[i])))
+            return ctl_answer_error(c);
     }
     if (e.resume && !e.name)
         return ctl_usage_error("--resume goes on with the file that --output names", NULL);

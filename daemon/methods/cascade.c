@@ -1,6 +1,7 @@
 /* cascade: doc.ttl with what the document refers to, and what that refers to, and so on.
  *
- *   doc.ttl ──► references in it ──► all of those at once ──► ... ──► one call that sets all the ends
+ *   doc.ttl ──► references in it ──► all of those at once ──► ... ──► one call that sets all the
+ * ends
  *
  * All is read before anything is written: what is refused on the way has changed nothing. A
  * document that is reached again is looked into again only if more of a budget has come with that;
@@ -485,11 +486,8 @@ static void first_finish(struct call *c, const struct fault *f, const struct buf
     go_on(r);
 }
 
-static const struct method first = {.name = "doc.ttl",
-                                    .docs = first_docs,
-                                    .run = first_run,
-                                    .finish = first_finish,
-                                    .reads = true};
+static const struct method first = {
+    .name = "doc.ttl", .docs = first_docs, .run = first_run, .finish = first_finish, .reads = true};
 
 int cascade_admit(struct call *c, const struct cascade_options *o, struct fault *f)
 {

@@ -1,4 +1,5 @@
-/* cascade: doc.ttl with {cascade}: also the documents that a document refers to get a time to live. */
+/* cascade: doc.ttl with {cascade}: also the documents that a document refers to get a time to live.
+ */
 #ifndef RAPYERD_CASCADE_H
 #define RAPYERD_CASCADE_H
 

@@ -97,6 +97,8 @@ def test_on_the_command_line(daemon, tmp_path):
     assert ctl("get", "shop.User:2", "value").strip() == "7" == ctl("-n", "blog", "get", "shop.User:2", "value").strip()
     assert ctl("-n", "shop", "exists", "User:1", "User:2", "User:3").strip() == "2"
     assert "int" in ctl("-n", "shop", "models", "User")
+    exported = [json.loads(line) for line in ctl("-n", "shop", "export", "User").splitlines()]
+    assert {line["key"] for line in exported if "key" in line} == {"shop.User:1", "shop.User:2"}
     assert ctl("-n", "shop", "call", "doc.exists", '["shop.User:1"]').strip() == "1"
     ctl("get", "User:1", code=4)
     ctl("-n", "no good", "keys", "User", code=2)
