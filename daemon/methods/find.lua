@@ -1,6 +1,7 @@
 -- find: a page of what an index has, and of these the documents that other indexes have as well.
 --
---   KEYS  the index, then those of the filters (two for each: what may have a document in either)
+--   KEYS  the index, then those of the filters (two for each: what may have a document in either; the
+--         same twice, if it is one)
 --   ARGV  what it is (set, number, text, keys); where the page begins; how many to look at; from and
 --         to; "rev" or ""; then for each filter: set or number, from and to
 --
@@ -96,7 +97,7 @@ end
 local filters = {
   set = function(keys, pks, low, high)
     local a = redis.call('SMISMEMBER', keys[1], unpack(pks))
-    local b = keys[2] ~= '' and redis.call('SMISMEMBER', keys[2], unpack(pks))
+    local b = keys[2] ~= keys[1] and redis.call('SMISMEMBER', keys[2], unpack(pks))
     return function(i) return a[i] == 1 or (b and b[i] == 1) end
   end,
   number = function(keys, pks, low, high)

@@ -108,8 +108,8 @@ static int read_decides(struct cursor args, struct planned *op, uint32_t i, uint
     cursor_skip(&args);
     if (cursor_int(&args, &n) < 0 || n < 1 || n > behind)
         return fault_set(f, FAULT_BAD_REQUEST,
-                         "operation %u: if decides 1 to %u operations, as many as stand behind it; "
-                         "without a number all of the pipeline",
+                         "operation %u: the number of an if says how many of the %u operations "
+                         "behind it hang on it, 1 at least; without one all of the pipeline does",
                          i, behind);
     op->decides = (uint32_t)n;
     op->nargs--;

@@ -544,9 +544,10 @@ void plan_page(const struct plan *p, const struct source *s, const char *at, siz
     resp_bulk(out, number, resp_decimal(number, 1 + 2 * (int64_t)p->nfilters));
     bulk(out, &s->key);
     for (unsigned i = 0; i < p->nfilters; i++) {
-        static const struct buf none = BUF_INIT;
         bulk(out, &p->filters[i].source->key);
-        bulk(out, p->filters[i].overflow != NULL ? &p->filters[i].overflow->key : &none);
+        /* No name that is not ours: the user may have no right to it. */
+        bulk(out, p->filters[i].overflow != NULL ? &p->filters[i].overflow->key
+                                                 : &p->filters[i].source->key);
     }
     text(out, kinds[s->kind]);
     resp_bulk(out, at, at_len);

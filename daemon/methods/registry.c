@@ -259,6 +259,11 @@ static void on_read(void *arg, unsigned index, redisReply *reply)
         unavailable(d);
         return;
     }
+    if (reply->type == REDIS_REPLY_ERROR) {
+        fault_set(&f, FAULT_UNAVAILABLE, "Redis refused to tell what is declared: %s", reply->str);
+        refuse(d, &f);
+        return;
+    }
     for (uint32_t i = 0; i < d->n; i++) {
         const redisReply *one =
             reply->type == REDIS_REPLY_ARRAY && i < reply->elements ? reply->element[i] : NULL;

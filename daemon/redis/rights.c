@@ -7,7 +7,7 @@
 #define INVALIDATE "__redis__:invalidate"
 
 /* What is lost without a right. */
-enum use { DOCUMENTS, ALONE, COMPUTED, LOCKS, KEYS, TWICE, NEWS, FOREIGN, DOCTOR, USES };
+enum use { DOCUMENTS, ALONE, COMPUTED, INDEXES, LOCKS, KEYS, TWICE, NEWS, FOREIGN, DOCTOR, USES };
 
 static const struct {
     bool grave;
@@ -17,6 +17,7 @@ static const struct {
     [ALONE] = {false, "To read one element of a long list all of it is read."},
     [COMPUTED] = {true, "Models cannot be defined, nor what is computed, guarded or done at an "
                         "index be written."},
+    [INDEXES] = {true, "Documents with indexes cannot be written, and none be found."},
     [LOCKS] = {true, "Locks cannot be taken."},
     [KEYS] = {true, "doc.keys is refused."},
     [TWICE] = {true, "A commit may be applied twice after a break of the connection."},
@@ -37,6 +38,9 @@ static const struct {
     {"hgetall", DOCUMENTS, "HGETALL :{rights}"},
     {"hget", DOCUMENTS, "HGET :{rights} f"},
     {"hmget", DOCUMENTS, "HMGET :{rights} f"},
+    {"hexists", DOCUMENTS, "HEXISTS :{rights} f"},
+    {"hvals", DOCUMENTS, "HVALS :{rights}"},
+    {"type", DOCUMENTS, "TYPE :{rights}"},
     {"hlen", DOCUMENTS, "HLEN :{rights}"},
     {"hscan", DOCUMENTS, "HSCAN :{rights} 0"},
     {"llen", DOCUMENTS, "LLEN :{rights}"},
@@ -69,6 +73,18 @@ static const struct {
     {"lrem", COMPUTED, "LREM :{rights} 1 v"},
     {"append", COMPUTED, "APPEND :@seq:rights v"},
     {"time", COMPUTED, "TIME"},
+    {"hkeys", INDEXES, "HKEYS :{rights}"},
+    {"smismember", INDEXES, "SMISMEMBER :@index:rights v"},
+    {"zincrby", INDEXES, "ZINCRBY :@index:rights 1 v"},
+    {"zcount", INDEXES, "ZCOUNT :@index:rights 0 1"},
+    {"zlexcount", INDEXES, "ZLEXCOUNT :@index:rights - +"},
+    {"zmscore", INDEXES, "ZMSCORE :@index:rights v"},
+    {"zrank", INDEXES, "ZRANK :@index:rights v"},
+    {"zrevrank", INDEXES, "ZREVRANK :@index:rights v"},
+    {"zrevrange", INDEXES, "ZREVRANGE :@index:rights 0 0"},
+    {"zrangebylex", INDEXES, "ZRANGEBYLEX :@index:rights - +"},
+    {"zrangebyscore", INDEXES, "ZRANGEBYSCORE :@index:rights 0 1"},
+    {"zrevrangebyscore", INDEXES, "ZREVRANGEBYSCORE :@index:rights 1 0"},
     {"evalsha", LOCKS, "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff831 1 :@lock:{rights}"},
     {"script|load", LOCKS, "SCRIPT LOAD return(1)"},
     {"pexpire", DOCUMENTS, "PEXPIRE :@lock:{rights} 1"},

@@ -12,8 +12,8 @@
 #include <hiredis/hiredis.h>
 
 struct rights {
-    char missing[640]; /* as ACL SETUSER takes them: "+eval &rapyer:*"; "": none */
-    char lacking[560]; /* what does not work without them, as sentences */
+    char missing[800]; /* as ACL SETUSER takes them: "+eval &rapyer:*"; "": none */
+    char lacking[640]; /* what does not work without them, as sentences */
     bool grave;        /* more than speed and advice is lost */
     bool cut;          /* more is missing than there was room for */
     uint16_t without;  /* the sentences that are there */

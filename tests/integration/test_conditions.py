@@ -139,7 +139,7 @@ def test_what_cannot_be_compared(client):
 
 def test_bad_reach(client):
     for decides in (0, -1, 2, "x", None, 2 ** 40, 1.0):
-        with pytest.raises(RpcError, match="BAD_REQUEST: operation 0: if decides 1 to 1 operations"):
+        with pytest.raises(RpcError, match="BAD_REQUEST: operation 0: the number of an if says how many of the 1 operations"):
             client.call("pipeline", [["if", ONE, "total", {"==": 7}, decides], ["num.incr", ONE, "total", 1]])
     with pytest.raises(RpcError, match="BAD_REQUEST"):
         client.call("if", ONE, "total", {"==": 7}, 1)

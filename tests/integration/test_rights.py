@@ -17,10 +17,11 @@ USER = {"redis.redis_user": "worker", "redis.redis_password": "secret",
 # Without one of these the link does not come up.
 GREETING = ["info", "client|id", "multi", "exec"]
 # Without one of these it does, and the doctor knows what is lost.
-RIGHTS = ["hgetall", "hget", "hmget", "hlen", "hscan", "llen", "lrange", "pttl", "get", "set", "unlink",
-          "hset", "hdel", "hincrby", "rpush", "lpush", "lset", "lpop", "rpop", "ltrim", "smembers",
+RIGHTS = ["hgetall", "hget", "hmget", "hexists", "hvals", "type", "hlen", "hscan", "llen", "lrange", "pttl", "get",
+          "set", "unlink", "hset", "hdel", "hincrby", "rpush", "lpush", "lset", "lpop", "rpop", "ltrim", "smembers",
           "sscan", "zcard", "scard", "sadd", "srem", "pexpireat", "persist", "eval", "lpos", "lindex", "linsert",
-          "lrem", "append", "time", "evalsha",
+          "lrem", "append", "time", "hkeys", "smismember", "zincrby", "zcount", "zlexcount", "zmscore",
+          "zrank", "zrevrank", "zrevrange", "zrangebylex", "zrangebyscore", "zrevrangebyscore", "evalsha",
           "script|load", "pexpire", "zadd", "zrem", "zrange", "zscore", "scan", "client|kill",
           "publish", "subscribe", "client|tracking", "config|get"]
 SOFT = ["lpos", "publish", "subscribe", "client|tracking", "config|get"]
@@ -108,6 +109,28 @@ def test_without_it_there_is_no_link(redis_server, new_daemon, rdb, allowed, rig
         save_ada(client)
 
 
+def find_people(client, other):
+    pet = atomic("Pet", field("name", "str", index="exact"))
+    person = atomic("Person", field("name", "str", index=["exact", "prefix"]),
+                    field("age", "int", default=0, index="range"), field("tags", "list<str>", index="tags"),
+                    field("langs", "dict<int>", index="tags"), field("pets", "list<Pet>"))
+    for one in (client, other):
+        one.call("define", person, pet)
+    for i in range(3):
+        client.call("doc.save", f"Person:{i}", {"name": f"a{i}", "age": i, "tags": ["x"], "langs": {"en": 1},
+                                               "pets": [{"@pk": "p", "name": "Rex"}]})
+        client.call("num.incr", f"Person:{i}", "age", 1)
+    client.call("list.append", "Person:0", "pets", {"name": "Kit"})
+    client.call("doc.ttl", "Person:0", 100)
+    for expression in (["=", "name", "a1"], ["prefix", "name", "a"], [">", "age", 0], ["has", "tags", "x"],
+                       ["has", "langs", "en"], ["=", "pets[].name", "Rex"],
+                       ["and", ["has", "tags", "x"], [">", "age", 1], ["prefix", "name", "a"], ["=", "age", 2]],
+                       ["not", ["=", "name", "none"]]):
+        for options in ({}, {"sort": "-age"}, {"sort": "age"}):
+            found = other.call("find", "Person", expression, {"scan": True, "keys": True, **options})["keys"]
+            assert "Person:1" in found, (expression, options)
+
+
 def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
     """All that the daemon does, by a user who may do nothing else."""
     allow(rdb, "~rapyer:*", "resetchannels", *CHANNELS.split(), "-@all", "+discard",
@@ -120,6 +143,7 @@ def test_what_is_named_is_enough(redis_server, new_daemon, rdb):
         client.call("define", atomic("Club", field("members", "set<str>"),
                                      field("queue", "sorted<str>")))
         client.call("doc.save", "Club:1", {"members": ["ada"]})
+        find_people(client, other)
         for method, *params in [
                 ("set.add", "Club:1", "members", "bob"), ("set.remove", "Club:1", "members", "ada"),
                 ("sorted.push", "Club:1", "queue", "bob", 1), ("sorted.push", "Club:1", "queue", "cy", 2),
