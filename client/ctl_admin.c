@@ -309,7 +309,7 @@ static int config_reload(struct ctl *c)
         print_names("taken over", rapyer_get(v, "changed"));
         print_names("takes a restart", rapyer_get(v, "restart"));
         if (rapyer_len(rapyer_get(v, "changed")) + rapyer_len(rapyer_get(v, "restart")) == 0)
-            puts("nothing has changed");
+            puts("no setting has changed; files that settings name were read again");
     }
     rapyer_value_free(v);
     return 0;

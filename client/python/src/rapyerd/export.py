@@ -20,6 +20,7 @@ import base64
 import datetime as dt
 import enum
 import importlib
+import importlib.util
 import json
 import pickle
 import struct
@@ -217,6 +218,8 @@ def main() -> int:
     if arguments.encode:
         with open(arguments.out, "w") if arguments.out else sys.stdout as out:
             return 1 if write_all(arguments.models, sys.stdin.buffer, out) else 0
+    if missing := [name for name in ("rapyer", "redis") if importlib.util.find_spec(name) is None]:
+        parser.error(f"there is no {' and no '.join(missing)} here: run it in the environment of your program")
     command = [sys.executable, "-m", "rapyerd.export", "--encode"]
     for name in arguments.models:
         command += ["--models", name]
