@@ -43,7 +43,10 @@ static void on_committed(void *arg, const struct change *change)
     c->stats.commits++;
     bool waited_for = d->yields != 0;
     d->yields = 0;
-    d->others += change->bump;
+    /* Heard late, it is in the version already. To count too little is no harm: then a version is
+     * not the one that was expected, and all is read. */
+    if (change->version > d->others_from)
+        d->others += change->bump;
     if (change->deleted)
         stale_mark_all(d);
     while (change_next(&at, &place)) {
@@ -206,6 +209,7 @@ struct stale *coherence_read(struct coherence *c, struct doc *d)
         stale_mark_all(d);
     d->hearing = c->hearing;
     d->others = 0;
+    d->others_from = INT64_MAX;
     return stale_take(d);
 }
 

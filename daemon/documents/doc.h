@@ -51,7 +51,8 @@ struct doc {
     uint64_t read;           /* the same for all of its content */
     struct stale *stale;     /* what others have changed since it was read (coherence.h), or NULL */
     int64_t suspect;         /* since when (clock_boot_ms) some of that is not sure; 0: it is */
-    int64_t others;          /* what other daemons have added to the version since */
+    int64_t others;      /* what other daemons have added to the version since, as far as heard */
+    int64_t others_from; /* that version; INT64_MAX: it is being read */
     int64_t yields;      /* writes wait until then (clock_mono_ms): another daemon's turn; or 0 */
     int64_t wanted;      /* when we have last asked others to wait so */
     uint32_t hearing;    /* how often others could not be heard when it was read */

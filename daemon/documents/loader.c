@@ -382,6 +382,7 @@ static bool on_root(struct load *l, redisReply *exec, struct fault *f)
         ruined(l, lengths, "has no version in @v: it was not written by rapyerd");
         return false;
     }
+    d->others_from = d->version;
     /* Who cannot read it is to see whether newer models wrote it. */
     if (!find_number(hash, LAYOUT_SCHEMA_FIELD, &d->written))
         d->written = 0;

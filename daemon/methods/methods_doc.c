@@ -113,7 +113,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root, bool reset)
          * ahead of that. */
         int64_t clock = clock_new_us();
         int64_t first = clock > d->version ? clock : d->version + 1;
-        d->version = first - 1;
+        d->version = d->others_from = first - 1;
         struct batch_doc *bd = call_stage(c, d);
         batch_bump(b, bd, first - 1);
     }

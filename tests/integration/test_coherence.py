@@ -505,6 +505,38 @@ def test_what_redis_refuses_has_changed_nothing_for_others(redis_server, new_pro
     deaf.stop()
 
 
+@pytest.mark.parametrize("behind", ["its read", "another change of ours"])
+def test_what_is_heard_late_counts_once(redis_server, new_daemon, workdir, rdb, behind):
+    """A change that was read before it was heard of is in the version already. Counted again it would stand for
+    the next one, of which nothing was heard yet. Shows C4."""
+    deaf, late = DeafProxy(workdir, redis_server.address), []
+
+    def hold_back(channel, payload):
+        late.extend([(channel, payload)] if b"@changes" in channel else [])
+        return b"@proof" not in channel
+    with new_daemon(redis_server.address).connect() as writer, \
+            new_daemon(deaf.address, {"coherence.bound": "1h"}).connect() as reader:
+        save_ada(writer)
+        writer.call("doc.save", "User:bob", {"name": "b", "settings": {}})
+        reader.call("doc.get", "User:bob")
+        reader.call("doc.get", KEY)
+        deaf.unheard = hold_back
+        writer.call("set", KEY, "age", 50)
+        assert reader.call("doc.get", KEY, {"fresh": True})["age"] == 50
+        wait_until(lambda: late, what="the message")
+        if behind == "another change of ours":
+            reader.call("num.incr", KEY, "score", 1)
+        deaf.unheard = lambda channel, payload: False
+        rdb.publish(*late[0])
+        writer.call("set", "User:bob", "age", 1)
+        soon(reader, "age", 1, "User:bob")  # and so all that was said before
+        deaf.unheard = lambda channel, payload: b"@proof" not in channel
+        writer.call("dict.set", KEY, "counts", "x", 99)
+        assert outcome(reader, "dict.pop", KEY, "counts", "none") == "NOT_FOUND"  # which asks Redis
+        assert reader.call("doc.load", KEY, "counts") == {"x": 99, "y": 2}
+    deaf.stop()
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_a_change_that_was_removed_before_its_answer_came(redis_server, new_proxy, new_daemon, again):
     """It was applied, but whether to a document nobody can tell any more: no word that it was not. Shows C8."""
