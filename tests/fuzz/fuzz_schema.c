@@ -1,8 +1,8 @@
 /* fuzz_schema: what becomes of any bytes as declarations, values of what they declare, and paths.
  *
  * The input is a run of MessagePack values. Maps are declarations, each checked and then defined
- * in one registry; a str is read as a path; anything else is a value for the fields of the model
- * defined last. Beyond not crashing:
+ * in one registry, and arrays of maps several that come together; a str is read as a path; anything
+ * else is a value for the fields of the model defined last. Beyond not crashing:
  *   - check says what define does, and a refusal says why;
  *   - a model's own declaration defines it in another registry that knows the models in it;
  *   - limits hold whatever was declared;
@@ -80,6 +80,33 @@ static void check_define(struct schema *s, struct cursor in, const struct model 
     require(check == 0 ? would == changed : holds_text(&f) && strcmp(f.text, why.text) == 0);
 }
 
+#define TOGETHER 16
+
+/* All that are in an array, or none of them. */
+static void check_define_all(struct schema *s, struct cursor in, const struct model **last)
+{
+    struct cursor declarations[TOGETHER];
+    const struct model *models[TOGETHER];
+    bool would[TOGETHER], changed[TOGETHER];
+    struct fault f, why;
+    const uint8_t *at;
+    size_t len;
+    uint32_t n;
+    if (cursor_array(&in, &n) < 0 || n == 0 || n > TOGETHER)
+        return;
+    for (uint32_t i = 0; i < n; i++) {
+        require(cursor_value(&in, &at, &len) == 0);
+        declarations[i] = cursor_of(at, len);
+    }
+    int check = schema_check_all(s, declarations, n, would, &f);
+    require(schema_define_all(s, declarations, n, models, changed, &why) == check);
+    require(check == 0 || (holds_text(&f) && strcmp(f.text, why.text) == 0));
+    for (uint32_t i = 0; check == 0 && i < n; i++)
+        require(would[i] == changed[i]);
+    if (check == 0)
+        *last = models[n - 1];
+}
+
 static void check_value(struct cursor in, const struct type *t)
 {
     struct buf once = BUF_INIT, twice = BUF_INIT;
@@ -144,6 +171,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             check_path((const char *)it.bytes.p, it.bytes.len);
         if (it.kind == ITEM_MAP)
             check_define(s, in, &last);
+        if (it.kind == ITEM_ARRAY)
+            check_define_all(s, in, &last);
         for (uint32_t i = 0; last && i < last->nfields && i < 8; i++)
             check_value(in, last->fields[i].type);
     }
