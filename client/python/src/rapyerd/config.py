@@ -46,6 +46,8 @@ class RedisConfig:
     """
 
     grouped: ClassVar[bool] = False  # some model names groups
+    cascades: ClassVar[bool] = False  # some time to live follows references
+    plans: ClassVar[dict[Any, Any]] = {}  # of classes (cascade.py), as long as no setting has changed
 
     def __init__(
         self,
@@ -80,6 +82,9 @@ class RedisConfig:
                     "what is deleted has no time to live: refresh_ttl without DELETE"
                 )
             RedisConfig.grouped = True
+        if name == "cascade_ttl" and value is not None:
+            RedisConfig.cascades = True
+        RedisConfig.plans.clear()
         changed = name in ("ttl", "refresh_ttl") and getattr(self, name, value) != value
         super().__setattr__(name, value)
         if changed:  # models that were declared have said something else

@@ -23,7 +23,7 @@ from rapyerd.record import (
     leave_lock,
     leave_pipeline,
 )
-from rapyerd.ttl import timed
+from rapyerd.ttl import spread, timed
 from rapyerd.write import flush, tokens_of
 
 logger = logging.getLogger("rapyerd")
@@ -138,6 +138,7 @@ def commit(recorder: Recorder) -> Steps[None]:
             done += len(lock.ops)
             lock.clear()
         recorder.apply(results[done:])
+        yield from spread(first + recorder.ops)
     later, recorder.later = recorder.later, []
     recorder.clear()
     for call in later:
@@ -312,6 +313,7 @@ class Lock(Context[M]):
                 one.apply(results[:count])
                 results = results[count:]
                 one.clear()
+            yield from spread(ops)
         if not lock.ops:
             yield from self._release(lock)
             return
@@ -324,8 +326,10 @@ class Lock(Context[M]):
         except RapyerError:
             yield from self._release(lock)  # what is refused leaves the lock held
             raise
+        ops = list(lock.ops)
         lock.apply(results)
         lock.clear()
+        yield from spread(ops)
 
     def _release(self, lock: Held) -> Steps[None]:
         yield Call("lock.release", [lock.token], link=lock.link)

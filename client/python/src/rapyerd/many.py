@@ -12,7 +12,7 @@ from rapyerd.reading import read_many
 from rapyerd.record import current_pipeline
 from rapyerd.result import GetOrCreateResult, GetOrCreateStatus
 from rapyerd.schema import schema_of
-from rapyerd.ttl import touch
+from rapyerd.ttl import spread, touch
 
 if TYPE_CHECKING:
     from rapyerd.model import AtomicRedisModel
@@ -51,6 +51,7 @@ def insert_all(models: tuple[Any, ...]) -> Steps[tuple[Any, ...]]:
             pipeline.add(model, op, None)
     elif ops:
         yield Call("pipeline", [ops], tuple(dict.fromkeys(type(m) for m in models)))
+        yield from spread(ops)
     for model in models:
         place = place_of(model)
         place.saved = True

@@ -12,6 +12,7 @@ from typing_extensions import Self, dataclass_transform
 
 from rapyerd import field as fields
 from rapyerd.call import Call, Steps, done
+from rapyerd.cascade import plan_of, specials
 from rapyerd.config import FETCHES, ActionGroup, RedisConfig
 from rapyerd.contexts import Lock, Pipeline, refresh
 from rapyerd.errors import (
@@ -39,7 +40,7 @@ from rapyerd.many import (
 from rapyerd.place import key_of, live, models_in, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
 from rapyerd.reading import read, read_many
 from rapyerd.record import before, current_pipeline, held, op_at
-from rapyerd.result import DeleteResult, GetOrCreateResult
+from rapyerd.result import CascadeResult, DeleteResult, GetOrCreateResult
 from rapyerd.scalars import Scalar, load_field
 from rapyerd.schema import is_atomic, marked, schema_of
 from rapyerd.ttl import touch
@@ -210,9 +211,13 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         """Assigns fields, here and in the daemon, as one."""
         return self._run(self._update(values))  # type: ignore[no-any-return]
 
-    def set_ttl(self, ttl: int, cascade: bool = False) -> Awaitable[None]:
-        """Seconds for which the document lives from now on; 0: for ever."""
-        return self._run(self._set_ttl(ttl))  # type: ignore[no-any-return]
+    def set_ttl(self, ttl: int, cascade: bool = False) -> Awaitable[CascadeResult | None]:
+        """Seconds for which the document lives from now on; 0: for ever.
+
+        `cascade`: what it refers to, by fields with `CascadeTTL`, lives for the `ttl` of its own class from
+        now on; the result says what of that is not there. None in a pipeline, which does it behind its
+        commit."""
+        return self._run(self._set_ttl(ttl, cascade))  # type: ignore[no-any-return]
 
     def refresh_ttl(self, can_use_pipeline: bool = False) -> Awaitable[None]:
         """The document lives for its class's `ttl` from now on."""
@@ -550,20 +555,27 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
             place.changes = changes or None
             raise
 
-    def _set_ttl(self, ttl: int) -> Steps[None]:
+    def _set_ttl(self, ttl: int, cascade: bool) -> Steps[CascadeResult | None]:
         if self.is_inner_model():
             raise RuntimeError("only whole documents have a time to live")
+        plan = plan_of(type(self)) if cascade else None
         call = Call("doc.ttl", [key_of(self), ttl], (type(self),))
+        if plan is not None:
+            call = Call("doc.ttl", [key_of(self), ttl, plan.options], plan.models)
         pipeline = current_pipeline()
         if pipeline is not None:
             pipeline.later.append(call)
-        else:
-            yield call
+            return None
+        said = yield call
+        if not cascade:
+            return None
+        missing = said["missing"] if plan is not None else []
+        return CascadeResult(len(missing), sum(specials(key) for key in missing))
 
     def _refresh_ttl(self) -> Steps[None]:
         ttl = type(self).Meta.ttl
         if ttl is not None:
-            yield from self._set_ttl(ttl)
+            yield from self._set_ttl(ttl, True)
 
     @classmethod
     def _get(cls, key: str) -> Steps[Self]:

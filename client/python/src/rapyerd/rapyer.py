@@ -32,7 +32,8 @@ async def init_rapyer(
             model.Meta.ttl = ttl
         if prefer_normal_json_dump is not None:
             model.Meta.prefer_normal_json_dump = prefer_normal_json_dump
-        model.Meta.cascade_ttl = cascade_ttl
+        if cascade_ttl is not None:
+            model.Meta.cascade_ttl = cascade_ttl
 
 
 async def teardown_rapyer() -> None:

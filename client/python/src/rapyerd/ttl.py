@@ -7,10 +7,14 @@ themselves: it is sent after them.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from rapyerd.call import Call, Steps
 from rapyerd.config import WRITES, ActionGroup, RedisConfig
+from rapyerd.errors import KeyNotFound, RapyerError
+
+logger = logging.getLogger("rapyerd")
 
 Op = list[Any]
 
@@ -90,12 +94,53 @@ def timed(ops: list[Op]) -> list[Op]:
     return [*ops, *more.values()] if more else ops
 
 
+def spread(ops: list[Op]) -> Steps[None]:
+    """These operations have started the time of their documents anew: what these refer to lives on with
+    them, where their classes say so. They are done, whatever becomes of this."""
+    from rapyerd.schema import owner_of
+
+    if not RedisConfig.cascades:
+        return
+    written: dict[str, Any] = {}
+    for op in ops:
+        cls = owner_of(op[1].partition(":")[0])
+        if op[0] == "doc.delete":
+            written.pop(op[1], None)
+        elif cls is not None and cls.Meta.ttl is not None:
+            group = groups_of(op[0])
+            if group & (WRITES if cls.Meta.refreshes_writes() else _said(cls.Meta)):
+                written[op[1]] = cls
+    for key, cls in written.items():
+        yield from _cascade(key, cls)
+
+
+def _cascade(key: str, cls: Any) -> Steps[bool]:
+    """Starts the time of a document and of what it refers to anew; whether it refers to anything."""
+    from rapyerd.cascade import plan_of
+
+    plan = plan_of(cls)
+    if plan is None:
+        return False
+    try:
+        yield Call("doc.ttl", [key, None, plan.options], plan.models)
+    except KeyNotFound:
+        pass  # gone meanwhile
+    except RapyerError as refused:
+        logger.warning("what %s refers to was given no time to live: %s", key, refused)
+    return True
+
+
 def touch(models: list[Any], group: ActionGroup) -> Steps[None]:
     """These documents were read, in a way of this group: their time begins anew, where they say so."""
-    from rapyerd.errors import KeyNotFound
     from rapyerd.place import key_of, live
 
     roots = [m for m in models if type(m).Meta.refreshes(group) and live(m)]
+    if RedisConfig.cascades:
+        alone = []
+        for root in roots:
+            if not (yield from _cascade(key_of(root), type(root))):
+                alone.append(root)
+        roots = alone
     ops = [["doc.ttl", key_of(root), type(root).Meta.ttl] for root in roots]
     if not ops:
         return

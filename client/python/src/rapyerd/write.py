@@ -7,7 +7,7 @@ from typing import Any
 from rapyerd.call import Call, Steps
 from rapyerd.place import key_of
 from rapyerd.record import Held, Op, held
-from rapyerd.ttl import timed
+from rapyerd.ttl import spread, timed
 
 
 def related(one: str, other: str) -> bool:
@@ -34,8 +34,10 @@ def submit(root: Any, ops: list[Op]) -> Steps[list[Any]]:
         if len(ops) == 1:
             op = ops[0]
             result = yield Call(op[0], op[1:], models)
+            yield from spread(ops)
             return [result]
         results = yield Call("pipeline", [ops], models)
+        yield from spread(ops)
         return results[:count]  # type: ignore[no-any-return]
     first: list[Op] = []
     emptied: list[Held] = []
@@ -54,6 +56,7 @@ def submit(root: Any, ops: list[Op]) -> Steps[list[Any]]:
         lock.apply(results[done : done + len(lock.ops)])
         done += len(lock.ops)
         lock.clear()
+    yield from spread(first + ops)
     return results[done : done + count]  # type: ignore[no-any-return]
 
 

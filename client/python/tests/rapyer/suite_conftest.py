@@ -306,6 +306,15 @@ class Client:
     async def set(self, key, value):
         self.raw.set(self.root(key), value)
 
+    async def fcall(self, _name, _keys, key, cls, _special, seconds, cascade):
+        """Rapyer's function by which a time to live follows references."""
+        cls = rapyerd.functions.class_of(f"{cls}:")
+        result = await (await cls.aget(key)).aset_ttl(seconds, cascade=True) if cascade else None
+        if result is None:
+            self.call("doc.ttl", self.document(key), seconds)
+            return [0, 0, 0]
+        return [result.dangling_children, result.dangling_special, result.mismatched_class]
+
     async def ping(self):
         return self.raw.ping()
 
