@@ -9,9 +9,9 @@
 bool method_reads(const char *method)
 {
     static const char *const reads[] = {
-        "hello",      "define",       "doc.get",          "doc.get_many", "doc.load",
-        "doc.exists", "doc.keys",     "doc.ttl",          "lock.renew",   "watch",
-        "unwatch",    "lock.acquire", "lock.acquire_many"};
+        "hello",      "define",       "doc.get",           "doc.get_many", "doc.load",
+        "doc.exists", "doc.keys",     "doc.ttl",           "lock.renew",   "watch",
+        "unwatch",    "lock.acquire", "lock.acquire_many", "find",         "find.count"};
     for (size_t i = 0; i < sizeof reads / sizeof *reads; i++) {
         if (method[0] == reads[i][0] && strcmp(method, reads[i]) == 0)
             return true;

@@ -16,6 +16,7 @@ struct reader {
     template_embed *embed;
     void *arg;
     unsigned argument, depth;
+    bool operand; /* of an expression, not a template of its own */
     struct template_step steps[TEMPLATE_MAX_DEPTH];
 };
 
@@ -42,8 +43,9 @@ struct filled {
 
 static int refuse(struct reader *r, const char *what)
 {
-    return fault_set(r->fault, FAULT_BAD_REQUEST, "template: %s at offset %zu of \"%s\"", what,
-                     (size_t)(r->at - r->begin), r->begin);
+    return fault_set(r->fault, FAULT_BAD_REQUEST, "%s: %s at offset %zu of \"%s\"",
+                     r->operand ? "expression" : "template", what, (size_t)(r->at - r->begin),
+                     r->begin);
 }
 
 static void skip_space(struct reader *r)
@@ -278,7 +280,7 @@ static int read_quoted(struct reader *r, struct buf *text)
     while (*r->at != quote) {
         if (!*r->at)
             return refuse(r, "a quote that is not closed,");
-        if (*r->at == '%') {
+        if (*r->at == '%' && (r->ap || !r->operand)) {
             if (r->at[1] != '%' && r->ap)
                 return refuse(r, "a placeholder inside quotes (give the whole text as one %s)");
             r->at += r->at[1] == '%';
@@ -407,6 +409,36 @@ static int read_word(struct reader *r)
     return 0;
 }
 
+static bool begins_as(const char *s, const char *form)
+{
+    for (; *form; s++, form++) {
+        if (*form == '0' ? !isdigit((unsigned char)*s) : *s != *form)
+            return false;
+    }
+    return true;
+}
+
+/* A date or a time that nobody has put into quotes. False: it is none. */
+static bool read_date(struct reader *r, int *rc)
+{
+    const char *s = r->at;
+    bool date = begins_as(s, "0000-00-00");
+    if (!date && !begins_as(s, "00:00"))
+        return false;
+    while (word_byte((unsigned char)*r->at) || *r->at == ':')
+        r->at++;
+    size_t len = (size_t)(r->at - s), day = sizeof "0000-00-00" - 1;
+    bool moment = date && len > day && strcspn(s + day, "Zz+-") < len - day;
+    const char *end = r->at;
+    r->at = s; /* where it is, if it is wrong */
+    *rc = moment ? pack_iso(r, s, len) : 0;
+    if (!moment)
+        pack_str(r->out, s, len);
+    if (*rc == 0)
+        r->at = end;
+    return true;
+}
+
 static int read_any(struct reader *r);
 
 static int descend(struct reader *r)
@@ -520,7 +552,10 @@ static int read_dict(struct reader *r)
 
 static int read_any(struct reader *r)
 {
+    int rc;
     skip_space(r);
+    if (r->operand && read_date(r, &rc))
+        return rc;
     switch (*r->at) {
     case '[': return read_list(r);
     case '{': return read_dict(r);
@@ -575,6 +610,18 @@ int template_values(const char *fmt, va_list *ap, template_embed *embed, void *a
             return refuse(&r, "no , between two values");
         skip_space(&r);
     }
+    return 0;
+}
+
+int template_operand(const char *text, const char **at, va_list *ap, struct buf *out,
+                     struct fault *f)
+{
+    struct reader r = reader_of(text, ap, embed_value, NULL, out, f);
+    r.at = *at;
+    r.operand = true;
+    if (read_any(&r) < 0)
+        return -1;
+    *at = r.at;
     return 0;
 }
 

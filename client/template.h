@@ -37,6 +37,13 @@ int template_value(const char *fmt, va_list *ap, template_embed *embed, void *ar
 int template_values(const char *fmt, va_list *ap, template_embed *embed, void *arg, struct buf *out,
                     uint32_t *count, struct fault *f);
 
+/* The one value at *at, which is moved behind it, in the text of an expression
+ * (expression_text.h). There dates and times need no quotes: 2024-01-31, 2024-01-31T12:00:00 and
+ * 12:00 are texts, as their types have them, and with Z or an offset behind it is a datetime. ap
+ * NULL: no placeholders, and % in quotes is a character as any other. */
+int template_operand(const char *text, const char **at, va_list *ap, struct buf *out,
+                     struct fault *f);
+
 /* The template_embed for values alone: *p is a rapyer_value. */
 int embed_value(void *arg, void *p, const struct template_spot *spot, struct buf *out,
                 struct fault *f);

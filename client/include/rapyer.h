@@ -260,6 +260,56 @@ RAPYER_API int rapyer_persist(rapyer_doc *doc);
  * pipeline, on what there is after the commit. */
 RAPYER_API rapyer_doc *rapyer_duplicate(rapyer_doc *doc, const char *pk);
 
+/* ---- Finding ----------------------------------------------------------------------------- */
+/*   rapyer_auto_cursor *found = rapyer_find(db, "User", &(rapyer_find_options){.sort = "-age"},
+ *                                           "age > %d and city = %s", 30, city);
+ *   for (const char *key; (key = rapyer_next(found)) != NULL;)
+ *       printf("%s: %s\n", key, rapyer_str(rapyer_found(found), "name", ""));
+ *
+ * An expression is made of comparisons with and, or, not and parentheses: age > 30 and (city =
+ * Boston or not tags has red). A comparison is a path (settings.theme; posts[].title: of one of the
+ * elements), then = != < <= > >= and a value, in and a list of values, prefix and a text, or has
+ * and what a list or set has as an element, a dict as a key. Values are as in templates, with their
+ * placeholders; dates and times need no quotes: 2024-01-31 and 12:00 are texts, as of the types
+ * date and time, 2024-01-31T12:00:00Z is a datetime. A decimal is a text: '9.99'. NULL and "" are
+ * for all documents. What there is for which types, and which indexes help, is in PROTOCOL.md,
+ * under find. */
+
+typedef struct rapyer_cursor rapyer_cursor; /* documents that were found, one after the other */
+
+typedef struct rapyer_find_options {
+    const char *sort;         /* a path, with "-" before it from the highest down; NULL: no order */
+    int64_t limit;            /* documents at most, 0: all */
+    const char *const *paths; /* npaths of them: what is read of each, by its path, lazy or not; */
+    size_t npaths;            /* 0: the whole document, as by rapyer_fetch */
+    bool keys;                /* only keys: rapyer_found gives NULL */
+    bool version;             /* "@v" in each document is its version */
+    bool scan;                /* where no index helps all documents are looked at */
+    bool fresh;               /* what others have written up to now is seen in any case */
+    int page;                 /* documents that one question is for, 1 to 10000; 0: as it is best */
+    const char *cursor; /* of rapyer_cursor_at, with the same expression and sort; NULL: from the
+                           beginning */
+} rapyer_find_options;
+
+/* The documents of a model for which an expression holds; it asks for the first page. how NULL: all
+ * zero. NULL: BAD_REQUEST (with where in the expression it is), UNKNOWN_MODEL, UNKNOWN_FIELD,
+ * BAD_PATH, BAD_TYPE, NO_INDEX (see scan), or another error. */
+RAPYER_API rapyer_cursor *rapyer_find(rapyer *db, const char *model, const rapyer_find_options *how,
+                                      const char *fmt, ...) RAPYER_PRINTF(4, 5);
+/* How many there are; of how only scan and fresh count. -1: an error, as above. */
+RAPYER_API int64_t rapyer_find_count(rapyer *db, const char *model, const rapyer_find_options *how,
+                                     const char *fmt, ...) RAPYER_PRINTF(4, 5);
+/* The key of the next document, good until the next call. NULL: there is none, or its page could
+ * not be fetched: then rapyer_errcode says so, and the next call tries again. */
+RAPYER_API const char *rapyer_next(rapyer_cursor *found);
+/* What was read of the document whose key rapyer_next gave last; good as long as that. */
+RAPYER_API const rapyer_value *rapyer_found(const rapyer_cursor *found);
+/* When rapyer_next has given limit documents: a text with which another find goes on behind them,
+ * also in another process. NULL: there are no more, or they are sorted by a field without a range
+ * index. Good until the next call. */
+RAPYER_API const char *rapyer_cursor_at(const rapyer_cursor *found);
+RAPYER_API void rapyer_cursor_free(rapyer_cursor *found);
+
 /* ---- Operations -------------------------------------------------------------------------- */
 /* Each takes a handle and a path from there: "" or NULL for the handle's own place. They return
  * 0, where nothing else is said, and -1 or NULL for an error. On a draft they change the draft
@@ -692,6 +742,11 @@ static inline void rapyer_cleanup_value(rapyer_value **p)
 #define rapyer_auto __attribute__((cleanup(rapyer_cleanup_db))) rapyer
 /* unused: a lock may be held for its own sake. */
 #define rapyer_auto_doc __attribute__((cleanup(rapyer_cleanup_doc), unused)) rapyer_doc
+static inline void rapyer_cleanup_cursor(rapyer_cursor **p)
+{
+    rapyer_cursor_free(*p);
+}
+#define rapyer_auto_cursor __attribute__((cleanup(rapyer_cleanup_cursor))) rapyer_cursor
 #define rapyer_auto_value __attribute__((cleanup(rapyer_cleanup_value))) rapyer_value
 #endif
 

@@ -5,14 +5,16 @@
  *   silent    nothing                     garbage   the byte 0xc1
  *   huge      100000 nils                 number    which connection this is, from 1
  *   hold      answers with the next request, after it
+ *   find      the next of the texts of pages, as templates
  *   lock.*    as a daemon would, with tokens from 1; action "late": like hold, "never": like silent
  *
- * fake_log is what came in on locks and pipelines, and fail_next the error that the next of those
- * is answered with.
+ * fake_log is what came in on locks, pipelines and finds, and fail_next the error that the next of
+ * those is answered with.
  */
 #ifndef TESTS_CLIENT_FAKE_SERVER_H
 #define TESTS_CLIENT_FAKE_SERVER_H
 
+#include "client/template.h"
 #include "client/value.h"
 #include "protocol/rpc.h"
 #include "protocol/scan.h"
@@ -34,6 +36,7 @@ struct fake_server {
     atomic_bool drop_next; /* the next request but hello and define closes the connection */
     _Atomic(const char *) fail_next; /* "CODE: text" */
     atomic_int tokens;               /* given so far */
+    const char *const *pages;        /* set before the first find */
     pthread_mutex_t log_mutex;
     char log[8192]; /* a line for each: method and parameters */
 };
@@ -96,6 +99,13 @@ static void fake_lock(struct fake_peer *p, const char *method, struct cursor par
     }
 }
 
+/* Whether it is noted, and may fail. */
+static bool fake_notes(const char *method)
+{
+    return strncmp(method, "lock.", 5) == 0 || strncmp(method, "find", 4) == 0 ||
+           strcmp(method, "pipeline") == 0;
+}
+
 static void fake_note(struct fake_server *s, const char *method, const struct rpc *m)
 {
     struct fault f;
@@ -127,7 +137,7 @@ static void fake_answer(struct fake_peer *p, const struct rpc *m, const char *me
     struct cursor params = m->params;
     bool locks = strncmp(method, "lock.", 5) == 0;
     const char *error = NULL, *text;
-    if (locks || strcmp(method, "pipeline") == 0)
+    if (fake_notes(method))
         error = atomic_exchange(&p->server->fail_next, NULL);
     if (error) {
         enum fault_code code = fault_parse(error, strlen(error), &text, &len);
@@ -146,6 +156,8 @@ static void fake_answer(struct fake_peer *p, const struct rpc *m, const char *me
                 pack_nil(&out);
         } else if (locks) {
             fake_lock(p, method, params, &out);
+        } else if (strncmp(method, "find", 4) == 0) {
+            template_value(*p->server->pages++, NULL, NULL, NULL, &out, &f);
         } else if (strcmp(method, "number") == 0) {
             pack_int(&out, p->number);
         } else if (strcmp(method, "hello") != 0 && m->nparams &&
@@ -188,7 +200,7 @@ static bool fake_act(struct fake_peer *p, const struct rpc *m)
     s->defines += strcmp(method, "define") == 0;
     s->reads += strcmp(method, "doc.get") == 0;
     s->writes += strcmp(method, "doc.save") == 0;
-    if (strncmp(method, "lock.", 5) == 0 || strcmp(method, "pipeline") == 0)
+    if (fake_notes(method))
         fake_note(s, method, m);
     if (strcmp(method, "drop") == 0 || (!first && atomic_exchange(&s->drop_next, false)))
         return false;
