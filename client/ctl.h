@@ -47,11 +47,11 @@ void ctl_table(const char *const *titles, unsigned columns, char *const *cells, 
  * or the exit status. */
 int ctl_read_json(const char *arg, struct buf *out, uint32_t *items);
 
-/* ctl_admin.c, ctl_top.c, ctl_monitor.c, ctl_edit.c, ctl_export.c, ctl_import.c: commands, as
- * rapyerctl.c lists them. */
+/* ctl_admin.c, ctl_top.c, ctl_monitor.c, ctl_edit.c, ctl_export.c, ctl_find.c, ctl_import.c:
+ * commands, as rapyerctl.c lists them. */
 typedef int ctl_command(struct ctl *c, int argc, char **argv);
 ctl_command ctl_stats, ctl_metrics, ctl_clients, ctl_doctor, ctl_locks, ctl_lock, ctl_kill,
     ctl_cache, ctl_config, ctl_log, ctl_models, ctl_latency, ctl_slowlog, ctl_top, ctl_monitor,
-    ctl_trace, ctl_edit, ctl_export, ctl_import;
+    ctl_trace, ctl_edit, ctl_export, ctl_find, ctl_import;
 
 #endif

@@ -17,7 +17,13 @@ complete -c rapyerctl -s j -l json -d 'JSON in one line'
 complete -c rapyerctl -s V -l version
 complete -c rapyerctl -s h -l help
 complete -c rapyerctl -n __fish_use_subcommand -a '(__rapyerctl_commands)'
-complete -c rapyerctl -n '__fish_seen_subcommand_from keys models save export' -a '(__rapyerctl_models)'
+complete -c rapyerctl -n '__fish_seen_subcommand_from find keys models save export' -a '(__rapyerctl_models)'
+for option in keys count explain scan json
+    complete -c rapyerctl -n '__fish_seen_subcommand_from find' -l $option
+end
+for option in sort limit paths
+    complete -c rapyerctl -n '__fish_seen_subcommand_from find' -l $option -x
+end
 complete -c rapyerctl -n '__fish_seen_subcommand_from config' -a 'get set reload (__rapyerctl_settings)'
 complete -c rapyerctl -n '__fish_seen_subcommand_from log' -a 'error warning notice info debug'
 complete -c rapyerctl -n '__fish_seen_subcommand_from lock' -a break
