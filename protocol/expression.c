@@ -1,9 +1,8 @@
 /* expression: see expression.h. */
 #include "protocol/expression.h"
 #include "protocol/alloc.h"
-#include "protocol/decimal.h"
+#include "protocol/order.h"
 #include "protocol/value.h"
-#include <math.h>
 #include <stdlib.h>
 
 #define SHOWN(len) (int)((len) < 80 ? (len) : 80)
@@ -131,7 +130,8 @@ static int check_kind(struct parse *p, struct expr *e)
     char name[TYPE_NAME_MAX];
     unsigned ordered = 1u << TYPE_INT | 1u << TYPE_FLOAT | 1u << TYPE_STR | 1u << TYPE_DATETIME |
                        1u << TYPE_DECIMAL | 1u << TYPE_DATE | 1u << TYPE_TIME |
-                       1u << TYPE_TIMEDELTA | 1u << TYPE_NAIVE | 1u << TYPE_UUID | 1u << TYPE_REF;
+                       1u << TYPE_TIMEDELTA | 1u << TYPE_NAIVE | 1u << TYPE_ZONED |
+                       1u << TYPE_UUID | 1u << TYPE_REF;
     unsigned texts = 1u << TYPE_STR | 1u << TYPE_REF | 1u << TYPE_ENUM | 1u << TYPE_UUID;
     unsigned bit = 1u << type_bare(t)->kind;
     static const struct type key = {.kind = TYPE_STR};
@@ -254,54 +254,6 @@ int expression_parse(const struct model *m, struct cursor *in, struct expr **out
 
 /* ---- comparing ---- */
 
-static int order(long double a, long double b)
-{
-    return a < b ? -1 : a > b;
-}
-
-static int compare_bytes(const void *a, size_t a_len, const void *b, size_t b_len)
-{
-    size_t len = a_len < b_len ? a_len : b_len;
-    int c = len > 0 ? memcmp(a, b, len) : 0;
-    return c != 0 ? c : (a_len > b_len) - (a_len < b_len);
-}
-
-static int compare_decimals(const struct item *a, const struct item *b)
-{
-    struct decimal x, y, difference;
-    if (!decimal_read((const char *)a->bytes.p, a->bytes.len, &x) ||
-        !decimal_read((const char *)b->bytes.p, b->bytes.len, &y))
-        return compare_bytes(a->bytes.p, a->bytes.len, b->bytes.p, b->bytes.len);
-    struct decimal minus = {-y.digits, y.scale};
-    if (decimal_add(x, minus, &difference))
-        return (difference.digits > 0) - (difference.digits < 0);
-    return order((long double)x.digits / powl(10, x.scale),
-                 (long double)y.digits / powl(10, y.scale));
-}
-
-static long double number_of(const struct item *it)
-{
-    return it->kind == ITEM_INT    ? (long double)it->integer
-           : it->kind == ITEM_UINT ? (long double)it->uinteger
-                                   : (long double)it->real;
-}
-
-static int compare_items(const struct type *t, const struct item *a, const struct item *b)
-{
-    switch (type_bare(t)->kind) {
-    case TYPE_INT:
-    case TYPE_FLOAT: return order(number_of(a), number_of(b));
-    case TYPE_BOOL: return a->boolean - b->boolean;
-    case TYPE_DATETIME:
-        return a->time.sec != b->time.sec
-                   ? (a->time.sec < b->time.sec ? -1 : 1)
-                   : (a->time.nsec > b->time.nsec) - (a->time.nsec < b->time.nsec);
-    case TYPE_DECIMAL:
-    case TYPE_TIMEDELTA: return compare_decimals(a, b);
-    default: return compare_bytes(a->bytes.p, a->bytes.len, b->bytes.p, b->bytes.len);
-    }
-}
-
 /* The next item; what is not there, too, is nil. */
 static struct item item_of(struct cursor c)
 {
@@ -316,13 +268,13 @@ int value_compare(const struct type *t, struct cursor a, struct cursor b)
     struct item x = item_of(a), y = item_of(b);
     if (x.kind == ITEM_NIL || y.kind == ITEM_NIL)
         return (x.kind == ITEM_NIL) - (y.kind == ITEM_NIL);
-    return compare_items(t, &x, &y);
+    return value_order(type_bare(t), &x, &y);
 }
 
 static bool begins(const struct item *text, const struct item *with)
 {
     return text->bytes.len >= with->bytes.len &&
-           compare_bytes(text->bytes.p, with->bytes.len, with->bytes.p, with->bytes.len) == 0;
+           memcmp(text->bytes.p, with->bytes.p, with->bytes.len) == 0;
 }
 
 static bool compares(const struct expr *e, unsigned value, struct cursor found)
@@ -331,7 +283,7 @@ static bool compares(const struct expr *e, unsigned value, struct cursor found)
     const uint8_t *bytes = cell_bytes(&e->values[value], &len);
     struct item it = item_of(found), want = item_of(cursor_of(bytes, len));
     bool null = it.kind == ITEM_NIL || want.kind == ITEM_NIL;
-    int c = null ? 0 : e->kind == EXPR_PREFIX ? 0 : compare_items(e->type, &it, &want);
+    int c = null ? 0 : e->kind == EXPR_PREFIX ? 0 : value_order(type_bare(e->type), &it, &want);
     switch (e->kind) {
     case EXPR_EQUAL:
     case EXPR_HAS:

@@ -75,13 +75,26 @@ static void moment_of(const struct item *zoned, int64_t *sec, uint32_t *nsec)
     *sec -= (zone[0] == '-' ? -60 : 60) * minutes;
 }
 
+/* A long double has all of both. */
+static long double number_of(const struct item *it)
+{
+    return it->kind == ITEM_FLOAT ? (long double)it->real : (long double)it->integer;
+}
+
+static int order_numbers(const struct item *a, const struct item *b)
+{
+    long double x = number_of(a), y = number_of(b);
+    return sign(x<y, x> y);
+}
+
 int value_order(const struct type *t, const struct item *a, const struct item *b)
 {
     int64_t a_sec, b_sec;
     uint32_t a_nsec, b_nsec;
     switch (t->kind) {
-    case TYPE_INT: return sign(a->integer<b->integer, a->integer> b->integer);
-    case TYPE_FLOAT: return sign(a->real<b->real, a->real> b->real);
+    case TYPE_INT:
+    case TYPE_FLOAT: return order_numbers(a, b);
+    case TYPE_BOOL: return a->boolean - b->boolean;
     case TYPE_DATETIME: return order_moments(a->time.sec, a->time.nsec, b->time.sec, b->time.nsec);
     case TYPE_DECIMAL:
     case TYPE_TIMEDELTA: return order_decimals(a, b);

@@ -9,8 +9,9 @@
  * ref, and what is put together. */
 bool type_ordered(const struct type *t);
 
-/* < 0, 0, > 0 as of a and b, canonical values of an ordered type. Texts and bytes go by their
- * bytes, datetimes with an offset by the moment that they are. */
+/* < 0, 0, > 0 as of a and b, canonical values of a type that is not put together. Texts and bytes,
+ * and what has no order of its own, go by their bytes, false before true, datetimes with an offset
+ * by the moment that they are. An int may stand where a float belongs, and the other way round. */
 int value_order(const struct type *t, const struct item *a, const struct item *b);
 
 #endif

@@ -315,6 +315,17 @@ def test_within(client):
             keys(["=", path, None], scan=True)
 
 
+def test_moments_with_an_offset(client):
+    """By the moment that they are, as conditions have it."""
+    client.call("define", atomic("Call", field("at", "datetime_zoned")))
+    for pk, at in (("a", "2024-01-31T12:00:00+02:00"), ("b", "2024-01-31T11:00:00+00:00")):
+        client.call("doc.save", f"Call:{pk}", {"at": at})
+    for e, keys in ((["=", "at", "2024-01-31T10:00:00+00:00"], ["Call:a"]),
+                    (["<", "at", "2024-01-31T11:00:00+00:00"], ["Call:a"]),
+                    ([">", "at", "2024-01-31T12:00:00+02:00"], ["Call:b"])):
+        assert client.call("find", "Call", e, {"scan": True, "keys": True})["keys"] == keys
+
+
 def test_more_elements_than_are_indexed(client):
     client.call("define", atomic("Bag", field("items", "set<int>", index="tags"),
                                  field("name", "str", index="exact")))
