@@ -257,16 +257,28 @@ static int read_was(struct reading *r, struct field *field, struct span *s)
                      type_name(field->type, have, sizeof have), type_name(was, had, sizeof had));
 }
 
+static int read_indexes(struct reading *r, struct field *field, struct span *kinds,
+                        struct span *unique)
+{
+    bool so = false;
+    if ((kinds->value.at && index_read(&kinds->value, &field->indexes, r->where, r->fault) < 0) ||
+        read_bool(unique, &so, r->where, r->fault) < 0)
+        return -1;
+    if (so)
+        field->indexes |= INDEX_EXACT | INDEX_UNIQUE;
+    return index_check(r->model, field, r->where, r->fault);
+}
+
 static int read_field(struct reading *r, struct cursor *in, uint32_t i)
 {
-    struct span spans[] = {{.key = "name"}, {.key = "type"}, {.key = "default"},
-                           {.key = "lazy"}, {.key = "was"},  {.key = "index"}};
+    struct span spans[] = {{.key = "name"}, {.key = "type"},  {.key = "default"}, {.key = "lazy"},
+                           {.key = "was"},  {.key = "index"}, {.key = "unique"}};
     struct field *field = &r->model->fields[i];
     const char *text;
     size_t len;
     struct type *type;
     snprintf(r->where, sizeof r->where, "model '%s', fields[%u]", r->model->name, i);
-    if (read_spans(in, spans, 6, r->where, r->fault) < 0 ||
+    if (read_spans(in, spans, 7, r->where, r->fault) < 0 ||
         read_text(&spans[0], &text, &len, r->where, r->fault) < 0 ||
         name_field(r, field, text, len) < 0)
         return -1;
@@ -284,11 +296,9 @@ static int read_field(struct reading *r, struct cursor *in, uint32_t i)
     if (field->lazy && !r->model->atomic)
         return fault_set(r->fault, FAULT_BAD_SCHEMA,
                          "%s: a plain model is read whole, its fields cannot be lazy", r->where);
-    if (spans[5].value.at &&
-        (index_read(&spans[5].value, &field->indexes, r->where, r->fault) < 0 ||
-         index_check(r->model, field, r->where, r->fault) < 0))
+    if (read_default(r, field, spans[2].value) < 0)
         return -1;
-    return read_default(r, field, spans[2].value);
+    return read_indexes(r, field, &spans[5], &spans[6]);
 }
 
 /* Also refuses a name that is there twice: the index finds the first one only. */

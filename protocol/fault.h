@@ -27,7 +27,7 @@
     X(SCHEMA_CONFLICT, "the declaration contradicts the stored one")                      \
     X(NOT_FOUND, "no such document, element or key")                                      \
     X(CORRUPT, "Redis holds something under the document that rapyerd did not write")     \
-    X(CONFLICT, "the document's version is not the expected one")                         \
+    X(CONFLICT, "the version is not the expected one, or a unique value is taken")        \
     X(UNAVAILABLE, "Redis cannot be reached, or refuses writes")                          \
     X(UNKNOWN_OUTCOME, "it cannot be known whether the write was applied")                \
     X(BUSY, "a limit on requests or memory is reached; try again later")                  \

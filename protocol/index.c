@@ -11,6 +11,8 @@ static const struct {
 
 #define KINDS (sizeof kinds_by_name / sizeof *kinds_by_name)
 
+#define NIL 0xC0 /* as MessagePack, and as Redis has it */
+
 static int read_kind(struct cursor *in, uint8_t *kinds, const char *where, struct fault *f)
 {
     const char *s;
@@ -80,6 +82,7 @@ int index_check(const struct model *m, const struct field *field, const char *wh
 {
     char name[TYPE_NAME_MAX];
     uint8_t may = kinds_for(field->type);
+    bool unique = field->indexes & INDEX_UNIQUE;
     if (!field->indexes)
         return 0;
     if (!m->atomic)
@@ -95,12 +98,17 @@ int index_check(const struct model *m, const struct field *field, const char *wh
                              : may & INDEX_RANGE  ? "; exact and range are"
                              : may & INDEX_PREFIX ? "; exact and prefix are"
                                                   : "; exact is");
+    if (unique && field->fallback != NULL && !(field->fallback_len == 1 && *field->fallback == NIL))
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "%s: a unique field has no default but null, or a second document could "
+                         "not be made without a value",
+                         where);
     return 0;
 }
 
 uint32_t index_pairs(const struct field *field)
 {
-    return field->indexes ? 1 : 0;
+    return (field->indexes ? 1 : 0) + (field->indexes & INDEX_UNIQUE ? 1 : 0);
 }
 
 void index_pack(const struct field *field, struct buf *out)
@@ -117,6 +125,10 @@ void index_pack(const struct field *field, struct buf *out)
         n++;
     }
     pack_array_close(out, at, n);
+    if (field->indexes & INDEX_UNIQUE) {
+        pack_cstr(out, "unique");
+        pack_bool(out, true);
+    }
 }
 
 bool index_by_digits(const struct type *t)
@@ -127,7 +139,7 @@ bool index_by_digits(const struct type *t)
 bool index_number(const struct type *t, const char *text, size_t len, struct buf *out)
 {
     bool digits = index_by_digits(t);
-    if (len == 0 || (len == 1 && (uint8_t)*text == 0xC0))
+    if (len == 0 || (len == 1 && (uint8_t)*text == NIL))
         return false;
     for (size_t i = 0; i < len; i++)
         if (!digits || (text[i] >= '0' && text[i] <= '9') || text[i] == '.')

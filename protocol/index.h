@@ -13,11 +13,17 @@
 
 #include "protocol/schema.h"
 
-enum index_kind { INDEX_EXACT = 1, INDEX_RANGE = 2, INDEX_PREFIX = 4, INDEX_TAGS = 8 };
+enum index_kind {
+    INDEX_EXACT = 1,
+    INDEX_RANGE = 2,
+    INDEX_PREFIX = 4,
+    INDEX_TAGS = 8,
+    INDEX_UNIQUE = 16 /* of an exact one: see above */
+};
 
 /* Reads "range", or a list of such. -1: BAD_SCHEMA; `where` begins the text. */
 int index_read(struct cursor *in, uint8_t *kinds, const char *where, struct fault *f);
-/* Whether a field of the model can have them. -1: BAD_SCHEMA. */
+/* Whether a field of the model, with its default, can have them. -1: BAD_SCHEMA. */
 int index_check(const struct model *m, const struct field *field, const char *where,
                 struct fault *f);
 /* How many pairs of the declaration say it, and these. */

@@ -257,7 +257,8 @@ static struct edit edit_of(const struct field *was, const struct field *now)
 static uint8_t indexes_then(const struct plan *p, const struct field *was, const struct field *now)
 {
     bool later = p->draft.revision > p->entry->model.revision;
-    return later ? now->indexes : was->indexes | now->indexes;
+    uint8_t stays = was->indexes & INDEX_UNIQUE ? INDEX_UNIQUE | INDEX_EXACT : 0;
+    return later ? now->indexes | stays : was->indexes | now->indexes;
 }
 
 #define WIDER_DEFAULT 8 /* bytes that a default takes more as a float */
@@ -270,6 +271,11 @@ static int compare_field(struct plan *p, int old, const struct field *now, size_
     bool fixed = old == m->key_field;
     if (fixed ? !type_equal(was->type, now->type) : !type_covers(now->type, narrowest(was)))
         return refuse_type(m, was, now, fixed, f);
+    if (now->indexes & ~was->indexes & INDEX_UNIQUE)
+        return fault_set(f, FAULT_SCHEMA_CONFLICT,
+                         "field '%s' of model '%s' is not unique, and there may be documents with "
+                         "the same value; only a new field can be unique: declare one, and copy",
+                         was->name, m->name);
     struct edit edit = edit_of(was, now);
     if (edit.defaults)
         *defaults = *defaults + now->fallback_len - was->fallback_len;

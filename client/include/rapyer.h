@@ -84,7 +84,7 @@ typedef enum rapyer_error {
     RAPYER_SCHEMA_CONFLICT = 13,
     RAPYER_NOT_FOUND = 14,
     RAPYER_CORRUPT = 15,         /* another program wrote to the document's keys in Redis */
-    RAPYER_CONFLICT = 16,        /* not the expected version, or the document is there already */
+    RAPYER_CONFLICT = 16,        /* another version, a unique value taken, or it is there already */
     RAPYER_UNAVAILABLE = 17,     /* not done: rapyerd or its Redis cannot be reached; try later */
     RAPYER_UNKNOWN_OUTCOME = 18, /* a write whose answer was lost: done or not done; read again */
     RAPYER_BUSY = 19,            /* not done: a limit is reached; try later */

@@ -101,8 +101,11 @@ void batch_free(struct batch *b)
     for (unsigned i = 0; i < b->nheld; i++)
         held_let_go(b->held[i]);
     free(b->held);
-    for (struct unit *u = b->units; u != NULL; u = u->next)
+    for (struct unit *u = b->units; u != NULL; u = u->next) {
         guard_unref(u->guard);
+        buf_free(&u->holder);
+        free(u->uniques);
+    }
     struct batch_pool *p = b->pool;
     keep_notes(p, b);
     keep_table(&p->pends, &b->pends);
@@ -145,7 +148,7 @@ struct waiter *batch_waiters(const struct batch *b)
 
 struct unit *batch_unit(struct batch *b, struct guard *g)
 {
-    for (struct unit *u = g == NULL || g->versions ? NULL : b->units; u != NULL; u = u->next) {
+    for (struct unit *u = g == NULL || g->own ? NULL : b->units; u != NULL; u = u->next) {
         if (guard_same(u->guard, g))
             return u;
     }

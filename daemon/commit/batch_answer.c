@@ -148,8 +148,8 @@ bool batch_any_refused(const struct batch *b)
 void batch_follow(struct batch *b, const struct batch *before)
 {
     for (const struct unit *was = before->units; was != NULL; was = was->next) {
-        if (was->refused_by == 0 || unit_outdated(was) ||
-            was->guard->versions) /* of one call only */
+        if (was->refused_by == 0 || unit_outdated(was) || was->guard == NULL ||
+            was->guard->own) /* of one call only */
             continue;
         for (struct unit *u = b->units; u != NULL; u = u->next) {
             if (!guard_same(u->guard, was->guard))

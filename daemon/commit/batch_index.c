@@ -1,6 +1,7 @@
 /* batch_index: see batch_index.h. */
 #include "daemon/commit/batch_index.h"
 #include "daemon/commit/batch_inside.h"
+#include "daemon/commit/batch_unique.h"
 #include "daemon/commit/index_script.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
@@ -256,16 +257,29 @@ static void say_index(struct words *w, const struct pend_field *f)
     }
 }
 
+/* Also where the script enters all others in the end: units between now and then look for it. */
+static void say_unique(struct words *w)
+{
+    const char *text;
+    size_t len;
+    if (batch_unique_text(w->bd, w->ix, &text, &len))
+        say_exact(w, "SADD", text, len);
+}
+
 void batch_index_commands(const struct batch *b, const struct batch_doc *bd,
                           void (*command)(void *arg, unsigned argc, const struct buf *argv),
                           void *arg)
 {
     struct words w = {.command = command, .arg = arg, .b = b, .bd = bd};
-    if (bd->indexed != INDEXED_PLAINLY)
+    if (bd->indexed == INDEXED_NOT)
         return;
     const struct indexes *all = indexes_of(b->pool->indexes, bd->doc->model);
     for (unsigned i = 0; i < all->n; i++) {
         w.ix = &all->all[i];
+        if (bd->indexed == INDEXED_BY_SCRIPT) {
+            say_unique(&w);
+            continue;
+        }
         const struct pend_field *f = w.ix->at == AT_FIELD ? field_in(bd, w.ix) : NULL;
         if (f != NULL || is_new(bd))
             say_index(&w, f);

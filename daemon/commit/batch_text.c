@@ -3,6 +3,7 @@
  * the reply is about (struct part), for batch_answer.c. */
 #include "daemon/commit/batch_index.h"
 #include "daemon/commit/batch_inside.h"
+#include "daemon/commit/batch_unique.h"
 #include "daemon/commit/strays_script.h"
 #include "daemon/commit/sweep_script.h"
 #include "daemon/documents/layout.h"
@@ -433,6 +434,7 @@ static void format_publish(struct batch *b, struct writer *w)
 
 static void format_checks(struct batch *b, struct writer *w, struct unit *u)
 {
+    u->nrelied = 0;
     if (u->guard != NULL)
         unit_call_guard(&w->call, u->guard, b->pool->daemon);
     for (struct batch_doc *bd = u->docs; bd != NULL; bd = bd->next_of_unit) {
@@ -442,6 +444,12 @@ static void format_checks(struct batch *b, struct writer *w, struct unit *u)
             end_unit(b, w, u);
         const struct pend *root = batch_root(b, bd);
         unit_call_reliance(&w->call, bd->relies, root->key, root->key_len, bd->base);
+        u->nrelied++;
+    }
+    for (unsigned i = 0; i < u->nuniques; i++) {
+        if (w->call.nchecks >= UNIT_CHECKS_MAX)
+            end_unit(b, w, u);
+        batch_unique_check(b, &u->uniques[i], &w->call);
     }
 }
 
@@ -481,6 +489,7 @@ unsigned batch_format(struct batch *b, size_t *news_at, struct buf *out)
     w->out = out;
     buf_append(out, multi, sizeof(multi) - 1);
     batch_plan_indexes(b);
+    batch_plan_uniques(b);
     format_indexes(b, w, INDEX_LEAVE);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         if (bd->unit == NULL)

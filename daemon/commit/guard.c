@@ -42,7 +42,7 @@ void guard_add(struct guard *g, const struct guard_check *check)
     *c = *check;
     c->key = alloc_copy(check->key, check->key_len);
     c->name = alloc_str(check->name);
-    g->versions = g->versions || c->kind == GUARD_VERSION;
+    g->own = g->own || c->kind == GUARD_VERSION;
     if (c->lock != NULL)
         lock_pin(c->lock);
 }
@@ -51,7 +51,7 @@ bool guard_same(const struct guard *a, const struct guard *b)
 {
     if (a == b)
         return true;
-    if (a == NULL || b == NULL || a->n != b->n || a->versions || b->versions)
+    if (a == NULL || b == NULL || a->n != b->n || a->own || b->own)
         return false;
     for (unsigned i = 0; i < a->n; i++) {
         const struct guard_check *x = &a->checks[i], *y = &b->checks[i];

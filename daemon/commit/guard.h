@@ -38,7 +38,7 @@ struct guard_check {
 struct guard {
     unsigned refs;
     unsigned n;
-    bool versions; /* VERSION is among the checks: it is of one call only */
+    bool own; /* of one call only: VERSION is among the checks, or its values have to be unique */
     struct guard_check *checks;
 };
 

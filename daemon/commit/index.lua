@@ -4,9 +4,11 @@
 --   KEYS  their root hashes
 --   ARGV  what to do; the prefix of all keys; then for each: its model, what is indexed of it, its pk
 --
---   leave   takes out what the document has, before it is changed
---   enter   puts in what it has, after that; and notes it, if the document will end by itself
---   settle  takes out what was noted of it and is not so any more, and enters it, if it is there
+--   leave   takes out what the document has, before it is changed; but notes what is unique of it, which
+--           is looked for until the document has another value (unit.lua)
+--   enter   takes out what was noted and is not so any more, puts in what it has, after that; and notes
+--           it, if the document will end by itself
+--   settle  enters it, if it is there
 --
 -- Who does it twice changes nothing. Returns how many entries were put in that were missing. An index of
 -- which a key is spoilt is noted as such, and the document has all others.
@@ -136,31 +138,43 @@ local function noted(model, pk)
   return packed and cmsgpack.unpack(packed)
 end
 
+-- Those of unique fields, and the others.
+local function parted(entries, indexes)
+  local unique, kept, others = {}, {}, {}
+  for _, index in ipairs(indexes) do
+    if index[9] then unique[index[1]] = true end
+  end
+  for _, entry in ipairs(entries) do
+    local path, sign = string.match(entry, '^([^=<^*]+)([=<^*])')
+    local to = sign == '=' and unique[path] and kept or others
+    to[#to + 1] = entry
+  end
+  return kept, others
+end
+
 local doing = {
-  leave = function(model, root, pk, entries)
-    put_all(model, pk, entries or {}, true)
-    if not entries then put_all(model, pk, noted(model, pk) or {}, true) end
+  leave = function(model, root, pk, entries, indexes)
+    local kept, others = parted(entries or noted(model, pk) or {}, indexes)
+    put_all(model, pk, others, true)
+    if #kept > 0 then call('HSET', state .. ':' .. model, pk, cmsgpack.pack(kept)) end
   end,
   enter = function(model, root, pk, entries)
+    local is = {}
+    for _, entry in ipairs(entries or {}) do is[entry] = true end
+    for _, entry in ipairs(noted(model, pk) or {}) do
+      if not is[entry] then put(model, pk, entry, true) end
+    end
     put_all(model, pk, entries or {})
     local left = entries and redis.call('PTTL', root) or -1
     if left >= 0 then note(model, root, pk, entries, left) else forget(model, pk) end
   end,
 }
-
-function doing.settle(model, root, pk, entries)
-  local is = {}
-  for _, entry in ipairs(entries or {}) do is[entry] = true end
-  for _, entry in ipairs(noted(model, pk) or {}) do
-    if not is[entry] then put(model, pk, entry, true) end
-  end
-  doing.enter(model, root, pk, entries)
-end
+doing.settle = doing.enter
 
 local known = {}
 for i, root in ipairs(KEYS) do
   local model, spec, pk = ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2]
   known[spec] = known[spec] or cmsgpack.unpack(spec)
-  doing[todo](model, root, pk, entries_of(root, known[spec]))
+  doing[todo](model, root, pk, entries_of(root, known[spec]), known[spec])
 end
 return added

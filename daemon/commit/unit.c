@@ -1,5 +1,6 @@
 /* unit: see unit.h. */
 #include "daemon/commit/unit.h"
+#include "daemon/commit/batch.h"
 #include "daemon/commit/follow_one_script.h"
 #include "daemon/commit/retake_script.h"
 #include "daemon/commit/splice_one_script.h"
@@ -47,11 +48,22 @@ static void number_word(struct buf *out, unsigned *n, int64_t number)
     word(out, n, s, resp_decimal(s, number));
 }
 
+#define SHOWN_MAX 100 /* bytes of a value that a message shows */
 #define LONG_BYTES (256u << 10)
 
 void unit_call_begin(struct unit_call *c)
 {
     c->before = 0;
+}
+
+static void begin_check(struct unit_call *c, const char *kind, const void *key, size_t key_len,
+                        const char *field)
+{
+    unsigned n = 0;
+    word(&c->keys, &n, key, key_len);
+    text(&c->checks, &n, kind);
+    text(&c->checks, &n, field);
+    c->nchecks++;
 }
 
 static void add_check(struct unit_call *c, const char *kind, const char *key, size_t key_len,
@@ -60,11 +72,8 @@ static void add_check(struct unit_call *c, const char *kind, const char *key, si
     unsigned n = 0;
     if (!RAPYER_FENCE)
         return;
-    word(&c->keys, &n, key, key_len);
-    text(&c->checks, &n, kind);
-    text(&c->checks, &n, field);
+    begin_check(c, kind, key, key_len, field);
     number_word(&c->checks, &n, number);
-    c->nchecks++;
 }
 
 void unit_call_guard(struct unit_call *c, const struct guard *g, const char *daemon)
@@ -84,6 +93,20 @@ void unit_call_reliance(struct unit_call *c, enum reliance on, const char *key, 
 {
     add_check(c, on == RELIES_ON_STATE ? "version" : "present", key, key_len, LAYOUT_VERSION_FIELD,
               version);
+}
+
+void unit_call_unique(struct unit_call *c, const struct buf *key, const struct unique_value *v,
+                      const struct buf *head, const char *pk, size_t pk_len)
+{
+    unsigned n = 0;
+    struct buf want = BUF_INIT;
+    pack_array(&want, 3);
+    pack_str(&want, (char *)head->data, head->len);
+    pack_str(&want, pk, pk_len);
+    pack_str(&want, v->text, v->len);
+    begin_check(c, "unique", key->data, key->len, v->index->name);
+    word(&c->checks, &n, want.data, want.len);
+    buf_free(&want);
 }
 
 void unit_call_command(struct unit_call *c, int argc, const char *const *argv, const size_t *len)
@@ -163,9 +186,33 @@ struct unit *unit_joined(struct unit *u)
     return u;
 }
 
+static unsigned guarding(const struct unit *u)
+{
+    return u->guard != NULL ? u->guard->n : 0;
+}
+
 bool unit_outdated(const struct unit *u)
 {
-    return u->refused_by > (u->guard != NULL ? u->guard->n : 0);
+    return u->refused_by > guarding(u) && u->refused_by <= guarding(u) + u->nrelied;
+}
+
+const struct guard_check *unit_refusing(const struct unit *u)
+{
+    return u->refused_by > 0 && u->refused_by <= guarding(u) ? &u->guard->checks[u->refused_by - 1]
+                                                             : NULL;
+}
+
+static int digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* "=6164" */
+static void take_holder(struct unit *u, const char *s)
+{
+    buf_clear(&u->holder);
+    for (s += *s == '=' ? 1 : strlen(s); digit(s[0]) >= 0 && digit(s[1]) >= 0; s += 2)
+        buf_append(&u->holder, &(uint8_t){(uint8_t)(digit(s[0]) << 4 | digit(s[1]))}, 1);
 }
 
 bool unit_refused(const redisReply *reply, struct unit *u)
@@ -178,6 +225,7 @@ bool unit_refused(const redisReply *reply, struct unit *u)
         char *end;
         u->refused_by = (unsigned)strtoul(reply->str + len, &end, 10);
         u->found = strtoll(end, NULL, 10);
+        take_holder(u, end + (*end == ' '));
     }
     return true;
 }
@@ -197,13 +245,33 @@ void unit_take_marker(struct unit *u, const char *marker)
         unsigned long number = strtoul(++marker, &end, 10);
         if (number != u->number || *end != '/')
             continue;
-        u->refused_by = (unsigned)strtoul(end + 1, NULL, 10);
+        u->refused_by = (unsigned)strtoul(end + 1, &end, 10);
         u->found = -1;
+        take_holder(u, end);
     }
+}
+
+static int refuse_unique(const struct unit *u, const struct unique_value *v, struct fault *f)
+{
+    const struct model *m = v->of->doc->model;
+    const char *path = v->index->path;
+    if (u->holder.len == 0)
+        return fault_set(
+            f, FAULT_CORRUPT,
+            "%s.%s is unique, and another program has spoilt the key of this value in "
+            "its index, so that nobody can say who has it; remove the key; nothing was "
+            "applied",
+            m->name, path);
+    return fault_set(
+        f, FAULT_CONFLICT, "%s.%s is unique, and '%.*s%s' is that of %s:%.*s; nothing was applied",
+        m->name, path, (int)(v->len < SHOWN_MAX ? v->len : SHOWN_MAX), v->text,
+        v->len > SHOWN_MAX ? "..." : "", m->name, (int)u->holder.len, (char *)u->holder.data);
 }
 
 int unit_refusal(const struct unit *u, struct fault *f)
 {
+    if (unit_refusing(u) == NULL)
+        return refuse_unique(u, &u->uniques[u->refused_by - 1 - guarding(u) - u->nrelied], f);
     return guard_refusal(u->guard, u->refused_by - 1, u->found, f);
 }
 

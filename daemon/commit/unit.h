@@ -3,13 +3,15 @@
  *   EVAL script  marker, the checks' keys  for each unit: number, checks, commands
  *     ──► for each unit: the commands' replies, or "REFUSED i"
  *
- * The checks are those of its guard, if it has one (a refusal is for the client to know), and then
+ * The checks are those of its guard, if it has one (a refusal is for the client to know), then
  * what its documents rely upon (enum reliance): when that does not hold the trees were behind, and
- * the unit's calls are carried out again, upon what is there.
+ * the unit's calls are carried out again, upon what is there. And last that no other document has
+ * the values that must be unique (for the client to know, too).
  *
  * A unit that was refused appends its number to the marker ("17 0/1 3/2": of batch 17 the units 0
- * and 3, for their checks 1 and 2), so that it is known also when EXEC's answer is lost, and so
- * that the further calls of a unit that is too long for one do as the first did.
+ * and 3, for their checks 1 and 2; behind "=" the pk of who has a unique value, in hexadecimal), so
+ * that it is known also when EXEC's answer is lost, and so that the further calls of a unit that is
+ * too long for one do as the first did.
  */
 #ifndef RAPYERD_UNIT_H
 #define RAPYERD_UNIT_H
@@ -19,10 +21,19 @@
 #include <hiredis/hiredis.h>
 
 struct batch_doc;
+struct index;
 
 /* What a document's part of a unit relies upon: that the document is there (it was not removed by
  * others, whatever they have changed), or that it is the same (nobody has changed it). */
 enum reliance { RELIES_ON_NOTHING, RELIES_ON_PRESENCE, RELIES_ON_STATE };
+
+/* A value that no other document of the model may have. */
+struct unique_value {
+    struct batch_doc *of;
+    const struct index *index;
+    const char *text; /* as Redis has it */
+    size_t len;
+};
 
 struct unit {
     struct unit *next; /* of the batch */
@@ -32,14 +43,21 @@ struct unit {
     struct unit *into;   /* it has become a part of this one, and has no documents any more */
     bool relies;         /* some document does */
     unsigned number;     /* in the batch, from 0 */
+    unsigned nrelied;    /* checks of what its documents rely upon */
+    struct unique_value *uniques;
+    unsigned nuniques;   /* checked behind these */
     unsigned refused_by; /* 1 + the check that did not hold; 0: applied */
     int64_t found;       /* VERSION: the one that is there; -1: not known */
+    struct buf holder;   /* a unique value: the pk of who has it; empty: the index is spoilt */
 };
 
 /* The unit that this one is a part of by now. */
 struct unit *unit_joined(struct unit *u);
 /* It was not applied because a document was not what it relied upon. */
 bool unit_outdated(const struct unit *u);
+
+/* The check of its guard by which it was refused; NULL: it was not, or by another. */
+const struct guard_check *unit_refusing(const struct unit *u);
 
 /* One script call while it is put together, of any number of units. */
 struct unit_call {
@@ -58,6 +76,10 @@ void unit_call_guard(struct unit_call *c, const struct guard *g, const char *dae
 /* The document's root hash has this version; PRESENCE: or a later one. 0: there is none. */
 void unit_call_reliance(struct unit_call *c, enum reliance on, const char *key, size_t key_len,
                         int64_t version);
+/* Nobody but the document `pk` has this text in the hash field; `key`: the set of those in the
+ * index; `head`: how the root hashes of the model begin. */
+void unit_call_unique(struct unit_call *c, const struct buf *key, const struct unique_value *v,
+                      const struct buf *head, const char *pk, size_t pk_len);
 void unit_call_command(struct unit_call *c, int argc, const char *const *argv, const size_t *len);
 /* The unit, or as much of it as this call takes. */
 void unit_call_end(struct unit_call *c, unsigned number);
@@ -71,7 +93,7 @@ bool unit_refused(const redisReply *reply, struct unit *u);
 unsigned unit_refusals(const redisReply *reply);
 /* What the marker, as Redis has it after the batch, says of this unit. */
 void unit_take_marker(struct unit *u, const char *marker);
-/* Fills in why its guard has refused it. Returns -1. */
+/* Fills in why it was refused, and is not outdated. Returns -1. */
 int unit_refusal(const struct unit *u, struct fault *f);
 
 /* Appends commands that take the leases of the guard (NULL: none) back, for so many ms, as far as

@@ -3,7 +3,8 @@
 --   KEYS  1: the marker    then one for each check
 --   ARGV  for each unit: its number; how many checks earlier calls had; how many there are now; how
 --         many words its commands take
---         three words for each check: kind, the hash field to look at, what has to be there
+--         three words for each check: kind, the hash field to look at, what has to be there (of a unique
+--         value, packed: how the root hashes of the model begin, the pk, the value)
 --         the commands, each with the number of its words before it
 --
 -- A unit that was begun in an earlier call goes by the marker. A key that is no hash has nothing of
@@ -25,7 +26,39 @@ local checks = {
   end,
 }
 
+-- A pk as it stands in the name of a key (path.h).
+local escapes = {['{'] = '{7b', ['}'] = '{7d', ['/'] = '{2f'}
+local function escaped(pk) return (string.gsub(pk, '[{}/]', escapes)) end
+
+local function hexadecimal(text)
+  return (string.gsub(text, '.', function(c) return string.format('%02x', string.byte(c)) end))
+end
+
+local function same(value, text)
+  return value == text or (value == '-0' and text == '0') or (value == '0' and text == '-0')
+end
+
+-- No other document that the index names for the value has it. Else who: "=", and its pk.
+local function unique(key, field, want)
+  local head, own, text = unpack(cmsgpack.unpack(want))
+  local named = redis.pcall('SMEMBERS', key)
+  if named.err then
+    local prefix = string.match(KEYS[1], '^(.*):@seq:')
+    local name = string.match(string.sub(key, #prefix + 9), '^[^=]*=')
+    redis.pcall('HSET', prefix .. ':@index', name, '!' .. key) -- to be built anew, as in index.lua
+    return false, '='
+  end
+  for _, pk in ipairs(named) do
+    if pk ~= own then
+      local is = redis.pcall('HMGET', head .. escaped(pk) .. '}', '@s', field)
+      if not is.err and is[1] and same(is[2], text) then return false, '=' .. hexadecimal(pk) end
+    end
+  end
+  return true
+end
+
 local function holds(kind, key, field, want)
+  if kind == 'unique' then return unique(key, field, want) end
   local value = redis.pcall('HGET', key, field) or ''
   if type(value) == 'table' then return false end
   return checks[kind](value, want)
@@ -61,7 +94,7 @@ while ARGV[at] do
     if not refused then
       local ok, found = holds(ARGV[at], KEYS[key + i], ARGV[at + 1], ARGV[at + 2])
       if not ok then
-        redis.call('APPEND', KEYS[1], unit .. before + i)
+        redis.call('APPEND', KEYS[1], unit .. before + i .. (string.match(found or '', '^=.*') or ''))
         tell_refused()
         refused = 'REFUSED ' .. before + i .. ' ' .. (found or '-1')
       end

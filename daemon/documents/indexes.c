@@ -110,6 +110,8 @@ static void add_one(struct walk *w, const struct field *f, enum index_kind kind,
     struct index *ix = &to->all[to->n++];
     default_raw(f, &raw);
     *ix = (struct index){.kind = kind,
+                         .unique = kind == INDEX_EXACT && (f->indexes & INDEX_UNIQUE) &&
+                                   w->elements == NULL,
                          .at = container             ? AT_CONTAINER
                                : w->elements != NULL ? AT_ELEMENTS
                                                      : AT_FIELD,
@@ -118,6 +120,7 @@ static void add_one(struct walk *w, const struct field *f, enum index_kind kind,
                                                                          : f->type,
                          .container = container ? f->type : w->elements,
                          .path = text_of(&w->path, f->name)};
+    to->unique = to->unique || ix->unique;
     ix->id = alloc_text("%s%c", ix->path, sign);
     if (container)
         ix->suffix = alloc_text("/%s", ix->path);
@@ -189,8 +192,8 @@ static bool is_list(const struct type *t)
     return t->kind == TYPE_LIST || t->kind == TYPE_MAYBE;
 }
 
-/* [path, sign, by digits, suffix, how its container is read, hash field, default]; what it has not
- * is false. */
+/* [path, sign, by digits, suffix, how its container is read, hash field, default, unique]; what it
+ * has not is false. */
 static void pack_index(const struct index *ix, struct buf *out)
 {
     const char *read = ix->container == NULL             ? NULL
@@ -198,7 +201,7 @@ static void pack_index(const struct index *ix, struct buf *out)
                        : ix->container->kind == TYPE_SET ? "SMEMBERS"
                        : ix->at == AT_CONTAINER          ? "HKEYS"
                                                          : "HVALS";
-    pack_array(out, 8);
+    pack_array(out, 9);
     pack_cstr(out, ix->path);
     pack_str(out, ix->id + strlen(ix->path), 1);
     pack_bool(out, index_by_digits(ix->type));
@@ -213,6 +216,7 @@ static void pack_index(const struct index *ix, struct buf *out)
         pack_str(out, ix->fallback, ix->fallback_len);
     else
         pack_bool(out, false);
+    pack_bool(out, ix->unique);
 }
 
 static struct indexes *learn(const struct model *m)

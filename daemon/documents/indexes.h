@@ -37,6 +37,7 @@ enum index_at {
 
 struct index {
     enum index_kind kind;
+    bool unique; /* FIELD, exact: no two documents have the same value */
     enum index_at at;
     const struct type *type;      /* of the values */
     const struct type *container; /* CONTAINER, ELEMENTS */
@@ -52,6 +53,7 @@ struct indexes {
     const struct model *model;
     unsigned n;
     struct index *all;
+    bool unique;     /* one of them is */
     struct buf spec; /* for index.lua */
 };
 

@@ -30,6 +30,7 @@ void call_empty(struct call *c)
     c->guard = NULL;
     c->ndocs = 0;
     buf_clear(&c->plan);
+    c->spares_unique = c->writes_unique = false;
     c->check = c->read_anew = c->fresh_only = c->all_or_nothing = false;
     c->began = 0;
     c->proof = 0;
@@ -404,6 +405,41 @@ int call_room(struct call *c, const struct buf *out)
     return session_fits(c->request.session, out->len, &c->fault);
 }
 
+/* "settings" of "settings.theme" */
+static size_t first_name(const char *path, size_t len)
+{
+    size_t n = 0;
+    while (n < len && path[n] != '.' && path[n] != '[')
+        n++;
+    return n;
+}
+
+bool call_spares_unique(const struct call *c, const struct doc *d, const char *path, size_t len)
+{
+    const struct indexes *all = indexes_of(c->exec->indexes, d->model);
+    size_t n = first_name(path, len);
+    bool spares = all == NULL || !all->unique || n > 0;
+    for (unsigned i = 0; all != NULL && i < all->n; i++) {
+        const struct index *ix = &all->all[i];
+        bool at = first_name(ix->path, strlen(ix->path)) == n && memcmp(ix->path, path, n) == 0;
+        spares = spares && !(ix->unique && at);
+    }
+    return spares;
+}
+
+void call_guard_unique(struct call *c)
+{
+    for (unsigned i = 0; i < c->ndocs && !c->spares_unique && !c->writes_unique; i++) {
+        const struct indexes *all = indexes_of(c->exec->indexes, c->docs[i]->model);
+        c->writes_unique = all != NULL && all->unique;
+    }
+    if (!c->writes_unique)
+        return;
+    if (c->guard == NULL)
+        c->guard = guard_new();
+    c->guard->own = true;
+}
+
 static void seal(struct call *c, struct doc *d)
 {
     if (d->seal == NULL)
@@ -483,6 +519,8 @@ struct batch_doc *call_stage(struct call *c, struct doc *d)
         d->written = known;
         call_computes(c, d);
     }
+    if (c->writes_unique)
+        call_computes(c, d); /* what is checked is what is there then */
     struct batch *b = lane_batch(c->exec->lane);
     if (c->run.ntouched == 0 && wants_unit(c, b, d))
         begin_unit(c, b, d);

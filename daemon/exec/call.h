@@ -88,6 +88,8 @@ struct call {
     int64_t began;       /* clock_boot_ms() at its first run; 0: there was none */
     unsigned needs;      /* rights on the documents that are named next; docs() may change it */
     struct guard *guard; /* its changes are made only if that holds; set by docs(); owned */
+    bool spares_unique;  /* no unique field is changed; set by docs() */
+    bool writes_unique;  /* one may be */
     bool check;          /* its documents must have been checked since it arrived, */
     bool read_anew;      /* or all of their content been read, */
     uint64_t proof;      /* that nobody has written while it was (coherence_prove); 0: none */
@@ -106,6 +108,8 @@ int exec_check_key(const struct exec *e, const char *key, size_t len, struct fau
  * exec_check_key is 0: FORBIDDEN. */
 int exec_check_right(const struct exec *e, const struct session *s, const char *key, size_t len,
                      unsigned rights, struct fault *f);
+/* Whether an operation at this path leaves all unique fields of the document alone. */
+bool call_spares_unique(const struct call *c, const struct doc *d, const char *path, size_t len);
 /* The i-th distinct document. */
 static inline struct doc *call_doc_at(struct call *c, unsigned i)
 {

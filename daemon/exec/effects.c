@@ -1,6 +1,7 @@
 /* effects: what operations change in a tree, told to the gathering batch as raw Redis strings. */
 #include "daemon/documents/layout.h"
 #include "daemon/exec/exec_inside.h"
+#include "daemon/redis/resp.h"
 
 static const struct stored *stored_as(const struct effect *e)
 {
@@ -79,6 +80,31 @@ static void note_was(struct call_effects *c, struct batch *b, struct batch_doc *
                     set ? (char *)raw->data : ix->fallback, set ? raw->len : ix->fallback_len);
 }
 
+static bool is_unique(const struct call_effects *c, const struct effect *e)
+{
+    if (!c->call->writes_unique || e->suffix_len > 0)
+        return false;
+    const struct indexes *all = indexes_of(c->call->exec->indexes, c->doc->model);
+    for (unsigned i = 0; all != NULL && i < all->n; i++) {
+        const struct index *ix = &all->all[i];
+        if (ix->unique && strlen(ix->name) == e->field_len &&
+            memcmp(ix->name, e->field, e->field_len) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What is unique is looked for before it is written, so it is said what it comes to: as the part
+ * relies upon what there is (call_stage), that is true. */
+static const struct drift *set_number(struct batch *b, struct batch_doc *bd, const struct effect *e)
+{
+    char text[RESP_DECIMAL_MAX];
+    size_t len = resp_decimal(text, e->now);
+    batch_field_set(b, bd, &stored_hash, e->suffix, e->suffix_len, e->field, e->field_len, text,
+                    len);
+    return NULL;
+}
+
 void call_effect(void *arg, const struct effect *e)
 {
     struct call_effects *c = arg;
@@ -95,7 +121,9 @@ void call_effect(void *arg, const struct effect *e)
     switch (e->kind) {
     case EFFECT_FIELD_SET: field_set(b, bd, e, raw); break;
     case EFFECT_FIELD_INCR:
-        c->drift = batch_hash_incr(b, bd, key, len, e->field, e->field_len, e->by, e->now);
+        c->drift = is_unique(c, e)
+                       ? set_number(b, bd, e)
+                       : batch_hash_incr(b, bd, key, len, e->field, e->field_len, e->by, e->now);
         break;
     case EFFECT_FIELD_DEL: field_del(b, bd, e, raw); break;
     case EFFECT_PUSH:

@@ -285,11 +285,14 @@ static int name_documents(struct exec *e, struct call *c)
     struct cursor params = c->request.params;
     const struct method *m = c->request.method;
     c->run.number = ++e->runs;
+    c->spares_unique = false;
     c->needs = m->needs != 0 ? m->needs : m->reads ? RIGHT_READ : RIGHT_WRITE;
     struct work *before = work_open(&c->run.work);
     int rc = c->request.method->docs(c, &c->fault);
     work_open(before);
     c->request.params = params;
+    if (rc == 0 && !m->reads && (m->needs == 0 || (m->needs & RIGHT_WRITE)))
+        call_guard_unique(c);
     return rc;
 }
 
@@ -417,8 +420,7 @@ static void run_again(struct exec *e)
 static void tell_lost_leases(struct exec *e, struct batch *b)
 {
     for (const struct unit *u = batch_units(b); u != NULL; u = u->next) {
-        bool guarded = u->refused_by != 0 && !unit_outdated(u);
-        const struct guard_check *c = guarded ? &u->guard->checks[u->refused_by - 1] : NULL;
+        const struct guard_check *c = unit_refusing(u);
         if (c != NULL && c->kind == GUARD_LEASE && e->on_lost_lease != NULL)
             e->on_lost_lease(e->lost_arg, c->lock, c->number);
     }

@@ -247,6 +247,8 @@ bool call_may_be_stale(struct call *c, const struct doc *d);
 /* At the end of a run that waits for this batch, as it changed or saw what that changes: what the
  * call has to do with is of one unit, which tells whether it happens. */
 void call_ride(struct call *c, const struct batch *batch);
+/* What it writes may have to be unique: then it is refused by itself, or not at all. */
+void call_guard_unique(struct call *c);
 /* What became of the documents that a run has changed, which was committed. -1: not what
  * it should. */
 int call_outcome(const struct run *r, struct fault *f);

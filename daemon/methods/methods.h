@@ -27,6 +27,8 @@ int params_docs(struct call *c, struct cursor *in, uint32_t n, struct fault *f);
 /* And about that which an operand of the operation is in, if it is in another one; args: [path,
  * ...]. */
 int params_elsewhere(struct call *c, enum op_kind kind, struct cursor args, struct fault *f);
+/* Whether the operation, of these args, leaves all unique fields alone. */
+bool params_spare_unique(const struct call *c, const struct doc *d, struct cursor args);
 /* In run(): the document of the key at the cursor. */
 struct doc *params_doc_again(struct call *c, struct cursor *in);
 

@@ -411,6 +411,7 @@ static int many_docs(struct call *c, struct fault *f)
 {
     if (params_count(c, 1, UINT32_MAX, "[key, ...]", f) < 0)
         return -1;
+    c->spares_unique = true; /* what ends a document only sets its values free */
     return params_docs(c, &c->request.params, c->request.nparams, f);
 }
 
@@ -606,6 +607,7 @@ static enum op_status ttl_run(struct call *c, struct buf *out)
 
 static int persist_docs(struct call *c, struct fault *f)
 {
+    c->spares_unique = true;
     return params_count(c, 1, 1, "[key]", f) < 0 ? -1 : params_doc(c, f);
 }
 

@@ -31,6 +31,13 @@ int params_elsewhere(struct call *c, enum op_kind kind, struct cursor args, stru
     return call_doc(c, key, len, f) != NULL ? 0 : -1;
 }
 
+bool params_spare_unique(const struct call *c, const struct doc *d, struct cursor args)
+{
+    const char *path;
+    size_t len;
+    return cursor_str(&args, &path, &len) == 0 && call_spares_unique(c, d, path, len);
+}
+
 static int op_docs(struct call *c, struct fault *f)
 {
     const struct op_info *info = c->request.method->arg;
@@ -44,8 +51,10 @@ static int op_docs(struct call *c, struct fault *f)
                          c->request.nparams == 1 ? "" : "s", lo, hi > lo ? " or one more" : "");
     if (params_str(&c->request.params, "the key", &key, &len, f) < 0)
         return -1;
-    if (call_doc(c, key, len, f) == NULL)
+    struct doc *d = call_doc(c, key, len, f);
+    if (d == NULL)
         return -1;
+    c->spares_unique = params_spare_unique(c, d, c->request.params);
     return params_elsewhere(c, (enum op_kind)(info - op_infos), c->request.params, f);
 }
 

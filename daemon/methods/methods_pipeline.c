@@ -117,6 +117,15 @@ static int read_decides(struct cursor args, struct planned *op, uint32_t i, uint
 }
 
 /* `behind`: how many come after it. */
+/* Whether it leaves all unique fields alone: what ends a document only sets their values free. */
+static bool spares_unique(const struct call *c, const struct planned *op, struct cursor args)
+{
+    if (op->kind < OP_COUNT)
+        return params_spare_unique(c, op->doc, args);
+    return op->kind != PLANNED_SAVE && op->kind != PLANNED_GET_OR_CREATE &&
+           op->kind != PLANNED_DUPLICATE;
+}
+
 static int read_op(struct call *c, struct cursor *in, uint32_t i, uint32_t behind,
                    struct planned *op, struct fault *f)
 {
@@ -149,6 +158,7 @@ static int read_op(struct call *c, struct cursor *in, uint32_t i, uint32_t behin
         cursor_skip(in);
     if (op->doc == NULL)
         return -1;
+    c->spares_unique = c->spares_unique && spares_unique(c, op, args);
     if (op->kind < OP_COUNT && params_elsewhere(c, (enum op_kind)op->kind, args, f) < 0)
         return -1;
     if (op->kind != PLANNED_DUPLICATE)
@@ -253,6 +263,7 @@ int pipeline_admit(struct call *c, struct cursor in, bool options, bool lock, st
     if (cursor_array(&in, &n) < 0)
         return fault_set(f, FAULT_BAD_REQUEST,
                          "the operations should be a list [[method, key, ...], ...]");
+    c->spares_unique = true;
     for (uint32_t i = 0; i < n; i++) {
         if (read_op(c, &in, i, n - i - 1, &op, f) < 0)
             return -1;

@@ -153,7 +153,7 @@ Test(schema, the_declarations_shape)
     refused("{name: M, kind: atomic, fields: [{name: a, type: int, indexed: true}]}",
             FAULT_BAD_SCHEMA,
             "model 'M', fields[0]: unknown key 'indexed'; known are name, type, default, lazy, "
-            "was, index");
+            "was, index, unique");
     refused("{name: M, kind: atomic, fields: [{name: a, type: int, lazy: 1}]}", FAULT_BAD_SCHEMA,
             "field 'a' of model 'M': 'lazy' must be true or false");
     cr_assert_null(schema_model(s, "M", 1));
