@@ -99,7 +99,7 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"echo", echo_main},   {"call", call_main},         {"hincrby", hincrby_main},
+    } commands[] = {{"echo", echo_main},   {"call", call_main},         {"redis", redis_main},
                     {"multi", multi_main}, {"crowd", crowd_main},       {"library", library_main},
                     {"lock", lock_main},   {"handover", handover_main}, {"shared", shared_main},
                     {"cost", cost_main}};
@@ -108,5 +108,5 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
     }
-    die("usage: rapyer_bench echo|call|hincrby|multi|crowd|library|lock|handover|shared|cost ...");
+    die("usage: rapyer_bench echo|call|redis|multi|crowd|library|lock|handover|shared|cost ...");
 }

@@ -38,7 +38,7 @@ void caller_close(struct caller *c);
 /* The subcommands; each prints its figures, one line. */
 int echo_main(int argc, char **argv);
 int call_main(int argc, char **argv);
-int hincrby_main(int argc, char **argv);
+int redis_main(int argc, char **argv);
 int library_main(int argc, char **argv);
 int multi_main(int argc, char **argv);
 int crowd_main(int argc, char **argv);

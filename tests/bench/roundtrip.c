@@ -118,6 +118,18 @@ void caller_close(struct caller *c)
     free(c->answer);
 }
 
+/* A run of zeros in a request, counted up before each time it is sent. */
+#define NUMBER "00000000"
+
+static void count_up(char *number)
+{
+    size_t at = sizeof(NUMBER) - 2;
+
+    while (at > 0 && number[at] == '9')
+        number[at--] = '0';
+    number[at]++;
+}
+
 /* call <socket> <frame file> <rounds> [cpu]: median ns, bytes of the request and the answer */
 int call_main(int argc, char **argv)
 {
@@ -128,8 +140,11 @@ int call_main(int argc, char **argv)
     size_t rounds = strtoul(argv[3], NULL, 10);
     pin(argc > 4 ? atoi(argv[4]) : 0);
     caller_open(&c, argv[1], argv[2]);
+    char *number = memmem(c.request, c.request_len, NUMBER, sizeof(NUMBER) - 1);
     uint64_t *samples = calloc(rounds, sizeof(*samples));
     for (size_t i = 0; i < rounds; i++) {
+        if (number)
+            count_up(number);
         uint64_t start = now_ns();
         caller_call(&c);
         samples[i] = now_ns() - start;
@@ -141,23 +156,28 @@ int call_main(int argc, char **argv)
     return 0;
 }
 
-/* hincrby <redis socket> <key> <field> <rounds>: median ns */
-int hincrby_main(int argc, char **argv)
+/* redis <redis socket> <rounds> <word>...: median ns of that command, one at a time */
+int redis_main(int argc, char **argv)
 {
-    if (argc != 5)
-        die("hincrby <redis socket> <key> <field> <rounds>");
-    size_t rounds = strtoul(argv[4], NULL, 10);
+    if (argc < 4)
+        die("redis <redis socket> <rounds> <word>...");
+    size_t rounds = strtoul(argv[2], NULL, 10);
+    char *number = NULL;
+    for (int i = 3; i < argc; i++)
+        number = strcmp(argv[i], NUMBER) == 0 ? argv[i] : number;
     pin(0);
     redisContext *redis = redisConnectUnix(argv[1]);
     if (!redis || redis->err)
         die("no Redis at %s", argv[1]);
     uint64_t *samples = calloc(rounds, sizeof(*samples));
     for (size_t i = 0; i < rounds; i++) {
+        if (number)
+            count_up(number);
         uint64_t start = now_ns();
-        redisReply *reply = redisCommand(redis, "HINCRBY %s %s 1", argv[2], argv[3]);
+        redisReply *reply = redisCommandArgv(redis, argc - 3, (const char **)&argv[3], NULL);
         samples[i] = now_ns() - start;
-        if (!reply || reply->type != REDIS_REPLY_INTEGER)
-            die("HINCRBY: %s", reply ? reply->str : redis->errstr);
+        if (!reply || reply->type == REDIS_REPLY_ERROR)
+            die("%s: %s", argv[3], reply ? reply->str : redis->errstr);
         freeReplyObject(reply);
     }
     printf("%llu\n", (unsigned long long)median(samples, rounds));
