@@ -551,3 +551,13 @@ rapyer_value *rapyer_load(rapyer_doc *at, const char *path)
     operation_end(&o, &v);
     return v;
 }
+
+rapyer_value *rapyer_load_range(rapyer_doc *at, const char *path, int64_t from, int64_t to)
+{
+    struct operation o;
+    rapyer_value *v;
+    operation_begin(&o, at, OP_LOAD, path);
+    operation_range(&o, from, to);
+    operation_end(&o, &v);
+    return v;
+}

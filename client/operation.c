@@ -61,6 +61,18 @@ void operation_int(struct operation *o, int64_t v)
     o->nargs++;
 }
 
+void operation_range(struct operation *o, int64_t from, int64_t to)
+{
+    pack_map(&o->args, to == INT64_MAX ? 1 : 2);
+    pack_cstr(&o->args, "from");
+    pack_int(&o->args, from);
+    if (to != INT64_MAX) {
+        pack_cstr(&o->args, "to");
+        pack_int(&o->args, to);
+    }
+    o->nargs++;
+}
+
 void operation_float(struct operation *o, double v)
 {
     if (isinf(v))

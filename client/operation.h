@@ -26,6 +26,7 @@ void operation_values(struct operation *o, const char *fmt, va_list *ap);
 void operation_int(struct operation *o, int64_t v);
 void operation_float(struct operation *o, double v); /* an infinity: null, which is no bound */
 void operation_str(struct operation *o, const char *s);
+void operation_range(struct operation *o, int64_t from, int64_t to); /* INT64_MAX: to the end */
 /* Runs it; 0 and the result in *out (may be NULL; nothing on a draft when it is a version). */
 int operation_end(struct operation *o, rapyer_value **out);
 int operation_end_async(struct operation *o, rapyer_callback *cb, void *user);

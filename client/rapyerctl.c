@@ -146,6 +146,30 @@ static int get_many(struct ctl *c, int argc, char **argv)
     return rc;
 }
 
+/* A path that ends as "[10:20]", either of which may be left out: the range goes behind the path.
+ */
+static bool pack_range(struct buf *params, const char *path)
+{
+    const char *open = strrchr(path, '['), *p = open;
+    char *end;
+    if (open == NULL || strspn(open + 1, "-0123456789:") + 2 != strlen(open) ||
+        path[strlen(path) - 1] != ']' || strchr(open, ':') == NULL)
+        return false;
+    pack_str(params, path, (size_t)(open - path));
+    size_t at = pack_map_open(params);
+    uint32_t n = 0;
+    for (int to = 0; to < 2; to++, p = end) {
+        long long i = strtoll(p + 1, &end, 10);
+        if (end == p + 1)
+            continue;
+        pack_cstr(params, to ? "to" : "from");
+        pack_int(params, i);
+        n++;
+    }
+    pack_map_close(params, at, n);
+    return true;
+}
+
 static int run_get(struct ctl *c, int argc, char **argv)
 {
     struct buf params = BUF_INIT;
@@ -154,6 +178,8 @@ static int run_get(struct ctl *c, int argc, char **argv)
     pack_cstr(&params, argv[0]);
     if (argc == 1)
         return ctl_call(c, "doc.get", 1, &params, false);
+    if (argc == 2 && pack_range(&params, argv[1]))
+        return ctl_call(c, "doc.load", 3, &params, false);
     if (argc == 2) {
         pack_cstr(&params, argv[1]);
         return ctl_call(c, "doc.load", 2, &params, false);

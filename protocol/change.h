@@ -94,6 +94,8 @@ enum op_status op_run_at(struct run *run, enum op_status st);
 /* Refuses as there is no value at the place, to which so much of the path leads. */
 enum op_status value_unset(struct run *run, size_t path_len);
 
+/* doc.load of a list with a range. */
+enum op_status run_load_slice(struct run *run);
 /* run_number for a decimal. */
 enum op_status run_decimal(struct run *run);
 /* What runs the operations; `at` is resolved, args at the first argument. */

@@ -45,12 +45,14 @@ enum named_by {
     BY_ITSELF /* there is one at most: what is behind the container's path is in it */
 };
 
-/* One of them: by its key, or its pk where it is a record of a list; or by its index, from 0. */
+/* One of them: by its key, or its pk where it is a record of a list; or by its index, from 0. Of a
+ * list also several, one behind the other. */
 struct named {
     enum named_by by;
     const char *key;
     size_t len;
     size_t index;
+    size_t count; /* BY_INDEX: so many from there on; 0: one */
 };
 
 struct container_kind {

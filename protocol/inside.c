@@ -34,7 +34,7 @@ bool inside_at(const struct run *run)
 {
     const struct place *at = &run->at;
     enum op_kind kind = run->op->kind;
-    if (kind == OP_LOAD || kind == OP_SET || kind == OP_IF || !at->type)
+    if ((kind == OP_LOAD && run->op->nargs == 0) || kind == OP_SET || kind == OP_IF || !at->type)
         return false;
     if (at->cell && !cell_is_value(at->cell) && at->cell->kind != CELL_UNSET)
         return false;

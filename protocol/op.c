@@ -85,6 +85,8 @@ static enum op_status load_tree(struct run *run)
 enum op_status run_load(struct run *run)
 {
     struct place *at = &run->at;
+    if (run->op->nargs > 0)
+        return run_load_slice(run);
     if (at->kind == PLACE_ROOT || (at->kind == PLACE_FIELD && at->cell &&
                                    at->cell->kind != CELL_UNSET && !cell_is_value(at->cell)))
         return load_tree(run);
@@ -141,7 +143,7 @@ static bool enters(const struct run *run)
 {
     const struct type *t = run->at.type;
     enum op_kind kind = run->op->kind;
-    if (kind == OP_LOAD || kind == OP_SET || kind == OP_IF || !t)
+    if ((kind == OP_LOAD && run->op->nargs == 0) || kind == OP_SET || kind == OP_IF || !t)
         return false;
     if (run->at.kind == PLACE_FIELD)
         return t->kind == TYPE_MAYBE && t->of->model->wraps;

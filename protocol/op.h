@@ -34,7 +34,7 @@ enum op_into { INTO_PLACE, INTO_LIST, INTO_ENTRY };
  * behind [key, path]: list.append takes 1 (value), list.insert 2 (index, value), list.pop 0..1,
  * dict.set 2, ... dict.pop takes an optional default. */
 #define OP_TABLE(X)                                                                               \
-    X(LOAD, "doc.load", 0, 0, RESULT_VALUE, false, INTO_PLACE, run_load)                          \
+    X(LOAD, "doc.load", 0, 1, RESULT_VALUE, false, INTO_PLACE, run_load)                          \
     X(IF, "if", 1, 1, RESULT_VALUE, false, INTO_PLACE, run_if)                                    \
     X(SET, "set", 1, 1, RESULT_VERSION, true, INTO_PLACE, run_set)                                \
     X(NUM_INCR, "num.incr", 1, 1, RESULT_NUMBER, true, INTO_PLACE, run_number)                    \

@@ -242,6 +242,62 @@ enum op_status run_list_remove_range(struct run *run)
     return OP_DONE;
 }
 
+static bool named(const char *name, size_t len, const char *what)
+{
+    return strlen(what) == len && memcmp(name, what, len) == 0;
+}
+
+/* {from, to}, either of which may be left out or nil. */
+static enum op_status slice_arg(struct run *run, size_t len, size_t *begin, size_t *end)
+{
+    const char *name;
+    size_t name_len;
+    uint32_t n;
+    int64_t i;
+    *begin = 0;
+    *end = len;
+    if (cursor_map(&run->args, &n) < 0)
+        return REFUSE(run, FAULT_BAD_REQUEST,
+                      "%s: a range is a map, as in {\"from\": 0, \"to\": 100}", run_name(run));
+    for (; n > 0; n--) {
+        bool from = false;
+        if (cursor_str(&run->args, &name, &name_len) < 0 ||
+            !((from = named(name, name_len, "from")) || named(name, name_len, "to")))
+            return REFUSE(run, FAULT_BAD_REQUEST, "%s: a range has \"from\" and \"to\" only",
+                          run_name(run));
+        if (cursor_nil(&run->args))
+            continue;
+        enum op_status st = arg_int(run, from ? "start of the range" : "end of the range", &i);
+        if (st != OP_DONE)
+            return st;
+        *(from ? begin : end) = slice_bound(i, len);
+    }
+    if (*end < *begin)
+        *end = *begin;
+    return OP_DONE;
+}
+
+enum op_status run_load_slice(struct run *run)
+{
+    struct place *at = &run->at;
+    size_t begin, end, had = run->result->len;
+    enum op_status all = OP_DONE, st = check_container(run, TYPE_LIST);
+    if (st == OP_DONE && at->cell->container->spoilt)
+        st = check_loaded(run);
+    if (st != OP_DONE || (st = slice_arg(run, at->cell->container->len, &begin, &end)) != OP_DONE ||
+        (st = place_slice(at, begin, end - begin, run->env->needs, run->f)) != OP_DONE)
+        return st;
+    pack_array(run->result, (uint32_t)(end - begin));
+    for (size_t i = begin; i < end && st != OP_REFUSED; i++) {
+        if ((st = element_pack(run, place_slice_at(at, i), at->type->of)) == OP_NEEDS)
+            all = st;
+    }
+    st = st == OP_REFUSED ? st : all;
+    if (st != OP_DONE)
+        run->result->len = had;
+    return st;
+}
+
 enum op_status run_list_clear(struct run *run)
 {
     enum op_status st = check_container(run, TYPE_LIST);

@@ -163,11 +163,15 @@ static void canonical_element(struct walk *w)
         path_add_index(w->canonical, (int64_t)p->index);
 }
 
-/* Whether one element of the container may do, although it is not loaded. */
+/* Whether elements of the container may do, although it is not loaded. */
+static bool may_do(const struct container *c, const struct needs *needs)
+{
+    return c->unloaded && !c->spoilt && c->len >= PICK_FROM && needs && needs->element;
+}
+
 static bool may_pick(const struct walk *w, bool last)
 {
-    const struct container *c = w->p->cell->container;
-    return c->unloaded && !c->spoilt && c->len >= PICK_FROM && w->needs && w->needs->element &&
+    return may_do(w->p->cell->container, w->needs) &&
            (w->alone || (type_atomic(w->p->type->of) && !last));
 }
 
@@ -494,4 +498,45 @@ int path_resolve(struct record *root, const char *path, size_t len, struct needs
     if (st != OP_DONE)
         canonical->len = had;
     return st;
+}
+
+/* ---- several elements of a list ---- */
+
+struct cell *place_slice_at(const struct place *p, size_t i)
+{
+    const struct container *c = p->cell->container;
+    struct named which = {.by = BY_INDEX, .index = i};
+    if (container_loaded(c))
+        return list_at(p->cell->list, i);
+    struct cell *at = container_picked(c, &which);
+    if (!at || at->kind == CELL_UNSET || !type_atomic(p->type->of))
+        return at;
+    which = (struct named){.by = BY_KEY};
+    return cell_get_str(at, &which.key, &which.len) < 0 ? NULL : container_picked(c, &which);
+}
+
+enum op_status place_slice(struct place *p, size_t from, size_t n, struct needs *needs,
+                           struct fault *f)
+{
+    struct container *c = p->cell->container;
+    size_t end = from + n, picked = c->picked ? dict_len(c->picked) : 0;
+    const struct cell *at;
+    if (!may_do(c, needs))
+        return place_loaded(p->cell, p->type, p->name, p->len, needs, f);
+    c->used = true;
+    while (from < end && (at = place_slice_at(p, from)) && at->kind != CELL_UNSET)
+        from++;
+    while (from < end && (at = place_slice_at(p, end - 1)) && at->kind != CELL_UNSET)
+        end--;
+    if (from == end)
+        return OP_DONE;
+    bool late = false; /* was asked for, and appended in the same run */
+    for (size_t i = from; i < end && !late; i++)
+        late = (at = place_slice_at(p, i)) && at->kind == CELL_UNSET;
+    if (late || end - from + picked > c->len / PICK_SHARE)
+        return place_loaded(p->cell, p->type, p->name, p->len, needs, f);
+    struct named which = {.by = BY_INDEX, .index = from, .count = end - from};
+    needs->element(needs->arg, p->cell, p->type, p->name, p->len, &which);
+    needs->count++;
+    return OP_NEEDS;
 }

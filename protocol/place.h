@@ -64,4 +64,12 @@ enum op_status place_enter(struct place *p, struct needs *needs, size_t path_len
 enum op_status place_loaded(struct cell *container, const struct type *t, const char *key,
                             size_t key_len, struct needs *needs, struct fault *f);
 
+/* OP_DONE when the elements [from, from + n) of the list at p, a field, are here: all of it is
+ * loaded, or they are picked. Else they are asked for, or all of it where it is short or much of it
+ * was picked already. As place_loaded. */
+enum op_status place_slice(struct place *p, size_t from, size_t n, struct needs *needs,
+                           struct fault *f);
+/* One of these. */
+struct cell *place_slice_at(const struct place *p, size_t i);
+
 #endif

@@ -239,6 +239,11 @@ RAPYER_API int rapyer_insert_many(rapyer *db, rapyer_doc *const *drafts, size_t 
 RAPYER_API rapyer_value *rapyer_fetch(rapyer_doc *at);
 /* What is at a path from there, lazy or not; "": the handle's own place with all there is. */
 RAPYER_API rapyer_value *rapyer_load(rapyer_doc *at, const char *path);
+/* The elements [from, to) of a list, counted from its end where negative and cut to what is there;
+ * to RAPYER_TO_END: to the end. Of a long list only these are read, where they are few of it. */
+#define RAPYER_TO_END INT64_MAX
+RAPYER_API rapyer_value *rapyer_load_range(rapyer_doc *at, const char *path, int64_t from,
+                                           int64_t to);
 /* A document as by rapyer_fetch, with its version as "@v": for rapyer_if_version. */
 RAPYER_API rapyer_value *rapyer_fetch_version(rapyer_doc *doc);
 /* A document with what it refers to in fields of type ref<Model>, up to so many references away (1

@@ -577,17 +577,17 @@ static void take_deep(struct load *l, struct target *t, const redisReply *r)
     t->filled = true;
 }
 
-/* One element. Where it is not what it should be all are read, and what is wrong is found there. */
+/* One element, or some. Where they are not what they should be all are read, and what is wrong is
+ * found there. */
 static void take_picked(struct load *l, struct target *t, const redisReply *r)
 {
     bool deep = type_atomic(t->type->of);
     const redisReply *content = deep ? target_take_deep(t, r) : NULL;
     if (!deep)
         target_take_value(t, r);
-    if (t->nrecords == 1) {
-        redisReply **at = content->element;
-        take_element(l, t, 0, &at);
-    }
+    redisReply **at = t->nrecords > 0 ? content->element : NULL;
+    for (size_t j = 0; j < t->nrecords && !t->wrong; j++)
+        take_element(l, t, j, &at);
     target_pick(t);
 }
 
@@ -710,7 +710,9 @@ static bool fits_one_round(const struct doc *d, const struct missing *missing, u
     for (unsigned i = 0; i < n; i++) {
         if (memchr(missing[i].suffix + 1, '/', missing[i].suffix_len - 1) != NULL)
             return false; /* within an element: where that is, the root does not tell */
-        elements += missing[i].one ? 1 : missing[i].cell->container->len;
+        elements += !missing[i].one              ? missing[i].cell->container->len
+                    : missing[i].which.count > 1 ? missing[i].which.count
+                                                 : 1;
     }
     return d->moments == DOC_ROOT && (elements <= SLICE || d->unsteady);
 }

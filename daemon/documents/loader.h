@@ -4,7 +4,8 @@
  *   containers  the content of lists and dicts; of atomic elements the pks, their hashes and the
  *               lengths of their containers: a script that finds them makes that one round, where
  *               they are not many; else the hashes come in rounds of their own
- *   elements    one of a container, by its name: the others stay where they are
+ *   elements    one of a container by its name, or some of a list by their indexes: the others stay
+ *               where they are
  *
  * So a document takes as many rounds as it is deep. Big containers come in slices, one a round, so
  * that neither side is held up for long. Each round is one MULTI, so it sees one state, and reads

@@ -196,6 +196,36 @@ static void search(struct target *t, struct round *r)
     t->last = t->next >= t->total;
 }
 
+static bool picks_some(const struct target *t)
+{
+    return t->picks && t->which.count > 1;
+}
+
+/* The next of several elements of a list. */
+static void ask_some(struct target *t, struct round *r, struct budget *left)
+{
+    char from[24], to[24];
+    size_t at = t->which.index + t->next, room = left->elements;
+    bool atomic = type_atomic(t->type->of);
+    size_t cost = atomic ? deep_cost(t) : 1;
+    if (atomic && left->calls / cost < room)
+        room = left->calls / cost + 1;
+    t->slice = t->which.count - t->next;
+    if (t->slice > room && !left->whole)
+        t->slice = room;
+    snprintf(from, sizeof(from), "%zu", at);
+    snprintf(to, sizeof(to), "%zu", at + t->slice - 1);
+    struct round_word find[] = {round_word("LRANGE"), round_word(from), round_word(to)};
+    if (atomic)
+        ask_deep(t, r, "all", find, 3);
+    else
+        round_command(r, t->suffix, t->suffix_len, find[0].at, &find[1], 2);
+    spend(&left->calls, atomic ? t->slice * cost : 0);
+    spend(&left->elements, t->slice);
+    t->next += t->slice;
+    t->last = t->next >= t->which.count;
+}
+
 static void ask_picked(struct target *t, struct round *r, struct budget *left)
 {
     char index[24];
@@ -274,7 +304,9 @@ void target_ask(struct target *t, struct round *r, struct budget *left)
         return;
     }
     t->picks = t->picks && (left->calls > 0 || !type_atomic(t->type->of)); /* by scripts */
-    if (t->picks) {
+    if (picks_some(t)) {
+        ask_some(t, r, left);
+    } else if (t->picks) {
         ask_picked(t, r, left);
         spend(&left->elements, 1);
     } else if (may_be_deep(t, left)) {
@@ -463,19 +495,67 @@ const redisReply *target_take_deep(struct target *t, const redisReply *r)
         target_spoil(t, wrong_type(why, stored_of(t->type)->type));
         return NULL;
     }
-    if (t->picks)
+    if (t->picks && !picks_some(t)) {
         take_one(t, r->element[0], r->element[1]);
-    else
+        return r->element[1];
+    }
+    if (picks_some(t)) {
+        target_take(t, r->element[0]);
+        t->wrong = t->spoilt != NULL || r->element[1]->elements != t->nrecords * (1 + t->nbelow);
+    } else
         target_take(t, r->element[0]);
     return r->element[1];
+}
+
+/* Those that are not there are known not to be. */
+static void take_some(struct target *t, const redisReply *r)
+{
+    struct container *node = t->cell->container;
+    struct named which = {.by = BY_INDEX, .index = t->which.index + t->next - t->slice};
+    t->wrong = r->type != REDIS_REPLY_ARRAY || r->elements > t->slice;
+    for (size_t i = 0; i < t->slice && !t->wrong; i++, which.index++) {
+        const redisReply *v = i < r->elements ? r->element[i] : NULL;
+        struct cell value = {0};
+        struct fault why;
+        t->wrong = v != NULL && (v->type != REDIS_REPLY_STRING ||
+                                 layout_parse(t->type->of, v->str, v->len, &value, &why) < 0);
+        container_pick(node, &which, value);
+    }
 }
 
 void target_take_value(struct target *t, const redisReply *r)
 {
     struct fault why;
+    if (picks_some(t)) {
+        take_some(t, r);
+        return;
+    }
     t->wrong = r->type == REDIS_REPLY_STRING
                    ? layout_parse(t->type->of, r->str, r->len, &t->value, &why) < 0
                    : r->type != REDIS_REPLY_NIL;
+}
+
+/* Who has one of them already keeps it: something in it may be on its way. */
+static void pick_records(struct target *t)
+{
+    struct container *node = t->cell->container;
+    struct named which = {.by = BY_INDEX, .index = t->which.index + t->next - t->slice};
+    for (size_t i = 0; i < t->slice; i++, which.index++) {
+        struct named pk = {.by = BY_KEY, .key = ""};
+        struct cell value = {0};
+        if (i < t->nrecords) {
+            value = (struct cell){.record = t->records[i]};
+            value.kind = CELL_RECORD;
+            (void)cell_get_str(&value.record->pk, &pk.key, &pk.len);
+        }
+        container_pick(node, &which, i < t->nrecords ? cell_str(pk.key, pk.len) : value);
+        const struct cell *known = container_picked(node, &pk);
+        if (known != NULL && known->kind == CELL_RECORD)
+            cell_free(&value);
+        else if (i < t->nrecords)
+            container_pick(node, &pk, value);
+    }
+    t->nrecords = 0;
 }
 
 void target_pick(struct target *t)
@@ -485,6 +565,12 @@ void target_pick(struct target *t)
     if (t->wrong) {
         target_clear(t);
         t->picks = false;
+        return;
+    }
+    if (picks_some(t)) {
+        if (type_atomic(t->type->of))
+            pick_records(t);
+        t->filled = t->last;
         return;
     }
     if (!t->last && t->nrecords == 0)

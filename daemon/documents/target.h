@@ -1,7 +1,8 @@
 /* target: a container whose content is read from Redis, by the loader: what was asked for, and what
  * has come. Values go into the container as they come; of atomic elements the pks come first, and
  * their records wait here until they have their content: at once, where a script can find it, or
- * with rounds of their own. Or it is one element of a container that is *picked* (container.h).
+ * with rounds of their own. Or elements of a container are *picked* (container.h): one, or some of
+ * a list that follow each other.
  */
 #ifndef RAPYERD_TARGET_H
 #define RAPYERD_TARGET_H
@@ -31,14 +32,15 @@ struct target {
     bool deep;            /* this round brings the elements with their content */
     bool filled;          /* they have it */
 
-    bool picks; /* one element only: */
+    bool picks; /* these elements only: */
     struct named which;
+    size_t slice;      /*   of several, those that this round asks for */
     char *name;        /*   its key */
     struct cell value; /*   what it is, where it is no record; */
     bool wrong;        /*   it is not what it should be */
 };
 
-/* Only this element of it; the name is copied. */
+/* Only this element of it, or these; the name is copied. */
 void target_name(struct target *t, const struct named *which);
 /* Forgets what was read of it so far. */
 void target_clear(struct target *t);
@@ -58,7 +60,7 @@ void target_ask(struct target *t, struct round *r, struct budget *left);
 void target_take(struct target *t, const redisReply *r);
 /* Takes the pks of a slice that is deep. What comes with them; NULL: nothing that could be used. */
 const redisReply *target_take_deep(struct target *t, const redisReply *r);
-/* Takes one element that is a value. */
+/* Takes elements that are picked and are values. */
 void target_take_value(struct target *t, const redisReply *r);
 /* What was picked goes to its container. Where it was not what it should be all is read. */
 void target_pick(struct target *t);

@@ -44,7 +44,7 @@ static bool same(const struct missing *m, const struct cell *cell, const struct 
     if (m->cell != cell || m->one != (which != NULL))
         return false;
     return !m->one || (m->which.by == which->by && m->which.index == which->index &&
-                       m->which.len == which->len &&
+                       m->which.count == which->count && m->which.len == which->len &&
                        (which->len == 0 || memcmp(m->which.key, which->key, which->len) == 0));
 }
 

@@ -277,6 +277,11 @@ VALUES = [
     ("BAD_PATH", "set", "settings..theme", 1), ("BAD_PATH", "set", "counts[\"x]", 1),
     ("BAD_PATH|UNKNOWN_FIELD", "set", "a" * 100000, 1), ("BAD_PATH|UNKNOWN_FIELD", "set", "settings" + ".x" * 500, 1),
     ("BAD_TYPE", "list.append", "age", 1), ("BAD_TYPE", "num.incr", "tags", 1),
+    ("BAD_REQUEST", "doc.load", "tags", 5), ("BAD_REQUEST", "doc.load", "tags", [0, 1]),
+    ("BAD_REQUEST", "doc.load", "tags", {"start": 1}), ("BAD_REQUEST", "doc.load", "tags", {1: 1}),
+    ("BAD_TYPE", "doc.load", "tags", {"from": "x"}), ("BAD_TYPE", "doc.load", "tags", {"to": 1.5}),
+    ("BAD_TYPE|BAD_PATH", "doc.load", "age", {"to": 1}), ("BAD_TYPE|BAD_PATH", "doc.load", "counts", {"to": 1}),
+    ("OUT_OF_RANGE|BAD_TYPE", "doc.load", "tags", {"from": 2**64 - 1}), ("BAD_TYPE|BAD_PATH", "doc.load", "", {}),
     ("BAD_TYPE", "dict.set", "tags", "k", 1), ("BAD_TYPE", "str.append", "age", "x"),
 ]
 

@@ -205,6 +205,111 @@ def test_what_is_large_stays_where_it_is(redis_server, new_daemon, rdb):
         assert resident(daemon) - before < 4 << 20
 
 
+# --- some of a long list -------------------------------------------------------------------------
+
+
+RANGES = [({"from": 10, "to": 13}, slice(10, 13)), ({"to": 2}, slice(2)), ({"from": -3}, slice(-3, None)),
+          ({"from": 290, "to": 999}, slice(290, 300)), ({"from": -999, "to": -298}, slice(0, 2)),
+          ({"from": 5, "to": 6}, slice(5, 6)), ({"from": 5, "to": 3}, slice(0)), ({"from": 300}, slice(0)),
+          ({"from": None, "to": 30}, slice(30)), ({}, slice(None)), ({"from": 1, "to": 299}, slice(1, 299))]
+
+
+@pytest.mark.parametrize("span, these", RANGES, ids=[str(span) for span, _ in RANGES])
+@pytest.mark.parametrize("what", ["numbers", "items"])
+def test_a_range_is_read_without_the_others(reader, rdb, what, span, these):
+    expected = shelf(300)[what][these]
+    rdb.config_resetstat()
+    assert reader.call("doc.load", SHELF_KEY, what, span) == expected
+    if len(expected) < 300 // 8:
+        spent = asked(rdb)
+        assert spent.get("hgetall", 0) <= 1 + (len(expected) if what == "items" else 0), spent
+        rdb.config_resetstat()
+        assert reader.call("doc.load", SHELF_KEY, what, span) == expected
+        assert asked(rdb) == {}
+    assert reader.call("doc.load", SHELF_KEY, what) == shelf(300)[what]
+    assert reader.call("doc.load", SHELF_KEY, what, span) == expected
+
+
+def test_ranges_meet_each_other_and_single_elements(reader):
+    all_of = items(300)
+    assert reader.call("doc.load", SHELF_KEY, 'items["p12"]') == all_of[12]
+    assert reader.call("pipeline", [
+        ["doc.load", SHELF_KEY, "items[14].tags"], ["doc.load", SHELF_KEY, "items", {"from": 10, "to": 20}],
+        ["doc.load", SHELF_KEY, "items", {"from": 15, "to": 25}], ["num.incr", SHELF_KEY, "items[14].n", 1],
+        ["doc.load", SHELF_KEY, "items", {"from": 14, "to": 15}]]) == [
+            all_of[14]["tags"], all_of[10:20], all_of[15:25], 15, [{**all_of[14], "n": 15}]]
+    assert reader.call("doc.load", SHELF_KEY, "items", {"from": 8, "to": 16}) == [
+        *all_of[8:14], {**all_of[14], "n": 15}, all_of[15]]
+
+
+def test_a_range_sees_what_was_appended_in_the_same_pipeline(reader, writer):
+    assert reader.call("pipeline", [
+        ["list.append", SHELF_KEY, "numbers", 7], ["doc.load", SHELF_KEY, "numbers", {"from": -3}],
+        ["list.append", SHELF_KEY, "numbers", 8], ["doc.load", SHELF_KEY, "numbers", {"from": -3}]]) == [
+            301, [298, 299, 7], 302, [299, 7, 8]]
+    assert writer.call("doc.get", SHELF_KEY, {"fresh": True})["numbers"][-3:] == [299, 7, 8]
+
+
+@pytest.mark.parametrize("change", [
+    ("list.insert", "numbers", 0, -1), ("list.pop", "numbers", 11), ("list.set", "numbers", 12, 0),
+    ("list.append", "numbers", 5), ("list.remove_range", "numbers", 0, 295), ("list.clear", "numbers"),
+    ("set", "items[12].name", "new"), ("list.append", "items[12].tags", "x"), ("list.pop", "items", 11),
+    ("list.insert", "items", 0, {"@pk": "new"}), ("list.move", "items", 299, 0)], ids=lambda c: f"{c[0]}-{c[1]}")
+def test_a_change_between_two_ranges_is_seen(reader, writer, change):
+    """By who reads, and by another daemon: what has been read by then is no longer right."""
+    what, (method, *args) = change[1].split("[")[0], change
+    span = {"from": 10, "to": 15}
+    for client in (writer, reader):
+        assert reader.call("doc.load", SHELF_KEY, what, span) == shelf(300)[what][10:15]
+        client.call("doc.save", SHELF_KEY, shelf(300))
+        assert reader.call("doc.load", SHELF_KEY, what, span) == shelf(300)[what][10:15]
+        client.call(method, SHELF_KEY, *args)
+        truth = writer.call("doc.get", SHELF_KEY, {"fresh": True})[what]
+        wait_until(lambda: reader.call("doc.load", SHELF_KEY, what, span) == truth[10:15], what="the change")
+        wait_until(lambda: reader.call("doc.load", SHELF_KEY, what, {"from": -2}) == truth[-2:], what="its end")
+        client.call("doc.save", SHELF_KEY, shelf(300))
+        wait_until(lambda: reader.call("doc.load", SHELF_KEY, what, {"to": 2}) == shelf(300)[what][:2], what="it")
+
+
+@pytest.mark.parametrize("what, key", [("numbers", "numbers"), ("items", "items"), ("items", "items/p9")])
+def test_a_range_that_another_program_spoilt_is_refused(reader, rdb, what, key):
+    if key == "numbers":
+        rdb.lset(f"{BASE}/numbers", 9, "nine")
+    else:
+        rdb.delete(f"{BASE}/{key}")
+        rdb.set(f"{BASE}/{key}", "x")
+    said = refused(reader, "CORRUPT", "doc.load", SHELF_KEY, what, {"to": 12})
+    assert said == refused(reader, "CORRUPT", "doc.load", SHELF_KEY, what)
+
+
+def test_a_range_of_a_million(redis_server, new_daemon, rdb):
+    count = 1_000_000
+    with new_daemon(redis_server.address).connect() as client:
+        define(client)
+        client.call("doc.save", SHELF_KEY, {"title": "all"})
+    for at in range(0, count, 50_000):
+        rdb.rpush(f"{BASE}/numbers", *range(at, at + 50_000))
+    for at in range(0, count, 50_000):
+        rdb.rpush(f"{BASE}/items", *(f"p{i}" for i in range(at, at + 50_000)))
+    for i in range(500_000, 503_000):
+        rdb.hset(f"{BASE}/items/p{i}", "n", i)
+    with new_daemon(redis_server.address, QUIET).connect() as client:
+        define(client)
+        before = client.call("admin.cache")["memory"]
+        rdb.config_resetstat()
+        assert client.call("doc.load", SHELF_KEY, "numbers", {"from": -2}) == [count - 2, count - 1]
+        assert client.call("doc.load", SHELF_KEY, "numbers", {"from": 400_000, "to": 425_000}) == list(
+            range(400_000, 425_000))  # in slices
+        assert asked(rdb)["lrange"] == 1 + 3
+        assert client.call("admin.cache")["memory"] - before < 25_000 * 300
+        before = client.call("admin.cache")["memory"]
+        rdb.config_resetstat()
+        found = client.call("doc.load", SHELF_KEY, "items", {"from": 500_000, "to": 503_000})
+        assert [item["n"] for item in found] == list(range(500_000, 503_000))
+        assert asked(rdb)["hgetall"] == 3000 and asked(rdb)["lrange"] < 12
+        assert client.call("admin.cache")["memory"] - before < 3000 * 1000
+
+
 # --- what is changed ---------------------------------------------------------------------------
 
 

@@ -68,6 +68,10 @@ def test_operations(ctl):
     assert ctl("incr", "Project:1", "stars", "41") == "42\n"
     assert ctl("append", "Project:1", "tasks[\"t1\"].tags", '"a b"') == "1\n"
     assert ctl("-r", "get", "Project:1", "tasks[0].tags[0]") == "a b\n"
+    for each in "bcd":
+        ctl("append", "Project:1", "tasks[0].tags", each)
+    for part, expected in {"1:3": ["b", "c"], "-1:": ["d"], ":2": ["a b", "b"], ":": ["a b", "b", "c", "d"]}.items():
+        assert json.loads(ctl("get", "Project:1", f"tasks[0].tags[{part}]")) == expected
     assert ctl("set", "Project:1", "name", '"New"') == ""
     assert json.loads(ctl("get", "Project:1", "name", "stars")) == {"name": "New", "stars": 42}
     assert ctl("call", "list.insert", '["Project:1", "tasks", 0, {"title": "zero"}]') == "2\n"

@@ -42,6 +42,24 @@ Test(op_list_more, several_at_an_end)
     fixture_refuses(&x, "list.pop_many", "[tags, x]", FAULT_BAD_TYPE, "count must be an int");
 }
 
+Test(op_list_more, some_of_it)
+{
+    fixture_does(&x, "doc.load", "[tags, {from: 1, to: 3}]", "[b, c]");
+    fixture_does(&x, "doc.load", "[tags, {from: -2}]", "[c, b]");
+    fixture_does(&x, "doc.load", "[tags, {to: -3}]", "[a]");
+    fixture_does(&x, "doc.load", "[tags, {from: nil, to: 99}]", "[a, b, c, b]");
+    fixture_does(&x, "doc.load", "[tags, {from: 3, to: 1}]", "[]");
+    fixture_does(&x, "doc.load", "['grid[1]', {to: 1}]", "[2]");
+    fixture_does(&x, "doc.load", "['sections[0].tags', {}]", "[t]");
+    fixture_does(&x, "doc.load", "[sections, {from: -1}]",
+                 "[{'@pk': s3, name: z, tasks: [], by: {}, tags: [], lead: nil}]");
+    fixture_refuses(&x, "doc.load", "[tags, 1]", FAULT_BAD_REQUEST, "a range is a map");
+    fixture_refuses(&x, "doc.load", "[tags, {until: 1}]", FAULT_BAD_REQUEST, "\"from\" and \"to\"");
+    fixture_refuses(&x, "doc.load", "[tags, {to: x}]", FAULT_BAD_TYPE, "end of the range");
+    fixture_refuses(&x, "doc.load", "[name, {to: 1}]", FAULT_BAD_TYPE, "list<>");
+    fixture_refuses(&x, "doc.load", "['', {to: 1}]", FAULT_BAD_TYPE, "");
+}
+
 Test(op_list_more, to_another_place)
 {
     fixture_does(&x, "list.move", "[tags, 0, 2]", NULL);

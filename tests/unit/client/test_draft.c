@@ -111,6 +111,11 @@ Test(draft, operations_change_it_without_a_daemon)
     cr_expect_eq(rapyer_append(p, "sections[0].tasks", "{title: a}"), 1);
     cr_expect_eq(rapyer_extend(p, "sections[0].tasks[-1].tags", "[x, y]"), 2);
     cr_expect_eq(rapyer_insert(p, "sections[0].tasks[0].tags", 0, "%s", "w"), 3);
+    rapyer_auto_value *some = rapyer_load_range(p, "sections[0].tasks[0].tags", 1, RAPYER_TO_END);
+    cr_expect_eq(rapyer_len(some), 2);
+    rapyer_auto_value *first = rapyer_load_range(p, "sections[0].tasks[0].tags", 0, -2);
+    cr_expect_eq(rapyer_len(first), 1);
+    cr_expect_str_eq(rapyer_str(first, "[0]", ""), "w");
     cr_expect_eq(rapyer_remove_range(p, "sections[0].tasks[0].tags", 1, 2), 1);
     cr_expect_eq(rapyer_dict_set(p, "sections[0].tasks[0].metadata", "who", "%s", "me"), 0);
     cr_expect_eq(rapyer_str_append(p, "name", "!"), 0);
