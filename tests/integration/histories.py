@@ -20,6 +20,7 @@ it at once. A plain read may be dated back; but it says when it really was, as n
 import json
 import os
 import random
+import re
 import subprocess
 import tempfile
 import threading
@@ -83,6 +84,17 @@ def shown(request):
     if request[0] == "doc.insert":  # of one document
         return ["doc.insert", *request[1][0]]
     return request
+
+
+def of_one_document(request, text):
+    """Of a refused pipeline what its refusal is about: the operation that it names, and those on the same document
+    before it. Documents are each as of one moment, which need not be the same (PROTOCOL.md, Several hosts). None: it
+    names no operation."""
+    named = re.match(r"operation (\d+)\b", text)
+    if named is None:
+        return None
+    operations = request[1][:int(named.group(1)) + 1]
+    return ["pipeline", [operation for operation in operations if operation[1] == operations[-1][1]]]
 
 
 class Recorder:
@@ -213,11 +225,15 @@ class Actor:
             result = client.call(*request)
         except RpcError as refusal:
             error = refusal.code
+            if len(keys_of(request)) > 1 and error not in UNKNOWN:
+                request = of_one_document(request, refusal.text)
         except (OSError, Closed):
             # A daemon that was killed may have carried it out, or not.
             self.client = None
             error = "UNKNOWN_OUTCOME"
         end = time.monotonic_ns()
+        if request is None:
+            return error
         if error is None and request[0] == "doc.get":
             version = result.pop("@v", None)
             result.pop("@pk", None)
