@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
+#define PIECE (16 << 10)
 #define KEY "rapyer:{User:a}"
 
 static struct batch_pool *pool;
@@ -86,6 +87,23 @@ static const struct drift *push(struct batch_doc *bd, bool front, const char *ra
     return d;
 }
 
+static void add_line(struct buf *out, const redisReply *command)
+{
+    for (size_t i = 0; i < command->elements && i < 10; i++) {
+        const redisReply *w = command->element[i];
+        const char *gap = i > 0 ? " " : "";
+        if (w->len > 60)
+            buf_printf(out, "%s(%zu)", gap, w->len);
+        else if (strncmp(w->str, KEY, strlen(KEY)) == 0)
+            buf_printf(out, "%sK%s", gap, w->str + strlen(KEY));
+        else
+            buf_printf(out, "%s%s", gap, w->str);
+    }
+    if (command->elements > 10)
+        buf_printf(out, " +%zu", command->elements - 10);
+    buf_append(out, "\n", 1);
+}
+
 /* The commands of RESP bytes, one a line, with "K" for the document's root key; a word of more
  * than 60 bytes is only counted, and so are words past the tenth. */
 static char *lines(const struct buf *resp)
@@ -94,23 +112,14 @@ static char *lines(const struct buf *resp)
     redisReader *reader = redisReaderCreate();
     void *reply;
     buf_clear(&out);
-    redisReaderFeed(reader, (const char *)resp->data, resp->len);
-    while (redisReaderGetReply(reader, &reply) == REDIS_OK && reply != NULL) {
-        const redisReply *command = reply;
-        for (size_t i = 0; i < command->elements && i < 10; i++) {
-            const redisReply *w = command->element[i];
-            const char *gap = i > 0 ? " " : "";
-            if (w->len > 60)
-                buf_printf(&out, "%s(%zu)", gap, w->len);
-            else if (strncmp(w->str, KEY, strlen(KEY)) == 0)
-                buf_printf(&out, "%sK%s", gap, w->str + strlen(KEY));
-            else
-                buf_printf(&out, "%s%s", gap, w->str);
+    /* Piece by piece, as the reader moves all that it has for each KB that it took. */
+    for (size_t at = 0, n; at < resp->len; at += n) {
+        n = resp->len - at < PIECE ? resp->len - at : PIECE;
+        redisReaderFeed(reader, (const char *)resp->data + at, n);
+        while (redisReaderGetReply(reader, &reply) == REDIS_OK && reply != NULL) {
+            add_line(&out, reply);
+            freeReplyObject(reply);
         }
-        if (command->elements > 10)
-            buf_printf(&out, " +%zu", command->elements - 10);
-        buf_append(&out, "\n", 1);
-        freeReplyObject(reply);
     }
     redisReaderFree(reader);
     buf_append(&out, "", 1);
