@@ -23,7 +23,12 @@ struct schema *schema_new(void)
     if (!s)
         return NULL;
     memset(s, 0, sizeof *s);
-    s->wrappers = alloc_zeroed(1, sizeof *s->wrappers);
+    s->wrappers = alloc_try(1, sizeof(*s->wrappers));
+    if (s->wrappers == NULL) {
+        free(s);
+        return NULL;
+    }
+    memset(s->wrappers, 0, sizeof(*s->wrappers));
     return s;
 }
 

@@ -225,7 +225,7 @@ class Actor:
             result = client.call(*request)
         except RpcError as refusal:
             error = refusal.code
-            if len(keys_of(request)) > 1 and error not in UNKNOWN:
+            if request[0] == "pipeline" and len(keys_of(request)) > 1 and error not in UNKNOWN:
                 request = of_one_document(request, refusal.text)
         except (OSError, Closed):
             # A daemon that was killed may have carried it out, or not.

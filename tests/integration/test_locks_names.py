@@ -109,7 +109,7 @@ def test_documents_that_are_not_there(ada, other):
     lock = acquire(other, "User:nobody", document=True)
     assert lock["version"] == saved["version"] and lock["document"]["name"] == "Nobody"
     refused(ada, "UNKNOWN_MODEL", "lock.acquire", "Nothing:1", "edit")
-    for key in ("User", "User:", ":1", "", "User:a{b"):
+    for key in ("User", "User:", ":1", "", "User:a\nb"):
         refused(ada, "BAD_KEY", "lock.acquire", key, "edit")
 
 

@@ -73,7 +73,7 @@ def test_pipeline_of_the_wrong_shape(ada, redis_server, params):
     ("operation 1 (doc.get): ", ["doc.get", "User:nobody"]),
     ("operation 1: set takes 3 parameters, and got 2", ["set", KEY, "age"]),
     ("operation 1: list.pop takes 2 to 3 parameters, and got 1", ["list.pop", KEY]),
-    ("operation 1: doc.save takes 2 parameters, and got 1", ["doc.save", KEY]),
+    ("operation 1: doc.save takes 2 to 3 parameters, and got 1", ["doc.save", KEY]),
     ("operation 1: doc.delete takes 1 parameter, and got 2", ["doc.delete", KEY, 1]),
     ("operation 1: 'doc.insert' cannot be in a pipeline", ["doc.insert", KEY, {}]),
     ("operation 1 should be [method, key, ...]", ["doc.get"])])
