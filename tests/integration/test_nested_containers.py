@@ -4,7 +4,7 @@ import pytest
 
 from layout_reader import LayoutReader
 from models import atomic, field
-from rpc_client import RpcError
+from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_guard import FAST
 from test_two_daemons import crowd
@@ -58,7 +58,7 @@ def whole(reader, client, key=KEY):
     """The document, which is the same in Redis, with no key too many."""
     document = client.call("doc.load", key, "")
     assert reader.read(key) == document
-    assert reader.orphans(key) == set()
+    wait_until(lambda: reader.orphans(key) == set(), timeout=5, what="no key that nothing leads to")
     return document
 
 

@@ -219,7 +219,7 @@ def main() -> int:
         with open(arguments.out, "w") if arguments.out else sys.stdout as out:
             return 1 if write_all(arguments.models, sys.stdin.buffer, out) else 0
     if missing := [name for name in ("rapyer", "redis") if importlib.util.find_spec(name) is None]:
-        parser.error(f"there is no {' and no '.join(missing)} here: run it in the environment of your program")
+        parser.error(f"there is no {' and no '.join(missing)} here: run it in your program's environment")
     command = [sys.executable, "-m", "rapyerd.export", "--encode"]
     for name in arguments.models:
         command += ["--models", name]
