@@ -184,7 +184,7 @@ def test_a_recovery_that_breaks_forgets_no_old_connection(sweep):
     total = length(sweep, REQUESTS)
     for _ in range(20 if FULL else 5):
         sweep.proxy.swallow = b"KILL"
-        assert sweep.turn(REQUESTS, total - 1, late=0.1)
+        assert sweep.turn(REQUESTS, total - 8, late=0.1)  # within EXEC, if some number is a digit shorter, too
         assert sweep.proxy.swallow is None
         # Only what comes later can be wrong.
         # Three stay: for commits, for messages between daemons, for what others change.
