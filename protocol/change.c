@@ -565,8 +565,7 @@ static enum op_status check_entries(struct run *run, struct cell *container, str
     size_t it = 0, len;
     struct cell *c, *old;
     st = check_entry_pks(run, container->dict, from);
-    run_computes(
-        run); /* what another daemon has put there meanwhile would be left without its key */
+    run_computes(run); /* another daemon may have put something there, whose content would stay */
     while (st == OP_DONE && dict_next(from, &it, &key, &len, &c)) {
         old = dict_get(container->dict, key, len);
         if (old && (st = check_drop(run, old)) == OP_NEEDS) {

@@ -65,3 +65,21 @@ def test_nothing_of_a_change_in_an_element_that_another_daemon_removes(redis_ser
             assert one.call("doc.get", KEY, {"fresh": True})["sections"] == ADA["sections"]
         one.call("doc.delete", KEY)
         assert rdb.keys("rapyer:{User:*") == []
+
+
+@pytest.mark.parametrize("put", [lambda team: ("dict.set", KEY, "teams", "new", team),
+                                 lambda team: ("dict.update", KEY, "teams", {"new": team})])
+def test_nothing_of_an_element_that_another_daemon_put_under_the_key_just_before(redis_server, new_proxy, new_daemon,
+                                                                                 rdb, put):
+    """It is replaced, with all that it holds. Shows C7."""
+    proxy = new_proxy(redis_server.address)
+    reader = LayoutReader(rdb, MODELS)
+    with new_daemon(proxy.address).connect() as one, new_daemon(redis_server.address).connect() as two:
+        save_ada(one)
+        two.call("doc.get", KEY)
+        other = {"name": "other", "tasks": [{"title": "a task"}]}
+        proxy.ahead = b"mine", lambda: two.call(*put(other))
+        one.call(*put({"name": "mine", "tasks": []}))
+        assert proxy.ahead is None
+        assert one.call("doc.load", KEY, 'teams["new"].name') == "mine"
+        assert reader.orphans(KEY) == set()
