@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define INVALIDATE "__redis__:invalidate"
+#define EXPLAINED_MAX (1u << 16) /* keys, in one turn of Redis */
 #define SLOW_MS \
     250 /* that a proof may take, however short the bound is: the link is slow, not dead */
 
@@ -269,8 +270,11 @@ static int read_change(struct cursor *in, struct change *out, int64_t *unit)
     return 0;
 }
 
+/* What is not explained is read again: that costs, and is right. */
 static void explain(struct changes *c, uint64_t doc, const char *suffix, size_t len)
 {
+    if (!c->tracking || c->nexplained >= EXPLAINED_MAX)
+        return;
     vec_push(c->explained, c->nexplained, c->explained_cap, hash_in(doc, suffix, len));
 }
 

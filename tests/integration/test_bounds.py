@@ -6,6 +6,7 @@ import select
 import socket
 import time
 
+import msgpack
 import pytest
 
 from models import atomic, field
@@ -129,3 +130,23 @@ def test_nothing_is_kept_of_what_is_refused(redis_server, new_daemon):
         for number in asked:
             with pytest.raises(RpcError, match="^NOT_FOUND|^UNAVAILABLE: .*queue_bytes"):
                 client.wait(number)
+
+
+def test_what_is_said_of_keys_that_nobody_wrote_is_not_kept(redis_server, new_daemon, rdb):
+    """What a daemon says of the keys that it wrote is kept until Redis names them; which it does not where they were
+    not written, or where nobody may track."""
+    daemon = new_daemon(redis_server.address, env=ENV)
+    with daemon.connect() as client:
+        client.call("define", MODELS[0])
+        client.call("doc.save", "Item:1", {})
+
+        def say(numbers):
+            for number in numbers:
+                places = [f"/{number}.{i}" for i in range(1000)]
+                change = ["Item:none", 1, 1, None, places]
+                rdb.publish("rapyer:@changes", msgpack.packb(["nobody", number, [change]]))
+            client.call("doc.get", "Item:1", {"fresh": True})
+        say(range(100))
+        before = most_memory(daemon)
+        say(range(100, 3000))
+        assert most_memory(daemon) - before < 8 * MIB
