@@ -673,6 +673,11 @@ static int options(struct find *fi, struct cursor *in, struct fault *f)
         if (params_str(in, "an option's name", &name, &len, f) < 0 ||
             option(fi, name, len, in, f) < 0)
             return -1;
+        if (fi->count && !(len == 4 && memcmp(name, "scan", 4) == 0) &&
+            !(len == 5 && memcmp(name, "fresh", 5) == 0))
+            return fault_set(f, FAULT_BAD_REQUEST,
+                             "find.count has the options scan and fresh, not '%.*s'", (int)len,
+                             name);
     }
     return 0;
 }

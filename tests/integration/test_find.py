@@ -253,6 +253,12 @@ def test_bad_options(people, options):
         people.call("find", "Person", ["=", "age", 1], options)
 
 
+@pytest.mark.parametrize("options", [{"limit": 5}, {"sort": "age"}, {"cursor": None}, {"what": 1}])
+def test_what_counts_takes_no_other_options(people, options):
+    with pytest.raises(RpcError, match="^BAD_REQUEST: "):
+        people.call("find.count", "Person", ["=", "age", 1], {"scan": True, "fresh": True, **options})
+
+
 def test_a_cursor_of_another_find(people):
     cursor = people.call("find", "Person", [">", "age", 1], {"limit": 1})["cursor"]
     with pytest.raises(RpcError, match="^BAD_REQUEST: the cursor"):
