@@ -15,16 +15,19 @@ _rapyerctl() {
         mapfile -t COMPREPLY < <(compgen -W "$(rapyerctl --help | awk '/^  [a-z]/ {print $1}')" -- "$cur")
     else
         local n=$((COMP_CWORD - at)) words=""
-        case $command:$n in
-            find:1 | keys:1 | models:1 | save:1 | export:*) words=$(rapyerctl models 2>/dev/null | awk 'NR > 1 {print $1}') ;;
+        case $command:$cur:$n in
+            export:-*) words="--output --resume" ;;
+            import:-*) words="--dry-run --if-absent --from" ;;
+            ttl:*:3) words="--cascade" ;;
+            find:*:1 | keys:*:1 | models:*:1 | save:*:1 | export:*) words=$(rapyerctl models 2>/dev/null | awk 'NR > 1 {print $1}') ;;
             find:*) words="--sort --limit --paths --keys --count --explain --scan --json" ;;
-            config:1) words="get set reload" ;;
-            config:2) words=$(rapyerctl config get 2>/dev/null | awk '{print $1}') ;;
-            log:1) words="error warning notice info debug" ;;
-            lock:1) words="break" ;;
-            slowlog:1) words="clear" ;;
+            config:*:1) words="get set reload" ;;
+            config:*:2) words=$(rapyerctl config get 2>/dev/null | awk '{print $1}') ;;
+            log:*:1) words="error warning notice info debug" ;;
+            lock:*:1) words="break" ;;
+            slowlog:*:1) words="clear" ;;
             monitor:*) words="key= method= client= slower= faults"; compopt -o nospace ;;
-            define:1 | import:1) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+            define:*:1 | import:*:1) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
     fi

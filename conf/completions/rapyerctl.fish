@@ -24,6 +24,12 @@ end
 for option in sort limit paths
     complete -c rapyerctl -n '__fish_seen_subcommand_from find' -l $option -x
 end
+complete -c rapyerctl -n '__fish_seen_subcommand_from ttl' -l cascade
+complete -c rapyerctl -n '__fish_seen_subcommand_from export' -l output -r -F
+complete -c rapyerctl -n '__fish_seen_subcommand_from export' -l resume
+complete -c rapyerctl -n '__fish_seen_subcommand_from import' -l dry-run
+complete -c rapyerctl -n '__fish_seen_subcommand_from import' -l if-absent
+complete -c rapyerctl -n '__fish_seen_subcommand_from import' -l from -x
 complete -c rapyerctl -n '__fish_seen_subcommand_from config' -a 'get set reload (__rapyerctl_settings)'
 complete -c rapyerctl -n '__fish_seen_subcommand_from log' -a 'error warning notice info debug'
 complete -c rapyerctl -n '__fish_seen_subcommand_from lock' -a break

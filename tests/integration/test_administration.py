@@ -372,6 +372,19 @@ def test_completions_know_all_commands(ctl):
     assert len(commands) > 25 and complete('""') == commands
     assert complete("c") == {c for c in commands if c.startswith("c")}
     assert complete('log ""') == {"error", "warning", "notice", "info", "debug"}
+    assert complete("import --") == {"--dry-run", "--if-absent", "--from"}
+    assert complete('ttl User:1 60 ""') == {"--cascade"}
     for name in ("_rapyerctl", "rapyerctl.fish"):
         with open(os.path.join(where, name), encoding="utf-8") as file:
             assert "rapyerctl --help" in file.read(), "commands are taken from there"
+
+
+@pytest.mark.parametrize("name", ["rapyerctl.bash", "_rapyerctl", "rapyerctl.fish"])
+def test_completions_know_all_options(name):
+    with open(os.path.join(REPOSITORY, "docs", "man", "rapyerctl.1"), encoding="utf-8") as page:
+        options = set(re.findall(r"--([a-z-]+)", page.read().replace("\\-", "-")))
+    with open(os.path.join(REPOSITORY, "conf", "completions", name), encoding="utf-8") as file:
+        text = file.read()
+    for words in re.findall(r"for option in (.*)", text):  # as fish has them
+        text += "".join(f" -l {word}" for word in words.split())
+    assert len(options) > 15 and options <= set(re.findall(r"(?:--|-l )([a-z-]+)", text))
