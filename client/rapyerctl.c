@@ -535,12 +535,18 @@ static const struct command commands[] = {
 
 /* ---- the command line ---- */
 
+#define HELP_ARGS 24 /* columns; more have a line of their own */
+#define HELP_INDENT "                                  "
+
 static void help(void)
 {
     printf("Usage: rapyerctl [OPTION...] COMMAND [ARGUMENT...]\n"
            "Reads and changes the documents of rapyerd. JSON may be -, for standard input.\n\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        printf("  %-7s %-24s%s\n", commands[i].name, commands[i].args, commands[i].help);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        const struct command *c = &commands[i];
+        const char *gap = strlen(c->args) < HELP_ARGS ? "" : "\n" HELP_INDENT;
+        printf("  %-7s %-*s%s%s\n", c->name, HELP_ARGS, c->args, gap, c->help);
+    }
     printf("\n"
            "  -s, --socket PATH      where rapyerd listens ($RAPYER_SOCKET, or\n"
            "                         " DEFAULT_SOCKET ", or where one of\n"
