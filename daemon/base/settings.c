@@ -67,7 +67,7 @@ const struct setting settings[] = {
 
     {"limits", "find_documents", COUNT, AT(find_documents), "100000", 1, 1000000000, true,
      "Documents that one find looks at; then it answers with what it has found so far, and where\n"
-     "to go on. What changes or counts all that it finds, or sorts it, is TOO_LARGE past it."},
+     "to go on. What counts all that it finds, or sorts it, is TOO_LARGE past it."},
     {"limits", "find_sorted", COUNT, AT(find_sorted), "10000", 1, 10000000, true,
      "Documents that one find sorts without an index that has them in order; past it TOO_LARGE."},
     {"limits", "client_watches", COUNT, AT(client_watches), "1000", 0, 1000000, true,
@@ -75,13 +75,9 @@ const struct setting settings[] = {
     {"limits", "max_watches", COUNT, AT(max_watches), "100000", 0, 100000000, true,
      "The same of all connections together."},
     {"limits", "watch_memory", SIZE, AT(watch_memory), "256K", 4 * KIB, GIB, true,
-     "What one client has not been told yet of what it watches, as it does not read. Past it that "
-     "is "
-     "\n"
-     "dropped, and it is told to look itself at all that it watches. The same for changes by "
-     "others "
-     "that\n"
-     "are being looked at in Redis, of all clients: then all are told so."},
+     "What one client has not been told yet of what it watches, as it does not read. Past it that\n"
+     "is dropped, and it is told to look itself at all that it watches. The same for changes by\n"
+     "others that are being looked at in Redis, of all clients: then all are told so."},
 
     {"limits", "max_monitors", COUNT, AT(max_monitors), "16", 0, 1000, true,
      "Connections that are told what others ask for (rapyerctl monitor); past it BUSY. What one "
