@@ -122,7 +122,7 @@ RAPYER_API void rapyer_set_timeout(rapyer *db, int milliseconds);
  * what this connection declares and calls "User" is the model "shop.User" for all others. Before
  * rapyer_define. What is answered has whole names, rapyer_key and changes that are watched too, and
  * a name with a dot is taken as it is; so are the params of rapyer_call and rapyer_send, and
- * references in documents. NULL: none. */
+ * references in documents. NULL: none. -1: BAD_VALUE, it is no name or comes too late. */
 RAPYER_API int rapyer_set_namespace(rapyer *db, const char *name);
 /* The longest answer taken, in bytes; 64 MiB at first. */
 RAPYER_API void rapyer_set_max_answer(rapyer *db, size_t bytes);
@@ -379,9 +379,8 @@ RAPYER_API int rapyer_set_clear(rapyer_doc *at, const char *path);
 RAPYER_API int rapyer_set_has(rapyer_doc *at, const char *path, const char *fmt, ...)
     RAPYER_PRINTF(3, 4);
 RAPYER_API int64_t rapyer_set_size(rapyer_doc *at, const char *path);
-/* fmt: the other side, "[a, b]", or another set of the document, "{path: 'friends'}", or of another
- * one,
- * "{key: %s, path: 'friends'}" with its whole key. */
+/* fmt: the other side, "[a, b]", or another set of the document, "{path: 'friends'}", or one of
+ * another document, "{key: %s, path: 'friends'}" with its whole key. */
 RAPYER_API rapyer_value *rapyer_set_union(rapyer_doc *at, const char *path, const char *fmt, ...)
     RAPYER_PRINTF(3, 4);
 RAPYER_API rapyer_value *rapyer_set_intersection(rapyer_doc *at, const char *path, const char *fmt,
@@ -440,8 +439,8 @@ RAPYER_API rapyer_value *rapyer_dict_popitem(rapyer_doc *at, const char *path); 
 RAPYER_API int rapyer_dict_clear(rapyer_doc *at, const char *path);
 
 /* Any method of PROTOCOL.md; fmt: its parameters one after the other, "%s, {wait: 5}", or NULL. So
- * documents are found: rapyer_call(db, "find", "User, ['>=', age, %d], {limit: 10}", age) gives
- * {keys, documents, cursor}. */
+ * what a document refers to lives on with it: rapyer_call(db, "doc.ttl", "%s, null, {cascade:
+ * true}", key). */
 RAPYER_API rapyer_value *rapyer_call(rapyer *db, const char *method, const char *fmt, ...)
     RAPYER_PRINTF(3, 4);
 
@@ -654,8 +653,10 @@ RAPYER_API const char *rapyer_now(void);
 /* Of models whose fields are RAPYER_MEMBERs. The C type of a member:
  *   int int64_t   float double   bool bool   str char *   bytes rapyer_bytes
  *   datetime struct timespec   a model: its struct, inline   any: rapyer_value *
- *   list<T> rapyer_list, items are T's C type   dict<T> rapyer_dict   optional<T> pointer to T's
- *   C type (optional<str> is char * itself; of a model to its struct), NULL for null
+ *   decimal, date, time, uuid, ref<Model> and all that are texts on the wire char *
+ *   list<T>, set<T> rapyer_list, items are T's C type   dict<T> rapyer_dict   sorted<T>
+ *   rapyer_sorted   optional<T> pointer to T's C type (char * itself where that is one; of a model
+ *   to its struct), NULL for null
  * Sizes are checked by rapyer_define. */
 
 typedef struct rapyer_bytes {
