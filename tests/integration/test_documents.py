@@ -76,6 +76,31 @@ def test_files_and_headings_exist(name):
     assert [path for path in paths if not os.path.exists(os.path.join(REPOSITORY, path))] == []
 
 
+def test_manual_has_all_settings():
+    text = read("docs/man/rapyerd.8")
+    assert [name for name in settings() if name not in text] == []
+
+
+def test_design_has_all_parts():
+    """Of each folder a row of its table names what is there: a file, or what several begin with."""
+    rows = dict(re.findall(r"^\| `((?:protocol|daemon/\w+)/)` \| (.*) \|", read("docs/design.md"), re.M))
+    folders = [f"{path.relative_to(REPOSITORY)}/" for path in Path(REPOSITORY, "daemon").iterdir() if path.is_dir()]
+    assert set(rows) == {"protocol/", *folders}
+    for folder, text in rows.items():
+        words = {word.rstrip("_*") for word in re.findall(r"\w+\*?", text)}
+        headers = {path.stem for path in Path(REPOSITORY, folder).glob("*.h")}
+        assert {h for h in headers if h not in words and h.split("_")[0] not in words} == set(), folder
+
+
+def test_each_file_of_tests_has_its_place():
+    text = read("tests/README.md")
+    named = set(re.findall(r"`test(_\w+)(?:\.py)?`|`(_\w+)`", text))
+    files = {path.stem for path in Path(REPOSITORY, "tests", "integration").glob("test_*.py")}
+    said = {f"test{name}" for pair in named for name in pair if name}
+    said |= {f"test_locks{name}" for _, name in named if name}
+    assert files - said == set()
+
+
 def shown():
     """Of each test that names promises: which."""
     named = {}
