@@ -18,7 +18,7 @@ def binary():
     """$RAPYERD, or the newest one below build/."""
     given = os.environ.get("RAPYERD")
     if given:
-        return given
+        return os.path.abspath(given)
     found = []
     for preset in ("asan", "debug", "release", "clang"):
         path = os.path.join(REPOSITORY, "build", preset, "daemon", "rapyerd")

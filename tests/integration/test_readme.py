@@ -42,9 +42,9 @@ def sanitized(build):
 
 
 def script(steps, build, directory):
-    """What the shell is given. Behind a command that goes to the background it waits for the
-    socket, and until it has written something into its file; a library with sanitizers needs programs that have them; and redis-cli prints for
-    people although nobody looks."""
+    """What the shell is given. Behind a command that goes to the background it waits for the socket,
+    and until it has written something into its file; a library with sanitizers needs programs that
+    have them; and redis-cli prints for people although nobody looks."""
     lines = ["exec 2>&1", "set -m", "redis-cli() { command redis-cli --no-raw \"$@\"; }",
              "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT"]
     if sanitized(build):
