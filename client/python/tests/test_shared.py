@@ -2,8 +2,11 @@
 
 import asyncio
 import datetime as dt
+import gc
 import os
 import sys
+import threading
+import weakref
 
 import pytest
 from rpc_client import Client
@@ -141,6 +144,24 @@ def test_a_child_reads_by_itself(way):
         os._exit(0 if good and (hits() > READS / 2) is (way == "shared") else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert BlockingShown.get(one.key).n == 1
+
+
+def test_a_thread_that_ends_leaves_nothing_behind(way):
+    one = shown()
+    one.save()
+    left = []
+
+    def read():
+        for _ in range(READS):
+            BlockingShown.get(one.key)
+        assert (hits() > READS / 2) is (way == "shared")
+        left.append(weakref.ref(links._threads.link.connection))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert [connection() for connection in left] == [None]
 
 
 def test_the_daemon_hears_of_it(daemon):

@@ -86,22 +86,58 @@ def _unreachable(path: str, error: Exception) -> RapyerError:
     return UnavailableError(f"UNAVAILABLE: rapyerd cannot be reached at {path}: {error}")
 
 
+class _Connection:
+    """What connections of both kinds know, and how they read in shared memory."""
+
+    def __init__(self) -> None:
+        self.wire = Wire()
+        self.open = True
+        self.features: frozenset[str] = frozenset()
+        self.declared: set[type] = set()
+        self.shared = Reader()
+
+    def look(self, key: str) -> dict[str, Any] | None:
+        """A document in shared memory, None if it is to be asked for."""
+        segment = self.shared.segment
+        if segment is None:
+            if self.shared.due() and settings.shared_memory:
+                self._attach(settings.path())
+            return None
+        if self._writing():
+            return None
+        document: dict[str, Any] | None = segment.get(key)
+        if document is None:
+            self.shared.missed()
+        return document
+
+    def _attach(self, path: str) -> None:
+        """Looks for the memory of the daemon that listens there."""
+        raise NotImplementedError
+
+    def _writing(self) -> bool:
+        """Is the answer to a write still to come?"""
+        raise NotImplementedError
+
+    def _tell_hits(self, count: int, key: str) -> None:
+        self._push(self.wire.notification("segment.hits", [count, key]))
+
+    def _push(self, data: bytes) -> None:
+        """Sends bytes, now or soon."""
+        raise NotImplementedError
+
+
 # --- asyncio ----------------------------------------------------------------------------------
 
 
-class AsyncConnection(asyncio.Protocol):
+class AsyncConnection(_Connection, asyncio.Protocol):
     """One connection, served by its event loop, for any number of tasks."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        super().__init__()
         self.loop = loop
         self.sock = sock
-        self.wire = Wire()
         self.wire.heard = self.heard
-        self.features: frozenset[str] = frozenset()
-        self.declared: set[type] = set()
         self.declaring: asyncio.Lock = asyncio.Lock()
-        self.open = True
-        self.shared = Reader()
         self._writes = 0  # that are still to be answered
         self._transport: Any = None
         self._out: list[bytes] = []
@@ -158,23 +194,12 @@ class AsyncConnection(asyncio.Protocol):
             self.loop.call_soon(self._flush)
         self._out.append(data)
 
-    def look(self, key: str) -> dict[str, Any] | None:
-        """A document in shared memory, None if it is to be asked for."""
-        segment = self.shared.segment
-        if segment is None:
-            if self.shared.due() and settings.shared_memory:
-                found = self.loop.run_in_executor(None, attach, settings.path(), self._tell_hits)
-                found.add_done_callback(self._attached)
-            return None
-        if self._writes:
-            return None
-        document: dict[str, Any] | None = segment.get(key)
-        if document is None:
-            self.shared.missed()
-        return document
+    def _writing(self) -> bool:
+        return self._writes > 0
 
-    def _tell_hits(self, count: int, key: str) -> None:
-        self._push(self.wire.notification("segment.hits", [count, key]))
+    def _attach(self, path: str) -> None:
+        found = self.loop.run_in_executor(None, attach, path, self._tell_hits)
+        found.add_done_callback(self._attached)
 
     def _attached(self, future: asyncio.Future[Any]) -> None:
         if not future.cancelled() and future.exception() is None:
@@ -359,16 +384,12 @@ async def run(steps: Steps[T]) -> T:
 # --- blocking ---------------------------------------------------------------------------------
 
 
-class BlockingConnection:
+class BlockingConnection(_Connection):
     """One connection, for one thread."""
 
     def __init__(self, path: str) -> None:
+        super().__init__()
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.wire = Wire()
-        self.open = True
-        self.shared = Reader()
-        self.declared: set[type] = set()
-        self.features: frozenset[str] = frozenset()
         try:
             self.sock.connect(path)
             self.features = frozenset(self.call(*_hello())["features"])
@@ -381,22 +402,11 @@ class BlockingConnection:
         self.sock.close()
         self.wire.abandon(lambda: _lost(self.wire))
 
-    def look(self, key: str) -> dict[str, Any] | None:
-        """A document in shared memory, None if it is to be asked for."""
-        segment = self.shared.segment
-        if segment is None:
-            if self.shared.due() and settings.shared_memory:
-                self.shared.take(attach(settings.path(), self._tell_hits))
-            return None
-        if self.wire.waiters:  # a write that was given up
-            return None
-        document: dict[str, Any] | None = segment.get(key)
-        if document is None:
-            self.shared.missed()
-        return document
+    def _writing(self) -> bool:
+        return bool(self.wire.waiters)  # those that were given up
 
-    def _tell_hits(self, count: int, key: str) -> None:
-        self._push(self.wire.notification("segment.hits", [count, key]))
+    def _attach(self, path: str) -> None:
+        self.shared.take(attach(path, self._tell_hits))
 
     def call(self, method: str, params: list[Any], read: bool = False) -> Any:
         got: list[tuple[RapyerError | None, Any]] = []

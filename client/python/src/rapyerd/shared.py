@@ -12,10 +12,13 @@ extension `_shared` may be missing; then all is asked for.
 from __future__ import annotations
 
 import socket
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from msgpack import Timestamp
+
+from rapyerd.wire import Wire
 
 try:
     from rapyerd._shared import Segment
@@ -24,24 +27,32 @@ except ImportError:
 
 AFTER = 16  # documents that a connection has asked for before it looks for memory
 PATIENCE = 1.0  # seconds for the daemon to give it
-QUESTION = b"\x94\x00\x01\xacsegment.open\x90"
 
 
 def attach(path: str, tell: Callable[[int, str], None]) -> Any:
     """The memory of the daemon that listens there, asked for on a connection of its own; None if there is
-    none to be had. `tell`: called now and then with how many documents were read, and the latest key."""
+    none to be had. `tell`: a method, called now and then with how many documents were read, and the latest
+    key. Its object is the one that keeps the memory, and is not kept by it."""
     if Segment is None:
         return None
+    _, question = Wire().request("segment.open", [], lambda error, result: None)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(PATIENCE)
             sock.connect(path)
-            sock.sendall(QUESTION)
+            sock.sendall(question)
             _, descriptors, _, _ = socket.recv_fds(sock, 512, 1)
     except OSError:
         return None
+    telling = weakref.WeakMethod(tell)
+
+    def tell_on(count: int, key: str) -> None:
+        method = telling()
+        if method is not None:
+            method(count, key)
+
     try:
-        return Segment(descriptors[0], Timestamp, tell) if descriptors else None
+        return Segment(descriptors[0], Timestamp, tell_on) if descriptors else None
     except ValueError:  # another layout than this one knows
         return None
     finally:
