@@ -55,6 +55,17 @@ async def test_it_goes_with_the_commit(short, rdb, way):
         assert (rdb.ttl(key) > 10) is anew
 
 
+async def test_it_goes_with_what_a_lock_has_gathered(short, rdb):
+    key = f"rapyer:{{{short.key}}}"
+    Short.Meta.refresh_ttl = ActionGroup.APPEND
+    async with short.lock(save_at_end=True):
+        short.tags.append("x")
+        rdb.expire(key, 10)
+        await short.tags.apop(0)  # takes it along
+        assert rdb.ttl(key) > 10
+        assert short.tags == [*"bcde", "x"]
+
+
 async def test_what_is_said_later_is_declared_again(short, rdb):
     key = f"rapyer:{{{short.key}}}"
     for refresh in (True, False, True):

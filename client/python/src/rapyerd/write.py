@@ -28,17 +28,15 @@ def submit(root: Any, ops: list[Op]) -> Steps[list[Any]]:
     key = key_of(root)
     locks = held(key)
     models = (type(root),)
-    count = len(ops)
-    ops = timed(ops)
     if not locks:
-        if len(ops) == 1:
-            op = ops[0]
-            result = yield Call(op[0], op[1:], models)
-            yield from spread(ops)
-            return [result]
-        results = yield Call("pipeline", [ops], models)
+        sent = timed(ops)
+        if len(sent) == 1:
+            op = sent[0]
+            results = [(yield Call(op[0], op[1:], models))]
+        else:
+            results = yield Call("pipeline", [sent], models)
         yield from spread(ops)
-        return results[:count]  # type: ignore[no-any-return]
+        return results[: len(ops)]
     first: list[Op] = []
     emptied: list[Held] = []
     for lock in locks:
@@ -47,7 +45,7 @@ def submit(root: Any, ops: list[Op]) -> Steps[list[Any]]:
             emptied.append(lock)
     results = yield Call(
         "pipeline",
-        [first + ops, {"lock": tokens_of(locks)}],
+        [timed(first + ops), {"lock": tokens_of(locks)}],
         models + tuple(model for lock in emptied for model in lock.models),
         link=locks[0].link,
     )
@@ -57,7 +55,7 @@ def submit(root: Any, ops: list[Op]) -> Steps[list[Any]]:
         done += len(lock.ops)
         lock.clear()
     yield from spread(first + ops)
-    return results[done : done + count]  # type: ignore[no-any-return]
+    return results[done : done + len(ops)]  # type: ignore[no-any-return]
 
 
 def tokens_of(locks: tuple[Held, ...]) -> list[int]:
@@ -68,11 +66,13 @@ def flush(key: str) -> Steps[None]:
     """What locks of a document have gathered goes out now."""
     for lock in held(key):
         if lock.ops:
+            ops = list(lock.ops)
             results = yield Call(
                 "pipeline",
-                [timed(list(lock.ops)), {"lock": tokens_of(held(key))}],
+                [timed(ops), {"lock": tokens_of(held(key))}],
                 tuple(lock.models),
                 link=lock.link,
             )
             lock.apply(results)
             lock.clear()
+            yield from spread(ops)
