@@ -117,11 +117,29 @@ async def test_writes_reads_and_pipelines_start_it_anew(daemon, rdb):
         async with book.lock() as mine:
             mine.title = "y"
 
+    async def at_once_under_lock():
+        async with book.lock() as mine:
+            await mine.aupdate(title="w")
+            assert end(rdb, writer) > 0
+            await endless(writer)
+
+    async def made_under_lock():
+        async with book.lock():
+            await book.readers.aadd(writer.key)
+            assert end(rdb, writer) > 0
+
     assert await renewed(book.save())
     assert await renewed(book.aupdate(title="x"))
     assert await renewed(Tome.get(book.key))
     assert await renewed(piped())
     assert await renewed(under_lock())
+    assert not await renewed(at_once_under_lock())
+    assert await renewed(made_under_lock())
+    assert await renewed(book.duplicate())
+    assert await renewed(book.duplicate_many(2))
+    assert await renewed(Tome.insert(Tome(writer=writer.key)))
+    assert await renewed(Tome.get_or_create(Tome(writer=writer.key)))
+    assert await renewed(Tome.get_or_create(book))
     assert await renewed(book.refresh_ttl())
     assert not await renewed(Scribe.exists(writer.key))
 

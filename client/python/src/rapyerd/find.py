@@ -20,6 +20,12 @@ _COMPARED = frozenset(
 )  # fmt: skip
 
 
+def _bare(codec: Any) -> str:
+    """The type of a field, be it that it may be None as well."""
+    wire: str = codec.wire
+    return wire[len("optional<") : -1] if wire.startswith("optional<") else wire
+
+
 class Expression:
     """A condition on a document."""
 
@@ -104,7 +110,7 @@ class Comparison(Expression):
                 return None
             value = self.value if codec.holds == "dict" else self._put(codec.item)
             return ["has", self.field.field_name, value]
-        wire = codec.wire.removeprefix("optional<").rstrip(">")
+        wire = _bare(codec)
         if wire not in _COMPARED and not wire.startswith("ref<"):
             return None
         if self.method == "in":
@@ -243,7 +249,7 @@ _RANGE = ("int", "float", "decimal", "datetime", "datetime_naive", "date", "time
 
 def index_of(codec: Any) -> str | None:
     """By what documents are found where a field is marked `Index`; None where there is no index for it."""
-    wire = codec.wire.removeprefix("optional<").rstrip(">")
+    wire = _bare(codec)
     if wire.startswith("ref<"):
         return "exact"
     if codec.kind == "dict":  # of its keys

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rapyerd.call import Call, Steps
 from rapyerd.config import FETCHES
-from rapyerd.errors import ConflictError, KeyNotFound, UnsupportedArgumentTypeError
+from rapyerd.errors import CorruptedModelError, KeyNotFound, UnsupportedArgumentTypeError
+from rapyerd.find import Expression
 from rapyerd.place import key_of, place_of, settle
 from rapyerd.reading import read_many
 from rapyerd.record import current_pipeline
@@ -79,19 +81,42 @@ def get_or_create(model: M) -> Steps[GetOrCreateResult[M]]:
     cls = type(model)
     settle(model)
     key = key_of(model)
-    while True:
-        try:
-            op = ["doc.save", key, schema_of(cls).encode(model)]
-            yield Call("pipeline", [[op], {"if_version": {key: 0}}], (cls,))
-        except ConflictError:
-            try:
-                found = yield from cls._get(key)
-            except KeyNotFound:  # removed meanwhile
-                continue
-            return GetOrCreateResult(found, GetOrCreateStatus.FOUND)
+    try:
+        said = yield Call("doc.get_or_create", [key, schema_of(cls).encode(model)], (cls,))
+    except CorruptedModelError:  # it is there, and maybe what is spoilt is `SafeLoad`
+        return GetOrCreateResult((yield from cls._get(key)), GetOrCreateStatus.FOUND)
+    if said["created"]:
+        yield from spread([["doc.save", key]])
         place_of(model).saved = True
         place_of(model).changes = None
         return GetOrCreateResult(model, GetOrCreateStatus.CREATED)
+    found: M = cls.__rapyer_loaded__(said["document"])
+    yield from touch([found], FETCHES)
+    return GetOrCreateResult(found, GetOrCreateStatus.FOUND)
+
+
+def look_through(
+    cls: Any, most: int | None, take: Callable[[list[str]], Steps[list[Any]]]
+) -> Steps[list[Any]]:
+    """What is made of the keys of all documents, each of which comes once, until there is so much of it."""
+    out: list[Any] = []
+    cursor = "0"
+    seen: set[str] = set()
+    while most is None or len(out) < most:
+        page = yield Call("doc.keys", [schema_of(cls).name, {"cursor": cursor, "count": PAGE}], (cls,), True)
+        fresh = [key for key in dict.fromkeys(page["keys"]) if key not in seen]
+        seen.update(fresh)
+        out += yield from take(fresh)
+        cursor = page["cursor"]
+        if cursor == "0":
+            break
+    return out[:most]
+
+
+def get_holding(cls: Any, keys: list[str], conditions: list[Expression]) -> Steps[list[Any]]:
+    """Those documents for which all of these expressions hold."""
+    found = yield from get_many([(cls, key) for key in keys], False)
+    return [model for model in found if all(condition.holds(model) for condition in conditions)]
 
 
 FOUND_AT_ONCE = 1000  # documents of one answer

@@ -28,14 +28,15 @@ from rapyerd.keys import KeyAnnotation, RapyerKey
 from rapyerd.kinds import RedisType
 from rapyerd.links import run
 from rapyerd.many import (
-    PAGE,
     delete_keys,
     find_by,
     find_keys_by,
+    get_holding,
     get_many,
     get_or_create,
     get_resolved,
     insert_all,
+    look_through,
 )
 from rapyerd.place import key_of, live, models_in, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
 from rapyerd.reading import read, read_many
@@ -43,7 +44,7 @@ from rapyerd.record import before, current_pipeline, held, op_at
 from rapyerd.result import CascadeResult, DeleteResult, GetOrCreateResult
 from rapyerd.scalars import Scalar, load_field
 from rapyerd.schema import is_atomic, marked, schema_of
-from rapyerd.ttl import touch
+from rapyerd.ttl import spread, touch
 from rapyerd.write import flush, submit
 
 M = TypeVar("M", bound="AtomicRedisModel")
@@ -504,6 +505,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
             keys = [f"{name}:{uuid.uuid4()}" for _ in range(num)]
             ops = [["doc.save", key, self._content_for(key, content)] for key in keys]
             yield Call("pipeline", [ops], (cls,))
+        yield from spread([["doc.save", key] for key in keys])
         said = yield from read_many([(cls, key) for key in keys])
         return [cls.__rapyer_loaded__(data) for data in said if data is not None]
 
@@ -612,22 +614,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
             except NotSupportedError:  # an older daemon
                 if sort is not None:
                     raise
-        out: list[Self] = []
-        cursor = "0"
-        seen: set[str] = set()
-        while max_results is None or len(out) < max_results:
-            page = yield Call(
-                "doc.keys", [schema_of(cls).name, {"cursor": cursor, "count": PAGE}], (cls,), True
-            )
-            fresh = [key for key in page["keys"] if key not in seen]
-            seen.update(fresh)
-            if fresh:
-                found = yield from get_many([(cls, key) for key in fresh], False)
-                out += [model for model in found if all(c.holds(model) for c in conditions)]
-            cursor = page["cursor"]
-            if cursor == "0":
-                break
-        return out if max_results is None else out[:max_results]
+        return (yield from look_through(cls, max_results, lambda keys: get_holding(cls, keys, conditions)))
 
     @classmethod
     def _count(cls, expressions: tuple[Any, ...]) -> Steps[int]:
@@ -651,17 +638,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     @classmethod
     def _find_keys(cls, max_results: int | None) -> Steps[list[RapyerKey]]:
-        keys: dict[str, None] = {}
-        cursor = "0"
-        while max_results is None or len(keys) < max_results:
-            page = yield Call(
-                "doc.keys", [schema_of(cls).name, {"cursor": cursor, "count": PAGE}], (cls,), True
-            )
-            keys.update(dict.fromkeys(page["keys"]))
-            cursor = page["cursor"]
-            if cursor == "0":
-                break
-        return [RapyerKey(key) for key in list(keys)[:max_results]]
+        return [RapyerKey(key) for key in (yield from look_through(cls, max_results, done))]
 
     @classmethod
     def _delete_many(cls, args: tuple[Any, ...]) -> Steps[DeleteResult]:
