@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import pathlib
 import pickle
 import uuid
 from datetime import date, datetime, time, timedelta, timezone
@@ -689,3 +690,33 @@ async def test_documents(daemon):
     copy = await (await ByName.get("n3")).duplicate()
     assert copy.n == 3 and copy.pk != "n3" and await ByName.exists(copy)
     assert len(await models[4].duplicate_many(2)) == 2
+
+
+async def test_a_value_that_another_document_has(daemon):
+    field = {"name": "name", "type": "str", "unique": True}
+    with Client(daemon.socket) as other:  # Python has no mark for that
+        other.call("define", {"name": "Login", "kind": "atomic", "fields": [field]})
+
+    class Login(AtomicRedisModel):
+        name: str
+
+    ada = Login(name="ada")
+    assert (await Login.get_or_create(ada)).status.value == "created"
+    for write in (Login(name="ada").save, lambda: Login.get_or_create(Login(name="ada"))):
+        with pytest.raises(errors.ConflictError, match="unique"):
+            await write()
+    assert await Login.find_keys() == [ada.key]
+
+
+async def test_what_the_rules_do_not_allow(daemon, redis_server, new_daemon, workdir, monkeypatch):
+    rules = pathlib.Path(workdir, "rights.conf")
+    rules.write_text("* read,write,define ByName\n")
+    ruled = new_daemon(redis_server.address, {"rights.file": str(rules)})
+    monkeypatch.setattr(rapyerd.settings.settings, "socket", ruled.socket)
+    mine = ByName(name="x")
+    await mine.save()
+    for refused in (mine.lock().__aenter__, lambda: Everything.get("x")):
+        with pytest.raises(errors.ForbiddenError) as found:
+            await refused()
+        assert found.value.code == "FORBIDDEN" and isinstance(found.value, errors.ResponseError)
+    assert await ByName.get("x") == mine

@@ -76,12 +76,19 @@ class NotSupportedError(ResponseError):
     """This daemon has no such method (UNKNOWN_METHOD)."""
 
 
+class ForbiddenError(ResponseError):
+    """The daemon's rules do not let this user do that (FORBIDDEN)."""
+
+    redis_name = "NoPermissionError"
+
+
 class KeyNotFound(ResponseError):
     """There is no such document, element or key (NOT_FOUND)."""
 
 
 class ConflictError(ResponseError):
-    """The document has another version than was expected (CONFLICT)."""
+    """The document has another version than was expected, or another one has the value of a unique field
+    (CONFLICT)."""
 
 
 class CorruptedModelError(ResponseError):
@@ -155,6 +162,7 @@ _CLASSES: dict[str, type[RapyerError]] = {
     "DEADLOCK": DeadlockError,
     "INTERNAL": UnknownOutcomeError,
     "NO_INDEX": NotSupportedError,
+    "FORBIDDEN": ForbiddenError,
     "NOT_DURABLE": NotDurableError,
 }
 
