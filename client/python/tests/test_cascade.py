@@ -1,12 +1,12 @@
 """A time to live that follows references: in the daemon by the plan that a class makes of its annotations."""
 
 import logging
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Optional
 
 import pytest
 from pydantic import BaseModel, Field
 
-from rapyerd import AtomicRedisModel, CascadeResult, RedisConfig
+from rapyerd import AtomicRedisModel, CascadeResult, Lazy, RedisConfig
 from rapyerd.cascade import CascadeTTL, plan_of
 from rapyerd.sync import AtomicRedisModel as BlockingModel
 from rapyerd.types import RedisPriorityQueue, RedisSet, Reference
@@ -49,6 +49,19 @@ class Hop(AtomicRedisModel):
 class BlockingHop(BlockingModel):
     next: Annotated[Reference["BlockingHop"] | None, CascadeTTL()] = None
     Meta: ClassVar[RedisConfig] = RedisConfig(ttl=300)
+
+
+class Shelf(AtomicRedisModel):
+    keeper: Reference[Scribe] | None = None
+    Meta: ClassVar[RedisConfig] = RedisConfig(ttl=100, cascade_ttl=CascadeTTL())
+
+
+class Hall(AtomicRedisModel):
+    far: Annotated[Reference[Shelf] | None, CascadeTTL()] = None
+    near: Annotated[Reference[Shelf] | None, CascadeTTL(depth=0)] = None
+    late: Annotated[Lazy[Reference[Scribe] | None], CascadeTTL()] = None
+    inner: Optional["Hall"] = None
+    Meta: ClassVar[RedisConfig] = RedisConfig(ttl=100)
 
 
 class Hermit(AtomicRedisModel):
@@ -96,6 +109,19 @@ async def test_a_general_depth(daemon, rdb):
     assert [end(rdb, link) > 0 for link in links] == [True, True, True, False, False]
     assert plan_of(Hop).options == {"cascade": {"Hop": {"next": None}}, "depth": 2}
     assert plan_of(Hermit) is None and plan_of(Scribe) is None
+
+
+async def test_how_far_a_field_leads(daemon, rdb):
+    keepers = [Scribe(), Scribe(), Scribe()]
+    shelves = [Shelf(keeper=keepers[0]), Shelf(keeper=keepers[1])]
+    for model in (*keepers, *shelves):
+        await model.save()
+    hall = Hall(far=shelves[0], near=shelves[1], late=keepers[2], inner=Hall(near=shelves[1]))
+    await hall.save()
+    await endless(*keepers, *shelves)
+    await hall.set_ttl(60, cascade=True)
+    assert [end(rdb, shelf) > 0 for shelf in shelves] == [True, True]
+    assert [end(rdb, keeper) > 0 for keeper in keepers] == [True, False, False]
 
 
 async def test_writes_reads_and_pipelines_start_it_anew(daemon, rdb):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterator
-from typing import Any, ForwardRef, TypeVar, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from rapyerd.config import RedisConfig
 from rapyerd.errors import InvalidCascadeDepthError
@@ -38,7 +38,6 @@ class CascadeTTL(CascadeSpec):
     def __post_init__(self) -> None:
         super().__post_init__()
         RedisConfig.cascades = True
-        _plans.clear()
 
 
 # --- plans ------------------------------------------------------------------------------------
@@ -101,45 +100,26 @@ def _edges(
         info = model.model_fields[name]
         said = next((mark for mark in info.metadata if isinstance(mark, CascadeTTL)), None)
         spec = said or general
-        targets = list(_targets(info.annotation, model))
+        targets = list(_targets(info.annotation))
         inner: Any = codec
         while inner.model is None and inner.item is not None:
             inner = inner.item
-        if targets and spec is not None and spec.enabled and name not in schema.lazy:
+        if targets and spec is not None and spec.enabled:
             yield prefix + name, spec, said is not None, targets
         elif inner.model is not None and inner.atomic and inner.model not in within:
             yield from _edges(inner.model, f"{prefix}{name}.", (*within, inner.model))
 
 
-def _targets(annotation: Any, model: Any) -> Iterator[Any]:
+def _targets(annotation: Any) -> Iterator[Any]:
     """The classes that references in an annotation lead to."""
     from rapyerd.references import ForeignKey
+    from rapyerd.schema import classes_in, is_atomic
 
-    if (get_origin(annotation) or annotation) is ForeignKey:
-        for argument in get_args(annotation):
-            yield from _classes(argument, model)
+    if get_origin(annotation) is ForeignKey:
+        yield from (cls for cls in classes_in(annotation) if is_atomic(cls))
         return
     for argument in get_args(annotation):
-        yield from _targets(argument, model)
-
-
-def _classes(argument: Any, model: Any) -> Iterator[Any]:
-    from rapyerd.functions import class_of
-
-    if isinstance(argument, (str, ForwardRef)):
-        name = argument if isinstance(argument, str) else argument.__forward_arg__
-        argument = model if name == model.__name__ else class_of(f"{name}:")
-    if isinstance(argument, type) and getattr(argument, "__rapyer_atomic__", False):
-        yield argument
-    elif argument is not None and not isinstance(argument, TypeVar) and _is_union(argument):
-        for choice in get_args(argument):
-            yield from _classes(choice, model)
-
-
-def _is_union(annotation: Any) -> bool:
-    import types
-
-    return get_origin(annotation) in (Union, types.UnionType)
+        yield from _targets(argument)
 
 
 def specials(key: str) -> int:

@@ -68,15 +68,16 @@ def reaches(model: type, target: type, seen: set[type] | None = None) -> bool:
     return any(
         reaches(inner, target, seen)
         for info in model.model_fields.values()
-        for inner in _models_in(info.annotation)
+        for inner in classes_in(info.annotation)
     )
 
 
-def _models_in(annotation: Any) -> Iterator[type]:
+def classes_in(annotation: Any) -> Iterator[type]:
+    """The pydantic models that an annotation names."""
     if isinstance(annotation, type) and not get_args(annotation) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        yield from _models_in(argument)
+        yield from classes_in(argument)
 
 
 # --- names ------------------------------------------------------------------------------------
