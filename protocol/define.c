@@ -1,7 +1,11 @@
 /* define: declarations taken into the registry, all that come together or none.
  *
- *   names ──► entries of new models, empty ──► their declarations ──► those of stored models,
- * compared │ check: thrown away ◄── all models measured ◄──┘ ──► define: taken over
+ *   names ──► entries of new models, empty ──► their declarations
+ *                                                       │
+ *                those of stored models, compared ◄─────┘
+ *                               │
+ *                               └──► all models measured ──► check:  thrown away
+ *                                                        ──► define: taken over
  *
  * Models may name each other in whatever order they come, and in circles: so each new one has its
  * entry, to which types can point, before any declaration is read. A plain model must be read

@@ -5,6 +5,19 @@
 #include "protocol/type.h"
 #include <string.h>
 
+int ref_fields_read(struct cursor *in, struct ref_fields *fields)
+{
+    const char *name;
+    size_t len;
+    if (cursor_array(in, &fields->n) < 0 || fields->n == 0)
+        return -1;
+    fields->names = *in;
+    for (uint32_t i = 0; i < fields->n; i++)
+        if (cursor_str(in, &name, &len) < 0)
+            return -1;
+    return 0;
+}
+
 /* ---- in a document ---- */
 
 struct walk {

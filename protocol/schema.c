@@ -86,6 +86,12 @@ const struct model *schema_model(const struct schema *s, const char *name, size_
     return e ? &e->model : NULL;
 }
 
+const struct model *schema_model_of(const struct schema *s, const char *key, size_t len)
+{
+    const char *colon = memchr(key, ':', len);
+    return colon ? schema_model(s, key, (size_t)(colon - key)) : NULL;
+}
+
 void schema_on_change(struct schema *s, void (*fn)(void *arg), void *arg)
 {
     s->on_change = fn;

@@ -99,6 +99,8 @@ void schema_free(struct schema *s);
 
 /* NULL when there is none of that name. */
 const struct model *schema_model(const struct schema *s, const char *name, size_t len);
+/* Of the document "Model:pk"; NULL also when the key is none. */
+const struct model *schema_model_of(const struct schema *s, const char *key, size_t len);
 /* Whom to tell that a model is not what it was: its documents look different now. One at most. */
 void schema_on_change(struct schema *s, void (*fn)(void *arg), void *arg);
 /* How often a model got fields, or wider ones, or other indexes, after its first definition: trees

@@ -1,17 +1,14 @@
 /* cascade: doc.ttl with what the document refers to, and what that refers to, and so on.
  *
- *   doc.ttl ──► references in it ──► all of those at once ──► ... ──► one call that sets all the
- * ends
+ *   doc.ttl ──► all that it leads to (graph) ──► one call that sets all the ends
  *
- * All is read before anything is written: what is refused on the way has changed nothing. A
- * document that is reached again is looked into again only if more of a budget has come with that;
- * so circles end by themselves. Each gets the ttl of its own model, and the first one the seconds
- * that were given.
+ * All is read before anything is written: what is refused on the way has changed nothing. Each gets
+ * the ttl of its own model, and the first one the seconds that were given.
  */
 #include "daemon/methods/cascade.h"
 #include "daemon/base/clock.h"
-#include "daemon/base/hash.h"
 #include "daemon/methods/get_options.h"
+#include "daemon/methods/graph.h"
 #include "daemon/methods/methods.h"
 #include "daemon/rules/rules.h"
 #include "protocol/alloc.h"
@@ -19,40 +16,14 @@
 
 #define DEPTH_MAX 100000 /* as limits.max_resolve at most */
 
-struct reached {
-    UT_hash_handle hh;
-    uint32_t budget;
-    bool due;     /* to be looked into, with the next level */
-    bool missing; /* it is not there, or nobody has declared its model */
-    size_t len;
-    char key[];
-};
-
 struct cascade {
-    struct exec *exec;
-    struct session *session; /* while a call of ours is on its way */
-    uint64_t id;
+    struct graph graph;
     int64_t seconds;    /* for the first document; -1: its model's ttl */
     struct buf options; /* of the request, which is gone by then */
     struct cascade_options o;
-    struct reached *all; /* in the order in which they were met */
-    unsigned n;
 };
 
 /* ---- options ---- */
-
-static int read_fields(struct cursor *in, struct cascade_options *o)
-{
-    const char *name;
-    size_t len;
-    if (cursor_array(in, &o->fields.n) < 0 || o->fields.n == 0)
-        return -1;
-    o->fields.names = *in;
-    for (uint32_t i = 0; i < o->fields.n; i++)
-        if (cursor_str(in, &name, &len) < 0)
-            return -1;
-    return 0;
-}
 
 static int read_budget(struct cursor *in, bool *left, uint32_t *budget)
 {
@@ -91,7 +62,7 @@ static int read_cascade(struct cursor *in, struct cascade_options *o)
     struct cursor map = *in;
     uint32_t n;
     o->cascade = true;
-    return cursor_map(&map, &n) == 0 ? read_plan(in, o) : read_fields(in, o);
+    return cursor_map(&map, &n) == 0 ? read_plan(in, o) : ref_fields_read(in, &o->fields);
 }
 
 int cascade_options(struct cursor *in, struct cascade_options *o, struct fault *f)
@@ -157,62 +128,21 @@ static int check_plan(const struct call *c, const struct cascade_options *o, str
 
 /* ---- what is reached ---- */
 
-static void forget(struct cascade *r)
+static void forget(struct graph *g)
 {
-    struct reached *s, *next;
-    HASH_ITER (hh, r->all, s, next) {
-        HASH_DEL(r->all, s);
-        free(s);
-    }
+    struct cascade *r = (struct cascade *)g;
+    graph_clear(g);
     buf_free(&r->options);
     free(r);
 }
 
-static void refuse(struct cascade *r, const struct fault *f)
-{
-    session_fault(r->session, r->id, f);
-    forget(r);
-}
-
-static const struct model *model_of(const struct cascade *r, const char *key, size_t len)
-{
-    const char *colon = memchr(key, ':', len);
-    return schema_model(exec_schema(r->exec), key, colon != NULL ? (size_t)(colon - key) : len);
-}
-
 /* Where no budget is left only a plan may go on; and of a document that is not to be written nobody
  * else would see whether it is there. */
-static void reach(struct cascade *r, const char *key, size_t len, uint32_t budget)
+static bool wants(const struct graph *g, const struct reached *s)
 {
-    struct reached *s;
-    struct fault none;
-    HASH_FIND(hh, r->all, key, len, s);
-    if (s != NULL && s->budget >= budget)
-        return;
-    if (s == NULL) {
-        if (r->n > exec_config(r->exec)->max_resolve + 1)
-            return; /* too many already */
-        s = alloc_zeroed(1, sizeof(*s) + len);
-        s->len = len;
-        memcpy(s->key, key, len);
-        HASH_ADD_KEYPTR(hh, r->all, s->key, s->len, s);
-        s->missing = exec_check_key(r->exec, key, len, &none) < 0;
-        r->n++;
-    }
-    s->budget = budget;
-    const struct model *m = model_of(r, key, len);
-    s->due = !s->missing && (budget > 0 || r->o.has_plan || m == NULL || m->ttl == 0);
-}
-
-struct onward {
-    struct cascade *cascade;
-    uint32_t budget;
-};
-
-static void refer(void *arg, const char *key, size_t len)
-{
-    const struct onward *to = arg;
-    reach(to->cascade, key, len, to->budget);
+    const struct cascade *r = (const struct cascade *)g;
+    const struct model *m = graph_model(g, s);
+    return s->budget > 0 || r->o.has_plan || m == NULL || m->ttl == 0;
 }
 
 /* By the fields that the plan names for its model. */
@@ -226,37 +156,46 @@ static void follow_plan(struct cascade *r, const struct model *m, struct cursor 
         uint32_t n = 0;
         (void)cursor_str(&in, &name, &len);
         (void)cursor_map(&in, &n);
-        bool its = schema_model(exec_schema(r->exec), name, len) == m;
+        bool its = schema_model(exec_schema(r->graph.exec), name, len) == m;
         for (; n > 0; n--) {
             struct ref_fields one = {in, 1, true};
-            struct onward to = {.cascade = r};
+            uint32_t to;
             bool left;
             cursor_skip(&in);
-            (void)read_budget(&in, &left, &to.budget);
+            (void)read_budget(&in, &left, &to);
             if (left && budget > 0)
-                to.budget = budget - 1;
+                to = budget - 1;
             if (its && (!left || budget > 0))
-                refs_each(m, document, &one, refer, &to);
+                graph_refer(&r->graph, m, document, &one, to);
         }
     }
 }
 
-static void look_into(struct cascade *r, const struct reached *s, struct cursor document)
+static int read_one(struct graph *g, const struct reached *s, struct cursor document,
+                    struct fault *f)
 {
-    const struct model *m = model_of(r, s->key, s->len);
-    struct onward to = {r, s->budget - 1};
+    struct cascade *r = (struct cascade *)g;
+    const struct model *m = graph_model(g, s);
+    (void)f;
     if (m != NULL && r->o.has_plan)
         follow_plan(r, m, document, s->budget);
     else if (m != NULL && s->budget > 0)
-        refs_each(m, document, &r->o.fields, refer, &to);
+        graph_refer(g, m, document, &r->o.fields, s->budget - 1);
+    return 0;
 }
 
-static int docs_of(struct call *c, struct fault *f)
+static enum op_status level_run(struct call *c, struct buf *out)
 {
-    uint32_t n = 0;
-    cursor_array(&c->request.params, &n);
-    return params_docs(c, &c->request.params, n, f);
+    static const struct get_options whole;
+    c->fresh_only = true;
+    return get_all(c, c->request.params, &whole, out);
 }
+
+static const struct method level = {.name = "doc.ttl",
+                                    .docs = params_keys,
+                                    .run = level_run,
+                                    .finish = graph_finish,
+                                    .reads = true};
 
 /* ---- the end: [[key, ...]], the first one is the one that was asked for ---- */
 
@@ -286,12 +225,12 @@ static void answer(const struct cascade *r, struct call *c, struct buf *out)
     pack_map_close(out, map, n);
     pack_cstr(out, "missing");
     n = 0;
-    HASH_ITER (hh, r->all, s, next)
+    HASH_ITER (hh, r->graph.all, s, next)
         n += s->missing;
     for (unsigned i = 0; i < c->ndocs; i++)
         n += c->docs[i]->state == DOC_ABSENT;
     pack_array(out, n);
-    HASH_ITER (hh, r->all, s, next)
+    HASH_ITER (hh, r->graph.all, s, next)
         if (s->missing)
             pack_str(out, s->key, s->len);
     for (unsigned i = 0; i < c->ndocs; i++)
@@ -333,116 +272,48 @@ static enum op_status apply_run(struct call *c, struct buf *out)
 
 static void apply_finish(struct call *c, const struct fault *f, const struct buf *out)
 {
-    struct cascade *r = c->request.context;
-    r->session = c->request.session;
+    struct graph *g = c->request.context;
+    g->session = c->request.session;
     if (f != NULL) {
-        refuse(r, f);
+        graph_refuse(g, f);
         return;
     }
-    session_answer(r->session, r->id, out->data, out->len);
-    forget(r);
+    session_answer(g->session, g->id, out->data, out->len);
+    forget(g);
 }
 
 static const struct method apply = {.name = "doc.ttl",
-                                    .docs = docs_of,
+                                    .docs = params_keys,
                                     .run = apply_run,
                                     .finish = apply_finish,
                                     .needs = RIGHT_WRITE};
 
-/* ---- one level: [[key, ...]] ---- */
-
-static enum op_status level_run(struct call *c, struct buf *out)
+/* All that get a time to live, the first one in any case. */
+static void set_ends(struct graph *g)
 {
-    enum op_status all = OP_DONE;
-    c->fresh_only = true;
-    for (unsigned i = 0; i < c->ndocs; i++) {
-        struct doc *d = c->docs[i];
-        enum op_status st = call_known(c, d);
-        if (st == OP_DONE)
-            pack_str(out, d->key, d->key_len);
-        if (st == OP_DONE && d->state == DOC_ABSENT)
-            pack_nil(out);
-        else if (st == OP_DONE)
-            st = doc_pack(c, d, out);
-        if (st == OP_REFUSED || call_room(c, out) < 0)
-            return OP_REFUSED;
-        if (st == OP_NEEDS)
-            all = st;
-    }
-    return all;
-}
-
-static void go_on(struct cascade *r);
-
-static void level_finish(struct call *c, const struct fault *f, const struct buf *out)
-{
-    struct cascade *r = c->request.context;
-    r->session = c->request.session;
-    if (f != NULL) {
-        refuse(r, f);
-        return;
-    }
-    struct cursor in = cursor_of(out->data, out->len);
-    while (in.at < in.end) {
-        const char *key = "";
-        size_t len = 0;
-        struct reached *s;
-        (void)cursor_str(&in, &key, &len);
-        HASH_FIND(hh, r->all, key, len, s);
-        struct cursor document = in;
-        if (cursor_nil(&document))
-            s->missing = true;
-        else
-            look_into(r, s, document);
-        cursor_skip(&in);
-    }
-    go_on(r);
-}
-
-static const struct method level = {
-    .name = "doc.ttl", .docs = docs_of, .run = level_run, .finish = level_finish, .reads = true};
-
-/* Packs the keys of those that are `due`, or of all that get a time to live. */
-static unsigned pack_keys(struct cascade *r, bool due, struct buf *out)
-{
-    struct reached *s, *next;
-    unsigned n = 0;
-    HASH_ITER (hh, r->all, s, next) {
-        const struct model *m = model_of(r, s->key, s->len);
-        bool first = s == r->all;
-        if (due ? !s->due : s->missing || (!first && (m == NULL || m->ttl == 0)))
+    const struct reached *s, *next;
+    struct buf params = BUF_INIT;
+    uint32_t n = 0;
+    size_t array = pack_array_open(&params);
+    HASH_ITER (hh, g->all, s, next) {
+        const struct model *m = graph_model(g, s);
+        if (s->missing || (s != g->all && (m == NULL || m->ttl == 0)))
             continue;
-        if (due)
-            s->due = false;
-        pack_str(out, s->key, s->len);
+        pack_str(&params, s->key, s->len);
         n++;
     }
-    return n;
-}
-
-static void go_on(struct cascade *r)
-{
-    struct fault f;
-    struct buf keys = BUF_INIT, params = BUF_INIT;
-    unsigned max = exec_config(r->exec)->max_resolve;
-    if (r->n > max + 1) {
-        fault_set(&f, FAULT_TOO_LARGE,
-                  "it refers to more than %u documents (limits.max_resolve), and none of them was "
-                  "changed; ask for less depth, or for single fields",
-                  max);
-        refuse(r, &f);
-        return;
-    }
-    unsigned n = pack_keys(r, true, &keys);
-    const struct method *next = n > 0 ? &level : &apply;
-    if (n == 0)
-        n = pack_keys(r, false, &keys);
-    pack_array(&params, n);
-    buf_append(&params, keys.data, keys.len);
-    exec_call(r->exec, next, r->session, r->id, cursor_of(params.data, params.len), 1, r);
-    buf_free(&keys);
+    pack_array_close(&params, array, n);
+    exec_call(g->exec, &apply, g->session, g->id, cursor_of(params.data, params.len), 1, g);
     buf_free(&params);
 }
+
+static const struct graph_use use = {
+    .level = &level,
+    .too_many = ", and none of them was changed; ask for less depth, or for single fields",
+    .wants = wants,
+    .read = read_one,
+    .end = set_ends,
+    .forget = forget};
 
 /* ---- the document that was asked for ---- */
 
@@ -463,16 +334,12 @@ static enum op_status first_run(struct call *c, struct buf *out)
 static void first_finish(struct call *c, const struct fault *f, const struct buf *out)
 {
     struct cursor params = c->request.params;
-    const struct doc *d = call_doc_at(c, 0);
     struct fault none;
     if (f != NULL) {
         session_fault(c->request.session, c->request.id, f);
         return;
     }
     struct cascade *r = alloc_zeroed(1, sizeof(*r));
-    r->exec = c->exec;
-    r->session = c->request.session;
-    r->id = c->request.id;
     r->seconds = -1;
     cursor_skip(&params);
     if (!cursor_nil(&params))
@@ -480,10 +347,7 @@ static void first_finish(struct call *c, const struct fault *f, const struct buf
     buf_append(&r->options, params.at, (size_t)(params.end - params.at));
     struct cursor options = cursor_of(r->options.data, r->options.len);
     (void)cascade_options(&options, &r->o, &none); /* it has been read before */
-    reach(r, d->key, d->key_len, r->o.depth);
-    r->all->due = false;
-    look_into(r, r->all, cursor_of(out->data, out->len));
-    go_on(r);
+    graph_begin(&r->graph, &use, c, r->o.depth, out);
 }
 
 static const struct method first = {

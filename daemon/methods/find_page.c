@@ -2,13 +2,6 @@
 #include "daemon/methods/find_page.h"
 #include "daemon/methods/methods.h"
 
-static int page_docs(struct call *c, struct fault *f)
-{
-    uint32_t n = 0;
-    cursor_array(&c->request.params, &n);
-    return params_docs(c, &c->request.params, n, f);
-}
-
 static enum op_status source_holds(struct call *c, struct doc *d, const struct source *s,
                                    bool *holds)
 {
@@ -106,7 +99,7 @@ static void page_finish(struct call *c, const struct fault *f, const struct buf 
 }
 
 static const struct method page_method = {
-    .name = "find", .docs = page_docs, .run = page_run, .finish = page_finish, .reads = true};
+    .name = "find", .docs = params_keys, .run = page_run, .finish = page_finish, .reads = true};
 
 void find_page(struct exec *e, struct page_find *pf, struct session *s, uint64_t id,
                const struct buf *keys)

@@ -22,6 +22,9 @@ void get_fresh(struct call *c, bool fresh);
 /* Appends the whole document, or some of it. */
 enum op_status get_pack(struct call *c, struct doc *d, const struct get_options *o,
                         struct buf *out);
+/* In run(): appends [document or nil, ...] of the keys at the cursor, an array. */
+enum op_status get_all(struct call *c, struct cursor keys, const struct get_options *o,
+                       struct buf *out);
 /* Makes room for so many more pairs in the packed map at out[at..], which the caller appends. */
 void map_widen(struct buf *out, size_t at, uint32_t more);
 

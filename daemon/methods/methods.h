@@ -24,6 +24,8 @@ int params_str(struct cursor *c, const char *what, const char **s, size_t *len, 
  * next n. BAD_REQUEST, BAD_KEY, UNKNOWN_MODEL. */
 int params_doc(struct call *c, struct fault *f);
 int params_docs(struct call *c, struct cursor *in, uint32_t n, struct fault *f);
+/* And about those of the next parameter, which is a list of keys. */
+int params_keys(struct call *c, struct fault *f);
 /* And about that which an operand of the operation is in, if it is in another one; args: [path,
  * ...]. */
 int params_elsewhere(struct call *c, enum op_kind kind, struct cursor args, struct fault *f);

@@ -43,6 +43,13 @@ int params_docs(struct call *c, struct cursor *in, uint32_t n, struct fault *f)
     return 0;
 }
 
+int params_keys(struct call *c, struct fault *f)
+{
+    uint32_t n = 0;
+    cursor_array(&c->request.params, &n);
+    return params_docs(c, &c->request.params, n, f);
+}
+
 /* ---- writing whole documents ---- */
 
 /* The root hash stays for its version; its fields go one by one. */

@@ -8,16 +8,10 @@
 /* true: all references; or the fields that hold them. */
 static int read_resolve(struct cursor *in, struct get_options *o)
 {
-    const char *name;
-    size_t len;
     if (cursor_bool(in, &o->resolve) == 0)
         return 0;
     o->resolve = true;
-    int rc = cursor_array(in, &o->refs.n);
-    o->refs.names = *in;
-    for (uint32_t i = 0; rc == 0 && i < o->refs.n; i++)
-        rc = cursor_str(in, &name, &len);
-    return rc == 0 && o->refs.n == 0 ? -1 : rc;
+    return ref_fields_read(in, &o->refs);
 }
 
 static int read_depth(struct cursor *in, struct get_options *o)
@@ -174,6 +168,28 @@ enum op_status get_pack(struct call *c, struct doc *d, const struct get_options 
     return OP_DONE;
 }
 
+enum op_status get_all(struct call *c, struct cursor keys, const struct get_options *o,
+                       struct buf *out)
+{
+    enum op_status all = OP_DONE;
+    uint32_t n = 0;
+    cursor_array(&keys, &n);
+    pack_array(out, n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct doc *d = params_doc_again(c, &keys);
+        enum op_status st = call_known(c, d);
+        if (st == OP_DONE && d->state == DOC_ABSENT)
+            pack_nil(out);
+        else if (st == OP_DONE)
+            st = get_pack(c, d, o, out);
+        if (st == OP_REFUSED || call_room(c, out) < 0)
+            return OP_REFUSED;
+        if (st == OP_NEEDS)
+            all = st;
+    }
+    return all;
+}
+
 void get_fresh(struct call *c, bool fresh)
 {
     if (!fresh)
@@ -211,12 +227,13 @@ static enum op_status get_run(struct call *c, struct buf *out)
 static int get_many_docs(struct call *c, struct fault *f)
 {
     struct get_options o;
+    struct cursor keys = c->request.params;
     uint32_t n;
     if (params_count(c, 1, 2, "[[key, ...], {paths?, fresh?, version?}?]", f) < 0)
         return -1;
-    if (cursor_array(&c->request.params, &n) < 0)
+    if (cursor_array(&keys, &n) < 0)
         return fault_set(f, FAULT_BAD_REQUEST, "doc.get_many takes a list of keys first");
-    if (params_docs(c, &c->request.params, n, f) < 0 ||
+    if (params_keys(c, f) < 0 ||
         get_options(&c->request.params, c->request.nparams == 2, &o, f) < 0)
         return -1;
     return o.resolve ? fault_set(f, FAULT_BAD_REQUEST, "resolve is an option of doc.get") : 0;
@@ -225,27 +242,11 @@ static int get_many_docs(struct call *c, struct fault *f)
 static enum op_status get_many_run(struct call *c, struct buf *out)
 {
     struct get_options o;
-    enum op_status all = OP_DONE;
-    uint32_t n = 0;
     struct cursor keys = c->request.params;
     cursor_skip(&c->request.params);
     get_options(&c->request.params, c->request.nparams == 2, &o, &c->fault);
     get_fresh(c, o.fresh);
-    cursor_array(&keys, &n);
-    pack_array(out, n);
-    for (uint32_t i = 0; i < n; i++) {
-        struct doc *d = params_doc_again(c, &keys);
-        enum op_status st = call_known(c, d);
-        if (st == OP_DONE && d->state == DOC_ABSENT)
-            pack_nil(out);
-        else if (st == OP_DONE)
-            st = get_pack(c, d, &o, out);
-        if (st == OP_REFUSED || call_room(c, out) < 0)
-            return OP_REFUSED;
-        if (st == OP_NEEDS)
-            all = st;
-    }
-    return all;
+    return get_all(c, keys, &o, out);
 }
 
 static const struct method doc_resolve = {

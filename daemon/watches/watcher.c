@@ -74,12 +74,6 @@ static void tell(struct watcher *w, const char *key, size_t len, int64_t version
     buf_free(&params);
 }
 
-static const struct model *model_of(const struct schema *schema, const char *key, size_t len)
-{
-    const char *colon = memchr(key, ':', len);
-    return colon != NULL ? schema_model(schema, key, (size_t)(colon - key)) : NULL;
-}
-
 /* In one piece: there are no more of them than one client may watch. */
 static void tell_lost(struct watcher *w, struct watcher_told *count)
 {
@@ -112,7 +106,7 @@ void watcher_tell(struct watcher *w, const struct schema *schema, struct watcher
         n->touched = (struct touched){.all = true};
         news_free(w, n);
         tell(w, key, copy.key_len, copy.version, &copy.touched,
-             model_of(schema, key, copy.key_len));
+             schema_model_of(schema, key, copy.key_len));
         touched_free(&copy.touched);
         free(key);
     }
