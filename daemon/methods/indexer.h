@@ -1,8 +1,8 @@
 /* indexer: sees to it that indexes have all documents, and none that have ended.
  *
- *   an index whose state in Redis is not that of a complete one ──► all documents of its model are
- *   (declared for a model that had documents; Redis came back       looked at, a page at a time,
- * while empty; a key of it was spoilt)                                  writes go on ──► complete
+ *   an index whose state in Redis is not that of a complete one (declared for a model that had
+ *   documents; Redis came back while empty; a key of it was spoilt)
+ *       ──► all documents of its model are looked at, a page at a time; writes go on ──► complete
  *   documents that ended by themselves ──► their entries are taken out within some seconds
  *
  * One daemon of all does it, as long as it has the lease for it; when it dies another one goes on.
