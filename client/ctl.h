@@ -43,6 +43,8 @@ char *ctl_plain(char *s);
  * go to the right. `cells` is rows * columns texts, owned by the caller. */
 void ctl_table(const char *const *titles, unsigned columns, char *const *cells, size_t rows);
 
+/* The whole of a file, "-": of standard input. -1: errno says why. */
+int ctl_read_file(const char *name, struct buf *out);
 /* JSON of an argument, "-": of standard input. items: those of an array, counted; may be NULL. 0,
  * or the exit status. */
 int ctl_read_json(const char *arg, struct buf *out, uint32_t *items);

@@ -51,20 +51,6 @@ static int write_text(int fd, const char *text)
     return 0;
 }
 
-static int read_text(const char *path, struct buf *out)
-{
-    FILE *f = fopen(path, "re");
-    char block[16384];
-    size_t n;
-
-    if (!f)
-        return -1;
-    while ((n = fread(block, 1, sizeof block, f)) > 0)
-        buf_append(out, block, n);
-    fclose(f);
-    return 0;
-}
-
 /* pipeline [[["doc.save", key, map]], {if_version: version}] */
 static int save(struct ctl *c, const char *key, const struct buf *map, int64_t version)
 {
@@ -88,7 +74,7 @@ static int edit(struct ctl *c, const char *key, const char *path, const char *wa
     char error[CTL_JSON_ERROR_MAX];
     int rc = run_editor(path);
 
-    if (rc == 0 && read_text(path, &text) < 0)
+    if (rc == 0 && ctl_read_file(path, &text) < 0)
         rc = failed(path);
     if (rc == 0 && text.len == strlen(was) + 1 && memcmp(text.data, was, text.len - 1) == 0)
         printf("nothing was changed\n");

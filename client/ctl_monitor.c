@@ -73,7 +73,7 @@ int ctl_slowlog(struct ctl *c, int argc, char **argv)
     rapyer_value *v = ctl_ask(c, "admin.slowlog", (uint32_t)argc, &params);
     if (!v)
         return ctl_answer_error(c);
-    for (size_t i = 0; i < rapyer_len(v); i++)
+    for (size_t i = 0; i < rapyer_len(v) && argc == 0; i++)
         print_line(c, rapyer_item(v, i));
     rapyer_value_free(v);
     return 0;
@@ -211,10 +211,12 @@ int ctl_monitor(struct ctl *c, int argc, char **argv)
 
     pack_map(&filter, (uint32_t)argc);
     for (int i = 0; i < argc; i++)
-        if (add_filter(&filter, argv[i]) < 0)
+        if (add_filter(&filter, argv[i]) < 0) {
+            buf_free(&filter);
             return ctl_usage_error("monitor takes key=KEY, key=Model:*, method=NAME, "
                                    "client=NUMBER, slower=Nms, faults",
                                    argv[i]);
+        }
     int status = monitor(c, &filter);
     buf_free(&filter);
     return status;
@@ -225,6 +227,8 @@ int ctl_trace(struct ctl *c, int argc, char **argv)
     struct buf filter = BUF_INIT;
 
     (void)argc;
+    if (!strchr(argv[0], ':'))
+        return ctl_usage_error("trace takes the key of a document, as Model:pk", argv[0]);
     pack_map(&filter, 1);
     pack_cstr(&filter, "key");
     pack_cstr(&filter, argv[0]);

@@ -33,8 +33,7 @@ int ctl_usage_error(const char *what, const char *detail)
     return EXIT_USAGE;
 }
 
-/* The whole of a file, "-": of standard input. */
-static int read_file(const char *name, struct buf *out)
+int ctl_read_file(const char *name, struct buf *out)
 {
     FILE *f = strcmp(name, "-") == 0 ? stdin : fopen(name, "re");
     char block[16384];
@@ -56,7 +55,7 @@ int ctl_read_json(const char *arg, struct buf *out, uint32_t *items)
     int rc;
     if (strcmp(arg, "-") != 0)
         buf_append(&text, arg, strlen(arg));
-    else if (read_file("-", &text) < 0)
+    else if (ctl_read_file("-", &text) < 0)
         return ctl_usage_error("standard input", strerror(errno));
     if (items)
         rc = ctl_json_items((const char *)text.data, text.len, out, items, error);
@@ -99,15 +98,20 @@ rapyer_value *ctl_ask(struct ctl *c, const char *method, uint32_t n, struct buf 
     return v;
 }
 
-int ctl_call(struct ctl *c, const char *method, uint32_t n, struct buf *params, bool quiet)
+/* Prints what was answered, unless quiet, and frees it. */
+static int answered(struct ctl *c, rapyer_value *v, bool quiet)
 {
-    rapyer_value *v = ctl_ask(c, method, n, params);
     if (!v)
         return ctl_answer_error(c);
     if (!quiet)
         ctl_print(c, v);
     rapyer_value_free(v);
     return 0;
+}
+
+int ctl_call(struct ctl *c, const char *method, uint32_t n, struct buf *params, bool quiet)
+{
+    return answered(c, ctl_ask(c, method, n, params), quiet);
 }
 
 static void pack_args(struct buf *params, int argc, char **argv)
@@ -234,12 +238,7 @@ static int with_value(struct ctl *c, const char *method, int argc, char **argv, 
     if (!v && rapyer_errcode(c->db) == RAPYER_BAD_TYPE &&
         strstr(rapyer_errmsg(c->db), "str expected"))
         return as_text(c, method, argc, argv, quiet);
-    if (!v)
-        return ctl_answer_error(c);
-    if (!quiet)
-        ctl_print(c, v);
-    rapyer_value_free(v);
-    return 0;
+    return answered(c, v, quiet);
 }
 
 static int run_set(struct ctl *c, int argc, char **argv)
@@ -426,7 +425,7 @@ static int run_define(struct ctl *c, int argc, char **argv)
     uint32_t n;
     int rc;
     (void)argc;
-    if (read_file(argv[0], &text) < 0)
+    if (ctl_read_file(argv[0], &text) < 0)
         rc = ctl_usage_error(argv[0], strerror(errno));
     else if (ctl_json_items((const char *)text.data, text.len, &items, &n, error) < 0)
         rc = ctl_usage_error(argv[0], error);
