@@ -27,6 +27,7 @@ struct load {
     FILE *stream;
     unsigned line;
     unsigned *set_at; /* line, UINT_MAX for an override, 0 for not set */
+    bool running;     /* an override that is no option of the command line */
     char *error;
     size_t error_size;
     bool failed;
@@ -43,7 +44,7 @@ refuse(struct load *l, const struct setting *s, const char *fmt, ...)
         return -1;
     l->failed = true;
     if (l->line == UINT_MAX)
-        snprintf(where, sizeof where, "-o ");
+        snprintf(where, sizeof where, "%s", l->running ? "" : "-o ");
     else if (l->line)
         snprintf(where, sizeof where, "%s:%u: ", l->file, l->line);
     size_t used = strlen(where);
@@ -617,7 +618,7 @@ int config_set(struct config *c, const char *name, const char *value, char *erro
                size_t error_size)
 {
     struct config fresh = *c;
-    struct load l = {.config = &fresh, .error = error, .error_size = error_size};
+    struct load l = {.config = &fresh, .error = error, .error_size = error_size, .running = true};
     struct buf text = BUF_INIT;
 
     for (size_t i = 0; i < nsettings; i++)

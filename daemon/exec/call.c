@@ -91,20 +91,11 @@ int exec_check_right(const struct exec *e, const struct session *s, const char *
                      unsigned rights, struct fault *f)
 {
     const struct model *m = model_of(e, key, len, f);
-    char what[160];
     if (m == NULL)
         return -1;
     if (permit_may(session_permit(s), m, rights))
         return 0;
-    snprintf(what, sizeof(what), "documents of %.100s", m->name);
-    return permit_refuse(f, rights, what);
-}
-
-static void forbid(const struct call *c, const struct model *m, struct fault *f)
-{
-    char what[160];
-    snprintf(what, sizeof(what), "%s of %.100s", c->request.method->name, m->name);
-    permit_refuse(f, c->needs, what);
+    return permit_refuse_model(f, rights, "documents", m);
 }
 
 struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *f)
@@ -122,7 +113,7 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
         d = cache_doc(c->exec->cache, m, key, len);
     }
     if (!permit_may(session_permit(c->request.session), d->model, c->needs)) {
-        forbid(c, d->model, f);
+        permit_refuse_model(f, c->needs, c->request.method->name, d->model);
         cache_release(c->exec->cache, d);
         return NULL;
     }

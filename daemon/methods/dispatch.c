@@ -98,16 +98,22 @@ static void do_hello(struct dispatch *d, struct session *s, const struct rpc *ms
     session_done(s);
 }
 
-static void do_ring(struct dispatch *d, struct session *s, const struct rpc *msg)
+/* False: it has some, and is refused. */
+static bool without_params(struct session *s, const struct rpc *msg)
 {
     struct fault f;
-    (void)d;
-    if (msg->nparams == 0) {
-        session_open_ring(s, msg->id);
-        return;
-    }
-    fault_set(&f, FAULT_BAD_REQUEST, "ring.open takes no parameters");
+    if (msg->nparams == 0)
+        return true;
+    fault_set(&f, FAULT_BAD_REQUEST, "%.*s takes no parameters", (int)msg->method_len, msg->method);
     session_fault(s, msg->id, &f);
+    return false;
+}
+
+static void do_ring(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    (void)d;
+    if (without_params(s, msg))
+        session_open_ring(s, msg->id);
 }
 
 static void do_segment(struct dispatch *d, struct session *s, const struct rpc *msg)
@@ -120,9 +126,9 @@ static void do_segment(struct dispatch *d, struct session *s, const struct rpc *
         session_fault(s, msg->id, &f);
         return;
     }
-    int fd = msg->nparams == 0
-                 ? exec_share(d->exec, &size, &f)
-                 : fault_set(&f, FAULT_BAD_REQUEST, "segment.open takes no parameters");
+    if (!without_params(s, msg))
+        return;
+    int fd = exec_share(d->exec, &size, &f);
     if (fd < 0) {
         session_fault(s, msg->id, &f);
         return;
@@ -160,13 +166,8 @@ static void do_keys(struct dispatch *d, struct session *s, const struct rpc *msg
 static void admin_answer(struct dispatch *d, struct session *s, const struct rpc *msg,
                          void (*pack)(const struct admin *a, struct buf *out))
 {
-    struct fault f;
-    if (msg->nparams != 0) {
-        fault_set(&f, FAULT_BAD_REQUEST, "%.*s takes no parameters", (int)msg->method_len,
-                  msg->method);
-        session_fault(s, msg->id, &f);
+    if (!without_params(s, msg))
         return;
-    }
     pack(&d->admin, session_result(s, msg->id));
     session_done(s);
 }
@@ -209,7 +210,8 @@ static void do_config(struct dispatch *d, struct session *s, const struct rpc *m
 
 static void do_reload(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
-    manage_reload(&d->hooks, s, msg);
+    if (without_params(s, msg))
+        manage_reload(&d->hooks, s, msg);
 }
 
 static void do_set(struct dispatch *d, struct session *s, const struct rpc *msg)
@@ -229,7 +231,8 @@ static void do_monitor(struct dispatch *d, struct session *s, const struct rpc *
 
 static void do_unmonitor(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
-    monitors_end(d->monitors, s, msg);
+    if (without_params(s, msg))
+        monitors_end(d->monitors, s, msg);
 }
 
 static void do_slowlog(struct dispatch *d, struct session *s, const struct rpc *msg)
@@ -239,6 +242,8 @@ static void do_slowlog(struct dispatch *d, struct session *s, const struct rpc *
 
 static void do_latency(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
+    if (!without_params(s, msg))
+        return;
     latency_pack(&d->admin, d->figures, d->nentries, session_result(s, msg->id));
     session_done(s);
 }
@@ -251,6 +256,8 @@ static void do_doctor(struct dispatch *d, struct session *s, const struct rpc *m
 static void do_metrics(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
     struct page page = {0};
+    if (!without_params(s, msg))
+        return;
     dispatch_figures(d, &page);
     pack_str(session_result(s, msg->id), (const char *)page.out.data, page.out.len);
     session_done(s);
@@ -364,6 +371,11 @@ static const struct entry *find(const struct dispatch *d, const char *name, size
             return e;
     }
     return NULL;
+}
+
+static bool knows(void *arg, const char *method)
+{
+    return find(arg, method, strlen(method)) != NULL;
 }
 
 /* ---- holding ---- */
@@ -541,9 +553,7 @@ static void carry_out(struct dispatch *d, struct session *s, const struct rpc *m
                   (int)(msg->method_len > 100 ? 100 : msg->method_len), msg->method);
         session_fault(s, msg->id, &f);
     } else if (!permit_somewhere(session_permit(s), e->right)) {
-        char what[64];
-        snprintf(what, sizeof(what), "%s", e->name);
-        permit_refuse(&f, e->right, what);
+        permit_refuse(&f, e->right, e->name);
         session_fault(s, msg->id, &f);
     } else if (!e->early && d->stopping) {
         fault_set(&f, FAULT_UNAVAILABLE, stopping_text);
@@ -594,7 +604,7 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
     d->registry = registry;
     d->watches = watches;
     d->admin = (struct admin){.exec = exec, .watches = watches, .started = clock_mono_ms()};
-    d->monitors = monitors_new(exec);
+    d->monitors = monitors_new(exec, knows, d);
     d->doctor = doctor_new(lane_upstream(exec_lane(exec)), exec_config(exec), exec_audit(exec));
     add_all(d, methods_doc);
     add_all(d, methods_get);

@@ -697,7 +697,7 @@ static int read_request(struct find *fi, struct cursor in, uint32_t nparams, str
         return fault_set(f, FAULT_UNKNOWN_MODEL, "%s is a plain model: it has no documents",
                          fi->model->name);
     if (!permit_may(session_permit(fi->session), fi->model, RIGHT_READ))
-        return permit_refuse(f, RIGHT_READ, "find in this model");
+        return permit_refuse_model(f, RIGHT_READ, fi->count ? "find.count" : "find", fi->model);
     const uint8_t *from = in.at;
     struct cursor all = cursor_of("\xc0", 1);
     if (expression_parse(fi->model, nparams > 1 ? &in : &all, &fi->e, f) < 0)

@@ -147,6 +147,7 @@ void keys_request(struct upstream *up, const struct schema *schema, const char *
                   struct session *s, const struct rpc *msg)
 {
     struct cursor in = msg->params;
+    const struct model *m;
     struct fault f;
     const char *name;
     size_t len;
@@ -155,10 +156,10 @@ void keys_request(struct upstream *up, const struct schema *schema, const char *
     int rc = 0;
     if (msg->nparams < 1 || msg->nparams > 2 || cursor_str(&in, &name, &len) < 0)
         rc = fault_set(&f, FAULT_BAD_REQUEST, "doc.keys takes [model, {cursor?, count?}?]");
-    else if (schema_model(schema, name, len) == NULL)
+    else if ((m = schema_model(schema, name, len)) == NULL)
         rc = fault_set(&f, FAULT_UNKNOWN_MODEL, "no model %.*s is defined", (int)len, name);
-    else if (!permit_may(session_permit(s), schema_model(schema, name, len), RIGHT_READ))
-        rc = permit_refuse(&f, RIGHT_READ, "the keys of this model");
+    else if (!permit_may(session_permit(s), m, RIGHT_READ))
+        rc = permit_refuse_model(&f, RIGHT_READ, "doc.keys", m);
     else
         rc = options(&in, msg->nparams == 2, &cursor, &count, &f);
     if (rc < 0) {

@@ -29,10 +29,6 @@ void manage_reload(const struct manage_hooks *h, struct session *s, const struct
 {
     char taken[MANAGE_TEXT], left[MANAGE_TEXT], error[MANAGE_TEXT];
 
-    if (msg->nparams > 0) {
-        refuse(s, msg, FAULT_BAD_REQUEST, "admin.reload takes no parameters");
-        return;
-    }
     if (h->reload(h->arg, taken, left, error, MANAGE_TEXT) < 0) {
         refuse(s, msg, FAULT_BAD_VALUE, error);
         return;

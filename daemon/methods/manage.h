@@ -15,7 +15,7 @@ struct manage_hooks {
 };
 #define MANAGE_TEXT 2048 /* bytes of each of these texts */
 
-/* admin.reload, admin.set, admin.kill: each answers. */
+/* admin.reload, admin.set, admin.kill: each answers; the first has no parameters. */
 void manage_reload(const struct manage_hooks *h, struct session *s, const struct rpc *msg);
 void manage_set(const struct admin *a, const struct manage_hooks *h, struct session *s,
                 const struct rpc *msg);

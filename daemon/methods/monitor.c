@@ -32,6 +32,8 @@ struct monitor {
 
 struct monitors {
     struct exec *exec;
+    monitors_knows_fn *knows;
+    void *arg;
     struct monitor *list;
     unsigned count;
     struct line *slow; /* a ring */
@@ -123,8 +125,9 @@ static bool concerns(const struct monitor *m, const struct line *l)
     if (m->method[0] && strcmp(m->method, l->method) != 0)
         return false;
     /* "User:*" is all of a model. */
-    if (len > 0 && m->key[len - 1] == '*' ? strncmp(m->key, l->key, len - 1) != 0
-                                          : len > 0 && strcmp(m->key, l->key) != 0)
+    if (len > 0 && m->key[len - 1] == '*'
+            ? strncmp(m->key, l->key, len - 1) != 0
+            : len > 0 && (len != l->key_len || strcmp(m->key, l->key) != 0))
         return false;
     if (m->client != 0 && m->client != l->client)
         return false;
@@ -282,13 +285,26 @@ static struct monitor *find(const struct monitors *all, const struct session *s)
     return m;
 }
 
+/* Of a filter that nothing can ever fit, its author would wait for lines. */
+static int check_filter(const struct monitors *all, const struct monitor *m, struct fault *f)
+{
+    if (m->method[0] && !all->knows(all->arg, m->method))
+        return fault_set(f, FAULT_UNKNOWN_METHOD,
+                         "method: there is no method '%s'; hello lists those there are", m->method);
+    if (m->key[0] && !strchr(m->key, ':'))
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "key: '%s' is no key of a document; \"%s:*\" is all of a model", m->key,
+                         m->key);
+    return 0;
+}
+
 void monitors_begin(struct monitors *all, struct session *s, const struct rpc *msg)
 {
     struct monitor filter = {.session = s}, *m = find(all, s);
     unsigned most = exec_config(all->exec)->max_monitors;
     struct fault f;
 
-    if (read_filter(&filter, msg, &f) < 0) {
+    if (read_filter(&filter, msg, &f) < 0 || check_filter(all, &filter, &f) < 0) {
         session_fault(s, msg->id, &f);
         return;
     }
@@ -366,11 +382,13 @@ void monitors_reloaded(struct monitors *all)
     observe(all);
 }
 
-struct monitors *monitors_new(struct exec *exec)
+struct monitors *monitors_new(struct exec *exec, monitors_knows_fn *knows, void *arg)
 {
     struct monitors *all = alloc_zeroed(1, sizeof *all);
 
     all->exec = exec;
+    all->knows = knows;
+    all->arg = arg;
     monitors_reloaded(all);
     return all;
 }

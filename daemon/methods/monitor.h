@@ -10,7 +10,9 @@
 
 struct monitors;
 
-struct monitors *monitors_new(struct exec *exec);
+typedef bool monitors_knows_fn(void *arg, const char *method); /* whether there is such a method */
+
+struct monitors *monitors_new(struct exec *exec, monitors_knows_fn *knows, void *arg);
 void monitors_free(struct monitors *all);
 void monitors_reloaded(struct monitors *all); /* the settings have changed */
 /* Of a method that answers by itself: its beginning. */

@@ -371,3 +371,11 @@ int permit_refuse(struct fault *f, unsigned rights, const char *what)
     return fault_set(f, FAULT_FORBIDDEN, "%s: the rules (rights.file) do not give this user \"%s\"",
                      what, word);
 }
+
+int permit_refuse_model(struct fault *f, unsigned rights, const char *what, const struct model *m)
+{
+    char of[160];
+
+    snprintf(of, sizeof of, "%s of %.100s", what, m->name);
+    return permit_refuse(f, rights, of);
+}

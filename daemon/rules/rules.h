@@ -49,7 +49,9 @@ bool permit_may_name(const struct permit *p, const char *model, size_t len, unsi
 bool permit_somewhere(const struct permit *p, unsigned rights);
 bool permit_everywhere(const struct permit *p, unsigned rights);
 
-/* FORBIDDEN: says what it is that `what`, as "documents of User", would need. */
+/* FORBIDDEN: says what it is that `what`, as "admin.kill", would need. */
 int permit_refuse(struct fault *f, unsigned rights, const char *what);
+/* The same for "find of User" or "documents of User". */
+int permit_refuse_model(struct fault *f, unsigned rights, const char *what, const struct model *m);
 
 #endif

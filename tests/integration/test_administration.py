@@ -220,6 +220,47 @@ def test_a_monitor_that_does_not_read_is_told_what_it_lost(redis_server, new_dae
         assert third.call("admin.monitor") is True
 
 
+@pytest.mark.parametrize("wanted,error", [
+    ({"method": "incr"}, "^UNKNOWN_METHOD: method: there is no method 'incr'"),
+    ({"key": "User"}, '^BAD_REQUEST: key: .User. is no key of a document; "User:\\*" is all of a model'),
+    ({"keys": "User:1"}, "^BAD_REQUEST: admin.monitor takes"),
+])
+def test_a_filter_that_nothing_can_fit_is_refused(client, wanted, error):
+    with pytest.raises(RpcError, match=error):
+        client.call("admin.monitor", wanted)
+    assert client.call("admin.unmonitor") is False
+
+
+def test_what_was_cleared_is_not_printed(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"log.slow_time": "1ms", "log.slow_entries": 3})
+
+    def slowlog(*args):
+        return subprocess.run([CTL, "-s", daemon.socket, "slowlog", *args], capture_output=True, text=True,
+                              check=True).stdout
+
+    with daemon.connect() as client:
+        save_ada(client)
+        redis_server.pause()
+        request = client.send("num.incr", KEY, "age", 1)
+        client.call("hello")
+        time.sleep(0.01)
+        redis_server.resume()
+        client.wait(request)
+        assert KEY in slowlog() and slowlog("clear") == "" and slowlog() == ""
+
+
+def test_what_takes_no_parameters_says_so(client):
+    for method in ("admin.reload", "admin.latency", "admin.metrics", "admin.unmonitor", "admin.stats"):
+        with pytest.raises(RpcError, match=f"^BAD_REQUEST: {method} takes no parameters"):
+            client.call(method, 1)
+
+
+def test_a_setting_that_is_refused_is_no_option_of_the_command_line(client):
+    with pytest.raises(RpcError, match="^BAD_VALUE: [^-]") as refused:
+        client.call("admin.set", "log.slow_time", "soon")
+    assert "-o" not in str(refused.value)
+
+
 def test_what_takes_long_is_kept(redis_server, new_daemon):
     daemon = new_daemon(redis_server.address, {"log.slow_time": "50ms", "log.slow_entries": 3})
     with daemon.connect() as client:

@@ -108,6 +108,8 @@ def test_all_but_some_models(ruled):
     with ruled.connect() as client:
         assert client.call("num.incr", KEY, "age", 1) == 37
         forbidden(client, "doc.get", "Note:1")
+        for method, *more in (("find", None), ("find.count", None), ("doc.keys",)):
+            assert method + " of Note: " in forbidden(client, method, "Note", *more)
     ruled.set("* write *,!Note", "* read Note")
     with ruled.connect() as client:
         assert client.call("doc.load", "Note:1", "text") == "x"
