@@ -143,10 +143,10 @@ static bool enters(const struct run *run)
 {
     const struct type *t = run->at.type;
     enum op_kind kind = run->op->kind;
-    if ((kind == OP_LOAD && run->op->nargs == 0) || kind == OP_SET || kind == OP_IF || !t)
+    if ((kind == OP_LOAD && run->op->nargs == 0) || kind == OP_SET || !t)
         return false;
     if (run->at.kind == PLACE_FIELD)
-        return t->kind == TYPE_MAYBE && t->of->model->wraps;
+        return kind != OP_IF && t->kind == TYPE_MAYBE && t->of->model->wraps;
     return type_atomic(t) && t->model->wraps;
 }
 
@@ -156,7 +156,7 @@ enum op_status op_run_at(struct run *run, enum op_status st)
     if (st == OP_REFUSED && run->at.null && run->env->nothing)
         *run->env->nothing = true;
     if (st == OP_DONE && enters(run))
-        st = place_enter(&run->at, run->needs, run->op->path_len, run->f);
+        st = place_enter(&run->at, !asks, run->needs, run->op->path_len, run->f);
     if (run->at.hidden && op_infos[run->op->kind].writes)
         run_computes(run);
     if (st == OP_REFUSED && run->at.inside > 0) {

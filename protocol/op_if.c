@@ -277,7 +277,14 @@ void if_say(struct cursor tests, struct buf *out)
         const char *name = "";
         size_t len = 0;
         (void)cursor_str(&tests, &name, &len);
-        buf_printf(out, "%s%.*s ", i > 0 ? " and " : "", (int)len, name);
-        say_operand(&tests, out);
+        buf_printf(out, "%s", i > 0 ? " and " : "");
+        if (len == strlen(names[EXISTS]) && memcmp(name, names[EXISTS], len) == 0) {
+            bool exists = true;
+            (void)cursor_bool(&tests, &exists);
+            buf_printf(out, "%s", exists ? "there" : "absent");
+        } else {
+            buf_printf(out, "%.*s ", (int)len, name);
+            say_operand(&tests, out);
+        }
     }
 }

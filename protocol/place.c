@@ -370,27 +370,32 @@ static enum op_status walk_unnamed(struct walk *w)
     return OP_REFUSED;
 }
 
-/* Through what has no step of its own in a path: what an optional holds, and what wraps a container
- * that is in another one. */
-static enum op_status walk_through(struct walk *w)
+/* Through what wraps a container that is in another one. */
+static enum op_status walk_unwrap(struct walk *w)
 {
     struct place *p = w->p;
     struct record *r;
     enum op_status st = OP_DONE;
-    for (;;) {
-        if (p->kind == PLACE_FIELD && p->type->kind == TYPE_MAYBE) {
-            st = walk_lone(w);
-        } else if (type_atomic(p->type) && p->type->model->wraps) {
-            p->hidden = true;
-            st = walk_enter(w, &r);
-            if (st == OP_DONE)
-                st = take_field(w, r, 0);
-        } else {
-            return OP_DONE;
-        }
-        if (st != OP_DONE)
-            return st;
+    while (st == OP_DONE && type_atomic(p->type) && p->type->model->wraps) {
+        p->hidden = true;
+        st = walk_enter(w, &r);
+        if (st == OP_DONE)
+            st = take_field(w, r, 0);
     }
+    return st;
+}
+
+/* Through what has no step of its own in a path: that, and what an optional holds. */
+static enum op_status walk_through(struct walk *w)
+{
+    struct place *p = w->p;
+    enum op_status st = walk_unwrap(w);
+    while (st == OP_DONE && p->kind == PLACE_FIELD && p->type->kind == TYPE_MAYBE) {
+        st = walk_lone(w);
+        if (st == OP_DONE)
+            st = walk_unwrap(w);
+    }
+    return st;
 }
 
 static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
@@ -421,14 +426,15 @@ static enum op_status walk_step(struct walk *w, const struct step *s, bool last)
     return walk_value(w);
 }
 
-enum op_status place_enter(struct place *p, struct needs *needs, size_t path_len, struct fault *f)
+enum op_status place_enter(struct place *p, bool lone, struct needs *needs, size_t path_len,
+                           struct fault *f)
 {
     struct walk w = {.p = p, .needs = needs, .f = f, .begin = p->reader.begin, .shown = path_len};
     if (p->kind == PLACE_ENTRY && !p->cell) {
         fault_set(f, FAULT_NOT_FOUND, "there is no '%.*s'", SHOWN(&w));
         return OP_REFUSED;
     }
-    return walk_through(&w);
+    return lone ? walk_through(&w) : walk_unwrap(&w);
 }
 
 static void begin(struct place *p, struct record *root)

@@ -56,9 +56,10 @@ enum op_status place_find(struct place *p, struct record *root, const char *path
 enum op_status place_find_from(struct place *p, struct record *root, const struct type *type,
                                const char *path, size_t path_len, size_t from, struct fault *f);
 
-/* Where the way ended at a container that is in another one, or in an optional: on to it, as to a
- * field. */
-enum op_status place_enter(struct place *p, struct needs *needs, size_t path_len, struct fault *f);
+/* Where the way ended at a container that is in another one, or (`lone`) in an optional: on to it,
+ * as to a field. */
+enum op_status place_enter(struct place *p, bool lone, struct needs *needs, size_t path_len,
+                           struct fault *f);
 
 /* OP_DONE when this container (with this key in Redis) is loaded, else it is reported. */
 enum op_status place_loaded(struct cell *container, const struct type *t, const char *key,

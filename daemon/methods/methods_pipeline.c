@@ -463,8 +463,11 @@ static enum op_status refuse_condition(struct call *c, const struct planned *op)
     (void)cursor_str(&in, &path, &len);
     if_say(in, &tests);
     buf_append(&tests, "", 1);
-    fault_set(&c->fault, FAULT_CONFLICT, "'%.*s' of %s is not %s", (int)(len > 100 ? 100 : len),
-              path, op->doc->key, (const char *)tests.data);
+    if (len == 0)
+        fault_set(&c->fault, FAULT_CONFLICT, "%s is not %s", op->doc->key, (char *)tests.data);
+    else
+        fault_set(&c->fault, FAULT_CONFLICT, "'%.*s' of %s is not %s", (int)(len > 100 ? 100 : len),
+                  path, op->doc->key, (char *)tests.data);
     buf_free(&tests);
     return OP_REFUSED;
 }

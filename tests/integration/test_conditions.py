@@ -20,7 +20,8 @@ ORDER = atomic(
     field("paid", "bool", default=False), field("raw", "bytes", default=b""), field("note", "optional<str>"),
     field("tags", "list<str>"), field("counts", "dict<int>"), field("who", "set<str>"), field("queue", "sorted<str>"),
     field("parts", "list<Part>"), field("box", "optional<Box>", default=None), field("extra", "any", default=None),
-    field("first", "optional<Part>"), field("second", "optional<Part>"), field("halls", "dict<list<Part>>"))
+    field("first", "optional<Part>"), field("second", "optional<Part>"), field("halls", "dict<list<Part>>"),
+    field("seats", "list<optional<Part>>"), field("pairs", "dict<optional<Part>>"))
 ONE, TWO = "Order:1", "Order:2"
 
 
@@ -34,7 +35,8 @@ def save(client):
     client.call("doc.save", ONE, {
         "total": 7, "x": 1.5, "price": "12.50", "tags": ["a", "b"], "counts": {"k": 1, "l": 2}, "who": ["ada", "bob"],
         "queue": [["job", 2]], "parts": [{"@pk": "p1"}], "box": {"w": 3}, "extra": {"n": 4},
-        "first": {"n": 5}, "halls": {"k": [{"n": 1}]}})
+        "first": {"n": 5}, "halls": {"k": [{"n": 1}]}, "seats": [{"n": 1}, None],
+        "pairs": {"k": {"n": 2}, "l": None}})
     client.call("doc.save", TWO, {})
 
 
@@ -66,6 +68,10 @@ TESTS = [
     ("second", {"==": None}, True), ("second.n", {"==": 5}, False), ("second.n", {"exists": False}, True),
     ('halls["k"]', {"exists": True}, True), ('halls["l"]', {"exists": True}, False), ('halls["k"][0].n', {"==": 1}, True),
     ('halls["k"][1].n', {"exists": True}, False), ("", {"exists": True}, True),
+    ("seats[0]", {"!=": None}, True), ("seats[0]", {"==": None}, False), ("seats[-1]", {"==": None}, True),
+    ("seats[1]", {"exists": True}, True), ("seats[2]", {"==": None}, False), ("seats[2]", {"exists": False}, True),
+    ("seats[1].n", {"exists": True}, False), ('pairs["k"]', {"!=": None}, True), ('pairs["l"]', {"==": None}, True),
+    ('pairs["m"]', {"exists": True}, False), ('pairs["m"]', {"==": None}, False),
 ]
 
 
@@ -81,6 +87,23 @@ def test_tests(client):
             with pytest.raises(RpcError, match=r"CONFLICT: operation 0 \(if\): '.*' of Order:1 is not "):
                 client.call("pipeline", pipeline)
     assert client.call("doc.load", TWO, "total") == done
+
+
+SAID = [
+    (ONE, "total", {">=": 8, "<": 100}, "'total' of Order:1 is not >= 8 and < 100"),
+    (ONE, "note", {"exists": True}, "'note' of Order:1 is not there"),
+    (ONE, "status", {"exists": False}, "'status' of Order:1 is not absent"),
+    (ONE, "note", {"exists": True, "==": "x"}, "'note' of Order:1 is not there and == 'x'"),
+    (ONE, "seats[1]", {"!=": None}, "'seats[1]' of Order:1 is not != nil"),
+    ("Order:none", "", {"exists": True}, "Order:none is not there"),
+]
+
+
+@pytest.mark.parametrize("key, path, tests, said", SAID)
+def test_what_is_said(client, key, path, tests, said):
+    with pytest.raises(RpcError) as refused:
+        client.call("pipeline", [["if", key, path, tests], ["num.incr", TWO, "total", 1]])
+    assert refused.value.error == f"CONFLICT: operation 0 (if): {said}"
 
 
 def test_what_is_read_from_redis(client, daemon, new_daemon, redis_server):
@@ -128,7 +151,7 @@ INCOMPARABLE = [
     ("paid", {"<": True}), ("tags", {"<": ["a"]}), ("", {"==": {}}), ("parts", {"==": []}), ("parts[0]", {"==": {}}),
     ("extra", {"<": 3}), ("box", {"<": {"w": 3}}), ("planet", {"exists": False}),
     ("first", {"==": {"n": 5}}), ('halls["k"]', {"==": []}), ("halls", {"==": {}}), ("second", {"<": None}),
-    ("extra[3]", {"exists": False})]
+    ("extra[3]", {"exists": False}), ("seats[0]", {"==": {"n": 1}}), ('pairs["k"]', {"<": None}), ("seats", {"==": []})]
 
 
 def test_what_cannot_be_compared(client):
