@@ -4,17 +4,9 @@
  * crashing: what was taken for a value can be walked, is packed, and read again is the same.
  */
 #include "client/value.h"
+#include "tests/fuzz/fuzz.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool ok)
-{
-    if (!ok)
-        abort();
-}
 
 static void walk(const rapyer_value *v)
 {

@@ -11,12 +11,9 @@
 #include "protocol/scan.h"
 #include "protocol/schema.h"
 #include "protocol/value.h"
-
-#include <stdlib.h>
+#include "tests/fuzz/fuzz.h"
 
 #define LIMIT 65536
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct type t_int = {.kind = TYPE_INT}, t_float = {.kind = TYPE_FLOAT},
                          t_bool = {.kind = TYPE_BOOL}, t_str = {.kind = TYPE_STR},
@@ -34,12 +31,6 @@ static const struct type t_int = {.kind = TYPE_INT}, t_float = {.kind = TYPE_FLO
 static const struct type *const types[] = {
     &t_int,  &t_float, &t_bool, &t_str,    &t_bytes,   &t_time, &t_any,   &t_floats, &t_maybe,
     &t_anys, &t_deep,  &t_set,  &t_sorted, &t_decimal, &t_span, &t_zoned, &t_enum,   &t_ref};
-
-static void require(bool ok)
-{
-    if (!ok)
-        abort();
-}
 
 static void check_value(struct cursor in, const struct type *t)
 {

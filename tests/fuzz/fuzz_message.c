@@ -5,14 +5,7 @@
  */
 #include "daemon/leases/lease.h"
 #include "daemon/leases/probe.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool ok)
-{
-    if (!ok)
-        abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 static struct event_base *base;
 static struct config config = {.redis = (char *)"unix:/nowhere",

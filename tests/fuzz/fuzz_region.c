@@ -6,46 +6,7 @@
  */
 #include "daemon/watches/region.h"
 #include "protocol/scan.h"
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool ok)
-{
-    if (!ok)
-        abort();
-}
-
-static void add_field(struct buf *b, const char *name, const char *type)
-{
-    pack_map(b, 2);
-    pack_cstr(b, "name");
-    pack_cstr(b, name);
-    pack_cstr(b, "type");
-    pack_cstr(b, type);
-}
-
-static const struct model *add_model(struct schema *s, const char *name, const char *const *fields,
-                                     uint32_t n)
-{
-    struct buf b = BUF_INIT;
-    struct fault f;
-    const struct model *m;
-    bool changed;
-    pack_map(&b, 3);
-    pack_cstr(&b, "name");
-    pack_cstr(&b, name);
-    pack_cstr(&b, "kind");
-    pack_cstr(&b, "atomic");
-    pack_cstr(&b, "fields");
-    pack_array(&b, n);
-    for (uint32_t i = 0; i < n; i++)
-        add_field(&b, fields[2 * i], fields[2 * i + 1]);
-    struct cursor in = cursor_of(b.data, b.len);
-    require(schema_define(s, &in, &m, &changed, &f) == 0);
-    buf_free(&b);
-    return m;
-}
+#include "tests/fuzz/fuzz.h"
 
 static const struct model *model(void)
 {
@@ -53,12 +14,11 @@ static const struct model *model(void)
     static const struct model *m;
     if (m == NULL) {
         s = schema_new();
-        add_model(s, "T", (const char *[]){"a", "int", "b", "list<str>"}, 2);
-        add_model(s, "S", (const char *[]){"c", "str", "d", "dict<int>", "t", "list<T>"}, 3);
+        add_model(s, "T", (const char *[]){"a", "int", "b", "list<str>", NULL});
+        add_model(s, "S", (const char *[]){"c", "str", "d", "dict<int>", "t", "list<T>", NULL});
         m = add_model(s, "U",
                       (const char *[]){"a", "int", "aa", "list<int>", "s", "S", "l", "list<S>", "m",
-                                       "dict<S>", "x", "any", "z", "set<str>"},
-                      7);
+                                       "dict<S>", "x", "any", "z", "set<str>", NULL});
     }
     return m;
 }

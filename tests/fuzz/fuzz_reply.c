@@ -3,10 +3,7 @@
  */
 #include "daemon/redis/reply.h"
 #include "protocol/buf.h"
-#include <stdint.h>
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static void write_down(const redisReply *r, struct buf *out)
 {

@@ -12,16 +12,7 @@
 #include "protocol/path.h"
 #include "protocol/schema.h"
 #include "protocol/value.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool ok)
-{
-    if (!ok)
-        abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 static bool holds_text(const struct fault *f)
 {

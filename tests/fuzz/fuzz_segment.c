@@ -6,15 +6,13 @@
  */
 #include "client/value.h"
 #include "protocol/segment.h"
+#include "tests/fuzz/fuzz.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define BUCKETS 4u
 #define SLOTS 4u
 #define SLOT 256u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char key[] = "User:1";
 
