@@ -478,15 +478,35 @@ def test_what_changed_while_the_link_was_cut(redis_server, new_proxy, new_daemon
                        what="the element")
 
 
-def test_what_redis_refuses_has_changed_nothing_for_others(redis_server, new_proxy, new_daemon, workdir):
-    """Who counts what others have done to the version, to know what of a document is as it was, counts
-    only what was applied. Otherwise the next change, not heard of yet, would pass for that. Shows C4."""
-    proxy, deaf = new_proxy(redis_server.address), DeafProxy(workdir, redis_server.address)
-    with new_daemon(proxy.address).connect() as refused, new_daemon(redis_server.address).connect() as writer, \
+@pytest.fixture
+def listening(redis_server, new_daemon, workdir):
+    """A writer, a reader that has in memory what it wrote, and the proxy through which the reader hears of it."""
+    deaf = DeafProxy(workdir, redis_server.address)
+    with new_daemon(redis_server.address).connect() as writer, \
             new_daemon(deaf.address, {"coherence.bound": "1h"}).connect() as reader:
         save_ada(writer)
         writer.call("doc.save", "User:bob", {"name": "b", "settings": {}})
-        reader.call("doc.get", "User:bob")
+        for key in (KEY, "User:bob"):
+            reader.call("doc.get", key)
+        yield writer, reader, deaf
+    deaf.stop()
+
+
+def check_that_the_next_change_is_known_to_be_one(writer, reader, deaf):
+    """Also when it is not heard of: the reader has counted what was before, and all of it once."""
+    writer.call("set", "User:bob", "age", 1)
+    soon(reader, "age", 1, "User:bob")  # and so all that was said before
+    deaf.unheard = lambda channel, payload: b"@proof" not in channel
+    writer.call("dict.set", KEY, "counts", "x", 99)
+    assert outcome(reader, "dict.pop", KEY, "counts", "none") == "NOT_FOUND"  # which asks Redis
+    assert reader.call("doc.load", KEY, "counts") == {"x": 99, "y": 2}
+
+
+def test_what_redis_refuses_has_changed_nothing_for_others(redis_server, new_proxy, new_daemon, listening):
+    """Who counts what others have done to the version, to know what of a document is as it was, counts
+    only what was applied. Otherwise the next change, not heard of yet, would pass for that. Shows C4."""
+    (writer, reader, _), proxy = listening, new_proxy(redis_server.address)
+    with new_daemon(proxy.address).connect() as refused:
         version = refused.call("doc.get", KEY, {"version": True})["@v"]
         proxy.freeze()
         request = refused.send("pipeline", [["list.append", KEY, "tags", "x"]], {"if_version": {KEY: version}})
@@ -496,45 +516,27 @@ def test_what_redis_refuses_has_changed_nothing_for_others(redis_server, new_pro
         proxy.thaw()
         with pytest.raises(RpcError, match="CONFLICT"):
             refused.wait(request)
-        writer.call("set", "User:bob", "age", 1)
-        soon(reader, "age", 1, "User:bob")  # and so all that was said before
-        deaf.unheard = lambda channel, payload: b"@proof" not in channel
-        writer.call("dict.set", KEY, "counts", "x", 99)
-        assert outcome(reader, "dict.pop", KEY, "counts", "none") == "NOT_FOUND"  # which asks Redis
-        assert reader.call("doc.load", KEY, "counts") == {"x": 99, "y": 2}
-    deaf.stop()
+        check_that_the_next_change_is_known_to_be_one(*listening)
 
 
 @pytest.mark.parametrize("behind", ["its read", "another change of ours"])
-def test_what_is_heard_late_counts_once(redis_server, new_daemon, workdir, rdb, behind):
+def test_what_is_heard_late_counts_once(listening, rdb, behind):
     """A change that was read before it was heard of is in the version already. Counted again it would stand for
     the next one, of which nothing was heard yet. Shows C4."""
-    deaf, late = DeafProxy(workdir, redis_server.address), []
+    (writer, reader, deaf), late = listening, []
 
     def hold_back(channel, payload):
         late.extend([(channel, payload)] if b"@changes" in channel else [])
         return b"@proof" not in channel
-    with new_daemon(redis_server.address).connect() as writer, \
-            new_daemon(deaf.address, {"coherence.bound": "1h"}).connect() as reader:
-        save_ada(writer)
-        writer.call("doc.save", "User:bob", {"name": "b", "settings": {}})
-        reader.call("doc.get", "User:bob")
-        reader.call("doc.get", KEY)
-        deaf.unheard = hold_back
-        writer.call("set", KEY, "age", 50)
-        assert reader.call("doc.get", KEY, {"fresh": True})["age"] == 50
-        wait_until(lambda: late, what="the message")
-        if behind == "another change of ours":
-            reader.call("num.incr", KEY, "score", 1)
-        deaf.unheard = lambda channel, payload: False
-        rdb.publish(*late[0])
-        writer.call("set", "User:bob", "age", 1)
-        soon(reader, "age", 1, "User:bob")  # and so all that was said before
-        deaf.unheard = lambda channel, payload: b"@proof" not in channel
-        writer.call("dict.set", KEY, "counts", "x", 99)
-        assert outcome(reader, "dict.pop", KEY, "counts", "none") == "NOT_FOUND"  # which asks Redis
-        assert reader.call("doc.load", KEY, "counts") == {"x": 99, "y": 2}
-    deaf.stop()
+    deaf.unheard = hold_back
+    writer.call("set", KEY, "age", 50)
+    assert reader.call("doc.get", KEY, {"fresh": True})["age"] == 50
+    wait_until(lambda: late, what="the message")
+    if behind == "another change of ours":
+        reader.call("num.incr", KEY, "score", 1)
+    deaf.unheard = lambda channel, payload: False
+    rdb.publish(*late[0])
+    check_that_the_next_change_is_known_to_be_one(*listening)
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -242,6 +242,14 @@ def test_ranges_meet_each_other_and_single_elements(reader):
         *all_of[8:14], {**all_of[14], "n": 15}, all_of[15]]
 
 
+@pytest.mark.parametrize("span", [{"from": 15, "to": 25}, {"from": 5, "to": 15}], ids=["behind", "before"])
+def test_of_a_range_only_what_is_not_there_is_read(reader, rdb, span):
+    reader.call("doc.load", SHELF_KEY, "items", {"from": 10, "to": 20})
+    rdb.config_resetstat()
+    assert reader.call("doc.load", SHELF_KEY, "items", span) == items(300)[span["from"]:span["to"]]
+    assert asked(rdb)["hgetall"] == 5
+
+
 def test_a_range_sees_what_was_appended_in_the_same_pipeline(reader, writer):
     assert reader.call("pipeline", [
         ["list.append", SHELF_KEY, "numbers", 7], ["doc.load", SHELF_KEY, "numbers", {"from": -3}],

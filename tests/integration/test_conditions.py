@@ -46,6 +46,15 @@ def client(client):
     return client
 
 
+@pytest.fixture
+def two(daemons):
+    """Two daemons that have both documents in memory."""
+    for daemon in daemons:
+        with daemon.connect() as client:
+            save(client)
+    return daemons
+
+
 TESTS = [
     ("total", {"==": 7}, True), ("total", {"!=": 7}, False), ("total", {">=": 7, "<": 8}, True),
     ("total", {">": 7}, False), ("total", {"<=": 6}, False), ("x", {"<": 2}, True), ("x", {"==": 1.5}, True),
@@ -168,14 +177,9 @@ def test_bad_reach(client):
         client.call("if", ONE, "total", {"==": 7}, 1)
 
 
-def test_two_daemons_decide_once(redis_server, new_daemon):
+def test_two_daemons_decide_once(two):
     """Each of many clients takes one of ten places, by a condition on a document that it does not change, and one
     that it does."""
-    daemons = [new_daemon(redis_server.address) for _ in range(2)]
-    for daemon in daemons:
-        with daemon.connect() as client:
-            save(client)
-
     def take(client, number):
         taken = refused = 0
         for turn in range(8):
@@ -189,20 +193,15 @@ def test_two_daemons_decide_once(redis_server, new_daemon):
                 refused += 1
         return taken, refused
 
-    results = crowd(daemons, take)
+    results = crowd(two, take)
     assert sum(taken for taken, _ in results) == 10
-    with daemons[0].connect() as client:
+    with two[0].connect() as client:
         assert client.call("doc.load", ONE, "total") == 17
         assert client.call("set.size", TWO, "who") == 5
 
 
-def test_a_document_that_is_only_looked_at(redis_server, new_daemon):
+def test_a_document_that_is_only_looked_at(two):
     """One daemon closes the shop, the other sells while it is open: nothing is sold after it was closed."""
-    daemons = [new_daemon(redis_server.address) for _ in range(2)]
-    for daemon in daemons:
-        with daemon.connect() as client:
-            save(client)
-
     def work(client, number):
         if number == 1:  # of the second daemon
             client.call("pipeline", [["set", ONE, "status", "closed"], ["doc.load", ONE, "status"]])
@@ -216,8 +215,8 @@ def test_a_document_that_is_only_looked_at(redis_server, new_daemon):
                 assert error.code == "CONFLICT", error
                 return sold
 
-    results = crowd(daemons, work, clients=3)
-    with daemons[1].connect() as client:
+    results = crowd(two, work, clients=3)
+    with two[1].connect() as client:
         total = client.call("doc.get", TWO, {"fresh": True})["total"]
     assert total == results[0] + results[2] == results[1]
 
@@ -258,13 +257,8 @@ def test_documents_in_pipelines(client):
     assert client.call("doc.load", ONE, "total") == 7
 
 
-def test_a_copy_of_what_others_change_is_whole(redis_server, new_daemon):
+def test_a_copy_of_what_others_change_is_whole(two):
     """Two parts of the original are always the same; so they are in each copy."""
-    daemons = [new_daemon(redis_server.address) for _ in range(2)]
-    for daemon in daemons:
-        with daemon.connect() as client:
-            save(client)
-
     def work(client, number):
         for turn in range(15):
             if number % 2:
@@ -275,9 +269,9 @@ def test_a_copy_of_what_others_change_is_whole(redis_server, new_daemon):
                                          ["if", f"Order:c{number}-{turn}", "", {"exists": True}]])
         return None
 
-    client = daemons[0].connect()
+    client = two[0].connect()
     client.call("pipeline", [["set", ONE, "status", "0-0"], ["dict.set", ONE, "counts", "k", 0]])
-    crowd(daemons, work)
+    crowd(two, work)
     for number in (0, 2):
         for turn in range(15):
             copy = client.call("doc.get", f"Order:c{number}-{turn}", {"fresh": True})

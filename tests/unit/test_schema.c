@@ -213,21 +213,13 @@ Test(schema, a_field_twice)
 /* A model of n fields f0, f1, ... of type int with a default. */
 static int define_many(const char *name, unsigned from, unsigned n)
 {
-    struct buf b = BUF_INIT;
-    char text[64];
-    pack_map(&b, 3);
-    pack_cstr(&b, "name");
-    pack_cstr(&b, name);
-    pack_cstr(&b, "kind");
-    pack_cstr(&b, "atomic");
-    pack_cstr(&b, "fields");
-    pack_array(&b, n);
-    for (unsigned i = from; i < from + n; i++) {
-        snprintf(text, sizeof text, "{name: f%u, type: int, default: %u}", i, i);
-        wire_pack(&b, text);
-    }
-    int done = define_bytes(&b);
-    buf_free(&b);
+    struct buf text = BUF_INIT;
+    buf_printf(&text, "{name: %s, kind: atomic, fields: [", name);
+    for (unsigned i = from; i < from + n; i++)
+        buf_printf(&text, "{name: f%u, type: int, default: %u}, ", i, i);
+    buf_append(&text, "]}", 3); /* with its NUL */
+    int done = define((char *)text.data);
+    buf_free(&text);
     return done;
 }
 
