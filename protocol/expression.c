@@ -128,18 +128,16 @@ static int check_kind(struct parse *p, struct expr *e)
 {
     const struct type *t = e->path.type;
     char name[TYPE_NAME_MAX];
-    unsigned ordered = 1u << TYPE_INT | 1u << TYPE_FLOAT | 1u << TYPE_STR | 1u << TYPE_DATETIME |
-                       1u << TYPE_DECIMAL | 1u << TYPE_DATE | 1u << TYPE_TIME |
-                       1u << TYPE_TIMEDELTA | 1u << TYPE_NAIVE | 1u << TYPE_ZONED |
-                       1u << TYPE_UUID | 1u << TYPE_REF;
-    unsigned texts = 1u << TYPE_STR | 1u << TYPE_REF | 1u << TYPE_ENUM | 1u << TYPE_UUID;
+    const unsigned texts = 1u << TYPE_STR | 1u << TYPE_REF | 1u << TYPE_ENUM | 1u << TYPE_UUID;
+    const unsigned keys =
+        1u << TYPE_UUID | 1u << TYPE_REF; /* by their text, as an index has them */
     unsigned bit = 1u << type_bare(t)->kind;
     static const struct type key = {.kind = TYPE_STR};
     bool can = e->kind == EXPR_HAS      ? type_container(t) && t->kind != TYPE_SORTED
                : type_container(t)      ? false
                : e->kind == EXPR_PREFIX ? bit & texts
                : e->kind >= EXPR_LESS && e->kind <= EXPR_AT_LEAST
-                   ? bit & ordered
+                   ? type_ordered(type_bare(t)) || bit & keys
                    : bit != 1u << TYPE_ANY && bit != 1u << TYPE_MODEL;
     e->type = e->kind != EXPR_HAS ? t : t->kind == TYPE_DICT ? &key : t->of;
     if (can && (e->kind != EXPR_HAS || !type_atomic(e->type)))
@@ -304,9 +302,8 @@ static enum op_status load(const char *path, size_t len, struct record *root, st
                            struct buf *out, struct fault *f)
 {
     struct op op = {.kind = OP_LOAD, .path = path, .path_len = len, .args = cursor_of("", 0)};
-    struct op_run env = {.root = root, .needs = needs, .fault = f};
     struct fault unset;
-    env.fault = &unset;
+    struct op_run env = {.root = root, .needs = needs, .fault = &unset};
     size_t had = out->len;
     enum op_status st = op_run(&op, &env, out);
     if (st == OP_REFUSED && unset.code != FAULT_NOT_FOUND)

@@ -6,10 +6,8 @@
 
 #define ZONE 6 /* bytes of "+02:00" */
 
-static int sign(bool less, bool more)
-{
-    return more - less;
-}
+/* Less than 0, 0, more than 0. */
+#define ORDER(a, b) (((a) > (b)) - ((a) < (b)))
 
 bool type_ordered(const struct type *t)
 {
@@ -33,12 +31,12 @@ static int order_bytes(const struct item *a, const struct item *b)
 {
     uint32_t both = a->bytes.len < b->bytes.len ? a->bytes.len : b->bytes.len;
     int by = both > 0 ? memcmp(a->bytes.p, b->bytes.p, both) : 0;
-    return by != 0 ? by : sign(a->bytes.len<b->bytes.len, a->bytes.len> b->bytes.len);
+    return by != 0 ? by : ORDER(a->bytes.len, b->bytes.len);
 }
 
 static int order_moments(int64_t a_sec, uint32_t a_nsec, int64_t b_sec, uint32_t b_nsec)
 {
-    return a_sec != b_sec ? sign(a_sec<b_sec, a_sec> b_sec) : sign(a_nsec<b_nsec, a_nsec> b_nsec);
+    return a_sec != b_sec ? ORDER(a_sec, b_sec) : ORDER(a_nsec, b_nsec);
 }
 
 static int order_decimals(const struct item *a, const struct item *b)
@@ -46,7 +44,7 @@ static int order_decimals(const struct item *a, const struct item *b)
     struct decimal x = {0}, y = {0};
     decimal_read((const char *)a->bytes.p, a->bytes.len, &x);
     decimal_read((const char *)b->bytes.p, b->bytes.len, &y);
-    int x_sign = sign(x.digits<0, x.digits> 0), y_sign = sign(y.digits<0, y.digits> 0);
+    int x_sign = ORDER(x.digits, 0), y_sign = ORDER(y.digits, 0);
     /* With as many digits behind the point. What does not fit then has more digits than the other
      * can have. */
     for (; x.scale < y.scale; x.scale++)
@@ -55,7 +53,7 @@ static int order_decimals(const struct item *a, const struct item *b)
     for (; y.scale < x.scale; y.scale++)
         if (__builtin_mul_overflow(y.digits, 10, &y.digits))
             return -y_sign;
-    return sign(x.digits<y.digits, x.digits> y.digits);
+    return ORDER(x.digits, y.digits);
 }
 
 /* "2024-01-31T23:59:59.5+02:00", in its one form. */
@@ -83,8 +81,7 @@ static long double number_of(const struct item *it)
 
 static int order_numbers(const struct item *a, const struct item *b)
 {
-    long double x = number_of(a), y = number_of(b);
-    return sign(x<y, x> y);
+    return ORDER(number_of(a), number_of(b));
 }
 
 int value_order(const struct type *t, const struct item *a, const struct item *b)
