@@ -180,9 +180,7 @@ static void begin(struct words *w, const char *command, const char *text, size_t
     for (unsigned i = 0; i < 4; i++)
         buf_clear(&w->argv[i]);
     buf_printf(&w->argv[0], "%s", command);
-    buf_printf(&w->argv[1], "%s:@index:%s/%s", w->b->pool->prefix, w->bd->doc->model->name,
-               w->ix->id);
-    index_text(w->ix, text, len, &w->argv[1]);
+    index_key(w->b->pool->prefix, w->bd->doc->model, w->ix, text, len, &w->argv[1]);
 }
 
 static void say(struct words *w, unsigned argc)

@@ -90,12 +90,11 @@ void batch_plan_uniques(struct batch *b)
 void batch_unique_check(const struct batch *b, const struct unique_value *v, struct unit_call *c)
 {
     struct buf key = BUF_INIT, head = BUF_INIT;
-    const char *model = v->of->doc->model->name;
+    const struct model *m = v->of->doc->model;
     size_t pk_len;
     const char *pk = doc_pk(v->of->doc, &pk_len);
-    buf_printf(&key, "%s:@index:%s/%s", b->pool->prefix, model, v->index->id);
-    index_text(v->index, v->text, v->len, &key);
-    buf_printf(&head, "%s:{%s:", b->pool->prefix, model);
+    index_key(b->pool->prefix, m, v->index, v->text, v->len, &key);
+    buf_printf(&head, "%s:{%s:", b->pool->prefix, m->name);
     unit_call_unique(c, &key, v, &head, pk, pk_len);
     buf_free(&key);
     buf_free(&head);

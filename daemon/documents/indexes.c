@@ -192,8 +192,8 @@ static bool is_list(const struct type *t)
     return t->kind == TYPE_LIST || t->kind == TYPE_MAYBE;
 }
 
-/* [path, sign, by digits, suffix, how its container is read, hash field, default, unique]; what it
- * has not is false. */
+/* [path, sign, by digits, suffix, how its container is read, and how its length is, hash field,
+ * default, unique]; what it has not is false. */
 static void pack_index(const struct index *ix, struct buf *out)
 {
     const char *read = ix->container == NULL             ? NULL
@@ -276,8 +276,10 @@ bool index_null(const char *text, size_t len)
     return text == NULL || (len == 1 && (uint8_t)*text == RAW_NULL);
 }
 
-void index_text(const struct index *ix, const char *text, size_t len, struct buf *out)
+void index_key(const char *prefix, const struct model *m, const struct index *ix, const char *text,
+               size_t len, struct buf *out)
 {
+    buf_printf(out, "%s:@index:%s/%s", prefix, m->name, ix->id);
     if (ix->kind == INDEX_RANGE || ix->kind == INDEX_PREFIX)
         return;
     if (text == NULL) {
@@ -291,6 +293,16 @@ void index_text(const struct index *ix, const char *text, size_t len, struct buf
         buf_printf(out, "#%zu#", len);
         buf_append(out, text + len - INDEX_TEXT_TAIL, INDEX_TEXT_TAIL);
     }
+}
+
+char *index_states_key(const char *prefix)
+{
+    return alloc_text("%s:@index", prefix);
+}
+
+char *index_state_name(const struct model *m, const struct index *ix)
+{
+    return alloc_text("%s/%s", m->name, ix->id);
 }
 
 void index_state(const struct index *ix, struct buf *out)

@@ -3,9 +3,10 @@
  *   fields declared as indexed (protocol/index.h), ──► struct index, one for each field and kind
  *   also those of models within                        the same for commit/index.lua: its spec
  *
- *   <prefix>:@index                   hash: "User/city=" -> what it was built for; "User/@cursor"
- *   <prefix>:@index:User              hash: pk -> the entries of a document that has a deadline
+ *   <prefix>:@index                   hash: "User/city=" -> what it was built for; "!": spoilt
+ *   <prefix>:@index:User              hash: pk -> the entries of a document with a deadline
  *   <prefix>:@index:User/city=Boston  set of pks: exact, tags
+ *   <prefix>:@index:User/tags*        set of pks: too many elements to be in the index
  *   <prefix>:@index:User/age<         sorted set of pks by their number: range
  *   <prefix>:@index:User/name^        sorted set of "text\0pk", all of score 0: prefix
  *   <prefix>:@index:User/@ttl         sorted set of pks by their deadline, ms
@@ -70,10 +71,15 @@ const struct index *index_find(const struct indexes *all, const char *path, size
 const struct index *index_of_field(const struct indexes *all, const char *name, size_t len);
 /* What is found as null: no text, or that of null. */
 bool index_null(const char *text, size_t len);
-/* Appends what stands behind the id in the key of the set of this value; of a range or prefix
- * index, which have one key, nothing. */
-void index_text(const struct index *ix, const char *text, size_t len, struct buf *out);
-/* Appends what is to be noted under "Model/id" when all documents are in the index. */
+/* Appends the key in which documents with this value are (text NULL: null); a range or prefix index
+ * has one key for all of them. */
+void index_key(const char *prefix, const struct model *m, const struct index *ix, const char *text,
+               size_t len, struct buf *out);
+
+/* The hash of the states, and the name of an index in it. Theirs to free. */
+char *index_states_key(const char *prefix);
+char *index_state_name(const struct model *m, const struct index *ix);
+/* Appends what is to be noted under that name when all documents are in the index. */
 void index_state(const struct index *ix, struct buf *out);
 
 #endif

@@ -29,6 +29,15 @@ size_t layout_key_len(size_t prefix_len, const char *key, size_t key_len, size_t
     return prefix_len + 3 + pk_escaped_len(key, key_len) + suffix_len;
 }
 
+void layout_pattern(const char *text, size_t len, struct buf *out)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (memchr("*?[]\\^-", text[i], 7) != NULL)
+            buf_append(out, "\\", 1);
+        buf_append(out, text + i, 1);
+    }
+}
+
 bool layout_split(const char *prefix, const char *redis_key, size_t len, struct buf *key,
                   const char **suffix, size_t *suffix_len)
 {

@@ -41,6 +41,9 @@ void layout_key(struct buf *out, const char *prefix, const char *key, size_t key
 bool layout_split(const char *prefix, const char *redis_key, size_t len, struct buf *key,
                   const char **suffix, size_t *suffix_len);
 
+/* Appends a text so that a pattern of Redis (MATCH) has each byte of it mean itself. */
+void layout_pattern(const char *text, size_t len, struct buf *out);
+
 /* Appends the raw string of a value whose declared type is t. A record (element of a list or
  * dict of atomic models) is written as its pk. CELL_UNSET appends nothing. */
 void layout_raw(const struct type *t, const struct cell *c, struct buf *out);

@@ -48,11 +48,7 @@ static void begin(struct purger *p)
     buf_clear(&p->root);
     buf_clear(&p->match);
     layout_key(&p->root, p->prefix, c->key, c->len, "", 0);
-    for (size_t i = 0; i < p->root.len; i++) {
-        if (strchr("*?[]\\^-", p->root.data[i]) != NULL)
-            buf_append(&p->match, "\\", 1);
-        buf_append(&p->match, &p->root.data[i], 1);
-    }
+    layout_pattern((char *)p->root.data, p->root.len, &p->match);
     buf_append(&p->match, "/*", 3);
     strcpy(p->cursor, "0");
     p->last = false;

@@ -572,8 +572,8 @@ static void on_noted(void *arg, unsigned index, redisReply *reply)
 static void note_spoilt(struct find *fi)
 {
     struct buf out = BUF_INIT;
-    char *key = alloc_text("%s:@index", exec_config(fi->exec)->key_prefix);
-    char *name = alloc_text("%s/%s", fi->model->name, fi->plan->spoilt->id);
+    char *key = index_states_key(exec_config(fi->exec)->key_prefix);
+    char *name = index_state_name(fi->model, fi->plan->spoilt);
     resp_words(&out, "HSET", key, name, "!", NULL);
     upstream_send(upstream_of(fi), out.data, out.len, 1, on_noted, NULL);
     buf_free(&out);

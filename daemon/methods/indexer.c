@@ -14,9 +14,8 @@
 /* Between the moment in which an index is seen to be wanted and the first document that is looked
  * at: by then all daemons have heard of it, and write its entries. */
 #define SETTLE_MS 2500
-#define AGAIN_MS                                                                             \
-    10000          /* from the end of one building to the next: a key may be spoilt for long \
-                    */
+/* From the end of one building to the next: a key may be spoilt for long. */
+#define AGAIN_MS 10000
 #define PAGE "500" /* keys that SCAN looks at */
 #define SWEEP "200"
 
@@ -81,7 +80,7 @@ static void note_models(struct indexer *x)
 static bool is_complete(const redisReply *all, const struct model *m, const struct index *ix)
 {
     struct buf state = BUF_INIT;
-    char *name = alloc_text("%s/%s", m->name, ix->id);
+    char *name = index_state_name(m, ix);
     bool found = false;
     index_state(ix, &state);
     for (size_t i = 0; i + 1 < all->elements && !found; i += 2) {
@@ -138,7 +137,7 @@ static void ask_lease(struct indexer *x)
 static void ask_states(struct indexer *x)
 {
     struct buf out = BUF_INIT;
-    char *key = alloc_text("%s:@index", prefix_of(x));
+    char *key = index_states_key(prefix_of(x));
     resp_words(&out, "HGETALL", key, NULL);
     free(key);
     ask(x, READING, &out);
@@ -147,8 +146,7 @@ static void ask_states(struct indexer *x)
 static void ask_page(struct indexer *x, const struct model *m)
 {
     struct buf out = BUF_INIT, match = BUF_INIT;
-    for (const char *s = prefix_of(x); *s != '\0'; s++)
-        buf_printf(&match, strchr("*?[]\\^-", *s) != NULL ? "\\%c" : "%c", *s);
+    layout_pattern(prefix_of(x), strlen(prefix_of(x)), &match);
     buf_printf(&match, ":{%s:*}", m->name);
     buf_append(&match, "", 1);
     resp_words(&out, "SCAN", x->cursor, "MATCH", (char *)match.data, "COUNT", PAGE, "TYPE", "hash",
@@ -157,54 +155,50 @@ static void ask_page(struct indexer *x, const struct model *m)
     ask(x, SCANNING, &out);
 }
 
-/* All of the model were looked at: its indexes are complete, but for those that were found spoilt
- * meanwhile. */
-static void ask_mark(struct indexer *x, const struct indexes *all)
+/* One of the scripts below, with the names of the model's indexes in the hash of the states, and
+ * (`states`) each with the state of one that has all documents. */
+static void ask_script(struct indexer *x, enum doing doing, const char *script,
+                       const struct indexes *all, bool states)
 {
     struct buf out = BUF_INIT;
-    static const char script[] = "for i=1,#ARGV,2 do local had=redis.call('HGET',KEYS[1],ARGV[i]) "
-                                 "if not (had and string.sub(had,1,1)=='!') then "
-                                 "redis.call('HSET',KEYS[1],ARGV[i],ARGV[i+1]) "
-                                 "end end return 1";
-    char *key = alloc_text("%s:@index", prefix_of(x));
-    buf_printf(&out, "*%u\r\n", 4 + 2 * all->n);
+    char *key = index_states_key(prefix_of(x));
+    buf_printf(&out, "*%u\r\n", 4 + (states ? 2 : 1) * all->n);
     resp_bulk(&out, "EVAL", 4);
-    resp_bulk(&out, script, sizeof(script) - 1);
+    resp_bulk(&out, script, strlen(script));
     resp_bulk(&out, "1", 1);
     resp_bulk(&out, key, strlen(key));
     for (unsigned i = 0; i < all->n; i++) {
         struct buf state = BUF_INIT;
-        char *name = alloc_text("%s/%s", all->model->name, all->all[i].id);
+        char *name = index_state_name(all->model, &all->all[i]);
         index_state(&all->all[i], &state);
         resp_bulk(&out, name, strlen(name));
-        resp_bulk(&out, state.data, state.len);
+        if (states)
+            resp_bulk(&out, state.data, state.len);
         buf_free(&state);
         free(name);
     }
     free(key);
-    ask(x, MARKING, &out);
+    ask(x, doing, &out);
+}
+
+/* All of the model were looked at: its indexes are complete, but for those that were found spoilt
+ * meanwhile. */
+static void ask_mark(struct indexer *x, const struct indexes *all)
+{
+    static const char script[] = "for i=1,#ARGV,2 do local had=redis.call('HGET',KEYS[1],ARGV[i]) "
+                                 "if not (had and string.sub(had,1,1)=='!') then "
+                                 "redis.call('HSET',KEYS[1],ARGV[i],ARGV[i+1]) "
+                                 "end end return 1";
+    ask_script(x, MARKING, script, all, true);
 }
 
 /* Before the first page: what was found spoilt may have been mended. */
 static void forget_spoilt(struct indexer *x, const struct indexes *all)
 {
-    struct buf out = BUF_INIT;
     static const char script[] = "for i=1,#ARGV do local had=redis.call('HGET',KEYS[1],ARGV[i]) "
                                  "if had and string.sub(had,1,1)=='!' then "
                                  "redis.call('HDEL',KEYS[1],ARGV[i]) end end return 1";
-    char *key = alloc_text("%s:@index", prefix_of(x));
-    buf_printf(&out, "*%u\r\n", 4 + all->n);
-    resp_bulk(&out, "EVAL", 4);
-    resp_bulk(&out, script, sizeof(script) - 1);
-    resp_bulk(&out, "1", 1);
-    resp_bulk(&out, key, strlen(key));
-    for (unsigned i = 0; i < all->n; i++) {
-        char *name = alloc_text("%s/%s", all->model->name, all->all[i].id);
-        resp_bulk(&out, name, strlen(name));
-        free(name);
-    }
-    free(key);
-    ask(x, ENTERING, &out);
+    ask_script(x, ENTERING, script, all, false);
 }
 
 static void settle(struct indexer *x, const struct indexes *all, const redisReply *found, bool keys)

@@ -133,16 +133,6 @@ static int options(struct cursor *in, bool present, uint64_t *cursor, int64_t *c
     return 0;
 }
 
-/* The characters that mean something to MATCH, made to mean themselves. */
-static void glob_literal(struct buf *out, const char *s)
-{
-    for (; *s != '\0'; s++) {
-        if (strchr("*?[]\\^-", *s) != NULL)
-            buf_append(out, "\\", 1);
-        buf_append(out, s, 1);
-    }
-}
-
 void keys_request(struct upstream *up, const struct schema *schema, const char *prefix,
                   struct session *s, const struct rpc *msg)
 {
@@ -170,7 +160,7 @@ void keys_request(struct upstream *up, const struct schema *schema, const char *
     char at[24];
     *p = (struct page){
         .session = session_ref(s), .id = msg->id, .up = up, .prefix = prefix, .left = count};
-    glob_literal(&p->match, prefix);
+    layout_pattern(prefix, strlen(prefix), &p->match);
     buf_printf(&p->match, ":{%.*s:*}", (int)len, name);
     buf_append(&p->match, "", 1);
     snprintf(at, sizeof(at), "%" PRIu64, cursor);

@@ -20,13 +20,10 @@ static struct source *add(struct plan *p, const struct index *ix, enum source_ki
 
 static void name_key(const struct plan *p, struct source *s, const char *text, size_t len)
 {
-    buf_printf(&s->key, "%s:@index:%s/", p->prefix, p->model->name);
     if (s->overflow)
-        buf_printf(&s->key, "%s*", s->ix->path);
+        buf_printf(&s->key, "%s:@index:%s/%s*", p->prefix, p->model->name, s->ix->path);
     else
-        buf_printf(&s->key, "%s", s->ix->id);
-    if (s->kind == SOURCE_SET && !s->overflow)
-        index_text(s->ix, text, len, &s->key);
+        index_key(p->prefix, p->model, s->ix, text, len, &s->key);
 }
 
 /* The text that the value has in Redis; false: it is null. */
@@ -185,11 +182,7 @@ struct plan *plan_new(const char *prefix, const struct indexes *indexes, const s
     collect(p, e);
     p->keys = (struct source){.kind = SOURCE_KEYS, .good = true};
     buf_printf(&p->keys.key, "%s:{%s:", prefix, m->name);
-    for (size_t i = 0; i < p->keys.key.len; i++) {
-        if (strchr("*?[]\\^-", p->keys.key.data[i]) != NULL)
-            buf_append(&p->keys.from, "\\", 1);
-        buf_append(&p->keys.from, &p->keys.key.data[i], 1);
-    }
+    layout_pattern((char *)p->keys.key.data, p->keys.key.len, &p->keys.from);
     buf_printf(&p->keys.from, "*}");
     return p;
 }
@@ -233,12 +226,12 @@ unsigned plan_ask(const struct plan *p, struct buf *out)
     if (p->indexes == NULL)
         return 0;
     unsigned n = p->indexes->n;
-    char *state = alloc_text("%s:@index", p->prefix);
+    char *state = index_states_key(p->prefix);
     buf_printf(out, "*%u\r\n", 2 + n);
     resp_bulk(out, "HMGET", 5);
     resp_bulk(out, state, strlen(state));
     for (unsigned i = 0; i < n; i++) {
-        char *name = alloc_text("%s/%s", p->model->name, p->indexes->all[i].id);
+        char *name = index_state_name(p->model, &p->indexes->all[i]);
         resp_bulk(out, name, strlen(name));
         free(name);
     }

@@ -154,7 +154,7 @@ static void pack_states(struct registry *r, struct one *one)
     pack_array(&one->states, 2 * n);
     for (unsigned i = 0; i < n; i++) {
         struct buf state = BUF_INIT;
-        char *name = alloc_text("%s/%s", m->name, all->all[i].id);
+        char *name = index_state_name(m, &all->all[i]);
         index_state(&all->all[i], &state);
         pack_cstr(&one->states, name);
         pack_str(&one->states, (char *)state.data, state.len);
@@ -609,7 +609,7 @@ struct registry *registry_new(struct schema *schema, struct index_table *indexes
 {
     struct registry *r = alloc_zeroed(1, sizeof(*r));
     r->key = alloc_text("%s:@schema", config->key_prefix);
-    r->index_key = alloc_text("%s:@index", config->key_prefix);
+    r->index_key = index_states_key(config->key_prefix);
     r->indexes = indexes;
     bus_channel(config, BUS_ALL, &r->channel);
     r->schema = schema;
