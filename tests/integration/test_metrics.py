@@ -23,8 +23,8 @@ class OverUnix(http.client.HTTPConnection):
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self.path)  # with a timeout it would not wait for a place in the backlog
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 def ask(path, what="/metrics", headers=(), method="GET"):
