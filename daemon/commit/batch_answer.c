@@ -79,17 +79,23 @@ static void take(struct batch *b, struct expectation *e, const redisReply *r)
         drifted(b, e->bd, e->pend->key + e->pend->suffix_at, e->pend->key_len - e->pend->suffix_at);
 }
 
-static void take_unit(struct batch *b, const struct part *p, const redisReply *script)
+/* The reply of a unit's part; the script's, when that itself was refused. */
+static const redisReply *unit_reply(const struct part *p, const redisReply *script)
 {
     bool answered = script->type == REDIS_REPLY_ARRAY && p->sub < script->elements;
-    const redisReply *r = answered ? script->element[p->sub] : script;
+    return answered ? script->element[p->sub] : script;
+}
+
+static void take_unit(struct batch *b, const struct part *p, const redisReply *script)
+{
+    const redisReply *r = unit_reply(p, script);
     bool refused = unit_refused(r, p->unit);
     for (unsigned i = 0; i < p->n && !refused; i++) {
         struct expectation *e = &b->expect[p->first + i];
-        if (answered && r->type == REDIS_REPLY_ARRAY && r->elements == p->n)
+        if (r != script && r->type == REDIS_REPLY_ARRAY && r->elements == p->n)
             take(b, e, r->element[i]);
         else
-            fail(e); /* the script itself was refused */
+            fail(e);
     }
 }
 
@@ -109,12 +115,22 @@ static void take_version(struct batch_doc *bd, int64_t version)
                bd->relies == RELIES_ON_NOTHING;
 }
 
+static bool is_exec_reply(const struct batch *b, const redisReply *exec)
+{
+    bool is = exec->type == REDIS_REPLY_ARRAY && exec->elements == b->nreplies;
+    for (unsigned i = 0; is && i < b->nparts; i++) {
+        const struct part *p = &b->parts[i];
+        is = p->unit == NULL || unit_answered(unit_reply(p, exec->element[p->reply]), p->unit);
+    }
+    return is;
+}
+
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
 {
     if (exec->type == REDIS_REPLY_ERROR)
         return fault_set(f, FAULT_UNAVAILABLE, "Redis refused the commit, nothing was applied: %s",
                          exec->str);
-    if (exec->type != REDIS_REPLY_ARRAY || exec->elements != b->nreplies)
+    if (!is_exec_reply(b, exec))
         return fault_set(f, FAULT_UNKNOWN_OUTCOME,
                          "Redis answered the commit with something that is no EXEC reply");
     for (unsigned i = 0; i < b->nparts; i++) {

@@ -215,19 +215,36 @@ static void take_holder(struct unit *u, const char *s)
         buf_append(&u->holder, &(uint8_t){(uint8_t)(digit(s[0]) << 4 | digit(s[1]))}, 1);
 }
 
-bool unit_refused(const redisReply *reply, struct unit *u)
+/* What stands behind the word in a unit's reply when it was refused; NULL: it was not. */
+static const char *refusal_of(const redisReply *reply)
 {
     static const char refused[] = "REFUSED";
     const size_t len = sizeof(refused) - 1;
-    if (reply->type != REDIS_REPLY_STATUS || strncmp(reply->str, refused, len) != 0)
-        return false;
-    if (u != NULL && u->refused_by == 0) {
+    bool is = reply->type == REDIS_REPLY_STATUS && strncmp(reply->str, refused, len) == 0;
+    return is ? reply->str + len : NULL;
+}
+
+bool unit_refused(const redisReply *reply, struct unit *u)
+{
+    const char *by = refusal_of(reply);
+    if (by != NULL && u != NULL && u->refused_by == 0) {
         char *end;
-        u->refused_by = (unsigned)strtoul(reply->str + len, &end, 10);
+        u->refused_by = (unsigned)strtoul(by, &end, 10);
         u->found = strtoll(end, NULL, 10);
         take_holder(u, end + (*end == ' '));
     }
-    return true;
+    return by != NULL;
+}
+
+static bool has_check(const struct unit *u, unsigned long check)
+{
+    return check > 0 && check <= guarding(u) + u->nrelied + u->nuniques;
+}
+
+bool unit_answered(const redisReply *reply, const struct unit *u)
+{
+    const char *by = refusal_of(reply);
+    return by == NULL || *by == '\0' || has_check(u, strtoul(by, NULL, 10));
 }
 
 unsigned unit_refusals(const redisReply *reply)
@@ -270,6 +287,11 @@ static int refuse_unique(const struct unit *u, const struct unique_value *v, str
 
 int unit_refusal(const struct unit *u, struct fault *f)
 {
+    if (!has_check(u, u->refused_by)) /* says the marker */
+        return fault_set(f, FAULT_CORRUPT,
+                         "Redis says that check %u of this change did not hold, and it has none of "
+                         "that number; nothing was applied",
+                         u->refused_by);
     if (unit_refusing(u) == NULL)
         return refuse_unique(u, &u->uniques[u->refused_by - 1 - guarding(u) - u->nrelied], f);
     return guard_refusal(u->guard, u->refused_by - 1, u->found, f);

@@ -89,6 +89,9 @@ void unit_call_free(struct unit_call *c);
 
 /* Whether a unit's reply says that it was not applied; u, if given, takes what it says. */
 bool unit_refused(const redisReply *reply, struct unit *u);
+/* Whether what it says is of a check that the unit has, if it was refused; only the reply of the
+ * first of its calls that was names one. */
+bool unit_answered(const redisReply *reply, const struct unit *u);
 /* How many units a reply of EXEC, a script's or not, says that of. */
 unsigned unit_refusals(const redisReply *reply);
 /* What the marker, as Redis has it after the batch, says of this unit. */

@@ -478,6 +478,25 @@ Test(unit, refused)
                        fault.text);
 }
 
+Test(unit, refused_by_a_check_that_it_has_not)
+{
+    struct batch_doc *bd = stage(doc_new("User:a", 4), guard(GUARD_VERSION, A, 4));
+    static const char *const not_its[] = {"0", "2", "18446744073709551617", "-1", "x"};
+    incr(bd, "age", 1, 11);
+    said();
+    for (size_t i = 0; i < sizeof(not_its) / sizeof(*not_its); i++) {
+        char resp[80];
+        snprintf(resp, sizeof(resp), "*3\r\n+OK\r\n*1\r\n+REFUSED %s\r\n:0\r\n", not_its[i]);
+        cr_assert_eq(answer(resp), -1, "%s", not_its[i]);
+        cr_assert_eq(fault.code, FAULT_UNKNOWN_OUTCOME);
+        cr_assert_eq(bd->unit->refused_by, 0, "the marker is asked then");
+    }
+    batch_take_marker(b, "7 0/2=61");
+    cr_assert_eq(unit_refusal(bd->unit, &fault), -1);
+    cr_assert_eq(fault.code, FAULT_CORRUPT);
+    cr_assert_not_null(strstr(fault.text, "check 2 of this change"), "%s", fault.text);
+}
+
 Test(unit, a_script_that_was_refused_fails_all_of_it)
 {
     struct batch_doc *plain = stage(doc_new("User:b", 9), NULL);
