@@ -54,7 +54,8 @@ bool layout_split(const char *prefix, const char *redis_key, size_t len, struct 
         return false;
     size_t key_len = (size_t)(close - begin);
     if (!buf_grow(key, key_len) ||
-        !pk_unescape((char *)key->data + key->len, begin, key_len, &key_len))
+        !pk_unescape((char *)key->data + key->len, begin, key_len, &key_len) ||
+        !utf8_valid(key->data + key->len, key_len))
         return false;
     key->len += key_len;
     *suffix = rest;

@@ -37,7 +37,7 @@ size_t layout_key_len(size_t prefix_len, const char *key, size_t key_len, size_t
 void layout_key(struct buf *out, const char *prefix, const char *key, size_t key_len,
                 const char *suffix, size_t suffix_len);
 /* The reverse: the key, appended, and where the suffix is in a Redis key; false when it is none of
- * ours. */
+ * ours, as one is whose pk is no UTF-8. */
 bool layout_split(const char *prefix, const char *redis_key, size_t len, struct buf *key,
                   const char **suffix, size_t *suffix_len);
 

@@ -61,7 +61,8 @@ static void take(struct page *p, const redisReply *keys)
         const char *suffix;
         size_t suffix_len;
         buf_clear(&p->key);
-        if (layout_split(p->prefix, keys->element[i]->str, keys->element[i]->len, &p->key, &suffix,
+        if (keys->element[i]->type == REDIS_REPLY_STRING &&
+            layout_split(p->prefix, keys->element[i]->str, keys->element[i]->len, &p->key, &suffix,
                          &suffix_len) &&
             suffix_len == 0) {
             pack_str(&p->keys, (const char *)p->key.data, p->key.len);
@@ -72,6 +73,11 @@ static void take(struct page *p, const redisReply *keys)
 
 static void scan(struct page *p, const char *cursor);
 
+static bool is_cursor(const redisReply *r)
+{
+    return r->type == REDIS_REPLY_STRING && r->len > 0 && strspn(r->str, "0123456789") == r->len;
+}
+
 static void on_scanned(void *arg, unsigned index, redisReply *reply)
 {
     struct page *p = arg;
@@ -81,8 +87,7 @@ static void on_scanned(void *arg, unsigned index, redisReply *reply)
     } else if (reply->type == REDIS_REPLY_ERROR) {
         refuse(p, reply->str);
     } else if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
-               reply->element[0]->type != REDIS_REPLY_STRING ||
-               reply->element[1]->type != REDIS_REPLY_ARRAY) {
+               !is_cursor(reply->element[0]) || reply->element[1]->type != REDIS_REPLY_ARRAY) {
         refuse(p, "its answer is no page of SCAN");
     } else {
         take(p, reply->element[1]);

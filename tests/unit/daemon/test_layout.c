@@ -415,6 +415,8 @@ Test(layout, keys_are_taken_apart)
     cr_expect_str_eq(split("rapyer:{Page:/home}"), "none");
     cr_expect_str_eq(split("rapyer:{Page:{2Fhome}"), "none");
     cr_expect_str_eq(split("rapyer:{}"), "none");
+    cr_expect_str_eq(split("rapyer:{User:\xc3\xa9}"), "User:\xc3\xa9|");
+    cr_expect_str_eq(split("rapyer:{User:\xe9}"), "none");
     cr_expect_str_eq(split("rapyer:schema"), "none");
     cr_expect_str_eq(split("other:{User:42}"), "none");
     cr_expect_str_eq(split("rapy"), "none");
