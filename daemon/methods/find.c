@@ -209,6 +209,8 @@ static void pack_hits(struct find *fi, struct buf *out)
 /* Of all that were found those that are wanted. True: there are more behind them. */
 static bool cut_sorted(struct find *fi)
 {
+    if (fi->nhits == 0)
+        return false;
     qsort_r(fi->hits, fi->nhits, sizeof(*fi->hits), by_value, fi);
     unsigned from = fi->offset < fi->nhits ? (unsigned)fi->offset : fi->nhits;
     unsigned n = fi->nhits - from < fi->limit ? fi->nhits - from : (unsigned)fi->limit;
