@@ -10,7 +10,7 @@ import time
 import pytest
 
 from fault_proxy import REPLIES, FaultProxy
-from models import KEY, define_all, save_ada
+from models import KEY, atomic, define_all, field, save_ada
 from rpc_client import Closed, RpcError, wait_until
 
 FULL = os.environ.get("RAPYER_FULL") == "1"
@@ -18,7 +18,7 @@ SEED = int(os.environ.get("RAPYER_SEED", random.randrange(1 << 30)))
 MIB = 1 << 20
 # What there may be to say; never that the daemon itself is at fault.
 CODES = {"UNAVAILABLE", "UNKNOWN_OUTCOME", "CORRUPT", "LOCK_LOST", "LOCK_TIMEOUT", "NOT_FOUND", "CONFLICT",
-         "UNKNOWN_MODEL", "OUT_OF_RANGE", "BUSY", "DEADLOCK"}
+         "UNKNOWN_MODEL", "OUT_OF_RANGE", "BUSY", "DEADLOCK", "NO_INDEX", "TOO_LARGE"}
 
 
 # --- answers -------------------------------------------------------------------------------
@@ -127,7 +127,29 @@ class HostileProxy(FaultProxy):
 # --- what clients do meanwhile -------------------------------------------------------------
 
 
+PERSON = atomic("Person", field("mail", "optional<str>", unique=True), field("age", "int", index="range", default=0),
+                field("tags", "set<str>", index="tags"), field("queue", "sorted<str>"),
+                field("boss", "optional<ref<Person>>"), ttl=1)
+
+
+def request_of_a_person(rng):
+    key, other = (f"Person:{rng.choice('abcdef')}" for _ in range(2))
+    mail = f"{rng.randrange(8)}@x"
+    return rng.choice([
+        ("doc.save", key, {"mail": mail, "age": rng.randrange(9), "tags": ["a", "b"], "boss": other}),
+        ("set", key, "mail", mail), ("num.incr", key, "age", 1), ("doc.delete", key),
+        ("set.add", key, "tags", rng.choice("abc")), ("set.pop", key, "tags"), ("set.union", key, "tags", ["d"]),
+        ("sorted.push", key, "queue", rng.choice("xyz"), rng.randrange(9)), ("sorted.pop_min", key, "queue"),
+        ("find", "Person", [">", "age", 3], {"sort": "-age", "limit": 3}), ("find", "Person", ["has", "tags", "a"]),
+        ("find", "Person", ["=", "mail", mail], {"explain": True}), ("find.count", "Person", [">=", "age", 2]),
+        ("find", "Person", None, {"scan": True, "sort": "age"}), ("doc.get", key, {"resolve": ["boss"], "depth": 3}),
+        ("doc.ttl", key, 5, {"cascade": True}), ("doc.persist", key), ("if", key, "age", {">": 3}),
+        ("pipeline", [["if", key, "age", {">": 3}], ["set.add", other, "tags", "z"]])])
+
+
 def request(rng):
+    if rng.random() < 0.4:
+        return request_of_a_person(rng)
     key = f"User:{rng.choice('abcdef')}"
     return rng.choice([
         ("doc.save", key, {"name": "n", "age": 1, "tags": ["a", "b"],
@@ -160,8 +182,8 @@ def work(daemon, seed, until, complaints):
             except RpcError as error:
                 if error.code not in CODES or not error.text:
                     complaints.append(error.error)
-            except Closed as error:
-                complaints.append(str(error))
+            except Exception as error:  # a connection that ends, or an answer that cannot be read
+                complaints.append(f"{type(error).__name__}: {error}")
                 return
 
 
@@ -173,6 +195,7 @@ def test_a_redis_that_answers_anything(redis_server, new_daemon, workdir, mode):
                                         "locks.lock_lease": "500ms", "redis.command_timeout": "300ms"})
     with daemon.connect() as client:
         define_all(client)
+        client.call("define", PERSON)
         save_ada(client)
     memory = daemon.memory()
     proxy.hostile = True
