@@ -332,6 +332,70 @@ rapyer_value *rapyer_fetch_refs(rapyer_doc *doc, int depth, const char *const *f
     return v;
 }
 
+rapyer_value *rapyer_fetch_touch(rapyer_doc *doc)
+{
+    struct buf params = BUF_INIT;
+    const char *key = need_key(doc);
+    if (!key)
+        return NULL;
+    pack_cstr(&params, key);
+    pack_map(&params, 1);
+    pack_cstr(&params, "touch");
+    pack_bool(&params, true);
+    rapyer_value *v = hold_request(doc->lock, doc->home->db, "doc.get", false, 2, &params);
+    buf_free(&params);
+    return v;
+}
+
+/* What is asked for the document that a reference names. -1: error left with the connection. */
+static int ask_ref(rapyer_doc *at, const char *path, const char **method, struct buf *params)
+{
+    struct target t;
+    if (handle_target(at, path, &t) < 0)
+        return -1;
+    size_t len;
+    const char *whole = target_path(&t, &len);
+    *method = "ref.get";
+    pack_cstr(params, t.home->state == HOME_LIVE ? t.home->key : "");
+    pack_str(params, whole, len);
+    bool draft = t.home->state != HOME_LIVE;
+    target_free(&t);
+    if (!draft)
+        return 2;
+    rapyer_value *ref = rapyer_load(at, path);
+    const char *key = rapyer_str(ref, "", NULL);
+    *method = "doc.get";
+    buf_clear(params);
+    if (key)
+        pack_cstr(params, key);
+    else if (ref)
+        db_failf(at->home->db, FAULT_BAD_TYPE, "'%s' of the draft names no document", path);
+    rapyer_value_free(ref);
+    return key ? 1 : -1;
+}
+
+rapyer_value *rapyer_fetch_ref(rapyer_doc *at, const char *path)
+{
+    struct buf params = BUF_INIT;
+    const char *method;
+    rapyer_value *v = NULL;
+    int n = at ? ask_ref(at, path, &method, &params) : -1;
+    if (n > 0)
+        v = hold_request(at->lock, at->home->db, method, false, (uint32_t)n, &params);
+    buf_free(&params);
+    return v;
+}
+
+int rapyer_send_fetch_ref(rapyer_doc *at, rapyer_callback *cb, void *user, const char *path)
+{
+    struct buf params = BUF_INIT;
+    const char *method;
+    int n = at && hold_check(at->lock) == 0 ? ask_ref(at, path, &method, &params) : -1;
+    int rc = n > 0 ? request_call(at->home->db, cb, user, method, (uint32_t)n, &params) : -1;
+    buf_free(&params);
+    return rc;
+}
+
 int rapyer_delete(rapyer_doc *doc)
 {
     if (doc && doc->pipeline)

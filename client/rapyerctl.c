@@ -132,12 +132,15 @@ static bool is_key(const char *arg)
 }
 
 /* A line for each; those that are not there are null. */
-static int get_many(struct ctl *c, int argc, char **argv)
+static int get_many(struct ctl *c, int argc, char **argv, bool touch)
 {
     struct buf params = BUF_INIT;
     pack_array(&params, (uint32_t)argc);
     pack_args(&params, argc, argv);
-    rapyer_value *v = ctl_ask(c, "doc.get_many", 1, &params);
+    pack_map(&params, 1);
+    pack_cstr(&params, "touch");
+    pack_bool(&params, touch);
+    rapyer_value *v = ctl_ask(c, "doc.get_many", 2, &params);
     int rc = 0;
     if (!v)
         return ctl_answer_error(c);
@@ -177,21 +180,31 @@ static bool pack_range(struct buf *params, const char *path)
 static int run_get(struct ctl *c, int argc, char **argv)
 {
     struct buf params = BUF_INIT;
+    bool touch = strcmp(argv[argc - 1], "--touch") == 0;
+    argc -= touch;
+    if (argc == 0)
+        return ctl_usage_error("get takes a KEY before", "--touch");
     if (argc > 1 && is_key(argv[1]))
-        return get_many(c, argc, argv);
+        return get_many(c, argc, argv, touch);
     pack_cstr(&params, argv[0]);
-    if (argc == 1)
+    if (argc == 1 && !touch)
         return ctl_call(c, "doc.get", 1, &params, false);
-    if (argc == 2 && pack_range(&params, argv[1]))
+    if (argc == 2 && !touch && pack_range(&params, argv[1]))
         return ctl_call(c, "doc.load", 3, &params, false);
-    if (argc == 2) {
+    if (argc == 2 && !touch) {
         pack_cstr(&params, argv[1]);
         return ctl_call(c, "doc.load", 2, &params, false);
     }
-    pack_map(&params, 1);
-    pack_cstr(&params, "paths");
-    pack_array(&params, (uint32_t)argc - 1);
-    pack_args(&params, argc - 1, argv + 1);
+    pack_map(&params, (argc > 1) + touch);
+    if (touch) {
+        pack_cstr(&params, "touch");
+        pack_bool(&params, true);
+    }
+    if (argc > 1) {
+        pack_cstr(&params, "paths");
+        pack_array(&params, (uint32_t)argc - 1);
+        pack_args(&params, argc - 1, argv + 1);
+    }
     return ctl_call(c, "doc.get", 2, &params, false);
 }
 
@@ -356,6 +369,13 @@ static int run_keys(struct ctl *c, int argc, char **argv)
     return 0;
 }
 
+static int run_ref(struct ctl *c, int argc, char **argv)
+{
+    struct buf params = BUF_INIT;
+    pack_args(&params, argc, argv);
+    return ctl_call(c, "ref.get", (uint32_t)argc, &params, false);
+}
+
 static int run_delete(struct ctl *c, int argc, char **argv)
 {
     struct buf params = BUF_INIT;
@@ -485,8 +505,9 @@ static int run_watch(struct ctl *c, int argc, char **argv)
 }
 
 static const struct command commands[] = {
-    {"get", "KEY [PATH...]", "a document, or what is at paths in it; or several: KEY KEY...", 1, -1,
-     run_get},
+    {"get", "KEY [PATH...] [--touch]",
+     "a document, or what is at paths in it; or several: KEY KEY...", 1, -1, run_get},
+    {"ref", "KEY PATH", "the document that the reference there names", 2, 2, run_ref},
     {"set", "KEY PATH VALUE", "sets what is at a path: JSON, or a text without quotes", 3, 3,
      run_set},
     {"save", "KEY|MODEL JSON", "saves a whole document; for a MODEL with a new pk, printed", 2, 2,

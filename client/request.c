@@ -11,7 +11,8 @@ bool method_reads(const char *method)
     static const char *const reads[] = {
         "hello",      "define",       "doc.get",           "doc.get_many", "doc.load",
         "doc.exists", "doc.keys",     "doc.ttl",           "lock.renew",   "watch",
-        "unwatch",    "lock.acquire", "lock.acquire_many", "find",         "find.count"};
+        "unwatch",    "lock.acquire", "lock.acquire_many", "find",         "find.count",
+        "ref.get"};
     for (size_t i = 0; i < sizeof reads / sizeof *reads; i++) {
         if (method[0] == reads[i][0] && strcmp(method, reads[i]) == 0)
             return true;
@@ -165,6 +166,16 @@ static void call_back(rapyer *db, struct request *rq, enum outcome how, rapyer_v
         rq->cb(db, *result, rq->user);
 }
 
+int request_call(rapyer *db, rapyer_callback *cb, void *user, const char *method, uint32_t nparams,
+                 const struct buf *params)
+{
+    struct request *rq = calloc(1, sizeof *rq);
+    if (!rq)
+        return db_no_memory(db);
+    *rq = (struct request){.done = call_back, .cb = cb, .user = user};
+    return request_send(db, rq, method, nparams, params);
+}
+
 int rapyer_send(rapyer *db, rapyer_callback *cb, void *user, const char *method, const char *fmt,
                 ...)
 {
@@ -179,10 +190,7 @@ int rapyer_send(rapyer *db, rapyer_callback *cb, void *user, const char *method,
     if (template_values(fmt, &ap, embed_value, NULL, &params, &n, &f) < 0) {
         db_fail(db, &f);
     } else {
-        struct request *rq = calloc(1, sizeof *rq);
-        if (rq)
-            *rq = (struct request){.done = call_back, .cb = cb, .user = user};
-        rc = request_send(db, rq, method, n, &params);
+        rc = request_call(db, cb, user, method, n, &params);
     }
     va_end(ap);
     buf_free(&params);

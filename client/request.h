@@ -57,6 +57,10 @@ bool method_reads(const char *method);
 int request_send(rapyer *db, struct request *rq, const char *method, uint32_t nparams,
                  const struct buf *params);
 
+/* Sends and does not wait: cb gets the result. */
+int request_call(rapyer *db, rapyer_callback *cb, void *user, const char *method, uint32_t nparams,
+                 const struct buf *params);
+
 /* Sends and waits. The result, or NULL with the error in db. Sends again, once, what is known
  * not to have been done, or only reads. */
 rapyer_value *request_wait(rapyer *db, const char *method, uint32_t nparams,

@@ -251,6 +251,13 @@ RAPYER_API rapyer_value *rapyer_fetch_version(rapyer_doc *doc);
  * where the references are, "boss", "posts.author", without indexes and keys; n 0: all of them. */
 RAPYER_API rapyer_value *rapyer_fetch_refs(rapyer_doc *doc, int depth, const char *const *fields,
                                            size_t n);
+/* The document that the ref<Model> at a path names, as by rapyer_fetch, asked for in one request; a
+ * null value if it names none. Of a draft it is the reference that the draft has. NULL: NOT_FOUND,
+ * also of what is named; BAD_TYPE: there is no reference. */
+RAPYER_API rapyer_value *rapyer_fetch_ref(rapyer_doc *at, const char *path);
+/* A document as by rapyer_fetch, which lives on by that: its model's ttl begins anew, if it ends
+ * before that; it has no new version. */
+RAPYER_API rapyer_value *rapyer_fetch_touch(rapyer_doc *doc);
 /* A list of documents in the order of the keys, null for each that is not there. */
 RAPYER_API rapyer_value *rapyer_get_many(rapyer *db, const char *const *keys, size_t n);
 RAPYER_API rapyer_value *rapyer_keys(rapyer *db, const char *model); /* a list of keys */
@@ -707,6 +714,10 @@ RAPYER_API int rapyer_send(rapyer *db, rapyer_callback *cb, void *user, const ch
  * "list.insert", "tags", "0, %s", tag). On a draft cb is called before this returns. */
 RAPYER_API int rapyer_send_op(rapyer_doc *at, rapyer_callback *cb, void *user, const char *op,
                               const char *path, const char *fmt, ...) RAPYER_PRINTF(6, 7);
+
+/* A rapyer_fetch_ref that does not wait. */
+RAPYER_API int rapyer_send_fetch_ref(rapyer_doc *at, rapyer_callback *cb, void *user,
+                                     const char *path);
 
 /* A rapyer_commit that does not wait: cb gets the results. */
 RAPYER_API int rapyer_send_commit(rapyer_doc *pipeline, rapyer_callback *cb, void *user);

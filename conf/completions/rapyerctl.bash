@@ -18,6 +18,7 @@ _rapyerctl() {
         case $command:$cur:$n in
             export:-*) words="--output --resume" ;;
             import:-*) words="--dry-run --if-absent --from" ;;
+            get:-*) words="--touch" ;;
             ttl:*:3) words="--cascade" ;;
             find:*:1 | keys:*:1 | models:*:1 | save:*:1 | export:*) words=$(rapyerctl models 2>/dev/null | awk 'NR > 1 {print $1}') ;;
             find:*) words="--sort --limit --paths --keys --count --explain --scan --json" ;;

@@ -24,6 +24,7 @@ end
 for option in sort limit paths
     complete -c rapyerctl -n '__fish_seen_subcommand_from find' -l $option -x
 end
+complete -c rapyerctl -n '__fish_seen_subcommand_from get' -l touch
 complete -c rapyerctl -n '__fish_seen_subcommand_from ttl' -l cascade
 complete -c rapyerctl -n '__fish_seen_subcommand_from export' -l output -r -F
 complete -c rapyerctl -n '__fish_seen_subcommand_from export' -l resume

@@ -552,6 +552,12 @@ void batch_deadline(struct batch_doc *bd, int64_t at)
     bd->expires = at;
 }
 
+void batch_touch(struct batch_doc *bd)
+{
+    bd->touched = true;
+    bd->version.expected = bd->doc->version;
+}
+
 void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len)
 {
     batch_key(b, bd, suffix, suffix_len)->expire = true;

@@ -56,6 +56,7 @@ struct batch_doc {
     bool deadline; /* an operation asked for one: expires, 0: none. Else new keys get that of the
                     * root as Redis has it */
     int64_t expires;
+    bool touched;    /* to be given a deadline, if nothing else: changes although bump is 0 */
     bool deleted;    /* has no @v at the end of the batch */
     bool rewritten;  /* the batch writes all of it, so that it may be missing before */
     bool failed;     /* a command of it failed */
@@ -144,6 +145,9 @@ void batch_rewrite(struct batch_doc *bd);
 void batch_deadline(struct batch_doc *bd, int64_t at);
 /* and so has this key, written or not. */
 void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len);
+
+/* It gets a deadline without a new version. */
+void batch_touch(struct batch_doc *bd);
 
 /* Appends the transaction; returns the number of commands, MULTI and EXEC included. The last one
  * in front of EXEC is PUBLISH: *news_at says where it begins in out; news_at NULL: there is none.

@@ -136,7 +136,13 @@ static inline unsigned words_max(const struct batch_doc *bd)
 /* It is not only looked at. */
 static inline bool part_changes(const struct batch_doc *bd)
 {
-    return bd->bump != 0 || bd->deleted;
+    return bd->bump != 0 || bd->deleted || bd->touched;
+}
+
+/* Only its deadline does: it is the document that it was. */
+static inline bool part_touches(const struct batch_doc *bd)
+{
+    return bd->bump == 0 && !bd->deleted && bd->touched;
 }
 
 /* One that rapyerd keeps for itself, "@s". */

@@ -378,7 +378,8 @@ static uint32_t pack_fields(const struct pend *p, struct buf *out)
 }
 
 /* [key, version or nil when deleted, by how much it went up, its unit or nil, [suffix or .field or
- * ".", ...]] */
+ * ".", ...]]. By nothing: it has another deadline, which is told so that nobody takes the keys for
+ * written by a program without a daemon. */
 static void pack_change(const struct batch_doc *bd, struct buf *out)
 {
     uint32_t nkeys = 0;

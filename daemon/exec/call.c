@@ -497,9 +497,35 @@ void call_stage_written(struct call *c, struct doc *d, struct batch_doc *bd)
                     strlen(LAYOUT_SCHEMA_FIELD), revision, len);
 }
 
-struct batch_doc *call_stage(struct call *c, struct doc *d)
+/* Of what the run changes, for the first time in it. */
+static struct batch_doc *begin_part(struct call *c, struct doc *d)
 {
     struct run *r = &c->run;
+    struct batch *b = lane_batch(c->exec->lane);
+    if (r->ntouched == 0 && wants_unit(c, b, d))
+        begin_unit(c, b, d);
+    struct batch_doc *bd = batch_doc(b, d, r->unit);
+    r->unit = bd->unit;
+    d->changed = r->number;
+    d->read = 0; /* another program may write before it does: who wants to see that reads anew */
+    if (c->guard != NULL)
+        seal(c, d);
+    rely(c, d, bd);
+    vec_push(r->touched, r->ntouched, r->touched_cap, bd);
+    return bd;
+}
+
+struct batch_doc *call_touch(struct call *c, struct doc *d)
+{
+    if (d->changed == c->run.number)
+        return d->staged;
+    struct batch_doc *bd = begin_part(c, d);
+    batch_touch(bd);
+    return bd;
+}
+
+struct batch_doc *call_stage(struct call *c, struct doc *d)
+{
     if (d->changed == c->run.number)
         return d->staged;
     /* Who knows less is to learn before it touches what may be written now. Only rises: so it must
@@ -512,19 +538,9 @@ struct batch_doc *call_stage(struct call *c, struct doc *d)
     }
     if (c->writes_unique)
         call_computes(c, d); /* what is checked is what is there then */
-    struct batch *b = lane_batch(c->exec->lane);
-    if (c->run.ntouched == 0 && wants_unit(c, b, d))
-        begin_unit(c, b, d);
-    struct batch_doc *bd = batch_doc(b, d, c->run.unit);
-    c->run.unit = bd->unit;
-    d->changed = c->run.number;
-    d->read = 0; /* another program may write before it does: who wants to see that reads anew */
-    if (c->guard != NULL)
-        seal(c, d);
-    rely(c, d, bd);
-    vec_push(r->touched, r->ntouched, r->touched_cap, bd);
+    struct batch_doc *bd = begin_part(c, d);
     d->version++;
-    batch_bump(b, bd, 1);
+    batch_bump(lane_batch(c->exec->lane), bd, 1);
     if (raises)
         call_stage_written(c, d, bd);
     return bd;

@@ -134,6 +134,9 @@ struct needs call_needs(struct call *c, struct doc *d);
 void call_computes(struct call *c, struct doc *d);
 /* The document's part of the gathering batch. The first time in a run its version goes up. */
 struct batch_doc *call_stage(struct call *c, struct doc *d);
+/* The same where it is only given another deadline, and stays what it is, version and all. What is
+ * known of it must be so in Redis (call_computes). */
+struct batch_doc *call_touch(struct call *c, struct doc *d);
 /* Writes d->written to the document: by which models it is written. call_stage does so by itself
  * where the document was written by older ones. */
 void call_stage_written(struct call *c, struct doc *d, struct batch_doc *bd);

@@ -6,7 +6,7 @@
 #include "protocol/refs.h"
 
 struct get_options {
-    bool fresh, version;
+    bool fresh, version, touch;
     struct cursor paths;
     uint32_t npaths;
     bool has_paths;

@@ -80,5 +80,10 @@ enum op_status doc_keys_known(struct call *c, struct doc *d);
 int doc_whole_check(struct call *c, const struct doc *d);
 /* Gives all of them this deadline (unix milliseconds, 0: none); doc_keys_known must hold. */
 void doc_expire_at(struct call *c, struct doc *d, int64_t at);
+/* {touch: true}: a document that has a deadline, of a model with a ttl, begins its ttl anew, as of
+ * now (unix milliseconds), if that is later than what it has; its version stays. To be asked before
+ * anything is changed; and done. */
+enum op_status doc_may_touch(struct call *c, struct doc *d, int64_t now);
+void doc_touch(struct call *c, struct doc *d, int64_t now);
 
 #endif

@@ -1,6 +1,8 @@
 /* methods_get: whole documents, or places in them, read. */
+#include "daemon/base/clock.h"
 #include "daemon/methods/get_options.h"
 #include "daemon/methods/methods.h"
+#include "daemon/rules/rules.h"
 #include <string.h>
 
 #define DEPTH_MAX 32
@@ -29,6 +31,10 @@ static int check_resolve(const struct get_options *o, struct fault *f)
         return fault_set(f, FAULT_BAD_REQUEST, "resolve goes with whole documents, not with paths");
     if (!o->resolve && o->depth > 0)
         return fault_set(f, FAULT_BAD_REQUEST, "depth goes with resolve");
+    if (o->resolve && o->touch)
+        return fault_set(f, FAULT_BAD_REQUEST,
+                         "touch does not go with resolve; doc.ttl has cascade for what a document "
+                         "refers to");
     return 0;
 }
 
@@ -41,7 +47,7 @@ int get_options(struct cursor *in, bool present, struct get_options *o, struct f
     if (cursor_map(in, &n) < 0)
         return fault_set(
             f, FAULT_BAD_REQUEST,
-            "the options should be a map {paths?, fresh?, version?, resolve?, depth?}");
+            "the options should be a map {paths?, fresh?, version?, touch?, resolve?, depth?}");
     for (uint32_t i = 0; i < n; i++) {
         const char *name;
         size_t len;
@@ -52,6 +58,8 @@ int get_options(struct cursor *in, bool present, struct get_options *o, struct f
             rc = cursor_bool(in, &o->fresh);
         } else if (len == 7 && memcmp(name, "version", 7) == 0) {
             rc = cursor_bool(in, &o->version);
+        } else if (len == 5 && memcmp(name, "touch", 5) == 0) {
+            rc = cursor_bool(in, &o->touch);
         } else if (len == 5 && memcmp(name, "paths", 5) == 0) {
             rc = cursor_array(in, &o->npaths);
             o->has_paths = true;
@@ -66,15 +74,15 @@ int get_options(struct cursor *in, bool present, struct get_options *o, struct f
             rc = read_depth(in, o);
         } else {
             return fault_set(f, FAULT_BAD_REQUEST,
-                             "there is no option '%.*s'; there are paths, fresh, version, resolve "
-                             "and depth",
+                             "there is no option '%.*s'; there are paths, fresh, version, touch, "
+                             "resolve and depth",
                              (int)(len < 100 ? len : 100), name);
         }
         if (rc < 0)
             return fault_set(f, FAULT_BAD_REQUEST,
-                             "option '%.*s' has the wrong type (fresh and version are bool, paths "
-                             "is a list of str, resolve true or a list of str, depth an int from 1 "
-                             "to %d)",
+                             "option '%.*s' has the wrong type (fresh, version and touch are bool, "
+                             "paths is a list of str, resolve true or a list of str, depth an int "
+                             "from 1 to %d)",
                              (int)len, name, DEPTH_MAX);
     }
     return check_resolve(o, f);
@@ -198,19 +206,57 @@ void get_fresh(struct call *c, bool fresh)
     call_read_anew(c);
 }
 
-static const struct method doc_resolve;
+static const struct method doc_resolve, doc_get_touch, doc_get_many_touch;
+
+/* The options stand behind the key or keys, but what they want is to be known first. */
+static int options_ahead(struct call *c, struct get_options *o, const struct method *touching,
+                         struct fault *f)
+{
+    struct cursor in = c->request.params;
+    cursor_skip(&in);
+    if (get_options(&in, c->request.nparams == 2, o, f) < 0)
+        return -1;
+    if (!o->touch)
+        return 0;
+    c->request.method = touching;
+    c->needs = RIGHT_READ | RIGHT_WRITE;
+    c->spares_unique = true;
+    return 0;
+}
 
 static int get_docs(struct call *c, struct fault *f)
 {
     struct get_options o;
-    if (params_count(c, 1, 2, "[key, {paths?, fresh?, version?, resolve?, depth?}?]", f) < 0 ||
-        params_doc(c, f) < 0 || get_options(&c->request.params, c->request.nparams == 2, &o, f) < 0)
+    if (params_count(c, 1, 2, "[key, {paths?, fresh?, version?, touch?, resolve?, depth?}?]", f) <
+            0 ||
+        options_ahead(c, &o, &doc_get_touch, f) < 0 || params_doc(c, f) < 0)
         return -1;
     if (!o.resolve)
         return 0;
     c->request.method = &doc_resolve;
     return refs_check(exec_schema(c->exec), c->docs[0]->model, &o.refs, o.depth > 0 ? o.depth : 1,
                       f);
+}
+
+/* Those that are there, all or none: before anything is changed everything is known, and it is
+ * clear that the client gets what it asked for. */
+static enum op_status touch_all(struct call *c, const struct buf *out)
+{
+    int64_t now = clock_wall_ms();
+    if (call_room(c, out) < 0)
+        return OP_REFUSED;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        enum op_status st = OP_DONE;
+        if (c->docs[i]->state == DOC_PRESENT)
+            st = doc_may_touch(c, c->docs[i], now);
+        if (st != OP_DONE)
+            return st;
+    }
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (c->docs[i]->state == DOC_PRESENT)
+            doc_touch(c, c->docs[i], now);
+    }
+    return OP_DONE;
 }
 
 static enum op_status get_run(struct call *c, struct buf *out)
@@ -221,7 +267,9 @@ static enum op_status get_run(struct call *c, struct buf *out)
     get_options(&c->request.params, c->request.nparams == 2, &o, &c->fault);
     get_fresh(c, o.fresh);
     enum op_status st = call_present(c, d);
-    return st == OP_DONE ? get_pack(c, d, &o, out) : st;
+    if (st == OP_DONE)
+        st = get_pack(c, d, &o, out);
+    return st == OP_DONE && o.touch ? touch_all(c, out) : st;
 }
 
 static int get_many_docs(struct call *c, struct fault *f)
@@ -229,12 +277,11 @@ static int get_many_docs(struct call *c, struct fault *f)
     struct get_options o;
     struct cursor keys = c->request.params;
     uint32_t n;
-    if (params_count(c, 1, 2, "[[key, ...], {paths?, fresh?, version?}?]", f) < 0)
+    if (params_count(c, 1, 2, "[[key, ...], {paths?, fresh?, version?, touch?}?]", f) < 0)
         return -1;
     if (cursor_array(&keys, &n) < 0)
         return fault_set(f, FAULT_BAD_REQUEST, "doc.get_many takes a list of keys first");
-    if (params_keys(c, f) < 0 ||
-        get_options(&c->request.params, c->request.nparams == 2, &o, f) < 0)
+    if (options_ahead(c, &o, &doc_get_many_touch, f) < 0 || params_keys(c, f) < 0)
         return -1;
     return o.resolve ? fault_set(f, FAULT_BAD_REQUEST, "resolve is an option of doc.get") : 0;
 }
@@ -246,11 +293,17 @@ static enum op_status get_many_run(struct call *c, struct buf *out)
     cursor_skip(&c->request.params);
     get_options(&c->request.params, c->request.nparams == 2, &o, &c->fault);
     get_fresh(c, o.fresh);
-    return get_all(c, keys, &o, out);
+    enum op_status st = get_all(c, keys, &o, out);
+    return st == OP_DONE && o.touch ? touch_all(c, out) : st;
 }
 
 static const struct method doc_resolve = {
     .name = "doc.get", .docs = get_docs, .run = get_run, .finish = resolve_begin, .reads = true};
+
+/* They write, so what was true when the link was lost will not do. */
+static const struct method doc_get_touch = {.name = "doc.get", .docs = get_docs, .run = get_run};
+static const struct method doc_get_many_touch = {
+    .name = "doc.get_many", .docs = get_many_docs, .run = get_many_run};
 
 const struct method methods_get[] = {
     {.name = "doc.get", .docs = get_docs, .run = get_run, .reads = true},

@@ -93,12 +93,13 @@ static void look(void *arg, const struct effect *e)
     (void)e;
 }
 
+/* Of a part that was begun. */
 static void expire(void *arg, const struct effect *e)
 {
     struct call_effects *c = arg;
+    struct batch_doc *bd = c->doc->staged;
     if (e->kind != EFFECT_DROP)
         return;
-    struct batch_doc *bd = call_stage(c->call, c->doc);
     batch_expire(lane_batch(exec_lane(c->call->exec)), bd, e->suffix, e->suffix_len);
 }
 
@@ -129,14 +130,45 @@ int doc_whole_check(struct call *c, const struct doc *d)
     return -1;
 }
 
-void doc_expire_at(struct call *c, struct doc *d, int64_t at)
+/* All of its keys, which the tree must know. */
+static void expire_all(struct call *c, struct doc *d, struct batch_doc *bd, int64_t at)
 {
     struct call_effects e = {.call = c, .doc = d};
     struct needs needs = call_needs(c, d);
     d->expires = at;
-    call_computes(c, d); /* the tree must know all of its keys */
-    batch_deadline(call_stage(c, d), at);
+    batch_deadline(bd, at);
     record_drop(d->root, "", "", &needs, expire, &e);
+}
+
+void doc_expire_at(struct call *c, struct doc *d, int64_t at)
+{
+    call_computes(c, d);
+    expire_all(c, d, call_stage(c, d), at);
+}
+
+/* A deadline that was put off less than a hundredth of the ttl ago, or a second, is good for
+ * another while: what is read all the time is not written all the time. */
+static bool wants_touch(const struct doc *d, int64_t now)
+{
+    int64_t ttl = d->model->ttl * 1000, spare = ttl / 100 < 1000 ? ttl / 100 : 1000;
+    return ttl > 0 && d->expires != 0 && d->expires < now + ttl - spare;
+}
+
+enum op_status doc_may_touch(struct call *c, struct doc *d, int64_t now)
+{
+    if (!wants_touch(d, now))
+        return OP_DONE;
+    if (doc_keys_known(c, d) != OP_DONE)
+        return OP_NEEDS;
+    return call_admit(c) < 0 || doc_whole_check(c, d) < 0 ? OP_REFUSED : OP_DONE;
+}
+
+void doc_touch(struct call *c, struct doc *d, int64_t now)
+{
+    if (!wants_touch(d, now))
+        return;
+    call_computes(c, d);
+    expire_all(c, d, call_touch(c, d), now + d->model->ttl * 1000);
 }
 
 static int result_fits(void *arg, const struct buf *result)

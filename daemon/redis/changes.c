@@ -243,6 +243,13 @@ bool change_next(struct change *c, struct change_place *place)
     return true;
 }
 
+/* Who has another deadline in mind than Redis looks there before the document is over for him: as a
+ * deadline alone is only put off, that is enough. */
+static bool only_touched(const struct change *c)
+{
+    return !c->deleted && c->bump == 0;
+}
+
 /* [key, version or nil, bump, unit or nil, [suffix or .field or ".", ...]] */
 static int read_change(struct cursor *in, struct change *out, int64_t *unit)
 {
@@ -411,7 +418,7 @@ static void take_commit(struct changes *c, const struct message *m)
     int64_t unit;
     for (uint32_t i = 0; i < m->nchanges && !m->ours; i++) {
         if (read_change(&in, &change, &unit) == 0 && !was_refused(c, m, unit) &&
-            !goes_unheard(c, change.key, change.key_len))
+            !only_touched(&change) && !goes_unheard(c, change.key, change.key_len))
             c->cb.committed(c->arg, &change);
     }
     if (c->refused_by == m->by)

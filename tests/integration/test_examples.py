@@ -19,7 +19,7 @@ PYTHON_LINES = {
     "best_practices_pipeline": 7, "social_media": 37, "transfer_funds": 32, "like_post": 17,
     "best_practices_locks": 6}
 NO_LISTING = {"async_libevent", "async_poll", "find", "locks", "models_in_models", "pipeline_blocks",
-              "queries", "sets_and_queues", "structs"}
+              "queries", "references", "sets_and_queues", "structs"}
 
 
 def examples():

@@ -2,7 +2,7 @@
 
 Where the model says that all writes do (`refresh_ttl=True`), the daemon does it with each write. Where only
 some groups do, the operation that says so goes with theirs, in the same commit. Reads never do it by
-themselves: it is sent after them.
+themselves: a `touch` is sent after them, which makes no new version, and leaves alone what lives longer.
 """
 
 from __future__ import annotations
@@ -141,16 +141,7 @@ def touch(models: list[Any], group: ActionGroup) -> Steps[None]:
             if not (yield from _cascade(key_of(root), type(root))):
                 alone.append(root)
         roots = alone
-    ops = [["doc.ttl", key_of(root), type(root).Meta.ttl] for root in roots]
-    if not ops:
-        return
-    classes = tuple(dict.fromkeys(type(root) for root in roots))
-    try:
-        if len(ops) == 1:
-            yield Call("doc.ttl", ops[0][1:], classes)
-        else:
-            yield Call("pipeline", [ops], classes)
-    except KeyNotFound:  # gone meanwhile, which is no fault of reading
-        if len(ops) > 1:
-            for root in roots:
-                yield from touch([root], group)
+    if roots:
+        classes = tuple(dict.fromkeys(type(root) for root in roots))
+        keys = [key_of(root) for root in roots]
+        yield Call("doc.get_many", [keys, {"paths": [], "touch": True}], classes)
