@@ -4,6 +4,7 @@
  *                              └──► registry ───────────────┘         └─ embedded, if so configured
  */
 #include "daemon/base/clock.h"
+#include "daemon/base/handed.h"
 #include "daemon/base/memory.h"
 #include "daemon/base/settings.h"
 #include "daemon/clients/listener.h"
@@ -15,6 +16,7 @@
 #include "daemon/methods/methods.h"
 #include "daemon/metrics/http.h"
 #include "daemon/redis/credentials.h"
+#include "daemon/redis/dial.h"
 #include "daemon/redis/embedded.h"
 #include "daemon/redis/sentinels.h"
 #include "daemon/watches/watches.h"
@@ -546,6 +548,18 @@ static void start_locks(struct daemon *d)
     exec_on_lost_lease(d->exec, on_lost_lease, d);
 }
 
+static int listen_there(struct daemon *d, const struct handed *handed, char *error, size_t size)
+{
+    static const struct http_callbacks http_cb = {.write = on_metrics, .ready = on_ready_asked};
+    d->listener = listener_open(d->base, &d->config, handed->clients, on_accept, d, error, size);
+    if (d->listener == NULL)
+        return -1;
+    if (handed->metrics < 0 && strcmp(d->config.metrics_listen, "off") == 0)
+        return 0;
+    d->http = http_open(d->base, &d->config, handed->metrics, &http_cb, d, error, size);
+    return d->http != NULL ? 0 : -1;
+}
+
 static int start(struct daemon *d)
 {
     static const struct session_handler handler = {.on_message = on_message,
@@ -555,6 +569,7 @@ static int start(struct daemon *d)
     static const struct embedded_callbacks embedded_cb = {.on_ready = on_address,
                                                           .on_stopped = on_embedded_stopped};
     char error[512];
+    struct handed handed;
     bool embedded = strcmp(d->config.redis, "embedded") == 0;
     d->schema = schema_new();
     d->exec = exec_new(d->base, &d->config, d->schema, d->id);
@@ -571,14 +586,9 @@ static int start(struct daemon *d)
     dispatch_sessions(d->dispatch, d->sessions);
     dispatch_manage(d->dispatch, &d->config,
                     &(struct manage_hooks){.reload = on_reload_asked, .set = on_set, .arg = d});
-    d->listener = listener_open(d->base, &d->config, on_accept, d, error, sizeof(error));
-    if (d->listener == NULL) {
-        log_error("%s", error);
-        return -1;
-    }
-    static const struct http_callbacks http_cb = {.write = on_metrics, .ready = on_ready_asked};
-    if (strcmp(d->config.metrics_listen, "off") != 0 &&
-        (d->http = http_open(d->base, &d->config, -1, &http_cb, d, error, sizeof(error))) == NULL) {
+    if (handed_take(&handed, error, sizeof(error)) < 0 ||
+        (!embedded && dial_allowed(d->config.redis, error, sizeof(error)) < 0) ||
+        listen_there(d, &handed, error, sizeof(error)) < 0) {
         log_error("%s", error);
         return -1;
     }

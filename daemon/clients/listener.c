@@ -259,42 +259,30 @@ static int open_path(struct listener *l, const struct config *config)
     return 0;
 }
 
-/* --- systemd ----------------------------------------------------------------------------- */
-
-/* 1 when a socket was handed over, 0 when not, -1 when what was handed over is wrong. */
-static int take_over(struct listener *l)
+/* Who the clients are is asked of the socket, which one on the network cannot say. */
+static int check_handed(struct listener *l)
 {
-    int n = sd_listen_fds(1); /* makes them close-on-exec */
-
-    if (n < 0)
-        return refuse(l, "cannot take over the socket from systemd: %s", strerror(-n));
-    if (n == 0)
+    if (sd_is_socket(l->fd, AF_UNIX, SOCK_STREAM, 1) > 0)
         return 0;
-    if (n > 1)
-        return refuse(l, "systemd handed over %d sockets; one ListenStream= is expected", n);
-    int fd = SD_LISTEN_FDS_START;
-    if (sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) <= 0)
-        return refuse(l, "what systemd handed over is not a listening unix stream socket; "
-                         "ListenStream= with an absolute path is expected");
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-        return refuse(l, "cannot use the socket that systemd handed over: %s", strerror(errno));
-    l->fd = fd;
-    l->from_systemd = true;
-    return 1;
+    return refuse(l, "the socket for clients that systemd handed over is no unix socket; "
+                     "ListenStream= with an absolute path is expected");
 }
 
 /* --- public ------------------------------------------------------------------------------ */
 
-struct listener *listener_open(struct event_base *base, const struct config *config,
+struct listener *listener_open(struct event_base *base, const struct config *config, int handed,
                                listener_accept_fn *on_accept, void *arg, char *error, size_t n)
 {
     struct listener *l = alloc_zeroed(1, sizeof *l);
 
-    *l = (struct listener){
-        .fd = -1, .lock = -1, .on_accept = on_accept, .arg = arg, .error = error, .error_size = n};
-    int taken = take_over(l);
-    if (taken < 0 || (taken == 0 && open_path(l, config) < 0)) {
+    *l = (struct listener){.fd = handed,
+                           .lock = -1,
+                           .from_systemd = handed >= 0,
+                           .on_accept = on_accept,
+                           .arg = arg,
+                           .error = error,
+                           .error_size = n};
+    if (handed >= 0 ? check_handed(l) < 0 : open_path(l, config) < 0) {
         listener_close(l);
         return NULL;
     }

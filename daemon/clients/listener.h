@@ -14,9 +14,9 @@ struct listener;
 /* Takes over the fd: non-blocking, close-on-exec. */
 typedef void listener_accept_fn(void *arg, int fd);
 
-/* Listens at config->socket with its owner, group and mode, or on the one socket systemd hands
- * over (its variables are removed from the environment). NULL with a message for a person. */
-struct listener *listener_open(struct event_base *base, const struct config *config,
+/* Listens at config->socket with its owner, group and mode, or on the unix socket that was handed
+ * over (handed.h); -1: none was. NULL with a message for a person. */
+struct listener *listener_open(struct event_base *base, const struct config *config, int handed,
                                listener_accept_fn *on_accept, void *arg, char *error, size_t n);
 /* Stops listening. Removes the socket when it is ours and still the same file. */
 void listener_close(struct listener *l);

@@ -226,7 +226,19 @@ static void on_other(struct evhttp_request *req, void *arg)
 
 /* --- listening --------------------------------------------------------------------------- */
 
-/* "127.0.0.1:9180" or "[::1]:9180", of this host only. */
+/* An address and port that only this host can reach. */
+static bool is_here(const struct sockaddr_storage *at)
+{
+    if (at->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)at;
+        return in->sin_port != 0 && ntohl(in->sin_addr.s_addr) >> 24 == 127;
+    }
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)at;
+    return at->ss_family == AF_INET6 && in6->sin6_port != 0 &&
+           IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
+/* "127.0.0.1:9180" or "[::1]:9180". */
 static bool read_address(const char *text, struct sockaddr_storage *to, socklen_t *len)
 {
     int size = sizeof *to;
@@ -234,13 +246,7 @@ static bool read_address(const char *text, struct sockaddr_storage *to, socklen_
     if (evutil_parse_sockaddr_port(text, (struct sockaddr *)to, &size) < 0)
         return false;
     *len = (socklen_t)size;
-    if (to->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)to;
-        return in->sin_port != 0 && ntohl(in->sin_addr.s_addr) >> 24 == 127;
-    }
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)to;
-    return to->ss_family == AF_INET6 && in6->sin6_port != 0 &&
-           IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    return is_here(to);
 }
 
 bool http_address_fits(const char *address)
@@ -321,6 +327,28 @@ static int bind_address(struct http *h, const struct config *c)
     return -1;
 }
 
+/* Where to listen; -1 with a message. */
+static int open_socket(struct http *h, const struct config *c, int handed, char *error, size_t n)
+{
+    struct sockaddr_storage at = {0};
+    int fd;
+
+    if (handed < 0) {
+        if ((fd = bind_address(h, c)) >= 0)
+            return fd;
+        return refuse(error, n, "metrics.listen: cannot listen at %s: %s%s", c->metrics_listen,
+                      strerror(errno), errno == EAFNOSUPPORT ? "; see NETWORK in rapyerd(8)" : "");
+    }
+    if (getsockname(handed, (struct sockaddr *)&at, &(socklen_t){sizeof at}) == 0 &&
+        (at.ss_family == AF_UNIX || is_here(&at)))
+        return handed;
+    close(handed);
+    return refuse(error, n,
+                  "the socket for metrics that systemd handed over can be reached from "
+                  "other hosts; ListenStream= with a path, or an address as "
+                  "127.0.0.1:9680, is expected");
+}
+
 static void serve(struct http *h, int fd)
 {
     h->server = evhttp_new(h->base);
@@ -347,11 +375,8 @@ struct http *http_open(struct event_base *base, const struct config *config, int
     h->base = base;
     h->cb = *cb;
     h->arg = arg;
-    if (fd < 0)
-        fd = bind_address(h, config);
+    fd = open_socket(h, config, fd, error, n);
     if (fd < 0) {
-        refuse(error, n, "metrics.listen: cannot listen at %s: %s", config->metrics_listen,
-               strerror(errno));
         http_close(h);
         return NULL;
     }

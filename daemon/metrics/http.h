@@ -19,8 +19,8 @@ struct http_callbacks {
     bool (*ready)(void *arg, char *why, size_t size);
 };
 
-/* Listens at config->metrics_listen, which is not "off". fd: what was handed over in its place; -1:
- * nothing was. NULL with a message for a person. */
+/* Listens at config->metrics_listen, which is not "off". fd: what was handed over in its place
+ * (handed.h), whatever that says; -1: nothing was. NULL with a message for a person. */
 struct http *http_open(struct event_base *base, const struct config *config, int fd,
                        const struct http_callbacks *cb, void *arg, char *error, size_t n);
 void http_close(struct http *h);

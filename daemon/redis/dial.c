@@ -312,6 +312,24 @@ bool dial_is_local(const char *address)
            strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
 }
 
+int dial_allowed(const char *address, char *error, size_t n)
+{
+    if (strncmp(address, "unix:", 5) == 0)
+        return 0;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 && errno == EAFNOSUPPORT)
+        fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0)
+        close(fd);
+    if (fd >= 0 || errno != EAFNOSUPPORT)
+        return 0;
+    snprintf(error, n,
+             "redis.redis: %s is on the network, which this process may not use; see NETWORK in "
+             "rapyerd(8)",
+             address);
+    return -1;
+}
+
 struct dial *dial_start(struct event_base *base, const char *address, unsigned timeout_ms,
                         dial_done_fn *fn, void *arg)
 {

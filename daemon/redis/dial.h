@@ -25,6 +25,9 @@ struct dial *dial_start(struct event_base *base, const char *address, unsigned t
 bool dial_host(const char *address, char *out, size_t size);
 /* What goes there does not leave this host. */
 bool dial_is_local(const char *address);
+/* 0, or -1 with a message for a person where this process may open no socket that leads there, as
+ * a service that is kept from the network: no other try would do. */
+int dial_allowed(const char *address, char *error, size_t n);
 /* Gives up; the callback is not called. */
 void dial_cancel(struct dial *d);
 

@@ -67,6 +67,32 @@ def test_socket_activation(redis_server, new_daemon, workdir):
     assert os.path.exists(path), "the socket belongs to the one who handed it over"
 
 
+def test_figures_on_a_socket_that_is_handed_over(redis_server, new_daemon, workdir):
+    path, figures = os.path.join(workdir, "activated.sock"), os.path.join(workdir, "figures.sock")
+    activate = ["systemd-socket-activate", "-E", "ASAN_OPTIONS", "-E", "UBSAN_OPTIONS", "-l", path]
+    daemon = new_daemon(redis_server.address, wait=False,
+                        prefix=[*activate, "-l", figures, "--fdname=rapyerd:metrics"])
+    daemon.socket = path
+    wait_until(lambda: os.path.exists(figures), what="the sockets")
+    wait_until(daemon.answers, what="the daemon's hello")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.connect(figures)
+        one.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert b" 200 " in one.recv(4096)
+    daemon.stop()
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        port = any_port.getsockname()[1]
+    open_to_all = new_daemon(redis_server.address, wait=False,
+                             prefix=[*activate[:-1], f"{path}2", "-l", f"0.0.0.0:{port}", "--fdname=rapyerd:metrics"])
+    wait_until(lambda: os.path.exists(f"{path}2"), what="the socket")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.connect(f"{path}2")
+        assert open_to_all.process.wait(20) == 1
+    open_to_all.killed = True
+    assert "can be reached from other hosts" in open_to_all.log()
+
+
 def test_ready_when_redis_answers(redis_server, new_daemon, workdir):
     path = os.path.join(workdir, "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:

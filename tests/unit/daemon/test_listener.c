@@ -1,5 +1,6 @@
 /* The listening socket: whose it is, who may connect, and what happens when it is short of
  * descriptors. */
+#include "daemon/base/handed.h"
 #include "daemon/clients/listener.h"
 #include "turn.h"
 #include <errno.h>
@@ -31,7 +32,7 @@ static void on_accept(void *arg, int fd)
 static struct listener *listen_there(void)
 {
     error[0] = '\0';
-    return listener_open(base, &config, on_accept, NULL, error, sizeof error);
+    return listener_open(base, &config, -1, on_accept, NULL, error, sizeof error);
 }
 
 static void begin(void)
@@ -263,7 +264,11 @@ static int child_with(int first, int second)
     setenv("LISTEN_PID", pid, 1);
     setenv("LISTEN_FDS", second >= 0 ? "2" : "1", 1);
     struct event_base *own = event_base_new();
-    struct listener *l = listener_open(own, &config, on_accept, NULL, error, sizeof error);
+    struct handed handed;
+    if (handed_take(&handed, error, sizeof error) < 0)
+        return strstr(error, "systemd handed over") ? 1 : 12;
+    struct listener *l =
+        listener_open(own, &config, handed.clients, on_accept, NULL, error, sizeof error);
     if (!l)
         return strstr(error, "systemd handed over") ? 1 : 12;
     if (!listener_from_systemd(l) || getenv("LISTEN_FDS"))
