@@ -330,6 +330,51 @@ static int place_state(struct load *l)
     return set_text(l, s, path);
 }
 
+#define CREDENTIAL "credential:"
+
+/* "credential:NAME" becomes the file that the service manager has for us under that name. */
+static int place_credential(struct load *l, const struct setting *s)
+{
+    const char *text = *(char **)setting_field(l->config, s),
+               *dir = variable("CREDENTIALS_DIRECTORY");
+    char path[PATH_MAX];
+
+    if (strncmp(text, CREDENTIAL, strlen(CREDENTIAL)) != 0)
+        return 0;
+    const char *name = text + strlen(CREDENTIAL);
+    was_set(l, s);
+    if (!name[0] || strchr(name, '/') || name[0] == '.')
+        return refuse(l, s, "\"%s\" names no credential; one is named as in LoadCredential=", text);
+    if (!dir)
+        return refuse(l, s,
+                      "\"%s\": rapyerd was given no credentials; LoadCredential=%s:/path in the "
+                      "unit has it given this one",
+                      text, name);
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (access(path, F_OK) < 0)
+        return refuse(l, s,
+                      "\"%s\": there is no %s; LoadCredential= in the unit names those that are",
+                      text, path);
+    return set_text(l, s, path);
+}
+
+static int place_credentials(struct load *l)
+{
+    static const size_t files[] = {
+        offsetof(struct config, redis_password_file),
+        offsetof(struct config, sentinel_password_file),
+        offsetof(struct config, tls_ca_file),
+        offsetof(struct config, tls_cert_file),
+        offsetof(struct config, tls_key_file),
+        offsetof(struct config, rights_file),
+    };
+
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (place_credential(l, setting_at(files[i])) < 0)
+            return -1;
+    return 0;
+}
+
 /* The first line of a file that not everyone can read. 0, or -1 with the reason. */
 static int password_of(const char *path, char text[PASSWORD_BYTES + 2], char *why, size_t size)
 {
@@ -530,8 +575,8 @@ int config_load(struct config *c, const char *file, const char *const *overrides
     for (size_t i = 0; i < noverrides && status == 0; i++)
         status = take_override(&l, overrides[i]);
     l.line = 0;
-    if (status == 0 && (place_socket(&l) < 0 || place_state(&l) < 0 || read_passwords(&l) < 0 ||
-                        check_together(&l) < 0))
+    if (status == 0 && (place_socket(&l) < 0 || place_state(&l) < 0 || place_credentials(&l) < 0 ||
+                        read_passwords(&l) < 0 || check_together(&l) < 0))
         status = -1;
     free(l.set_at);
     if (status < 0)
@@ -629,8 +674,8 @@ int config_set(struct config *c, const char *name, const char *value, char *erro
     buf_printf(&text, "%s=%s", name, value);
     buf_append(&text, "", 1);
     int status = take_override(&l, (const char *)text.data);
-    if (status == 0)
-        status = check_together(&l);
+    if (status == 0 && (place_credentials(&l) < 0 || check_together(&l) < 0))
+        status = -1;
     if (status == 0)
         config_reload(c, &fresh, NULL, 0);
     buf_free(&text);

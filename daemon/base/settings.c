@@ -365,12 +365,14 @@ void config_print_sample(void)
 {
     char min[32], max[32];
 
-    puts("# Settings of rapyerd. Every line that begins with a # is a comment, and what stands\n"
-         "# in it as a setting is the default: change a setting by removing its # and the value\n"
-         "# behind the =. Sizes: bytes, or with K, M or G behind the number. Times: 200ms, 5s,\n"
-         "# 2min, 1h; a bare number is one of milliseconds.\n"
-         "# A setting marked \"reload\" is taken over by systemctl reload (SIGHUP), the\n"
-         "# others by a restart. On the command line: -o section.name=value.");
+    puts(
+        "# Settings of rapyerd. Every line that begins with a # is a comment, and what stands\n"
+        "# in it as a setting is the default: change a setting by removing its # and the value\n"
+        "# behind the =. Sizes: bytes, or with K, M or G behind the number. Times: 200ms, 5s,\n"
+        "# 2min, 1h; a bare number is one of milliseconds.\n"
+        "# A setting marked \"reload\" is taken over by systemctl reload (SIGHUP), the\n"
+        "# others by a restart. On the command line: -o section.name=value. Where a setting names\n"
+        "# a file, credential:NAME is what LoadCredential=NAME:... of the unit gives the service.");
     for (size_t i = 0; i < nsettings; i++) {
         const struct setting *s = &settings[i];
         if (i == 0 || strcmp(s->section, settings[i - 1].section) != 0)

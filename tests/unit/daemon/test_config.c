@@ -241,6 +241,32 @@ Test(config, password_file)
     expect_error(text, "is not a regular file");
 }
 
+Test(config, credential)
+{
+    char path[256];
+    struct config c;
+
+    unsetenv("CREDENTIALS_DIRECTORY");
+    expect_error("[redis]\nredis_password_file = credential:pw\n",
+                 "LoadCredential=pw:/path in the unit");
+    setenv("CREDENTIALS_DIRECTORY", dir, 1);
+    expect_error("[redis]\nredis_password_file = credential:pw\n", "there is no ");
+    expect_error("[redis]\ntls_key_file = credential:../key\n", "names no credential");
+    expect_error("[rights]\nfile = credential:\n", "names no credential");
+    snprintf(path, sizeof path, "%s/pw", dir);
+    put(path, "hunter2\n", 0400);
+    cr_assert_eq(load(&c, "[redis]\nredis_password_file = credential:pw\n"), 0, "%s", error);
+    cr_expect_str_eq(c.redis_password, "hunter2");
+    cr_expect_str_eq(c.redis_password_file, path);
+    cr_assert_eq(config_set(&c, "rights.file", "credential:pw", error, sizeof error), 0, "%s",
+                 error);
+    cr_expect_str_eq(c.rights_file, path);
+    cr_expect_eq(config_set(&c, "rights.file", "credential:no", error, sizeof error), -1);
+    config_free(&c);
+    unlink(path);
+    unsetenv("CREDENTIALS_DIRECTORY");
+}
+
 Test(config, reload_takes_what_can_change)
 {
     struct config c, fresh;
