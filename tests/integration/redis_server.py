@@ -40,8 +40,9 @@ def break_off(path, *commands):
 
 
 class RedisServer:
-    def __init__(self, directory, tcp=False, aof=False, options=(), env=None, tls=None):
+    def __init__(self, directory, tcp=False, aof=False, options=(), env=None, tls=None, program=SERVER):
         self.directory = directory
+        self.program = program
         os.makedirs(directory, exist_ok=True)
         self.socket = os.path.join(directory, "redis.sock")
         self.tls = certificates.TLS if tls is None else tls
@@ -66,7 +67,7 @@ class RedisServer:
         if self.aof:
             self.mend()
         self.process = subprocess.Popen(
-            [SERVER, "--port", str(self.port), "--bind", "127.0.0.1",
+            [self.program, "--port", str(self.port), "--bind", "127.0.0.1",
              "--unixsocket", self.socket, "--dir", self.directory, "--save", "",
              "--loglevel", "warning", "--logfile", os.path.join(self.directory, "log"), *aof, *tls,
              *self.options], env={**os.environ, **self.env})
@@ -77,7 +78,7 @@ class RedisServer:
         transaction without its end, and would itself cut off no more than the last command."""
         path = aof_path(self.directory)
         if os.path.exists(path):  # each server is its own redis-check-aof, under that name
-            subprocess.run(["redis-check-aof", "--fix", path], executable=shutil.which(SERVER),
+            subprocess.run(["redis-check-aof", "--fix", path], executable=shutil.which(self.program),
                            input=b"y\n", stdout=subprocess.DEVNULL, check=True)
 
     def answers(self):

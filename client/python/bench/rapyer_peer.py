@@ -1,41 +1,20 @@
-"""Rapyer, as a peer of the measurements: asked by lines of JSON, [what, calls of each task]."""
+"""Rapyer, as a peer of the measurements: asked by lines of JSON, [what, calls of each task]. Its argument is
+the socket of a Redis with RedisJSON."""
 
 import asyncio
 import json
-import os
 import sys
-import time
-
-sys.path.insert(0, os.environ["RAPYER_PATH"])
 
 import redis.asyncio
+from wide import TASKS, seconds_each, wide_class
 
-from rapyer import AtomicRedisModel
+from rapyer import AtomicRedisModel, init_rapyer
 
-TASKS = 32
-FIELDS = {f"i{n}": (int, n) for n in range(8)} | {f"s{n}": (str, f"text {n}") for n in range(8)}
-FIELDS |= {f"f{n}": (float, n + 0.5) for n in range(4)}
-BODY = {"__annotations__": {k: t for k, (t, _) in FIELDS.items()}, "__module__": __name__}
-BODY |= {k: v for k, (_, v) in FIELDS.items()}
-Wide = type(AtomicRedisModel)("Wide", (AtomicRedisModel,), dict(BODY))
-
-
-async def tasks(work, each):
-    async def one(task):
-        for _ in range(each):
-            await work(task)
-
-    begin = time.perf_counter()
-    await asyncio.gather(*(one(task) for task in range(TASKS)))
-    return (time.perf_counter() - begin) / TASKS / each
+Wide = wide_class(AtomicRedisModel)
 
 
 async def main():
-    from rapyer import init_rapyer
-
-    client = redis.asyncio.Redis(
-        unix_socket_path=os.environ["RAPYER_REDISJSON"], decode_responses=True, max_connections=64
-    )
+    client = redis.asyncio.Redis(unix_socket_path=sys.argv[1], decode_responses=True, max_connections=64)
     await init_rapyer(client)
     docs = [Wide() for _ in range(TASKS)]
     await Wide.ainsert(*docs)
@@ -55,7 +34,8 @@ async def main():
     }
     while line := await asyncio.to_thread(sys.stdin.readline):
         what, each = json.loads(line)
-        print(await tasks(work[what], each), flush=True)
+        print(await seconds_each(work[what], each), flush=True)
+    await client.aclose()
 
 
 asyncio.run(main())

@@ -1,5 +1,5 @@
 """What `python -m rapyerd.export` writes. The half that reads Rapyer's documents needs Rapyer and a Redis
-with RedisJSON: it is run where $RAPYER_REDISJSON and $RAPYER_PATH name them, as for the measurements."""
+with RedisJSON, which .ci/rapyer brings."""
 
 import datetime as dt
 import json
@@ -9,7 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from daemon_process import built
+from daemon_process import REPOSITORY, built
+from redis_server import RedisServer
 from rpc_client import Client
 
 from rapyerd import export
@@ -53,7 +54,12 @@ def test_documents_of_plain_values(daemon):
     content = documents["Book:1"]["document"]
     assert content["raw"] == {"$bytes": "AA=="} and content["jobs"] == [["j", 2.0]]
     assert content["when"] == {"$time": "2024-01-02T03:04:05.000006Z"}
-    assert [line["define"]["name"] for line in lines if "define" in line] == ["Street", "Book", "Author"]
+    assert [line["define"]["name"] for line in lines if "define" in line] == [
+        "Street",
+        "Book",
+        "Desk",
+        "Author",
+    ]
     # The daemon takes all of it.
     text = "".join(json.dumps(line) + "\n" for line in lines)
     subprocess.run(
@@ -80,25 +86,46 @@ def test_values_without_rapyers_classes():
     assert type(found["a"][0]) is int and type(found["a"][1]["n"]) is int
 
 
-@pytest.mark.skipif("RAPYER_REDISJSON" not in os.environ, reason="no Redis with RedisJSON is named")
-def test_the_whole_of_it():
+RAPYER = os.path.join(REPOSITORY, "build", "rapyer")
+
+
+@pytest.mark.skipif(not os.path.exists(f"{RAPYER}/wanted"), reason=".ci/rapyer was not run")
+def test_the_whole_of_it(daemon, workdir):
+    """A deployment of Rapyer, exported by its own models in its own environment, and imported: the same
+    program finds in it what it found there."""
+    python = f"{RAPYER}/bin/python"
+    server = RedisServer(f"{workdir}/json", program=f"{RAPYER}/redis-server")
+    address = f"unix://{server.socket}"
+    env = {**os.environ, "PYTHONPATH": HERE}
+
+    def run(*words, code=0, **more):
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False, **more)
+        assert done.returncode == code, done.stderr
+        return done
+
+    def stored():
+        with server.client() as client:
+            return {key: client.dump(key) for key in client.keys("*")}
+
+    try:
+        run(python, "-c", f"import asyncio, exported; asyncio.run(exported.fill({address!r}))")
+        there = run(python, "-c", f"import asyncio, exported; asyncio.run(exported.show({address!r}))").stdout
+        assert there.count("\n") == 121
+        before = stored()
+        export = [python, "-m", "rapyerd.export", "--models", "exported", "--redis", address]
+        done = run(*export)
+        assert "121 documents were exported, 0 had no form" in done.stderr
+        assert stored() == before
+        with server.client() as client:
+            client.execute_command("JSON.SET", "Book:3", "$.price", '"no pickle"')
+        again = run(*export, code=1)
+        assert "Book:3 was not exported" in again.stderr and again.stdout.count('{"key":') == 120
+    finally:
+        server.stop()
+    run(built("client/rapyerctl"), "-s", daemon.socket, "import", "-", input=done.stdout)
     program = (
-        "import asyncio, os, rapyer, exported\n"
-        "async def main():\n"
-        "    await rapyer.init_rapyer('unix://' + os.environ['RAPYER_REDISJSON'])\n"
-        "    book = exported.Book(title='x', streets=[exported.Street(name='s')], labels={'l'})\n"
-        "    await book.asave(); await book.jobs.apush('j', 2); print(book.key)\n"
-        "asyncio.run(main())\n"
+        "import rapyerd; rapyerd.install_as_rapyer()\nimport asyncio, exported; asyncio.run(exported.show())"
     )
-    paths = [HERE, os.environ["RAPYER_PATH"]]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    python = [sys.executable]
-    made = subprocess.run([*python, "-c", program], env=env, capture_output=True, text=True, check=True)
-    command = [*python, "-m", "rapyerd.export", "--models", "exported", "--redis"]
-    command.append("unix://" + os.environ["RAPYER_REDISJSON"])
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    documents = {
-        each["key"]: each["document"] for each in map(json.loads, done.stdout.splitlines()) if "key" in each
-    }
-    found = documents[made.stdout.strip()]
-    assert found["streets"] == [{"name": "s"}] and found["labels"] == ["l"] and found["jobs"] == [["j", 2.0]]
+    assert run(sys.executable, "-c", program).stdout == there
+    with Client(daemon.socket) as client:
+        assert 4000 < client.call("doc.ttl", "Book:119") <= 5000
