@@ -34,7 +34,7 @@ from wide import FIELDS, TASKS, seconds_each, wide_class  # noqa: E402
 
 import rapyerd  # noqa: E402
 from rapyerd import links, sync  # noqa: E402
-from rapyerd.schema import schema_of  # noqa: E402
+from rapyerd.described import schema_of  # noqa: E402
 
 Wide = wide_class(rapyerd.AtomicRedisModel)
 Blocking = sync.twin(Wide)

@@ -8,9 +8,9 @@ import pytest
 from rpc_client import Client
 
 from rapyerd import AtomicRedisModel, Index, Key, sync
+from rapyerd.described import schema_of
 from rapyerd.errors import BadFilterError, UnsupportedIndexedFieldError
 from rapyerd.keys import IndexAnnotation
-from rapyerd.schema import schema_of
 
 
 class Level(enum.Enum):

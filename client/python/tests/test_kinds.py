@@ -10,8 +10,8 @@ import pytest
 from pydantic import AwareDatetime, NaiveDatetime
 
 from rapyerd import AtomicRedisModel, RedisConfig
+from rapyerd.described import schema_of
 from rapyerd.errors import OutOfRangeError, RapyerSerializationError
-from rapyerd.schema import schema_of
 
 D = decimal.Decimal
 EAST = dt.timezone(dt.timedelta(hours=5, minutes=30))

@@ -15,7 +15,8 @@ from rpc_client import Client
 
 import rapyerd
 from rapyerd import AtomicRedisModel, Key, Lazy, Pickled, RedisConfig, SafeLoad, errors, sync
-from rapyerd.schema import declarations, schema_of
+from rapyerd.described import schema_of
+from rapyerd.schema import declarations
 
 
 class Colour(enum.Enum):
@@ -378,11 +379,11 @@ class Clash(AtomicRedisModel):
 
 
 async def test_a_model_grows(daemon, monkeypatch):
-    from rapyerd import schema
+    from rapyerd import described
 
     old = Old(a=1)
     await old.save()
-    schema._owners.pop("Evolving")  # as in another process
+    described.owners.pop("Evolving")  # as in another process
     new = await New.get(old.key)
     assert (new.a, new.b, new.c, new.d) == (1, "new", [], None) and isinstance(new.e, uuid.UUID)
     await new.c.aappend(4)
@@ -397,7 +398,7 @@ async def test_a_model_grows(daemon, monkeypatch):
     assert (new.a, new.c) == (4, [4])
     await old.save()  # replaces the whole: what it does not know gets its default
     assert (await New.get(old.key)).c == []
-    schema._owners.pop("Evolving")
+    described.owners.pop("Evolving")
     with pytest.raises(errors.SchemaConflictError, match="stored as int and declared as str"):
         await Clash().save()
 

@@ -6,7 +6,7 @@ import pytest
 from rpc_client import Client
 
 from rapyerd import AtomicRedisModel, errors, sync
-from rapyerd.schema import schema_of
+from rapyerd.described import schema_of
 from rapyerd.types import ForeignKey
 
 

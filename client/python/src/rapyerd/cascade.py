@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
 from rapyerd.config import RedisConfig
+from rapyerd.described import owner_of, schema_of
 from rapyerd.errors import InvalidCascadeDepthError
 
 
@@ -66,7 +67,6 @@ def plan_of(cls: Any) -> Plan | None:
 
 
 def _made(cls: Any) -> Plan | None:
-    from rapyerd.schema import schema_of
 
     plan: dict[str, dict[str, int | None]] = {}
     models = [cls]
@@ -92,8 +92,6 @@ def _edges(
     model: Any, prefix: str, within: tuple[Any, ...]
 ) -> Iterator[tuple[str, CascadeSpec, bool, list[Any]]]:
     """The fields that hold references and go on: path, what is said, whether by the field itself, classes."""
-    from rapyerd.schema import schema_of
-
     schema = schema_of(model)
     general = getattr(getattr(model, "Meta", None), "cascade_ttl", None)
     for name, codec in schema.codecs.items():
@@ -124,7 +122,6 @@ def _targets(annotation: Any) -> Iterator[Any]:
 
 def specials(key: str) -> int:
     """How many sets and queues a document of this key would have."""
-    from rapyerd.schema import owner_of, schema_of
 
     cls = owner_of(key.partition(":")[0])
     kinds = [] if cls is None else [codec.kind for codec in schema_of(cls).codecs.values()]

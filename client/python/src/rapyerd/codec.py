@@ -18,6 +18,7 @@ from msgpack import Timestamp
 from pydantic import AwareDatetime, BaseModel, NaiveDatetime, TypeAdapter
 
 from rapyerd import queues, texts
+from rapyerd.described import schema_of
 from rapyerd.errors import CantSerializeRedisValueError
 from rapyerd.keys import PickleAnnotation
 from rapyerd.kinds import SpecialFieldType
@@ -282,7 +283,7 @@ def _reference(source: Any, annotation: Any, within: tuple[type, ...]) -> Codec:
     if not isinstance(target, type) or not schema.is_atomic(target) or target.__dict__.get("__parameters__"):
         return Codec(source, "str", "value", lambda value: str(value.target_key), decode)
     if schema.is_described(target):
-        name = schema.schema_of(target).name
+        name = schema_of(target).name
     else:
         _unnamed.setdefault(target, [])
         name = _placeholder(target)
@@ -361,7 +362,6 @@ def _of_items(source: Any, kind: str, item: Codec, field: bool) -> Codec:
 def _of_itself(source: Any, model: Any) -> Codec:
     """The codec of a model that is being described."""
     from rapyerd.place import adopt
-    from rapyerd.schema import schema_of
 
     def encode(value: Any) -> Any:
         return adopt(value, model)
@@ -381,7 +381,7 @@ def _model(source: Any, model: Any, within: tuple[type, ...], field: bool) -> Co
     if schema.is_atomic(model):
         if not schema.is_described(model):
             return _of_itself(source, model)
-        described = schema.schema_of(model)
+        described = schema_of(model)
         return Codec(
             source, described.name, "model", described.encode, described.decode, None, model, (model,)
         )
@@ -390,7 +390,7 @@ def _model(source: Any, model: Any, within: tuple[type, ...], field: bool) -> Co
     if field:
         twin = schema.twin_of(model)
         if twin is not None:
-            described = schema.schema_of(twin)
+            described = schema_of(twin)
             if described is not None:
                 return Codec(
                     source, described.name, "model", described.encode, described.decode, None, twin, (twin,)

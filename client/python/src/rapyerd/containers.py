@@ -32,6 +32,7 @@ from rapyerd.scalars import (
     save_field,
 )
 from rapyerd.ttl import touch
+from rapyerd.write import submit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -300,8 +301,6 @@ class Container(RedisType):
         return self[name]  # type: ignore[index]
 
     def _increase_element(self, name: Any, value: Any, amount: Any) -> Steps[Any]:
-        from rapyerd.write import submit
-
         root, now = self._at_once()
         if not now:
             yield from self._set_item(name, self._checked(value.clone() + amount))
@@ -335,7 +334,5 @@ class Container(RedisType):
         return root, live(root) and current_pipeline() is None
 
     def _send(self, root: Any, method: str, *args: Any) -> Steps[Any]:
-        from rapyerd.write import submit
-
         results = yield from submit(root, [[method, key_of(root), self._path(), *args]])
         return results[-1]

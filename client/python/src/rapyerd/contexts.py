@@ -9,6 +9,7 @@ import weakref
 from typing import Any, Generic, TypeVar
 
 from rapyerd.call import Call, Steps
+from rapyerd.described import schema_of
 from rapyerd.errors import KeyNotFound, LockError, RapyerError, UnavailableError
 from rapyerd.links import run, run_blocking
 from rapyerd.place import key_of, live, path_of, place_of, root_of
@@ -148,7 +149,6 @@ def commit(recorder: Recorder) -> Steps[None]:
 def refresh(model: Any) -> Steps[None]:
     """Reads a model where it lives; what was assigned and not sent stays."""
     from rapyerd.model import absorb
-    from rapyerd.schema import schema_of
 
     root = root_of(model)
     key, path = key_of(root), path_of(model)
@@ -256,7 +256,6 @@ class Lock(Context[M]):
     def _locked(self, document: Any) -> Any:
         """The model as it is under the lock."""
         from rapyerd.model import absorb
-        from rapyerd.schema import schema_of
 
         if document is None:
             if self.model is not None and not live(root_of(self.model)):

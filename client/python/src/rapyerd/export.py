@@ -164,8 +164,9 @@ def class_at(module: str, qualname: str) -> Any:
 def write_all(models: list[str], stream: IO[bytes], out: IO[str]) -> int:
     """Writes the lines; how many documents had no form."""
     from rapyerd import install_as_rapyer
+    from rapyerd.described import schema_of
     from rapyerd.place import key_of, settle
-    from rapyerd.schema import declarations, schema_of
+    from rapyerd.schema import declarations
 
     install_as_rapyer()
     for name in models:

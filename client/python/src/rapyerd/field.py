@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from rapyerd.described import schema_of
 from rapyerd.dicts import RedisDict
 from rapyerd.lists import RedisList
 from rapyerd.place import lodger, place_of
@@ -160,8 +161,6 @@ class Field:
             return value
         wrap = self._wrap
         if wrap is None:
-            from rapyerd.schema import schema_of
-
             wrap = self._wrap = wrapper_of(self.name, schema_of(owner).codecs.get(self.name))
         return wrap(model, value)
 

@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args, get_origin
 
+from rapyerd.described import schema_of
 from rapyerd.errors import BadFilterError
 
 # Types that the daemon compares, and orders.
@@ -162,7 +163,6 @@ class ExpressionField(Expression):
 
     def _codec(self) -> Any:
         """How it is kept; None where it is inside a value."""
-        from rapyerd.schema import schema_of
 
         model, codec = self._steps[0][0], None
         for index, (_, name, several) in enumerate(self._steps):

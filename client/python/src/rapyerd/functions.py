@@ -7,6 +7,7 @@ from typing import Any
 
 from rapyerd.call import Steps
 from rapyerd.contexts import Lock, Pipeline
+from rapyerd.described import owner_of, schema_of
 from rapyerd.errors import (
     KeyNotFound,
     MissingParameterError,
@@ -19,7 +20,6 @@ from rapyerd.model import AtomicRedisModel, models
 from rapyerd.place import key_of, root_of
 from rapyerd.record import Recorder
 from rapyerd.result import GetOrCreateResult, RapyerDeleteResult
-from rapyerd.schema import owner_of, schema_of
 
 
 def class_of(key: str) -> Any:

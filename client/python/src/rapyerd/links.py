@@ -41,6 +41,7 @@ T = TypeVar("T")
 PROTOCOL = 1
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
 ACQUIRE = "lock.acquire"
+AT_ONCE = 16  # requests that go out before the turn is over: the daemon works on them meanwhile
 
 
 class _Lost(RapyerError):
@@ -171,7 +172,7 @@ class AsyncConnection(_Connection, asyncio.Protocol):
             self._transport.abort()
 
     def send(self, method: str, params: list[Any], writes: bool = False) -> tuple[int, asyncio.Future[Any]]:
-        """Sends a request; what tasks send in one turn of the loop goes out as one write."""
+        """Sends a request; what tasks send in one turn of the loop goes out in few writes."""
         future = self.loop.create_future()
 
         def answered(error: RapyerError | None, result: Any) -> None:
@@ -193,6 +194,8 @@ class AsyncConnection(_Connection, asyncio.Protocol):
         if not self._out:
             self.loop.call_soon(self._flush)
         self._out.append(data)
+        if len(self._out) == AT_ONCE:
+            self._flush()
 
     def _writing(self) -> bool:
         return self._writes > 0
@@ -207,6 +210,8 @@ class AsyncConnection(_Connection, asyncio.Protocol):
 
     def _flush(self) -> None:
         data, self._out = self._out, []
+        if not data:  # it was enough to go out before
+            return
         if self.open:
             self._transport.write(b"".join(data) if len(data) > 1 else data[0])
         else:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rapyerd.call import Call, Steps
 from rapyerd.config import FETCHES
+from rapyerd.described import schema_of
 from rapyerd.errors import CorruptedModelError, KeyNotFound, UnsupportedArgumentTypeError
 from rapyerd.find import Expression
 from rapyerd.place import key_of, place_of, settle
 from rapyerd.reading import read_many
 from rapyerd.record import current_pipeline
 from rapyerd.result import GetOrCreateResult, GetOrCreateStatus
-from rapyerd.schema import schema_of
 from rapyerd.ttl import spread, touch
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from rapyerd.call import Call, Steps, done
 from rapyerd.cascade import plan_of, specials
 from rapyerd.config import FETCHES, ActionGroup, RedisConfig
 from rapyerd.contexts import Lock, Pipeline, refresh
+from rapyerd.described import schema_of
 from rapyerd.errors import (
     BadDeleteActionError,
     BadFilterError,
@@ -43,13 +44,16 @@ from rapyerd.reading import read, read_many
 from rapyerd.record import before, current_pipeline, held, op_at
 from rapyerd.result import CascadeResult, DeleteResult, GetOrCreateResult
 from rapyerd.scalars import Scalar, load_field
-from rapyerd.schema import is_atomic, marked, schema_of
+from rapyerd.schema import is_atomic, marked
 from rapyerd.ttl import spread, touch
 from rapyerd.write import flush, submit
 
 M = TypeVar("M", bound="AtomicRedisModel")
 
 models: list[Any] = []
+
+
+_BARE = frozenset((int, float, str, bytes, bool, type(None)))
 
 
 def absorb(model: Any, read: Any) -> None:
@@ -120,7 +124,9 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     __slots__ = ("__rapyer_place__", "__weakref__")
     __rapyer_atomic__: ClassVar[bool] = True
+    __rapyer_owner__: ClassVar[Any] = None  # which containers have
     __rapyer_key__: ClassVar[str | None] = None
+    __rapyer_twin__: ClassVar[Any] = None  # the pydantic model that it is the atomic form of
     __rapyer_run__: ClassVar[Callable[[Steps[Any]], Any]] = staticmethod(run)
     # Reads a document where that needs no waiting, for classes that block.
     __rapyer_look__: ClassVar[Callable[[str], dict[str, Any] | None] | None] = None
@@ -175,8 +181,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     @classmethod
     def class_key_initials(cls) -> str:
         """The model's name in keys; to be overridden for another one."""
-        twin = getattr(cls, "__rapyer_twin__", None)
-        return cls.__name__ if twin is None else f"{cls.__name__}_atomic"
+        return cls.__name__ if cls.__rapyer_twin__ is None else f"{cls.__name__}_atomic"
 
     def is_inner_model(self) -> bool:
         return place_of(self).owner is not None
@@ -538,8 +543,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
                 yield from flush(key_of(root))
             return
         schema = schema_of(type(self))
-        mine: Any = self.__dict__
-        old = {name: mine.get(name) for name in values}
+        old = {name: self.__dict__.get(name) for name in values}
         place = place_of(self)
         changes = dict(place.changes or {})
         self.update(**values)
@@ -553,7 +557,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
             if ops:
                 yield from submit(root, ops)
         except BaseException:
-            mine.update(old)
+            self.__dict__.update(old)
             place.changes = changes or None
             raise
 
@@ -678,16 +682,17 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         if isinstance(value, Scalar) and value._made and value._owner is self and value._base is there:
             made = value._made
         root, recorder = before(self, self)
-        if recorder is not None and isinstance(value, AtomicRedisModel):
+        if recorder is not None and is_atomic(type(value)):
             recorder.remember(value)
         values: Any = self.__dict__
         self.__pydantic_validator__.validate_assignment(self, name, value)
-        if self.__dict__ is not values:  # pydantic makes a new one; twins share theirs
+        if self.__dict__ is not values and cls.__rapyer_twin__ is not None:  # it shares its values
             now = self.__dict__
             values.clear()
             values.update(now)
             object.__setattr__(self, "__dict__", values)
-        current = getattr(self, name)
+        if type(self.__dict__[name]) not in _BARE:
+            getattr(self, name)  # lives here from now on
         place = place_of(self)
         if place.unloaded:
             place.unloaded.discard(name)
@@ -704,8 +709,10 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
             for method, argument in made:
                 recorder.add(root, op_at(root, self, name, method, argument), (self, name), True)
         else:
-            for inner in models_in(codec, current):
-                settle(inner)
+            current = getattr(self, name)
+            if codec.atomic:
+                for inner in models_in(codec, current):
+                    settle(inner)
             recorder.add(root, op_at(root, self, name, "set", codec.put(current)), (self, name))
 
     def _changed(self, name: str, made: list[tuple[str, Any]] | None) -> None:

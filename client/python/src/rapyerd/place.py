@@ -15,6 +15,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from rapyerd.described import schema_of
+
 _set = object.__setattr__
 
 
@@ -56,12 +58,11 @@ def pk_of(model: Any) -> str:
 def root_of(model: Any) -> Any:
     """The document that a model or container lives in; itself when it is one, or a draft."""
     while True:
-        while getattr(type(model), "__rapyer_atomic__", False) is not True:
-            # A container, in a model or in another one.
-            model = model.__rapyer_owner__
-        owner = place_of(model).owner
+        owner = model.__rapyer_owner__  # of a container, in a model or in another one
         if owner is None:
-            return model
+            owner = place_of(model).owner
+            if owner is None:
+                return model
         model = owner
 
 
@@ -92,9 +93,7 @@ def field_path(owner: Any, name: str) -> str:
 
 def key_of(root: Any) -> str:
     """The key of a document."""
-    from rapyerd.schema import schema_of
-
-    return f"{schema_of(type(root)).name}:{pk_of(root)}"
+    return schema_of(type(root)).prefix + pk_of(root)
 
 
 def own(owner: Any, name: str | None, model: Any) -> None:
@@ -145,7 +144,6 @@ def twin_for(atomic: Any, plain: Any) -> Any:
 def adopt(model: Any, atomic: Any) -> dict[str, Any]:
     """A model as a map of the wire, with the pk that it has as an element. Lazy fields that were not
     loaded are named instead, so that the daemon keeps what it has."""
-    from rapyerd.schema import schema_of
 
     if isinstance(model, dict):
         model = atomic.model_validate(model)
@@ -175,8 +173,6 @@ def models_in(codec: Any, value: Any) -> Iterator[Any]:
 
 def unloaded_in(model: Any) -> list[tuple[Any, str]]:
     """The lazy fields in a model, and in all below it, that were not read yet."""
-    from rapyerd.schema import schema_of
-
     schema = schema_of(type(model))
     if not schema.some_lazy:
         return []
@@ -190,8 +186,6 @@ def unloaded_in(model: Any) -> list[tuple[Any, str]]:
 
 def settle(model: Any) -> None:
     """Gives all models below this one their places, so that each handle works once it is saved."""
-    from rapyerd.schema import schema_of
-
     for name, codec in schema_of(type(model)).codecs.items():
         if codec.atomic:
             for inner in models_in(codec, getattr(model, name)):  # wraps, and thereby owns, what is there

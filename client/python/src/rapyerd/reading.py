@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from rapyerd.call import Call, Granted, Steps
+from rapyerd.described import schema_of
 from rapyerd.errors import CorruptedModelError, KeyNotFound
-from rapyerd.schema import SPOILT, Schema, schema_of
+from rapyerd.schema import SPOILT, Schema
 
 
 def read(root: Any, key: str, model: Any, path: str = "", link: Any = None) -> Steps[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 from typing import Any
 
+from rapyerd.described import schema_of
 from rapyerd.place import field_path, key_of, live, place_of, root_of
 
 Op = list[Any]  # [method, key, path, ...]
@@ -92,7 +93,6 @@ class Recorder:
 
     def apply(self, results: list[Any]) -> None:
         """The answers are there: numbers take what the daemon made of them."""
-        from rapyerd.schema import schema_of
 
         for where, result in zip(self.answers, results, strict=False):
             if where is not None and result is not None:
@@ -181,4 +181,4 @@ def before(touched: Any, owner: Any) -> tuple[Any, Recorder | None]:
 
 def op_at(root: Any, owner: Any, name: str, method: str, *args: Any) -> Op:
     """An operation on a field of a model."""
-    return [method, key_of(root), field_path(owner, name), *args]
+    return [method, key_of(root), name if owner is root else field_path(owner, name), *args]

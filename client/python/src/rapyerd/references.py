@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, get_args
 
 from rapyerd.call import Steps, done
+from rapyerd.described import schema_of
 from rapyerd.errors import NotResolvedError, RapyerModelDoesntExistError
 from rapyerd.kinds import RelationalFieldType
 
@@ -106,7 +107,6 @@ class ForeignKey(RelationalFieldType, Generic[T]):
 
 def resolved(model: Any, there: dict[str, Any]) -> None:
     """References in a model to one of these documents are fetched."""
-    from rapyerd.schema import schema_of
 
     def look(codec: Any, value: Any) -> None:
         if isinstance(value, ForeignKey):

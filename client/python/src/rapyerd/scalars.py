@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rapyerd.call import Call, Steps
 from rapyerd.config import ActionGroup
+from rapyerd.described import schema_of
 from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError
 from rapyerd.kinds import RedisType
 from rapyerd.place import field_path, key_of, live, place_of, root_of
 from rapyerd.record import before, current_pipeline, held, keep, op_at
 from rapyerd.ttl import touch
+from rapyerd.write import flush, submit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -59,7 +61,8 @@ class Scalar(RedisType):
     @property
     def _model(self) -> Any:
         """The model that it is in; its owner may be a list or dict of that."""
-        return getattr(self._owner, "__rapyer_owner__", self._owner)
+        above = getattr(self._owner, "__rapyer_owner__", None)
+        return self._owner if above is None else above
 
     def _run(self, steps: Steps[Any]) -> Any:
         return type(root_of(self._model)).__rapyer_run__(steps)
@@ -114,9 +117,6 @@ class Scalar(RedisType):
 
 def save_field(owner: Any, name: str) -> Steps[Any]:
     """What was done to a field, or the value that it has, goes to the daemon."""
-    from rapyerd.schema import schema_of
-    from rapyerd.write import flush, submit
-
     place = place_of(owner)
     made = place.changes.get(name) if place.changes else None
     codec = schema_of(type(owner)).codecs[name]
@@ -154,8 +154,6 @@ def save_field(owner: Any, name: str) -> Steps[Any]:
 
 def load_field(owner: Any, name: str) -> Steps[Any]:
     """What the daemon has in a field."""
-    from rapyerd.schema import schema_of
-
     root = root_of(owner)
     if not live(root):
         return None  # there is nothing
@@ -194,12 +192,10 @@ def take_field(owner: Any, name: str, value: Any) -> None:
 
 def operate(value: Scalar, method: str, argument: Any, guess: Any) -> Steps[Any]:
     """One operation on a field, carried out at once; in a pipeline, with it."""
-    from rapyerd.schema import schema_of
-    from rapyerd.write import submit
-
     owner, name = value._owner, value._name
     root, recorder = before(owner, owner)
-    if not live(root) or (recorder is not None and recorder is current_pipeline()):
+    gathered = recorder is not None and recorder is current_pipeline()
+    if gathered or not live(root):
         if recorder is not None:
             recorder.add(root, op_at(root, owner, name, method, argument), (owner, name), True)
         owner.__dict__[name] = guess
@@ -219,10 +215,12 @@ class Number(Scalar):
 
     def increase(self, amount: Any = 1) -> Awaitable[Any]:
         """Adds to the field, whatever it is in the daemon by now, and gives back the new number."""
-        if self._model is not self._owner:
-            return self._run(self._owner._increase_element(self._name, self, amount))  # type: ignore[no-any-return]
-        now = self._owner.__dict__[self._name]
-        return self._run(operate(self, "num.incr", self._wired(amount), now + amount))  # type: ignore[no-any-return]
+        owner = self._owner
+        if owner.__rapyer_owner__ is not None:
+            return self._run(owner._increase_element(self._name, self, amount))  # type: ignore[no-any-return]
+        guess = owner.__dict__[self._name] + amount
+        run = type(root_of(owner)).__rapyer_run__
+        return run(operate(self, "num.incr", self._wired(amount), guess))  # type: ignore[no-any-return]
 
     aincrease = increase
 

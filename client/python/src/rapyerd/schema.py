@@ -19,7 +19,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from rapyerd import described
 from rapyerd.codec import Codec, codec_of, name_codecs
+from rapyerd.described import descriptions, owners, schema_of
 from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError, UnsupportedIndexedFieldError
 from rapyerd.find import index_of
 from rapyerd.keys import IndexAnnotation, KeyAnnotation, LazyAnnotation, SafeLoadAnnotation
@@ -82,7 +84,6 @@ def classes_in(annotation: Any) -> Iterator[type]:
 
 # --- names ------------------------------------------------------------------------------------
 
-_owners: dict[str, tuple[Any, str]] = {}
 _names: dict[Any, str] = {}
 
 
@@ -106,10 +107,10 @@ def wire_name(model: Any, wanted: str, identity: str) -> str:
     name = wanted if NAME.fullmatch(wanted) else _sane(wanted)
     if settings.namespace:
         name = f"{settings.namespace}.{name}"
-    owner, its = _owners.get(name, (model, identity))
+    owner, its = owners.get(name, (model, identity))
     there = f"{owner.__module__}.{owner.__qualname__}"
     if owner is not model and (there, its) != (here, identity):
-        if there != here and not hasattr(model, "__rapyer_twin__"):
+        if there != here and getattr(model, "__rapyer_twin__", None) is None:
             warnings.warn(
                 f"{here} has the name of {there}; it is kept under another one. Give one of them a name of "
                 "its own with class_key_initials().",
@@ -117,14 +118,9 @@ def wire_name(model: Any, wanted: str, identity: str) -> str:
             )
         digest = hashlib.sha1(f"{here} {identity}".encode(), usedforsecurity=False)
         name = f"{name}__{digest.hexdigest()[:8]}"
-    _owners[name] = (model, identity)
+    owners[name] = (model, identity)
     _names[model] = name
     return name
-
-
-def owner_of(name: str) -> Any:
-    """The class of a name, or None."""
-    return _owners.get(name, (None, ""))[0]
 
 
 # --- fields -----------------------------------------------------------------------------------
@@ -406,27 +402,26 @@ def _model_in(codec: Codec) -> Any:
     return inner.model
 
 
-_schemas: dict[Any, Any] = {}
 _describing: set[Any] = set()
 _one_at_a_time = threading.RLock()
 _plain: dict[Any, PlainSchema | None] = {}
 _twins: dict[Any, Any] = {}
 
 
-def schema_of(model: Any) -> Schema:
-    """The description of an atomic model."""
-    schema = _schemas.get(model)
-    if schema is None:
-        with _one_at_a_time:
-            schema = _schemas.get(model)
-            if schema is None:
-                _describing.add(model)
-                try:
-                    schema = _schemas[model] = Schema(model)
-                finally:
-                    _describing.discard(model)
-                name_codecs(model, schema.name)
+def _describe(model: Any) -> Schema:
+    with _one_at_a_time:
+        schema = descriptions.get(model)
+        if schema is None:
+            _describing.add(model)
+            try:
+                schema = descriptions[model] = Schema(model)
+            finally:
+                _describing.discard(model)
+            name_codecs(model, schema.name)
     return schema
+
+
+described.describe = _describe
 
 
 def is_described(model: Any) -> bool:
@@ -491,12 +486,12 @@ def declarations(
         if model in seen:
             return
         seen.add(model)
-        described = schema_of(model) if is_atomic(model) else plain_of(model)
-        if described is None:
+        description = schema_of(model) if is_atomic(model) else plain_of(model)
+        if description is None:
             return
-        for inner in described.depends:
+        for inner in description.depends:
             visit(inner)
-        declaration = described.declaration()
+        declaration = description.declaration()
         if "find" not in features:  # an older daemon: it has no indexes
             for field in declaration["fields"]:
                 field.pop("index", None)

@@ -12,6 +12,7 @@ from typing import Any
 
 from rapyerd.call import Call, Steps
 from rapyerd.config import WRITES, ActionGroup, RedisConfig
+from rapyerd.described import owner_of
 from rapyerd.errors import KeyNotFound, RapyerError
 
 logger = logging.getLogger("rapyerd")
@@ -76,8 +77,6 @@ def _said(meta: Any) -> ActionGroup:
 def timed(ops: list[Op]) -> list[Op]:
     """Operations, and behind them what starts the time of their documents anew, where some group says so
     and the daemon does not do it by itself."""
-    from rapyerd.schema import owner_of
-
     if not RedisConfig.grouped:
         return ops
     more: dict[str, Op] = {}
@@ -97,8 +96,6 @@ def timed(ops: list[Op]) -> list[Op]:
 def spread(ops: list[Op]) -> Steps[None]:
     """These operations have started the time of their documents anew: what these refer to lives on with
     them, where their classes say so. They are done, whatever becomes of this."""
-    from rapyerd.schema import owner_of
-
     if not RedisConfig.cascades:
         return
     written: dict[str, Any] = {}

@@ -16,12 +16,12 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
+from rapyerd.described import schema_of
 from rapyerd.errors import UnavailableError, UnsupportedArgumentTypeError
 from rapyerd.functions import known_class
 from rapyerd.links import AsyncConnection, AsyncLink, lost
 from rapyerd.model import AtomicRedisModel
 from rapyerd.place import key_of, path_of, root_of
-from rapyerd.schema import schema_of
 
 ENOUGH = 100  # changes that were not taken; no more are read
 PAUSE = 0.5  # seconds, before a daemon is asked again that could not take the watch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rapyerd.call import Call, Steps
+from rapyerd.config import RedisConfig
 from rapyerd.place import key_of
 from rapyerd.record import Held, Op, held
 from rapyerd.ttl import spread, timed
@@ -25,9 +26,10 @@ def where(op: Op) -> str:
 def submit(root: Any, ops: list[Op]) -> Steps[list[Any]]:
     """Operations on one document, as one. What a lock of it has gathered about the same places goes
     before them, so that the order is that of the program."""
-    key = key_of(root)
-    locks = held(key)
+    locks = held()
     models = (type(root),)
+    if locks:
+        locks = held(key_of(root))
     if not locks:
         sent = timed(ops)
         if len(sent) == 1:
@@ -35,7 +37,8 @@ def submit(root: Any, ops: list[Op]) -> Steps[list[Any]]:
             results = [(yield Call(op[0], op[1:], models))]
         else:
             results = yield Call("pipeline", [sent], models)
-        yield from spread(ops)
+        if RedisConfig.cascades:
+            yield from spread(ops)
         return results[: len(ops)]
     first: list[Op] = []
     emptied: list[Held] = []

@@ -32,7 +32,7 @@ import rapyer.context  # noqa: E402
 import rapyer.types.base  # noqa: E402
 
 import rapyerd.types  # noqa: E402
-from rapyerd.schema import schema_of  # noqa: E402
+from rapyerd.described import schema_of  # noqa: E402
 
 rapyer.actions.ACTION_GROUPS_ATTR = "_action_groups"
 rapyer.types.base.REDIS_DUMP_FLAG_NAME = "__rapyer_dumped__"

@@ -21,10 +21,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 from rapyerd.call import Steps
+from rapyerd.described import schema_of
 from rapyerd.functions import Functions
 from rapyerd.links import look_blocking, run_blocking
 from rapyerd.model import AtomicRedisModel as _AsyncModel
-from rapyerd.schema import schema_of
 
 M = TypeVar("M", bound=_AsyncModel)
 
