@@ -246,9 +246,10 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
             return cls._run_class(get_resolved(cls, cls._key(key), resolve, depth))  # type: ignore[no-any-return]
         look = cls.__rapyer_look__
         if look is not None and cls.Meta.ttl is None:
-            data = look(cls._key(key))
+            schema = schema_of(cls)
+            data = look(key if key.startswith(schema.prefix) else cls._key(key))
             if data is not None:
-                return cls.__rapyer_loaded__(data)  # type: ignore[return-value]
+                return schema.decode(data, True)  # type: ignore[no-any-return]
         return cls._run_class(cls._get(key))  # type: ignore[no-any-return]
 
     @classmethod
@@ -397,9 +398,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     @classmethod
     def __rapyer_loaded__(cls, data: dict[str, Any]) -> Self:
-        model = schema_of(cls).decode(data)
-        place_of(model).saved = True
-        return model  # type: ignore[no-any-return]
+        return schema_of(cls).decode(data, True)  # type: ignore[no-any-return]
 
     def _save(self) -> Steps[Self]:
         place = place_of(self)
@@ -557,7 +556,8 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
             if ops:
                 yield from submit(root, ops)
         except BaseException:
-            self.__dict__.update(old)
+            mine: Any = self.__dict__
+            mine.update(old)
             place.changes = changes or None
             raise
 

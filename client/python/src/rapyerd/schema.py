@@ -357,7 +357,8 @@ class Schema(Fields):
     def encode(self, value: Any) -> dict[str, Any]:
         return adopt(value, self.model)
 
-    def decode(self, data: dict[str, Any]) -> Any:
+    def decode(self, data: dict[str, Any], saved: bool = False) -> Any:
+        """`saved`: it is a whole document of the daemon's."""
         pk = data.pop("@pk", None)
         unloaded = {name for name in self.lazy if name not in data} if self.lazy else None
         values, failed = self.take(data)
@@ -367,10 +368,12 @@ class Schema(Fields):
         _set(instance, "__pydantic_fields_set__", self._all.copy() if not self.excluded else set(values))
         _set(instance, "__pydantic_extra__", None)
         _set(instance, "__pydantic_private__", None)
-        if pk is not None or failed or unloaded:
+        if saved or pk is not None or failed or unloaded:
             place = Place()
             _set(instance, "__rapyer_place__", place)
             place.pk = pk
+            if saved:
+                place.saved = True
             if failed:
                 place.failed = failed
             if unloaded:
