@@ -14,6 +14,7 @@
 #include "daemon/methods/indexer.h"
 #include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
+#include "daemon/methods/viewer.h"
 #include "daemon/metrics/http.h"
 #include "daemon/redis/credentials.h"
 #include "daemon/redis/dial.h"
@@ -54,8 +55,9 @@ struct daemon {
     struct dispatch *dispatch;
     struct sessions *sessions;
     struct listener *listener;
-    struct rules *rules; /* NULL: whoever connects may everything */
-    struct http *http;   /* NULL: figures are not told over it */
+    struct rules *rules;   /* NULL: whoever connects may everything */
+    struct http *http;     /* NULL: figures are not told over it */
+    struct viewer *viewer; /* NULL: there is no page */
     struct embedded *embedded;
     struct sentinels *sentinels;                            /* NULL: none are asked */
     struct event *term, *intr, *hup, *stop_tick, *watchdog; /* watchdog NULL: nobody watches */
@@ -134,6 +136,17 @@ static bool on_ready_asked(void *arg, char *why, size_t size)
 {
     struct daemon *d = arg;
     return dispatch_may_serve(d->dispatch, why, size);
+}
+
+static void on_ask(void *arg, struct http_ask *ask)
+{
+    struct daemon *d = arg;
+    char why[400] = "";
+    dispatch_may_serve(d->dispatch, why, sizeof(why));
+    if (d->viewer != NULL)
+        viewer_ask(d->viewer, ask, why);
+    else
+        http_refuse(ask, 503, why);
 }
 
 static const char *where(void *arg, const struct lock *l)
@@ -298,6 +311,8 @@ static void dismiss(struct daemon *d)
     d->sessions = NULL; /* on_marker_gone may come from here */
     if (all == NULL)
         return;
+    viewer_free(d->viewer);
+    d->viewer = NULL;
     dispatch_stop(d->dispatch);
     exec_stop(d->exec);
     sessions_free(all);
@@ -548,15 +563,26 @@ static void start_locks(struct daemon *d)
     exec_on_lost_lease(d->exec, on_lost_lease, d);
 }
 
+/* The page asks as a client, so the sessions are there by now. */
+static struct http *open_http(struct daemon *d, int fd, char *error, size_t size)
+{
+    struct http_callbacks cb = {.write = on_metrics, .ready = on_ready_asked};
+    if (strcmp(d->config.metrics_viewer, "off") != 0) {
+        d->viewer =
+            viewer_new(d->base, &d->config, d->sessions, dispatch_overview(d->dispatch, d->base));
+        cb.ask = on_ask;
+    }
+    return http_open(d->base, &d->config, fd, &cb, d, error, size);
+}
+
 static int listen_there(struct daemon *d, const struct handed *handed, char *error, size_t size)
 {
-    static const struct http_callbacks http_cb = {.write = on_metrics, .ready = on_ready_asked};
     d->listener = listener_open(d->base, &d->config, handed->clients, on_accept, d, error, size);
     if (d->listener == NULL)
         return -1;
     if (handed->metrics < 0 && strcmp(d->config.metrics_listen, "off") == 0)
         return 0;
-    d->http = http_open(d->base, &d->config, handed->metrics, &http_cb, d, error, size);
+    d->http = open_http(d, handed->metrics, error, size);
     return d->http != NULL ? 0 : -1;
 }
 
@@ -652,8 +678,8 @@ static void take_apart(struct daemon *d)
 {
     if (d->listener != NULL)
         listener_close(d->listener);
+    dismiss(d); /* before http: it may owe an answer to a page */
     http_close(d->http);
-    dismiss(d);
     sentinels_free(d->sentinels);
     d->sentinels = NULL;
     dispatch_free(d->dispatch);
@@ -748,6 +774,10 @@ static int read_settings(struct daemon *d)
                  "metrics.listen: \"%s\" is not off, unix:/path, or an address of this host with a "
                  "port, as 127.0.0.1:9680 or [::1]:9680",
                  c->metrics_listen);
+    else if (!viewer_level_fits(c->metrics_viewer))
+        snprintf(error, sizeof(error),
+                 "metrics.viewer: \"%s\" is not one of off, figures, names, contents",
+                 c->metrics_viewer);
     else if (c->rights_file[0] != '\0' &&
              (d->rules = rules_read(c->rights_file, error, sizeof(error))) == NULL)
         ;

@@ -4,11 +4,11 @@
 
 static const rapyer_model Author = RAPYER_ATOMIC("Author", RAPYER_FIELD("name", "str"),
                                                  RAPYER_FIELD("mentor", "optional<ref<Author>>"));
-static const rapyer_model Book = {
-    .name = "Book",
-    .ttl = 3600,
-    .fields = RAPYER_FIELDS(RAPYER_FIELD("title", "str"), RAPYER_FIELD("author", "ref<Author>"),
-                            RAPYER_FIELD("cites", "set<ref<Book>>"))};
+static const rapyer_model Book = {.name = "Book",
+                                  .ttl = 3600,
+                                  .fields = RAPYER_FIELDS(RAPYER_FIELD("title", "str"),
+                                                          RAPYER_FIELD("author", "ref<Author>"),
+                                                          RAPYER_FIELD("cites", "set<ref<Book>>"))};
 
 static void library(rapyer *db)
 {
@@ -21,9 +21,8 @@ static void library(rapyer *db)
 
 static void one_of_them(rapyer *db)
 {
-    rapyer_auto_doc *book =
-        rapyer_new(db, "Book:new", "{title: Engines, author: %s, cites: [%s]}", "Author:ada",
-                   "Book:old");
+    rapyer_auto_doc *book = rapyer_new(db, "Book:new", "{title: Engines, author: %s, cites: [%s]}",
+                                       "Author:ada", "Book:old");
     rapyer_auto_value *of_draft = rapyer_fetch_ref(book, "author");
     EXPECT(strcmp(rapyer_str(of_draft, "name", ""), "Ada") == 0);
     EXPECT(rapyer_save(book) == 0);
@@ -35,7 +34,8 @@ static void one_of_them(rapyer *db)
     EXPECT(!rapyer_fetch_ref(book, "title") && rapyer_errcode(db) == RAPYER_BAD_TYPE);
     EXPECT(rapyer_set(book, "author", "%s", "Author:nobody") == 0);
     EXPECT(!rapyer_fetch_ref(book, "author") && rapyer_errcode(db) == RAPYER_NOT_FOUND);
-    EXPECT(rapyer_set(book, "author", "%s", "Book:old") < 0 && rapyer_errcode(db) == RAPYER_BAD_VALUE);
+    EXPECT(rapyer_set(book, "author", "%s", "Book:old") < 0 &&
+           rapyer_errcode(db) == RAPYER_BAD_VALUE);
     EXPECT(rapyer_set(book, "author", "%s", "Author:ada") == 0);
     rapyer_clear_error(db);
 }

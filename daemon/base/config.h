@@ -88,6 +88,7 @@ struct config {
     /* [metrics] */
     char *metrics_listen;  /* "off" | "unix:/path" | "127.0.0.1:port" | "[::1]:port" */
     unsigned metrics_mode; /* 0660: of that socket */
+    char *metrics_viewer;  /* "off" | "figures" | "names" | "contents" */
     /* [log] */
     enum log_level log_level;
     unsigned slow_time;    /* 100: requests that took longer are kept; 0: none */

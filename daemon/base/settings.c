@@ -247,6 +247,11 @@ const struct setting settings[] = {
      "[::1]:9680; at no other addresses, as nobody is asked who he is. off: nowhere."},
     {"metrics", "socket_mode", MODE, AT(metrics_mode), "0660", 0, 0777, false,
      "Who may connect there when it is a unix socket."},
+    {"metrics", "viewer", TEXT, AT(metrics_viewer), "figures", 1, 16, false,
+     "The page for a browser at the same place, which changes nothing: figures, with plots of the\n"
+     "last hour and what doctor says; names: also clients, locks and the keys of documents;\n"
+     "contents: also what is in them, of all models. off: none. Who may connect there sees it,\n"
+     "whatever rights.file says."},
 
     {"log", "log_level", LEVEL, AT(log_level), "notice", 0, 0, true,
      "What is logged: error, warning, notice, info or debug."},

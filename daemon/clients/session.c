@@ -628,3 +628,11 @@ void session_stats(const struct session *s, struct session_stats *out)
         out->memory += out->unsent;
     }
 }
+
+void session_lately(struct session *s, uint64_t *requests, uint64_t *busy_us)
+{
+    *requests = s->requests - s->told_requests;
+    *busy_us = s->busy - s->told_busy;
+    s->told_requests = s->requests;
+    s->told_busy = s->busy;
+}

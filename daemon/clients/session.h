@@ -33,6 +33,9 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
                               const struct session_handler *handler, void *arg);
 /* Takes over an accepted socket; closes it when there are too many (after one BUSY answer). */
 void sessions_accept(struct sessions *all, int fd);
+/* The other end of a connection of the daemon to itself, which may no more than `rights` (rules.h);
+ * non-blocking, to be closed. -1: errno says why not. */
+int sessions_own(struct sessions *all, unsigned rights);
 /* Closes all of them, after writing what their sockets take at once. Before the base goes. */
 void sessions_free(struct sessions *all);
 unsigned sessions_count(const struct sessions *all);
@@ -106,5 +109,7 @@ struct session_stats {
     bool paused, ring;
 };
 void session_stats(const struct session *s, struct session_stats *out);
+/* What was added since this was last asked. */
+void session_lately(struct session *s, uint64_t *requests, uint64_t *busy_us);
 
 #endif

@@ -23,6 +23,7 @@ struct session {
     struct session_peer peer;
     struct permit *permit; /* NULL: for everything */
     bool outdated;         /* its permit has changed: it is closed */
+    bool own;              /* the daemon's, with a permit that no rules change */
     struct user *user;     /* until it is closed */
     size_t held;           /* bytes that were counted as the user's */
     struct scan scan;      /* of the frame that begins at the first unused byte */
@@ -36,6 +37,7 @@ struct session {
     size_t partial;     /* unused bytes, counted in all->partial */
     uint64_t requests, faults, bytes_in;
     uint64_t inputs, busy; /* how often there was any; microseconds that they took, about */
+    uint64_t told_requests, told_busy; /* session_lately: of these was told before */
     int64_t since;
     uint64_t stamp;      /* session_raise_stamp */
     struct event *check; /* while ENDING */

@@ -65,7 +65,8 @@ static void turn_away(struct sessions *all, int fd, const struct fault *f)
     close(fd);
 }
 
-void sessions_accept(struct sessions *all, int fd)
+/* own: what it may, whoever it is; else NULL. Closes fd when it is not taken. */
+static bool admit(struct sessions *all, int fd, struct permit *own)
 {
     struct fault f;
 
@@ -77,24 +78,27 @@ void sessions_accept(struct sessions *all, int fd)
             log_warning("%s", f.text);
         all->full = true;
         turn_away(all, fd, &f);
-        return;
+        permit_free(own);
+        return false;
     }
     struct session *s = alloc_zeroed(1, sizeof *s);
     peer_read(fd, &s->peer);
     s->user = users_join(all->users, s->peer.uid, &f);
     if (!s->user) {
         turn_away(all, fd, &f);
+        permit_free(own);
         free(s);
-        return;
+        return false;
     }
-    s->permit = peer_permit(fd, all->rules, &s->peer);
+    s->own = own;
+    s->permit = own ? own : peer_permit(fd, all->rules, &s->peer);
     s->stream = stream_new(all->base, fd, &session_stream_calls, s);
     if (!s->stream) {
         log_error("cannot take a client: %s", strerror(errno));
         user_leave(s->user);
         permit_free(s->permit);
         free(s);
-        return;
+        return false;
     }
     s->refs = 1;
     s->all = all;
@@ -104,6 +108,25 @@ void sessions_accept(struct sessions *all, int fd)
     s->since = clock_mono_ms();
     DL_APPEND(all->list, s);
     session_log(LOG_LEVEL_DEBUG, s, "connected");
+    return true;
+}
+
+void sessions_accept(struct sessions *all, int fd)
+{
+    admit(all, fd, NULL);
+}
+
+int sessions_own(struct sessions *all, unsigned rights)
+{
+    int ends[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
+        return -1;
+    if (admit(all, ends[0], permit_for(rights)))
+        return ends[1];
+    close(ends[1]);
+    errno = EAGAIN;
+    return -1;
 }
 
 struct sessions *sessions_new(struct event_base *base, const struct config *config,
@@ -128,6 +151,8 @@ void sessions_set_rules(struct sessions *all, const struct rules *rules)
 
     all->rules = rules;
     DL_FOREACH (all->list, s) {
+        if (s->own)
+            continue;
         struct permit *fresh = peer_permit(stream_fd(s->stream), rules, &s->peer);
         s->outdated = s->outdated || !permit_same(s->permit, fresh);
         permit_free(s->permit);

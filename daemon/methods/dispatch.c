@@ -13,6 +13,7 @@
 #include "daemon/methods/methods_lock.h"
 #include "daemon/methods/methods_watch.h"
 #include "daemon/methods/monitor.h"
+#include "daemon/methods/overview.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
 #include <utlist.h>
@@ -57,6 +58,7 @@ struct dispatch {
     struct doctor *doctor;
     struct manage_hooks hooks;
     struct monitors *monitors;
+    struct overview *overview;         /* NULL: nobody looks */
     struct entry entries[METHODS_MAX]; /* sorted by name */
     size_t nentries;
     struct method_figures figures[METHODS_MAX]; /* in the same order */
@@ -630,6 +632,7 @@ void dispatch_free(struct dispatch *d)
     for (size_t i = 0; i < d->nentries; i++)
         free(d->figures[i].timing);
     event_free(d->tick);
+    overview_free(d->overview);
     doctor_free(d->doctor);
     monitors_free(d->monitors);
     free(d);
@@ -638,6 +641,13 @@ void dispatch_free(struct dispatch *d)
 void dispatch_link_up(struct dispatch *d)
 {
     doctor_link_up(d->doctor);
+}
+
+struct overview *dispatch_overview(struct dispatch *d, struct event_base *base)
+{
+    if (d->overview == NULL)
+        d->overview = overview_new(base, &d->admin, d->figures, d->nentries);
+    return d->overview;
 }
 
 void dispatch_figures(const struct dispatch *d, struct page *p)

@@ -22,6 +22,9 @@ void dispatch_sentinels(struct dispatch *d, const struct sentinels *s); /* for a
 void dispatch_manage(struct dispatch *d, struct config *config, const struct manage_hooks *hooks);
 void dispatch_client_gone(struct dispatch *d, const struct session *s);
 void dispatch_reloaded(struct dispatch *d); /* the settings have changed */
+struct overview;
+/* Begun with the first call; the sessions are known by then. */
+struct overview *dispatch_overview(struct dispatch *d, struct event_base *base);
 /* All figures, without page_end. */
 void dispatch_figures(const struct dispatch *d, struct page *p);
 /* Whether requests are carried out now; else `why` says why not. */

@@ -8,6 +8,7 @@
  */
 #include "daemon/metrics/http.h"
 #include "daemon/base/clock.h"
+#include "daemon/metrics/viewer_page.h"
 #include "protocol/alloc.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,10 +17,12 @@
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
+#include <openssl/evp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -28,8 +31,8 @@
 
 #define CONNECTIONS 16
 #define BACKLOG 16
-#define LIFETIME_S 5 /* of a connection, which is for one request */
-#define HEADER_BYTES 8192
+#define LIFETIME_S 5                     /* of a connection, which is for one request */
+#define HEADER_BYTES ((size_t)64 * 1024) /* with the key of a document */
 #define BODY_BYTES 1024
 #define FRESH_MS 1000 /* the figures are not written more often */
 
@@ -54,6 +57,14 @@ struct http {
     int64_t written[2];   /* clock_mono_ms(); 0: never */
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": none to be removed */
     ino_t ino;
+    char policy[512]; /* of the page: what a browser may do with it */
+};
+
+struct http_ask {
+    struct http *http;
+    struct evhttp_request *req;
+    char *name;
+    struct evkeyvalq params;
 };
 
 /* --- connections ------------------------------------------------------------------------- */
@@ -161,13 +172,17 @@ static void answer(struct http *h, struct evhttp_request *req, int code, const c
                    const void *text, size_t len)
 {
     struct evkeyvalq *head = evhttp_request_get_output_headers(req);
+    struct evhttp_connection *c = evhttp_request_get_connection(req);
     struct evbuffer *body = evbuffer_new();
 
     evhttp_add_header(head, "Content-Type", type);
     evhttp_add_header(head, "Connection", "close");
     evhttp_add_header(head, "Cache-Control", "no-store");
+    evhttp_add_header(head, "X-Content-Type-Options", "nosniff");
+    evhttp_add_header(head, "Cross-Origin-Resource-Policy", "same-origin");
     evbuffer_add(body, text, len);
-    evhttp_connection_set_closecb(evhttp_request_get_connection(req), on_closed, h);
+    if (c) /* else it is gone, which evhttp_send_reply knows */
+        evhttp_connection_set_closecb(c, on_closed, h);
     evhttp_send_reply(req, code, code == HTTP_OK ? "OK" : NULL, body);
     evbuffer_free(body);
 }
@@ -181,9 +196,39 @@ static void answer_line(struct http *h, struct evhttp_request *req, int code, co
            (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
 }
 
+/* "localhost", "127.0.0.1", "[::1]", with a port or without: as this host calls itself. A page from
+ * elsewhere whose name leads here has its own name there. */
+static bool names_us(const char *host)
+{
+    struct in_addr v4;
+    char name[64];
+    size_t len = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+
+    if (len >= sizeof name || len > strlen(host))
+        return false;
+    memcpy(name, host, len);
+    name[len] = '\0';
+    return strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0 ||
+           (inet_pton(AF_INET, name, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
+}
+
+/* False: it was refused. */
+static bool may_ask(struct http *h, struct evhttp_request *req)
+{
+    const char *host = evhttp_find_header(evhttp_request_get_input_headers(req), "Host");
+
+    if (!host || names_us(host))
+        return true;
+    answer_line(h, req, 421, "ask as localhost, 127.0.0.1 or [::1]");
+    return false;
+}
+
 static void on_metrics(struct evhttp_request *req, void *arg)
 {
     struct http *h = arg;
+
+    if (!may_ask(h, req))
+        return;
     const char *accept = evhttp_find_header(evhttp_request_get_input_headers(req), "Accept");
     bool open_metrics = accept && strstr(accept, "application/openmetrics-text");
     struct page *p = &h->pages[open_metrics];
@@ -219,9 +264,113 @@ static void on_ready(struct evhttp_request *req, void *arg)
         answer_line(h, req, HTTP_SERVUNAVAIL, why);
 }
 
+/* --- the page ---------------------------------------------------------------------------- */
+
+/* What stands between two marks of the page, as its policy names it. */
+static void put_hash(struct http *h, const char *directive, const char *from, const char *to)
+{
+    const char *begin = strstr(viewer_page, from) + strlen(from);
+    unsigned char digest[EVP_MAX_MD_SIZE], text[EVP_MAX_MD_SIZE * 2];
+    unsigned len;
+    size_t used = strlen(h->policy);
+
+    if (!EVP_Digest(begin, (size_t)(strstr(begin, to) - begin), digest, &len, EVP_sha256(), NULL))
+        abort();
+    EVP_EncodeBlock(text, digest, (int)len);
+    snprintf(h->policy + used, sizeof h->policy - used, "; %s 'sha256-%s'", directive, text);
+}
+
+/* Its own script and style, nothing else from anywhere, and nobody shows it in his own page. */
+static void make_policy(struct http *h)
+{
+    snprintf(h->policy, sizeof h->policy,
+             "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action "
+             "'none'; "
+             "frame-ancestors 'none'; require-trusted-types-for 'script'");
+    put_hash(h, "script-src", "<script>", "</script>");
+    put_hash(h, "style-src", "<style>", "</style>");
+}
+
+static void answer_page(struct http *h, struct evhttp_request *req)
+{
+    struct evkeyvalq *head = evhttp_request_get_output_headers(req);
+
+    evhttp_add_header(head, "Content-Security-Policy", h->policy);
+    evhttp_add_header(head, "Referrer-Policy", "no-referrer");
+    evhttp_add_header(head, "Cross-Origin-Opener-Policy", "same-origin");
+    answer(h, req, HTTP_OK, "text/html; charset=utf-8", viewer_page, sizeof viewer_page - 1);
+}
+
+/* A page from another site cannot read what is answered; nor is it to have us at work. */
+static bool from_elsewhere(struct evhttp_request *req)
+{
+    const char *site = evhttp_find_header(evhttp_request_get_input_headers(req), "Sec-Fetch-Site");
+
+    return site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0;
+}
+
+static void on_ask(struct http *h, struct evhttp_request *req, const char *name)
+{
+    const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(req));
+
+    if (from_elsewhere(req)) {
+        answer_line(h, req, 403, "this is for the page that is here");
+        return;
+    }
+    struct http_ask *a = alloc_zeroed(1, sizeof *a);
+    a->http = h;
+    a->req = req;
+    a->name = alloc_str(name);
+    TAILQ_INIT(&a->params);
+    if (query)
+        evhttp_parse_query_str(query, &a->params);
+    h->cb.ask(h->arg, a);
+}
+
 static void on_other(struct evhttp_request *req, void *arg)
 {
-    answer_line(arg, req, HTTP_NOTFOUND, "there are /metrics, /healthz and /readyz");
+    struct http *h = arg;
+    const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(req));
+
+    if (!may_ask(h, req))
+        return;
+    if (!h->cb.ask)
+        answer_line(h, req, HTTP_NOTFOUND, "there are /metrics, /healthz and /readyz");
+    else if (path && strncmp(path, "/api/", 5) == 0)
+        on_ask(h, req, path + 5);
+    else if (path && strcmp(path, "/") == 0)
+        answer_page(h, req);
+    else
+        answer_line(h, req, HTTP_NOTFOUND, "there are /, /metrics, /healthz and /readyz");
+}
+
+const char *http_ask_name(const struct http_ask *a)
+{
+    return a->name;
+}
+
+const char *http_ask_param(const struct http_ask *a, const char *name)
+{
+    return evhttp_find_header(&a->params, name);
+}
+
+static void ask_free(struct http_ask *a)
+{
+    evhttp_clear_headers(&a->params);
+    free(a->name);
+    free(a);
+}
+
+void http_answer(struct http_ask *a, const void *value, size_t len)
+{
+    answer(a->http, a->req, HTTP_OK, "application/msgpack", value, len);
+    ask_free(a);
+}
+
+void http_refuse(struct http_ask *a, int status, const char *text)
+{
+    answer_line(a->http, a->req, status, text);
+    ask_free(a);
 }
 
 /* --- listening --------------------------------------------------------------------------- */
@@ -382,6 +531,7 @@ struct http *http_open(struct event_base *base, const struct config *config, int
     }
     h->resume = evtimer_new(base, on_resume, h);
     h->tick = evtimer_new(base, on_tick, h);
+    make_policy(h);
     serve(h, fd);
     return h;
 }

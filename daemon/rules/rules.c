@@ -273,6 +273,17 @@ struct permit *rules_permit(const struct rules *r, uid_t uid, const gid_t *group
     return p;
 }
 
+struct permit *permit_for(unsigned rights)
+{
+    struct permit *p = alloc_zeroed(1, sizeof *p);
+    struct rule *line = alloc_zeroed(1, sizeof *line);
+
+    *line = (struct rule){.who = ANYBODY, .rights = rights, .models = alloc_str("*")};
+    p->lines = alloc_zeroed(1, sizeof *p->lines);
+    p->lines[p->n++] = line;
+    return p;
+}
+
 void permit_free(struct permit *p)
 {
     if (!p)

@@ -36,6 +36,8 @@ struct rules *rules_read(const char *path, char *error, size_t size);
 void rules_free(struct rules *r);
 /* r NULL: NULL. Somebody of whom no line speaks has a permit for nothing. */
 struct permit *rules_permit(const struct rules *r, uid_t uid, const gid_t *groups, size_t n);
+/* For these rights on all models and no others, whatever the rules say. */
+struct permit *permit_for(unsigned rights);
 void permit_free(struct permit *p);
 /* Whether both allow the same. */
 bool permit_same(const struct permit *a, const struct permit *b);
