@@ -266,15 +266,15 @@ static void do_metrics(struct dispatch *d, struct session *s, const struct rpc *
     buf_free(&page.out);
 }
 
-static void do_find(struct dispatch *d, struct session *s, const struct rpc *msg)
-{
-    find_request(d->exec, s, msg);
-}
-
-static void do_find_count(struct dispatch *d, struct session *s, const struct rpc *msg)
-{
-    find_count_request(d->exec, s, msg);
-}
+#define FIND_METHOD(fn, what)                                                         \
+    static void do_##fn(struct dispatch *d, struct session *s, const struct rpc *msg) \
+    {                                                                                 \
+        find_request(d->exec, s, msg, what);                                          \
+    }
+FIND_METHOD(find, FIND_DOCUMENTS)
+FIND_METHOD(find_count, FIND_COUNT)
+FIND_METHOD(find_update, FIND_UPDATE)
+FIND_METHOD(find_delete, FIND_DELETE)
 
 #define LOCK_METHOD(fn)                                                               \
     static void do_##fn(struct dispatch *d, struct session *s, const struct rpc *msg) \
@@ -314,6 +314,8 @@ static const struct entry plain_entries[] = {
     {.name = "doc.keys", .plain = do_keys},
     {.name = "find", .plain = do_find},
     {.name = "find.count", .plain = do_find_count},
+    {.name = "find.update", .plain = do_find_update},
+    {.name = "find.delete", .plain = do_find_delete},
     {.name = "admin.stats", .plain = do_stats, .early = true, .right = RIGHT_STATS},
     {.name = "admin.clients", .plain = do_clients, .early = true, .right = RIGHT_STATS},
     {.name = "admin.cache", .plain = do_cache, .early = true, .right = RIGHT_STATS},

@@ -1,54 +1,12 @@
 /* find: see find.h. */
 #include "daemon/methods/find.h"
 #include "daemon/base/hash.h"
-#include "daemon/methods/find_page.h"
-#include "daemon/methods/methods.h"
+#include "daemon/methods/find_inside.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
 
-#define LIMIT_DEFAULT 100
-#define LIMIT_MAX 10000
-#define REST_MAX 100000
 #define PAGE_MIN 20
 #define PAGE_MAX 250 /* pks that one question to Redis is for: a millisecond of its time */
-
-/* A document that is an answer. */
-struct hit {
-    struct buf key, sort, document; /* packed */
-};
-
-struct find {
-    struct exec *exec;
-    struct session *session;
-    uint64_t id;
-    struct buf params; /* what was asked */
-    const struct model *model;
-    struct expr *e;
-    bool count; /* only how many there are */
-    /* Options. */
-    struct get_options get;
-    struct expr_path sort;
-    bool sorts, rev, scan, keys, explain;
-    int64_t limit, offset;
-    struct buf cursor; /* where to begin; empty: at the beginning */
-    uint64_t asked;    /* a hash of what was asked, in cursors */
-    /* The way. */
-    struct plan *plan;
-    unsigned replies, source;
-    struct fault why;       /* the plan is none */
-    struct buf at;          /* where the page in hand begins, in the source */
-    struct buf rest;        /* packed pks of the page before that, from a cursor */
-    struct buf next;        /* where the next page begins */
-    struct buf pks, places; /* packed arrays: of the page, as documents' keys; where each is */
-    uint32_t npks;
-    uint64_t looked, counted;
-    struct page_find page;
-    uint64_t *seen; /* hashes of the keys of all that were found; a power of two, 0: free */
-    size_t nseen, seen_cap;
-    struct hit *hits;
-    unsigned nhits, hits_cap;
-    size_t bytes; /* of them */
-};
 
 static void hit_free(struct hit *h)
 {
@@ -57,7 +15,7 @@ static void hit_free(struct hit *h)
     buf_free(&h->document);
 }
 
-static void find_free(struct find *fi)
+void find_drop(struct find *fi)
 {
     session_settle(fi->session);
     session_unref(fi->session);
@@ -68,9 +26,11 @@ static void find_free(struct find *fi)
         hit_free(&fi->hits[i]);
     free(fi->hits);
     free(fi->seen);
+    find_change_free(fi);
     buf_free(&fi->params);
     buf_free(&fi->cursor);
     buf_free(&fi->at);
+    buf_free(&fi->place);
     buf_free(&fi->rest);
     buf_free(&fi->next);
     buf_free(&fi->pks);
@@ -78,10 +38,17 @@ static void find_free(struct find *fi)
     free(fi);
 }
 
-static void refuse(struct find *fi, const struct fault *f)
+static void answer(struct find *fi, const struct buf *at, const struct buf *rest);
+
+/* Of what has changed documents it is told which: it ends before the page in hand. */
+void find_refuse(struct find *fi, const struct fault *f)
 {
+    if (find_changes(fi) && find_change_stop(fi, f)) {
+        answer(fi, &fi->at, &fi->rest);
+        return;
+    }
     session_fault(fi->session, fi->id, f);
-    find_free(fi);
+    find_drop(fi);
 }
 
 static struct upstream *upstream_of(const struct find *fi)
@@ -93,87 +60,7 @@ static void unavailable(struct find *fi)
 {
     struct fault f;
     fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(upstream_of(fi)));
-    refuse(fi, &f);
-}
-
-/* ---- cursors: hash, plan, its hash, source, place, the rest of a page, in hexadecimal ---- */
-
-/* source: of what is sorted afterwards, how many come before. */
-static void pack_cursor(struct find *fi, int64_t source, const struct buf *at,
-                        const struct buf *rest, struct buf *out)
-{
-    struct buf in = BUF_INIT, text = BUF_INIT;
-    pack_uint(&in, fi->asked);
-    pack_bin(&in, fi->plan->how.data, fi->plan->how.len);
-    pack_uint(&in, plan_hash(fi->plan) >> 1);
-    pack_int(&in, source);
-    pack_bin(&in, at->data, at->len);
-    pack_bin(&in, rest->data, rest->len);
-    for (size_t i = 0; i < in.len; i++)
-        buf_printf(&text, "%02x", in.data[i]);
-    pack_str(out, (char *)text.data, text.len);
-    buf_free(&in);
-    buf_free(&text);
-}
-
-static int digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool sorts_afterwards(const struct find *fi)
-{
-    return fi->sorts && !fi->plan->ordered;
-}
-
-/* Packed pks, not more than one request may name. */
-static bool is_rest(const char *s, size_t len)
-{
-    struct cursor in = cursor_of(s, len);
-    const char *pk;
-    size_t pk_len;
-    unsigned n = 0;
-    while (in.at < in.end && n++ < REST_MAX) {
-        if (cursor_str(&in, &pk, &pk_len) < 0)
-            return false;
-    }
-    return in.at == in.end;
-}
-
-/* Takes the plan of another find, and the place where it ended: what is found by another index has
- * other places. */
-static int read_cursor(struct find *fi, struct fault *f)
-{
-    struct buf bytes = BUF_INIT;
-    const char *s = (char *)fi->cursor.data, *how, *at, *rest;
-    size_t how_len, at_len, rest_len;
-    int64_t asked, plan, source;
-    bool good = fi->cursor.len % 2 == 0;
-    for (size_t i = 0; i + 1 < fi->cursor.len && good; i += 2) {
-        good = digit(s[i]) >= 0 && digit(s[i + 1]) >= 0;
-        buf_append(&bytes, &(uint8_t){(uint8_t)(digit(s[i]) * 16 + digit(s[i + 1]))}, 1);
-    }
-    struct cursor in = cursor_of(bytes.data, bytes.len);
-    good = good && cursor_int(&in, &asked) == 0 && (uint64_t)asked == fi->asked &&
-           cursor_str(&in, &how, &how_len) == 0 &&
-           plan_choose_again(fi->plan, fi->scan, how, how_len) == 0 &&
-           cursor_int(&in, &plan) == 0 && (uint64_t)plan == plan_hash(fi->plan) >> 1 &&
-           cursor_int(&in, &source) == 0 && source >= 0 &&
-           (source < fi->plan->nchosen || sorts_afterwards(fi)) &&
-           cursor_str(&in, &at, &at_len) == 0 && cursor_str(&in, &rest, &rest_len) == 0 &&
-           is_rest(rest, rest_len);
-    if (good && sorts_afterwards(fi)) {
-        fi->offset = source < INT64_MAX - fi->offset ? fi->offset + source : INT64_MAX;
-    } else if (good) {
-        fi->source = (unsigned)source;
-        buf_append(&fi->at, at, at_len);
-        buf_append(&fi->rest, rest, rest_len);
-    }
-    buf_free(&bytes);
-    return good ? 0
-                : fault_set(f, FAULT_BAD_REQUEST,
-                            "the cursor is none that this find, with the same expression and sort, "
-                            "has given, or indexes have changed since; begin without one");
+    find_refuse(fi, &f);
 }
 
 /* ---- the answer ---- */
@@ -206,44 +93,87 @@ static void pack_hits(struct find *fi, struct buf *out)
         buf_append(out, fi->hits[i].document.data, fi->hits[i].document.len);
 }
 
-/* Of all that were found those that are wanted. True: there are more behind them. */
+/* How many of them are not behind the place at which the find begins. */
+static unsigned count_before(struct find *fi)
+{
+    struct cursor in = cursor_of(fi->place.data, fi->place.len);
+    struct hit place = {0};
+    const uint8_t *value;
+    const char *key;
+    size_t len;
+    unsigned n = 0;
+    if (fi->place.len == 0)
+        return 0;
+    cursor_value(&in, &value, &len);
+    buf_append(&place.sort, value, len);
+    cursor_str(&in, &key, &len);
+    buf_append(&place.key, key, len);
+    buf_append(&place.key, "", 1);
+    while (n < fi->nhits && by_value(&fi->hits[n], &place, fi) <= 0)
+        n++;
+    hit_free(&place);
+    return n;
+}
+
+/* Of all that were found those that are wanted. True: there are more behind them, from `place` on.
+ */
 static bool cut_sorted(struct find *fi)
 {
-    if (fi->nhits == 0)
-        return false;
     qsort_r(fi->hits, fi->nhits, sizeof(*fi->hits), by_value, fi);
-    unsigned from = fi->offset < fi->nhits ? (unsigned)fi->offset : fi->nhits;
-    unsigned n = fi->nhits - from < fi->limit ? fi->nhits - from : (unsigned)fi->limit;
+    unsigned before = count_before(fi), left = fi->nhits - before;
+    unsigned from = before + (fi->offset < left ? (unsigned)fi->offset : left);
+    left = fi->nhits - from;
+    unsigned n = left < fi->limit ? left : (unsigned)fi->limit;
     for (unsigned i = 0; i < from; i++)
         hit_free(&fi->hits[i]);
-    memmove(fi->hits, fi->hits + from, (fi->nhits - from) * sizeof(*fi->hits));
-    for (unsigned i = n; i < fi->nhits - from; i++)
+    memmove(fi->hits, fi->hits + from, left * sizeof(*fi->hits));
+    for (unsigned i = n; i < left; i++)
         hit_free(&fi->hits[i]);
-    bool more = n < fi->nhits - from;
     fi->nhits = n;
-    return more;
+    if (n == left)
+        return false;
+    const struct hit *last = &fi->hits[n - 1];
+    buf_clear(&fi->place);
+    buf_append(&fi->place, last->sort.data, last->sort.len);
+    pack_str(&fi->place, (char *)last->key.data, last->key.len - 1);
+    fi->offset = 0;
+    return true;
+}
+
+static void pack_found(struct find *fi, struct buf *out)
+{
+    if (find_changes(fi))
+        find_change_pack(fi, out);
+    else
+        pack_hits(fi, out);
 }
 
 /* at NULL: there is no more. */
 static void answer(struct find *fi, const struct buf *at, const struct buf *rest)
 {
-    if (fi->count) {
+    if (fi->what == FIND_COUNT) {
         struct buf *out = session_result(fi->session, fi->id);
         pack_uint(out, fi->counted);
         session_done(fi->session);
-        find_free(fi);
+        find_drop(fi);
         return;
     }
     static const struct buf none = BUF_INIT;
-    bool more = sorts_afterwards(fi) && cut_sorted(fi);
+    const struct fault *f = find_changes(fi) ? find_change_fault(fi) : NULL;
+    if (f != NULL) {
+        session_fault(fi->session, fi->id, f);
+        find_drop(fi);
+        return;
+    }
+    bool more = find_sorts(fi) && cut_sorted(fi);
     struct buf *out = session_result(fi->session, fi->id);
-    pack_map(out, 2 + !fi->keys + fi->explain);
-    pack_hits(fi, out);
+    pack_map(out, (find_changes(fi) ? 4 : 2 + !fi->keys) + fi->explain);
+    pack_found(fi, out);
     pack_cstr(out, "cursor");
     if (more)
-        pack_cursor(fi, fi->offset + fi->nhits, &none, &none, out);
+        find_cursor_pack(fi, 0, &fi->place, &none, out);
     else if (at != NULL)
-        pack_cursor(fi, fi->source, at, rest, out);
+        find_cursor_pack(fi, fi->source, at, rest, out);
     else
         pack_nil(out);
     if (fi->explain) {
@@ -251,7 +181,7 @@ static void answer(struct find *fi, const struct buf *at, const struct buf *rest
         plan_pack(fi->plan, fi->looked, out);
     }
     session_done(fi->session);
-    find_free(fi);
+    find_drop(fi);
 }
 
 /* ---- pages ---- */
@@ -261,9 +191,10 @@ static void ask_page(struct find *fi);
 static void next_page(struct find *fi)
 {
     static const struct buf none = BUF_INIT;
-    bool whole = fi->count || sorts_afterwards(fi);
+    bool whole = fi->what == FIND_COUNT || find_sorts(fi);
     buf_clear(&fi->at);
     buf_append(&fi->at, fi->next.data, fi->next.len);
+    buf_clear(&fi->rest);
     if (fi->at.len == 0 && ++fi->source >= fi->plan->nchosen) {
         answer(fi, NULL, NULL);
         return;
@@ -278,7 +209,7 @@ static void next_page(struct find *fi)
                   "more than %u documents would have to be looked at (limits.find_documents); ask "
                   "for less, or find page by page, with the cursor of each answer",
                   exec_config(fi->exec)->find_documents);
-        refuse(fi, &f);
+        find_refuse(fi, &f);
     }
 }
 
@@ -375,21 +306,25 @@ static bool take_found(struct find *fi, const struct found *found)
     if (seen_before(fi, found->key, found->key_len))
         return false;
     fi->counted++;
-    if (fi->count)
+    if (fi->what == FIND_COUNT)
         return false;
-    if (!sorts_afterwards(fi) && fi->offset > 0) {
+    if (!find_sorts(fi) && fi->offset > 0) {
         fi->offset--;
         return false;
     }
+    if (find_changes(fi)) {
+        find_change_add(fi, found->key, found->key_len);
+        return false;
+    }
     keep(fi, found);
-    return !sorts_afterwards(fi) && fi->nhits >= fi->limit;
+    return !find_sorts(fi) && fi->nhits >= fi->limit;
 }
 
 static int check_room(const struct find *fi, struct fault *f)
 {
     if (session_fits(fi->session, fi->bytes, f) < 0)
         return -1;
-    if (!sorts_afterwards(fi) || fi->nhits <= exec_config(fi->exec)->find_sorted)
+    if (!find_sorts(fi) || fi->nhits <= exec_config(fi->exec)->find_sorted)
         return 0;
     return fault_set(f, FAULT_TOO_LARGE,
                      "more than %u documents would have to be sorted (limits.find_sorted); a range "
@@ -397,13 +332,29 @@ static int check_room(const struct find *fi, struct fault *f)
                      exec_config(fi->exec)->find_sorted, fi->sort.text);
 }
 
+static void answer_at(struct find *fi, const struct buf *at, const struct buf *rest)
+{
+    bool end = at->len == 0 && rest->len == 0 && ++fi->source >= fi->plan->nchosen;
+    answer(fi, end ? NULL : at, rest);
+}
+
 static void answer_behind(struct find *fi, int64_t number)
 {
     struct buf at = BUF_INIT, rest = BUF_INIT;
     place_behind(fi, number, &at, &rest);
-    bool end = at.len == 0 && rest.len == 0 && ++fi->source >= fi->plan->nchosen;
-    answer(fi, end ? NULL : &at, &rest);
+    answer_at(fi, &at, &rest);
     buf_free(&at);
+    buf_free(&rest);
+}
+
+void find_changed_page(struct find *fi)
+{
+    struct buf rest = BUF_INIT;
+    find_change_rest(fi, &rest);
+    if (find_change_ended(fi))
+        answer_at(fi, &fi->next, &rest);
+    else
+        next_page(fi);
     buf_free(&rest);
 }
 
@@ -414,7 +365,7 @@ static void on_looked(void *arg, const struct fault *f, const struct buf *hits)
     struct found found;
     uint32_t n = 0;
     if (f != NULL) {
-        refuse(fi, f);
+        find_refuse(fi, f);
         return;
     }
     struct cursor in = cursor_of(hits->data, hits->len);
@@ -423,7 +374,7 @@ static void on_looked(void *arg, const struct fault *f, const struct buf *hits)
         read_found(fi, &in, &found);
         bool last = take_found(fi, &found);
         if (check_room(fi, &full) < 0) {
-            refuse(fi, &full);
+            find_refuse(fi, &full);
             return;
         }
         if (last) {
@@ -431,7 +382,10 @@ static void on_looked(void *arg, const struct fault *f, const struct buf *hits)
             return;
         }
     }
-    next_page(fi);
+    if (find_changes(fi))
+        find_change_begin(fi);
+    else
+        next_page(fi);
 }
 
 static void clear_page(struct find *fi)
@@ -495,8 +449,8 @@ static void look_at_page(struct find *fi)
     fi->page = (struct page_find){.e = fi->e,
                                   .plan = fi->plan,
                                   .source = fi->source,
-                                  .sort = sorts_afterwards(fi) ? &fi->sort : NULL,
-                                  .get = fi->count || fi->keys ? NULL : &fi->get,
+                                  .sort = find_sorts(fi) ? &fi->sort : NULL,
+                                  .get = fi->what != FIND_DOCUMENTS || fi->keys ? NULL : &fi->get,
                                   .fresh = fi->get.fresh,
                                   .done = on_looked,
                                   .arg = fi};
@@ -518,11 +472,11 @@ static void on_page(void *arg, unsigned index, redisReply *reply)
         fault_set(&f, wrong ? FAULT_CORRUPT : FAULT_UNAVAILABLE,
                   "Redis did not give a page of the index: %s",
                   reply->type == REDIS_REPLY_ERROR ? reply->str : "its answer is none");
-        refuse(fi, &f);
+        find_refuse(fi, &f);
         return;
     }
     if (!session_open(fi->session)) {
-        find_free(fi); /* nobody waits any more */
+        find_drop(fi); /* nobody waits any more */
         return;
     }
     take_page(fi, reply);
@@ -534,10 +488,10 @@ static void ask_page(struct find *fi)
     struct buf out = BUF_INIT;
     const struct source *s = fi->plan->chosen[fi->source];
     int64_t want = fi->limit - fi->nhits + fi->offset;
-    unsigned count = fi->count || sorts_afterwards(fi) || want > PAGE_MAX || s->kind == SOURCE_KEYS
-                         ? PAGE_MAX
-                     : want < PAGE_MIN ? PAGE_MIN
-                                       : (unsigned)want;
+    bool all = fi->what != FIND_DOCUMENTS || find_sorts(fi) || s->kind == SOURCE_KEYS;
+    unsigned count = all || want > PAGE_MAX ? PAGE_MAX
+                     : want < PAGE_MIN      ? PAGE_MIN
+                                            : (unsigned)want;
     plan_page(fi->plan, s, (char *)fi->at.data, fi->at.len, count, &out);
     bool sent = upstream_send(upstream_of(fi), out.data, out.len, 1, on_page, fi);
     buf_free(&out);
@@ -551,10 +505,10 @@ static void begin(struct find *fi)
 {
     struct fault f;
     int rc = fi->cursor.len > 0
-                 ? read_cursor(fi, &f)
+                 ? find_cursor_read(fi, &f)
                  : plan_choose(fi->plan, fi->scan, exec_config(fi->exec)->find_sorted, &f);
     if (rc < 0) {
-        refuse(fi, &f);
+        find_refuse(fi, &f);
     } else if (fi->rest.len > 0) {
         take_rest(fi);
         look_at_page(fi);
@@ -599,136 +553,28 @@ static void on_planned(void *arg, unsigned index, redisReply *reply)
     if (fi->plan->spoilt != NULL)
         note_spoilt(fi);
     if (fi->why.code != FAULT_NONE)
-        refuse(fi, &fi->why);
+        find_refuse(fi, &fi->why);
     else
         begin(fi);
 }
 
-/* ---- what is asked ---- */
-
-static int option(struct find *fi, const char *name, size_t len, struct cursor *in, struct fault *f)
-{
-    const char *s;
-    size_t s_len;
-    struct cursor value = *in;
-    int rc = -1;
-#define IS(text) (len == sizeof(text) - 1 && memcmp(name, text, len) == 0)
-    if (IS("limit")) {
-        rc = cursor_int(in, &fi->limit);
-        rc = rc == 0 && fi->limit > 0 && fi->limit <= LIMIT_MAX ? 0 : -1;
-    } else if (IS("offset")) {
-        rc = cursor_int(in, &fi->offset);
-        rc = rc == 0 && fi->offset >= 0 && fi->offset <= INT32_MAX ? 0 : -1;
-    } else if (IS("scan")) {
-        rc = cursor_bool(in, &fi->scan);
-    } else if (IS("keys")) {
-        rc = cursor_bool(in, &fi->keys);
-    } else if (IS("explain")) {
-        rc = cursor_bool(in, &fi->explain);
-    } else if (IS("fresh")) {
-        rc = cursor_bool(in, &fi->get.fresh);
-    } else if (IS("version")) {
-        rc = cursor_bool(in, &fi->get.version);
-    } else if (IS("cursor")) {
-        rc = cursor_nil(in) ? 0 : cursor_str(in, &s, &s_len);
-        if (rc == 0 && in->at != value.at + 1)
-            buf_append(&fi->cursor, s, s_len);
-    } else if (IS("paths")) {
-        rc = cursor_array(in, &fi->get.npaths);
-        fi->get.has_paths = true;
-        fi->get.paths = *in;
-        for (uint32_t i = 0; rc == 0 && i < fi->get.npaths; i++)
-            rc = cursor_str(in, &s, &s_len);
-    } else if (IS("sort")) {
-        rc = cursor_str(in, &s, &s_len);
-        fi->rev = rc == 0 && s_len > 0 && *s == '-';
-        fi->sorts = rc == 0;
-        if (rc == 0 && expr_path_read(fi->model, s + fi->rev, s_len - fi->rev, &fi->sort, f) < 0)
-            return -1;
-        if (rc == 0 && (fi->sort.inner != NULL || type_container(fi->sort.type) != NULL))
-            return fault_set(f, FAULT_BAD_PATH, "documents are sorted by a field with one value");
-    } else {
-        return fault_set(f, FAULT_BAD_REQUEST,
-                         "there is no option '%.*s'; there are sort, limit, offset, cursor, paths, "
-                         "version, fresh, keys, scan and explain",
-                         (int)len, name);
-    }
-#undef IS
-    if (rc == 0)
-        return 0;
-    return fault_set(f, FAULT_BAD_REQUEST,
-                     "option '%.*s' is not what it should be: limit 1 to %d, offset an int, sort, "
-                     "cursor a str, paths a list of str, the others bool",
-                     (int)len, name, LIMIT_MAX);
-}
-
-static int options(struct find *fi, struct cursor *in, struct fault *f)
-{
-    uint32_t n;
-    if (cursor_nil(in))
-        return 0;
-    if (cursor_map(in, &n) < 0)
-        return fault_set(f, FAULT_BAD_REQUEST, "the options should be a map");
-    for (uint32_t i = 0; i < n; i++) {
-        const char *name;
-        size_t len;
-        if (params_str(in, "an option's name", &name, &len, f) < 0 ||
-            option(fi, name, len, in, f) < 0)
-            return -1;
-        if (fi->count && !(len == 4 && memcmp(name, "scan", 4) == 0) &&
-            !(len == 5 && memcmp(name, "fresh", 5) == 0))
-            return fault_set(f, FAULT_BAD_REQUEST,
-                             "find.count has the options scan and fresh, not '%.*s'", (int)len,
-                             name);
-    }
-    return 0;
-}
-
-static int read_request(struct find *fi, struct cursor in, uint32_t nparams, struct fault *f)
-{
-    const char *name;
-    size_t len;
-    if (nparams < 1 || nparams > 3 || cursor_str(&in, &name, &len) < 0)
-        return fault_set(f, FAULT_BAD_REQUEST, "%s takes [model, expression?, options?]",
-                         fi->count ? "find.count" : "find");
-    fi->model = schema_model(exec_schema(fi->exec), name, len);
-    if (fi->model == NULL)
-        return fault_set(f, FAULT_UNKNOWN_MODEL, "no model %.*s is defined; define it first",
-                         (int)(len < 80 ? len : 80), name);
-    if (!fi->model->atomic)
-        return fault_set(f, FAULT_UNKNOWN_MODEL, "%s is a plain model: it has no documents",
-                         fi->model->name);
-    if (!permit_may(session_permit(fi->session), fi->model, RIGHT_READ))
-        return permit_refuse_model(f, RIGHT_READ, fi->count ? "find.count" : "find", fi->model);
-    const uint8_t *from = in.at;
-    struct cursor all = cursor_of("\xc0", 1);
-    if (expression_parse(fi->model, nparams > 1 ? &in : &all, &fi->e, f) < 0)
-        return -1;
-    fi->asked = hash_of((const char *)from, nparams > 1 ? (size_t)(in.at - from) : 0) >> 1;
-    if (nparams > 2 && options(fi, &in, f) < 0)
-        return -1;
-    if (fi->sorts)
-        fi->asked ^= hash_of(fi->sort.text, strlen(fi->sort.text)) >> (1 + fi->rev);
-    return 0;
-}
-
-static void request(struct exec *e, struct session *s, const struct rpc *msg, bool count)
+void find_request(struct exec *e, struct session *s, const struct rpc *msg, enum find_what what)
 {
     struct find *fi = alloc_zeroed(1, sizeof(*fi));
     struct fault f;
     fi->exec = e;
     fi->session = session_ref(s);
     fi->id = msg->id;
-    fi->count = count;
-    fi->limit = LIMIT_DEFAULT;
+    fi->what = what;
     session_defer(s);
     buf_append(&fi->params, msg->params.at, (size_t)(msg->params.end - msg->params.at));
-    if (read_request(fi, cursor_of(fi->params.data, fi->params.len), msg->nparams, &f) < 0) {
-        refuse(fi, &f);
+    if (find_read(fi, cursor_of(fi->params.data, fi->params.len), msg->nparams, &f) < 0) {
+        find_refuse(fi, &f);
         return;
     }
     fi->plan = plan_new(exec_config(e)->key_prefix, indexes_of(exec_indexes(e), fi->model),
                         fi->model, fi->e, fi->sorts ? &fi->sort : NULL, fi->rev);
+    fi->plan->must_order = find_changes(fi);
     struct buf out = BUF_INIT;
     fi->replies = plan_ask(fi->plan, &out);
     bool sent = fi->replies == 0 ||
@@ -738,14 +584,4 @@ static void request(struct exec *e, struct session *s, const struct rpc *msg, bo
         unavailable(fi);
     else if (fi->replies == 0)
         begin(fi);
-}
-
-void find_request(struct exec *e, struct session *s, const struct rpc *msg)
-{
-    request(e, s, msg, false);
-}
-
-void find_count_request(struct exec *e, struct session *s, const struct rpc *msg)
-{
-    request(e, s, msg, true);
 }

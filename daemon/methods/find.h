@@ -4,6 +4,9 @@
  *                                                            ▲                │ (find_page)
  *                                                            └── more? ◄──────┘
  *
+ * What changes documents does so to each of a page in a commit of its own, where the expression is
+ * judged again (find_change.c).
+ *
  * Redis is asked for a page at a time, and documents are looked at a page at a time, so that
  * neither Redis nor the daemon is kept from others, however many there are.
  */
@@ -12,8 +15,9 @@
 
 #include "daemon/exec/exec.h"
 
-/* Answers find, find.count: by what the method is called. */
-void find_request(struct exec *e, struct session *s, const struct rpc *msg);
-void find_count_request(struct exec *e, struct session *s, const struct rpc *msg);
+enum find_what { FIND_DOCUMENTS, FIND_COUNT, FIND_UPDATE, FIND_DELETE };
+
+/* Answers find, find.count, find.update, find.delete. */
+void find_request(struct exec *e, struct session *s, const struct rpc *msg, enum find_what what);
 
 #endif

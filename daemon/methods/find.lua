@@ -41,25 +41,44 @@ function pages.keys()
   return take(pks, page[1])
 end
 
--- Behind "score member": by its rank, if it is there still.
+-- By their bytes, as Redis does; < goes by the locale.
+local function less(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
+-- The rank of the first entry that does not come before "score member". What was there may be elsewhere
+-- by now, or gone.
+local function rank_of(score, member)
+  if redis.call('ZSCORE', key, member) == score then return redis.call('ZRANK', key, member) end
+  local low = redis.call('ZCOUNT', key, '-inf', '(' .. score)
+  local high = low + redis.call('ZCOUNT', key, score, score)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if less(redis.call('ZRANGE', key, middle, middle)[1], member) then low = middle + 1 else high = middle end
+  end
+  return low
+end
+
+-- Behind "score member".
 local function behind()
   local score, member = string.match(at, '^(%S+) (.*)$')
-  local rank = redis.call(rev and 'ZREVRANK' or 'ZRANK', key, member)
-  if rank then return redis.call(rev and 'ZREVRANGE' or 'ZRANGE', key, rank + 1, rank + count, 'WITHSCORES') end
-  local out, skip, page = {}, 0, nil
-  repeat
-    page = rev and redis.call('ZREVRANGEBYSCORE', key, score, from, 'WITHSCORES', 'LIMIT', skip, count)
-      or redis.call('ZRANGEBYSCORE', key, score, to, 'WITHSCORES', 'LIMIT', skip, count)
-    for i = 1, #page, 2 do
-      local before = page[i] <= member
-      if rev then before = page[i] >= member end
-      if not (page[i + 1] == score and before) then
-        out[#out + 1], out[#out + 2] = page[i], page[i + 1]
-      end
-    end
-    skip = skip + #page / 2
-  until #out > 0 or #page == 0
-  return out
+  local rank = rank_of(score, member)
+  if rev then
+    local size = redis.call('ZCARD', key)
+    return redis.call('ZREVRANGE', key, size - rank, size - rank + count - 1, 'WITHSCORES')
+  end
+  local page = redis.call('ZRANGE', key, rank, rank + count, 'WITHSCORES')
+  if page[1] == member and page[2] == score then
+    table.remove(page, 1)
+    table.remove(page, 1)
+  else
+    page[2 * count + 2], page[2 * count + 1] = nil, nil
+  end
+  return page
 end
 
 local function within(score, low, high)

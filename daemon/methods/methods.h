@@ -67,6 +67,8 @@ struct doc *doc_copy_target(struct call *c, const struct doc *from, struct curso
                             struct fault *f);
 enum op_status doc_copy(struct call *c, struct doc *from, struct doc *to, struct record **copy);
 void doc_remove(struct call *c, struct doc *d);
+/* doc.delete of one that is there, however long it is. */
+enum op_status doc_delete(struct call *c, struct doc *d);
 /* c NULL: the version is not known yet; as long as any. */
 void doc_pack_saved(struct doc *d, struct call *c, struct buf *out);
 /* Appends the whole document as doc.get does; OP_NEEDS when something is not loaded. */

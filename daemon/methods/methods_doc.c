@@ -530,6 +530,19 @@ static bool is_there(const struct doc *d)
     return d->state == DOC_PRESENT || d->wrong != NULL;
 }
 
+enum op_status doc_delete(struct call *c, struct doc *d)
+{
+    bool heavy;
+    enum op_status st = too_long(c, d, &heavy);
+    if (st == OP_DONE && (call_admit(c) < 0 || work_check(&c->fault) < 0))
+        st = OP_REFUSED;
+    if (st == OP_DONE && heavy)
+        doc_condemn(c, d);
+    else if (st == OP_DONE)
+        doc_remove(c, d);
+    return st;
+}
+
 static enum op_status delete_run(struct call *c, struct buf *out)
 {
     int64_t count = 0;

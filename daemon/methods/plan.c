@@ -456,7 +456,12 @@ int plan_choose(struct plan *p, bool scan, uint64_t sorted_max, struct fault *f)
 {
     uint64_t cost = cost_of(p, p->e);
     const struct index *order = order_of(p);
-    if (order != NULL && (cost == NEVER || cost > sorted_max) &&
+    if (p->must_order && p->sort != NULL && order == NULL)
+        return fault_set(f, FAULT_NO_INDEX,
+                         "what changes documents goes by the order that a range index on %s has, "
+                         "which has to be complete, and of a field that is not optional",
+                         p->sort->text);
+    if (order != NULL && (p->must_order || cost == NEVER || cost > sorted_max) &&
         (!restricts(p->e) || scan || cost != NEVER)) {
         buf_append(&p->how, "o", 1);
         choose_order(p, order);
@@ -484,9 +489,9 @@ int plan_choose_again(struct plan *p, bool scan, const void *how, size_t len)
     if (first == 'o' && order != NULL && all) {
         choose_order(p, order);
         rc = 0;
-    } else if (first == 'i') {
+    } else if (first == 'i' && !(p->must_order && p->sort != NULL)) {
         rc = choose_as(p, p->e, &in);
-    } else if (first == 'k' && scan) {
+    } else if (first == 'k' && scan && !(p->must_order && p->sort != NULL)) {
         choose(p, &p->keys);
         rc = 0;
     }

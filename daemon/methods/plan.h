@@ -49,6 +49,7 @@ struct plan {
     unsigned nfilters;
     bool *ready;                /* of each index */
     const struct index *spoilt; /* of which a key was met that is none; or NULL */
+    bool must_order;            /* what is sorted is by an index, or refused; the owner's to set */
     bool ordered, rev;          /* the documents come in the order that is asked for */
     const struct expr_path *sort;
     struct source keys; /* all documents there are */
