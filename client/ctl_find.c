@@ -8,12 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct finding {
     struct ctl *c;
     rapyer_find_options how;
     const char **paths; /* in the arguments, cut apart */
-    bool count, explain;
+    const char *update; /* operations as JSON */
+    bool count, explain, delete, yes;
 };
 
 /* "name,counts["a,b"]": paths, cut at the commas that are outside of brackets. */
@@ -49,19 +51,17 @@ static int read_limit(const char *text, int64_t *limit)
 /* argv[0] is the command. optind is then at what is no option. */
 static int read_options(struct finding *fi, int argc, char **argv)
 {
-    static const struct option known[] = {{"sort", required_argument, NULL, 's'},
-                                          {"limit", required_argument, NULL, 'l'},
-                                          {"paths", required_argument, NULL, 'p'},
-                                          {"keys", no_argument, NULL, 'k'},
-                                          {"count", no_argument, NULL, 'c'},
-                                          {"explain", no_argument, NULL, 'e'},
-                                          {"scan", no_argument, NULL, 'a'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {0}};
+    static const struct option known[] = {
+        {"sort", required_argument, NULL, 's'},   {"limit", required_argument, NULL, 'l'},
+        {"paths", required_argument, NULL, 'p'},  {"keys", no_argument, NULL, 'k'},
+        {"count", no_argument, NULL, 'c'},        {"explain", no_argument, NULL, 'e'},
+        {"scan", no_argument, NULL, 'a'},         {"delete", no_argument, NULL, 'd'},
+        {"update", required_argument, NULL, 'u'}, {"yes", no_argument, NULL, 'y'},
+        {"json", no_argument, NULL, 'j'},         {0}};
     int option, rc = 0;
     optind = 0; /* as for the first time: main has used it */
     opterr = 0;
-    while (rc == 0 && (option = getopt_long(argc, argv, "j", known, NULL)) != -1) {
+    while (rc == 0 && (option = getopt_long(argc, argv, "jy", known, NULL)) != -1) {
         switch (option) {
         case 's': fi->how.sort = optarg; break;
         case 'l': rc = read_limit(optarg, &fi->how.limit); break;
@@ -70,13 +70,21 @@ static int read_options(struct finding *fi, int argc, char **argv)
         case 'c': fi->count = true; break;
         case 'e': fi->explain = true; break;
         case 'a': fi->how.scan = true; break;
+        case 'd': fi->delete = true; break;
+        case 'u': fi->update = optarg; break;
+        case 'y': fi->yes = true; break;
         case 'j': fi->c->json = true; break;
         default:
             rc = ctl_usage_error("find takes --sort PATH, --limit N, --paths PATHS, --keys, "
-                                 "--count, --explain, --scan and --json",
+                                 "--count, --explain, --scan, --update OPERATIONS, --delete, "
+                                 "--yes and --json",
                                  argv[optind - 1]);
         }
     }
+    if (rc == 0 && fi->count + fi->explain + fi->delete + (fi->update != NULL) > 1)
+        rc = ctl_usage_error("one of --count, --explain, --update and --delete at a time", NULL);
+    if (rc == 0 && (fi->delete || fi->update != NULL) && (fi->how.keys || fi->how.npaths > 0))
+        rc = ctl_usage_error("--keys and --paths are of what is printed", NULL);
     return rc;
 }
 
@@ -134,6 +142,59 @@ static int run_list(struct finding *fi, const char *model, const struct buf *exp
     return rc;
 }
 
+/* ---- changing ---- */
+
+/* How many it would be is found out first. 0: go on, else the exit status. */
+static int confirm(struct finding *fi, const char *model, const struct buf *expression)
+{
+    char answer[16] = "";
+    if (fi->yes)
+        return 0;
+    if (!isatty(STDIN_FILENO))
+        return ctl_usage_error("nobody can be asked whether that is meant: say --yes", NULL);
+    int64_t n = find_count(fi->c->db, model, &fi->how, expression);
+    if (n < 0 && rapyer_errcode(fi->c->db) != RAPYER_TOO_LARGE)
+        return ctl_answer_error(fi->c);
+    if (n >= 0 && fi->how.limit > 0 && n > fi->how.limit)
+        n = fi->how.limit;
+    if (n >= 0)
+        fprintf(stderr, "%s %lld documents of %s? [y/N] ", fi->delete ? "Delete" : "Change",
+                (long long)n, model);
+    else
+        fprintf(stderr, "%s very many documents of %s? [y/N] ", fi->delete ? "Delete" : "Change",
+                model);
+    if (fgets(answer, sizeof(answer), stdin) == NULL || (*answer != 'y' && *answer != 'Y')) {
+        fputs("rapyerctl: nothing was changed\n", stderr);
+        return EXIT_ANSWER;
+    }
+    return 0;
+}
+
+static void print_refused(void *arg, const char *key, const char *why)
+{
+    (void)arg;
+    fprintf(stderr, "rapyerctl: %s: %s\n", key, why);
+}
+
+/* Prints how many were changed, also where an error ended it. */
+static int run_change(struct finding *fi, const char *model, const struct buf *expression)
+{
+    struct buf operations = BUF_INIT;
+    struct find_changes done = {.on_refused = print_refused};
+    int rc = fi->update != NULL ? ctl_read_json(fi->update, &operations, NULL) : 0;
+    if (rc == 0)
+        rc = confirm(fi, model, expression);
+    if (rc == 0) {
+        bool whole = find_change(fi->c->db, model, &fi->how, expression,
+                                 fi->update != NULL ? &operations : NULL, &done) == 0;
+        if (whole || done.changed > 0)
+            printf("%lld\n", (long long)done.changed);
+        rc = !whole ? ctl_answer_error(fi->c) : done.refused > 0 ? EXIT_ANSWER : 0;
+    }
+    buf_free(&operations);
+    return rc;
+}
+
 static int find(struct finding *fi, const char *model, const char *text)
 {
     struct buf expression = BUF_INIT;
@@ -143,6 +204,8 @@ static int find(struct finding *fi, const char *model, const char *text)
         rc = ctl_usage_error("find", f.text);
     else if (fi->count)
         rc = run_count(fi, model, &expression);
+    else if (fi->delete || fi->update != NULL)
+        rc = run_change(fi, model, &expression);
     else if (fi->explain)
         rc = run_explain(fi, model, &expression);
     else

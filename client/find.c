@@ -3,8 +3,6 @@
  *   asked ── find {limit, cursor} ──► page: keys, documents ── rapyer_next ──► one after the other
  *     ▲                                 │
  *     └────────── at: its cursor ◄──────┘
- *
- * What the daemon sorts without an index has no cursor: it goes on by offset.
  */
 #include "client/find.h"
 #include "client/db.h"
@@ -24,10 +22,8 @@ struct rapyer_cursor {
     struct buf asked;   /* packed: the model and the expression, */
     struct buf options; /* and pairs of those options that are the same for each page */
     uint32_t noptions;
-    bool sorted;
     int64_t limit, left; /* left: documents that are still wanted */
-    int64_t offset;      /* where the next page begins, of what has no cursor */
-    char *at;            /* the same of what has one; NULL: there is none */
+    char *at;            /* where the next page begins; NULL: at the beginning */
     bool ended;          /* no page comes any more */
     rapyer_value *page;
     size_t next; /* in it */
@@ -62,7 +58,7 @@ static void pack_options(struct rapyer_cursor *c, const rapyer_find_options *how
     option_true(c, "version", how->version);
 }
 
-static int pack_asked(rapyer *db, const char *model, const struct buf *expression, struct buf *out)
+int find_pack_asked(rapyer *db, const char *model, const struct buf *expression, struct buf *out)
 {
     char *whole = db_whole_name(db, model);
     if (whole == NULL)
@@ -74,7 +70,7 @@ static int pack_asked(rapyer *db, const char *model, const struct buf *expressio
     return 0;
 }
 
-static int check_options(rapyer *db, const rapyer_find_options *how)
+int find_check(rapyer *db, const rapyer_find_options *how)
 {
     if (how->limit < 0 || how->page < 0 || how->page > PAGE_MAX)
         return db_failf(db, FAULT_BAD_REQUEST,
@@ -100,7 +96,7 @@ static rapyer_cursor *cursor_new(rapyer *db, const char *model, const rapyer_fin
 {
     static const rapyer_find_options none;
     how = how != NULL ? how : &none;
-    if (check_options(db, how) < 0)
+    if (find_check(db, how) < 0)
         return NULL;
     rapyer_cursor *c = calloc(1, sizeof(*c));
     if (c == NULL) {
@@ -108,12 +104,12 @@ static rapyer_cursor *cursor_new(rapyer *db, const char *model, const rapyer_fin
         return NULL;
     }
     c->db = db_ref(db);
-    c->sorted = how->sort != NULL;
-    c->limit = how->page > 0 ? how->page : how->keys || c->sorted ? PAGE_OF_KEYS : PAGE;
+    c->limit = how->page > 0 ? how->page : how->keys || how->sort != NULL ? PAGE_OF_KEYS : PAGE;
     c->left = how->limit > 0 ? how->limit : INT64_MAX;
     c->at = how->cursor != NULL ? strdup(how->cursor) : NULL;
     pack_options(c, how);
-    bool complete = pack_asked(db, model, expression, &c->asked) == 0 && (c->at || !how->cursor);
+    bool complete =
+        find_pack_asked(db, model, expression, &c->asked) == 0 && (c->at || !how->cursor);
     if (complete)
         return c;
     rapyer_cursor_free(c);
@@ -124,19 +120,14 @@ static rapyer_cursor *cursor_new(rapyer *db, const char *model, const rapyer_fin
 static rapyer_value *ask(struct rapyer_cursor *c, int64_t limit, bool explain)
 {
     struct buf params = BUF_INIT;
-    bool offset = c->at == NULL && c->offset > 0;
     buf_append(&params, c->asked.data, c->asked.len);
-    pack_map(&params, c->noptions + 1 + (c->at != NULL) + offset + explain);
+    pack_map(&params, c->noptions + 1 + (c->at != NULL) + explain);
     buf_append(&params, c->options.data, c->options.len);
     pack_cstr(&params, "limit");
     pack_int(&params, limit);
     if (c->at != NULL) {
         pack_cstr(&params, "cursor");
         pack_cstr(&params, c->at);
-    }
-    if (offset) {
-        pack_cstr(&params, "offset");
-        pack_int(&params, c->offset);
     }
     if (explain) {
         pack_cstr(&params, "explain");
@@ -155,16 +146,13 @@ static int next_page(struct rapyer_cursor *c)
     rapyer_value *page = ask(c, limit, false);
     if (page == NULL)
         return -1;
-    int64_t n = (int64_t)rapyer_len(rapyer_get(page, "keys"));
     const char *cursor = rapyer_str(page, "cursor", NULL);
     char *at = cursor != NULL ? strdup(cursor) : NULL;
     if (cursor != NULL && at == NULL) {
         rapyer_value_free(page);
         return db_no_memory(c->db);
     }
-    bool by_offset = at == NULL && c->at == NULL && c->sorted && n == limit;
-    c->offset = by_offset ? c->offset + n : 0;
-    c->ended = at == NULL && !by_offset;
+    c->ended = at == NULL;
     free(c->at);
     c->at = at;
     rapyer_value_free(c->page);
@@ -222,7 +210,7 @@ int64_t find_count(rapyer *db, const char *model, const rapyer_find_options *how
                    const struct buf *expression)
 {
     struct buf params = BUF_INIT;
-    if (pack_asked(db, model, expression, &params) < 0)
+    if (find_pack_asked(db, model, expression, &params) < 0)
         return -1;
     pack_map(&params, 2);
     pack_cstr(&params, "scan");

@@ -515,7 +515,9 @@ static const struct command commands[] = {
     {"edit", "KEY", "a document in $EDITOR, saved if nobody changed it meanwhile", 1, 1, ctl_edit},
     {"keys", "MODEL", "the keys of a model's documents, one a line", 1, 1, run_keys},
     {"find", "Model [EXPRESSION] [OPTION...]",
-     "documents: 'age > 30 and city = \"Boston\"' --sort -age --limit 10", 1, -1, ctl_find},
+     "documents: 'age > 30 and city = \"Boston\"' --sort -age --limit 10; or changes them: "
+     "--update '[[\"num.incr\", \"visits\", 1]]', --delete",
+     1, -1, ctl_find},
     {"delete", "KEY...", "deletes documents; how many there were", 1, -1, run_delete},
     {"exists", "KEY...", "how many of these documents there are", 1, -1, run_exists},
     {"ttl", "KEY [SECONDS [--cascade]]", "how long a document lives, -1: for ever; or sets it", 1,

@@ -103,6 +103,30 @@ static void structs(rapyer *db)
     EXPECT(strcmp(rapyer_str(rapyer_found(names), "name", ""), "Ada") == 0);
 }
 
+/* Each is changed as a whole, and if the expression holds for it when it is. */
+static void changes(rapyer *db)
+{
+    rapyer_find_options oldest = {.sort = "-age", .limit = 50};
+    EXPECT(rapyer_find_update(db, "Member", NULL, "[[set, note, %s], [list.append, tags, %s]]",
+                              "age < %d and not tags has %s", "young", "seen", 20, "seen") == 20);
+    EXPECT(rapyer_find_update(db, "Member", NULL, "[[list.append, tags, seen]]",
+                              "age < 20 and not tags has seen") == 0);
+    EXPECT(rapyer_find_count(db, "Member", NULL, "tags has seen") == 20);
+    EXPECT(rapyer_find_delete(db, "Member", &oldest, NULL) == 50);
+    EXPECT(rapyer_find_delete(db, "Member", NULL, "age >= 250") == 0);
+    EXPECT(rapyer_find_delete(db, "Member", NULL, "city = Boston and age >= %d", 100) == 100);
+    EXPECT(rapyer_find_count(db, "Member", &(rapyer_find_options){.scan = true}, NULL) == 150);
+
+    /* What is refused of some is done with the others. */
+    EXPECT(rapyer_find_update(db, "Member", NULL, "[[list.remove_range, tags, 1, 2]]",
+                              "age >= 18 and age < 22") == 4);
+    EXPECT(rapyer_find_update(db, "Member", NULL, "[[list.pop, tags, 1]]",
+                              "age >= 16 and age < 20") == -1);
+    EXPECT(rapyer_errcode(db) == RAPYER_OUT_OF_RANGE && strstr(rapyer_errmsg(db), "Member:1"));
+    EXPECT(rapyer_find_count(db, "Member", NULL, "tags has seen") == 16);
+    rapyer_clear_error(db);
+}
+
 static void refused(rapyer *db)
 {
     EXPECT(rapyer_find(db, "Member", NULL, "age > and city = Boston") == NULL);
@@ -126,6 +150,7 @@ int main(void)
     sorted(db);
     pages(db);
     structs(db);
+    changes(db);
     refused(db);
     return example_end(db);
 }

@@ -311,14 +311,26 @@ RAPYER_API rapyer_cursor *rapyer_find(rapyer *db, const char *model, const rapye
 /* How many there are; of how only scan and fresh count. -1: an error, as above. */
 RAPYER_API int64_t rapyer_find_count(rapyer *db, const char *model, const rapyer_find_options *how,
                                      const char *fmt, ...) RAPYER_PRINTF(4, 5);
+/* Carries out operations, as of a pipeline but without keys, on each of them: "[[num.incr, runs,
+ * 1], [set, state, %s]]"; the placeholders of operations come before those of fmt. A document is
+ * changed by all of them or not at all, and if the expression holds for it in the moment in which
+ * it is changed; how many were. Of how sort (by a range index), limit, scan, fresh and cursor
+ * count. -1: an error; documents may have been changed before it, and of one that was refused, such
+ * as by a unique field, all others were: the message has its key. Who goes on after an error, or
+ * does it twice, changes none twice if the expression asks for something that the operations set.
+ */
+RAPYER_API int64_t rapyer_find_update(rapyer *db, const char *model, const rapyer_find_options *how,
+                                      const char *operations, const char *fmt, ...);
+/* The same, and deletes them. */
+RAPYER_API int64_t rapyer_find_delete(rapyer *db, const char *model, const rapyer_find_options *how,
+                                      const char *fmt, ...) RAPYER_PRINTF(4, 5);
 /* The key of the next document, good until the next call. NULL: there is none, or its page could
  * not be fetched: then rapyer_errcode says so, and the next call tries again. */
 RAPYER_API const char *rapyer_next(rapyer_cursor *found);
 /* What was read of the document whose key rapyer_next gave last; good as long as that. */
 RAPYER_API const rapyer_value *rapyer_found(const rapyer_cursor *found);
 /* When rapyer_next has given limit documents: a text with which another find goes on behind them,
- * also in another process. NULL: there are no more, or they are sorted by a field without a range
- * index. Good until the next call. */
+ * also in another process. NULL: there are no more. Good until the next call. */
 RAPYER_API const char *rapyer_cursor_at(const rapyer_cursor *found);
 RAPYER_API void rapyer_cursor_free(rapyer_cursor *found);
 

@@ -21,7 +21,7 @@ _rapyerctl() {
             get:-*) words="--touch" ;;
             ttl:*:3) words="--cascade" ;;
             find:*:1 | keys:*:1 | models:*:1 | save:*:1 | export:*) words=$(rapyerctl models 2>/dev/null | awk 'NR > 1 {print $1}') ;;
-            find:*) words="--sort --limit --paths --keys --count --explain --scan --json" ;;
+            find:*) words="--sort --limit --paths --keys --count --explain --scan --update --delete --yes --json" ;;
             config:*:1) words="get set reload" ;;
             config:*:2) words=$(rapyerctl config get 2>/dev/null | awk '{print $1}') ;;
             log:*:1) words="error warning notice info debug" ;;

@@ -18,10 +18,10 @@ complete -c rapyerctl -s V -l version
 complete -c rapyerctl -s h -l help
 complete -c rapyerctl -n __fish_use_subcommand -a '(__rapyerctl_commands)'
 complete -c rapyerctl -n '__fish_seen_subcommand_from find keys models save export' -a '(__rapyerctl_models)'
-for option in keys count explain scan json
+for option in keys count explain scan delete yes json
     complete -c rapyerctl -n '__fish_seen_subcommand_from find' -l $option
 end
-for option in sort limit paths
+for option in sort limit paths update
     complete -c rapyerctl -n '__fish_seen_subcommand_from find' -l $option -x
 end
 complete -c rapyerctl -n '__fish_seen_subcommand_from get' -l touch

@@ -70,6 +70,55 @@ def test_what_no_index_sorts_goes_on_by_offset(ctl, client):
     assert sorted(keys) == sorted(f"User:m{i}" for i in range(1100))
 
 
+def test_update(ctl, client):
+    update = '[["set", "note", "y"], ["list.append", "tags", "seen"]]'
+    assert ctl("find", "User", "age < 10", "--update", update, "--yes") == "10\n"
+    assert ctl("find", "User", "tags has seen", "--count") == "10\n"
+    assert ctl("find", "User", "age >= 10", "--sort", "age", "--limit", "5", "--update", update, "-y") == "5\n"
+    assert client.call("find.count", "User", ["has", "tags", "seen"]) == 15
+    assert "BAD_TYPE" in ctl("find", "User", "age < 10", "--update", '[["set", "age", "x"]]', "--yes", code=1)
+
+
+def test_delete(ctl, client):
+    assert ctl("find", "User", "age >= 200", "--delete", "--yes") == "50\n"
+    assert ctl("find", "--delete", "--yes", "--sort=-age", "--limit", "20", "User") == "20\n"
+    assert client.call("find.count", "User", [">=", "age", 0]) == 180
+    assert "NO_INDEX" in ctl("find", "User", "note = x", "--delete", "--yes", code=1)
+    assert ctl("find", "User", "note = x", "--delete", "--yes", "--scan") == "180\n"
+
+
+def test_what_is_refused_is_told(client, daemon):
+    client.call("define", HOME)
+    client.call("define", USER)
+    client.call("doc.insert", [[f"User:{i}", {"name": "a", "age": i, "tags": ["x"] * (i % 2)}] for i in range(6)])
+    done = subprocess.run([CTL, "-s", daemon.socket, "find", "User", "age < 10", "-y", "--update", '[["list.pop", "tags"]]'],
+                          capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (1, "3\n")
+    lines = sorted(done.stderr.splitlines())
+    assert len(lines) == 3 and all(f"User:{i}: " in line for i, line in zip((0, 2, 4), lines))
+
+
+def test_nothing_is_changed_without_a_yes(ctl, client):
+    assert "--yes" in ctl("find", "User", "age < 10", "--delete", code=2)
+    assert "--count, --explain" in ctl("find", "User", "age < 10", "--delete", "--count", code=2)
+    assert "--keys" in ctl("find", "User", "age < 10", "--delete", "--keys", "--yes", code=2)
+    assert client.call("find.count", "User", [">=", "age", 0]) == 250
+
+
+@pytest.mark.parametrize("answer, left", [("y", 240), ("n", 250), ("", 250)])
+def test_on_a_terminal_it_is_asked(ctl, client, daemon, answer, left):
+    asked, terminal = os.openpty()
+    with subprocess.Popen([CTL, "-s", daemon.socket, "find", "User", "age < 10", "--delete"], stdin=terminal,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        os.close(terminal)
+        os.write(asked, answer.encode() + b"\n")
+        out, err = process.communicate(timeout=30)
+    os.close(asked)
+    assert "Delete 10 documents of User?" in err
+    assert (out, process.returncode) == (("10\n", 0) if left == 240 else ("", 1))
+    assert client.call("find.count", "User", [">=", "age", 0]) == left
+
+
 def test_paths_keys_and_explain(ctl):
     assert json.loads(ctl("find", "User", "age = 5", "--paths", "name,homes[0].town")) == {
         "key": "User:5", "document": {"name": "n5", "homes[0].town": "Rom"}}
