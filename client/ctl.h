@@ -36,11 +36,20 @@ void ctl_print(const struct ctl *c, const rapyer_value *v);
 char *ctl_indented(const char *json);
 
 /* What a program or a key is called is what somebody else says: nothing of it is to reach the
- * terminal as a command. Changes it in place, and returns it; NULL: NULL. */
+ * terminal as a command, or turn what stands beside it. Changes it in place, and returns it; NULL:
+ * NULL. */
 char *ctl_plain(char *s);
 
+/* What begins a colour on a terminal, and ends it; "" where none are wanted ($NO_COLOR). */
+#define CTL_RED "\033[31m"
+#define CTL_GREEN "\033[32m"
+#define CTL_YELLOW "\033[33m"
+#define CTL_NORMAL "\033[0m"
+const char *ctl_paint(const struct ctl *c, const char *colour);
+
 /* A table: rows of texts, columns as wide as they have to be; those whose title begins with a space
- * go to the right. `cells` is rows * columns texts, owned by the caller. */
+ * go to the right. On a terminal long cells are cut. `cells` is rows * columns texts, owned by the
+ * caller. */
 void ctl_table(const char *const *titles, unsigned columns, char *const *cells, size_t rows);
 
 /* The whole of a file, "-": of standard input. -1: errno says why. */

@@ -129,6 +129,11 @@ int ctl_kill(struct ctl *c, int argc, char **argv)
 
 /* --- doctor, locks ----------------------------------------------------------------------- */
 
+static const char *colour_of(const char *state)
+{
+    return strcmp(state, "ok") == 0 ? CTL_GREEN : strcmp(state, "warn") == 0 ? CTL_YELLOW : CTL_RED;
+}
+
 /* A table, with advice below what is not well; EXIT_ANSWER when there is any such. */
 int ctl_doctor(struct ctl *c, int argc, char **argv)
 {
@@ -148,7 +153,8 @@ int ctl_doctor(struct ctl *c, int argc, char **argv)
             rc = EXIT_ANSWER;
         if (c->json)
             continue;
-        printf("%-4s  %-12s  %s\n", state, rapyer_str(f, "check", ""), rapyer_str(f, "found", ""));
+        printf("%s%-4s%s  %-12s  %s\n", ctl_paint(c, colour_of(state)), state,
+               ctl_paint(c, CTL_NORMAL), rapyer_str(f, "check", ""), rapyer_str(f, "found", ""));
         if (advice[0])
             printf("      %-12s  %s\n", "", advice);
     }
@@ -248,31 +254,51 @@ int ctl_cache(struct ctl *c, int argc, char **argv)
 
 /* --- settings ---------------------------------------------------------------------------- */
 
+/* All, those of a section, or one. */
+static bool is_asked(const char *full, const char *name)
+{
+    size_t len = name ? strlen(name) : 0;
+
+    return !name || strcmp(full, name) == 0 || (strncmp(full, name, len) == 0 && full[len] == '.');
+}
+
+static void print_setting(const rapyer_value *s, bool alone)
+{
+    const char *value = rapyer_str(s, "value", "");
+
+    if (alone)
+        puts(value);
+    else
+        printf("%s = %s%s\n", rapyer_str(s, "name", ""), value,
+               strcmp(value, rapyer_str(s, "default", "")) == 0 ? "" : "    (not the default)");
+}
+
 static int config_get(struct ctl *c, const char *name)
 {
     rapyer_value *v = ask(c, "admin.config");
-    size_t len = name ? strlen(name) : 0, shown = 0;
+    size_t shown = 0;
 
     if (!v)
         return ctl_answer_error(c);
-    if (c->json && !name)
-        ctl_print(c, v);
-    for (size_t i = 0; i < rapyer_len(v) && !(c->json && !name); i++) {
+    for (size_t i = 0; i < rapyer_len(v); i++) {
         const rapyer_value *s = rapyer_item(v, i);
-        const char *full = rapyer_str(s, "name", ""), *value = rapyer_str(s, "value", "");
-        if (name && strcmp(full, name) == 0)
-            puts(value);
-        else if (!name || (strncmp(full, name, len) == 0 && full[len] == '.'))
-            printf("%s = %s%s\n", full, value,
-                   strcmp(value, rapyer_str(s, "default", "")) == 0 ? "" : "    (not the default)");
-        else
+        if (!is_asked(rapyer_str(s, "name", ""), name))
             continue;
+        if (c->json) {
+            char *json = rapyer_to_json(s);
+            printf("%s%s", shown ? "," : "[", json ? json : "");
+            free(json);
+        } else {
+            print_setting(s, name && strcmp(rapyer_str(s, "name", ""), name) == 0);
+        }
         shown++;
     }
     rapyer_value_free(v);
-    if (name && shown == 0)
+    if (c->json && shown)
+        puts("]");
+    if (shown == 0)
         fprintf(stderr, "rapyerctl: there is no setting or section %s\n", name);
-    return name && shown == 0 ? EXIT_NOT_THERE : 0;
+    return shown == 0 ? EXIT_NOT_THERE : 0;
 }
 
 static int config_set(struct ctl *c, const char *name, const char *value)
@@ -284,7 +310,10 @@ static int config_set(struct ctl *c, const char *name, const char *value)
     rapyer_value *v = ctl_ask(c, "admin.set", 2, &params);
     if (!v)
         return ctl_answer_error(c);
-    printf("%s = %s, until the next start\n", name, rapyer_str(v, "", ""));
+    if (c->json)
+        ctl_print(c, v);
+    else
+        printf("%s = %s, until the next start\n", name, rapyer_str(v, "", ""));
     rapyer_value_free(v);
     return 0;
 }

@@ -1,8 +1,12 @@
 /* ctl_print: how rapyerctl shows values. */
 #include "client/ctl.h"
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define CELL_MAX 60 /* characters of a cell, on a terminal */
 
 /* --- JSON -------------------------------------------------------------------------------- */
 
@@ -75,16 +79,37 @@ void ctl_print(const struct ctl *c, const rapyer_value *v)
 
 /* --- tables ------------------------------------------------------------------------------ */
 
+/* How many bytes from here on are no sign of a text: a control character (also U+0080 to U+009F),
+ * or one that turns the direction of what stands around it (U+200E, U+200F, U+202A to U+202E,
+ * U+2066 to U+2069). */
+static unsigned odd_bytes(const unsigned char *p)
+{
+    if (*p < 0x20 || *p == 0x7f)
+        return 1;
+    if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+        return 2;
+    bool turns =
+        *p == 0xe2 &&
+        ((p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xaa && p[2] <= 0xae))) ||
+         (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9));
+    return turns ? 3 : 0;
+}
+
 char *ctl_plain(char *s)
 {
-    for (unsigned char *p = (unsigned char *)s; p && *p; p++) {
-        bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0; /* U+0080 to U+009F, two bytes */
-        if (c1)
-            *p++ = '?';
-        if (c1 || *p < 0x20 || *p == 0x7f)
-            *p = '?';
+    for (unsigned char *p = (unsigned char *)s; p && *p;) {
+        unsigned n = odd_bytes(p);
+        memset(p, '?', n);
+        p += n > 0 ? n : 1;
     }
     return s;
+}
+
+const char *ctl_paint(const struct ctl *c, const char *colour)
+{
+    const char *no = getenv("NO_COLOR");
+
+    return c->terminal && !c->json && !(no && no[0]) ? colour : "";
 }
 
 /* In characters, as far as they are one column each. */
@@ -97,11 +122,28 @@ static int width(const char *s)
     return n;
 }
 
+/* Bytes of the first n characters. */
+static int bytes_of(const char *s, int n)
+{
+    const char *at = s;
+
+    for (; *at && n > 0; n--)
+        for (at++; ((unsigned char)*at & 0xc0) == 0x80;)
+            at++;
+    return (int)(at - s);
+}
+
 static void print_row(const char *const *titles, const int *widths, unsigned columns,
                       const char *const *cells)
 {
+    char cut[4 * CELL_MAX + 4];
+
     for (unsigned i = 0; i < columns; i++) {
         const char *s = cells[i] ? cells[i] : "";
+        if (width(s) > widths[i]) {
+            snprintf(cut, sizeof cut, "%.*s\xe2\x80\xa6", bytes_of(s, widths[i] - 1), s);
+            s = cut;
+        }
         int pad = widths[i] - width(s);
         bool last = i + 1 == columns;
         if (titles[i][0] == ' ')
@@ -116,6 +158,7 @@ void ctl_table(const char *const *titles, unsigned columns, char *const *cells, 
 {
     int widths[columns];
     const char *heads[columns];
+    int most = isatty(1) ? CELL_MAX : INT_MAX;
 
     for (unsigned i = 0; i < columns; i++) {
         heads[i] = titles[i] + (titles[i][0] == ' ');
@@ -123,6 +166,7 @@ void ctl_table(const char *const *titles, unsigned columns, char *const *cells, 
         for (size_t r = 0; r < rows; r++) {
             int w = width(cells[r * columns + i]);
             widths[i] = w > widths[i] ? w : widths[i];
+            widths[i] = widths[i] > most ? most : widths[i];
         }
     }
     print_row(titles, widths, columns, heads);

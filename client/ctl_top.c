@@ -10,7 +10,7 @@
 
 /* What was asked at one moment. */
 struct look {
-    rapyer_value *stats, *latency, *clients, *cache;
+    rapyer_value *stats, *latency, *clients, *cache, *locks; /* locks: for a screen */
     double at;
 };
 
@@ -36,6 +36,7 @@ static void look_free(struct look *l)
     rapyer_value_free(l->latency);
     rapyer_value_free(l->clients);
     rapyer_value_free(l->cache);
+    rapyer_value_free(l->locks);
     *l = (struct look){0};
 }
 
@@ -50,15 +51,21 @@ static int look(struct ctl *c, struct look *l)
     l->clients = l->latency ? ctl_ask(c, "admin.clients", 0, &none) : NULL;
     l->cache = l->clients ? ctl_ask(c, "admin.cache", 1, &top) : NULL;
     buf_free(&top);
+    if (l->cache && c->terminal && !c->json && rapyer_int(l->stats, "locks_waiting", 0) > 0)
+        l->locks = ctl_ask(c, "admin.locks", 0, &none);
     return l->cache ? 0 : -1;
 }
 
 /* --- rates ------------------------------------------------------------------------------- */
 
+static const char *const stages[] = {"queue", "gather", "redis", "answer"};
+#define NSTAGES 4
+
 struct rate {
     const char *name;
-    double rate, mean; /* a second; us in this interval */
-    double p50, p99;   /* us, since the start */
+    double rate, mean;     /* a second; us in this interval */
+    double stage[NSTAGES]; /* us of the mean, in this interval */
+    double p99;            /* us, since the start */
 };
 
 static double change(const rapyer_value *a, const rapyer_value *b, const char *path)
@@ -84,6 +91,19 @@ static double mean_between(const rapyer_value *a, const rapyer_value *b)
     return n1 > n0 ? sum / (n1 - n0) : 0;
 }
 
+/* How much of the mean of all requests of a method was in each stage. */
+static void take_stages(const rapyer_value *was, const rapyer_value *is, struct rate *r)
+{
+    double n = change(was, is, "count");
+
+    for (int i = 0; i < NSTAGES; i++) {
+        const rapyer_value *a = item_of(rapyer_get(was, "stages"), stages[i]);
+        const rapyer_value *b = item_of(rapyer_get(is, "stages"), stages[i]);
+        if (b && n > 0)
+            r->stage[i] = mean_between(a, b) * change(a, b, "count") / n;
+    }
+}
+
 static int by_rate(const void *x, const void *y)
 {
     const struct rate *a = x, *b = y;
@@ -104,12 +124,14 @@ static struct rate *method_rates(const struct look *a, const struct look *b, siz
         const rapyer_value *was = item_of(before, rapyer_item_key(methods, i));
         double asked = change(was, m, "calls");
         *all += asked / (b->at - a->at);
-        if (asked > 0)
-            rates[(*n)++] = (struct rate){.name = rapyer_item_key(methods, i),
-                                          .rate = asked / (b->at - a->at),
-                                          .mean = mean_between(was, m),
-                                          .p50 = rapyer_float(m, "p50", 0),
-                                          .p99 = rapyer_float(m, "p99", 0)};
+        if (asked <= 0)
+            continue;
+        struct rate *r = &rates[(*n)++];
+        *r = (struct rate){.name = rapyer_item_key(methods, i),
+                           .rate = asked / (b->at - a->at),
+                           .mean = mean_between(was, m),
+                           .p99 = rapyer_float(m, "p99", 0)};
+        take_stages(was, m, r);
     }
     if (rates)
         qsort(rates, *n, sizeof *rates, by_rate);
@@ -142,9 +164,14 @@ static void print_json(const struct look *b, const struct sums *s, const struct 
         (long long)rapyer_int(b->stats, "waiting", 0), (long long)rapyer_int(b->stats, "memory", 0),
         (long long)rapyer_int(b->stats, "locks_held", 0),
         (long long)rapyer_int(b->stats, "locks_waiting", 0));
-    for (size_t i = 0; i < n; i++)
-        printf("%s\"%s\":{\"rate\":%.1f,\"mean_us\":%.1f,\"p99_us\":%.1f}", i ? "," : "",
-               rates[i].name, rates[i].rate, rates[i].mean, rates[i].p99);
+    for (size_t i = 0; i < n; i++) {
+        const struct rate *r = &rates[i];
+        printf("%s\"%s\":{\"rate\":%.1f,\"mean_us\":%.1f,\"p99_us\":%.1f", i ? "," : "", r->name,
+               r->rate, r->mean, r->p99);
+        for (int k = 0; k < NSTAGES; k++)
+            printf(",\"%s_us\":%.1f", stages[k], r->stage[k]);
+        putchar('}');
+    }
     puts("}}");
 }
 
@@ -170,11 +197,15 @@ static void print_line(const struct look *b, const struct sums *s)
 
 static void print_methods(const struct rate *rates, size_t n)
 {
-    printf("\n\033[1m%-24s %10s %10s %10s %10s\033[0m\n", "METHOD", "/S", "MEAN us", "P50 us",
-           "P99 us");
-    for (size_t i = 0; i < n && i < SHOWN; i++)
-        printf("%-24s %10.1f %10.0f %10.0f %10.0f\n", rates[i].name, rates[i].rate, rates[i].mean,
-               rates[i].p50, rates[i].p99);
+    printf("\n\033[1m%-20s %9s %8s %8s %8s %8s %8s %8s\033[0m\n", "METHOD", "/S", "P99 us",
+           "MEAN us", "QUEUE", "GATHER", "REDIS", "ANSWER");
+    for (size_t i = 0; i < n && i < SHOWN; i++) {
+        printf("%-20s %9.1f %8.0f %8.0f", rates[i].name, rates[i].rate, rates[i].p99,
+               rates[i].mean);
+        for (int k = 0; k < NSTAGES; k++)
+            printf(" %8.0f", rates[i].stage[k]);
+        putchar('\n');
+    }
 }
 
 static const rapyer_value *client_of(const struct look *l, int64_t number)
@@ -236,6 +267,42 @@ static void print_documents(const rapyer_value *hottest)
     }
 }
 
+static size_t waiting_for(const rapyer_value *lock)
+{
+    return rapyer_len(rapyer_get(lock, "waiters"));
+}
+
+static int by_waiters(const void *x, const void *y)
+{
+    size_t a = waiting_for(*(const rapyer_value *const *)x);
+    size_t b = waiting_for(*(const rapyer_value *const *)y);
+
+    return (a < b) - (a > b);
+}
+
+/* Those that somebody waits for. */
+static void print_locks(const rapyer_value *locks)
+{
+    const rapyer_value **waited = calloc(rapyer_len(locks) + 1, sizeof *waited);
+    size_t n = 0;
+
+    for (size_t i = 0; waited && i < rapyer_len(locks); i++)
+        if (waiting_for(rapyer_item(locks, i)) > 0)
+            waited[n++] = rapyer_item(locks, i);
+    if (n > 0) {
+        qsort(waited, n, sizeof *waited, by_waiters);
+        printf("\n\033[1m%-40s %-20s %8s %8s\033[0m\n", "LOCK", "HELD BY", "PID", "WAITING");
+    }
+    for (size_t i = 0; i < n && i < SHOWN / 2; i++) {
+        const rapyer_value *holder = rapyer_item(rapyer_get(waited[i], "holders"), 0);
+        char *key = ctl_plain(strdup(rapyer_str(waited[i], "key", "")));
+        printf("%-40.40s %-20s %8lld %8zu\n", key ? key : "", rapyer_str(holder, "program", "-"),
+               (long long)rapyer_int(holder, "pid", 0), waiting_for(waited[i]));
+        free(key);
+    }
+    free(waited);
+}
+
 static void print_screen(const struct look *a, const struct look *b, const struct sums *s,
                          const struct rate *rates, size_t n)
 {
@@ -246,6 +313,7 @@ static void print_screen(const struct look *a, const struct look *b, const struc
     print_methods(rates, n);
     print_clients(a, b);
     print_documents(rapyer_get(b->cache, "hottest"));
+    print_locks(b->locks);
 }
 
 /* --- */

@@ -11,6 +11,7 @@
 #include "protocol/cursor.h"
 #include <ctype.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -357,14 +358,33 @@ static int run_incr(struct ctl *c, int argc, char **argv)
     return with_json(c, "num.incr", 3, all, false);
 }
 
+/* All of a model, or those that a pattern of its keys fits, as a shell would match it. */
 static int run_keys(struct ctl *c, int argc, char **argv)
 {
-    rapyer_value *keys = rapyer_keys(c->db, argv[0]);
+    const char *pattern = strchr(argv[0], ':') ? argv[0] : NULL;
+    char *model = strndup(argv[0], strcspn(argv[0], ":"));
+    rapyer_value *keys = model ? rapyer_keys(c->db, model) : NULL;
+    bool first = true;
+
     (void)argc;
+    free(model);
     if (!keys)
         return ctl_answer_error(c);
-    for (size_t i = 0; i < rapyer_len(keys); i++)
-        printf("%s\n", rapyer_str(rapyer_item(keys, i), "", ""));
+    for (size_t i = 0; i < rapyer_len(keys); i++) {
+        const rapyer_value *key = rapyer_item(keys, i);
+        if (pattern && fnmatch(pattern, rapyer_str(key, "", ""), 0) != 0)
+            continue;
+        if (c->json) {
+            char *json = rapyer_to_json(key);
+            printf("%s%s", first ? "[" : ",", json ? json : "");
+            free(json);
+        } else {
+            printf("%s\n", rapyer_str(key, "", ""));
+        }
+        first = false;
+    }
+    if (c->json)
+        puts(first ? "[]" : "]");
     rapyer_value_free(keys);
     return 0;
 }
@@ -513,7 +533,8 @@ static const struct command commands[] = {
     {"save", "KEY|MODEL JSON", "saves a whole document; for a MODEL with a new pk, printed", 2, 2,
      run_save},
     {"edit", "KEY", "a document in $EDITOR, saved if nobody changed it meanwhile", 1, 1, ctl_edit},
-    {"keys", "MODEL", "the keys of a model's documents, one a line", 1, 1, run_keys},
+    {"keys", "MODEL | PATTERN", "keys of documents, one a line: User, 'User:2024-*'", 1, 1,
+     run_keys},
     {"find", "Model [EXPRESSION] [OPTION...]",
      "documents: 'age > 30 and city = \"Boston\"' --sort -age --limit 10; or changes them: "
      "--update '[[\"num.incr\", \"visits\", 1]]', --delete",

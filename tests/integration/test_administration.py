@@ -156,6 +156,40 @@ def test_edit_saves_what_nobody_else_changed(ctl, client, workdir):
     os.unlink(re.search(r"is in (\S+)", edit("exit 3", status=1)).group(1))
 
 
+def test_keys_that_fit_a_pattern(ctl, client):
+    define_all(client)
+    for pk in ("1", "12", "13", "[x]", "*"):
+        client.call("doc.save", f"User:{pk}", {"name": "x"})
+    assert sorted(ctl("keys", "User:1*").split()) == ["User:1", "User:12", "User:13"]
+    assert sorted(json.loads(ctl("-j", "keys", "User:1[23]"))) == ["User:12", "User:13"]
+    assert ctl("keys", r"User:\[x]").split() == ["User:[x]"] and ctl("keys", r"User:\*").split() == ["User:*"]
+    assert len(json.loads(ctl("-j", "keys", "User"))) == 5
+    assert ctl("keys", "User:none*") == "" and json.loads(ctl("-j", "keys", "User:none*")) == []
+    ctl("keys", "Nobody:*", status=4)
+
+
+def test_a_key_does_not_turn_what_stands_beside_it(ctl, client, daemon):
+    define_all(client)
+    key = "User:\u202e\u05d0\u2066x"
+    client.call("doc.save", key, {"name": "x"})
+    client.call("doc.load", key, "name")
+    assert key in json.loads(ctl("-j", "cache", "3"))["hottest"][0]["key"]
+    shown = on_a_terminal(CTL, "-s", daemon.socket, "cache", "3")
+    assert "User:???\u05d0???x" in shown and "\u202e" not in shown
+
+
+def test_colours_are_for_terminals_and_who_wants_them(daemon, ctl):
+    looks_at = [CTL, "-s", daemon.socket, "doctor"]
+    master, slave = pty.openpty()
+    subprocess.run(looks_at, stdout=slave, check=False)
+    assert b"\033[32mok" in os.read(master, 65536)
+    subprocess.run(looks_at, stdout=slave, check=False, env={**os.environ, "NO_COLOR": "1"})
+    assert b"\033[3" not in os.read(master, 65536)
+    os.close(slave)
+    os.close(master)
+    assert "\033" not in subprocess.run(looks_at, capture_output=True, text=True, check=False).stdout
+
+
 # --- looking ------------------------------------------------------------------------------------
 
 
@@ -320,11 +354,20 @@ def test_top(ctl, client, daemon):
         one, two = (json.loads(line) for line in ctl("-j", "top", "0.3", "2").splitlines())
         assert one["methods"]["num.incr"]["rate"] > 0 and two["requests"] > 0 and two["redis"] == "up"
         assert two["commits"] > 0 and two["redis_us"] > 0
+        incr = two["methods"]["num.incr"]
+        parts = sum(incr[f"{stage}_us"] for stage in ("queue", "gather", "redis", "answer"))
+        assert parts == pytest.approx(incr["mean_us"], rel=0.05) and incr["redis_us"] > 0
         plain = ctl("top", "0.2", "1")
         assert plain.count("\n") == 1 and "requests/s" in plain and "\033" not in plain
         screen = on_a_terminal(CTL, "-s", daemon.socket, "top", "0.2", "2")
         assert screen.count("\033[H\033[2J") == 2
-        assert "num.incr" in screen and KEY in screen and "DOCUMENT" in screen
+        assert "num.incr" in screen and KEY in screen and "DOCUMENT" in screen and "LOCK" not in screen
+        with daemon.connect() as holder, daemon.connect() as waiter:
+            holder.call("lock.acquire", KEY, "edit")
+            waiter.send("lock.acquire", KEY, "edit")
+            waiter.call("hello")
+            screen = on_a_terminal(CTL, "-s", daemon.socket, "top", "0.2", "1")
+            assert "LOCK" in screen and re.search(rf"^{KEY} .* {os.getpid()} +1\r$", screen, re.MULTILINE)
     finally:
         stop.set()
         worker.join()
@@ -348,6 +391,11 @@ def test_settings_of_a_running_daemon(ctl, client, daemon):
     assert "at most limits.max_frame" in ctl("config", "set", "limits.max_value", "64M", status=1)
     assert ctl("config", "get", "limits.max_value") == "1K\n", "what was refused changes nothing"
     ctl("config", "get", "nothing", status=4)
+    ctl("-j", "config", "get", "nothing", status=4)
+    assert json.loads(ctl("-j", "config", "get", "limits.max_value")) == [
+        {"name": "limits.max_value", "value": "1K", "default": "16M", "reload": True}]
+    assert {s["name"].split(".")[0] for s in json.loads(ctl("-j", "config", "get", "log"))} == {"log"}
+    assert json.loads(ctl("-j", "config", "set", "limits.max_value", "1K")) == "1K"
     daemon.settings.update({"limits.max_clients": "77", "redis.key_prefix": "other"})
     daemon.write_config()
     assert json.loads(ctl("-j", "config", "reload")) == {"changed": ["limits.max_clients"],
