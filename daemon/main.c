@@ -14,6 +14,7 @@
 #include "daemon/methods/indexer.h"
 #include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
+#include "daemon/methods/refresh.h"
 #include "daemon/methods/viewer.h"
 #include "daemon/metrics/http.h"
 #include "daemon/redis/credentials.h"
@@ -561,6 +562,7 @@ static void start_locks(struct daemon *d)
     d->lock_requests = lock_requests_new(d->exec, d->locks, d->leases);
     exec_set_lock_requests(d->exec, d->lock_requests);
     exec_on_lost_lease(d->exec, on_lost_lease, d);
+    exec_on_written(d->exec, refresh_answers);
 }
 
 /* The page asks as a client, so the sessions are there by now. */

@@ -80,6 +80,58 @@ static int read_int(struct span *s, int64_t *v, const char *where, struct fault 
     return 0;
 }
 
+#define REFRESH_DEPTH_MAX 100000 /* as of doc.ttl */
+
+/* "refers": what ends in a reference, or in a text or a model, which may be or have one. */
+static bool may_refer(const struct type *t)
+{
+    while (t->of != NULL)
+        t = t->of;
+    return t->kind == TYPE_REF || t->kind == TYPE_STR || t->kind == TYPE_MODEL;
+}
+
+static int read_refreshing(struct cursor *in, struct model *m, const char *where, struct fault *f)
+{
+    const char *name;
+    size_t len;
+    int64_t depth = -1;
+    struct field *field = NULL;
+    if (cursor_str(in, &name, &len) < 0 ||
+        (!cursor_nil(in) && (cursor_int(in, &depth) < 0 || depth < 0 || depth > REFRESH_DEPTH_MAX)))
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "%s: 'refresh_ttl' is a map of field -> depth, nil or an int from 0 to %d",
+                         where, REFRESH_DEPTH_MAX);
+    for (uint32_t i = 0; i < m->nfields && field == NULL; i++) {
+        if (m->fields[i].name_len == len && memcmp(m->fields[i].name, name, len) == 0)
+            field = &m->fields[i];
+    }
+    if (field == NULL || !may_refer(field->type))
+        return fault_set(f, FAULT_BAD_SCHEMA, "%s: 'refresh_ttl' names '%.*s', which %s", where,
+                         (int)(len < 100 ? len : 100), name,
+                         field == NULL ? "is no field of it" : "refers to nothing");
+    field->refreshes = true;
+    field->refresh_depth = (int32_t)depth;
+    return 0;
+}
+
+/* true, false, or by which of the fields it goes on. */
+static int read_refresh(struct span *s, struct model *m, const char *where, struct fault *f)
+{
+    uint32_t n;
+    if (!s->value.at || cursor_bool(&s->value, &m->refresh_ttl) == 0)
+        return 0;
+    if (cursor_map(&s->value, &n) < 0 || n == 0)
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "%s: '%s' must be true or false, or a map of field -> depth", where,
+                         s->key);
+    m->refresh_ttl = m->cascades = true;
+    for (; n > 0; n--) {
+        if (read_refreshing(&s->value, m, where, f) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int read_text(struct span *s, const char **text, size_t *len, const char *where,
                      struct fault *f)
 {
@@ -406,16 +458,15 @@ static int read_parts(const struct schema *s, struct span *spans, struct declara
         return -1;
     snprintf(where, sizeof where, "model '%s'", m->name);
     if (read_kind(&spans[KIND], m, where, f) < 0 || read_int(&spans[TTL], &m->ttl, where, f) < 0 ||
-        read_bool(&spans[REFRESH_TTL], &m->refresh_ttl, where, f) < 0 ||
         read_int(&spans[REVISION], &d->revision, where, f) < 0)
         return -1;
     if (d->revision > INT32_MAX)
         return fault_set(f, FAULT_BAD_SCHEMA, "%s: 'revision' is at most %d", where, INT32_MAX);
+    if (read_fields(&r, &spans[FIELDS]) < 0 || read_refresh(&spans[REFRESH_TTL], m, where, f) < 0)
+        return -1;
     if (!m->atomic && (m->ttl || m->refresh_ttl))
         return fault_set(f, FAULT_BAD_SCHEMA,
                          "%s: a plain model is a value and has no ttl of its own", where);
-    if (read_fields(&r, &spans[FIELDS]) < 0)
-        return -1;
     return read_key(&spans[KEY], m, where, f);
 }
 

@@ -298,12 +298,41 @@ static int compare_field(struct plan *p, int old, const struct field *now, size_
     return 0;
 }
 
+/* How a write to a document of m goes on by the field of this name. */
+static const struct field *refreshing(const struct model *m, const struct field *like)
+{
+    int i = model_field(m, like->name, like->name_len);
+    return i >= 0 && m->fields[i].refreshes ? &m->fields[i] : NULL;
+}
+
+static bool refreshes_by(const struct model *m, const struct model *of)
+{
+    for (uint32_t i = 0; i < of->nfields; i++) {
+        const struct field *field = &of->fields[i], *other = refreshing(m, field);
+        if (field->refreshes && (other == NULL || other->refresh_depth != field->refresh_depth))
+            return false;
+    }
+    return true;
+}
+
+/* Who only knows `true` leaves it to others which fields lead on. */
+static bool keeps_cascade(const struct model *now)
+{
+    return now->refresh_ttl && !now->cascades;
+}
+
+static bool refreshes_alike(const struct model *a, const struct model *b)
+{
+    return (!a->cascades && !b->cascades) || (refreshes_by(a, b) && refreshes_by(b, a));
+}
+
 int plan_compare(struct plan *p, struct fault *f)
 {
     const struct model *was = &p->entry->model, *now = &p->draft.model;
     if (compare_head(was, now, f) < 0)
         return -1;
-    p->changed = was->ttl != now->ttl || was->refresh_ttl != now->refresh_ttl;
+    p->changed = was->ttl != now->ttl || was->refresh_ttl != now->refresh_ttl ||
+                 (!keeps_cascade(now) && !refreshes_alike(was, now));
     size_t defaults = 0;
     for (uint32_t i = 0; i < was->nfields; i++)
         defaults += was->fields[i].fallback_len;
@@ -392,6 +421,10 @@ static void take_field(struct schema *s, struct plan *p, struct field *from)
     }
     struct field *to = &m->fields[old];
     struct edit edit = edit_of(to, from);
+    if (from->refreshes) {
+        to->refreshes = true;
+        to->refresh_depth = from->refresh_depth;
+    }
     to->indexes = indexes_then(p, to, from);
     if (edit.widens)
         widen(s, to, from);
@@ -412,6 +445,10 @@ void plan_take(struct schema *s, struct plan *p)
     struct model *m = &p->entry->model, *draft = &p->draft.model;
     m->ttl = draft->ttl;
     m->refresh_ttl = draft->refresh_ttl;
+    bool keeps = keeps_cascade(draft);
+    m->cascades = keeps ? m->cascades : draft->cascades;
+    for (uint32_t i = 0; i < m->nfields && !keeps; i++)
+        m->fields[i].refreshes = false;
     m->fields = alloc_resized(m->fields, m->nfields + p->added, sizeof *m->fields);
     for (uint32_t i = 0; i < draft->nfields; i++)
         take_field(s, p, &draft->fields[i]);
@@ -442,6 +479,29 @@ static void pack_field(const struct field *field, struct buf *out)
     index_pack(field, out);
 }
 
+static void pack_refresh(const struct model *m, struct buf *out)
+{
+    uint32_t n = 0;
+    pack_cstr(out, "refresh_ttl");
+    if (!m->cascades) {
+        pack_bool(out, true);
+        return;
+    }
+    for (uint32_t i = 0; i < m->nfields; i++)
+        n += m->fields[i].refreshes;
+    pack_map(out, n);
+    for (uint32_t i = 0; i < m->nfields; i++) {
+        const struct field *field = &m->fields[i];
+        if (!field->refreshes)
+            continue;
+        pack_str(out, field->name, field->name_len);
+        if (field->refresh_depth < 0)
+            pack_nil(out);
+        else
+            pack_int(out, field->refresh_depth);
+    }
+}
+
 void schema_pack(const struct model *m, struct buf *out)
 {
     pack_map(out, 4 + (m->key_field >= 0 ? 1 : 0) + (m->ttl ? 1 : 0) + (m->refresh_ttl ? 1 : 0));
@@ -457,10 +517,8 @@ void schema_pack(const struct model *m, struct buf *out)
         pack_cstr(out, "ttl");
         pack_int(out, m->ttl);
     }
-    if (m->refresh_ttl) {
-        pack_cstr(out, "refresh_ttl");
-        pack_bool(out, true);
-    }
+    if (m->refresh_ttl)
+        pack_refresh(m, out);
     pack_cstr(out, "fields");
     pack_array(out, m->nfields);
     for (uint32_t i = 0; i < m->nfields; i++)

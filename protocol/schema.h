@@ -60,9 +60,11 @@ struct field {
                              * atomic model always has one, be it the empty one; a field that is
                              * an atomic model never has: its own fields' defaults count */
     size_t fallback_len;
-    bool lazy;            /* left out of doc.get unless named */
-    uint8_t indexes;      /* by what documents are found (index.h), bits */
-    uint8_t *packed_name; /* the name as a packed str, ready to append */
+    bool lazy;             /* left out of doc.get unless named */
+    bool refreshes;        /* a write to the document touches what this refers to, and what */
+    int32_t refresh_depth; /* that refers to, so many references further; -1: as far as they lead */
+    uint8_t indexes;       /* by what documents are found (index.h), bits */
+    uint8_t *packed_name;  /* the name as a packed str, ready to append */
     size_t packed_name_len;
 };
 
@@ -72,7 +74,8 @@ struct model {
     bool wraps;       /* of nobody's making: see type_within */
     int key_field;    /* index of the declared key field, -1: a generated UUID */
     int64_t ttl;      /* seconds a document lives, 0: for ever */
-    bool refresh_ttl; /* writes start the ttl anew */
+    bool refresh_ttl; /* writes start the ttl anew, */
+    bool cascades;    /* and that of what some of its fields refer to */
     uint32_t nfields;
     uint32_t nlazy; /* of these */
     struct field *fields;

@@ -571,6 +571,18 @@ void batch_release(struct batch *b, void (*fn)(void *arg, struct doc *d), void *
     }
 }
 
+bool batch_doc_only_ends(const struct batch_doc *bd)
+{
+    bool only = bd->deadline && !bd->deleted;
+    for (const struct pend *p = bd->pends; p != NULL && only; p = p->next) {
+        const struct pend_field *f = p->fields;
+        while (f != NULL && field_own(f))
+            f = f->next;
+        only = f == NULL && p->cmds == NULL && !p->drop;
+    }
+    return only;
+}
+
 bool batch_doc_refused(const struct batch_doc *bd)
 {
     return bd->unit != NULL && bd->unit->refused_by != 0;

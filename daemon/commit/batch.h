@@ -183,6 +183,8 @@ const char *committed_suffix(struct committed *c, size_t *len);
 /* The fields of the model's hash with the suffix that was given last: the first, each next; at the
  * end NULL, which without a first one is: any of what is under it. */
 const char *committed_field(struct committed *c, size_t *len);
+/* No more of the document changes by this part than its deadline, with a version or without. */
+bool batch_doc_only_ends(const struct batch_doc *bd);
 /* Its unit was refused. */
 bool batch_doc_refused(const struct batch_doc *bd);
 /* The batch is applied, and its answer was lost: takes the version that the document has in Redis

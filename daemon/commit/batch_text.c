@@ -378,12 +378,12 @@ static uint32_t pack_fields(const struct pend *p, struct buf *out)
 }
 
 /* [key, version or nil when deleted, by how much it went up, its unit or nil, [suffix or .field or
- * ".", ...]]. By nothing: it has another deadline, which is told so that nobody takes the keys for
- * written by a program without a daemon. */
+ * ".", ...], and where it went up by nothing its deadline]. Then the keys are told so that nobody
+ * takes them for written by a program without a daemon. */
 static void pack_change(const struct batch_doc *bd, struct buf *out)
 {
     uint32_t nkeys = 0;
-    pack_array(out, 5);
+    pack_array(out, part_touches(bd) ? 6 : 5);
     pack_str(out, bd->doc->key, bd->doc->key_len);
     if (bd->deleted)
         pack_nil(out);
@@ -406,6 +406,8 @@ static void pack_change(const struct batch_doc *bd, struct buf *out)
         nkeys++;
     }
     pack_array_close(out, keys, nkeys);
+    if (part_touches(bd))
+        pack_int(out, bd->expires);
 }
 
 /* [daemon, number of the batch, [change, ...]], as redis/changes.c reads it. Of the units those

@@ -30,9 +30,23 @@ struct coherence {
 
 /* ---- what is heard ---- */
 
+/* It only ever lives longer by that. Who missed it has an earlier deadline in mind, and looks in
+ * Redis before the document is over for him. */
+static void on_touched(struct coherence *c, const struct change *change)
+{
+    struct doc *d = cache_find(c->cache, change->key, change->key_len);
+    if (d != NULL && d->state == DOC_PRESENT && d->version == change->version && d->expires != 0 &&
+        d->expires < change->expires)
+        d->expires = change->expires;
+}
+
 static void on_committed(void *arg, const struct change *change)
 {
     struct coherence *c = arg;
+    if (change->expires != 0) {
+        on_touched(c, change);
+        return;
+    }
     struct change at = *change;
     struct change_place place = {.suffix = NULL};
     if (c->listener != NULL)

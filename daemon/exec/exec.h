@@ -79,6 +79,9 @@ uint64_t exec_taken(struct exec *e);
 /* Whom to tell that Redis has refused a change because a lease was gone. */
 void exec_on_lost_lease(struct exec *e, void (*fn)(void *arg, struct lock *l, int64_t fence),
                         void *arg);
+/* Whom to ask whether what changed documents, and is committed, is answered by him with this,
+ * later. */
+void exec_on_written(struct exec *e, bool (*answers)(struct call *c, const struct buf *out));
 /* What the methods on locks need (methods_lock.h); exec only keeps it. */
 struct lock_requests;
 void exec_set_lock_requests(struct exec *e, struct lock_requests *lock_requests);

@@ -66,6 +66,7 @@ struct exec {
     void *arg;
     uint64_t stamp; /* requests, and leases that came to this daemon */
     void (*on_lost_lease)(void *arg, struct lock *l, int64_t fence);
+    bool (*answers)(struct call *c, const struct buf *out); /* exec_on_written */
     void *lost_arg;
     int64_t observe_from; /* ns: who takes so long is told of */
     void (*on_done)(void *arg, const struct done *d);

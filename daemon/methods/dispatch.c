@@ -81,8 +81,11 @@ struct dispatch {
 static void do_hello(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
     /* What is no method, but was not always there. */
-    static const char *const kinds[] = {"define.many", "models.optional", "models.nested",
-                                        "models.recursive"};
+    static const char *const kinds[] = {"define.many",       "define.unique",  "define.refresh",
+                                        "models.optional",   "models.nested",  "models.recursive",
+                                        "models.namespaces", "types.texts",    "types.inside",
+                                        "keys.any",          "pipeline.if",    "doc.get.resolve",
+                                        "doc.get.touch",     "doc.ttl.cascade"};
     struct buf *out = session_result(s, msg->id);
     uint32_t features = 0;
     pack_map(out, 3);

@@ -15,6 +15,10 @@ void graph_clear(struct graph *g)
 
 void graph_refuse(struct graph *g, const struct fault *f)
 {
+    if (g->use->refuse != NULL) {
+        g->use->refuse(g, f);
+        return;
+    }
     session_fault(g->session, g->id, f);
     g->use->forget(g);
 }
@@ -26,7 +30,7 @@ const struct model *graph_model(const struct graph *g, const struct reached *s)
 
 /* ---- what is reached ---- */
 
-static void reach(struct graph *g, const char *key, size_t len, uint32_t budget)
+void graph_reach(struct graph *g, const char *key, size_t len, uint32_t budget)
 {
     struct reached *s;
     struct fault none;
@@ -55,7 +59,7 @@ struct onward {
 static void refer(void *arg, const char *key, size_t len)
 {
     const struct onward *to = arg;
-    reach(to->graph, key, len, to->budget);
+    graph_reach(to->graph, key, len, to->budget);
 }
 
 void graph_refer(struct graph *g, const struct model *m, struct cursor document,
@@ -101,7 +105,7 @@ static bool next_level(struct graph *g)
 
 /* Level after level, as long as they are answered at once: of a chain of documents that are in
  * memory each level within the one before would take the stack. */
-static void go_on(struct graph *g)
+void graph_run(struct graph *g)
 {
     unsigned max = exec_config(g->exec)->max_resolve;
     do {
@@ -148,19 +152,24 @@ void graph_finish(struct call *c, const struct fault *f, const struct buf *out)
             (void)g->use->read(g, s, document, &g->fault);
     }
     if (!g->calling)
-        go_on(g);
+        graph_run(g);
+}
+
+void graph_open(struct graph *g, const struct graph_use *use, const struct call *c)
+{
+    g->use = use;
+    g->exec = c->exec;
+    g->session = c->request.session;
+    g->id = c->request.id;
 }
 
 void graph_begin(struct graph *g, const struct graph_use *use, const struct call *c,
                  uint32_t budget, const struct buf *document)
 {
     const struct doc *d = c->docs[0];
-    g->use = use;
-    g->exec = c->exec;
-    g->session = c->request.session;
-    g->id = c->request.id;
-    reach(g, d->key, d->key_len, budget);
+    graph_open(g, use, c);
+    graph_reach(g, d->key, d->key_len, budget);
     g->all->due = false;
     (void)use->read(g, g->all, cursor_of(document->data, document->len), &g->fault);
-    go_on(g);
+    graph_run(g);
 }

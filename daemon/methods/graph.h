@@ -45,12 +45,19 @@ struct graph_use {
     /* One that was read, as get_pack gives it; where it leads to is said with graph_refer. */
     int (*read)(struct graph *g, const struct reached *s, struct cursor document, struct fault *f);
     void (*end)(struct graph *g); /* all is read */
+    /* It comes to nothing. NULL: the client gets the fault. */
+    void (*refuse)(struct graph *g, const struct fault *f);
     void (*forget)(struct graph *g);
 };
 
 /* In the finish() of the call that has read the first document. */
 void graph_begin(struct graph *g, const struct graph_use *use, const struct call *c,
                  uint32_t budget, const struct buf *document);
+/* The same of several documents, which are read as the others are: it is opened, they are reached,
+ * it runs. For the session and the id of a call, in its finish(). */
+void graph_open(struct graph *g, const struct graph_use *use, const struct call *c);
+void graph_reach(struct graph *g, const char *key, size_t len, uint32_t budget);
+void graph_run(struct graph *g);
 /* What a document of m refers to in these fields is reached, each with this budget. */
 void graph_refer(struct graph *g, const struct model *m, struct cursor document,
                  const struct ref_fields *fields, uint32_t budget);

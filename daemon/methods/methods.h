@@ -87,5 +87,8 @@ void doc_expire_at(struct call *c, struct doc *d, int64_t at);
  * anything is changed; and done. */
 enum op_status doc_may_touch(struct call *c, struct doc *d, int64_t now);
 void doc_touch(struct call *c, struct doc *d, int64_t now);
+/* All documents of the call that are there, which are known: before anything is changed everything
+ * is, and it is clear that the client can be given `out`. */
+enum op_status doc_touch_all(struct call *c, const struct buf *out);
 
 #endif

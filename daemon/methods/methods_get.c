@@ -238,9 +238,7 @@ static int get_docs(struct call *c, struct fault *f)
                       f);
 }
 
-/* Those that are there, all or none: before anything is changed everything is known, and it is
- * clear that the client gets what it asked for. */
-static enum op_status touch_all(struct call *c, const struct buf *out)
+enum op_status doc_touch_all(struct call *c, const struct buf *out)
 {
     int64_t now = clock_wall_ms();
     if (call_room(c, out) < 0)
@@ -269,7 +267,7 @@ static enum op_status get_run(struct call *c, struct buf *out)
     enum op_status st = call_present(c, d);
     if (st == OP_DONE)
         st = get_pack(c, d, &o, out);
-    return st == OP_DONE && o.touch ? touch_all(c, out) : st;
+    return st == OP_DONE && o.touch ? doc_touch_all(c, out) : st;
 }
 
 static int get_many_docs(struct call *c, struct fault *f)
@@ -294,7 +292,7 @@ static enum op_status get_many_run(struct call *c, struct buf *out)
     get_options(&c->request.params, c->request.nparams == 2, &o, &c->fault);
     get_fresh(c, o.fresh);
     enum op_status st = get_all(c, keys, &o, out);
-    return st == OP_DONE && o.touch ? touch_all(c, out) : st;
+    return st == OP_DONE && o.touch ? doc_touch_all(c, out) : st;
 }
 
 static const struct method doc_resolve = {

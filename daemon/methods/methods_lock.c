@@ -4,6 +4,7 @@
 #include "daemon/methods/admin.h"
 #include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
+#include "daemon/methods/refresh.h"
 #include "protocol/alloc.h"
 #include "protocol/place.h"
 #include <math.h>
@@ -380,7 +381,7 @@ static void release_finish(struct call *c, const struct fault *f, const struct b
     bool applied = f == NULL || f->code == FAULT_NOT_DURABLE;
     if (f != NULL)
         session_fault(c->request.session, c->request.id, f);
-    else
+    else if (!refresh_answers(c, out))
         session_answer(c->request.session, c->request.id, out->data, out->len);
     for (unsigned i = 0; c->guard != NULL && i < c->guard->n; i++) {
         const struct guard_check *check = &c->guard->checks[i];

@@ -243,20 +243,13 @@ bool change_next(struct change *c, struct change_place *place)
     return true;
 }
 
-/* Who has another deadline in mind than Redis looks there before the document is over for him: as a
- * deadline alone is only put off, that is enough. */
-static bool only_touched(const struct change *c)
-{
-    return !c->deleted && c->bump == 0;
-}
-
-/* [key, version or nil, bump, unit or nil, [suffix or .field or ".", ...]] */
+/* [key, version or nil, bump, unit or nil, [suffix or .field or ".", ...], deadline?] */
 static int read_change(struct cursor *in, struct change *out, int64_t *unit)
 {
     uint32_t n;
     *out = (struct change){0};
     *unit = -1;
-    if (cursor_array(in, &n) < 0 || n != 5 || cursor_str(in, &out->key, &out->key_len) < 0)
+    if (cursor_array(in, &n) < 0 || n < 5 || n > 6 || cursor_str(in, &out->key, &out->key_len) < 0)
         return -1;
     out->deleted = cursor_nil(in);
     if (!out->deleted && cursor_int(in, &out->version) < 0)
@@ -274,7 +267,7 @@ static int read_change(struct cursor *in, struct change *out, int64_t *unit)
         if (cursor_str(in, &suffix, &len) < 0)
             return -1;
     }
-    return 0;
+    return n == 6 && (cursor_int(in, &out->expires) < 0 || out->expires <= 0) ? -1 : 0;
 }
 
 /* What is not explained is read again: that costs, and is right. */
@@ -418,7 +411,7 @@ static void take_commit(struct changes *c, const struct message *m)
     int64_t unit;
     for (uint32_t i = 0; i < m->nchanges && !m->ours; i++) {
         if (read_change(&in, &change, &unit) == 0 && !was_refused(c, m, unit) &&
-            !only_touched(&change) && !goes_unheard(c, change.key, change.key_len))
+            !goes_unheard(c, change.key, change.key_len))
             c->cb.committed(c->arg, &change);
     }
     if (c->refused_by == m->by)

@@ -27,8 +27,9 @@ struct change { /* of one document, by another daemon; valid in the callback */
     const char *key;
     size_t key_len;
     bool deleted;
-    int64_t version; /* as that daemon expected it: it may have been overtaken */
-    int64_t bump;    /* what it has added to the version, for certain; never 0, if it is there */
+    int64_t version;      /* as that daemon expected it: it may have been overtaken */
+    int64_t bump;         /* what it has added to the version, for certain */
+    int64_t expires;      /* unless 0 only its deadline has changed, to this (unix milliseconds) */
     struct cursor places; /* of change_next */
     uint32_t nplaces;
 };

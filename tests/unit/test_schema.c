@@ -166,11 +166,18 @@ Test(schema, ttl_and_refresh_ttl)
     refused("{name: M, kind: atomic, ttl: 1.5, fields: []}", FAULT_BAD_SCHEMA,
             "model 'M': 'ttl' must be an int from 0 on");
     refused("{name: M, kind: atomic, refresh_ttl: 1, fields: []}", FAULT_BAD_SCHEMA,
-            "model 'M': 'refresh_ttl' must be true or false");
+            "model 'M': 'refresh_ttl' must be true or false, or a map of field -> depth");
     refused("{name: M, kind: plain, ttl: 5, fields: []}", FAULT_BAD_SCHEMA,
             "model 'M': a plain model is a value and has no ttl of its own");
     refused("{name: M, kind: plain, refresh_ttl: true, fields: []}", FAULT_BAD_SCHEMA,
             "model 'M': a plain model is a value and has no ttl of its own");
+    refused("{name: M, kind: atomic, refresh_ttl: {a: nil}, fields: []}", FAULT_BAD_SCHEMA,
+            "model 'M': 'refresh_ttl' names 'a', which is no field of it");
+    refused("{name: M, kind: atomic, refresh_ttl: {a: 1}, fields: [{name: a, type: 'list<int>'}]}",
+            FAULT_BAD_SCHEMA, "model 'M': 'refresh_ttl' names 'a', which refers to nothing");
+    refused("{name: M, kind: atomic, refresh_ttl: {a: -1}, fields: [{name: a, type: str}]}",
+            FAULT_BAD_SCHEMA,
+            "model 'M': 'refresh_ttl' is a map of field -> depth, nil or an int from 0 to 100000");
     defined("{name: M, kind: atomic, ttl: 0, refresh_ttl: false, fields: []}");
     cr_assert_eq(model->ttl, 0);
 }
@@ -1008,6 +1015,22 @@ Test(schema, packs_into_a_declaration_of_itself)
                      "{name: id, type: str},"
                      "{name: l, type: 'list<dict<P>>', default: [], lazy: true},"
                      "{name: n, type: 'optional<int>', default: nil}], revision: 1}");
+    cr_assert(b.len == want.len && memcmp(b.data, want.data, b.len) == 0);
+    cr_assert_eq(define_bytes(&b), 0, "%s", fault.text);
+    cr_assert_not(changed);
+    buf_free(&b);
+    buf_free(&want);
+}
+
+Test(schema, packs_by_which_fields_it_refreshes)
+{
+    struct buf b = BUF_INIT, want = BUF_INIT;
+    defined("{name: M, kind: atomic, refresh_ttl: {a: 3, b: nil}, fields: [{name: a, type: str},"
+            " {name: c, type: int}, {name: b, type: 'ref<M>'}]}");
+    schema_pack(model, &b);
+    wire_pack(&want, "{name: M, kind: atomic, refresh_ttl: {a: 3, b: nil}, fields: ["
+                     "{name: a, type: str}, {name: c, type: int}, {name: b, type: 'ref<M>'}],"
+                     " revision: 1}");
     cr_assert(b.len == want.len && memcmp(b.data, want.data, b.len) == 0);
     cr_assert_eq(define_bytes(&b), 0, "%s", fault.text);
     cr_assert_not(changed);

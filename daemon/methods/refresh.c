@@ -1,0 +1,177 @@
+/* refresh: see refresh.h. */
+#include "daemon/methods/refresh.h"
+#include "daemon/base/log.h"
+#include "daemon/commit/batch.h"
+#include "daemon/methods/get_options.h"
+#include "daemon/methods/graph.h"
+#include "daemon/methods/methods.h"
+#include "daemon/rules/rules.h"
+#include "protocol/alloc.h"
+#include <stdlib.h>
+
+struct refresh {
+    struct graph graph;
+    struct buf answer; /* of the write */
+    unsigned written;  /* documents, the first of the graph: they live on already */
+};
+
+static void answer(struct graph *g)
+{
+    struct refresh *r = (struct refresh *)g;
+    session_answer(g->session, g->id, r->answer.data, r->answer.len);
+    g->use->forget(g);
+}
+
+static void forget(struct graph *g)
+{
+    struct refresh *r = (struct refresh *)g;
+    graph_clear(g);
+    buf_free(&r->answer);
+    free(r);
+}
+
+/* Who wrote is not at fault. */
+static void give_up(struct graph *g, const struct fault *f)
+{
+    log_info("what %.*s refers to was not given more time: %s", (int)g->all->len, g->all->key,
+             f->text);
+    answer(g);
+}
+
+/* ---- what is read ---- */
+
+static enum op_status level_run(struct call *c, struct buf *out)
+{
+    static const struct get_options whole;
+    c->fresh_only = true;
+    return get_all(c, c->request.params, &whole, out);
+}
+
+static const struct method level = {.name = "doc.get",
+                                    .docs = params_keys,
+                                    .run = level_run,
+                                    .finish = graph_finish,
+                                    .reads = true};
+
+static bool wants(const struct graph *g, const struct reached *s)
+{
+    const struct model *m = graph_model(g, s);
+    return m != NULL && m->cascades;
+}
+
+static int read_one(struct graph *g, const struct reached *s, struct cursor document,
+                    struct fault *f)
+{
+    const struct model *m = graph_model(g, s);
+    (void)f;
+    for (uint32_t i = 0; m != NULL && i < m->nfields; i++) {
+        const struct field *by = &m->fields[i];
+        struct buf name = BUF_INIT;
+        if (!by->refreshes || (by->refresh_depth < 0 && s->budget == 0))
+            continue;
+        pack_str(&name, by->name, by->name_len);
+        struct ref_fields one = {cursor_of(name.data, name.len), 1, true};
+        graph_refer(g, m, document, &one,
+                    by->refresh_depth < 0 ? s->budget - 1 : (uint32_t)by->refresh_depth);
+        buf_free(&name);
+    }
+    return 0;
+}
+
+/* ---- what is touched ---- */
+
+/* Whoever may write the one may keep what it refers to, as the model says. */
+static int touch_docs(struct call *c, struct fault *f)
+{
+    c->spares_unique = true;
+    return params_keys(c, f);
+}
+
+static enum op_status touch_run(struct call *c, struct buf *out)
+{
+    enum op_status st = OP_DONE;
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (call_known(c, c->docs[i]) != OP_DONE)
+            st = OP_NEEDS;
+    }
+    if (st == OP_DONE)
+        st = doc_touch_all(c, out);
+    if (st == OP_DONE)
+        pack_nil(out);
+    return st;
+}
+
+static void touch_finish(struct call *c, const struct fault *f, const struct buf *out)
+{
+    struct graph *g = c->request.context;
+    (void)out;
+    g->session = c->request.session;
+    if (f != NULL)
+        give_up(g, f);
+    else
+        answer(g);
+}
+
+static const struct method touch = {.name = "doc.get",
+                                    .docs = touch_docs,
+                                    .run = touch_run,
+                                    .finish = touch_finish,
+                                    .needs = RIGHT_READ};
+
+static void touch_them(struct graph *g)
+{
+    const struct refresh *r = (const struct refresh *)g;
+    const struct reached *s, *next;
+    struct buf params = BUF_INIT;
+    unsigned i = 0;
+    uint32_t n = 0;
+    size_t array = pack_array_open(&params);
+    HASH_ITER (hh, g->all, s, next) {
+        const struct model *m = graph_model(g, s);
+        if (i++ < r->written || s->missing || m == NULL || m->ttl == 0)
+            continue;
+        pack_str(&params, s->key, s->len);
+        n++;
+    }
+    pack_array_close(&params, array, n);
+    if (n > 0)
+        exec_call(g->exec, &touch, g->session, g->id, cursor_of(params.data, params.len), 1, g);
+    else
+        answer(g);
+    buf_free(&params);
+}
+
+static const struct graph_use use = {.level = &level,
+                                     .too_many = "",
+                                     .wants = wants,
+                                     .read = read_one,
+                                     .end = touch_them,
+                                     .refuse = give_up,
+                                     .forget = forget};
+
+/* ---- the write ---- */
+
+static bool leads_on(const struct batch_doc *bd)
+{
+    return bd->doc->model->cascades && !bd->deleted && !batch_doc_only_ends(bd);
+}
+
+bool refresh_answers(struct call *c, const struct buf *out)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < c->run.ntouched; i++)
+        n += leads_on(c->run.touched[i]);
+    if (n == 0)
+        return false;
+    struct refresh *r = alloc_zeroed(1, sizeof(*r));
+    buf_append(&r->answer, out->data, out->len);
+    graph_open(&r->graph, &use, c);
+    for (unsigned i = 0; i < c->run.ntouched; i++) {
+        const struct doc *d = c->run.touched[i]->doc;
+        if (leads_on(c->run.touched[i]))
+            graph_reach(&r->graph, d->key, d->key_len, UINT32_MAX);
+    }
+    r->written = r->graph.n;
+    graph_run(&r->graph);
+    return true;
+}

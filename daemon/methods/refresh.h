@@ -1,0 +1,15 @@
+/* refresh: a write to a document of a model that says so has what it refers to live on as well.
+ *
+ *   write ──committed──► what it refers to (graph), by the models' refresh_ttl ──► touched ──► answer
+ *
+ * The write is done by then, whatever becomes of the rest.
+ */
+#ifndef RAPYERD_REFRESH_H
+#define RAPYERD_REFRESH_H
+
+#include "daemon/exec/call.h"
+
+/* Whether the call, which went well, is answered by this with `out`, when that is done. */
+bool refresh_answers(struct call *c, const struct buf *out);
+
+#endif
