@@ -17,6 +17,7 @@ import rapyerd
 from rapyerd import AtomicRedisModel, Key, Lazy, Pickled, RedisConfig, SafeLoad, errors, sync
 from rapyerd.described import schema_of
 from rapyerd.schema import declarations
+from rapyerd.types import RedisSet
 
 
 class Colour(enum.Enum):
@@ -483,6 +484,62 @@ async def test_safe_load(daemon):
     assert there.broken is None and there.failed_fields == {"broken"} and there.good == "g"
 
 
+class Patchy(AtomicRedisModel):
+    items: SafeLoad[list[Pickled[Any]]] = []
+    by_name: SafeLoad[dict[str, Pickled[Any]]] = {}
+    levels: SafeLoad[RedisSet[Level]] = set()
+    strict: list[Level] = []
+
+
+async def test_elements_that_cannot_be_read_are_left_out(daemon):
+    one = Patchy(items=[1, 2, 3], by_name={"a": 1, "b": 2}, levels={Level.LOW}, strict=[Level.LOW])
+    await one.save()
+    with Client(daemon.socket) as client:
+
+        def spoil(path, value):
+            client.call("set", one.key, path, value)
+
+        spoil("items[0]", b"no pickle")
+        spoil('by_name["a"]', b"no pickle")
+        client.call("set.add", one.key, "levels", 3)
+        for there in (await Patchy.get(one.key), await one.load()):
+            assert (there.items, there.by_name, there.levels) == ([2, 3], {"b": 2}, {Level.LOW})
+            assert there.failed_fields == {"items", "by_name", "levels"}
+        # What goes by places does not hit another element, and nothing is lost by saving.
+        for change in (
+            lambda: there.items.apop(0),
+            lambda: there.items.aset_item(0, 9),
+            lambda: there.items.ainsert(1, 9),
+            lambda: there.items.aremove_range(0, 1),
+        ):
+            with pytest.raises(errors.CorruptedModelError, match="not known what stands where"):
+                await change()
+        for change in (there.save, there.items.save, there.by_name.save):
+            with pytest.raises(errors.BadValueError, match="could not be read, and would be lost"):
+                await change()
+        with pytest.raises(errors.CorruptedModelError):
+            async with there.pipeline():
+                there.by_name["c"] = 3
+                there.items[0] = 9
+        assert there.items == [2, 3] and "c" not in there.by_name
+        async with there.pipeline():
+            there.items.append(4)
+            there.by_name["c"] = 3
+        said = client.call("doc.get", one.key)
+        assert [said["items"][0], len(said["items"])] == [b"no pickle", 4] and set(said["by_name"]) == {
+            "a",
+            "b",
+            "c",
+        }
+        there.items, there.by_name, there.levels = [7], {}, {Level.HIGH}
+        await there.save()
+        again = await Patchy.get(one.key)
+        assert again == there and not again.failed_fields and await again.items.apop(0) == 7
+        spoil("strict[0]", 3)
+        with pytest.raises(errors.CantSerializeRedisValueError):
+            await Patchy.get(one.key)
+
+
 class Gauge(AtomicRedisModel):
     reading: SafeLoad[int] = 0
     unit: str = "C"
@@ -518,7 +575,7 @@ async def test_what_another_program_spoilt_is_none_where_the_class_says_so(daemo
     there = await Shaky.get(one.key)
     assert await there.late.load() == 5 and await there.name.load() == "one"
     assert holds(await there.load())
-    with pytest.raises(errors.BadValueError, match="number: int expected, found nil"):
+    with pytest.raises(errors.BadValueError, match="number could not be read"):
         await there.save()  # what is stored is not lost by the way
     async with there.pipeline():
         assert holds(there)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import datetime as dt
 import decimal
 import enum
@@ -28,6 +29,8 @@ from rapyerd.scalars import RedisBytes, RedisDatetime, RedisDecimal, RedisFloat,
 from rapyerd.values import from_timestamp, from_wire, to_timestamp, to_wire
 
 Step = Callable[[Any], Any]
+# What a codec raises when it cannot make a value of what is stored.
+UNREADABLE = (CantSerializeRedisValueError, ValueError)
 SCALARS: dict[type, str] = {
     int: "int",
     float: "float",
@@ -140,6 +143,21 @@ class Codec:
     def take(self, value: Any) -> Any:
         """What came over the wire as a value."""
         return value if self.decode is None or value is None else self.decode(value)
+
+    def readable(self, value: Any) -> Any:
+        """What came over the wire, of which something cannot be read: a container without those elements,
+        else None."""
+        item = self.item
+        if item is None or self.kind == "queue":
+            return None
+        pairs = value.items() if self.holds == "dict" else enumerate(value)
+        found: dict[Any, Any] = {}
+        for key, element in pairs:
+            with contextlib.suppress(*UNREADABLE):
+                found[key] = item.take(element)
+        if self.holds == "dict":
+            return found
+        return set(found.values()) if self.holds == "set" else list(found.values())
 
 
 def codec_of(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rapyerd.call import Call, Steps
 from rapyerd.config import ActionGroup
-from rapyerd.errors import KeyNotFound
+from rapyerd.errors import CorruptedModelError, KeyNotFound
 from rapyerd.kinds import RedisType
 from rapyerd.place import field_path, key_of, live, lodger, pk_of, place_of, quoted, root_of
 from rapyerd.record import Recorder, before, current_pipeline, held
@@ -55,6 +55,7 @@ _WRAPPED = {
     "datetime": RedisDatetime,
     "decimal": RedisDecimal,
 }
+_ANYWHERE = ("list.append", "list.extend", "list.clear")  # wherever the other elements stand
 _MADE = frozenset(_WRAPPED.values())
 
 
@@ -275,6 +276,8 @@ class Container(RedisType):
         raise NotImplementedError
 
     def _element_path(self, name: Any) -> str:
+        if not isinstance(name, str):
+            self._check_positions("list.set")
         where = quoted(name) if isinstance(name, str) else f"[{name}]"
         return f"{self._path()}{where}"
 
@@ -324,6 +327,7 @@ class Container(RedisType):
         """A change that was just made here, for who gathers changes."""
         if recorder is None:
             return
+        self._check_positions(method)
         if method == "set":
             args = (self.__rapyer_codec__.put(self),)
         recorder.add(root, [method, key_of(root), self._path(), *args], self._field())
@@ -334,5 +338,20 @@ class Container(RedisType):
         return root, live(root) and current_pipeline() is None
 
     def _send(self, root: Any, method: str, *args: Any) -> Steps[Any]:
+        self._check_positions(method)
         results = yield from submit(root, [[method, key_of(root), self._path(), *args]])
         return results[-1]
+
+    def _lacks(self) -> bool:
+        """Were elements left out that could not be read?"""
+        owner, name = self._field()
+        failed = place_of(owner).failed
+        return failed is not None and name in failed
+
+    def _check_positions(self, method: str) -> None:
+        """Refuses what goes by positions, or replaces all, where elements are missing here."""
+        if self._lacks() and (method == "set" or (method.startswith("list.") and method not in _ANYWHERE)):
+            raise CorruptedModelError(
+                f"{self.key}: elements of {self.field_path} could not be read, so it is not known what "
+                "stands where; assign a value to the field"
+            )

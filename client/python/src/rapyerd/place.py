@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rapyerd.described import schema_of
+from rapyerd.errors import BadValueError
 
 _set = object.__setattr__
 
@@ -147,8 +148,10 @@ def adopt(model: Any, atomic: Any) -> dict[str, Any]:
 
     if isinstance(model, dict):
         model = atomic.model_validate(model)
-    out = schema_of(type(model) if isinstance(model, atomic) else atomic).put(model.__dict__)
     place = getattr(model, "__rapyer_place__", None)
+    if place is not None and place.failed:
+        raise unread(model, place.failed)
+    out = schema_of(type(model) if isinstance(model, atomic) else atomic).put(model.__dict__)
     if place is None:
         return out
     if place.owner is not None and not _is_model(place.owner) and place.owner._atomic:
@@ -158,6 +161,14 @@ def adopt(model: Any, atomic: Any) -> dict[str, Any]:
             out.pop(name, None)
         out["@lazy"] = list(place.unloaded)
     return out
+
+
+def unread(model: Any, names: Iterable[str]) -> BadValueError:
+    """What could not be read would be lost."""
+    what = ", ".join(sorted(names))
+    return BadValueError(
+        f"BAD_VALUE: {key_of(root_of(model))}: {what} could not be read, and would be lost; assign a value"
+    )
 
 
 def models_in(codec: Any, value: Any) -> Iterator[Any]:

@@ -43,14 +43,15 @@ class Recorder:
             state = (
                 dict(touched.__dict__),
                 set(touched.__pydantic_fields_set__),
-                (
-                    place.pk,
-                    place.owner,
-                    place.name,
-                    place.saved,
-                    place.named,
-                    dict(changes) if changes else None,
-                ),
+                {
+                    "pk": place.pk,
+                    "owner": place.owner,
+                    "name": place.name,
+                    "saved": place.saved,
+                    "named": place.named,
+                    "changes": dict(changes) if changes else None,
+                    "failed": set(place.failed) if place.failed else None,
+                },
             )
         self._before[id(touched)] = (touched, state)
 
@@ -70,8 +71,7 @@ class Recorder:
                 touched.__dict__.clear()
                 touched.__dict__.update(values)
                 object.__setattr__(touched, "__pydantic_fields_set__", fields_set)
-                place = place_of(touched)
-                place.pk, place.owner, place.name, place.saved, place.named, place.changes = before
+                place_of(touched).__dict__.update(before)
         self.clear()
 
     def clear(self) -> None:

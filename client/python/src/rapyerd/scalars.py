@@ -16,7 +16,7 @@ from rapyerd.config import ActionGroup
 from rapyerd.described import schema_of
 from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError
 from rapyerd.kinds import RedisType
-from rapyerd.place import field_path, key_of, live, place_of, root_of
+from rapyerd.place import field_path, key_of, live, place_of, root_of, unread
 from rapyerd.record import before, current_pipeline, held, keep, op_at
 from rapyerd.ttl import touch
 from rapyerd.write import flush, submit
@@ -124,6 +124,8 @@ def save_field(owner: Any, name: str) -> Steps[Any]:
     value = getattr(owner, name)
     if not live(root):
         return value
+    if place.failed and name in place.failed:
+        raise unread(owner, (name,))
     if recorder is not None and (id(owner), name) in recorder.written:
         if recorder is not current_pipeline():
             yield from flush(key_of(root))
@@ -163,12 +165,14 @@ def load_field(owner: Any, name: str) -> Steps[Any]:
     place = place_of(owner)
     failed = set(place.failed or ())
     failed.discard(name)
+    codec, said = schema.codecs[name], None
     try:
-        value = schema.codecs[name].take((yield call))
+        said = yield call
+        value = codec.take(said)
     except (CorruptedModelError, CantSerializeRedisValueError, ValueError):
         if name not in schema.safe:
             raise
-        value = None
+        value = None if said is None else codec.readable(said)
         failed.add(name)
     place.failed = failed
     if place.changes:

@@ -20,9 +20,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rapyerd import described
-from rapyerd.codec import Codec, codec_of, name_codecs
+from rapyerd.codec import UNREADABLE, Codec, codec_of, name_codecs
 from rapyerd.described import descriptions, owners, schema_of
-from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError, UnsupportedIndexedFieldError
+from rapyerd.errors import CorruptedModelError, UnsupportedIndexedFieldError
 from rapyerd.find import index_of
 from rapyerd.keys import IndexAnnotation, KeyAnnotation, LazyAnnotation, SafeLoadAnnotation
 from rapyerd.kinds import SpecialFieldType
@@ -214,20 +214,20 @@ class Fields:
             if value is not None:
                 try:
                     data[name] = decode(value)
-                except (CantSerializeRedisValueError, ValueError):
+                except UNREADABLE:
                     if name not in self.safe:
                         raise
-                    data[name] = None
+                    data[name] = self.codecs[name].readable(value)
                     failed.add(name)
         # What is missing and what is too much may be equally many: it is the names that tell.
         if tuple(data) != self._order and (data.keys() != self._names or self.excluded):
-            failed.update(data.pop(SPOILT, ()))
-            self._complete(data, failed)
+            spoilt = data.pop(SPOILT, ())
+            data.update(dict.fromkeys(spoilt))
+            failed.update(spoilt)
+            self._complete(data)
         return data, failed
 
-    def _complete(self, data: dict[str, Any], failed: set[str]) -> None:
-        for name in failed:
-            data[name] = None
+    def _complete(self, data: dict[str, Any]) -> None:
         for name in self.codecs:
             if name not in data:
                 data[name] = self.default(name)
