@@ -91,7 +91,15 @@ class ConflictError(ResponseError):
     (CONFLICT)."""
 
 
-class CorruptedModelError(ResponseError):
+class RapyerSerializationError(RapyerError):
+    """A value that cannot be put into the form in which it is kept."""
+
+
+class CantSerializeRedisValueError(RapyerSerializationError):
+    """What is stored cannot be made a value of its field again."""
+
+
+class CorruptedModelError(ResponseError, CantSerializeRedisValueError):
     """Redis holds something that was not written by rapyerd or does not fit the class (CORRUPT)."""
 
 
@@ -213,14 +221,6 @@ class DuplicateModelNameError(RapyerError):
     def __init__(self, model_name: str, *args: object) -> None:
         super().__init__(*(args or (model_name,)))
         self.model_name = model_name
-
-
-class RapyerSerializationError(RapyerError):
-    """A value that cannot be put into the form in which it is kept."""
-
-
-class CantSerializeRedisValueError(RapyerSerializationError):
-    """What is stored cannot be made a value of its field again."""
 
 
 class NotResolvedError(RapyerError):

@@ -77,7 +77,7 @@ def delete_keys(wanted: list[tuple[Any, str]]) -> Steps[tuple[int, bool]]:
 
 def get_or_create(model: M) -> Steps[GetOrCreateResult[M]]:
     if model.is_inner_model():
-        raise RuntimeError("only whole documents can be created")
+        raise RuntimeError("only top level models can be created, no models that are in others")
     cls = type(model)
     settle(model)
     key = key_of(model)

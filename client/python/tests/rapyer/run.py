@@ -9,6 +9,7 @@ the daemon. `remaining.txt` names those that do not pass, with the reasons. A ru
 failed, and which of them passed.
 """
 
+import os
 import pathlib
 import re
 import shutil
@@ -49,6 +50,9 @@ def main():
     suite = fetch()
     arguments = sys.argv[1:] or ["-q", "-n", "2", "tests/integration"]
     log = PLACE / "log"
+    env = dict(os.environ)
+    if "RAPYERD" in env:  # from here, not from where the suite is
+        env["RAPYERD"] = os.path.abspath(env["RAPYERD"])
     with open(log, "w") as out:
         subprocess.run(
             [
@@ -61,6 +65,7 @@ def main():
                 *arguments,
             ],
             cwd=suite,
+            env=env,
             stdout=out,
             stderr=out,
             check=False,

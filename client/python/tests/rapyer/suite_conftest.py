@@ -1,6 +1,7 @@
 """Stands in for the conftest files of Rapyer's tests: a daemon, and a client that answers for Redis."""
 
 import contextlib
+import datetime
 import fnmatch
 import json
 import pathlib
@@ -33,6 +34,8 @@ import rapyer.types.base  # noqa: E402
 
 import rapyerd.types  # noqa: E402
 from rapyerd.described import schema_of  # noqa: E402
+from rapyerd.place import own, place_of  # noqa: E402
+from rapyerd.values import to_timestamp  # noqa: E402
 
 rapyer.actions.ACTION_GROUPS_ATTR = "_action_groups"
 rapyer.types.base.REDIS_DUMP_FLAG_NAME = "__rapyer_dumped__"
@@ -95,6 +98,18 @@ def _all_keys(model):
 
 
 rapyerd.AtomicRedisModel.all_keys = property(_all_keys)
+
+
+def _put_into(model, other):
+    own(other, "inner", model)
+
+
+# The model that a value or another model is in.
+rapyer.types.base.BaseRedisType._base_model_link = property(lambda value: value._owner)
+rapyerd.AtomicRedisModel._base_model_link = property(lambda model: place_of(model).owner, _put_into)
+rapyerd.AtomicRedisModel.field_name = rapyerd.AtomicRedisModel.field_name.setter(
+    lambda model, name: setattr(place_of(model), "name", name.lstrip("."))
+)
 # Which tests there are of a method hangs on its groups.
 G = rapyer.actions.ActionGroup
 GROUPS = {
@@ -133,6 +148,7 @@ async def _performed(link, call):
     answer = await _perform(link, call)
     times = [getattr(cls, "Meta", None) for cls in call.models]
     writes = not call.read and (call.method in _WORK or not call.method.startswith(("doc.", "lock.")))
+    writes = writes or (call.method == "doc.get_many" and "touch" in call.params[-1])
     if writes and any(meta is not None and meta.ttl and meta.refresh_ttl for meta in times):
         await rapyer.actions.flush_action_targets()
     return answer
@@ -156,7 +172,7 @@ for name in (
 
 from daemon_process import Daemon  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
-from rpc_client import RpcError  # noqa: E402
+from rpc_client import RpcError, wait_until  # noqa: E402
 
 # One test gives a model of another class with the same fields for a Person, which pydantic refuses.
 from tests.models.common import Person  # noqa: E402
@@ -195,9 +211,17 @@ class Json:
     async def set(self, key, path, value):
         """By the daemon if it takes the value, else straight into Redis, as what spoils it."""
         path = path.lstrip("$").lstrip(".")
+        element = "[" in path or "." in path
+        if element and isinstance(value, str) and value.startswith("corrupted"):  # the daemon would take it
+            self.client.spoil(key, path, value)
+            return
         try:
             self.put(key, path, value)
         except RpcError:
+            with contextlib.suppress(AttributeError, TypeError, ValueError, RpcError):
+                # A time as the original keeps it.
+                self.put(key, path, to_timestamp(datetime.datetime.fromisoformat(value)))
+                return
             try:  # no pickle, where one is kept
                 self.put(key, path, value.encode())
             except (RpcError, AttributeError, TypeError):
@@ -299,6 +323,15 @@ class Client:
             self.raw.hset(f"{self.root(key)}/{outer}", inner, value)
         else:
             self.raw.hset(self.root(key), path, value)
+        wait_until(lambda: self.spoilt(key), what="what is spoilt")
+
+    def spoilt(self, key):
+        """Has the daemon heard of it?"""
+        try:
+            self.rpc.call("doc.get", key)
+        except RpcError:
+            return True
+        return False
 
     def pipeline(self, *_, **__):
         return Queued(self)
