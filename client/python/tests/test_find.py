@@ -1,15 +1,23 @@
 """Finding documents by expressions: the daemon looks, by indexes where there are some."""
 
+import asyncio
 import datetime as dt
 import decimal
 import enum
 
 import pytest
+from pydantic import ValidationError
 from rpc_client import Client
 
 from rapyerd import AtomicRedisModel, Index, Key, sync
 from rapyerd.described import schema_of
-from rapyerd.errors import BadFilterError, UnsupportedIndexedFieldError
+from rapyerd.errors import (
+    BadFilterError,
+    OutOfRangeError,
+    UnsupportedArgumentTypeError,
+    UnsupportedArgumentValueError,
+    UnsupportedIndexedFieldError,
+)
 from rapyerd.keys import IndexAnnotation
 
 
@@ -123,9 +131,9 @@ async def test_in_order_and_not_all(members):
 
 
 async def test_more_than_a_page(daemon, monkeypatch):
-    from rapyerd import many
+    from rapyerd import searching
 
-    monkeypatch.setattr(many, "FOUND_AT_ONCE", 7)
+    monkeypatch.setattr(searching, "FOUND_AT_ONCE", 7)
     await Member.insert(*[Member(name=f"m{n:02}", age=n, note=str(n % 3)) for n in range(40)])
     assert [m.age for m in await Member.find(Member.age >= 10, sort="age")] == list(range(10, 40))
     assert len(await Member.find(Member.age >= 10)) == 30
@@ -133,6 +141,64 @@ async def test_more_than_a_page(daemon, monkeypatch):
     assert len(await Member.find(Member.note == "1", max_results=9)) == 9
     result = await Member.delete_many(Member.age < 35)
     assert result.keys_deleted == 35 and await Member.find_count() == 5
+
+
+def older(member):
+    member.age += 1
+    member.tags.append("older")
+    member.profile.city = "Paris"
+    member.balance += decimal.Decimal("1.5")
+    member.seen += dt.timedelta(days=1)
+
+
+async def test_all_that_is_found_is_changed(members):
+    assert await Member.update_many(Member.age > 30, change=older, note="changed") == 3
+    for name, was in {m.name: m for m in MEMBERS}.items():
+        now, by = await Member.get(name), int(was.age > 30)
+        assert (now.age, now.tags) == (was.age + by, [*was.tags, *["older"] * by])
+        assert now.balance == was.balance + decimal.Decimal("1.5") * by
+        assert now.seen == was.seen + dt.timedelta(days=by)
+        assert (now.note, now.profile.city) == ("changed", "Paris") if by else (was.note, was.profile.city)
+    assert await Member.update_many(Member.age > 99, note="nobody") == 0
+    assert await Member.update_many(Member.age > 0) == 0  # nothing to do
+    # What one document refuses the others do not.
+    await Member.update_many(Member.name == "ada", age=(1 << 63) - 1)
+    with pytest.raises(OutOfRangeError, match=r"Member:ada: .* \(3 documents were changed\)"):
+        await Member.update_many(Member.age > 0, change=lambda m: m.age.increase(5))
+    assert sorted(m.age for m in await Member.find(Member.age < 100)) == [33, 58, 58]
+    with pytest.raises(ValidationError):
+        await Member.update_many(Member.age > 0, age="x")
+
+    async def awaited(member):
+        await member.tags.aappend("late")
+        member.note = "awaited"
+
+    async def waiting(member):
+        await asyncio.sleep(0)
+
+    assert await Member.update_many(Member.age == 33, change=awaited) == 1
+    assert ((await Member.get("cy")).note, (await Member.get("cy")).tags[-1]) == ("awaited", "late")
+    with pytest.raises(UnsupportedArgumentValueError, match="cannot wait"):
+        await Member.update_many(Member.age > 0, change=waiting)
+    for wrong in ([], [Member.pair == (1, 2)], ["Member:ada"]):
+        with pytest.raises((BadFilterError, UnsupportedArgumentTypeError)):
+            await Member.update_many(*wrong, note="x")
+    with pytest.raises(UnsupportedArgumentValueError, match="and no others"):
+        await Member.update_many(Member.age > 0, change=lambda m: Member(name="new").save())
+    async with (await Member.get("ada")).pipeline():
+        with pytest.raises(UnsupportedArgumentValueError, match="no pipeline"):
+            await Member.update_many(Member.age > 0, note="x")
+
+
+async def test_all_that_is_found_is_deleted(members):
+    deleted = await Member.delete_many(Member.age == 52, Member.note == "x")
+    assert (deleted.models_deleted, deleted.keys_deleted) == (1, 1)
+    async with (await Member.get("ada")).pipeline():
+        assert not (await Member.delete_many(Member.age == 52)).was_committed
+        assert await Member.exists("bob")
+    assert sorted(await Member.find_keys()) == ["Member:ada", "Member:cy"]
+    assert (await Member.delete_many(Member.pair == (1, 2))).models_deleted == 1
+    assert (await Member.delete_many(Member.age > 0, Member.age < 0)).models_deleted == 0
 
 
 async def test_what_was_written_is_found(members, daemon):
@@ -149,6 +215,8 @@ def test_blocking(daemon):
     twin = sync.twin(Member)
     twin.insert(twin(name="x", age=5))
     assert [m.name for m in twin.find(twin.age == 5)] == ["x"] and twin.find_count(twin.age > 5) == 0
+    assert twin.update_many(twin.age == 5, change=lambda m: m.age.increase()) == 1
+    assert twin.get("x").age == 6 and twin.delete_many(twin.age == 6).models_deleted == 1
 
 
 async def test_what_is_no_filter(daemon):

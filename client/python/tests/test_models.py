@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 from rpc_client import Client
 
 import rapyerd
-from rapyerd import AtomicRedisModel, Key, Lazy, Pickled, RedisConfig, SafeLoad, errors, sync
+from rapyerd import AtomicRedisModel, Key, Lazy, Pickled, RedisConfig, SafeLoad, Unique, errors, sync
 from rapyerd.described import schema_of
 from rapyerd.schema import declarations
 from rapyerd.types import RedisSet
@@ -751,12 +751,13 @@ async def test_documents(daemon):
 
 
 async def test_a_value_that_another_document_has(daemon):
-    field = {"name": "name", "type": "str", "unique": True}
-    with Client(daemon.socket) as other:  # Python has no mark for that
-        other.call("define", {"name": "Login", "kind": "atomic", "fields": [field]})
+    class Contact(AtomicRedisModel):
+        mail: Unique[str | None] = None
 
     class Login(AtomicRedisModel):
-        name: str
+        name: Unique[str]
+        contact: Contact = Contact()
+        n: int = 0
 
     ada = Login(name="ada")
     assert (await Login.get_or_create(ada)).status.value == "created"
@@ -764,6 +765,32 @@ async def test_a_value_that_another_document_has(daemon):
         with pytest.raises(errors.ConflictError, match="unique"):
             await write()
     assert await Login.find_keys() == [ada.key]
+    bob = await Login(name="bob", contact=Contact(mail="b@c")).save()
+    bob.n, bob.name = 5, "ada"
+    for refused in (bob.name.save, bob.save, lambda: bob.aupdate(name="ada", n=6)):
+        with pytest.raises(errors.ConflictError):
+            await refused()
+    for whole in (ada.pipeline, ada.lock):
+        with pytest.raises(errors.ConflictError, match="b@c"):
+            async with whole():
+                ada.n += 1
+                ada.contact.mail = "b@c"
+    assert (ada.n, ada.contact.mail) == (0, None) and (await Login.get(bob.key)).n == 0
+    with pytest.raises(errors.ConflictError):
+        await Login.insert(Login(name="cy"), Login(name="ada"))
+    found = await Login.find(Login.name == "ada")
+    assert [m.key for m in found] == [ada.key] and await Login.find_count() == 2
+    await ada.delete()
+    await bob.aupdate(name="ada")
+    blocking = sync.twin(Login)
+    with pytest.raises(errors.ConflictError):
+        blocking(name="ada").save()
+
+    class Same(AtomicRedisModel):
+        name: Unique[str] = "x"
+
+    with pytest.raises(errors.SchemaError, match="default"):
+        await Same.find_count()
 
 
 async def test_what_the_rules_do_not_allow(daemon, redis_server, new_daemon, workdir, monkeypatch):

@@ -30,7 +30,7 @@ from rapyerd.functions import (
     lock_from_key,
     pipeline,
 )
-from rapyerd.keys import Index, Key, Lazy, Pickled, RapyerKey, SafeLoad
+from rapyerd.keys import Index, Key, Lazy, Pickled, RapyerKey, SafeLoad, Unique
 from rapyerd.links import close_all
 from rapyerd.model import AtomicRedisModel
 from rapyerd.rapyer import init_rapyer, install_as_rapyer, teardown_rapyer
@@ -60,6 +60,7 @@ __all__ = [
     "RapyerKey",
     "RedisConfig",
     "SafeLoad",
+    "Unique",
     "adelete_many",
     "aexists",
     "afind",

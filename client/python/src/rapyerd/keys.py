@@ -1,4 +1,4 @@
-"""What annotations can say about a field: it is the key, it is indexed, it is read late, ..."""
+"""What annotations can say about a field: it is the key, it is unique, indexed, read late, ..."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ class IndexAnnotation:
 
 
 @dataclasses.dataclass(frozen=True)
+class UniqueAnnotation:
+    """No two documents have the same value of this field: who writes it second gets a `ConflictError`.
+    Documents are found by it as by an index. It has no default but None."""
+
+
+@dataclasses.dataclass(frozen=True)
 class SafeLoadAnnotation:
     """What is stored and cannot be read becomes None, and the field is named in `failed_fields`."""
 
@@ -39,6 +45,7 @@ class PickleAnnotation:
 if TYPE_CHECKING:
     Key: TypeAlias = Annotated[T, KeyAnnotation()]
     Index: TypeAlias = Annotated[T, IndexAnnotation()]
+    Unique: TypeAlias = Annotated[T, UniqueAnnotation()]
     SafeLoad: TypeAlias = Annotated[T, SafeLoadAnnotation()]
     Lazy: TypeAlias = Annotated[T, LazyAnnotation()]
     Pickled: TypeAlias = Annotated[T, PickleAnnotation()]
@@ -58,6 +65,7 @@ else:
 
     Key = _Mark(KeyAnnotation())
     Index = _Mark(IndexAnnotation())
+    Unique = _Mark(UniqueAnnotation())
     SafeLoad = _Mark(SafeLoadAnnotation())
     Lazy = _Mark(LazyAnnotation())
     Pickled = _Mark(PickleAnnotation())

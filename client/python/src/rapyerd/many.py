@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rapyerd.call import Call, Steps
 from rapyerd.config import FETCHES
 from rapyerd.described import schema_of
 from rapyerd.errors import CorruptedModelError, KeyNotFound, UnsupportedArgumentTypeError
-from rapyerd.find import Expression
 from rapyerd.place import key_of, place_of, settle
 from rapyerd.reading import read_many
 from rapyerd.record import current_pipeline
@@ -93,69 +91,6 @@ def get_or_create(model: M) -> Steps[GetOrCreateResult[M]]:
     found: M = cls.__rapyer_loaded__(said["document"])
     yield from touch([found], FETCHES)
     return GetOrCreateResult(found, GetOrCreateStatus.FOUND)
-
-
-def look_through(
-    cls: Any, most: int | None, take: Callable[[list[str]], Steps[list[Any]]]
-) -> Steps[list[Any]]:
-    """What is made of the keys of all documents, each of which comes once, until there is so much of it."""
-    out: list[Any] = []
-    cursor = "0"
-    seen: set[str] = set()
-    while most is None or len(out) < most:
-        page = yield Call("doc.keys", [schema_of(cls).name, {"cursor": cursor, "count": PAGE}], (cls,), True)
-        fresh = [key for key in dict.fromkeys(page["keys"]) if key not in seen]
-        seen.update(fresh)
-        out += yield from take(fresh)
-        cursor = page["cursor"]
-        if cursor == "0":
-            break
-    return out[:most]
-
-
-def get_holding(cls: Any, keys: list[str], conditions: list[Expression]) -> Steps[list[Any]]:
-    """Those documents for which all of these expressions hold."""
-    found = yield from get_many([(cls, key) for key in keys], False)
-    return [model for model in found if all(condition.holds(model) for condition in conditions)]
-
-
-FOUND_AT_ONCE = 1000  # documents of one answer
-
-
-def pages(cls: Any, wired: Any, most: int | None, options: dict[str, Any]) -> Steps[list[dict[str, Any]]]:
-    """The answers of the daemon for an expression, until there is no more, or so many were found."""
-    out: list[dict[str, Any]] = []
-    count = 0
-    name = schema_of(cls).name
-    while most is None or count < most:
-        limit = FOUND_AT_ONCE if most is None else min(FOUND_AT_ONCE, most - count)
-        page = yield Call("find", [name, wired, {**options, "limit": limit, "scan": True}], (cls,), True)
-        out.append(page)
-        count += len(page["keys"])
-        if page["cursor"] is not None:
-            options = {**options, "cursor": page["cursor"]}
-        elif "sort" in options and "cursor" not in options and len(page["keys"]) == limit:
-            options = {**options, "offset": count}  # sorted without an index
-        else:
-            break
-    return out
-
-
-def find_by(cls: Any, wired: Any, most: int | None, sort: str | None) -> Steps[list[Any]]:
-    """The documents for which an expression holds."""
-    options: dict[str, Any] = {} if sort is None else {"sort": sort}
-    if schema_of(cls).some_safe:  # one that is spoilt must not spoil the others
-        found = yield from pages(cls, wired, most, {**options, "keys": True})
-        return (yield from get_many([(cls, key) for page in found for key in page["keys"]], False))
-    found = yield from pages(cls, wired, most, options)
-    out = [cls.__rapyer_loaded__(data) for page in found for data in page["documents"]]
-    yield from touch(out, FETCHES)
-    return out
-
-
-def find_keys_by(cls: Any, wired: Any) -> Steps[list[str]]:
-    found = yield from pages(cls, wired, None, {"keys": True})
-    return [key for page in found for key in page["keys"]]
 
 
 def get_resolved(cls: Any, key: str, resolve: bool | list[str], depth: int) -> Steps[Any]:

@@ -11,6 +11,7 @@ from pydantic._internal._model_construction import ModelMetaclass
 from typing_extensions import Self, dataclass_transform
 
 from rapyerd import field as fields
+from rapyerd import searching
 from rapyerd.call import Call, Steps, done
 from rapyerd.cascade import plan_of, specials
 from rapyerd.config import FETCHES, ActionGroup, RedisConfig
@@ -18,26 +19,16 @@ from rapyerd.contexts import Lock, Pipeline, refresh
 from rapyerd.described import schema_of
 from rapyerd.errors import (
     BadDeleteActionError,
-    BadFilterError,
-    KeyNotFound,
-    NotSupportedError,
-    UnsupportedArgumentTypeError,
     UnsupportedArgumentValueError,
 )
-from rapyerd.find import Expression, together
+from rapyerd.find import Expression
 from rapyerd.keys import KeyAnnotation, RapyerKey
 from rapyerd.kinds import RedisType
 from rapyerd.links import run
 from rapyerd.many import (
-    delete_keys,
-    find_by,
-    find_keys_by,
-    get_holding,
-    get_many,
     get_or_create,
     get_resolved,
     insert_all,
-    look_through,
 )
 from rapyerd.place import key_of, live, models_in, own, path_of, pk_of, place_of, root_of, settle, unloaded_in
 from rapyerd.reading import read, read_many
@@ -51,9 +42,7 @@ from rapyerd.write import flush, submit
 M = TypeVar("M", bound="AtomicRedisModel")
 
 models: list[Any] = []
-
-
-_BARE = frozenset((int, float, str, bytes, bool, type(None)))
+_BARE = frozenset((int, float, str, bytes, bool, type(None)))  # values that are nobody's lodgers
 
 
 def absorb(model: Any, read: Any) -> None:
@@ -267,22 +256,22 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     ) -> Awaitable[list[Self]]:
         """The documents of these keys, of which all must be there; or those for which all of these
         expressions hold; or all. `sort`: the path of a field, with ``-`` before it from the highest down."""
-        return cls._run_class(cls._find(args, max_results, sort))  # type: ignore[no-any-return]
+        return cls._run_class(searching.find(cls, args, max_results, sort))  # type: ignore[no-any-return]
 
     @classmethod
     def find_count(cls, *expressions: Any) -> Awaitable[int]:
         """For how many documents all of these expressions hold; how many there are."""
-        return cls._run_class(cls._count(expressions))  # type: ignore[no-any-return]
+        return cls._run_class(searching.count(cls, expressions))  # type: ignore[no-any-return]
 
     @classmethod
     def find_one(cls, *args: Any) -> Awaitable[Self | None]:
         """The first of `find`, or None."""
-        return cls._run_class(cls._find_one(args))  # type: ignore[no-any-return]
+        return cls._run_class(searching.find_one(cls, args))  # type: ignore[no-any-return]
 
     @classmethod
     def find_keys(cls, max_results: int | None = None) -> Awaitable[list[RapyerKey]]:
         """The keys of all documents."""
-        return cls._run_class(cls._find_keys(max_results))  # type: ignore[no-any-return]
+        return cls._run_class(searching.find_keys(cls, max_results))  # type: ignore[no-any-return]
 
     @classmethod
     def insert(cls, *models: Self) -> Awaitable[tuple[Self, ...]]:
@@ -292,7 +281,17 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     @classmethod
     def delete_many(cls, *args: Any) -> Awaitable[DeleteResult]:
         """Removes documents: models, keys, or all for which the expressions hold."""
-        return cls._run_class(cls._delete_many(args))  # type: ignore[no-any-return]
+        return cls._run_class(searching.delete_many(cls, args))  # type: ignore[no-any-return]
+
+    @classmethod
+    def update_many(
+        cls, *expressions: Expression, change: Callable[[Self], Any] | None = None, **values: Any
+    ) -> Awaitable[int]:
+        """Changes all documents for which all of these expressions hold; how many were. Fields get `values`;
+        `change`, also an ``async def``, is called once, with a model that stands for each of them, and does
+        what a pipeline can do: ``lambda user: user.tags.append("seen")``. Each document is changed as one,
+        if the expressions still hold for it."""
+        return cls._run_class(searching.update_many(cls, expressions, change, values))  # type: ignore[no-any-return]
 
     @classmethod
     def get_or_create(cls, model: Self) -> Awaitable[GetOrCreateResult[Self]]:
@@ -325,6 +324,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     afind_keys = find_keys
     ainsert = insert
     adelete_many = delete_many
+    aupdate_many = update_many
     aget_or_create = get_or_create
 
     # --- pipelines and locks ------------------------------------------------------------------
@@ -594,79 +594,6 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
     @classmethod
     def _exists(cls, key: Any) -> Steps[bool]:
         return bool((yield Call("doc.exists", [cls._key(key)], (cls,), True)))
-
-    @classmethod
-    def _find(
-        cls, args: tuple[Any, ...], max_results: int | None, sort: str | None = None
-    ) -> Steps[list[Self]]:
-        if max_results is not None and max_results < 0:
-            raise UnsupportedArgumentValueError(f"max_results must not be below 0, and is {max_results}")
-        keys = [arg for arg in args if isinstance(arg, str)]
-        conditions = [arg for arg in args if isinstance(arg, Expression)]
-        if len(keys) + len(conditions) < len(args):
-            raise UnsupportedArgumentTypeError("find takes keys or expressions")
-        if keys and conditions:
-            raise UnsupportedArgumentValueError("find takes keys or expressions, not both")
-        if keys:
-            return (yield from get_many([(cls, cls._key(key)) for key in keys[:max_results]], True))
-        wired = together(conditions)
-        if wired is not None or sort is not None:
-            if conditions and wired is None:
-                raise BadFilterError("what the daemon cannot compare cannot be sorted")
-            try:
-                return (yield from find_by(cls, wired, max_results, sort))
-            except NotSupportedError:  # an older daemon
-                if sort is not None:
-                    raise
-        return (yield from look_through(cls, max_results, lambda keys: get_holding(cls, keys, conditions)))
-
-    @classmethod
-    def _count(cls, expressions: tuple[Any, ...]) -> Steps[int]:
-        for each in expressions:
-            if not isinstance(each, Expression):
-                raise UnsupportedArgumentTypeError("find_count takes expressions")
-        wired = together(list(expressions))
-        if expressions and wired is None:
-            return len((yield from cls._find(expressions, None)))
-        return (  # type: ignore[no-any-return]
-            yield Call("find.count", [schema_of(cls).name, wired, {"scan": True}], (cls,), True)
-        )
-
-    @classmethod
-    def _find_one(cls, args: tuple[Any, ...]) -> Steps[Self | None]:
-        try:
-            found = yield from cls._find(args, 1)
-        except KeyNotFound:
-            return None
-        return found[0] if found else None
-
-    @classmethod
-    def _find_keys(cls, max_results: int | None) -> Steps[list[RapyerKey]]:
-        return [RapyerKey(key) for key in (yield from look_through(cls, max_results, done))]
-
-    @classmethod
-    def _delete_many(cls, args: tuple[Any, ...]) -> Steps[DeleteResult]:
-        if not args:
-            raise UnsupportedArgumentTypeError("delete_many takes at least one model, key or expression")
-        conditions = [arg for arg in args if isinstance(arg, Expression)]
-        if conditions and len(conditions) < len(args):
-            raise UnsupportedArgumentTypeError("delete_many takes expressions or keys and models, not both")
-        if conditions:
-            wired = together(conditions)
-            keys: list[str] = []
-            try:
-                keys = [] if wired is None else (yield from find_keys_by(cls, wired))
-            except NotSupportedError:
-                wired = None
-            if wired is None:
-                keys = [key_of(model) for model in (yield from cls._find(args, None))]
-        else:
-            for arg in args:
-                if not isinstance(arg, (str, AtomicRedisModel)):
-                    raise UnsupportedArgumentTypeError(f"{arg!r} is no key, model or expression")
-            keys = [cls._key(arg) for arg in args]
-        count, committed = yield from delete_keys([(cls, key) for key in keys])
-        return DeleteResult(len(keys), count, committed)
 
     # --- as pydantic has it -------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
+from msgpack import Timestamp
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -24,7 +25,7 @@ from rapyerd.codec import UNREADABLE, Codec, codec_of, name_codecs
 from rapyerd.described import descriptions, owners, schema_of
 from rapyerd.errors import CorruptedModelError, UnsupportedIndexedFieldError
 from rapyerd.find import index_of
-from rapyerd.keys import IndexAnnotation, KeyAnnotation, LazyAnnotation, SafeLoadAnnotation
+from rapyerd.keys import IndexAnnotation, KeyAnnotation, LazyAnnotation, SafeLoadAnnotation, UniqueAnnotation
 from rapyerd.kinds import SpecialFieldType
 from rapyerd.place import Place, adopt
 from rapyerd.settings import settings
@@ -130,6 +131,7 @@ KEYS = ("int", "str", "uuid", "date")  # types of key fields whose text is that 
 SPOILT = "@spoilt"  # in a map of the wire, put there by `reading`: the fields that cannot be read
 # What stands for a lazy field that was not loaded and has no default: `load` can be called on it.
 _EMPTY: dict[str, Any] = {"int": 0, "float": 0.0, "str": "", "bytes": b""}
+_BLANK: dict[str, Any] = {**_EMPTY, "decimal": "0", "datetime": Timestamp(0)}
 
 
 class Fields:
@@ -142,6 +144,7 @@ class Fields:
         self.defaults: dict[str, Any] = {}
         self.safe: set[str] = set()
         self.lazy: set[str] = set()
+        self.unique: set[str] = set()
         for name, info in model.model_fields.items():
             if left_out(info):
                 continue
@@ -153,6 +156,8 @@ class Fields:
                 self.safe.add(name)
             if atomic and marked(info, LazyAnnotation):
                 self.lazy.add(name)
+            if atomic and marked(info, UniqueAnnotation):
+                self.unique.add(name)
         self.excluded = {n: default_of(i) for n, i in model.model_fields.items() if left_out(i)}
         self._always = [n for n, c in self.codecs.items() if c.kind in ("set", "queue")]
         self._puts = [(n, c.encode) for n, c in self.codecs.items()]
@@ -280,6 +285,8 @@ class Fields:
                     field["default"] = said
             if name in self.lazy:
                 field["lazy"] = True
+            if name in self.unique:
+                field["unique"] = True
             if name in self.indexes:
                 field["index"] = self.indexes[name]
             fields.append(field)
@@ -381,6 +388,21 @@ class Schema(Fields):
         if self._finish:
             instance.model_post_init(None)
         return instance
+
+    def blank(self) -> Any:
+        """An instance that stands for any document: operations on it mean those of each."""
+        return self.decode({**self._blank(), "@pk": "any"}, True)
+
+    def _blank(self) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for name, codec in self.codecs.items():
+            if codec.kind == "model":
+                data[name] = schema_of(codec.model)._blank()
+            elif codec.holds and not codec.wire.startswith("optional<"):
+                data[name] = {} if codec.holds == "dict" else []
+            else:
+                data[name] = _BLANK.get(codec.kind)
+        return data
 
     def declaration(self) -> dict[str, Any]:
         declaration: dict[str, Any] = {
