@@ -20,7 +20,13 @@ struct batch_pool *batch_pool_new(const char *prefix, const char *daemon)
     p->prefix_len = strlen(prefix);
     unit_marker_key(prefix, daemon, &p->marker);
     buf_printf(&p->channel, "%s:@changes", prefix);
+    buf_printf(&p->own, "%s:@own:%s", prefix, daemon);
     return p;
+}
+
+void batch_pool_explain(struct batch_pool *p, bool on)
+{
+    p->explains = on;
 }
 
 void batch_pool_free(struct batch_pool *p)
@@ -32,6 +38,7 @@ void batch_pool_free(struct batch_pool *p)
     table_clear(&p->fields);
     buf_free(&p->marker);
     buf_free(&p->channel);
+    buf_free(&p->own);
     writer_free(&p->writer);
     free(p);
 }

@@ -2,7 +2,7 @@
  *
  *   effects of admitted operations ──► per Redis key: fields to set, add to, delete;
  *                                      list commands in order, neighbours of a kind joined
- *   batch_format ──► RESP: MULTI, the commands, @v per document, marker, PUBLISH, EXEC
+ *   batch_format ──► RESP: MULTI, the commands, @v per document, marker, news, EXEC
  *   batch_answer ◄── EXEC's array: did every element do what was expected?
  *
  * Changes to different keys, and to different fields of a hash, commute, so only the state of
@@ -80,6 +80,8 @@ struct batch_pool *batch_pool_new(const char *prefix, const char *daemon);
 void batch_pool_free(struct batch_pool *p);
 /* Whose indexes the batches keep right; kept by the caller. */
 void batch_pool_index(struct batch_pool *p, struct index_table *indexes);
+/* Whether batches say to this daemon, too, what they did, where a script did it. */
+void batch_pool_explain(struct batch_pool *p, bool on);
 
 struct batch *batch_new(struct batch_pool *p, uint64_t number);
 void batch_free(struct batch *b);
@@ -149,11 +151,16 @@ void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, siz
 /* It gets a deadline without a new version. */
 void batch_touch(struct batch_doc *bd);
 
-/* Appends the transaction; returns the number of commands, MULTI and EXEC included. The last one
- * in front of EXEC is PUBLISH: *news_at says where it begins in out; news_at NULL: there is none.
- * Without the units that are lost already: once more after the answer, it is what is to be applied
- * if Redis loses its state. */
-unsigned batch_format(struct batch *b, size_t *news_at, struct buf *out);
+/* What daemons are told of the transaction: its last commands in front of EXEC, each a PUBLISH. */
+struct batch_news {
+    size_t at; /* where the first of them begins */
+    unsigned n;
+};
+
+/* Appends the transaction; returns the number of commands, MULTI and EXEC included. news NULL:
+ * nobody is told of it. Without the units that are lost already: once more after the answer, it is
+ * what is to be applied if Redis loses its state. */
+unsigned batch_format(struct batch *b, struct batch_news *news, struct buf *out);
 /* Takes EXEC's reply. 0: applied; drifts and `failed` are filled in (look at each document).
  * -1: not applied at all, *f says why. */
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f);

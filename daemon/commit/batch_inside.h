@@ -91,14 +91,17 @@ struct writer {
     char marker[SPLICE_MARKER];
     struct unit_call call; /* what is gathered of the next script call */
     unsigned call_first;   /* expectation of its unit */
+    bool scripts;          /* there are some in the text so far */
 };
 
 /* What the batches of a lane share, and hand on from one to the next. */
 struct batch_pool {
     const char *prefix, *daemon;
     size_t prefix_len;
-    struct buf marker, channel; /* names in Redis: of this daemon's marker, of what all hear */
-    struct arena spare;         /* of the batch before, as the following */
+    /* Names in Redis: of this daemon's marker, of what all hear, of what this one hears. */
+    struct buf marker, channel, own;
+    bool explains;
+    struct arena spare; /* of the batch before, as the following */
     struct table pends, fields;
     struct expectation *expect;
     struct part *parts;

@@ -63,6 +63,7 @@ static void flush_call(struct batch *b, struct writer *w)
     if (w->call.nunits == 0)
         return;
     unit_call_flush(&w->call, b->pool->prefix, b->pool->daemon, w->out);
+    w->scripts = true;
     b->nreplies++;
 }
 
@@ -158,6 +159,7 @@ static void begin_splice(struct writer *w, const struct pend *p, const char *fro
         word(w, "EVAL", 4);
         word(w, unit_splice_script(), strlen(unit_splice_script()));
         word(w, "1", 1);
+        w->scripts = true;
     } else {
         word(w, "splice", 6);
     }
@@ -282,8 +284,10 @@ static struct pend *follow_some(struct batch *b, struct writer *w, struct batch_
     }
     if (bd->unit == NULL)
         w->len[2] = resp_decimal(nkeys, n);
-    if (n > 1)
+    if (n > 1) {
+        w->scripts = true;
         end(b, w, bd, root, NULL);
+    }
     return p;
 }
 
@@ -412,10 +416,8 @@ static void pack_change(const struct batch_doc *bd, struct buf *out)
 
 /* [daemon, number of the batch, [change, ...]], as redis/changes.c reads it. Of the units those
  * that were refused have said so (unit.lua). */
-static void format_publish(struct batch *b, struct writer *w)
+static void pack_news(struct batch *b, struct buf *payload)
 {
-    const struct buf *channel = &b->pool->channel;
-    struct buf *payload = &w->scratch;
     uint32_t ndocs = 0;
     buf_clear(payload);
     pack_array(payload, 3);
@@ -428,11 +430,25 @@ static void format_publish(struct batch *b, struct writer *w)
         if (tells_others(bd))
             pack_change(bd, payload);
     }
+}
+
+static void format_publish(struct batch *b, struct writer *w, const struct buf *channel)
+{
     w->n = 0;
     word(w, "PUBLISH", 7);
     word(w, channel->data, channel->len);
-    word(w, payload->data, payload->len);
+    word(w, w->scratch.data, w->scratch.len);
     end(b, w, NULL, NULL, NULL);
+}
+
+static void format_news(struct batch *b, struct writer *w, struct batch_news *news)
+{
+    bool own = w->scripts && b->pool->explains;
+    *news = (struct batch_news){.at = w->out->len, .n = own ? 2 : 1};
+    pack_news(b, &w->scratch);
+    if (own)
+        format_publish(b, w, &b->pool->own);
+    format_publish(b, w, &b->pool->channel);
 }
 
 static void format_checks(struct batch *b, struct writer *w, struct unit *u)
@@ -484,12 +500,13 @@ static void format_indexes(struct batch *b, struct writer *w, enum index_todo to
     }
 }
 
-unsigned batch_format(struct batch *b, size_t *news_at, struct buf *out)
+unsigned batch_format(struct batch *b, struct batch_news *news, struct buf *out)
 {
     static const char multi[] = "*1\r\n$5\r\nMULTI\r\n", exec[] = "*1\r\n$4\r\nEXEC\r\n";
     struct writer *w = &b->pool->writer;
     b->nexpect = b->nparts = b->nreplies = 0;
     w->out = out;
+    w->scripts = false;
     buf_append(out, multi, sizeof(multi) - 1);
     batch_plan_indexes(b);
     batch_plan_uniques(b);
@@ -508,10 +525,8 @@ unsigned batch_format(struct batch *b, size_t *news_at, struct buf *out)
     if (w->call.words.cap > CALL_KEPT)
         unit_call_free(&w->call);
     format_indexes(b, w, INDEX_ENTER);
-    if (news_at != NULL) {
-        *news_at = out->len;
-        format_publish(b, w);
-    }
+    if (news != NULL)
+        format_news(b, w, news);
     buf_append(out, exec, sizeof(exec) - 1);
     return b->nreplies + 2;
 }

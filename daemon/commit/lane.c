@@ -30,13 +30,13 @@ struct commit {
     struct buf resp;
     struct blob *lent; /* resp is part of it, as others hold it, too; or NULL */
     unsigned ncommands;
-    size_t news_at;    /* where PUBLISH begins in resp; resp.len: it has none */
-    char refusal[256]; /* the first error among the QUEUED answers */
-    unsigned refused;  /* the index of that answer */
-    uint64_t work;     /* ns */
-    bool waited;       /* for one more turn */
-    bool asked;        /* whether it is durable is asked behind it */
-    bool applied;      /* and it is; only that is still open */
+    struct batch_news news; /* in resp */
+    char refusal[256];      /* the first error among the QUEUED answers */
+    unsigned refused;       /* the index of that answer */
+    uint64_t work;          /* ns */
+    bool waited;            /* for one more turn */
+    bool asked;             /* whether it is durable is asked behind it */
+    bool applied;           /* and it is; only that is still open */
     struct durable durable;
     struct lane_times times;
 };
@@ -47,7 +47,7 @@ struct retained {
     struct buf resp;
     struct blob *lent;
     unsigned ncommands;
-    size_t news_at;
+    struct batch_news news;
     struct buf leases; /* commands that take back what its units need */
     unsigned nleases;
 };
@@ -127,9 +127,8 @@ static void format(struct lane *l, struct commit *c)
     if (c->lent != NULL)
         free_text(&c->resp, &c->lent);
     buf_clear(&c->resp);
-    c->ncommands = batch_format(c->batch, mute ? NULL : &c->news_at, &c->resp);
-    if (mute)
-        c->news_at = c->resp.len;
+    c->news.n = 0;
+    c->ncommands = batch_format(c->batch, mute ? NULL : &c->news, &c->resp);
 }
 
 static void commit_free(struct lane *l, struct commit *c)
@@ -190,7 +189,7 @@ static void retain(struct lane *l, struct commit *c)
                            .resp = c->resp,
                            .lent = c->lent,
                            .ncommands = c->ncommands,
-                           .news_at = c->news_at};
+                           .news = c->news};
     r->nleases = batch_format_leases(c->batch, l->config->queue_time, &r->leases);
     l->retain_bytes += retained_bytes(r);
     c->resp = BUF_INIT;
@@ -228,8 +227,8 @@ static void conclude(struct lane *l, const struct fault *doubt)
 /* An ACL without the channel is no reason to keep nothing: others hear of the commit later. */
 static bool mute(struct lane *l, struct commit *c)
 {
-    if (c->news_at == c->resp.len || c->refused + 2 != c->ncommands ||
-        strncmp(c->refusal, "NOPERM", 6) != 0)
+    bool news = c->refused + 1 + c->news.n >= c->ncommands && c->refused + 1 < c->ncommands;
+    if (!news || strncmp(c->refusal, "NOPERM", 6) != 0)
         return false;
     if (!l->mute_logged)
         log_info("other daemons are not told of commits: %s", c->refusal);
@@ -273,7 +272,7 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     histogram_add(&l->stats.took, clock_boot_ns() - c->times.sent);
     l->stats.batches++;
     l->stats.commands += c->ncommands;
-    if (l->mute_logged && c->news_at < c->resp.len) {
+    if (l->mute_logged && c->news.n > 0) {
         log_info("other daemons are told of commits again");
         l->mute_logged = false;
     }
@@ -419,17 +418,17 @@ static void on_anything(void *arg, unsigned index, redisReply *reply)
     (void)reply;
 }
 
-/* The PUBLISH by itself: this Redis may not let us, which is no reason to lose the commit. */
+/* What PUBLISH says by itself: this Redis may not let us, which is no reason to lose the commit. */
 static void send_retained(struct lane *l, const struct retained *r)
 {
     size_t exec_at = r->resp.len - EXEC_BYTES;
-    bool news = r->news_at < exec_at;
+    size_t news_at = r->news.n > 0 ? r->news.at : exec_at;
     struct buf out = BUF_INIT;
-    buf_append(&out, r->resp.data, news ? r->news_at : exec_at);
+    buf_append(&out, r->resp.data, news_at);
     buf_append(&out, r->resp.data + exec_at, EXEC_BYTES);
-    upstream_send(l->up, out.data, out.len, r->ncommands - news, on_replayed, l);
-    if (news) /* who is not told reads anew from a Redis that has lost something */
-        upstream_send(l->up, r->resp.data + r->news_at, exec_at - r->news_at, 1, on_anything, l);
+    upstream_send(l->up, out.data, out.len, r->ncommands - r->news.n, on_replayed, l);
+    if (r->news.n > 0) /* who is not told reads anew from a Redis that has lost something */
+        upstream_send(l->up, r->resp.data + news_at, exec_at - news_at, r->news.n, on_anything, l);
     buf_free(&out);
 }
 
@@ -759,6 +758,11 @@ void lane_start(struct lane *l)
 struct upstream *lane_upstream(const struct lane *l)
 {
     return l->up;
+}
+
+void lane_explain(struct lane *l, bool on)
+{
+    batch_pool_explain(l->batches, on);
 }
 
 bool lane_ready(const struct lane *l)

@@ -28,6 +28,12 @@ struct coherence {
     struct coherence_stats stats;
 };
 
+/* Half of the bound: the other half is for those who are behind. */
+static int64_t half_bound(const struct coherence *c)
+{
+    return (int64_t)c->config->coherence_bound / 2;
+}
+
 /* ---- what is heard ---- */
 
 /* It only ever lives longer by that. Who missed it has an earlier deadline in mind, and looks in
@@ -102,21 +108,25 @@ int64_t coherence_yields(const struct doc *d)
 /* Readers that do not ask do not look how old a suspicion is; somebody has to. */
 struct shown_suspect {
     struct shown_suspect *next;
-    int64_t since;
+    int64_t since, listed;
     size_t key_len;
     char key[];
 };
 
-static void suspect(struct coherence *c, struct doc *d)
+void coherence_shown(struct coherence *c, struct doc *d)
 {
-    if (d->suspect != 0)
+    if (d->shown == NULL || d->suspect == 0 || d->suspect_listed)
         return;
-    stale_suspect(d, clock_boot_ms());
-    if (d->shown == NULL)
+    int64_t now = clock_boot_ms();
+    if (now - d->suspect > half_bound(c)) {
+        shelf_take(&d->shown);
         return;
+    }
     struct shown_suspect *s = alloc_zeroed(1, sizeof(*s) + d->key_len);
     s->since = d->suspect;
+    s->listed = now;
     s->key_len = d->key_len;
+    d->suspect_listed = true;
     memcpy(s->key, d->key, d->key_len);
     if (c->last_shown != NULL)
         c->last_shown->next = s;
@@ -125,12 +135,27 @@ static void suspect(struct coherence *c, struct doc *d)
     c->last_shown = s;
 }
 
+static void suspect(struct coherence *c, struct doc *d, int64_t since)
+{
+    stale_suspect(d, since);
+    coherence_shown(c, d);
+}
+
+/* A foreign write to the same key in the turn before ours is not named at all. */
+void coherence_wrote(struct coherence *c, struct doc *d, int64_t sent)
+{
+    if (changes_tracking(c->changes))
+        suspect(c, d, sent);
+}
+
 static void take_oldest(struct coherence *c)
 {
     struct shown_suspect *s = c->shown;
     struct doc *d = cache_find(c->cache, s->key, s->key_len);
-    if (d != NULL && d->suspect == s->since)
+    if (d != NULL && d->suspect == s->since) {
         shelf_take(&d->shown);
+        d->suspect_listed = false;
+    }
     c->shown = s->next;
     if (c->shown == NULL)
         c->last_shown = NULL;
@@ -147,7 +172,7 @@ static void on_written(void *arg, const char *key, size_t key_len, const char *s
     if (d == NULL)
         return;
     if (explained) {
-        suspect(c, d);
+        suspect(c, d, clock_boot_ms());
         return;
     }
     /* Where there is no document, what is left of a long one goes, page by page. */
@@ -197,12 +222,6 @@ void coherence_listen(struct coherence *c, const struct coherence_listener *list
 bool coherence_hearing(const struct coherence *c)
 {
     return changes_hearing(c->changes);
-}
-
-/* Half of the bound: the other half is for those who are behind. */
-static int64_t half_bound(const struct coherence *c)
-{
-    return (int64_t)c->config->coherence_bound / 2;
 }
 
 bool coherence_current(const struct coherence *c, const struct doc *d, int64_t now)
@@ -258,7 +277,7 @@ int64_t coherence_trust(struct coherence *c)
         return INT64_MAX / 2;
     int64_t now = clock_boot_ms();
     (void)coherence_proved(c, now);
-    while (c->shown != NULL && now - c->shown->since > half_bound(c))
+    while (c->shown != NULL && now - c->shown->listed > half_bound(c))
         take_oldest(c);
     int64_t at = changes_proved_at(c->changes);
     return at != 0 ? at + (int64_t)c->config->coherence_bound : 0;
@@ -330,6 +349,11 @@ void coherence_start(struct coherence *c)
 void coherence_stop(struct coherence *c)
 {
     changes_stop(c->changes);
+}
+
+void coherence_link(struct coherence *c, bool up)
+{
+    changes_link(c->changes, up);
 }
 
 void coherence_set_address(struct coherence *c, const char *address)

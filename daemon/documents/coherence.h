@@ -23,13 +23,14 @@ struct coherence_callbacks {
     void (*taken)(void *arg, struct doc *d); /* another daemon has taken its turn */
 };
 
-/* `up` is the link that documents are read over; `id` this daemon's name. */
+/* `up` is the link that documents are read and written over; `id` this daemon's name. */
 struct coherence *coherence_new(struct event_base *base, struct config *config, const char *id,
                                 struct upstream *up, struct cache *cache,
                                 const struct coherence_callbacks *cb, void *arg);
 void coherence_free(struct coherence *c);
 void coherence_start(struct coherence *c);
 void coherence_stop(struct coherence *c);
+void coherence_link(struct coherence *c, bool up); /* `up` is there now, or not any more */
 void coherence_set_address(struct coherence *c, const char *address); /* as upstream_set_address */
 
 /* Whether others' changes are heard. */
@@ -72,6 +73,11 @@ int64_t coherence_yields(const struct doc *d);
 /* The document is read now: what is marked has been taken over by the caller (stale_free), and what
  * is marked from here on counts for the time after. NULL: nothing was. */
 struct stale *coherence_read(struct coherence *c, struct doc *d);
+
+/* This daemon has written the document, with what was sent at that moment (clock_boot_ms). */
+void coherence_wrote(struct coherence *c, struct doc *d, int64_t sent);
+/* It is shown to readers that do not ask. */
+void coherence_shown(struct coherence *c, struct doc *d);
 
 /* Redis has just said that this is the document's version, 0: it is not there. What is in memory of
  * another one is read again before it is used. */

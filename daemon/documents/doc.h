@@ -66,6 +66,7 @@ struct doc {
     uint32_t shown_len;  /* bytes, when it was there last */
     uint8_t reads, worth, credit; /* publish.c: whether it is worth to be there */
     bool unshowable;              /* too long, or not all of it is loaded */
+    bool suspect_listed;          /* coherence.c: it is taken from there in time */
     uint8_t uses;                 /* cache.c: since it came into its row */
     uint32_t asked_for;           /* requests that named it, since it is in memory */
     uint8_t state;

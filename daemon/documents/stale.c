@@ -88,6 +88,7 @@ struct stale *stale_take(struct doc *d)
     struct stale *s = d->stale;
     d->stale = NULL;
     d->suspect = 0;
+    d->suspect_listed = false;
     return s;
 }
 

@@ -32,8 +32,10 @@ static void answer_now(struct exec *e, struct task *t, const struct fault *f)
     task_count(e, t, f);
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (c->request.method->reads && f == NULL && c->run.stale < 0 &&
-            coherence_current(e->coherence, c->docs[i], c->run.clock))
+            coherence_current(e->coherence, c->docs[i], c->run.clock)) {
             publisher_read(e->publisher, c->docs[i]);
+            coherence_shown(e->coherence, c->docs[i]);
+        }
         cache_release(e->cache, c->docs[i]);
     }
     c->ndocs = 0;
@@ -431,6 +433,8 @@ static void on_released(void *arg, struct doc *d)
     struct exec *e = arg;
     if (coherence_current(e->coherence, d, clock_boot_ms()))
         publisher_released(e->publisher, d);
+    if (e->wrote != 0)
+        coherence_wrote(e->coherence, d, e->wrote);
     queue_wake(e, d);
     cache_release(e->cache, d);
 }
@@ -461,6 +465,7 @@ static void on_batch(void *arg, struct batch *b, const struct fault *fault)
     struct exec *e = arg;
     publisher_hide(e->publisher, b);
     e->times = lane_times(e->lane);
+    e->wrote = fault == NULL ? e->times.sent / 1000000 : 0;
     for (struct waiter *w = batch_waiters(b), *next; w != NULL; w = next) {
         next = w->next;
         settle(e, (struct task *)w, b, fault);
@@ -530,13 +535,16 @@ static void allow_readers(struct exec *e)
 /* Deaf, or not any more, or nothing is as it was. */
 static void on_gap(void *arg)
 {
-    allow_readers(arg);
-    wake_all(arg);
+    struct exec *e = arg;
+    lane_explain(e->lane, coherence_hearing(e->coherence));
+    allow_readers(e);
+    wake_all(e);
 }
 
 static void on_lane_link(void *arg)
 {
     struct exec *e = arg;
+    coherence_link(e->coherence, true);
     e->cb.on_link(e->arg);
 }
 
@@ -561,6 +569,7 @@ static void on_lane_down(void *arg)
 {
     struct exec *e = arg;
     publisher_allow(e->publisher, false);
+    coherence_link(e->coherence, false);
     /* When this process was last seen to run with the link up: it may have stood still since. The
      * last tick may be of the turn in which it went on. */
     if (e->lost_at == 0 && e->good_epoch != 0)

@@ -3,6 +3,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/hash.h"
 #include "daemon/base/log.h"
+#include "daemon/redis/peers.h"
 #include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
 #include "protocol/buf.h"
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #define INVALIDATE "__redis__:invalidate"
+#define CHANNELS 4 /* that are listened to for ever */
 #define EXPLAINED_MAX (1u << 16) /* keys, in one turn of Redis */
 #define SLOW_MS \
     250 /* that a proof may take, however short the bound is: the link is slow, not dead */
@@ -20,13 +22,19 @@
 struct changes {
     struct config *config;
     const char *id;
-    struct upstream *up;   /* for proofs; not ours */
+    struct upstream *up;   /* for proofs, and it tracks; not ours */
     struct upstream *link; /* listens */
+    struct peers *peers;
     struct changes_callbacks cb;
     void *arg;
-    struct buf channel, proofs, realm_key; /* NUL-terminated */
-    char realm[33]; /* what stands at realm_key in the database that we are in */
-    bool subscribed, tracking, warned;
+    /* Of what all daemons do, what scripts of ours did, proofs; NUL-terminated. */
+    struct buf channel, own, proofs, realm_key;
+    char realm[33];  /* what stands at realm_key in the database that we are in */
+    bool subscribed; /* to all but what other daemons do */
+    bool listening;  /* to that, too, or it is asked for */
+    unsigned tracks; /* answers to track() that are to come */
+    bool hearing, tracking, warned;
+    bool untracked; /* tracking was refused: what daemons say is all there is to hear */
     /* The marker of the last batch of which a part was refused; it names those (unit.lua). */
     struct buf refused;
     uint64_t refused_by; /* the hash of that daemon; 0: none, or its batch was heard of */
@@ -45,8 +53,8 @@ struct changes {
 
 static void set_deaf(struct changes *c)
 {
-    bool was = c->subscribed;
-    c->subscribed = c->tracking = false;
+    bool was = c->hearing;
+    c->hearing = c->tracking = c->untracked = false;
     c->proof_away = c->another = false;
     c->proved_at = 0;
     event_del(c->overdue);
@@ -61,6 +69,12 @@ static void warn(struct changes *c, const char *what, const char *why)
     if (!c->warned)
         log_warning("%s: %s", what, why);
     c->warned = true;
+}
+
+static void cannot_hear(struct changes *c, const char *why)
+{
+    warn(c, "changes by other daemons are not heard; each read asks Redis", why);
+    upstream_reset(c->link, why);
 }
 
 /* ---- proofs ---- */
@@ -163,13 +177,13 @@ static void on_overdue(evutil_socket_t fd, short what, void *arg)
     struct changes *c = arg;
     (void)fd;
     (void)what;
-    if (c->proof_away && c->subscribed)
+    if (c->proof_away && c->hearing)
         upstream_reset(c->link, "a message to ourselves does not come back");
 }
 
 uint64_t changes_prove(struct changes *c)
 {
-    if (!c->subscribed || upstream_state(c->up) != UPSTREAM_UP)
+    if (!c->hearing || upstream_state(c->up) != UPSTREAM_UP)
         return 0;
     if (c->proof_away) {
         c->another = true;
@@ -316,7 +330,7 @@ static void on_want_heard(void *arg, unsigned index, redisReply *reply)
 void changes_want(struct changes *c, const char *key, size_t key_len)
 {
     struct buf out = BUF_INIT, message = BUF_INIT;
-    if (!c->subscribed)
+    if (!c->hearing)
         return;
     pack_array(&message, 2);
     pack_cstr(&message, c->id);
@@ -371,8 +385,9 @@ static int read_commit(struct changes *c, struct cursor in, struct message *m)
     return cursor_done(&in) ? 0 : -1;
 }
 
-/* [daemon, key] or [daemon, [marker]], or a commit. */
-static int read_message(struct changes *c, struct cursor in, struct message *m)
+/* [daemon, key] or [daemon, [marker]], or a commit. What is ours is not read on the channel of all.
+ */
+static int read_message(struct changes *c, struct cursor in, bool own, struct message *m)
 {
     const char *daemon;
     size_t len;
@@ -382,6 +397,8 @@ static int read_message(struct changes *c, struct cursor in, struct message *m)
         return -1;
     m->by = hash_in(hash_seed, daemon, len) | 1;
     m->ours = len == strlen(c->id) && memcmp(daemon, c->id, len) == 0;
+    if (m->ours != own)
+        return own ? -1 : 0;
     if (n == 3)
         return read_commit(c, in, m);
     if (cursor_str(&in, &m->wanted, &m->wanted_len) == 0)
@@ -418,14 +435,17 @@ static void take_commit(struct changes *c, const struct message *m)
         c->refused_by = 0;
 }
 
-/* All of it is looked at before any of it is believed. */
-static void take_message(struct changes *c, const redisReply *payload)
+/* All of it is looked at before any of it is believed. `own`: it came on the channel of this
+ * daemon. */
+static void take_message(struct changes *c, const redisReply *payload, bool own)
 {
     size_t explained = c->nexplained;
     struct message m;
-    if (read_message(c, cursor_of(payload->str, payload->len), &m) < 0) {
-        log_debug("a message on %s that no rapyerd has sent is ignored", (char *)c->channel.data);
+    if (read_message(c, cursor_of(payload->str, payload->len), own, &m) < 0) {
+        log_debug("a message that no rapyerd has sent is ignored");
         c->nexplained = explained;
+    } else if (m.ours && !own) {
+        peers_look_again(c->peers); /* perhaps nobody else is told any more */
     } else if (m.refused != NULL) {
         take_refusal(c, &m);
     } else if (m.wanted == NULL) {
@@ -488,7 +508,7 @@ static bool is_channel(const redisReply *name, const struct buf *channel)
 static void on_push(void *arg, redisReply *reply)
 {
     struct changes *c = arg;
-    if (reply->elements != 3 || !c->subscribed)
+    if (reply->elements != 3 || !c->hearing)
         return;
     const redisReply *name = reply->element[1], *payload = reply->element[2];
     if (name->type != REDIS_REPLY_STRING)
@@ -499,62 +519,155 @@ static void on_push(void *arg, redisReply *reply)
         return;
     else if (is_channel(name, &c->proofs))
         take_proof(c, payload);
-    else if (is_channel(name, &c->channel))
-        take_message(c, payload);
+    else if (is_channel(name, &c->channel) || is_channel(name, &c->own))
+        take_message(c, payload, is_channel(name, &c->own));
+    else if (is_channel(name, peers_channel(c->peers)))
+        peers_take(c->peers, payload);
 }
 
-/* ---- the connection ---- */
+/* ---- the connections ---- */
 
-enum { ANSWER_TRACKING, ANSWER_INVALIDATE, ANSWER_PROOFS, ANSWER_CHANNEL, ANSWERS };
+static void begin_hearing(struct changes *c)
+{
+    if (c->tracking)
+        c->warned = false;
+    c->hearing = true;
+    c->cb.hearing(c->arg);
+    if (!c->hearing)
+        return;
+    (void)changes_prove(c);
+    peers_hello(c->peers);
+}
 
-/* Nothing is believed before all of it was answered. */
+static void on_listening(void *arg, unsigned index, redisReply *reply)
+{
+    struct changes *c = arg;
+    (void)index;
+    if (reply == NULL)
+        return;
+    if (reply->type == REDIS_REPLY_ERROR)
+        cannot_hear(c, reply->str);
+    else if (c->untracked && !c->hearing)
+        begin_hearing(c);
+}
+
+static void on_left(void *arg, unsigned index, redisReply *reply)
+{
+    struct changes *c = arg;
+    (void)index;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        c->listening = true; /* we go on, and hear ourselves */
+}
+
+static void listen_to_daemons(struct changes *c, bool on)
+{
+    struct buf out = BUF_INIT;
+    c->listening = on;
+    resp_words(&out, on ? "SUBSCRIBE" : "UNSUBSCRIBE", (char *)c->channel.data, NULL);
+    upstream_send(c->link, out.data, out.len, 1, on ? on_listening : on_left, c);
+    buf_free(&out);
+}
+
+/* To begin late is no gap: what others have written was named, and unexplained. */
+static void on_peers(void *arg, bool others)
+{
+    struct changes *c = arg;
+    if (c->hearing && c->tracking && c->listening != others)
+        listen_to_daemons(c, others);
+}
+
+enum { ANSWER_OFF, ANSWER_ON, TRACK_ANSWERS };
+
+/* Nothing is believed before all of it was answered, for the two connections that there are now. */
+static void on_tracking(void *arg, unsigned index, redisReply *reply)
+{
+    struct changes *c = arg;
+    if (reply != NULL && index != ANSWER_ON)
+        return;
+    c->tracks--;
+    if (reply == NULL || c->tracks > 0 || !c->subscribed)
+        return;
+    c->tracking = reply->type != REDIS_REPLY_ERROR;
+    c->untracked = !c->tracking;
+    if (!c->tracking && strncmp(reply->str, "ERR The client ID", 17) == 0) {
+        upstream_reset(c->link, "Redis does not know the connection that listens");
+        return;
+    }
+    if (c->tracking) {
+        begin_hearing(c);
+        return;
+    }
+    warn(c, "what other programs write into Redis is not noticed (CLIENT TRACKING)", reply->str);
+    if (!c->listening)
+        listen_to_daemons(c, true);
+    else
+        begin_hearing(c);
+}
+
+/* On the link of our own writes, as only who wrote himself is not told of it (NOLOOP). It may track
+ * for a connection that is gone. */
+static void track(struct changes *c)
+{
+    struct buf out = BUF_INIT, prefix = BUF_INIT;
+    char id[RESP_DECIMAL_MAX + 1];
+    if (!c->subscribed)
+        return;
+    id[resp_decimal(id, (int64_t)upstream_info(c->link)->client_id)] = '\0';
+    buf_printf(&prefix, "%s:{", c->config->key_prefix);
+    buf_append(&prefix, "", 1);
+    resp_words(&out, "CLIENT", "TRACKING", "OFF", NULL);
+    resp_words(&out, "CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST", "PREFIX",
+               (char *)prefix.data, "NOLOOP", NULL);
+    if (upstream_send(c->up, out.data, out.len, TRACK_ANSWERS, on_tracking, c))
+        c->tracks++;
+    buf_free(&out);
+    buf_free(&prefix);
+}
+
 static void on_subscribed(void *arg, unsigned index, redisReply *reply)
 {
     struct changes *c = arg;
     if (reply == NULL)
         return;
-    bool refused = reply->type == REDIS_REPLY_ERROR;
-    if (index == ANSWER_TRACKING) {
-        c->tracking = !refused;
-        if (refused)
-            warn(c, "what other programs write into Redis is not noticed (CLIENT TRACKING)",
-                 reply->str);
-    } else if (refused) {
-        warn(c, "changes by other daemons are not heard; each read asks Redis", reply->str);
-        upstream_reset(c->link, reply->str);
-    } else if (index == ANSWER_CHANNEL) {
-        if (c->tracking)
-            c->warned = false;
+    if (reply->type == REDIS_REPLY_ERROR) {
+        cannot_hear(c, reply->str);
+    } else if (index == CHANNELS - 1) {
         c->subscribed = true;
-        c->cb.hearing(c->arg);
-        if (c->subscribed)
-            (void)changes_prove(c);
+        c->listening = false;
+        track(c);
     }
 }
 
-/* The connection that listens is also the one that tracks, so neither can die alone. */
 static void on_up(void *arg)
 {
     struct changes *c = arg;
-    struct buf out = BUF_INIT, prefix = BUF_INIT;
-    char id[RESP_DECIMAL_MAX + 1];
-    id[resp_decimal(id, (int64_t)upstream_info(c->link)->client_id)] = '\0';
-    buf_printf(&prefix, "%s:{", c->config->key_prefix);
-    buf_append(&prefix, "", 1);
-    resp_words(&out, "CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST", "PREFIX",
-               (char *)prefix.data, NULL);
-    resp_words(&out, "SUBSCRIBE", INVALIDATE, NULL);
-    resp_words(&out, "SUBSCRIBE", (char *)c->proofs.data, NULL);
-    resp_words(&out, "SUBSCRIBE", (char *)c->channel.data, NULL);
-    upstream_send(c->link, out.data, out.len, ANSWERS, on_subscribed, c);
+    struct buf out = BUF_INIT;
+    const char *names[CHANNELS] = {
+        INVALIDATE,
+        (char *)c->proofs.data,
+        (char *)c->own.data,
+        (char *)peers_channel(c->peers)->data,
+    };
+    for (unsigned i = 0; i < CHANNELS; i++)
+        resp_words(&out, "SUBSCRIBE", names[i], NULL);
+    upstream_send(c->link, out.data, out.len, CHANNELS, on_subscribed, c);
     buf_free(&out);
-    buf_free(&prefix);
 }
 
 static void on_down(void *arg, const char *why)
 {
+    struct changes *c = arg;
     (void)why;
-    set_deaf(arg);
+    c->subscribed = false;
+    set_deaf(c);
+}
+
+void changes_link(struct changes *c, bool up)
+{
+    if (up)
+        track(c);
+    else
+        set_deaf(c);
 }
 
 /* ---- interface ---- */
@@ -576,7 +689,9 @@ struct changes *changes_new(struct event_base *base, struct config *config, cons
     c->up = up;
     c->cb = *cb;
     c->arg = arg;
+    c->peers = peers_new(config, id, up, on_peers, c);
     name(&c->channel, config->key_prefix, "changes", "");
+    name(&c->own, config->key_prefix, "own:", id);
     name(&c->proofs, config->key_prefix, "proof:", id);
     name(&c->realm_key, config->key_prefix, "realm", "");
     name_realm(c);
@@ -590,8 +705,10 @@ void changes_free(struct changes *c)
     if (c == NULL)
         return;
     upstream_free(c->link);
+    peers_free(c->peers);
     event_free(c->overdue);
     buf_free(&c->channel);
+    buf_free(&c->own);
     buf_free(&c->proofs);
     buf_free(&c->realm_key);
     buf_free(&c->refused);
@@ -607,6 +724,7 @@ void changes_start(struct changes *c)
 void changes_stop(struct changes *c)
 {
     upstream_stop(c->link, "rapyerd is stopping");
+    c->subscribed = false;
     set_deaf(c);
 }
 
@@ -617,7 +735,7 @@ void changes_set_address(struct changes *c, const char *address)
 
 bool changes_hearing(const struct changes *c)
 {
-    return c->subscribed;
+    return c->hearing;
 }
 
 bool changes_tracking(const struct changes *c)

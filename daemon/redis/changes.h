@@ -1,14 +1,20 @@
 /* changes: what others do to documents in Redis, heard over a connection of its own.
  *
- *   commit of a daemon ──PUBLISH in its MULTI──► @changes ──┐
- *                                                           ├─► this connection, in Redis' order
- *   any write to a key ──CLIENT TRACKING, BCAST──► @invalidate ┘
+ *   commit of another daemon ──PUBLISH in its MULTI──► @changes ──┐
+ *   scripts of our own commits ──PUBLISH in the MULTI──► @own ────┼─► this connection, in Redis'
+ * order write of others to a key ──CLIENT TRACKING, BCAST, NOLOOP─────┘
  *
  * A daemon says what it did as it does it, and Redis what of it was refused; at the end of the turn
- * of its loop Redis names the keys that were written in it, whoever wrote them. So a key that
- * nobody has explained since the names of the turn before was written by a program that knows
- * nothing of daemons. A key that was explained may have been written by such a program in the same
- * turn, too; nothing can tell.
+ * of its loop Redis names the keys that were written in it. So a key that nobody has explained
+ * since the names of the turn before was written by a program that knows nothing of daemons. A key
+ * that was explained may have been written by such a program in the same turn, too; nothing can
+ * tell.
+ *
+ * What we have written ourselves is not named, as most writes are ours, and to be told of each
+ * costs Redis half as much as the write. The link of our commits tracks, for the connection that
+ * listens; so nothing is heard without either. What scripts write is named all the same, whoever
+ * called them. Who is alone at his Redis does not listen to what daemons do, which would be himself
+ * (peers.h); as long as he does not know that he is not, what they write is named, and unexplained.
  *
  * Silence says nothing: the link may be dead, we may be behind, or were frozen. A *proof* does: a
  * message to ourselves, sent over the link that reads documents. When it has come back, all that
@@ -49,8 +55,9 @@ bool change_next(struct change *c, struct change_place *place);
 
 struct changes_callbacks {
     void (*committed)(void *arg, const struct change *change);
-    /* A Redis key of the document was written; `explained`: by what some daemon, also this one, has
-     * told of just now, if not by others as well. */
+    /* A Redis key of the document was written, but not by this daemon outside of scripts;
+     * `explained`: by what some daemon, also this one, has told of just now, if not by others as
+     * well. */
     void (*written)(void *arg, const char *key, size_t key_len, const char *suffix,
                     size_t suffix_len, bool explained);
     /* Another daemon was too late with a change of the document, and wants its turn. */
@@ -61,12 +68,13 @@ struct changes_callbacks {
     void (*deaf)(void *arg);
 };
 
-/* `up` is the link that documents are read over; `id` is this daemon's. */
+/* `up` is the link that documents are read and written over; `id` is this daemon's. */
 struct changes *changes_new(struct event_base *base, struct config *config, const char *id,
                             struct upstream *up, const struct changes_callbacks *cb, void *arg);
 void changes_free(struct changes *c);
 void changes_start(struct changes *c);
 void changes_stop(struct changes *c);
+void changes_link(struct changes *c, bool up); /* `up` is there now, or not any more */
 void changes_set_address(struct changes *c, const char *address); /* as upstream_set_address */
 
 bool changes_hearing(const struct changes *c);

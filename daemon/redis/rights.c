@@ -7,7 +7,20 @@
 #define INVALIDATE "__redis__:invalidate"
 
 /* What is lost without a right. */
-enum use { DOCUMENTS, ALONE, COMPUTED, INDEXES, LOCKS, KEYS, TWICE, NEWS, FOREIGN, DOCTOR, USES };
+enum use {
+    DOCUMENTS,
+    ALONE,
+    COMPUTED,
+    INDEXES,
+    LOCKS,
+    KEYS,
+    TWICE,
+    NEWS,
+    FOREIGN,
+    ECHO,
+    DOCTOR,
+    USES
+};
 
 static const struct {
     bool grave;
@@ -25,6 +38,7 @@ static const struct {
               "Each read asks Redis, and locks that several hosts want change hands only when "
               "leases run out."},
     [FOREIGN] = {false, "What other programs write into Redis is not noticed."},
+    [ECHO] = {false, "Redis sends each commit back to us when other daemons are gone."},
     [DOCTOR] = {false, "Some of these checks cannot be made."},
 };
 
@@ -98,6 +112,7 @@ static const struct {
     {"subscribe", NEWS, "SUBSCRIBE :@bus:rights"},
     {"subscribe", FOREIGN, "SUBSCRIBE " INVALIDATE},
     {"client|tracking", FOREIGN, "CLIENT TRACKING OFF"},
+    {"unsubscribe", ECHO, "UNSUBSCRIBE :@changes"},
     {"config|get", DOCTOR, "CONFIG GET maxmemory"},
 };
 

@@ -23,8 +23,8 @@ RIGHTS = ["hgetall", "hget", "hmget", "hexists", "hvals", "type", "hlen", "hscan
           "lrem", "append", "time", "hkeys", "smismember", "zincrby", "zcount", "zlexcount", "zmscore",
           "zrank", "zrevrank", "zrevrange", "zrangebylex", "zrangebyscore", "zrevrangebyscore", "evalsha",
           "script|load", "pexpire", "zadd", "zrem", "zrange", "zscore", "scan", "client|kill",
-          "publish", "subscribe", "client|tracking", "config|get"]
-SOFT = ["lpos", "publish", "subscribe", "client|tracking", "config|get"]
+          "publish", "subscribe", "client|tracking", "unsubscribe", "config|get"]
+SOFT = ["lpos", "publish", "subscribe", "client|tracking", "unsubscribe", "config|get"]
 CHANNELS = "&rapyer:* &__redis__:invalidate"
 
 

@@ -426,7 +426,8 @@ def test_a_link_for_commits_that_was_cut(redis_server, new_daemon, rdb):
         save_ada(client)
         client.call("watch", KEY)
         for _ in range(3):
-            assert rdb.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") > 0
+            wait_until(lambda: rdb.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") > 0,
+                       what="a link that can be cut")
             assert told(client) == [KEY, None, None]
 
 

@@ -130,8 +130,8 @@ static char *lines(const struct buf *resp)
 static char *said(unsigned *ncommands)
 {
     struct buf resp = BUF_INIT;
-    size_t news_at;
-    unsigned n = batch_format(b, &news_at, &resp);
+    struct batch_news news;
+    unsigned n = batch_format(b, &news, &resp);
     char *text = lines(&resp), *tail = strstr(text, "SET rapyer:@seq:me 7\n");
     if (ncommands != NULL)
         *ncommands = n;

@@ -146,8 +146,8 @@ static char *lines(const struct buf *resp)
 static char *said(void)
 {
     struct buf resp = BUF_INIT;
-    size_t news_at;
-    batch_format(b, &news_at, &resp);
+    struct batch_news news;
+    batch_format(b, &news, &resp);
     char *text = lines(&resp), *publish = strstr(text, "PUBLISH");
     cr_assert_not_null(publish);
     cr_assert_str_eq(strrchr(publish, 'E'), "EC\n");
@@ -251,8 +251,8 @@ Test(unit, a_document_only_looked_at_is_not_changed)
     batch_doc(b, doc_new("User:b", 9), batch_unit(b, g));
     set(stage(doc_new("User:a", 4), g), "name", "x");
     struct buf resp = BUF_INIT;
-    size_t news_at;
-    batch_format(b, &news_at, &resp);
+    struct batch_news news;
+    batch_format(b, &news, &resp);
     const char *publish = memmem(resp.data, resp.len, "PUBLISH\r\n", 9);
     size_t left = resp.len - (size_t)(publish - (char *)resp.data);
     cr_assert_not_null(memmem(publish, left, "User:a", 6));
@@ -613,8 +613,8 @@ static void give_lease(const char *key, const char *daemon, const char *what, lo
 static void commit(void)
 {
     struct buf resp = BUF_INIT;
-    size_t news_at;
-    unsigned n = batch_format(b, &news_at, &resp);
+    struct batch_news news;
+    unsigned n = batch_format(b, &news, &resp);
     redisReply *reply = NULL;
     redisAppendFormattedCommand(redis, (const char *)resp.data, resp.len);
     for (unsigned i = 0; i < n; i++) {
@@ -790,8 +790,8 @@ Test(unit_redis, a_unit_of_several_calls, .timeout = 60)
     set(first, "name", "x");
     struct batch_doc *bd = long_unit(guard(GUARD_LEASE, LEASE, 5));
     struct buf resp = BUF_INIT;
-    size_t news_at;
-    unsigned n = batch_format(b, &news_at, &resp);
+    struct batch_news news;
+    unsigned n = batch_format(b, &news, &resp);
     buf_free(&resp);
     cr_assert_geq(n, 4 + 2, "%u", n);
     commit();

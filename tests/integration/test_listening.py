@@ -1,0 +1,179 @@
+"""What a daemon is told and what not: Redis names the keys that others write, over the link of its own
+commits, and nobody hears himself. Is anything missed for that?"""
+
+import contextlib
+import socket
+import time
+
+import pytest
+
+from fault_proxy import REQUESTS, FaultProxy
+from models import KEY, ROOT, save_ada
+from rpc_client import wait_until
+from segment_reader import Segment
+from test_coherence import outcome
+
+BOUND = 1.0
+CHANGES = "rapyer:@changes"
+
+
+def listeners(rdb):
+    return dict(rdb.pubsub_numsub(CHANGES))[CHANGES.encode()]
+
+
+def soon(client, path, value):
+    wait_until(lambda: client.call("doc.load", KEY, path) == value, timeout=BOUND + 5, what=f"{value} at {path}")
+
+
+@pytest.fixture
+def first(redis_server):
+    """Sends a command without waiting for its answer."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as link:
+        link.connect(redis_server.socket)
+        link.sendall(b"PING\r\n")
+        link.recv(100)  # what is not taken in yet would be last in the turn
+
+        def send(*words):
+            link.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word.encode())
+                                                            for word in words))
+        yield send
+
+
+def in_one_turn(redis_server, *senders):
+    """Redis stands still meanwhile, and then finds all of it there, in this order."""
+    redis_server.pause()
+    for send in senders:
+        send()
+    redis_server.resume()
+
+
+def sends(client, *request):
+    """It is on its way to Redis when this returns: what is asked last is asked in a later turn."""
+    client.send(*request)
+    client.call("hello")
+    client.call("hello")
+
+
+@pytest.mark.parametrize("theirs, path, ours", [
+    (["HSET", ROOT, "bio"], "bio", ["num.incr", KEY, "age", 1]),
+    (["HSET", ROOT + "/counts", "x"], 'counts["x"]', ["dict.set", KEY, "counts", "y", 7])])
+def test_a_write_just_before_ours(redis_server, ada, first, theirs, path, ours):
+    """Of two who write a key in one turn of Redis only the last one is remembered: nobody is told."""
+    kind = type(ada.call("doc.load", KEY, path))
+    for n in range(10, 13):
+        in_one_turn(redis_server, lambda: first(*theirs, str(n)), lambda: sends(ada, *ours))
+        soon(ada, path, kind(n))
+
+
+def test_a_write_just_before_ours_is_seen_in_shared_memory(redis_server, daemon, ada, first):
+    """Who reads there does not ask, however long it is shown; the first time it is shown after the write."""
+    with Segment(daemon.socket) as segment:
+        for n in range(4):
+            in_one_turn(redis_server, lambda: first("HSET", ROOT, "bio", str(n)),
+                        lambda: sends(ada, "num.incr", KEY, "age", 1))
+
+            def seen():
+                found = segment.read(KEY)
+                if found is None:
+                    ada.call("doc.get", KEY)
+                return found and found["bio"] == str(n)
+            wait_until(seen, timeout=BOUND + 5, what="the write")
+
+
+@pytest.mark.parametrize("kind", ["normal", "pubsub"])
+def test_one_of_the_links_is_cut(ada, rdb, kind):
+    """Redis tracks for as long as both are there, and tells neither of the other's end."""
+    for n in range(3):
+        gaps = ada.call("admin.stats")["gaps"]
+        wait_until(lambda: rdb.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes") > 0, what="a link")
+        wait_until(lambda: ada.call("admin.stats")["gaps"] > gaps and ada.call("admin.stats")["hears_others"],
+                   what="a new one")
+        for value in (2 * n, 2 * n + 1):
+            ada.call("doc.get", KEY)
+            rdb.hset(ROOT, "age", value)
+            soon(ada, "age", value)
+
+
+class SilentProxy(FaultProxy):
+    """The link over which is tracked can end for Redis alone."""
+    lane = dead = None
+
+    def pass_on(self, link, direction, data, sink):
+        if direction == REQUESTS and b"TRACKING" in data:
+            self.lane = link
+        if link is self.dead:
+            return True
+        return super().pass_on(link, direction, data, sink)
+
+
+def test_the_link_that_tracks_ends_without_a_word(redis_server, workdir, new_daemon, rdb):
+    """Nothing is named any more, and what is read is all there: only that no proof comes back says so."""
+    proxy = SilentProxy(workdir, redis_server.address)
+    with new_daemon(proxy.address, {"redis.command_timeout": "2s"}).connect() as client:
+        save_ada(client)
+        client.call("doc.get", KEY)
+        wait_until(lambda: proxy.lane and client.call("admin.stats")["hears_others"], what="the link")
+        proxy.dead = proxy.lane
+        proxy.dead.close = lambda: None
+        assert rdb.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") > 0
+        rdb.hset(ROOT, "age", 77)
+        written = time.monotonic()
+        while (found := outcome(client, "doc.load", KEY, "age")) != 77:
+            assert found == "UNAVAILABLE" or time.monotonic() - written < BOUND
+    proxy.stop()
+
+
+def test_what_scripts_of_ours_write_is_not_foreign(ada, rdb):
+    """They are named whoever calls them. It is known what they do, so nothing is read again for it."""
+    ada.call("list.extend", KEY, "numbers", list(range(2000)))
+    for n in range(5):  # hears all that was before
+        ada.call("doc.load", KEY, "numbers")
+    rdb.config_resetstat()
+    before = ada.call("admin.stats")["foreign_writes"]
+    for n in range(20):
+        ada.call("str.append", KEY, "bio", "x")
+        ada.call("list.insert", KEY, "numbers", 5, n)
+        version = ada.call("doc.get", KEY, {"version": True, "paths": ["age"]})["@v"]
+        ada.call("pipeline", [["list.append", KEY, "numbers", n]], {"if_version": {KEY: version}})
+        assert ada.call("doc.load", KEY, "numbers[-1]") == n
+    assert ada.call("admin.stats")["foreign_writes"] == before
+    assert rdb.info("commandstats").get("cmdstat_lrange", {"calls": 0})["calls"] == 0
+
+
+# --- who is alone ----------------------------------------------------------------------------
+
+
+def test_nobody_listens_to_himself_alone(redis_server, new_daemon, ada, rdb):
+    for n in range(5):
+        ada.call("set", KEY, "age", n)
+    assert listeners(rdb) == 0
+    second = new_daemon(redis_server.address)
+    with second.connect() as other:
+        wait_until(lambda: listeners(rdb) == 2, what="both")
+        other.call("set", KEY, "age", 77)
+        soon(ada, "age", 77)
+        ada.call("set", KEY, "age", 78)
+        soon(other, "age", 78)
+    second.stop()
+    wait_until(lambda: ada.call("num.incr", KEY, "age", 1) and listeners(rdb) == 0, timeout=30, what="nobody")
+
+
+def test_who_does_not_know_of_others_sees_what_they_do(redis_server, new_daemon, ada, rdb):
+    """As that of programs without a daemon, also where both write the same in one turn."""
+    rdb.execute_command("ACL", "SETUSER", "quiet", "on", ">secret", "~rapyer:*", "resetchannels", "&" + CHANGES,
+                        "+@all")
+    settings = {"redis.redis_user": "quiet", "redis.redis_password": "secret"}
+    ada.call("list.extend", KEY, "numbers", list(range(2000)))
+    with new_daemon(redis_server.address, settings).connect() as other:
+        for n in range(10):
+            other.call("list.append", KEY, "numbers", n)
+            soon(ada, "numbers[-1]", n)
+            ada.call("doc.load", KEY, "numbers")
+            writers = [lambda: sends(other, "list.append", KEY, "numbers", -1),
+                       lambda: sends(ada, "list.append", KEY, "numbers", -2)]
+            in_one_turn(redis_server, *(writers if n % 2 else reversed(writers)))
+            wait_until(lambda: rdb.llen(ROOT + "/numbers") == 2003 + 3 * (n + 1), what="both")
+            stored = [int(text) for text in rdb.lrange(ROOT + "/numbers", -5, -1)]
+            wait_until(lambda: ada.call("doc.load", KEY, "numbers")[-5:] == stored, timeout=BOUND + 5,
+                       what=f"{stored} at the end")
+        assert listeners(rdb) == 0
