@@ -284,10 +284,10 @@ static struct pend *follow_some(struct batch *b, struct writer *w, struct batch_
     }
     if (bd->unit == NULL)
         w->len[2] = resp_decimal(nkeys, n);
-    if (n > 1) {
-        w->scripts = true;
+    if (n > 1)
         end(b, w, bd, root, NULL);
-    }
+    /* Without a deadline it writes nothing. One that is not known of is news in any case. */
+    w->scripts = w->scripts || (n > 1 && bd->doc->expires != 0);
     return p;
 }
 
@@ -441,13 +441,29 @@ static void format_publish(struct batch *b, struct writer *w, const struct buf *
     end(b, w, NULL, NULL, NULL);
 }
 
+/* What scripts write is named to who called them. So is the marker then: it says where the turn
+ * ends (changes.h). */
+static void format_publish_own(struct batch *b, struct writer *w)
+{
+    static const char script[] = "redis.pcall('PUBLISH',ARGV[1],ARGV[2])"
+                                 "redis.pcall('APPEND',KEYS[1],'')";
+    w->n = 0;
+    word(w, "EVAL", 4);
+    word(w, script, sizeof(script) - 1);
+    word(w, "1", 1);
+    word(w, b->pool->marker.data, b->pool->marker.len);
+    word(w, b->pool->own.data, b->pool->own.len);
+    word(w, w->scratch.data, w->scratch.len);
+    end(b, w, NULL, NULL, NULL);
+}
+
 static void format_news(struct batch *b, struct writer *w, struct batch_news *news)
 {
     bool own = w->scripts && b->pool->explains;
     *news = (struct batch_news){.at = w->out->len, .n = own ? 2 : 1};
     pack_news(b, &w->scratch);
     if (own)
-        format_publish(b, w, &b->pool->own);
+        format_publish_own(b, w);
     format_publish(b, w, &b->pool->channel);
 }
 

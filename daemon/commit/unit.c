@@ -6,6 +6,7 @@
 #include "daemon/commit/splice_one_script.h"
 #include "daemon/commit/unit_script.h"
 #include "daemon/documents/layout.h"
+#include "daemon/redis/changes.h"
 #include "daemon/redis/resp.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,7 +26,7 @@ const char *unit_follow_script(void)
 void unit_marker_key(const char *prefix, const char *daemon, struct buf *out)
 {
     buf_append(out, prefix, strlen(prefix));
-    buf_append(out, ":@seq:", 6);
+    buf_append(out, ":" COMMIT_MARKER, strlen(":" COMMIT_MARKER));
     buf_append(out, daemon, strlen(daemon));
 }
 

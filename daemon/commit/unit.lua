@@ -43,7 +43,7 @@ local function unique(key, field, want)
   local head, own, text = unpack(cmsgpack.unpack(want))
   local named = redis.pcall('SMEMBERS', key)
   if named.err then
-    local prefix = string.match(KEYS[1], '^(.*):@seq:')
+    local prefix = string.match(KEYS[1], '^(.*):~seq:')
     local name = string.match(string.sub(key, #prefix + 9), '^[^=]*=')
     redis.pcall('HSET', prefix .. ':@index', name, '!' .. key) -- to be built anew, as in index.lua
     return false, '='
@@ -74,11 +74,14 @@ local function run(first, last)
   return reply
 end
 
--- Who hears of the batch is to know that this was no part of it: [daemon, [the marker]]. Before all that
--- PUBLISH says at the end of the transaction. Without the right to it nothing is said there, either.
+-- Who hears of the batch is to know that this was no part of it, its daemon as well: [daemon, [the marker]].
+-- Before all that PUBLISH says at the end of the transaction. Without the right to it nothing is said there,
+-- either.
 local function tell_refused()
-  local prefix, daemon = string.match(KEYS[1], '^(.*):@seq:(.*)$')
-  redis.pcall('PUBLISH', prefix .. ':@changes', cmsgpack.pack({daemon, {redis.call('GET', KEYS[1])}}))
+  local prefix, daemon = string.match(KEYS[1], '^(.*):~seq:(.*)$')
+  local message = cmsgpack.pack({daemon, {redis.call('GET', KEYS[1])}})
+  redis.pcall('PUBLISH', prefix .. ':@changes', message)
+  redis.pcall('PUBLISH', prefix .. ':@own:' .. daemon, message)
 end
 
 local out, at, key = {}, 1, 1

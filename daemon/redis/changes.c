@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define INVALIDATE "__redis__:invalidate"
-#define CHANNELS 4 /* that are listened to for ever */
+#define CHANNELS 4               /* that are listened to for ever */
 #define EXPLAINED_MAX (1u << 16) /* keys, in one turn of Redis */
 #define SLOW_MS \
     250 /* that a proof may take, however short the bound is: the link is slow, not dead */
@@ -29,16 +29,17 @@ struct changes {
     void *arg;
     /* Of what all daemons do, what scripts of ours did, proofs; NUL-terminated. */
     struct buf channel, own, proofs, realm_key;
-    char realm[33];  /* what stands at realm_key in the database that we are in */
-    bool subscribed; /* to all but what other daemons do */
-    bool listening;  /* to that, too, or it is asked for */
-    unsigned tracks; /* answers to track() that are to come */
+    struct buf markers; /* how the keys of markers begin; NUL-terminated, too */
+    char realm[33];     /* what stands at realm_key in the database that we are in */
+    bool subscribed;    /* to all but what other daemons do */
+    bool listening;     /* to that, too, or it is asked for */
+    unsigned tracks;    /* answers to track() that are to come */
     bool hearing, tracking, warned;
     bool untracked; /* tracking was refused: what daemons say is all there is to hear */
     /* The marker of the last batch of which a part was refused; it names those (unit.lua). */
     struct buf refused;
     uint64_t refused_by; /* the hash of that daemon; 0: none, or its batch was heard of */
-    uint64_t *explained; /* hashes of keys, since Redis named the last ones */
+    uint64_t *explained; /* hashes of keys, in this turn of Redis */
     size_t nexplained, explained_cap;
     uint64_t
         unheard; /* RAPYER_UNHEARD: changes so far; the document whose key is passed over next */
@@ -439,8 +440,8 @@ static void take_commit(struct changes *c, const struct message *m)
  * daemon. */
 static void take_message(struct changes *c, const redisReply *payload, bool own)
 {
-    size_t explained = c->nexplained;
     struct message m;
+    size_t explained = c->nexplained;
     if (read_message(c, cursor_of(payload->str, payload->len), own, &m) < 0) {
         log_debug("a message that no rapyerd has sent is ignored");
         c->nexplained = explained;
@@ -483,11 +484,25 @@ static void take_key(struct changes *c, const char *name, size_t len)
     c->cb.written(c->arg, key, key_len, suffix, suffix_len, explained);
 }
 
+/* The marker of a commit comes behind the keys that were written in its turn, also where there are
+ * none: what we have written since is not named. */
+static bool ends_turn(const struct changes *c, const redisReply *keys)
+{
+    const redisReply *first = keys->elements > 0 ? keys->element[0] : NULL;
+    size_t len = c->markers.len - 1;
+    return first != NULL && first->type == REDIS_REPLY_STRING && first->len >= len &&
+           memcmp(first->str, c->markers.data, len) == 0;
+}
+
 static void take_keys(struct changes *c, const redisReply *keys)
 {
     if (keys->type != REDIS_REPLY_ARRAY) {
         c->nexplained = 0;
         c->cb.everything(c->arg);
+        return;
+    }
+    if (ends_turn(c, keys)) {
+        c->nexplained = 0;
         return;
     }
     if (c->nexplained > 1)
@@ -617,7 +632,7 @@ static void track(struct changes *c)
     buf_append(&prefix, "", 1);
     resp_words(&out, "CLIENT", "TRACKING", "OFF", NULL);
     resp_words(&out, "CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST", "PREFIX",
-               (char *)prefix.data, "NOLOOP", NULL);
+               (char *)prefix.data, "PREFIX", (char *)c->markers.data, "NOLOOP", NULL);
     if (upstream_send(c->up, out.data, out.len, TRACK_ANSWERS, on_tracking, c))
         c->tracks++;
     buf_free(&out);
@@ -694,6 +709,8 @@ struct changes *changes_new(struct event_base *base, struct config *config, cons
     name(&c->own, config->key_prefix, "own:", id);
     name(&c->proofs, config->key_prefix, "proof:", id);
     name(&c->realm_key, config->key_prefix, "realm", "");
+    buf_printf(&c->markers, "%s:" COMMIT_MARKER, config->key_prefix);
+    buf_append(&c->markers, "", 1);
     name_realm(c);
     c->link = upstream_new(base, config, &link_cb, c);
     c->overdue = evtimer_new(base, on_overdue, c);
@@ -711,6 +728,7 @@ void changes_free(struct changes *c)
     buf_free(&c->own);
     buf_free(&c->proofs);
     buf_free(&c->realm_key);
+    buf_free(&c->markers);
     buf_free(&c->refused);
     free(c->explained);
     free(c);

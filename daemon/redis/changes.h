@@ -1,14 +1,15 @@
 /* changes: what others do to documents in Redis, heard over a connection of its own.
  *
  *   commit of another daemon ──PUBLISH in its MULTI──► @changes ──┐
- *   scripts of our own commits ──PUBLISH in the MULTI──► @own ────┼─► this connection, in Redis'
- * order write of others to a key ──CLIENT TRACKING, BCAST, NOLOOP─────┘
+ *   scripts of our own commits ──PUBLISH in the MULTI──► @own ────┼─► this connection, in the
+ *   write of others to a key ──CLIENT TRACKING, BCAST, NOLOOP─────┘   order of Redis
  *
  * A daemon says what it did as it does it, and Redis what of it was refused; at the end of the turn
- * of its loop Redis names the keys that were written in it. So a key that nobody has explained
- * since the names of the turn before was written by a program that knows nothing of daemons. A key
- * that was explained may have been written by such a program in the same turn, too; nothing can
- * tell.
+ * of its loop Redis names the keys that were written in it. So a key that nobody has explained in
+ * the same turn was written by a program that knows nothing of daemons. A key that was explained
+ * may have been written by such a program, too; nothing can tell. Where a turn ends the markers
+ * say: each commit writes that of its daemon, Redis tells prefixes in their order, and theirs is
+ * behind that of documents.
  *
  * What we have written ourselves is not named, as most writes are ours, and to be told of each
  * costs Redis half as much as the write. The link of our commits tracks, for the connection that
@@ -26,6 +27,9 @@
 #include "daemon/base/config.h"
 #include "daemon/redis/upstream.h"
 #include "protocol/cursor.h"
+
+/* How the keys of markers go on behind the prefix of all keys; then there is the daemon's name. */
+#define COMMIT_MARKER "~seq:"
 
 struct changes;
 

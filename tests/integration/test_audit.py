@@ -20,7 +20,7 @@ SHELF_ROOT = "rapyer:{Shelf:s}"
 
 
 def document_of(key):
-    return key[key.index(b"{") + 1:key.index(b"}")]
+    return key[key.find(b"{") + 1:key.find(b"}")]
 
 
 def all_but_proofs(channel, _payload):
@@ -63,7 +63,8 @@ def stats_after(client, name, value, timeout=20):
 
 
 def finding(client):
-    return next(row for row in client.call("admin.doctor") if row["check"] == "coherence")
+    return wait_until(lambda: [row for row in client.call("admin.doctor") if row["check"] == "coherence"],
+                      what="the link to Redis")[0]
 
 
 UNHEARD = [

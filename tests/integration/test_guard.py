@@ -258,7 +258,7 @@ class Party:
 
 def bring_back(rdb, stolen):
     """As soon as the first commit was refused, and before the daemon knows of it."""
-    marker = next(key for key in rdb.keys("rapyer:@seq:*"))
+    marker = next(key for key in rdb.keys("rapyer:~seq:*"))
     deadline = time.monotonic() + 0.1
     while time.monotonic() < deadline and b" " not in rdb.get(marker):
         pass

@@ -9,12 +9,19 @@ import pytest
 
 from fault_proxy import REQUESTS, FaultProxy
 from models import KEY, ROOT, save_ada
-from rpc_client import wait_until
+from rpc_client import RpcError, wait_until
 from segment_reader import Segment
 from test_coherence import outcome
+from test_watch import told
 
 BOUND = 1.0
 CHANGES = "rapyer:@changes"
+
+
+@pytest.fixture
+def daemon(redis_server, new_daemon):
+    """It does not look for what it has missed, and so does not mend it."""
+    return new_daemon(redis_server.address, {"coherence.audit": "0"})
 
 
 def listeners(rdb):
@@ -136,8 +143,47 @@ def test_what_scripts_of_ours_write_is_not_foreign(ada, rdb):
         version = ada.call("doc.get", KEY, {"version": True, "paths": ["age"]})["@v"]
         ada.call("pipeline", [["list.append", KEY, "numbers", n]], {"if_version": {KEY: version}})
         assert ada.call("doc.load", KEY, "numbers[-1]") == n
+    ada.call("doc.ttl", KEY, 1000)
+    for n in range(5):
+        ada.call("list.append", KEY, "numbers", n)
+        assert ada.call("doc.load", KEY, "numbers[-1]") == n
     assert ada.call("admin.stats")["foreign_writes"] == before
     assert rdb.info("commandstats").get("cmdstat_lrange", {"calls": 0})["calls"] == 0
+
+
+def test_a_write_just_after_a_script_of_ours(ada, other, rdb):
+    """What of the commit is written without one is not named, and explains nothing that comes after it. It is read
+    again, however long it is, and told to who watches."""
+    ada.call("list.extend", KEY, "numbers", list(range(2000)))
+    other.call("watch", KEY, "numbers")
+    ada.call("doc.load", KEY, "numbers")
+    for n in range(20):
+        ada.call("list.append", KEY, "numbers", n)
+        assert told(other)[2] == ["numbers"]
+        rdb.lset(ROOT + "/numbers", 7, -n)
+        assert told(other)[2] == ["numbers"]
+        soon(ada, "numbers[7]", -n)
+
+
+def test_what_redis_refuses_explains_nothing(ada, other, first, redis_server):
+    """Nothing of the pipeline was written, as another program was first. What that one has written else is told."""
+    ada.call("list.extend", KEY, "numbers", list(range(2000)))
+    other.call("watch", KEY, "numbers")
+    for n in range(5):
+        ada.call("doc.load", KEY, "numbers")
+        version = ada.call("doc.get", KEY, {"version": True, "paths": ["age"], "fresh": True})["@v"]
+        sent = []
+
+        def refused():
+            sent.append(ada.send("pipeline", [["list.set", KEY, "numbers", 5, n]], {"if_version": {KEY: version}}))
+            ada.call("hello")
+            ada.call("hello")
+        in_one_turn(redis_server, lambda: first("HINCRBY", ROOT, "@v", "1"), refused,
+                    lambda: first("LSET", ROOT + "/numbers", "7", str(-n)))
+        with pytest.raises(RpcError, match="CONFLICT"):
+            ada.wait(sent[0])
+        assert told(other)[2] == ["numbers"]
+        soon(ada, "numbers[7]", -n)
 
 
 # --- who is alone ----------------------------------------------------------------------------
@@ -177,3 +223,20 @@ def test_who_does_not_know_of_others_sees_what_they_do(redis_server, new_daemon,
             wait_until(lambda: ada.call("doc.load", KEY, "numbers")[-5:] == stored, timeout=BOUND + 5,
                        what=f"{stored} at the end")
         assert listeners(rdb) == 0
+
+
+def test_what_was_said_explains_nothing_later(redis_server, new_daemon, ada, first, rdb):
+    """Where another daemon and then we write the same in one turn nothing is named in it. What a program
+    without one writes after that is not taken for theirs, however soon, and however long it is."""
+    ada.call("list.extend", KEY, "numbers", list(range(2000)))
+    with new_daemon(redis_server.address).connect() as other:
+        wait_until(lambda: listeners(rdb) == 2, what="both")
+        for n in range(3):
+            for client in other, ada:
+                client.call("doc.load", KEY, "numbers")
+            in_one_turn(redis_server, lambda: sends(other, "list.append", KEY, "numbers", n),
+                        lambda: sends(ada, "list.append", KEY, "numbers", n))
+            wait_until(lambda: rdb.llen(ROOT + "/numbers") == 2003 + 2 * (n + 1), what="both")
+            assert len(ada.call("doc.load", KEY, "numbers")) == 2003 + 2 * (n + 1)
+            rdb.lset(ROOT + "/numbers", 7, -n)
+            soon(ada, "numbers[7]", -n)

@@ -237,9 +237,9 @@ def test_the_channel_is_tried_again(redis_server, new_daemon, rdb, allowed):
     with daemon.connect() as client:
         save_ada(client)
         client.call("num.incr", KEY, "age", 1)
-        before = rdb.dump(ROOT), rdb.get(next(iter(rdb.keys("rapyer:@seq:*"))))
+        before = rdb.dump(ROOT), rdb.get(next(iter(rdb.keys("rapyer:~seq:*"))))
         client.call("num.incr", KEY, "age", 1)
-        marker = next(iter(rdb.keys("rapyer:@seq:*")))
+        marker = next(iter(rdb.keys("rapyer:~seq:*")))
         # The same state, one commit back, in a server of another run_id.
         schema = rdb.dump("rapyer:@schema")
         redis_server.restart()

@@ -132,7 +132,7 @@ static char *said(unsigned *ncommands)
     struct buf resp = BUF_INIT;
     struct batch_news news;
     unsigned n = batch_format(b, &news, &resp);
-    char *text = lines(&resp), *tail = strstr(text, "SET rapyer:@seq:me 7\n");
+    char *text = lines(&resp), *tail = strstr(text, "SET rapyer:~seq:me 7\n");
     if (ncommands != NULL)
         *ncommands = n;
     cr_assert_eq(strncmp(text, "MULTI\n", 6), 0);

@@ -10,7 +10,7 @@
 
 #define A "rapyer:{User:a}"
 #define LEASE "rapyer:@lock:{User:a}/!edit"
-#define MARKER "rapyer:@seq:me"
+#define MARKER "rapyer:~seq:me"
 
 static struct batch_pool *pool;
 static struct batch *b;
