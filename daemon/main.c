@@ -417,7 +417,7 @@ static int reload_rules(struct daemon *d, const char *file, char *error, size_t 
 
 static void apply(struct daemon *d)
 {
-    log_setup(d->config.log_level);
+    log_setup(d->config.log_level, d->config.log_format);
     exec_reloaded(d->exec);
     dispatch_reloaded(d->dispatch);
     limit_trees(&d->config);
@@ -569,7 +569,7 @@ static void start_locks(struct daemon *d)
 static struct http *open_http(struct daemon *d, int fd, char *error, size_t size)
 {
     struct http_callbacks cb = {.write = on_metrics, .ready = on_ready_asked};
-    if (strcmp(d->config.metrics_viewer, "off") != 0) {
+    if (d->config.metrics_viewer != VIEWER_OFF) {
         d->viewer =
             viewer_new(d->base, &d->config, d->sessions, dispatch_overview(d->dispatch, d->base));
         cb.ask = on_ask;
@@ -704,6 +704,7 @@ static void take_apart(struct daemon *d)
     if (d->watchdog != NULL)
         event_free(d->watchdog);
     event_base_free(d->base);
+    log_end();
     rules_free(d->rules);
     for (size_t i = 0; i < sizeof(d->set) / sizeof(*d->set); i++)
         free(d->set[i]);
@@ -776,10 +777,6 @@ static int read_settings(struct daemon *d)
                  "metrics.listen: \"%s\" is not off, unix:/path, or an address of this host with a "
                  "port, as 127.0.0.1:9680 or [::1]:9680",
                  c->metrics_listen);
-    else if (!viewer_level_fits(c->metrics_viewer))
-        snprintf(error, sizeof(error),
-                 "metrics.viewer: \"%s\" is not one of off, figures, names, contents",
-                 c->metrics_viewer);
     else if (c->rights_file[0] != '\0' &&
              (d->rules = rules_read(c->rights_file, error, sizeof(error))) == NULL)
         ;
@@ -799,10 +796,10 @@ int main(int argc, char **argv)
     int rc = arguments(&d, argc, argv, &check);
     if (rc >= 0)
         return rc;
-    log_setup(LOG_LEVEL_INFO);
+    log_setup(LOG_LEVEL_INFO, LOG_TEXT);
     if (read_settings(&d) < 0)
         return 2;
-    log_setup(d.config.log_level);
+    log_setup(d.config.log_level, d.config.log_format);
     if (check) {
         rules_free(d.rules);
         credentials_free(&d.config);

@@ -94,24 +94,29 @@ static int set_text(struct load *l, const struct setting *s, const char *text)
     return 0;
 }
 
-static const char *const level_names[] = {"error", "warning", "notice", "info", "debug"};
-
-static int set_level(struct load *l, const struct setting *s, const char *text)
+static int set_word(struct load *l, const struct setting *s, const char *text)
 {
-    for (size_t i = 0; i < sizeof level_names / sizeof level_names[0]; i++) {
-        if (strcasecmp(text, level_names[i]) == 0) {
-            *(enum log_level *)setting_field(l->config, s) = (enum log_level)i;
+    const char *const *words = setting_words(s->kind);
+    char all[128] = "";
+
+    for (unsigned i = 0; words[i]; i++) {
+        if (strcasecmp(text, words[i]) == 0) {
+            *(unsigned *)setting_field(l->config, s) = i;
             return 0;
         }
+        size_t used = strlen(all);
+        snprintf(all + used, sizeof all - used, "%s%s", i ? ", " : "", words[i]);
     }
-    return refuse(l, s, "\"%s\" is not one of error, warning, notice, info, debug", text);
+    return refuse(l, s, "\"%s\" is not one of %s", text, all);
 }
 
 static int set_value(struct load *l, const struct setting *s, const char *text)
 {
     switch (s->kind) {
     case TEXT: return set_text(l, s, text);
-    case LEVEL: return set_level(l, s, text);
+    case LEVEL:
+    case FORMAT:
+    case VIEWER: return set_word(l, s, text);
     default: return set_number(l, s, text);
     }
 }
@@ -598,9 +603,7 @@ void config_free(struct config *c)
 
 static size_t width_of(enum setting_kind kind)
 {
-    return kind == SIZE    ? sizeof(size_t)
-           : kind == LEVEL ? sizeof(enum log_level)
-                           : sizeof(unsigned);
+    return kind == SIZE ? sizeof(size_t) : sizeof(unsigned);
 }
 
 static bool same(const struct setting *s, struct config *a, struct config *b)

@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What the page for a browser shows; each what those before show, too. */
+enum viewer_level { VIEWER_OFF, VIEWER_FIGURES, VIEWER_NAMES, VIEWER_CONTENTS };
+
 struct config {
     /* [listen] */
     char *socket;       /* path; default /run/rapyerd/rapyerd.sock */
@@ -88,9 +91,10 @@ struct config {
     /* [metrics] */
     char *metrics_listen;  /* "off" | "unix:/path" | "127.0.0.1:port" | "[::1]:port" */
     unsigned metrics_mode; /* 0660: of that socket */
-    char *metrics_viewer;  /* "off" | "figures" | "names" | "contents" */
+    enum viewer_level metrics_viewer;
     /* [log] */
     enum log_level log_level;
+    enum log_format log_format;
     unsigned slow_time;    /* 100: requests that took longer are kept; 0: none */
     unsigned slow_entries; /* 128 */
     /* No setting, but what the files of tls_* held when credentials_load read them; whoever called

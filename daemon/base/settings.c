@@ -247,7 +247,7 @@ const struct setting settings[] = {
      "[::1]:9680; at no other addresses, as nobody is asked who he is. off: nowhere."},
     {"metrics", "socket_mode", MODE, AT(metrics_mode), "0660", 0, 0777, false,
      "Who may connect there when it is a unix socket."},
-    {"metrics", "viewer", TEXT, AT(metrics_viewer), "figures", 1, 16, false,
+    {"metrics", "viewer", VIEWER, AT(metrics_viewer), "figures", 0, 0, false,
      "The page for a browser at the same place, which changes nothing: figures, with plots of the\n"
      "last hour and what doctor says; names: also clients, locks and the keys of documents;\n"
      "contents: also what is in them, of all models. off: none. Who may connect there sees it,\n"
@@ -255,6 +255,9 @@ const struct setting settings[] = {
 
     {"log", "log_level", LEVEL, AT(log_level), "notice", 0, 0, true,
      "What is logged: error, warning, notice, info or debug."},
+    {"log", "format", FORMAT, AT(log_format), "text", 0, 0, true,
+     "How a line looks: text, logfmt (time=... level=... msg=...) or json. The journal of systemd\n"
+     "is given fields in any case."},
     {"log", "slow_time", TIME, AT(slow_time), "100ms", 0, HOUR, true,
      "Requests that took longer from being looked at to their answer are kept for rapyerctl "
      "slowlog.\n"
@@ -306,7 +309,14 @@ void setting_show(char *out, size_t size, enum setting_kind kind, uint64_t v)
     snprintf(out, size, "%llu%s", (unsigned long long)(v / best->factor), best->word);
 }
 
-static const char *const levels[] = {"error", "warning", "notice", "info", "debug"};
+const char *const *setting_words(enum setting_kind kind)
+{
+    static const char *const levels[] = {"error", "warning", "notice", "info", "debug", NULL};
+    static const char *const formats[] = {"text", "logfmt", "json", NULL};
+    static const char *const viewers[] = {"off", "figures", "names", "contents", NULL};
+
+    return kind == LEVEL ? levels : kind == FORMAT ? formats : kind == VIEWER ? viewers : NULL;
+}
 
 void setting_text(char *out, size_t size, struct config *c, const struct setting *s)
 {
@@ -316,8 +326,8 @@ void setting_text(char *out, size_t size, struct config *c, const struct setting
         snprintf(out, size, "%s", **(char *const *)field ? "(set)" : "");
     else if (s->kind == TEXT)
         snprintf(out, size, "%s", *(char *const *)field);
-    else if (s->kind == LEVEL)
-        snprintf(out, size, "%s", levels[*(const enum log_level *)field]);
+    else if (setting_words(s->kind))
+        snprintf(out, size, "%s", setting_words(s->kind)[*(const unsigned *)field]);
     else
         setting_show(out, size, s->kind,
                      s->kind == SIZE ? *(const size_t *)field : *(const unsigned *)field);

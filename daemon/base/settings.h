@@ -11,7 +11,10 @@ enum setting_kind {
     SIZE,  /* size_t, bytes */
     TIME,  /* unsigned, milliseconds */
     MODE,  /* unsigned, octal */
-    LEVEL, /* enum log_level */
+    /* One word of several (setting_words), as an enum: */
+    LEVEL,  /* enum log_level */
+    FORMAT, /* enum log_format */
+    VIEWER, /* enum viewer_level */
 };
 
 struct setting {
@@ -36,6 +39,8 @@ static inline void *setting_field(struct config *c, const struct setting *s)
     return (char *)c + s->offset;
 }
 
+/* The words of a kind in the order of their enum, NULL at the end; NULL: it has none. */
+const char *const *setting_words(enum setting_kind kind);
 /* What a text of this kind looks like, for messages. */
 const char *setting_shape(enum setting_kind kind);
 /* Writes a number the way one would in the file: with the largest unit that divides it. */

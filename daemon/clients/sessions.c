@@ -19,8 +19,12 @@ void sessions_unref(struct sessions *all)
 
 void session_log(enum log_level level, const struct session *s, const char *what)
 {
-    log_line(level, "client %llu (%s, pid %ld, uid %ld): %s", (unsigned long long)s->number,
-             s->peer.program, (long)s->peer.pid, (long)s->peer.uid, what);
+    log_about(level,
+              &(struct log_about){.client = s->number,
+                                  .program = s->peer.program,
+                                  .pid = s->peer.pid,
+                                  .uid = s->peer.uid},
+              "%s", what);
 }
 
 /* What they watch, or wait for, was asked for with other rights. */

@@ -22,10 +22,6 @@
 
 #define TOP_MAX 100 /* of admin.cache */
 
-/* Lines on who was refused, in so many ms. */
-#define DENIED_LINES 10
-#define DENIED_MS 10000
-
 typedef void plain_fn(struct dispatch *d, struct session *s, const struct rpc *msg);
 
 #define SLOTS 512 /* a power of two */
@@ -72,8 +68,6 @@ struct dispatch {
     bool learned;                    /* what it names was asked for before */
     struct event *tick;
     bool stopping;
-    unsigned denied; /* refusals since then, which are logged up to a number */
-    int64_t denied_since;
 };
 
 /* ---- methods that answer by themselves ---- */
@@ -502,26 +496,26 @@ static void learn(struct dispatch *d)
     registry_refresh(d->registry, on_learned, d);
 }
 
-/* Whoever is refused may ask again and again. */
-static void log_denied(struct dispatch *d, const struct session *s, const struct fault *f)
+/* What its client cannot mend: it may not do this, or something is broken here or in Redis. */
+static void log_fault(const struct session *s, uint64_t id, const struct fault *f)
 {
     const struct session_peer *peer = session_peer(s);
-    int64_t now = clock_mono_ms();
-    if (now - d->denied_since >= DENIED_MS) {
-        if (d->denied > DENIED_LINES)
-            log_warning("%u more refusals were not logged", d->denied - DENIED_LINES);
-        d->denied_since = now;
-        d->denied = 0;
-    }
-    if (++d->denied <= DENIED_LINES)
-        log_warning("refused: %s, pid %ld, uid %ld, gid %ld: %s", peer->program, (long)peer->pid,
-                    (long)peer->uid, (long)peer->gid, f->text);
+    bool denied = f->code == FAULT_FORBIDDEN;
+    if (!denied && f->code != FAULT_INTERNAL && f->code != FAULT_CORRUPT)
+        return;
+    log_about(denied ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR,
+              &(struct log_about){.client = session_number(s),
+                                  .program = peer->program,
+                                  .pid = peer->pid,
+                                  .uid = peer->uid,
+                                  .request = &id,
+                                  .code = fault_name(f->code)},
+              denied ? "refused: %s" : "failed: %s", f->text);
 }
 
 bool dispatch_fault(struct dispatch *d, struct session *s, uint64_t id, const struct fault *f)
 {
-    if (f->code == FAULT_FORBIDDEN)
-        log_denied(d, s, f);
+    log_fault(s, id, f);
     struct fault full;
     bool unknown = f->code == FAULT_UNKNOWN_MODEL || f->code == FAULT_UNKNOWN_FIELD;
     if (!unknown || d->learned || d->stopping || s != d->from || id != d->msg->id)

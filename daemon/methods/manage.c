@@ -87,8 +87,13 @@ void manage_set(const struct admin *a, const struct manage_hooks *h, struct sess
         return;
     }
     setting_text(value, sizeof value, a->config, setting);
-    log_notice("%s is %s until the next start: set by %s, pid %ld, uid %ld", name, value,
-               peer->program, (long)peer->pid, (long)peer->uid);
+    log_about(LOG_LEVEL_NOTICE,
+              &(struct log_about){.client = session_number(s),
+                                  .program = peer->program,
+                                  .pid = peer->pid,
+                                  .uid = peer->uid,
+                                  .request = &msg->id},
+              "%s is %s until the next start", name, value);
     pack_cstr(session_result(s, msg->id), value);
     session_done(s);
 }

@@ -1,5 +1,6 @@
 /* viewer: see viewer.h. */
 #include "daemon/methods/viewer.h"
+#include "daemon/base/settings.h"
 #include "daemon/clients/inquiry.h"
 #include "protocol/alloc.h"
 #include <stdio.h>
@@ -10,10 +11,6 @@
 #define ANSWER_BYTES ((size_t)1024 * 1024)
 #define WAIT_MS 3000
 #define PAGE_KEYS 1000 /* about so many in an answer */
-
-enum level { OFF, FIGURES, NAMES, CONTENTS, LEVELS };
-
-static const char *const levels[LEVELS] = {"off", "figures", "names", "contents"};
 
 struct visit {
     struct visit *prev, *next;
@@ -26,35 +23,26 @@ struct viewer {
     struct event_base *base;
     struct sessions *sessions;
     struct overview *overview;
-    enum level level;
+    enum viewer_level level;
     struct visit *visits;
     unsigned nvisits;
 };
 
-static enum level level_of(const char *text)
+static const char *word_of(enum viewer_level level)
 {
-    enum level l = OFF;
-
-    while (l < LEVELS && strcmp(text, levels[l]) != 0)
-        l++;
-    return l;
-}
-
-bool viewer_level_fits(const char *level)
-{
-    return level_of(level) < LEVELS;
+    return setting_words(VIEWER)[level];
 }
 
 /* --- what is answered at once ------------------------------------------------------------ */
 
 static void answer_overview(struct viewer *v, struct http_ask *ask, const char *why_not)
 {
-    const struct buf *now = overview_now(v->overview, v->level >= NAMES);
+    const struct buf *now = overview_now(v->overview, v->level >= VIEWER_NAMES);
     struct buf out = BUF_INIT;
 
     pack_map(&out, 3);
     pack_cstr(&out, "level");
-    pack_cstr(&out, levels[v->level]);
+    pack_cstr(&out, word_of(v->level));
     pack_cstr(&out, "trouble");
     pack_cstr(&out, why_not);
     pack_cstr(&out, "now");
@@ -105,7 +93,7 @@ static void on_done(void *arg, const void *result, size_t len, const char *error
 static void inquire(struct viewer *v, struct http_ask *ask, const char *method,
                     const struct buf *params, uint32_t nparams)
 {
-    unsigned rights = RIGHT_STATS | (v->level >= NAMES ? RIGHT_READ : 0);
+    unsigned rights = RIGHT_STATS | (v->level >= VIEWER_NAMES ? RIGHT_READ : 0);
 
     if (v->nvisits >= AT_ONCE) {
         http_refuse(ask, 503, "BUSY: others ask at the same time; try again");
@@ -148,11 +136,11 @@ static void ask_document(struct viewer *v, struct http_ask *ask, struct buf *par
     inquire(v, ask, "doc.get", params, 2);
 }
 
-static void refuse_level(struct http_ask *ask, enum level needed)
+static void refuse_level(struct http_ask *ask, enum viewer_level needed)
 {
     char text[64];
 
-    snprintf(text, sizeof text, "FORBIDDEN: this needs metrics.viewer = %s", levels[needed]);
+    snprintf(text, sizeof text, "FORBIDDEN: this needs metrics.viewer = %s", word_of(needed));
     http_refuse(ask, 403, text);
 }
 
@@ -168,8 +156,8 @@ void viewer_ask(struct viewer *v, struct http_ask *ask, const char *why_not)
         answer_history(v, ask);
     else if (strcmp(name, "doctor") == 0)
         inquire(v, ask, "admin.doctor", &params, 0);
-    else if ((models || keys) && v->level < NAMES)
-        refuse_level(ask, NAMES);
+    else if ((models || keys) && v->level < VIEWER_NAMES)
+        refuse_level(ask, VIEWER_NAMES);
     else if (models)
         inquire(v, ask, "admin.models", &params, 0);
     else if (keys)
@@ -177,8 +165,8 @@ void viewer_ask(struct viewer *v, struct http_ask *ask, const char *why_not)
     else if (strcmp(name, "document") != 0)
         http_refuse(ask, 404,
                     "NOT_FOUND: there are overview, history, doctor, models, keys, document");
-    else if (v->level < CONTENTS)
-        refuse_level(ask, CONTENTS);
+    else if (v->level < VIEWER_CONTENTS)
+        refuse_level(ask, VIEWER_CONTENTS);
     else
         ask_document(v, ask, &params);
     buf_free(&params);
@@ -189,15 +177,13 @@ void viewer_ask(struct viewer *v, struct http_ask *ask, const char *why_not)
 struct viewer *viewer_new(struct event_base *base, const struct config *config,
                           struct sessions *sessions, struct overview *overview)
 {
-    enum level level = level_of(config->metrics_viewer);
-
-    if (level == OFF)
+    if (config->metrics_viewer == VIEWER_OFF)
         return NULL;
     struct viewer *v = alloc_zeroed(1, sizeof *v);
     v->base = base;
     v->sessions = sessions;
     v->overview = overview;
-    v->level = level;
+    v->level = config->metrics_viewer;
     return v;
 }
 

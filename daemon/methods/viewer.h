@@ -18,10 +18,7 @@
 
 struct viewer;
 
-/* Whether metrics.viewer may say so: "off", "figures", "names", "contents". */
-bool viewer_level_fits(const char *level);
-
-/* NULL: config->metrics_viewer is "off". */
+/* NULL: config->metrics_viewer is VIEWER_OFF. */
 struct viewer *viewer_new(struct event_base *base, const struct config *config,
                           struct sessions *sessions, struct overview *overview);
 /* why_not: nothing is carried out now, as this text says; "" else. */

@@ -408,7 +408,7 @@ def test_settings_of_a_running_daemon(ctl, client, daemon):
     ctl("log", "debug")
     daemon.connect().close()
     wait_until(lambda: "debug: client" in daemon.log(), what="lines of level debug")
-    assert "limits.max_value is 1K until the next start: set by rapyerctl" in daemon.log()
+    assert re.search(r"client \d+ \(rapyerctl, pid .*: limits.max_value is 1K until the next start", daemon.log())
 
 
 def test_secrets_are_not_shown(redis_server, new_daemon):

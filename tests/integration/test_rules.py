@@ -2,6 +2,7 @@
 
 import grp
 import os
+import re
 import subprocess
 import time
 
@@ -195,9 +196,12 @@ def test_refusals_are_counted_and_logged_but_not_for_ever(ruled):
         for _ in range(50):
             forbidden(client, "doc.get", KEY)
         assert 'rapyerd_faults_total{code="FORBIDDEN"} 50\n' in client.call("admin.metrics")
-    lines = [line for line in ruled.daemon.log().splitlines() if "refused: " in line and "doc.get of User" in line]
-    assert 1 <= len(lines) <= 10
-    assert f"pid {os.getpid()}, uid {ME}" in lines[0]
+        number = client.call("admin.clients")[0]["number"]
+    lines = [line for line in ruled.daemon.log().splitlines() if "refused: doc.get of User" in line]
+    assert len(lines) == 20
+    assert re.search(rf"client {number} \(\S+, pid {os.getpid()}, uid {ME}\), request \d+: refused", lines[0])
+    ruled.daemon.stop()
+    assert '30 more lines in 10 s as "refused: doc.get of User' in ruled.daemon.log()
 
 
 @pytest.mark.parametrize("line, word", [

@@ -41,7 +41,7 @@ static void begin(void)
     cr_assert(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/run/s", dir);
     snprintf(lock, sizeof lock, "%s.lock", path);
-    log_setup(LOG_LEVEL_ERROR);
+    log_setup(LOG_LEVEL_ERROR, LOG_TEXT);
     config = (struct config){
         .socket = path, .socket_owner = "", .socket_group = "", .socket_mode = 0640};
     base = event_base_new();
@@ -231,7 +231,7 @@ Test(listener, lives_through_a_shortage_of_descriptors)
     int lowest;
 
     cr_assert(l, "%s", error);
-    log_setup(LOG_LEVEL_ERROR);
+    log_setup(LOG_LEVEL_ERROR, LOG_TEXT);
     int fd = dial();
     cr_assert_geq(fd, 0);
     cr_assert_geq(lowest = dup(0), 0);

@@ -93,7 +93,7 @@ static int connect_peer(void)
 
 static void begin(void)
 {
-    log_setup(LOG_LEVEL_ERROR);
+    log_setup(LOG_LEVEL_ERROR, LOG_TEXT);
     base = event_base_new();
     config = (struct config){
         .max_clients = 3,
