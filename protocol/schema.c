@@ -502,7 +502,8 @@ static void pack_refresh(const struct model *m, struct buf *out)
     }
 }
 
-void schema_pack(const struct model *m, struct buf *out)
+static void pack_model(const struct model *m, const struct field *instead, uint32_t at,
+                       uint32_t revision, struct buf *out)
 {
     pack_map(out, 4 + (m->key_field >= 0 ? 1 : 0) + (m->ttl ? 1 : 0) + (m->refresh_ttl ? 1 : 0));
     pack_cstr(out, "name");
@@ -522,7 +523,19 @@ void schema_pack(const struct model *m, struct buf *out)
     pack_cstr(out, "fields");
     pack_array(out, m->nfields);
     for (uint32_t i = 0; i < m->nfields; i++)
-        pack_field(&m->fields[i], out);
+        pack_field(instead && i == at ? instead : &m->fields[i], out);
     pack_cstr(out, "revision");
-    pack_uint(out, m->revision);
+    pack_uint(out, revision);
+}
+
+void schema_pack(const struct model *m, struct buf *out)
+{
+    pack_model(m, NULL, 0, m->revision, out);
+}
+
+void schema_pack_unindexed(const struct model *m, uint32_t field, uint8_t kinds, struct buf *out)
+{
+    struct field now = m->fields[field];
+    now.indexes &= (uint8_t)~kinds;
+    pack_model(m, &now, field, m->revision + 1, out);
 }

@@ -148,6 +148,10 @@ int schema_restore(struct schema *s, const struct cursor *declarations, size_t n
  * lower than or equal to the model's, else taken over, so that a registry can be restored). */
 void schema_pack(const struct model *m, struct buf *out);
 
+/* The same as a later revision without these of a field's indexes (index.h): that of a unique one
+ * stays. */
+void schema_pack_unindexed(const struct model *m, uint32_t field, uint8_t kinds, struct buf *out);
+
 /* Index of a field, or -1. */
 int model_field(const struct model *m, const char *name, size_t len);
 

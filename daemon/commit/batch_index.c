@@ -29,22 +29,28 @@ void index_call_add(struct index_call *c, const char *prefix, const struct index
     c->n++;
 }
 
+void index_call_format(const struct index_call *c, const char *script, size_t script_len,
+                       const char *todo, const char *prefix, struct buf *out)
+{
+    char n[RESP_DECIMAL_MAX];
+    buf_printf(out, "*%u\r\n", 5 + 4 * c->n);
+    resp_bulk(out, "EVAL", 4);
+    resp_bulk(out, script, script_len);
+    resp_bulk(out, n, resp_decimal(n, c->n));
+    buf_append(out, c->keys.data, c->keys.len);
+    resp_bulk(out, todo, strlen(todo));
+    resp_bulk(out, prefix, strlen(prefix));
+    buf_append(out, c->words.data, c->words.len);
+}
+
 unsigned index_call_flush(struct index_call *c, enum index_todo todo, const char *prefix,
                           struct buf *out)
 {
     static const char *const todos[] = {
         [INDEX_LEAVE] = "leave", [INDEX_ENTER] = "enter", [INDEX_SETTLE] = "settle"};
-    char n[RESP_DECIMAL_MAX];
     if (c->n == 0)
         return 0;
-    buf_printf(out, "*%u\r\n", 5 + 4 * c->n);
-    resp_bulk(out, "EVAL", 4);
-    resp_bulk(out, index_script, sizeof(index_script) - 1);
-    resp_bulk(out, n, resp_decimal(n, c->n));
-    buf_append(out, c->keys.data, c->keys.len);
-    resp_bulk(out, todos[todo], strlen(todos[todo]));
-    resp_bulk(out, prefix, strlen(prefix));
-    buf_append(out, c->words.data, c->words.len);
+    index_call_format(c, index_script, sizeof(index_script) - 1, todos[todo], prefix, out);
     buf_clear(&c->keys);
     buf_clear(&c->words);
     c->n = 0;

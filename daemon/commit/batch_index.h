@@ -26,6 +26,9 @@ void index_call_add(struct index_call *c, const char *prefix, const struct index
 /* Appends the call, and is ready for another; nothing if nothing was added. Returns how many. */
 unsigned index_call_flush(struct index_call *c, enum index_todo todo, const char *prefix,
                           struct buf *out);
+/* The same of another script with such arguments. */
+void index_call_format(const struct index_call *c, const char *script, size_t script_len,
+                       const char *todo, const char *prefix, struct buf *out);
 void index_call_free(struct index_call *c);
 
 /* Decides of each document how its entries are put right. Once, before the following. */

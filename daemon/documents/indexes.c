@@ -101,8 +101,10 @@ static void default_raw(const struct field *f, struct buf *out)
     cell_free(&c);
 }
 
-static void add_one(struct walk *w, const struct field *f, enum index_kind kind, char sign)
+static void add_one(struct walk *w, const struct model *m, uint32_t number, enum index_kind kind,
+                    char sign)
 {
+    const struct field *f = &m->fields[number];
     struct indexes *to = w->to;
     struct buf raw = BUF_INIT;
     bool container = type_container(f->type) != NULL;
@@ -110,6 +112,8 @@ static void add_one(struct walk *w, const struct field *f, enum index_kind kind,
     struct index *ix = &to->all[to->n++];
     default_raw(f, &raw);
     *ix = (struct index){.kind = kind,
+                         .declared = m,
+                         .field = number,
                          .unique = kind == INDEX_EXACT && (f->indexes & INDEX_UNIQUE) &&
                                    w->elements == NULL,
                          .at = container             ? AT_CONTAINER
@@ -170,7 +174,7 @@ static void walk_model(struct walk *w, const struct model *m)
         const struct field *f = &m->fields[i];
         for (size_t s = 0; s < sizeof(signs) / sizeof(*signs); s++) {
             if ((f->indexes & signs[s].kind) && (w->elements == NULL || !type_container(f->type)))
-                add_one(w, f, signs[s].kind, signs[s].sign);
+                add_one(w, m, i, signs[s].kind, signs[s].sign);
         }
         walk_inside(w, f);
     }

@@ -40,6 +40,8 @@ struct index {
     enum index_kind kind;
     bool unique; /* FIELD, exact: no two documents have the same value */
     enum index_at at;
+    const struct model *declared; /* whose field has it: the model, or one within; */
+    uint32_t field;               /* which */
     const struct type *type;      /* of the values */
     const struct type *container; /* CONTAINER, ELEMENTS */
     char *path;                   /* "settings.theme", "tags", "posts[].title" */

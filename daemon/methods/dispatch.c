@@ -6,6 +6,7 @@
 #include "daemon/methods/doctor.h"
 #include "daemon/methods/figures.h"
 #include "daemon/methods/find.h"
+#include "daemon/methods/index_admin.h"
 #include "daemon/methods/keys.h"
 #include "daemon/methods/latency.h"
 #include "daemon/methods/manage.h"
@@ -263,6 +264,26 @@ static void do_metrics(struct dispatch *d, struct session *s, const struct rpc *
     buf_free(&page.out);
 }
 
+static void do_index_list(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    index_list_request(d->exec, s, msg);
+}
+
+static void do_index_build(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    index_build_request(d->exec, s, msg);
+}
+
+static void do_index_drop(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    index_drop_request(d->exec, d->registry, s, msg);
+}
+
+static void do_index_check(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    index_check_request(d->exec, s, msg);
+}
+
 #define FIND_METHOD(fn, what)                                                         \
     static void do_##fn(struct dispatch *d, struct session *s, const struct rpc *msg) \
     {                                                                                 \
@@ -313,6 +334,10 @@ static const struct entry plain_entries[] = {
     {.name = "find.count", .plain = do_find_count},
     {.name = "find.update", .plain = do_find_update},
     {.name = "find.delete", .plain = do_find_delete},
+    {.name = "index.list", .plain = do_index_list, .right = RIGHT_STATS},
+    {.name = "index.check", .plain = do_index_check, .right = RIGHT_ADMIN},
+    {.name = "index.build", .plain = do_index_build, .right = RIGHT_ADMIN},
+    {.name = "index.drop", .plain = do_index_drop, .right = RIGHT_ADMIN},
     {.name = "admin.stats", .plain = do_stats, .early = true, .right = RIGHT_STATS},
     {.name = "admin.clients", .plain = do_clients, .early = true, .right = RIGHT_STATS},
     {.name = "admin.cache", .plain = do_cache, .early = true, .right = RIGHT_STATS},

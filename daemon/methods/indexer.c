@@ -4,6 +4,7 @@
 #include "daemon/base/log.h"
 #include "daemon/commit/batch_index.h"
 #include "daemon/documents/layout.h"
+#include "daemon/methods/index_clean_script.h"
 #include "protocol/alloc.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 #define PAGE "500" /* keys that SCAN looks at */
 #define SWEEP "200"
 
-enum doing { NOTHING, LEASING, READING, SCANNING, ENTERING, MARKING, SWEEPING };
+enum doing { NOTHING, LEASING, READING, SCANNING, ENTERING, MARKING, SWEEPING, CLEANING };
 
 struct indexer {
     struct exec *exec;
@@ -32,7 +33,10 @@ struct indexer {
     bool *incomplete;              /* so is one of each */
     unsigned n, at;
     char cursor[24];
-    bool sweep; /* what is entered was found by its deadline */
+    bool sweep;    /* what is entered was found by its deadline */
+    char *dropped; /* an index that has a state, and no model declares; NULL: there is none */
+    int64_t dropped_since;
+    char clean[24]; /* where the next page of its keys begins */
 };
 
 static void go_on(struct indexer *x);
@@ -45,6 +49,13 @@ static struct upstream *upstream_of(const struct indexer *x)
 static const char *prefix_of(const struct indexer *x)
 {
     return exec_config(x->exec)->key_prefix;
+}
+
+static void plan_tick(struct indexer *x)
+{
+    struct timeval next = {.tv_sec = x->wanted_since != 0 || x->dropped != NULL ? SOON : LATER};
+    if (x->n > 0 || x->dropped != NULL)
+        event_add(x->tick, &next);
 }
 
 static void on_reply(void *arg, unsigned index, redisReply *reply);
@@ -93,10 +104,41 @@ static bool is_complete(const redisReply *all, const struct model *m, const stru
     return found;
 }
 
+static bool is_declared(const struct indexer *x, const char *name)
+{
+    bool found = false;
+    for (unsigned m = 0; m < x->n && !found; m++) {
+        for (unsigned i = 0; i < x->models[m]->n && !found; i++) {
+            char *one = index_state_name(x->models[m]->model, &x->models[m]->all[i]);
+            found = strcmp(one, name) == 0;
+            free(one);
+        }
+    }
+    return found;
+}
+
+/* The first one, if there is one. */
+static void find_dropped(struct indexer *x, const redisReply *all)
+{
+    const char *found = NULL;
+    for (size_t i = 0; i + 1 < all->elements && found == NULL; i += 2) {
+        const char *name = all->element[i]->str;
+        if (strchr(name, '/') != NULL && !is_declared(x, name))
+            found = name;
+    }
+    if (found != NULL && x->dropped != NULL && strcmp(found, x->dropped) == 0)
+        return;
+    free(x->dropped);
+    x->dropped = found != NULL ? alloc_str(found) : NULL;
+    x->dropped_since = clock_mono_ms();
+    strcpy(x->clean, "0");
+}
+
 static void take_states(struct indexer *x, const redisReply *all)
 {
     bool any = false;
     note_models(x);
+    find_dropped(x, all);
     for (unsigned m = 0; m < x->n; m++) {
         for (unsigned i = 0; i < x->models[m]->n; i++) {
             if (!is_complete(all, x->models[m]->model, &x->models[m]->all[i]))
@@ -240,6 +282,79 @@ static void take_page(struct indexer *x, const redisReply *reply)
         go_on(x);
 }
 
+/* ---- those that were dropped ---- */
+
+static bool may_clean(const struct indexer *x)
+{
+    return x->dropped != NULL && clock_mono_ms() - x->dropped_since >= SETTLE_MS;
+}
+
+static bool has_indexes(const struct indexer *x, const char *model, size_t len)
+{
+    bool found = false;
+    for (unsigned m = 0; m < x->n && !found; m++) {
+        const char *name = x->models[m]->model->name;
+        found = strlen(name) == len && memcmp(name, model, len) == 0;
+    }
+    return found;
+}
+
+/* Whether there is another index at this path, with which it shares the set of documents that have
+ * too many elements. */
+static bool has_path(const struct indexer *x, const char *name, size_t len)
+{
+    bool found = false;
+    for (unsigned m = 0; m < x->n && !found; m++) {
+        for (unsigned i = 0; i < x->models[m]->n && !found; i++) {
+            char *one = index_state_name(x->models[m]->model, &x->models[m]->all[i]);
+            found = strlen(one) == len + 1 && memcmp(one, name, len) == 0;
+            free(one);
+        }
+    }
+    return found;
+}
+
+static void ask_clean(struct indexer *x)
+{
+    size_t len = strcspn(x->dropped, "/"), all = strlen(x->dropped);
+    bool last = !has_indexes(x, x->dropped, len);
+    bool path = has_path(x, x->dropped, all - 1);
+    char revision[RESP_DECIMAL_MAX + 1];
+    struct buf out = BUF_INIT, match = BUF_INIT;
+    char *states = index_states_key(prefix_of(x)), *schema = alloc_text("%s:@schema", prefix_of(x));
+    char *notes = alloc_text("%s:%.*s", states, (int)len, x->dropped);
+    char *ends = alloc_text("%s/@ttl", notes);
+    revision[resp_decimal(revision, schema_known(exec_schema(x->exec)))] = '\0';
+    layout_pattern(states, strlen(states), &match);
+    buf_printf(&match, ":");
+    layout_pattern(x->dropped, all - 1, &match);
+    buf_printf(&match, path ? "[\\%c]*" : "[\\%c*]*", x->dropped[all - 1]);
+    buf_append(&match, "", 1);
+    resp_words(&out, "EVAL", index_clean_script, "2", states, schema, x->dropped, revision,
+               (char *)match.data, x->clean, last ? notes : NULL, ends, NULL);
+    buf_free(&match);
+    free(states);
+    free(schema);
+    free(notes);
+    free(ends);
+    ask(x, CLEANING, &out);
+}
+
+static void take_cleaned(struct indexer *x, const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_STRING || reply->len == 0 ||
+        (size_t)reply->len >= sizeof(x->clean))
+        return; /* it is looked at anew */
+    strcpy(x->clean, reply->str);
+    if (strcmp(x->clean, "0") != 0) {
+        ask_clean(x);
+        return;
+    }
+    log_info("the index %s is removed", x->dropped);
+    free(x->dropped);
+    x->dropped = NULL;
+}
+
 /* ---- those that have ended ---- */
 
 static void ask_ended(struct indexer *x)
@@ -294,12 +409,17 @@ static void take(struct indexer *x, const redisReply *reply)
     case READING:
         if (reply->type == REDIS_REPLY_ARRAY)
             take_states(x, reply);
-        if (x->n > 0)
+        plan_tick(x);
+        if (x->n > 0 || x->dropped != NULL)
             ask_lease(x);
         break;
     case LEASING:
         if (reply->integer != 1)
             break; /* another one does it */
+        if (may_clean(x)) {
+            ask_clean(x);
+            break;
+        }
         x->sweep = !may_build(x);
         x->at = 0;
         if (!x->sweep && to_build(x) != NULL && strcmp(x->cursor, "0") == 0)
@@ -319,6 +439,7 @@ static void take(struct indexer *x, const redisReply *reply)
         else
             go_on(x);
         break;
+    case CLEANING: take_cleaned(x, reply); break;
     case SWEEPING:
         if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0) {
             settle(x, x->models[x->at], reply, false);
@@ -348,11 +469,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     bool free = x->doing == NOTHING;
     if (free)
         note_models(x);
-    if (free && x->n > 0 && lane_ready(exec_lane(x->exec)))
+    if (free && lane_ready(exec_lane(x->exec)))
         ask_states(x);
-    struct timeval next = {.tv_sec = x->wanted_since != 0 ? SOON : LATER};
-    if (x->n > 0)
-        event_add(x->tick, &next);
+    plan_tick(x);
 }
 
 void indexer_wake(struct indexer *x)
@@ -360,8 +479,7 @@ void indexer_wake(struct indexer *x)
     struct timeval next = {.tv_sec = 0, .tv_usec = 1000};
     if (x->doing == NOTHING)
         note_models(x);
-    if (x->n > 0)
-        event_add(x->tick, &next);
+    event_add(x->tick, &next);
 }
 
 struct indexer *indexer_new(struct event_base *base, struct exec *e, const char *id)
@@ -378,5 +496,6 @@ void indexer_free(struct indexer *x)
     event_free(x->tick);
     free(x->models);
     free(x->incomplete);
+    free(x->dropped);
     free(x);
 }

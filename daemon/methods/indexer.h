@@ -3,6 +3,7 @@
  *   an index whose state in Redis is not that of a complete one (declared for a model that had
  *   documents; Redis came back while empty; a key of it was spoilt)
  *       ──► all documents of its model are looked at, a page at a time; writes go on ──► complete
+ *   an index that is dropped ──► its keys are removed, a page at a time
  *   documents that ended by themselves ──► their entries are taken out within some seconds
  *
  * One daemon of all does it, as long as it has the lease for it; when it dies another one goes on.

@@ -246,7 +246,7 @@ static int spoilt(const struct plan *p, const struct index *ix, struct fault *f)
     return fault_set(f, FAULT_CORRUPT,
                      "the index on %s: a Redis key that begins with %s:@index:%s/%s is not what "
                      "rapyerd made of it (or it was not, and not all documents are in the index "
-                     "yet); remove that key, and the index is built anew",
+                     "yet); index.check with repair removes it, and the index is built anew",
                      ix->path, p->prefix, p->model->name, ix->id);
 }
 

@@ -589,6 +589,12 @@ void registry_refresh(struct registry *r, void (*fn)(void *arg), void *arg)
     ask_revision(r);
 }
 
+const char *registry_news(size_t *len)
+{
+    *len = sizeof(news) - 1;
+    return news;
+}
+
 bool registry_message(struct registry *r, const void *payload, size_t len)
 {
     if (len != sizeof(news) - 1 || memcmp(payload, news, len) != 0)

@@ -36,6 +36,8 @@ void registry_refresh(struct registry *r, void (*fn)(void *arg), void *arg);
 void registry_cancel(struct registry *r, void *arg);
 /* Takes a message of another daemon; false: it is about something else. */
 bool registry_message(struct registry *r, const void *payload, size_t len);
+/* What tells other daemons that something was declared. */
+const char *registry_news(size_t *len);
 /* Answers a define request. */
 void registry_define(struct registry *r, struct session *s, const struct rpc *msg);
 

@@ -1,0 +1,394 @@
+/* index_check: compares the indexes of a model with its documents, some thousands in each request.
+ *
+ *   keys       SCAN ─► each key of an index, a page at a time: of what document is each entry?
+ *   documents  SCAN ─► a page of documents: is each entry there?
+ *
+ * Each step is a script, which sees documents and entries of one moment; so writes go on. To
+ * repair, spoilt keys are removed and their index noted as such, which has it built anew, entries
+ * that are left over are taken out, and those that are missing put in.
+ */
+#include "daemon/commit/batch_index.h"
+#include "daemon/documents/layout.h"
+#include "daemon/methods/index_admin.h"
+#include "daemon/methods/index_check_script.h"
+#include "daemon/methods/methods.h"
+#include "daemon/redis/resp.h"
+#include "protocol/alloc.h"
+#include <stdlib.h>
+
+#define KEYS_PAGE "500"
+#define ENTRIES_PAGE "200" /* of one key; for each its document is read */
+#define DOCUMENTS_PAGE "200"
+#define NAMED_MAX 100 /* spoilt keys that an answer names */
+
+struct check {
+    struct exec *exec;
+    struct session *session;
+    uint64_t id;
+    const struct indexes *all;
+    bool repair;
+    bool documents;  /* what it is at */
+    char cursor[24]; /* of SCAN: the next page; "0": there is none */
+    bool begun;
+    struct buf keys; /* packed: those of the page that are still to be looked at */
+    size_t at;
+    struct buf key;
+    struct buf member; /* where in the key the next page begins */
+    struct index_call page;
+    uint64_t looked, ndocuments, entries, missing, left_over, undeclared;
+    struct buf spoilt; /* packed */
+    uint32_t nspoilt;
+};
+
+static void check_free(struct check *c)
+{
+    session_settle(c->session);
+    session_unref(c->session);
+    buf_free(&c->keys);
+    buf_free(&c->key);
+    buf_free(&c->member);
+    buf_free(&c->spoilt);
+    index_call_free(&c->page);
+    free(c);
+}
+
+static void refuse(struct check *c, const struct fault *f)
+{
+    session_fault(c->session, c->id, f);
+    check_free(c);
+}
+
+static const char *prefix_of(const struct check *c)
+{
+    return exec_config(c->exec)->key_prefix;
+}
+
+static struct upstream *upstream_of(const struct check *c)
+{
+    return lane_upstream(exec_lane(c->exec));
+}
+
+static void unavailable(struct check *c, const redisReply *reply)
+{
+    struct fault f;
+    fault_set(&f, FAULT_UNAVAILABLE, "Redis did not answer: %s",
+              reply != NULL && reply->type == REDIS_REPLY_ERROR ? reply->str
+              : reply != NULL                                   ? "this is no answer"
+                                                                : upstream_why(upstream_of(c)));
+    refuse(c, &f);
+}
+
+static void ask(struct check *c, struct buf *out, upstream_reply_fn *fn)
+{
+    bool sent = upstream_send(upstream_of(c), out->data, out->len, 1, fn, c);
+    buf_free(out);
+    if (!sent)
+        unavailable(c, NULL);
+}
+
+/* Of an array of so many numbers, from the i-th on. */
+static bool are_numbers(const redisReply *reply, size_t i, size_t n)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != n)
+        return false;
+    for (; i < n; i++) {
+        if (reply->element[i]->type != REDIS_REPLY_INTEGER)
+            return false;
+    }
+    return true;
+}
+
+static uint64_t number(const redisReply *reply, size_t i)
+{
+    return (uint64_t)reply->element[i]->integer;
+}
+
+static void pack_count(struct buf *out, const char *name, uint64_t n)
+{
+    pack_cstr(out, name);
+    pack_uint(out, n);
+}
+
+static void answer(struct check *c, bool more)
+{
+    struct buf *out = session_result(c->session, c->id);
+    pack_map(out, 7);
+    pack_count(out, "documents", c->ndocuments);
+    pack_count(out, "entries", c->entries);
+    pack_count(out, "missing", c->missing);
+    pack_count(out, "left_over", c->left_over);
+    pack_count(out, "undeclared", c->undeclared);
+    pack_cstr(out, "spoilt");
+    pack_array(out, c->nspoilt);
+    buf_append(out, c->spoilt.data, c->spoilt.len);
+    pack_cstr(out, "cursor");
+    if (more) {
+        char *text = alloc_text("%c%s", c->documents ? 'd' : 'k', c->cursor);
+        pack_cstr(out, text);
+        free(text);
+    } else {
+        pack_nil(out);
+    }
+    session_done(c->session);
+    check_free(c);
+}
+
+static void ask_page(struct check *c);
+
+static void page_done(struct check *c)
+{
+    if (!session_open(c->session)) {
+        check_free(c); /* nobody waits any more */
+        return;
+    }
+    if (strcmp(c->cursor, "0") == 0 && c->documents) {
+        answer(c, false);
+        return;
+    }
+    c->documents = c->documents || strcmp(c->cursor, "0") == 0;
+    if (c->looked >= exec_config(c->exec)->find_documents)
+        answer(c, true);
+    else
+        ask_page(c);
+}
+
+/* ---- documents ---- */
+
+static void on_settled(void *arg, unsigned index, redisReply *reply)
+{
+    struct check *c = arg;
+    (void)index;
+    if (reply == NULL || reply->type != REDIS_REPLY_INTEGER)
+        unavailable(c, reply);
+    else
+        page_done(c);
+}
+
+static void on_compared(void *arg, unsigned index, redisReply *reply)
+{
+    struct check *c = arg;
+    struct buf out = BUF_INIT;
+    (void)index;
+    if (reply == NULL || !are_numbers(reply, 0, 3)) {
+        unavailable(c, reply);
+        return;
+    }
+    c->ndocuments += number(reply, 0);
+    c->entries += number(reply, 1);
+    c->missing += number(reply, 2);
+    c->looked += number(reply, 0);
+    if (!c->repair) {
+        page_done(c);
+        return;
+    }
+    index_call_flush(&c->page, INDEX_SETTLE, prefix_of(c), &out);
+    ask(c, &out, on_settled);
+}
+
+static void compare_documents(struct check *c, const redisReply *found)
+{
+    struct buf out = BUF_INIT;
+    index_call_free(&c->page);
+    c->page = (struct index_call){0};
+    for (size_t i = 0; i < found->elements; i++) {
+        const redisReply *one = found->element[i];
+        struct buf key = BUF_INIT;
+        const char *suffix;
+        size_t suffix_len = 0, head = strlen(c->all->model->name) + 1;
+        if (layout_split(prefix_of(c), one->str, one->len, &key, &suffix, &suffix_len) &&
+            suffix_len == 0 && key.len > head)
+            index_call_add(&c->page, prefix_of(c), c->all, (char *)key.data + head, key.len - head);
+        buf_free(&key);
+    }
+    if (c->page.n == 0) {
+        page_done(c);
+        return;
+    }
+    index_call_format(&c->page, index_check_script, sizeof(index_check_script) - 1, "documents",
+                      prefix_of(c), &out);
+    ask(c, &out, on_compared);
+}
+
+/* ---- keys ---- */
+
+static void next_key(struct check *c);
+static void ask_key(struct check *c);
+
+static void note_spoilt(struct check *c)
+{
+    if (c->nspoilt == NAMED_MAX || !utf8_valid((char *)c->key.data, c->key.len))
+        return;
+    pack_str(&c->spoilt, (char *)c->key.data, c->key.len);
+    c->nspoilt++;
+}
+
+static void on_key(void *arg, unsigned index, redisReply *reply)
+{
+    struct check *c = arg;
+    (void)index;
+    if (reply == NULL || !are_numbers(reply, 1, 5) ||
+        reply->element[0]->type != REDIS_REPLY_STRING) {
+        unavailable(c, reply);
+        return;
+    }
+    c->looked += number(reply, 1);
+    c->left_over += number(reply, 2);
+    if (number(reply, 3) != 0)
+        note_spoilt(c);
+    c->undeclared += number(reply, 4);
+    buf_clear(&c->member);
+    buf_append(&c->member, reply->element[0]->str, reply->element[0]->len);
+    if (c->member.len == 1 && *c->member.data == '0')
+        next_key(c);
+    else
+        ask_key(c);
+}
+
+static void ask_key(struct check *c)
+{
+    struct buf out = BUF_INIT;
+    const struct model *m = c->all->model;
+    buf_printf(&out, "*11\r\n");
+    resp_bulk(&out, "EVAL", 4);
+    resp_bulk(&out, index_check_script, sizeof(index_check_script) - 1);
+    resp_bulk(&out, "1", 1);
+    resp_bulk(&out, c->key.data, c->key.len);
+    resp_bulk(&out, "key", 3);
+    resp_bulk(&out, prefix_of(c), strlen(prefix_of(c)));
+    resp_bulk(&out, m->name, strlen(m->name));
+    resp_bulk(&out, c->all->spec.data, c->all->spec.len);
+    resp_bulk(&out, c->member.data, c->member.len);
+    resp_bulk(&out, ENTRIES_PAGE, strlen(ENTRIES_PAGE));
+    resp_bulk(&out, c->repair ? "repair" : "", c->repair ? 6 : 0);
+    ask(c, &out, on_key);
+}
+
+static void next_key(struct check *c)
+{
+    struct cursor in = cursor_of(c->keys.data + c->at, c->keys.len - c->at);
+    const char *key;
+    size_t len;
+    if (cursor_str(&in, &key, &len) < 0) {
+        page_done(c);
+        return;
+    }
+    buf_clear(&c->key);
+    buf_append(&c->key, key, len);
+    buf_clear(&c->member);
+    buf_append(&c->member, "0", 1);
+    c->at = c->keys.len - (size_t)(in.end - in.at);
+    ask_key(c);
+}
+
+/* ---- pages ---- */
+
+static void on_page(void *arg, unsigned index, redisReply *reply)
+{
+    struct check *c = arg;
+    (void)index;
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[0]->type != REDIS_REPLY_STRING ||
+        reply->element[1]->type != REDIS_REPLY_ARRAY || reply->element[0]->len >= 24) {
+        unavailable(c, reply);
+        return;
+    }
+    strcpy(c->cursor, reply->element[0]->str);
+    if (c->documents) {
+        compare_documents(c, reply->element[1]);
+        return;
+    }
+    for (size_t i = 0; i < reply->element[1]->elements; i++) {
+        const redisReply *key = reply->element[1]->element[i];
+        if (key->type == REDIS_REPLY_STRING)
+            pack_str(&c->keys, key->str, key->len);
+    }
+    next_key(c);
+}
+
+static void ask_page(struct check *c)
+{
+    struct buf match = BUF_INIT, out = BUF_INIT;
+    const char *model = c->all->model->name;
+    buf_clear(&c->keys);
+    c->at = 0;
+    layout_pattern(prefix_of(c), strlen(prefix_of(c)), &match);
+    if (c->documents) {
+        buf_printf(&match, ":{%s:*}", model);
+    } else {
+        buf_printf(&match, ":@index:%s/*", model);
+        if (!c->begun) { /* that of what documents with a deadline have */
+            char *key = alloc_text("%s:@index:%s", prefix_of(c), model);
+            pack_cstr(&c->keys, key);
+            free(key);
+        }
+    }
+    c->begun = true;
+    buf_append(&match, "", 1);
+    resp_words(&out, "SCAN", c->cursor, "MATCH", (char *)match.data, "COUNT",
+               c->documents ? DOCUMENTS_PAGE : KEYS_PAGE, c->documents ? "TYPE" : NULL, "hash",
+               NULL);
+    buf_free(&match);
+    ask(c, &out, on_page);
+}
+
+/* ---- what is asked ---- */
+
+static int read_cursor(struct check *c, const char *s, size_t len, struct fault *f)
+{
+    if (len < 2 || len > 21 || (*s != 'k' && *s != 'd') ||
+        strspn(s + 1, "0123456789") < len - 1)
+        return fault_set(f, FAULT_BAD_REQUEST, "the cursor is none that index.check has given");
+    c->documents = *s == 'd';
+    c->begun = true;
+    snprintf(c->cursor, sizeof(c->cursor), "%.*s", (int)(len - 1), s + 1);
+    return 0;
+}
+
+static int options(struct check *c, struct cursor *in, struct fault *f)
+{
+    uint32_t n;
+    const char *name, *s;
+    size_t len, s_len;
+    if (cursor_nil(in))
+        return 0;
+    int rc = cursor_map(in, &n);
+    for (uint32_t i = 0; rc == 0 && i < n; i++) {
+        if (params_str(in, "an option's name", &name, &len, f) < 0)
+            return -1;
+        if (len == 6 && memcmp(name, "repair", 6) == 0)
+            rc = cursor_bool(in, &c->repair);
+        else if (len == 6 && memcmp(name, "cursor", 6) == 0 && cursor_nil(in))
+            continue;
+        else if (len == 6 && memcmp(name, "cursor", 6) == 0 && cursor_str(in, &s, &s_len) == 0)
+            rc = read_cursor(c, s, s_len, f);
+        else
+            rc = -1;
+    }
+    return rc == 0 ? 0
+                   : fault_set(f, FAULT_BAD_REQUEST,
+                               "index.check takes [model, {repair?, cursor?}?]: a bool, and the "
+                               "cursor of the answer before");
+}
+
+void index_check_request(struct exec *e, struct session *s, const struct rpc *msg)
+{
+    struct check *c = alloc_zeroed(1, sizeof(*c));
+    struct cursor in = msg->params;
+    struct fault f;
+    const char *name;
+    size_t len;
+    *c = (struct check){
+        .exec = e, .session = session_ref(s), .id = msg->id, .cursor = "0"};
+    session_defer(s);
+    if (msg->nparams < 1 || msg->nparams > 2 || cursor_str(&in, &name, &len) < 0) {
+        fault_set(&f, FAULT_BAD_REQUEST, "index.check takes [model, {repair?, cursor?}?]");
+        refuse(c, &f);
+        return;
+    }
+    c->all = index_model(e, name, len, &f);
+    if (c->all == NULL || (msg->nparams == 2 && options(c, &in, &f) < 0)) {
+        refuse(c, &f);
+        return;
+    }
+    ask_page(c);
+}
