@@ -52,17 +52,21 @@ const char *ctl_paint(const struct ctl *c, const char *colour);
  * caller. */
 void ctl_table(const char *const *titles, unsigned columns, char *const *cells, size_t rows);
 
+/* Whether the question on standard error is answered with yes: 0, or the exit status. `yes`: it is
+ * not asked. Who cannot be asked has to say --yes. */
+int ctl_confirm(bool yes, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* The whole of a file, "-": of standard input. -1: errno says why. */
 int ctl_read_file(const char *name, struct buf *out);
 /* JSON of an argument, "-": of standard input. items: those of an array, counted; may be NULL. 0,
  * or the exit status. */
 int ctl_read_json(const char *arg, struct buf *out, uint32_t *items);
 
-/* ctl_admin.c, ctl_top.c, ctl_monitor.c, ctl_edit.c, ctl_export.c, ctl_find.c, ctl_import.c:
- * commands, as rapyerctl.c lists them. */
+/* ctl_admin.c, ctl_top.c, ctl_monitor.c, ctl_edit.c, ctl_export.c, ctl_find.c, ctl_import.c,
+ * ctl_index.c: commands, as rapyerctl.c lists them. */
 typedef int ctl_command(struct ctl *c, int argc, char **argv);
 ctl_command ctl_stats, ctl_metrics, ctl_clients, ctl_doctor, ctl_locks, ctl_lock, ctl_kill,
     ctl_cache, ctl_config, ctl_log, ctl_models, ctl_latency, ctl_slowlog, ctl_top, ctl_monitor,
-    ctl_trace, ctl_edit, ctl_export, ctl_find, ctl_import;
+    ctl_trace, ctl_edit, ctl_export, ctl_find, ctl_import, ctl_index;
 
 #endif

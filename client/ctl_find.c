@@ -147,27 +147,17 @@ static int run_list(struct finding *fi, const char *model, const struct buf *exp
 /* How many it would be is found out first. 0: go on, else the exit status. */
 static int confirm(struct finding *fi, const char *model, const struct buf *expression)
 {
-    char answer[16] = "";
-    if (fi->yes)
-        return 0;
-    if (!isatty(STDIN_FILENO))
-        return ctl_usage_error("nobody can be asked whether that is meant: say --yes", NULL);
+    const char *verb = fi->delete ? "Delete" : "Change";
+    if (fi->yes || !isatty(STDIN_FILENO))
+        return ctl_confirm(fi->yes, "%s", verb);
     int64_t n = find_count(fi->c->db, model, &fi->how, expression);
     if (n < 0 && rapyer_errcode(fi->c->db) != RAPYER_TOO_LARGE)
         return ctl_answer_error(fi->c);
-    if (n >= 0 && fi->how.limit > 0 && n > fi->how.limit)
+    if (n < 0)
+        return ctl_confirm(false, "%s very many documents of %s?", verb, model);
+    if (fi->how.limit > 0 && n > fi->how.limit)
         n = fi->how.limit;
-    if (n >= 0)
-        fprintf(stderr, "%s %lld documents of %s? [y/N] ", fi->delete ? "Delete" : "Change",
-                (long long)n, model);
-    else
-        fprintf(stderr, "%s very many documents of %s? [y/N] ", fi->delete ? "Delete" : "Change",
-                model);
-    if (fgets(answer, sizeof(answer), stdin) == NULL || (*answer != 'y' && *answer != 'Y')) {
-        fputs("rapyerctl: nothing was changed\n", stderr);
-        return EXIT_ANSWER;
-    }
-    return 0;
+    return ctl_confirm(false, "%s %lld documents of %s?", verb, (long long)n, model);
 }
 
 static void print_refused(void *arg, const char *key, const char *why)

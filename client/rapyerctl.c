@@ -34,6 +34,24 @@ int ctl_usage_error(const char *what, const char *detail)
     return EXIT_USAGE;
 }
 
+int ctl_confirm(bool yes, const char *format, ...)
+{
+    char answer[16] = "";
+    va_list ap;
+    if (yes)
+        return 0;
+    if (!isatty(STDIN_FILENO))
+        return ctl_usage_error("nobody can be asked whether that is meant: say --yes", NULL);
+    va_start(ap, format);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fputs(" [y/N] ", stderr);
+    if (fgets(answer, sizeof(answer), stdin) != NULL && (*answer == 'y' || *answer == 'Y'))
+        return 0;
+    fputs("rapyerctl: nothing was changed\n", stderr);
+    return EXIT_ANSWER;
+}
+
 int ctl_read_file(const char *name, struct buf *out)
 {
     FILE *f = strcmp(name, "-") == 0 ? stdin : fopen(name, "re");
@@ -551,6 +569,9 @@ static const struct command commands[] = {
      ctl_import},
     {"define", "FILE", "declares the model, or array of models, in a JSON file", 1, 1, run_define},
     {"models", "[MODEL]", "which models there are, or the fields of one", 0, 1, ctl_models},
+    {"index", "list|check|build|drop [MODEL] [FIELD]",
+     "indexes: their states; whether they are as the documents, --repair; built anew; dropped", 1,
+     -1, ctl_index},
     {"watch", "KEY|MODEL:* [PATH]", "a line for each change, [key, version, [path...]]", 1, 2,
      run_watch},
     {"locks", "[KEY]", "who holds locks, and who waits for them", 0, 1, ctl_locks},

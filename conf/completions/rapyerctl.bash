@@ -20,6 +20,9 @@ _rapyerctl() {
             import:-*) words="--dry-run --if-absent --from" ;;
             get:-*) words="--touch" ;;
             ttl:*:3) words="--cascade" ;;
+            index:*:1) words="list check build drop" ;;
+            index:*:2) words=$(rapyerctl models 2>/dev/null | awk 'NR > 1 {print $1}') ;;
+            index:*) words="--repair --yes" ;;
             find:*:1 | keys:*:1 | models:*:1 | save:*:1 | export:*) words=$(rapyerctl models 2>/dev/null | awk 'NR > 1 {print $1}') ;;
             find:*) words="--sort --limit --paths --keys --count --explain --scan --update --delete --yes --json" ;;
             config:*:1) words="get set reload" ;;

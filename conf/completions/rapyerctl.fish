@@ -18,6 +18,9 @@ complete -c rapyerctl -s V -l version
 complete -c rapyerctl -s h -l help
 complete -c rapyerctl -n __fish_use_subcommand -a '(__rapyerctl_commands)'
 complete -c rapyerctl -n '__fish_seen_subcommand_from find keys models save export' -a '(__rapyerctl_models)'
+complete -c rapyerctl -n '__fish_seen_subcommand_from index' -a 'list check build drop (__rapyerctl_models)'
+complete -c rapyerctl -n '__fish_seen_subcommand_from index' -l repair
+complete -c rapyerctl -n '__fish_seen_subcommand_from index' -l yes
 for option in keys count explain scan delete yes json
     complete -c rapyerctl -n '__fish_seen_subcommand_from find' -l $option
 end

@@ -74,8 +74,8 @@ const struct indexes *index_model(struct exec *e, const char *name, size_t len, 
     const struct model *m = schema_model(exec_schema(e), name, len);
     const struct indexes *all = m != NULL && m->atomic ? indexes_of(exec_indexes(e), m) : NULL;
     if (m == NULL)
-        fault_set(f, FAULT_UNKNOWN_MODEL, "no model %.*s is defined",
-                  (int)(len < 80 ? len : 80), name);
+        fault_set(f, FAULT_UNKNOWN_MODEL, "no model %.*s is defined", (int)(len < 80 ? len : 80),
+                  name);
     else if (all == NULL)
         fault_set(f, FAULT_NO_INDEX, "model %s has no index", m->name);
     return all;

@@ -335,8 +335,7 @@ static void ask_page(struct check *c)
 
 static int read_cursor(struct check *c, const char *s, size_t len, struct fault *f)
 {
-    if (len < 2 || len > 21 || (*s != 'k' && *s != 'd') ||
-        strspn(s + 1, "0123456789") < len - 1)
+    if (len < 2 || len > 21 || (*s != 'k' && *s != 'd') || strspn(s + 1, "0123456789") < len - 1)
         return fault_set(f, FAULT_BAD_REQUEST, "the cursor is none that index.check has given");
     c->documents = *s == 'd';
     c->begun = true;
@@ -377,8 +376,7 @@ void index_check_request(struct exec *e, struct session *s, const struct rpc *ms
     struct fault f;
     const char *name;
     size_t len;
-    *c = (struct check){
-        .exec = e, .session = session_ref(s), .id = msg->id, .cursor = "0"};
+    *c = (struct check){.exec = e, .session = session_ref(s), .id = msg->id, .cursor = "0"};
     session_defer(s);
     if (msg->nparams < 1 || msg->nparams > 2 || cursor_str(&in, &name, &len) < 0) {
         fault_set(&f, FAULT_BAD_REQUEST, "index.check takes [model, {repair?, cursor?}?]");
