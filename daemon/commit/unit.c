@@ -4,6 +4,7 @@
 #include "daemon/commit/follow_one_script.h"
 #include "daemon/commit/retake_script.h"
 #include "daemon/commit/splice_one_script.h"
+#include "daemon/commit/unit_plain_script.h"
 #include "daemon/commit/unit_script.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/changes.h"
@@ -55,12 +56,14 @@ static void number_word(struct buf *out, unsigned *n, int64_t number)
 void unit_call_begin(struct unit_call *c)
 {
     c->before = 0;
+    c->plain = c->plain || c->nunits == 0;
 }
 
 static void begin_check(struct unit_call *c, const char *kind, const void *key, size_t key_len,
                         const char *field)
 {
     unsigned n = 0;
+    c->plain = c->plain && (strcmp(kind, "version") == 0 || strcmp(kind, "present") == 0);
     word(&c->keys, &n, key, key_len);
     text(&c->checks, &n, kind);
     text(&c->checks, &n, field);
@@ -113,6 +116,7 @@ void unit_call_unique(struct unit_call *c, const struct buf *key, const struct u
 void unit_call_command(struct unit_call *c, int argc, const char *const *argv, const size_t *len)
 {
     number_word(&c->commands, &c->ncommands, argc);
+    c->plain = c->plain && (len[0] != 6 || memcmp(argv[0], "splice", 6) != 0);
     for (int i = 0; i < argc; i++)
         word(&c->commands, &c->ncommands, argv[i], len[i]);
 }
@@ -157,10 +161,16 @@ void unit_call_flush(struct unit_call *c, const char *prefix, const char *daemon
     struct buf head = BUF_INIT, marker = BUF_INIT;
     unit_marker_key(prefix, daemon, &marker);
     text(&head, &n, "EVAL");
-    word(&head, &n, unit_script, sizeof(unit_script) - 1);
+    if (c->plain)
+        word(&head, &n, unit_plain_script, sizeof(unit_plain_script) - 1);
+    else
+        word(&head, &n, unit_script, sizeof(unit_script) - 1);
     number_word(&head, &n, 1 + (int64_t)c->nkeys);
     word(&head, &n, marker.data, marker.len);
-    buf_printf(out, "*%u\r\n", n + c->nkeys + c->nwords);
+    char words[RESP_DECIMAL_MAX];
+    buf_append(out, "*", 1);
+    buf_append(out, words, resp_decimal(words, n + c->nkeys + c->nwords));
+    buf_append(out, "\r\n", 2);
     buf_append(out, head.data, head.len);
     buf_append(out, c->keys.data, c->keys.len);
     append(out, &c->words);
@@ -168,6 +178,7 @@ void unit_call_flush(struct unit_call *c, const char *prefix, const char *daemon
     buf_free(&marker);
     buf_clear(&c->keys);
     c->nkeys = c->nwords = c->nunits = 0;
+    c->plain = true;
 }
 
 void unit_call_free(struct unit_call *c)

@@ -66,6 +66,7 @@ struct unit_call {
     struct buf checks, commands; /* of the unit that is being added */
     unsigned nchecks, ncommands; /* checks; words of commands */
     unsigned before;             /* checks that it had in earlier calls */
+    bool plain;                  /* nothing in it is more than unit_plain.lua knows */
 };
 
 #define UNIT_CHECKS_MAX 65536 /* of one call */

@@ -7,24 +7,14 @@
 --         value, packed: how the root hashes of the model begin, the pk, the value)
 --         the commands, each with the number of its words before it
 --
--- A unit that was begun in an earlier call goes by the marker. A key that is no hash has nothing of
--- what has to be there. Within a script no command undoes another's failure: each one's error is in
--- its place, as in a MULTI.
+-- A unit that was begun in an earlier call goes by the marker. Within a script no command undoes
+-- another's failure: each one's error is in its place, as in a MULTI.
 
--- Whether it holds, and what is there instead, where that is of use.
-local checks = {
-  version = function(value, want)
-    local found = value == '' and '0' or value
-    return found == want, found
-  end,
-  present = function(value, want)
-    return (tonumber(value) or 0) >= tonumber(want)
-  end,
-  lease = function(value, want)
-    local lease = lease_read(value)
-    return lease and lease.fence == tonumber(want)
-  end,
-}
+local function lease(key, field, want)
+  local value = value_of(key, field)
+  local found = value and lease_read(value)
+  return found and found.fence == tonumber(want)
+end
 
 -- A pk as it stands in the name of a key (path.h).
 local escapes = {['{'] = '{7b', ['}'] = '{7d', ['/'] = '{2f'}
@@ -57,60 +47,5 @@ local function unique(key, field, want)
   return true
 end
 
-local function holds(kind, key, field, want)
-  if kind == 'unique' then return unique(key, field, want) end
-  local value = redis.pcall('HGET', key, field) or ''
-  if type(value) == 'table' then return false end
-  return checks[kind](value, want)
-end
-
-local functions = {splice = splice, follow = follow}
-
-local function run(first, last)
-  local own = functions[ARGV[first]]
-  if not own then return redis.pcall(unpack(ARGV, first, last)) end
-  local ok, reply = pcall(own, unpack(ARGV, first + 1, last))
-  if not ok and type(reply) ~= 'table' then reply = {err = tostring(reply)} end
-  return reply
-end
-
--- Who hears of the batch is to know that this was no part of it, its daemon as well: [daemon, [the marker]].
--- Before all that PUBLISH says at the end of the transaction. Without the right to it nothing is said there,
--- either.
-local function tell_refused()
-  local prefix, daemon = string.match(KEYS[1], '^(.*):~seq:(.*)$')
-  local message = cmsgpack.pack({daemon, {redis.call('GET', KEYS[1])}})
-  redis.pcall('PUBLISH', prefix .. ':@changes', message)
-  redis.pcall('PUBLISH', prefix .. ':@own:' .. daemon, message)
-end
-
-local out, at, key = {}, 1, 1
-while ARGV[at] do
-  local unit, before, nchecks = ' ' .. ARGV[at] .. '/', tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local stop = at + 4 + 3 * nchecks + tonumber(ARGV[at + 3])
-  local replies, refused = {}, nil
-  at = at + 4
-  if before > 0 and string.find(redis.call('GET', KEYS[1]) or '', unit, 1, true) then
-    refused = 'REFUSED'
-  end
-  for i = 1, nchecks do
-    if not refused then
-      local ok, found = holds(ARGV[at], KEYS[key + i], ARGV[at + 1], ARGV[at + 2])
-      if not ok then
-        redis.call('APPEND', KEYS[1], unit .. before + i .. (string.match(found or '', '^=.*') or ''))
-        tell_refused()
-        refused = 'REFUSED ' .. before + i .. ' ' .. (found or '-1')
-      end
-    end
-    at = at + 3
-  end
-  key = key + nchecks
-  while not refused and at < stop do
-    local words = tonumber(ARGV[at])
-    replies[#replies + 1] = run(at + 1, at + words)
-    at = at + words + 1
-  end
-  at = stop
-  out[#out + 1] = refused and redis.status_reply(refused) or replies
-end
-return out
+return carry_out({version = version, present = present, lease = lease, unique = unique},
+                 {splice = splice, follow = follow})

@@ -1,6 +1,7 @@
 /* refresh: a write to a document of a model that says so has what it refers to live on as well.
  *
- *   write ──committed──► what it refers to (graph), by the models' refresh_ttl ──► touched ──► answer
+ *   write ──committed──► what it refers to, by the models' refresh_ttl (graph) ──► touched
+ *                                                                                  ──► answered
  *
  * The write is done by then, whatever becomes of the rest.
  */
