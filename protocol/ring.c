@@ -73,6 +73,19 @@ int ring_join(struct ring *r, void *memory, size_t len, uint32_t size)
     return 0;
 }
 
+struct ring_kept ring_keep(const struct ring *r)
+{
+    return (struct ring_kept){r->put, r->taken, r->sleep};
+}
+
+void ring_resume(struct ring *r, void *memory, uint32_t size, struct ring_kept kept)
+{
+    set_up(r, memory, size, true);
+    r->put = kept.put;
+    r->taken = kept.taken;
+    r->sleep = kept.sleep;
+}
+
 /* --- bytes ------------------------------------------------------------------------------- */
 
 static uint32_t load(const _Atomic uint32_t *count)

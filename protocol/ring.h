@@ -51,6 +51,13 @@ size_t ring_memory(uint32_t size);
 
 /* The daemon's end, of zeroed memory that is a multiple of a page and not freed before r. */
 void ring_init(struct ring *r, void *memory, uint32_t size);
+/* The daemon's end of a ring that another process had before, with what that kept of it: what
+ * stands in the memory a client can have changed. */
+struct ring_kept {
+    uint32_t put, taken, sleep;
+};
+struct ring_kept ring_keep(const struct ring *r);
+void ring_resume(struct ring *r, void *memory, uint32_t size, struct ring_kept kept);
 /* The client's end. -1: this memory of `len` bytes holds no ring of that size. */
 int ring_join(struct ring *r, void *memory, size_t len, uint32_t size);
 

@@ -50,9 +50,16 @@ int64_t clock_wall_us(void)
     return us(read_clock(CLOCK_REALTIME));
 }
 
+static int64_t said, mono; /* clock_new_us: the last one, and clock_mono_us() then */
+
+void clock_new_from(int64_t us)
+{
+    said = us > said ? us : said;
+    mono = clock_mono_us();
+}
+
 int64_t clock_new_us(void)
 {
-    static int64_t said, mono;
     int64_t wall = clock_wall_us(), now = clock_mono_us();
     int64_t next = said + (now > mono ? now - mono : 1);
     said = wall > next ? wall : next;

@@ -24,5 +24,6 @@ int64_t clock_wall_us(void);
 /* The wall clock; but where that was set back it goes on as if it had not been, and it never says
  * the same twice. For what must be new. */
 int64_t clock_new_us(void);
+void clock_new_from(int64_t us); /* nor what a process before has said, up to this */
 
 #endif

@@ -27,6 +27,7 @@ struct listener {
     int lock; /* the lock file, or -1 */
     bool from_systemd;
     bool starving; /* out of descriptors, and that was logged */
+    bool paused;
     struct sockaddr_un address;
     dev_t dev; /* what was bound: only that file may be removed */
     ino_t ino;
@@ -55,7 +56,8 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    event_add(l->acceptable, NULL);
+    if (!l->paused)
+        event_add(l->acceptable, NULL);
 }
 
 /* The waiting connections stay in the backlog; asking on would only burn time. */
@@ -270,6 +272,57 @@ static int check_handed(struct listener *l)
 
 /* --- public ------------------------------------------------------------------------------ */
 
+static int watch(struct listener *l, struct event_base *base)
+{
+    l->acceptable = event_new(base, l->fd, EV_READ | EV_PERSIST, on_acceptable, l);
+    l->resume = evtimer_new(base, on_resume, l);
+    return event_add(l->acceptable, NULL);
+}
+
+void listener_pause(struct listener *l, bool paused)
+{
+    l->paused = paused;
+    if (paused)
+        event_del(l->acceptable);
+    else
+        event_add(l->acceptable, NULL);
+}
+
+void listener_save(const struct listener *l, struct state_writer *w)
+{
+    pack_array(&w->out, 6);
+    pack_cstr(&w->out, path_of(l));
+    pack_uint(&w->out, l->dev);
+    pack_uint(&w->out, l->ino);
+    pack_bool(&w->out, l->from_systemd);
+    state_fd(w, l->fd);
+    state_fd(w, l->lock);
+}
+
+struct listener *listener_resume(struct event_base *base, struct state_reader *r,
+                                 listener_accept_fn *on_accept, void *arg)
+{
+    struct listener *l = alloc_zeroed(1, sizeof *l);
+    struct state_tuple t = state_enter(r, 6);
+
+    *l = (struct listener){.on_accept = on_accept, .arg = arg};
+    l->address.sun_family = AF_UNIX;
+    state_text(r, l->address.sun_path, sizeof l->address.sun_path);
+    l->dev = (dev_t)state_uint(r);
+    l->ino = (ino_t)state_uint(r);
+    l->from_systemd = state_bool(r);
+    l->fd = state_take_fd(r);
+    l->lock = state_take_fd(r);
+    state_leave(r, &t);
+    if (!r->bad && sd_is_socket(l->fd, AF_UNIX, SOCK_STREAM, 1) > 0 &&
+        fcntl(l->fd, F_SETFD, FD_CLOEXEC) == 0 &&
+        (l->lock < 0 || fcntl(l->lock, F_SETFD, FD_CLOEXEC) == 0) && watch(l, base) == 0)
+        return l;
+    l->ino = 0; /* it is another's */
+    listener_close(l);
+    return NULL;
+}
+
 struct listener *listener_open(struct event_base *base, const struct config *config, int handed,
                                listener_accept_fn *on_accept, void *arg, char *error, size_t n)
 {
@@ -286,9 +339,7 @@ struct listener *listener_open(struct event_base *base, const struct config *con
         listener_close(l);
         return NULL;
     }
-    l->acceptable = event_new(base, l->fd, EV_READ | EV_PERSIST, on_acceptable, l);
-    l->resume = evtimer_new(base, on_resume, l);
-    if (event_add(l->acceptable, NULL) < 0) {
+    if (watch(l, base) < 0) {
         refuse(l, "cannot watch the socket: %s", strerror(errno));
         listener_close(l);
         return NULL;

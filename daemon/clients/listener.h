@@ -7,6 +7,7 @@
 #define RAPYERD_LISTENER_H
 
 #include "daemon/base/config.h"
+#include "daemon/base/state.h"
 #include <event2/event.h>
 
 struct listener;
@@ -18,6 +19,13 @@ typedef void listener_accept_fn(void *arg, int fd);
  * over (handed.h); -1: none was. NULL with a message for a person. */
 struct listener *listener_open(struct event_base *base, const struct config *config, int handed,
                                listener_accept_fn *on_accept, void *arg, char *error, size_t n);
+/* Takes no connections, which wait, or goes on. */
+void listener_pause(struct listener *l, bool paused);
+/* Hands it over to another process; and takes it up there in place of listener_open: whatever
+ * config->socket is by now. NULL: what was handed over is not that. */
+void listener_save(const struct listener *l, struct state_writer *w);
+struct listener *listener_resume(struct event_base *base, struct state_reader *r,
+                                 listener_accept_fn *on_accept, void *arg);
 /* Stops listening. Removes the socket when it is ours and still the same file. */
 void listener_close(struct listener *l);
 /* Whether systemd owns the socket; then it outlives us. */

@@ -22,7 +22,6 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#define FLUSH_MS 10000 /* a closing session's last answers may take this long */
 #define SCRAP_KEEP ((size_t)64 * 1024)
 /* The requests of one client in a turn: for how long, which is looked at after so many frames, or
  * one so big. */
@@ -48,7 +47,7 @@ void session_unref(struct session *s)
 
 /* --- ending ------------------------------------------------------------------------------ */
 
-static void count_partial(struct session *s, size_t now)
+void session_count_partial(struct session *s, size_t now)
 {
     s->all->partial += now - s->partial;
     s->partial = now;
@@ -73,16 +72,18 @@ void session_leave(struct session *s, bool flush)
     all->gone_in += s->bytes_in;
     all->gone_out += stream_written(s->stream);
     session_end_rest(s);
-    count_partial(s, 0);
+    session_count_partial(s, 0);
     if (s->check)
         event_free(s->check);
     s->check = NULL;
     if (flush)
-        stream_close_after_flush(s->stream, FLUSH_MS);
+        stream_close_after_flush(s->stream, SESSION_FLUSH_MS);
     else
         stream_close(s->stream);
     s->stream = NULL;
     DL_DELETE(all->list, s);
+    HASH_DELETE(hh, all->by_number, s);
+    buf_free(&s->again);
     all->count--;
     all->rings -= s->ring;
     user_holds(s->user, &s->held, 0);
@@ -118,7 +119,7 @@ static void on_check(evutil_socket_t fd, short what, void *arg)
         session_leave(s, true);
 }
 
-static void session_end_reading(struct session *s)
+void session_end_reading(struct session *s)
 {
     struct timeval second = {.tv_sec = 1};
 
@@ -127,7 +128,7 @@ static void session_end_reading(struct session *s)
     s->state = ENDING;
     session_end_rest(s);
     stream_stop_reading(s->stream);
-    count_partial(s, 0);
+    session_count_partial(s, 0);
     s->check = event_new(s->all->base, -1, EV_PERSIST, on_check, s);
     if (event_add(s->check, &second) < 0) {
         session_leave(s, true);
@@ -138,12 +139,17 @@ static void session_end_reading(struct session *s)
 
 /* --- answers ----------------------------------------------------------------------------- */
 
-static void pause_reading(struct session *s)
+void session_pause(struct session *s)
 {
     if (s->paused || s->state != OPEN)
         return;
     s->paused = true;
     stream_pause(s->stream, true);
+}
+
+bool session_may_read(const struct session *s)
+{
+    return s->state == OPEN && !s->paused && !s->rests && !s->all->still;
 }
 
 /* Resumes some way below the limits, so that it does not go to and fro with each answer. */
@@ -160,7 +166,7 @@ static void resume_reading(struct session *s)
     s->paused = false;
     if (s->all->handler.on_drained != NULL)
         s->all->handler.on_drained(s->all->arg, s);
-    if (!s->paused && !s->rests)
+    if (session_may_read(s))
         stream_pause(s->stream, false);
 }
 
@@ -238,7 +244,7 @@ static void output_grew(struct session *s, size_t by)
         session_leave(s, false);
     } else if (unsent > c->client_output_pause && !s->paused) {
         stream_set_low(s->stream, c->client_output_pause / 2);
-        pause_reading(s);
+        session_pause(s);
     }
 }
 
@@ -491,7 +497,7 @@ static size_t take_frames(struct session *s, const uint8_t *data, size_t len)
     int64_t begun = 0;
     struct fault f;
 
-    while (used < len && s->state == OPEN && !s->paused && !s->rests) {
+    while (used < len && session_may_read(s)) {
         if (!s->in_frame)
             scan_init(&s->scan, c->max_frame);
         s->in_frame = true;
@@ -513,7 +519,7 @@ static size_t take_frames(struct session *s, const uint8_t *data, size_t len)
         if (s->ring != had_ring && used < len)
             session_close(s, "sent more on the socket after it had asked for a ring");
         if (s->deferred >= c->client_requests)
-            pause_reading(s);
+            session_pause(s);
         if (more && time_is_up(++n, s->scan.at, begun))
             rest(s);
     }
@@ -526,7 +532,7 @@ static void check_partial(struct session *s, const uint8_t *rest, size_t len)
     struct sessions *all = s->all;
     struct fault f;
 
-    count_partial(s, len);
+    session_count_partial(s, len);
     if (!len || !s->in_frame || all->partial <= all->config->total_input)
         return;
     fault_set(&f, FAULT_BUSY,

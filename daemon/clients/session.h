@@ -8,6 +8,7 @@
 #define RAPYERD_SESSION_H
 
 #include "daemon/base/config.h"
+#include "daemon/base/state.h"
 #include "daemon/clients/peer.h"
 #include "protocol/rpc.h"
 #include <event2/event.h>
@@ -49,7 +50,19 @@ struct sessions_stats {
     uint64_t faults[FAULT_COUNT]; /* requests answered with a code */
 };
 void sessions_stats(const struct sessions *all, struct sessions_stats *out);
+struct session *sessions_find(struct sessions *all, uint64_t number); /* NULL: there is none */
 void sessions_each(struct sessions *all, void (*visit)(struct session *s, void *arg), void *arg);
+
+/* Takes no requests any more, from anybody; what has come is carried out. Or goes on. */
+void sessions_still(struct sessions *all, bool still);
+unsigned sessions_deferred(const struct sessions *all); /* requests of theirs that wait */
+/* Hands them over to another process, when they are still. There they are taken up again, with
+ * their numbers, and go on in the first turn of the loop; who may something else than before is
+ * disconnected then. -1: what was handed over is not that, or errno. */
+void sessions_save(struct sessions *all, struct state_writer *w);
+int sessions_resume(struct sessions *all, struct state_reader *r);
+/* Between still and save: what a client has asked, and is to be taken again before all else. */
+void session_ask_again(struct session *s, const void *frame, size_t len);
 
 struct session *session_ref(struct session *s);
 void session_unref(struct session *s);

@@ -1,11 +1,13 @@
-/* session_inside: what session.c and sessions.c share, and nobody else.
+/* session_inside: what session.c, sessions.c and sessions_state.c share, and nobody else.
  *
  *   session.c   one of them: frames in, answers out, limits, its end
  *   sessions.c  all of them: how they come, who has to wait for a turn, what they have together
+ *   sessions_state.c  how they go over to another process
  */
 #ifndef RAPYERD_SESSION_INSIDE_H
 #define RAPYERD_SESSION_INSIDE_H
 
+#include "daemon/base/hash.h"
 #include "daemon/clients/session.h"
 #include "daemon/clients/users.h"
 #include "daemon/io/stream.h"
@@ -41,6 +43,8 @@ struct session {
     int64_t since;
     uint64_t stamp;      /* session_raise_stamp */
     struct event *check; /* while ENDING */
+    struct buf again;    /* session_ask_again: goes before what is unused */
+    UT_hash_handle hh;   /* of all, by number */
     struct session *prev, *next, *rest_prev, *rest_next;
 };
 
@@ -60,7 +64,8 @@ struct sessions {
     size_t partial;   /* unfinished input of all sessions */
     bool full;        /* max_clients is reached and was logged */
     struct buf scrap; /* answers to sessions that are gone */
-    struct session *list;
+    struct session *list, *by_number;
+    bool still;              /* sessions_still */
     struct session *resting; /* linked by rest_prev, rest_next */
     struct event *turn;
 };
@@ -69,6 +74,13 @@ void session_log(enum log_level level, const struct session *s, const char *what
 /* The one way out. */
 void session_leave(struct session *s, bool flush);
 void session_end_rest(struct session *s);
+void session_end_reading(struct session *s);
+void session_pause(struct session *s);
+void session_count_partial(struct session *s, size_t now);
+bool session_may_read(const struct session *s);
+/* It is one of all from now on. */
+void session_join(struct session *s, struct sessions *all, uint64_t number);
+#define SESSION_FLUSH_MS 10000 /* a closing session's last answers may take this long */
 size_t session_held(const struct session *s); /* bytes that the daemon has for it */
 void sessions_unref(struct sessions *all);
 extern const struct stream_callbacks session_stream_calls;

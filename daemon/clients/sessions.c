@@ -49,7 +49,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     (void)what;
     for (struct session *s; (s = all->resting);) {
         session_end_rest(s);
-        if (!s->paused)
+        if (session_may_read(s))
             stream_pause(s->stream, false); /* which offers what waits, behind this */
     }
     if (all->rules_changed)
@@ -67,6 +67,17 @@ static void turn_away(struct sessions *all, int fd, const struct fault *f)
         log_debug("could not tell a client that there are too many: %s", strerror(errno));
     buf_free(&out);
     close(fd);
+}
+
+void session_join(struct session *s, struct sessions *all, uint64_t number)
+{
+    s->refs = 1;
+    s->all = all;
+    all->refs++;
+    all->count++;
+    s->number = number;
+    DL_APPEND(all->list, s);
+    HASH_ADD(hh, all->by_number, number, sizeof s->number, s);
 }
 
 /* own: what it may, whoever it is; else NULL. Closes fd when it is not taken. */
@@ -104,13 +115,8 @@ static bool admit(struct sessions *all, int fd, struct permit *own)
         free(s);
         return false;
     }
-    s->refs = 1;
-    s->all = all;
-    all->refs++;
-    all->count++;
-    s->number = ++all->last_number;
     s->since = clock_mono_ms();
-    DL_APPEND(all->list, s);
+    session_join(s, all, ++all->last_number);
     session_log(LOG_LEVEL_DEBUG, s, "connected");
     return true;
 }
@@ -209,6 +215,14 @@ void sessions_stats(const struct sessions *all, struct sessions_stats *out)
 unsigned sessions_rings(const struct sessions *all)
 {
     return all->rings;
+}
+
+struct session *sessions_find(struct sessions *all, uint64_t number)
+{
+    struct session *s;
+
+    HASH_FIND(hh, all->by_number, &number, sizeof number, s);
+    return s;
 }
 
 void sessions_each(struct sessions *all, void (*visit)(struct session *s, void *arg), void *arg)

@@ -38,18 +38,32 @@ void users_free(struct users *all)
     free(all);
 }
 
-struct user *users_join(struct users *all, uid_t uid, struct fault *f)
+static struct user *find(struct users *all, uid_t uid)
 {
-    unsigned most = all->config->user_clients;
     struct user *u;
 
     HASH_FIND(hh, all->table, &uid, sizeof uid, u);
+    return u;
+}
+
+struct user *users_join(struct users *all, uid_t uid, struct fault *f)
+{
+    unsigned most = all->config->user_clients;
+    const struct user *u = find(all, uid);
+
     if (u && most > 0 && u->clients >= most) {
         fault_set(f, FAULT_BUSY,
                   "user %ld has %u connections, rights.user_clients is %u; try again later",
                   (long)uid, u->clients, most);
         return NULL;
     }
+    return users_join_always(all, uid);
+}
+
+struct user *users_join_always(struct users *all, uid_t uid)
+{
+    struct user *u = find(all, uid);
+
     if (!u) {
         u = alloc_zeroed(1, sizeof *u);
         u->all = all;

@@ -16,6 +16,8 @@ void users_free(struct users *all); /* when all have left */
 
 /* One more connection; NULL: BUSY. */
 struct user *users_join(struct users *all, uid_t uid, struct fault *f);
+/* The same of one that was there before: it is not refused. */
+struct user *users_join_always(struct users *all, uid_t uid);
 void user_leave(struct user *u);
 
 /* One more request, of so many bytes. -1: BUSY. */

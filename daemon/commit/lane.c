@@ -783,7 +783,7 @@ int lane_admit(const struct lane *l, struct fault *f)
 
 bool lane_quiet(const struct lane *l)
 {
-    return l->in_flight == NULL && l->gathering == NULL;
+    return l->in_flight == NULL && l->gathering == NULL && l->sweeps.first == NULL;
 }
 
 const struct fault *lane_doubt(const struct lane *l)

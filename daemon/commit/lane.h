@@ -66,7 +66,7 @@ struct commit_listener {
 void lane_listen(struct lane *l, struct commit_listener *listener);
 void lane_unlisten(struct lane *l, struct commit_listener *listener);
 
-/* Nothing is gathering or in flight. */
+/* Nothing is gathering, in flight, or to be swept up. */
 bool lane_quiet(const struct lane *l);
 
 /* Within on_batch: when its commit was sent first, and Redis' answer had come (clock_boot_ns()); 0:

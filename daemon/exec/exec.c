@@ -228,11 +228,17 @@ static bool ran(struct exec *e, struct task *t, enum op_status st)
     return true;
 }
 
+/* A part of a request (exec_call), when all is to stand still: it could not be asked again. */
+static bool must_end(const struct exec *e, const struct task *t)
+{
+    return e->still && t->call.request.timing == NULL;
+}
+
 static bool run_queued(struct exec *e, struct task *t)
 {
     if (slices_wait(t) || !room_turn(t))
         return false;
-    if (session_congested(t->call.request.session)) {
+    if (session_congested(t->call.request.session) && !must_end(e, t)) {
         task_move(e, t, TASK_OPEN);
         task_move(e, t, TASK_PARKED);
         return true;
@@ -404,6 +410,16 @@ void exec_drained(struct exec *e, struct session *s)
     struct task *t, *next;
     DL_FOREACH_SAFE (e->parked, t, next) {
         if (t->call.request.session == s)
+            begin_again(e, t);
+    }
+    run_runnable(e);
+}
+
+void exec_unpark(struct exec *e)
+{
+    struct task *t, *next;
+    DL_FOREACH_SAFE (e->parked, t, next) {
+        if (must_end(e, t))
             begin_again(e, t);
     }
     run_runnable(e);

@@ -43,7 +43,15 @@ struct schema *exec_schema(const struct exec *e);
 struct index_table *exec_indexes(const struct exec *e);
 /* The end: all that waits is answered, and nothing is carried out any more. */
 void exec_stop(struct exec *e);
-unsigned exec_waiting(const struct exec *e); /* requests not answered yet */
+/* Nothing new comes: what waits for its client to read stands where it can be handed over. */
+void exec_still(struct exec *e, bool still);
+/* Nothing is being carried out, but for that. */
+bool exec_quiet(const struct exec *e);
+unsigned exec_parked(const struct exec *e); /* requests that wait so */
+/* For another process, before the sessions: they ask for that again there. */
+void exec_save(struct exec *e, struct state_writer *w);
+int exec_resume(struct exec *e, struct state_reader *r); /* -1: it is not what was saved */
+unsigned exec_waiting(const struct exec *e);             /* requests not answered yet */
 /* Bytes of requests that wait, and of answers that wait for a commit: commit.queue_bytes each. */
 void exec_bytes(const struct exec *e, size_t *waiting, size_t *kept);
 /* How often requests were done again, as a document was not as the tree had it. */

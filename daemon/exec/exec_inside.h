@@ -6,6 +6,7 @@
  *   queue.c    the queues of documents
  *   fetch.c    what a run lacks
  *   slices.c   what is done in pieces
+ *   still.c    how all of it comes to rest
  *   room.c     what waits until less is on its way to Redis
  *   call.c, effects.c    what a run knows and changes
  *   missing.c            what it has to be brought
@@ -52,6 +53,7 @@ struct exec {
     int64_t lost_at;      /* when it was lost, clock_boot_ms(); 0: it is up, or never was */
     int64_t ticks[2];     /* the same of the last two ticks */
     struct task *waiting; /* queued requests, oldest first (utlist) */
+    bool still;           /* exec_still */
     struct task *parked;  /* whose clients have to read their answers first (utlist) */
     struct task *again;   /* those of the decided batch that have to be done again, in order */
     uint64_t nagain;      /* how often that was so */
@@ -152,6 +154,9 @@ void task_free_spares(struct exec *e);
  * come to an end. */
 enum op_status exec_run(struct task *t, struct buf *out);
 void exec_ran(struct exec *e, struct task *t, enum op_status st);
+
+/* Of what is parked it begins again what comes from no request (exec_still). */
+void exec_unpark(struct exec *e);
 
 /* Has what is missing brought, or leaves the call waiting for what will make it runnable again
  * (a commit, the link). -1: it cannot be brought. */

@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -57,6 +58,16 @@ static int anonymous_file(void)
     return fd;
 }
 
+static int map_memory(struct channel *c, size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, c->fds[MEMORY], 0);
+
+    if (memory == MAP_FAILED)
+        return -1;
+    c->memory = memory;
+    return 0;
+}
+
 /* All of the memory is there from the beginning, and stays: touching it never fails later. */
 static int make_memory(struct channel *c, uint32_t size)
 {
@@ -72,11 +83,19 @@ static int make_memory(struct channel *c, uint32_t size)
     }
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
         return -1;
-    void *memory = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (memory == MAP_FAILED)
+    if (map_memory(c, (size_t)bytes) < 0)
         return -1;
-    c->memory = memory;
-    ring_init(&c->ring, memory, size);
+    ring_init(&c->ring, c->memory, size);
+    return 0;
+}
+
+static int listen_to_bell(struct channel *c, struct event_base *base)
+{
+    if (event_assign(&c->bell, base, c->fds[DAEMON_BELL], EV_READ | EV_PERSIST | EV_ET, on_bell,
+                     c) < 0 ||
+        event_add(&c->bell, NULL) < 0)
+        return -1;
+    c->listening = true;
     return 0;
 }
 
@@ -94,21 +113,23 @@ static int make_bells(struct channel *c, struct event_base *base)
         return -1;
     c->fds[CLIENT_BELL] = ends[0];
     c->ring_client = ends[1];
-    if (event_assign(&c->bell, base, c->fds[DAEMON_BELL], EV_READ | EV_PERSIST | EV_ET, on_bell,
-                     c) < 0 ||
-        event_add(&c->bell, NULL) < 0)
-        return -1;
-    c->listening = true;
-    return 0;
+    return listen_to_bell(c, base);
 }
 
-struct channel *channel_new(struct event_base *base, struct channel_wakes *wakes, uint32_t size,
-                            channel_bell_fn *bell, void *arg)
+static struct channel *channel_made(struct channel_wakes *wakes, channel_bell_fn *bell, void *arg)
 {
     struct channel *c = alloc_zeroed(1, sizeof *c);
 
     *c = (struct channel){
         .fds = {-1, -1, -1}, .ring_client = -1, .wakes = wakes, .on_bell = bell, .arg = arg};
+    return c;
+}
+
+struct channel *channel_new(struct event_base *base, struct channel_wakes *wakes, uint32_t size,
+                            channel_bell_fn *bell, void *arg)
+{
+    struct channel *c = channel_made(wakes, bell, arg);
+
     if (make_memory(c, size) < 0 || make_bells(c, base) < 0) {
         int error = errno;
         channel_free(c);
@@ -145,9 +166,52 @@ int channel_hand_over(struct channel *c, int socket, const void *last, size_t le
 {
     if (fds_send(socket, last, len, c->fds, CHANNEL_FDS) < 0)
         return -1;
-    close_one(&c->fds[MEMORY]);
-    close_one(&c->fds[CLIENT_BELL]);
+    close_one(&c->fds[CLIENT_BELL]); /* the memory may have to be handed over once more */
     return 0;
+}
+
+void channel_save(const struct channel *c, struct state_writer *w)
+{
+    struct ring_kept kept = ring_keep(&c->ring);
+
+    pack_array(&w->out, 7);
+    pack_uint(&w->out, c->ring.size);
+    pack_uint(&w->out, kept.put);
+    pack_uint(&w->out, kept.taken);
+    pack_uint(&w->out, kept.sleep);
+    state_fd(w, c->fds[MEMORY]);
+    state_fd(w, c->fds[DAEMON_BELL]);
+    state_fd(w, c->ring_client);
+}
+
+struct channel *channel_resume(struct event_base *base, struct channel_wakes *wakes,
+                               struct state_reader *r, channel_bell_fn *bell, void *arg)
+{
+    struct channel *c = channel_made(wakes, bell, arg);
+    struct state_tuple t = state_enter(r, 7);
+    struct stat st;
+    uint32_t size = (uint32_t)state_uint(r);
+    struct ring_kept kept = {.put = (uint32_t)state_uint(r)};
+
+    kept.taken = (uint32_t)state_uint(r);
+    kept.sleep = (uint32_t)state_uint(r);
+    c->fds[MEMORY] = state_take_fd(r);
+    c->fds[DAEMON_BELL] = state_take_fd(r);
+    c->ring_client = state_take_fd(r);
+    state_leave(r, &t);
+    if (r->bad || !ring_size_fits(size) || fstat(c->fds[MEMORY], &st) < 0 ||
+        (size_t)st.st_size < ring_memory(size))
+        errno = EPROTO;
+    else if (map_memory(c, ring_memory(size)) == 0 && listen_to_bell(c, base) == 0) {
+        ring_resume(&c->ring, c->memory, size, kept);
+        event_active(&c->bell, EV_READ, 0);
+        return c;
+    }
+    int error = errno;
+    c->ring.size = size; /* of what is unmapped */
+    channel_free(c);
+    errno = error;
+    return NULL;
 }
 
 /* Half the system calls; and where a wake-up interrupts another processor, it does so for two. */

@@ -11,6 +11,7 @@
 #ifndef RAPYERD_CHANNEL_H
 #define RAPYERD_CHANNEL_H
 
+#include "daemon/base/state.h"
 #include "protocol/ring.h"
 #include <event2/event.h>
 
@@ -28,6 +29,11 @@ typedef void channel_bell_fn(void *arg); /* there may be bytes or room again */
 struct channel *channel_new(struct event_base *base, struct channel_wakes *wakes, uint32_t size,
                             channel_bell_fn *on_bell, void *arg);
 void channel_free(struct channel *c);
+/* Hands it over to another process, and there takes it up again: the bell rings in the first turn
+ * of the loop. NULL: what was handed over is no channel, or errno. */
+void channel_save(const struct channel *c, struct state_writer *w);
+struct channel *channel_resume(struct event_base *base, struct channel_wakes *wakes,
+                               struct state_reader *r, channel_bell_fn *on_bell, void *arg);
 /* Sends `last` through the socket, and with it what the client needs, in this order: the memory,
  * the daemon's bell, its own bell. -1 with errno. */
 int channel_hand_over(struct channel *c, int socket, const void *last, size_t len);

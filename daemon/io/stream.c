@@ -158,27 +158,33 @@ static void send_rest(struct stream *s)
         stream_close(s);
         return;
     }
-    if (s->input != INPUT_ENDED)
+    if (s->input != INPUT_ENDED && s->input != INPUT_DRAINED)
         stream_set_input(s, INPUT_DRAINED);
     stream_linger_when_sent(s);
+}
+
+void stream_drop(struct stream *s, unsigned timeout_ms)
+{
+    struct timeval after = {.tv_sec = timeout_ms / 1000,
+                            .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
+
+    stream_set_life(s, STREAM_DROPPED);
+    if (!s->in_input)
+        buf_free(&s->in);
+    s->deadline = evtimer_new(s->loop->base, on_deadline, s);
+    if (!s->deadline || evtimer_add(s->deadline, &after) < 0)
+        stream_close(s);
 }
 
 void stream_close_after_flush(struct stream *s, unsigned timeout_ms)
 {
     struct stream_loop *l = s->loop;
-    struct timeval after = {.tv_sec = timeout_ms / 1000,
-                            .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
 
     if (s->life != STREAM_OWNED)
         return;
     stream_loop_enter(l);
-    stream_set_life(s, STREAM_DROPPED);
-    if (!s->in_input)
-        buf_free(&s->in);
-    s->deadline = evtimer_new(l->base, on_deadline, s);
-    if (!s->deadline || evtimer_add(s->deadline, &after) < 0)
-        stream_close(s);
-    else
+    stream_drop(s, timeout_ms);
+    if (s->life == STREAM_DROPPED)
         send_rest(s);
     stream_loop_exit(l);
 }
@@ -245,6 +251,8 @@ void stream_do_now(struct stream *s)
         stream_offer_again(s);
     if (s->life == STREAM_OWNED)
         stream_flush(s);
+    else if (s->life == STREAM_DROPPED)
+        send_rest(s);
 }
 
 size_t stream_unsent(const struct stream *s)

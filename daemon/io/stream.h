@@ -12,6 +12,7 @@
 #define RAPYERD_STREAM_H
 
 #include "daemon/base/blob.h"
+#include "daemon/base/state.h"
 #include "daemon/io/tls.h"
 #include "protocol/buf.h"
 #include <event2/event.h>
@@ -35,6 +36,17 @@ struct stream_callbacks {
  * once it is writable. NULL on failure, the fd is then closed. */
 struct stream *stream_new(struct event_base *base, int fd, const struct stream_callbacks *cb,
                           void *arg);
+/* Hands it over to another process: its descriptors, what has arrived and was not used, and what is
+ * unsent. There it is taken up again, and goes on in the first turn of the loop. NULL: what was
+ * handed over is no stream, or errno. Not with TLS. */
+void stream_save(const struct stream *s, struct state_writer *w);
+struct stream *stream_resume(struct event_base *base, struct state_reader *r, unsigned watch_us,
+                             const struct stream_callbacks *cb, void *arg);
+/* The same of those that are being closed after a flush. -1: as NULL. */
+/* Bytes that had arrived go before those that are there. */
+void stream_put_before(struct stream *s, const void *data, size_t len);
+void streams_save_dropped(const struct event_base *base, struct state_writer *w);
+int streams_resume_dropped(struct event_base *base, struct state_reader *r, unsigned timeout_ms);
 /* Before anything was written: all that passes is encrypted. Takes the tls, which was made for its
  * fd; what ends it is told as EPROTO. Such a stream has no channel and is not paused. */
 void stream_secure(struct stream *s, struct tls *t);

@@ -377,7 +377,7 @@ bool stream_serve(struct polled *p)
     return took;
 }
 
-static void on_bell(void *arg)
+void stream_on_bell(void *arg)
 {
     stream_wake(arg); /* its turn comes */
 }
@@ -390,6 +390,13 @@ static int watch_end(struct stream *s)
     event_assign(&s->readable, s->loop->base, s->fd, EV_READ | EV_PERSIST | EV_ET,
                  stream_on_readable, s);
     return event_add(&s->readable, NULL);
+}
+
+int stream_use_channel(struct stream *s, struct channel *c, unsigned watch_us)
+{
+    poller_set_watch(s->loop->poller, watch_us);
+    s->channel = c;
+    return watch_end(s);
 }
 
 /* The socket would take something now. */
@@ -419,7 +426,7 @@ int stream_open_channel(struct stream *s, uint32_t size, unsigned watch_us, cons
         errno = s->tls ? EBADFD : EAGAIN;
         return -1;
     }
-    struct channel *c = channel_new(s->loop->base, &s->loop->wakes, size, on_bell, s);
+    struct channel *c = channel_new(s->loop->base, &s->loop->wakes, size, stream_on_bell, s);
     if (!c)
         return -1;
     if (channel_hand_over(c, s->fd, last, len) < 0) {
@@ -428,11 +435,9 @@ int stream_open_channel(struct stream *s, uint32_t size, unsigned watch_us, cons
         errno = error;
         return -1;
     }
-    poller_set_watch(s->loop->poller, watch_us);
-    s->channel = c;
     s->written += len;
-    stream_wake(s);
-    if (watch_end(s) < 0)
+    if (stream_use_channel(s, c, watch_us) < 0)
         write_failed(s, errno);
+    stream_wake(s);
     return 0;
 }

@@ -1,8 +1,10 @@
-/* stream_inside: what stream.c, stream_flow.c and stream_loop.c share, and nobody else.
+/* stream_inside: what stream.c, stream_flow.c, stream_loop.c and stream_state.c share, and nobody
+ * else.
  *
  *   stream.c       its states, and what its owner says
  *   stream_flow.c  bytes in and out of the socket or the channel
  *   stream_loop.c  what all streams of one loop share
+ *   stream_state.c how they go over to another process
  */
 #ifndef RAPYERD_STREAM_INSIDE_H
 #define RAPYERD_STREAM_INSIDE_H
@@ -101,6 +103,8 @@ void stream_set_output(struct stream *s, enum stream_output to);
 void stream_end(struct stream *s, int err);
 /* Dropped, and all is sent: waits for the peer to close. */
 void stream_linger_when_sent(struct stream *s);
+/* Lets go of its owner: the rest is sent when its turn comes, and it is closed. */
+void stream_drop(struct stream *s, unsigned timeout_ms);
 /* From the todo list, when its turn comes. */
 void stream_do_now(struct stream *s);
 
@@ -139,5 +143,11 @@ void stream_loop_keep(struct stream_loop *l, struct buf *out);
 struct buf stream_loop_spare(struct stream_loop *l);
 
 void stream_free(struct stream *s);
+
+/* ---- stream_flow.c, for stream_state.c ---- */
+
+/* Bytes flow through the channel from now on. */
+int stream_use_channel(struct stream *s, struct channel *c, unsigned watch_us);
+void stream_on_bell(void *arg);
 
 #endif

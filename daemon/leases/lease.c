@@ -33,7 +33,7 @@ void lease_set_due(struct lease *le)
     event_active(ls->flush, EV_TIMEOUT, 0);
 }
 
-static struct lease *lease_new(struct leases *ls, struct lock *l)
+struct lease *lease_new(struct leases *ls, struct lock *l)
 {
     struct lease *le = alloc_zeroed(1, sizeof(*le));
     le->all = ls;

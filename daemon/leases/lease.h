@@ -69,6 +69,13 @@ void leases_refused(struct leases *ls, struct lock *l, int64_t fence);
 typedef void lease_broken_fn(void *arg, int64_t daemons, const struct fault *f);
 void leases_break(struct leases *ls, const struct lock_name *name, lease_broken_fn *done,
                   void *arg);
+/* Nothing is asked of Redis, or is about to be. */
+bool leases_quiet(const struct leases *ls);
+/* Hands them over to another process of this daemon when they are quiet, and takes them up there,
+ * after the locks. What others have said meanwhile is asked for when the bus listens. -1: what was
+ * handed over is not that. */
+void leases_save(const struct leases *ls, struct state_writer *w);
+int leases_resume(struct leases *ls, struct state_reader *r);
 /* Gives all leases up: the daemon ends. done is called when Redis has answered, or at once. */
 void leases_stop(struct leases *ls, void (*done)(void *arg), void *arg);
 

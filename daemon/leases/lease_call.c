@@ -309,6 +309,11 @@ void lease_calls_floor(struct lease_calls *lc, int64_t fence)
         lc->floor = fence;
 }
 
+int64_t lease_calls_floor_now(const struct lease_calls *lc)
+{
+    return lc->floor;
+}
+
 struct lease_calls *lease_calls_new(const struct config *config, const char *id,
                                     struct upstream *up, lease_answer_fn *fn, void *arg)
 {

@@ -76,6 +76,7 @@ void lease_calls_link_up(struct lease_calls *lc);
 bool lease_calls_idle(const struct lease_calls *lc); /* all are answered */
 /* Fences given from now on are above this one. */
 void lease_calls_floor(struct lease_calls *lc, int64_t fence);
+int64_t lease_calls_floor_now(const struct lease_calls *lc);
 
 /* Appends "<prefix>:@<kind>:{<key>}/<path>!<action>". */
 void lease_key(const struct config *config, const char *kind, const struct lock_name *n,

@@ -1,5 +1,5 @@
-/* lease_inside: what lease.c, lease_term.c and lease_news.c share, and nobody else: a lease as this
- * daemon knows it, and the steps of one file that another one takes. */
+/* lease_inside: what lease.c, lease_term.c, lease_news.c and lease_state.c share, and nobody else:
+ * a lease as this daemon knows it, and the steps of one file that another one takes. */
 #ifndef RAPYERD_LEASE_INSIDE_H
 #define RAPYERD_LEASE_INSIDE_H
 
@@ -90,6 +90,8 @@ static inline bool unused_here(const struct lock *l)
 }
 
 /* ---- lease.c: what comes next ---- */
+
+struct lease *lease_new(struct leases *ls, struct lock *l);
 
 /* decide() will look at it in this turn of the loop, or when its answer is here. */
 void lease_set_due(struct lease *le);

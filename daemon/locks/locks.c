@@ -28,64 +28,6 @@
 _Static_assert(offsetof(struct hold, owner) == offsetof(struct hold, lock) + sizeof(void *),
                "lock and owner are one key");
 
-/* ---- clients and owners ---- */
-
-static struct lock_client *client_find(struct locks *t, uint64_t number)
-{
-    struct lock_client *c;
-    HASH_FIND(hh, t->clients, &number, sizeof(number), c);
-    return c;
-}
-
-struct lock_owner *locks_owner(struct locks *t, const struct lock_who *who, const char *name,
-                               size_t len)
-{
-    struct lock_client *c = client_find(t, who->client);
-    struct lock_owner *o;
-    if (c == NULL) {
-        c = alloc_zeroed(1, sizeof(*c));
-        c->table = t;
-        c->who = *who;
-        HASH_ADD(hh, t->clients, who.client, sizeof(c->who.client), c);
-    }
-    if (len == 0)
-        name = ""; /* it may be NULL */
-    HASH_FIND(hh, c->owners, name, len, o);
-    if (o == NULL) {
-        o = alloc_zeroed(1, sizeof(*o) + len + 1);
-        o->client = c;
-        o->name_len = len;
-        memcpy(o->name, name, len);
-        HASH_ADD(hh, c->owners, name, len, o);
-    }
-    return o;
-}
-
-const struct lock_who *lock_who(const struct lock_owner *o)
-{
-    return &o->client->who;
-}
-
-static void owner_free(struct lock_owner *o)
-{
-    HASH_DELETE(hh, o->client->owners, o);
-    free(o);
-}
-
-void lock_owner_settle(struct lock_owner *o)
-{
-    struct lock_client *c = o->client;
-    if (o->name_len == 0) /* the one that most have, and need again: goes with its client */
-        return;
-    if (o->holds != NULL || o->lost != NULL || o->waits != NULL || o->over != NULL || c->leaving)
-        return;
-    owner_free(o);
-    if (c->owners == NULL) {
-        HASH_DELETE(hh, c->table->clients, c);
-        free(c);
-    }
-}
-
 /* ---- locks ---- */
 
 static struct buf *name_join(struct locks *t, const struct lock_name *n)
@@ -104,14 +46,6 @@ static struct buf *name_join(struct locks *t, const struct lock_name *n)
     return b;
 }
 
-unsigned locks_most_of_a_client(const struct locks *t)
-{
-    unsigned most = 0;
-    for (const struct lock_client *c = t->clients; c != NULL; c = c->hh.next)
-        most = c->nlocks > most ? c->nlocks : most;
-    return most;
-}
-
 struct lock *locks_find(struct locks *t, const struct lock_name *name)
 {
     const struct buf *b = name_join(t, name);
@@ -120,7 +54,7 @@ struct lock *locks_find(struct locks *t, const struct lock_name *name)
     return l;
 }
 
-static struct lock *lock_new(struct locks *t, const struct lock_name *name)
+struct lock *lock_new(struct locks *t, const struct lock_name *name)
 {
     const struct buf *b = name_join(t, name);
     struct lock *l = alloc_zeroed(1, sizeof(*l) + b->len);
@@ -189,15 +123,13 @@ static bool may_grant(const struct lock *l, enum lock_mode mode, int64_t now)
 
 /* Never sooner than in ms; the loop's clock may be behind, and stands still while the machine is
  * suspended: whoever gets the event looks at clock_boot_ms(). */
-static void timer_set(struct event *timer, int64_t ms)
+void lock_timer_set(struct event *timer, int64_t ms)
 {
     if (ms < 1)
         ms = 1;
     event_add(timer,
               &(struct timeval){.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000});
 }
-
-static void hold_timer(evutil_socket_t fd, short what, void *arg);
 
 /* Its ttl as of now; the timer may come too early, but not too late. */
 static void hold_until(struct hold *h, int64_t deadline, int64_t ttl)
@@ -206,7 +138,21 @@ static void hold_until(struct hold *h, int64_t deadline, int64_t ttl)
     h->deadline = deadline;
     h->ttl = ttl;
     if (earlier)
-        timer_set(&h->timer, deadline - clock_boot_ms());
+        lock_timer_set(&h->timer, deadline - clock_boot_ms());
+}
+
+void hold_put(struct hold *h, int64_t ms)
+{
+    struct lock *l = h->lock;
+    struct locks *t = l->table;
+    event_assign(&h->timer, t->base, -1, 0, hold_timer, h);
+    lock_timer_set(&h->timer, ms);
+    DL_APPEND(l->holds, h);
+    l->nholds++;
+    DL_APPEND2(h->owner->holds, h, prev_of_owner, next_of_owner);
+    h->owner->client->nlocks++;
+    HASH_ADD(hh, t->tokens, token, sizeof(h->token), h);
+    HASH_ADD(hh_own, t->own, lock, OWN_LEN, h);
 }
 
 static struct hold *hold_new(struct lock *l, struct lock_owner *o, enum lock_mode mode, int64_t ttl,
@@ -224,14 +170,7 @@ static struct hold *hold_new(struct lock *l, struct lock_owner *o, enum lock_mod
     h->since = now;
     h->ttl = ttl;
     h->deadline = now + ttl;
-    event_assign(&h->timer, t->base, -1, 0, hold_timer, h);
-    timer_set(&h->timer, ttl);
-    DL_APPEND(l->holds, h);
-    l->nholds++;
-    DL_APPEND2(o->holds, h, prev_of_owner, next_of_owner);
-    o->client->nlocks++;
-    HASH_ADD(hh, t->tokens, token, sizeof(h->token), h);
-    HASH_ADD(hh_own, t->own, lock, OWN_LEN, h);
+    hold_put(h, ttl);
     if (l->demand == LOCK_WANTED && ++l->turns >= t->limits->turns)
         set_demand(l, LOCK_CLOSING);
     return h;
@@ -343,14 +282,14 @@ static bool hold_over(struct hold *h, int64_t now)
     return true;
 }
 
-static void hold_timer(evutil_socket_t fd, short what, void *arg)
+void hold_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct hold *h = arg;
     int64_t now = clock_boot_ms();
     (void)fd;
     (void)what;
     if (!hold_over(h, now))
-        timer_set(&h->timer, h->deadline - now);
+        lock_timer_set(&h->timer, h->deadline - now);
 }
 
 struct hold *locks_hold(struct locks *t, uint64_t client, uint64_t token)
@@ -404,7 +343,7 @@ unsigned lock_break(struct lock *l, const struct fault *why)
 
 /* ---- waits ---- */
 
-static void wait_elsewhere(struct wait *w)
+void wait_elsewhere(struct wait *w)
 {
     struct locks *t = w->lock->table;
     if (w->elsewhere || covered(w->lock, w->mode))
@@ -537,7 +476,7 @@ static unsigned place(const struct wait *w)
     return n;
 }
 
-static void wait_timer(evutil_socket_t fd, short what, void *arg)
+void wait_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct wait *w = arg;
     struct fault f;
@@ -545,17 +484,32 @@ static void wait_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     if (now < w->deadline) {
-        timer_set(w->timer, w->deadline - now);
+        lock_timer_set(w->timer, w->deadline - now);
         return;
     }
     lock_timeout(&f, w->lock, w->deadline - w->since, place(w), where(w->lock));
     lock_refuse(w, &f);
 }
 
+void wait_put(struct wait *w, int64_t ms)
+{
+    struct lock *l = w->lock;
+    if (w->deadline != 0) {
+        w->timer = event_new(l->table->base, -1, 0, wait_timer, w);
+        lock_timer_set(w->timer, ms);
+    }
+    DL_APPEND(l->waits, w);
+    l->nwaits++;
+    l->nexclusive += w->mode == LOCK_EXCLUSIVE;
+    DL_APPEND2(w->owner->waits, w, prev_of_owner, next_of_owner);
+    w->owner->client->nlocks++;
+    if (w == l->waits)
+        lock_notify(l, NOTICE_WANT);
+}
+
 static struct wait *wait_new(struct lock *l, struct lock_owner *o, enum lock_mode mode,
                              int64_t wait, int64_t ttl, int64_t now)
 {
-    struct locks *t = l->table;
     struct wait *w = alloc_zeroed(1, sizeof(*w));
     w->lock = l;
     w->owner = o;
@@ -563,19 +517,9 @@ static struct wait *wait_new(struct lock *l, struct lock_owner *o, enum lock_mod
     w->since = now;
     w->ttl = ttl;
     w->try = wait == 0;
-    w->number = ++t->last_wait;
-    if (wait > 0) {
-        w->deadline = now + wait;
-        w->timer = event_new(t->base, -1, 0, wait_timer, w);
-        timer_set(w->timer, wait);
-    }
-    DL_APPEND(l->waits, w);
-    l->nwaits++;
-    l->nexclusive += mode == LOCK_EXCLUSIVE;
-    DL_APPEND2(o->waits, w, prev_of_owner, next_of_owner);
-    o->client->nlocks++;
-    if (w == l->waits)
-        lock_notify(l, NOTICE_WANT);
+    w->number = ++l->table->last_wait;
+    w->deadline = wait > 0 ? now + wait : 0;
+    wait_put(w, wait);
     return w;
 }
 
@@ -742,7 +686,7 @@ struct locks *locks_new(struct event_base *base, const struct locks_limits *limi
 
 void locks_client_gone(struct locks *t, uint64_t client)
 {
-    struct lock_client *c = client_find(t, client);
+    struct lock_client *c = lock_client_find(t, client);
     struct lock_owner *o, *next;
     struct lock *l;
     if (c == NULL)
@@ -757,7 +701,7 @@ void locks_client_gone(struct locks *t, uint64_t client)
             hold_free(o->holds);
         while (o->lost != NULL)
             hold_free(o->lost);
-        owner_free(o);
+        lock_owner_free(o);
     }
     HASH_DELETE(hh, t->clients, c);
     free(c);

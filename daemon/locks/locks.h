@@ -20,6 +20,7 @@
 #define RAPYERD_LOCKS_H
 
 #include "daemon/base/hash.h"
+#include "daemon/base/state.h"
 #include "protocol/fault.h"
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -274,6 +275,18 @@ size_t locks_count(const struct locks *t);
 uint64_t locks_new_search(struct locks *t);
 /* Whether this search (the last one) is at the owner for the first time. */
 bool lock_owner_first_seen(struct lock_owner *o, uint64_t search);
+
+/* ---- over to another process ---- */
+
+/* Nobody is to be told of anything. */
+bool locks_quiet(const struct locks *t);
+/* All of it when it is quiet and nothing is pinned: holds with their tokens, waits with their
+ * places. `wait` is called for each to put a value, and there again to take it: it sets done and
+ * arg. -1: what was handed over is not that. */
+void locks_save(const struct locks *t, struct state_writer *w,
+                void (*wait)(const struct wait *w, struct state_writer *out));
+int locks_resume(struct locks *t, struct state_reader *r,
+                 int (*wait)(void *arg, struct wait *w, struct state_reader *r), void *arg);
 
 /* ---- writes under a lock ---- */
 

@@ -1,5 +1,5 @@
-/* locks_inside: what locks.c and lock_notify.c share, and nobody else: the table, and the lists of
- * what is to be told. */
+/* locks_inside: what locks.c, lock_owner.c, lock_notify.c and locks_state.c share, and nobody else:
+ * the table, and the lists of what is to be told. */
 #ifndef RAPYERD_LOCKS_INSIDE_H
 #define RAPYERD_LOCKS_INSIDE_H
 
@@ -47,6 +47,21 @@ static inline bool covered(const struct lock *l, enum lock_mode mode)
 /* The only one that writes a hold's state; it does what goes with the step. The queue of its lock
  * is not looked at. */
 void hold_set_state(struct hold *h, enum hold_state to);
+/* Into the lists and tables of its lock and owner; its timer is due in so many ms. Nothing is
+ * granted by it. */
+void hold_put(struct hold *h, int64_t ms);
+void wait_put(struct wait *w, int64_t ms);
+/* Its lock is not covered here, of which `waiting` tells. */
+void wait_elsewhere(struct wait *w);
+struct lock *lock_new(struct locks *t, const struct lock_name *name);
+void lock_timer_set(struct event *timer, int64_t ms);
+void hold_timer(evutil_socket_t fd, short what, void *arg);
+void wait_timer(evutil_socket_t fd, short what, void *arg);
+
+/* ---- lock_owner.c ---- */
+
+struct lock_client *lock_client_find(struct locks *t, uint64_t number);
+void lock_owner_free(struct lock_owner *o);
 /* An owner goes when it has nothing left, and its client with the last one. */
 void lock_owner_settle(struct lock_owner *o);
 

@@ -423,6 +423,105 @@ void lock_request_begin(struct lock_request *r)
         lock_request_take(r);
 }
 
+/* ---- over to another process ---- */
+
+static void save_wait(const struct wait *w, struct state_writer *out)
+{
+    const struct lock_request *r = w->arg;
+    struct buf *b = &out->out;
+    pack_array(b, 9);
+    pack_uint(b, r->id);
+    pack_int(b, r->came);
+    pack_bool(b, r->many);
+    pack_bool(b, r->document);
+    pack_bool(b, r->notify);
+    pack_int(b, r->deadline);
+    pack_int(b, r->ttl);
+    pack_uint(b, r->taken);
+    pack_array(b, r->n);
+    for (const struct want *want = r->wants; want < r->wants + r->n; want++) {
+        pack_array(b, 8);
+        pack_str(b, want->name.key, want->name.key_len);
+        pack_str(b, want->name.path, want->name.path_len);
+        pack_str(b, want->name.action, want->name.action_len);
+        pack_uint(b, want->mode);
+        pack_uint(b, want->asked);
+        pack_uint(b, want->token);
+        pack_int(b, want->fence);
+        pack_uint(b, want->depth);
+    }
+}
+
+void lock_requests_save(const struct lock_requests *d, struct state_writer *w)
+{
+    pack_array(&w->out, 2);
+    pack_array(&w->out, HASH_COUNT(d->clients));
+    for (const struct lock_request_client *c = d->clients; c != NULL; c = c->hh.next)
+        pack_uint(&w->out, c->number);
+    locks_save(d->locks, w, save_wait);
+}
+
+static void read_want(struct want *want, struct state_reader *r)
+{
+    struct state_tuple tuple = state_enter(r, 8);
+    size_t key_len, path_len, action_len;
+    const char *key = state_str(r, &key_len);
+    const char *path = state_str(r, &path_len);
+    const char *action = state_str(r, &action_len);
+    want_name(want, key, key_len, path, path_len, action, action_len);
+    want->mode = (enum lock_mode)state_below(r, LOCK_EXCLUSIVE + 1);
+    want->asked = (unsigned)state_uint(r);
+    want->token = state_uint(r);
+    want->fence = state_int(r);
+    want->depth = (unsigned)state_uint(r);
+    state_leave(r, &tuple);
+}
+
+static int take_wait(void *arg, struct wait *w, struct state_reader *r)
+{
+    struct lock_requests *d = arg;
+    struct lock_request_client *c;
+    uint64_t number = lock_who(w->owner)->client;
+    HASH_FIND(hh, d->clients, &number, sizeof(number), c);
+    struct state_tuple tuple = state_enter(r, 9);
+    if (c == NULL || r->bad)
+        return -1;
+    struct lock_request *q = lock_request_new(d, c->session, state_uint(r), 0);
+    q->owner_len = w->owner->name_len < OWNER_MAX ? w->owner->name_len : OWNER_MAX;
+    memcpy(q->owner, w->owner->name, q->owner_len);
+    q->came = state_int(r);
+    q->many = state_bool(r);
+    q->document = state_bool(r);
+    q->notify = state_bool(r);
+    q->deadline = state_int(r);
+    q->ttl = state_int(r);
+    q->taken = (unsigned)state_uint(r);
+    uint32_t n = state_count(r);
+    q->wants = alloc_resized(q->wants, n + 1, sizeof(*q->wants));
+    memset(q->wants, 0, (n + 1) * sizeof(*q->wants));
+    for (; q->n < n && !r->bad; q->n++)
+        read_want(&q->wants[q->n], r);
+    state_leave(r, &tuple);
+    q->wait = w;
+    w->done = on_done;
+    w->arg = q;
+    return r->bad || q->taken >= q->n ? -1 : 0;
+}
+
+int lock_requests_resume(struct lock_requests *d, struct sessions *all, struct state_reader *r)
+{
+    struct state_tuple tuple = state_enter(r, 2);
+    for (uint32_t n = state_count(r); n > 0 && !r->bad; n--) {
+        struct session *s = sessions_find(all, state_uint(r));
+        if (s == NULL)
+            return -1;
+        client_of(d, s);
+    }
+    int rc = locks_resume(d->locks, r, take_wait, d);
+    state_leave(r, &tuple);
+    return r->bad ? -1 : rc;
+}
+
 /* ---- clients ---- */
 
 void lock_requests_lost(struct lock_requests *d, struct hold *h)

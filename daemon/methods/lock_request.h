@@ -67,6 +67,10 @@ struct lock_requests {
 struct lock_requests *lock_requests_new(struct exec *e, struct locks *locks, struct leases *leases);
 /* After its sessions. */
 void lock_requests_free(struct lock_requests *d);
+/* Hands over who waits, and what has been asked for; the locks with it, when they are quiet. -1:
+ * what was handed over is not that. */
+void lock_requests_save(const struct lock_requests *d, struct state_writer *w);
+int lock_requests_resume(struct lock_requests *d, struct sessions *all, struct state_reader *r);
 /* The session is over: its locks are free, its requests end. */
 void lock_requests_client_gone(struct lock_requests *d, struct session *s);
 /* For locks_callbacks: tells a client that wanted to know. */

@@ -298,6 +298,53 @@ static int check_filter(const struct monitors *all, const struct monitor *m, str
     return 0;
 }
 
+static void add(struct monitors *all, const struct monitor *as)
+{
+    struct monitor *m = alloc_zeroed(1, sizeof *m);
+
+    *m = *as;
+    session_ref(m->session);
+    DL_APPEND(all->list, m);
+    all->count++;
+    observe(all);
+}
+
+void monitors_save(const struct monitors *all, struct state_writer *w)
+{
+    const struct monitor *m;
+
+    pack_array(&w->out, all->count);
+    DL_FOREACH (all->list, m) {
+        pack_array(&w->out, 7);
+        pack_uint(&w->out, session_number(m->session));
+        pack_cstr(&w->out, m->method);
+        pack_cstr(&w->out, m->key);
+        pack_bool(&w->out, m->faults);
+        pack_uint(&w->out, m->client);
+        pack_int(&w->out, m->slower);
+        pack_uint(&w->out, m->lost);
+    }
+}
+
+int monitors_resume(struct monitors *all, struct sessions *sessions, struct state_reader *r)
+{
+    for (uint32_t n = state_count(r); n > 0 && !r->bad; n--) {
+        struct state_tuple t = state_enter(r, 7);
+        struct monitor m = {.session = sessions_find(sessions, state_uint(r))};
+        state_text(r, m.method, sizeof m.method);
+        state_text(r, m.key, sizeof m.key);
+        m.faults = state_bool(r);
+        m.client = state_uint(r);
+        m.slower = state_int(r);
+        m.lost = state_uint(r);
+        state_leave(r, &t);
+        if (r->bad || m.session == NULL)
+            return -1;
+        add(all, &m);
+    }
+    return r->bad ? -1 : 0;
+}
+
 void monitors_begin(struct monitors *all, struct session *s, const struct rpc *msg)
 {
     struct monitor filter = {.session = s}, *m = find(all, s);
@@ -316,12 +363,7 @@ void monitors_begin(struct monitors *all, struct session *s, const struct rpc *m
         session_fault(s, msg->id, &f);
         return;
     }
-    m = alloc_zeroed(1, sizeof *m);
-    *m = filter;
-    session_ref(s);
-    DL_APPEND(all->list, m);
-    all->count++;
-    observe(all);
+    add(all, &filter);
     pack_bool(session_result(s, msg->id), true);
     session_done(s);
 }

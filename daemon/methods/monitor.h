@@ -17,6 +17,9 @@ void monitors_free(struct monitors *all);
 void monitors_reloaded(struct monitors *all); /* the settings have changed */
 /* Of a method that answers by itself: its beginning. */
 void monitors_taken(struct monitors *all, struct session *s, const struct rpc *msg);
+/* Hands over who monitors what. -1: what was handed over is not that. */
+void monitors_save(const struct monitors *all, struct state_writer *w);
+int monitors_resume(struct monitors *all, struct sessions *sessions, struct state_reader *r);
 void monitors_client_gone(struct monitors *all, const struct session *s);
 
 /* admin.monitor, admin.unmonitor, admin.slowlog: each answers. */

@@ -17,6 +17,7 @@
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,6 +43,8 @@ struct visit {
     int64_t since; /* clock_mono_ms() */
 };
 
+#define ADDRESS_BYTES 256
+
 struct http {
     struct event_base *base;
     struct evhttp *server;
@@ -57,6 +60,7 @@ struct http {
     int64_t written[2];   /* clock_mono_ms(); 0: never */
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": none to be removed */
     ino_t ino;
+    char address[ADDRESS_BYTES]; /* metrics.listen when it was opened */
     char policy[512]; /* of the page: what a browser may do with it */
 };
 
@@ -524,6 +528,7 @@ struct http *http_open(struct event_base *base, const struct config *config, int
     h->base = base;
     h->cb = *cb;
     h->arg = arg;
+    snprintf(h->address, sizeof h->address, "%s", config->metrics_listen);
     fd = open_socket(h, config, fd, error, n);
     if (fd < 0) {
         http_close(h);
@@ -534,6 +539,47 @@ struct http *http_open(struct event_base *base, const struct config *config, int
     make_policy(h);
     serve(h, fd);
     return h;
+}
+
+void http_save(const struct http *h, struct state_writer *w)
+{
+    if (!h) {
+        pack_nil(&w->out);
+        return;
+    }
+    pack_array(&w->out, 4);
+    pack_cstr(&w->out, h->address);
+    pack_cstr(&w->out, h->path);
+    pack_uint(&w->out, h->ino);
+    state_fd(w, evconnlistener_get_fd(h->listener));
+}
+
+int http_resume(struct http **h, struct event_base *base, const struct config *config,
+                const struct http_callbacks *cb, void *arg, struct state_reader *r)
+{
+    char address[ADDRESS_BYTES], path[ADDRESS_BYTES], error[256];
+
+    *h = NULL;
+    if (r->bad || cursor_nil(&r->in))
+        return r->bad ? -1 : 0;
+    struct state_tuple t = state_enter(r, 4);
+    state_text(r, address, sizeof address);
+    state_text(r, path, sizeof path);
+    ino_t ino = (ino_t)state_uint(r);
+    int fd = state_take_fd(r);
+    state_leave(r, &t);
+    if (r->bad || fd < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -1;
+    if (strcmp(address, config->metrics_listen) != 0) {
+        close(fd);
+        return 0;
+    }
+    *h = http_open(base, config, fd, cb, arg, error, sizeof error);
+    if (!*h)
+        return -1;
+    memcpy((*h)->path, path, sizeof(*h)->path - 1);
+    (*h)->ino = ino;
+    return 0;
 }
 
 void http_close(struct http *h)

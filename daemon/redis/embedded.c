@@ -516,7 +516,7 @@ struct embedded *embedded_new(struct event_base *base, const struct config *conf
     return e;
 }
 
-int embedded_start(struct embedded *e, char *error, size_t error_size)
+static int prepare(struct embedded *e, char *error, size_t error_size)
 {
     const struct config *c = e->config;
     if (e->state != IDLE)
@@ -535,8 +535,56 @@ int embedded_start(struct embedded *e, char *error, size_t error_size)
     set_address(e);
     if (event_add(e->child, NULL) < 0)
         return refuse(error, error_size, "SIGCHLD cannot be watched");
+    return 0;
+}
+
+int embedded_start(struct embedded *e, char *error, size_t error_size)
+{
+    if (prepare(e, error, error_size) < 0)
+        return -1;
     enter(e, LOCKING, "the embedded Redis is starting");
     e->delay = LOCK_POLL_MIN;
+    arm(e, 0);
+    return 0;
+}
+
+bool embedded_may_save(const struct embedded *e)
+{
+    return e->pid == 0 || e->state == RUNNING || e->state == STARTING;
+}
+
+void embedded_save(const struct embedded *e, struct state_writer *w)
+{
+    pack_array(&w->out, 4);
+    pack_int(&w->out, e->pid);
+    pack_int(&w->out, e->log_start);
+    pack_cstr(&w->out, e->broken);
+    state_fd(w, e->lock_fd);
+}
+
+int embedded_resume(struct embedded *e, struct state_reader *r, char *error, size_t error_size)
+{
+    if (prepare(e, error, error_size) < 0)
+        return -1;
+    struct state_tuple t = state_enter(r, 4);
+    pid_t pid = (pid_t)state_int(r);
+    e->log_start = (off_t)state_int(r);
+    state_text(r, e->broken, sizeof(e->broken));
+    int lock_fd = state_take_fd(r);
+    state_leave(r, &t);
+    if (r->bad || lock_fd < 0 || fcntl(lock_fd, F_SETFD, FD_CLOEXEC) < 0)
+        return refuse(error, error_size, "what is known of the embedded Redis is spoilt");
+    close(e->lock_fd); /* one of its own of the same file, without the lock */
+    e->lock_fd = lock_fd;
+    e->pid = pid;
+    if (pid == 0) {
+        enter(e, LOCKING, "the embedded Redis is starting");
+        e->delay = LOCK_POLL_MIN;
+    } else {
+        enter(e, STARTING, "the embedded Redis is starting");
+        e->delay = PROBE_MIN;
+        event_active(e->child, EV_SIGNAL, 1); /* it may have ended meanwhile */
+    }
     arm(e, 0);
     return 0;
 }

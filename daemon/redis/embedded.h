@@ -15,6 +15,7 @@
 #define RAPYERD_EMBEDDED_H
 
 #include "daemon/base/config.h"
+#include "daemon/base/state.h"
 #include <event2/event.h>
 #include <sys/types.h>
 
@@ -32,6 +33,11 @@ struct embedded *embedded_new(struct event_base *base, const struct config *conf
 /* 0, or -1 with a text for a person when it can never run: the program is missing, the
  * directory is not usable. What fails later is logged and tried again. */
 int embedded_start(struct embedded *e, char *error, size_t error_size);
+/* Hands it over to another process of this daemon's pid, of which it stays a child; it may be while
+ * embedded_may_save. To be taken up in place of embedded_start. -1: as there. */
+bool embedded_may_save(const struct embedded *e);
+void embedded_save(const struct embedded *e, struct state_writer *w);
+int embedded_resume(struct embedded *e, struct state_reader *r, char *error, size_t error_size);
 /* Asks it to save and end; kills it after 10 s. */
 void embedded_stop(struct embedded *e);
 pid_t embedded_pid(const struct embedded *e);       /* 0: not running now */

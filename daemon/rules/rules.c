@@ -1,5 +1,6 @@
 /* rules: see rules.h. */
 #include "daemon/rules/rules.h"
+#include "daemon/base/hash.h"
 #include "protocol/alloc.h"
 #include <ctype.h>
 #include <errno.h>
@@ -308,6 +309,17 @@ bool permit_same(const struct permit *a, const struct permit *b)
             strcmp(a->lines[i]->models, b->lines[i]->models) != 0)
             return false;
     return true;
+}
+
+uint64_t permit_digest(const struct permit *p)
+{
+    uint64_t digest = 0;
+
+    for (size_t i = 0; p && i < p->n; i++) {
+        const struct rule *line = p->lines[i];
+        digest = XXH3_64bits_withSeed(line->models, strlen(line->models), digest + line->rights);
+    }
+    return p ? digest + 1 : 0;
 }
 
 static unsigned rights_on(const struct permit *p, const char *model, size_t len)

@@ -41,6 +41,8 @@ struct permit *permit_for(unsigned rights);
 void permit_free(struct permit *p);
 /* Whether both allow the same. */
 bool permit_same(const struct permit *a, const struct permit *b);
+/* The same number, on each run, for what allows the same. */
+uint64_t permit_digest(const struct permit *p);
 
 /* All of `rights` (enum right), on the documents of this model. Asked for each document: looked up
  * once for each model. */

@@ -327,6 +327,26 @@ static int check_room(const struct watches *w, unsigned own, struct fault *f)
     return 0;
 }
 
+static struct watch *new_watch(struct watches *w, struct session *s, const char *key, size_t len,
+                               const struct region *region)
+{
+    struct watch *at = alloc_zeroed(1, sizeof(*at));
+    at->refs = 1;
+    at->region = *region;
+    at->who = watcher_of(w, s);
+    if (at->who == NULL)
+        at->who = new_watcher(w, s);
+    at->of = find(w, key, len);
+    if (at->of == NULL)
+        at->of = new_watched(w, key, len);
+    at->who->n++;
+    DL_APPEND(at->who->watches, at);
+    DL_APPEND2(at->of->watches, at, of_prev, of_next);
+    if (w->stats.watches++ == 0)
+        begin(w);
+    return at;
+}
+
 struct watch *watches_add(struct watches *w, struct session *s, const char *key, size_t len,
                           struct region *region, struct fault *f)
 {
@@ -336,22 +356,10 @@ struct watch *watches_add(struct watches *w, struct session *s, const char *key,
         region_free(region);
         return NULL;
     }
-    if (at != NULL) {
+    if (at != NULL)
         region_free(region);
-    } else {
-        at = alloc_zeroed(1, sizeof(*at));
-        at->refs = 1;
-        at->region = *region;
-        at->who = who != NULL ? who : new_watcher(w, s);
-        at->of = find(w, key, len);
-        if (at->of == NULL)
-            at->of = new_watched(w, key, len);
-        at->who->n++;
-        DL_APPEND(at->who->watches, at);
-        DL_APPEND2(at->of->watches, at, of_prev, of_next);
-        if (w->stats.watches++ == 0)
-            begin(w);
-    }
+    else
+        at = new_watch(w, s, key, len, region);
     at->refs++;
     at->opening++;
     return at;
@@ -413,6 +421,68 @@ void watches_client_drained(struct watches *w, struct session *s)
     struct watcher *who = w->stats.watches > 0 ? watcher_of(w, s) : NULL;
     if (who != NULL && (who->lost || who->news != NULL))
         make_due(w, who);
+}
+
+/* ---- over to another process ---- */
+
+static void save_watch(const struct watch *at, struct buf *out)
+{
+    const struct region *in = &at->region;
+    pack_array(out, 4);
+    pack_str(out, at->of->key, at->of->key_len);
+    pack_bin(out, in->path.data, in->path.len);
+    pack_bin(out, in->name.data, in->name.len);
+    pack_bool(out, in->container);
+}
+
+/* Only those that were answered: the others' requests are not, and nothing is to be told yet. */
+void watches_save(const struct watches *w, struct state_writer *out)
+{
+    pack_array(&out->out, HASH_COUNT(w->watchers));
+    for (const struct watcher *who = w->watchers; who != NULL; who = who->hh.next) {
+        uint32_t n = 0;
+        pack_array(&out->out, 2);
+        pack_uint(&out->out, who->number);
+        size_t at = pack_array_open(&out->out);
+        for (const struct watch *one = who->watches; one != NULL; one = one->next) {
+            if (!one->open)
+                continue;
+            save_watch(one, &out->out);
+            n++;
+        }
+        pack_array_close(&out->out, at, n);
+    }
+}
+
+static void read_watch(struct watches *w, struct session *s, struct state_reader *r)
+{
+    struct state_tuple tuple = state_enter(r, 4);
+    struct region in = {.container = false};
+    size_t len;
+    const char *key = state_str(r, &len);
+    state_bytes(r, &in.path);
+    state_bytes(r, &in.name);
+    in.container = state_bool(r);
+    state_leave(r, &tuple);
+    if (r->bad)
+        region_free(&in);
+    else
+        new_watch(w, s, key, len, &in)->open = true;
+}
+
+int watches_resume(struct watches *w, struct sessions *all, struct state_reader *r)
+{
+    for (uint32_t n = state_count(r); n > 0 && !r->bad; n--) {
+        struct state_tuple tuple = state_enter(r, 2);
+        struct session *s = sessions_find(all, state_uint(r));
+        if (s == NULL)
+            return -1;
+        for (uint32_t i = state_count(r); i > 0 && !r->bad; i--)
+            read_watch(w, s, r);
+        state_leave(r, &tuple);
+    }
+    watches_gap(w);
+    return r->bad ? -1 : 0;
 }
 
 struct watches *watches_new(struct event_base *base, const struct config *config,

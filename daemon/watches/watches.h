@@ -41,6 +41,10 @@ bool watches_remove(struct watches *w, struct session *s, const char *key, size_
 void watches_client_gone(struct watches *w, struct session *s);
 /* It reads again. */
 void watches_client_drained(struct watches *w, struct session *s);
+/* Hands over who watches what, and takes that up there. All are told to look then: what others
+ * change meanwhile nobody hears of. -1: what was handed over is not that. */
+void watches_save(const struct watches *w, struct state_writer *out);
+int watches_resume(struct watches *w, struct sessions *all, struct state_reader *r);
 /* Something may have been missed. */
 void watches_gap(struct watches *w);
 
