@@ -361,6 +361,25 @@ int ctl_log(struct ctl *c, int argc, char **argv)
     return config_set(c, "log.log_level", argv[0]);
 }
 
+int ctl_upgrade(struct ctl *c, int argc, char **argv)
+{
+    rapyer_value *v = ask(c, "admin.upgrade");
+
+    (void)argc, (void)argv;
+    if (!v)
+        return ctl_answer_error(c);
+    if (c->json)
+        ctl_print(c, v);
+    else
+        printf("upgraded from %s to %s: %lld connections were taken over, requests stood still for "
+               "%.1f ms%s\n",
+               rapyer_str(v, "was", ""), rapyer_str(v, "is", ""),
+               (long long)rapyer_int(v, "clients", 0), rapyer_float(v, "still", 0) * 1e3,
+               rapyer_bool(v, "ready", false) ? "" : "; Redis does not answer yet");
+    rapyer_value_free(v);
+    return 0;
+}
+
 /* --- models ------------------------------------------------------------------------------ */
 
 static const char *const model_titles[] = {"MODEL", "KIND", " REVISION", " FIELDS", "KEY"};

@@ -590,6 +590,8 @@ static const struct command commands[] = {
      ctl_cache},
     {"config", "get|set|reload ...", "the settings of the running daemon", 1, 3, ctl_config},
     {"log", "LEVEL", "what is logged, until the next start", 1, 1, ctl_log},
+    {"upgrade", "", "the program on the disk goes on in place of the running one", 0, 0,
+     ctl_upgrade},
     {"stats", "", "counters and states of the daemon", 0, 0, ctl_stats},
     {"metrics", "", "all figures, as text that Prometheus reads", 0, 0, ctl_metrics},
     {"doctor", "", "whether the Redis behind the daemon weakens a guarantee", 0, 0, ctl_doctor},

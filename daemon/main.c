@@ -6,24 +6,12 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/handed.h"
 #include "daemon/base/memory.h"
-#include "daemon/base/settings.h"
-#include "daemon/clients/listener.h"
-#include "daemon/exec/publish.h"
-#include "daemon/leases/probe.h"
-#include "daemon/methods/dispatch.h"
-#include "daemon/methods/indexer.h"
-#include "daemon/methods/lock_request.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/refresh.h"
-#include "daemon/methods/viewer.h"
-#include "daemon/metrics/http.h"
 #include "daemon/redis/credentials.h"
 #include "daemon/redis/dial.h"
-#include "daemon/redis/embedded.h"
-#include "daemon/redis/sentinels.h"
-#include "daemon/watches/watches.h"
-#include "protocol/value.h"
-#include "protocol/work.h"
+#include "daemon/reload.h"
+#include "daemon/upgrade.h"
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
@@ -34,38 +22,6 @@
 #include <uuid/uuid.h>
 
 #define STOP_TIMEOUT_MS 5000 /* for commits that are under way */
-
-struct daemon {
-    struct event_base *base;
-    struct config config;
-    const char *config_file;
-    const char *overrides[64];
-    size_t noverrides;
-    char *set[64]; /* those of them that were set since it runs: the memory of their texts */
-    struct schema *schema;
-    struct exec *exec;
-    struct locks_limits lock_limits;
-    struct locks *locks;
-    struct bus *bus;
-    struct leases *leases;
-    struct probes *probes;
-    struct lock_requests *lock_requests;
-    struct registry *registry;
-    struct indexer *indexer;
-    struct watches *watches;
-    struct dispatch *dispatch;
-    struct sessions *sessions;
-    struct listener *listener;
-    struct rules *rules;   /* NULL: whoever connects may everything */
-    struct http *http;     /* NULL: figures are not told over it */
-    struct viewer *viewer; /* NULL: there is no page */
-    struct embedded *embedded;
-    struct sentinels *sentinels;                            /* NULL: none are asked */
-    struct event *term, *intr, *hup, *stop_tick, *watchdog; /* watchdog NULL: nobody watches */
-    char id[40];
-    bool stopping, announced, leaving; /* leaving: the marker is being removed */
-    int64_t stop_deadline;             /* clock_mono_ms() */
-};
 
 /* ---- what the parts report ---- */
 
@@ -187,7 +143,7 @@ static void on_bus_deaf(void *arg)
     (void)arg;
 }
 
-static void on_accept(void *arg, int fd)
+void daemon_accept(void *arg, int fd)
 {
     struct daemon *d = arg;
     sessions_accept(d->sessions, fd);
@@ -205,6 +161,7 @@ static void on_schema(void *arg)
                upstream_info(lane_upstream(exec_lane(d->exec)))->server);
     sd_notify(0, "READY=1\nSTATUS=Redis answers");
     dispatch_ready(d->dispatch);
+    upgrade_done(d);
 }
 
 static void on_link(void *arg)
@@ -288,19 +245,6 @@ static void on_embedded_stopped(void *arg)
 {
     struct daemon *d = arg;
     event_base_loopbreak(d->base);
-}
-
-static void limit_trees(const struct config *c)
-{
-    value_set_limit(c->max_value);
-    work_set_limits(
-        &(struct work_limits){.ns = (uint64_t)c->max_work * 1000000, .bytes = c->cache_memory / 2});
-}
-
-static void limit_locks(struct daemon *d)
-{
-    d->lock_limits =
-        (struct locks_limits){.per_client = d->config.client_locks, .turns = d->config.lock_turns};
 }
 
 /* ---- stopping ---- */
@@ -388,6 +332,7 @@ static void on_stop(evutil_socket_t sig, short what, void *arg)
         return;
     }
     d->stopping = true;
+    upgrade_cancel(d, "rapyerd is stopping");
     log_notice("stopping on %s", strsignal((int)sig));
     sd_notify(0, "STOPPING=1");
     listener_close(d->listener);
@@ -396,79 +341,6 @@ static void on_stop(evutil_socket_t sig, short what, void *arg)
     d->stop_deadline = clock_mono_ms() + STOP_TIMEOUT_MS;
     struct timeval tick = {.tv_usec = 10000};
     event_add(d->stop_tick, &tick);
-}
-
-/* ---- settings that change ---- */
-
-/* The file may say something else, also where its name is the same. Without it nobody may anything
- * more than before. */
-static int reload_rules(struct daemon *d, const char *file, char *error, size_t size)
-{
-    struct rules *fresh = file[0] != '\0' ? rules_read(file, error, size) : NULL;
-    if (file[0] != '\0' && fresh == NULL)
-        return -1;
-    struct rules *before = d->rules;
-    d->rules = fresh;
-    sessions_set_rules(d->sessions, fresh);
-    publisher_close(exec_publisher(d->exec)); /* who has it may read all of it */
-    rules_free(before);
-    return 0;
-}
-
-static void apply(struct daemon *d)
-{
-    log_setup(d->config.log_level, d->config.log_format);
-    exec_reloaded(d->exec);
-    dispatch_reloaded(d->dispatch);
-    limit_trees(&d->config);
-    limit_locks(d);
-}
-
-/* Takes over what can change of the file and the overrides. */
-static int reload(struct daemon *d, char *taken, char *left, char *error, size_t size)
-{
-    struct config fresh;
-    if (config_load(&fresh, d->config_file, d->overrides, d->noverrides, error, size) < 0)
-        return -1;
-    if (credentials_load(&fresh, error, size) < 0) {
-        config_free(&fresh);
-        return -1;
-    }
-    if ((d->rules != NULL || fresh.rights_file[0] != '\0') &&
-        reload_rules(d, fresh.rights_file, error, size) < 0) {
-        credentials_free(&fresh);
-        config_free(&fresh);
-        return -1;
-    }
-    credentials_take(&d->config, &fresh);
-    credentials_free(&fresh);
-    config_changes(&d->config, &fresh, taken, size);
-    config_reload(&d->config, &fresh, left, size);
-    config_free(&fresh);
-    apply(d);
-    return 0;
-}
-
-static int on_reload_asked(void *arg, char *taken, char *left, char *error, size_t size)
-{
-    if (reload(arg, taken, left, error, size) < 0) {
-        log_error("the configuration is not taken over: %s", error);
-        return -1;
-    }
-    if (left[0] != '\0')
-        log_warning("these settings take a restart to change: %s", left);
-    log_notice("configuration taken over");
-    return 0;
-}
-
-static void on_reload(evutil_socket_t sig, short what, void *arg)
-{
-    char taken[MANAGE_TEXT], left[MANAGE_TEXT], error[MANAGE_TEXT];
-    (void)sig;
-    (void)what;
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_us());
-    on_reload_asked(arg, taken, left, error, sizeof(taken));
-    sd_notify(0, "READY=1");
 }
 
 /* From the loop: who stands still in it is not alive. */
@@ -491,55 +363,6 @@ static void feed_watchdog(struct daemon *d)
     event_add(d->watchdog, &third);
 }
 
-/* Where a setting of this name stands among the overrides; or a new place, the last one. */
-static size_t override_at(const struct daemon *d, const char *name)
-{
-    size_t len = strlen(name), i = d->noverrides;
-    while (i > 0 &&
-           (strncmp(d->overrides[i - 1], name, len) != 0 || d->overrides[i - 1][len] != '='))
-        i--;
-    return i > 0 ? i - 1 : d->noverrides;
-}
-
-/* What names a file has it read, or stays as it was. */
-static int set(struct daemon *d, const char *name, const char *value, char *error, size_t size)
-{
-    char before[PATH_MAX] = "", nobody[MANAGE_TEXT];
-    bool rights = strcmp(name, "rights.file") == 0;
-    bool file = rights || strncmp(name, "redis.tls_", 10) == 0;
-    if (file && setting_named(name) != NULL)
-        setting_text(before, sizeof(before), &d->config, setting_named(name));
-    if (config_set(&d->config, name, value, error, size) < 0)
-        return -1;
-    if (!file || (rights ? reload_rules(d, d->config.rights_file, error, size)
-                         : credentials_reload(&d->config, error, size)) == 0)
-        return 0;
-    config_set(&d->config, name, before, nobody, sizeof(nobody));
-    return -1;
-}
-
-/* It stays over the file: a reload does not take it back. */
-static int on_set(void *arg, const char *name, const char *value, char *error, size_t size)
-{
-    struct daemon *d = arg;
-    struct buf text = BUF_INIT;
-    size_t at = override_at(d, name);
-    if (at == sizeof(d->overrides) / sizeof(*d->overrides)) {
-        snprintf(error, size, "too many settings were changed; write them into the file");
-        return -1;
-    }
-    if (set(d, name, value, error, size) < 0)
-        return -1;
-    buf_printf(&text, "%s=%s", name, value);
-    buf_append(&text, "", 1);
-    d->overrides[at] = (const char *)text.data;
-    d->noverrides += at == d->noverrides;
-    free(d->set[at]);
-    d->set[at] = (char *)text.data;
-    apply(d);
-    return 0;
-}
-
 /* ---- starting ---- */
 
 static void start_locks(struct daemon *d)
@@ -554,7 +377,7 @@ static void start_locks(struct daemon *d)
     static const struct bus_callbacks bus_cb = {
         .message = on_bus_message, .listening = on_bus_listening, .deaf = on_bus_deaf};
     struct upstream *up = lane_upstream(exec_lane(d->exec));
-    limit_locks(d);
+    reload_limits(d);
     d->locks = locks_new(d->base, &d->lock_limits, &locks_cb, d);
     d->bus = bus_new(d->base, &d->config, d->id, up, &bus_cb, d);
     d->leases = leases_new(d->base, &d->config, d->id, up, d->bus, d->locks, &leases_cb, d);
@@ -566,7 +389,7 @@ static void start_locks(struct daemon *d)
 }
 
 /* The page asks as a client, so the sessions are there by now. */
-static struct http *open_http(struct daemon *d, int fd, char *error, size_t size)
+struct http *daemon_http(struct daemon *d, int fd, char *error, size_t size)
 {
     struct http_callbacks cb = {.write = on_metrics, .ready = on_ready_asked};
     if (d->config.metrics_viewer != VIEWER_OFF) {
@@ -577,28 +400,12 @@ static struct http *open_http(struct daemon *d, int fd, char *error, size_t size
     return http_open(d->base, &d->config, fd, &cb, d, error, size);
 }
 
-static int listen_there(struct daemon *d, const struct handed *handed, char *error, size_t size)
-{
-    d->listener = listener_open(d->base, &d->config, handed->clients, on_accept, d, error, size);
-    if (d->listener == NULL)
-        return -1;
-    if (handed->metrics < 0 && strcmp(d->config.metrics_listen, "off") == 0)
-        return 0;
-    d->http = open_http(d, handed->metrics, error, size);
-    return d->http != NULL ? 0 : -1;
-}
-
-static int start(struct daemon *d)
+static void make_parts(struct daemon *d)
 {
     static const struct session_handler handler = {.on_message = on_message,
                                                    .on_drained = on_drained,
                                                    .on_close = on_close,
                                                    .on_fault = on_fault};
-    static const struct embedded_callbacks embedded_cb = {.on_ready = on_address,
-                                                          .on_stopped = on_embedded_stopped};
-    char error[512];
-    struct handed handed;
-    bool embedded = strcmp(d->config.redis, "embedded") == 0;
     d->schema = schema_new();
     d->exec = exec_new(d->base, &d->config, d->schema, d->id);
     d->indexer = indexer_new(d->base, d->exec, d->id);
@@ -612,14 +419,31 @@ static int start(struct daemon *d)
     d->sessions = sessions_new(d->base, &d->config, &handler, d);
     sessions_set_rules(d->sessions, d->rules);
     dispatch_sessions(d->dispatch, d->sessions);
-    dispatch_manage(d->dispatch, &d->config,
-                    &(struct manage_hooks){.reload = on_reload_asked, .set = on_set, .arg = d});
-    if (handed_take(&handed, error, sizeof(error)) < 0 ||
-        (!embedded && dial_allowed(d->config.redis, error, sizeof(error)) < 0) ||
-        listen_there(d, &handed, error, sizeof(error)) < 0) {
-        log_error("%s", error);
+    dispatch_manage(
+        d->dispatch, &d->config,
+        &(struct manage_hooks){
+            .reload = reload_asked, .set = reload_set, .upgrade = upgrade_ask, .arg = d});
+}
+
+/* What was not taken over. */
+static int listen_there(struct daemon *d, char *error, size_t size)
+{
+    struct handed handed;
+    if (handed_take(&handed, error, size) < 0)
         return -1;
-    }
+    if (d->listener == NULL)
+        d->listener =
+            listener_open(d->base, &d->config, handed.clients, daemon_accept, d, error, size);
+    if (d->listener == NULL)
+        return -1;
+    if (d->http != NULL || (handed.metrics < 0 && strcmp(d->config.metrics_listen, "off") == 0))
+        return 0;
+    d->http = daemon_http(d, handed.metrics, error, size);
+    return d->http != NULL ? 0 : -1;
+}
+
+static int start_redis(struct daemon *d, char *error, size_t size)
+{
     if (strncmp(d->config.redis, "sentinel:", 9) == 0) {
         static const struct sentinels_callbacks sentinels_cb = {
             .on_master = on_address, .on_failover = on_failover, .on_trouble = on_no_master};
@@ -629,16 +453,32 @@ static int start(struct daemon *d)
         connect_redis(d); /* when they have named one */
         return 0;
     }
-    if (!embedded) {
+    if (strcmp(d->config.redis, "embedded") != 0)
         connect_redis(d);
-        return 0;
-    }
-    d->embedded = embedded_new(d->base, &d->config, &embedded_cb, d);
-    if (embedded_start(d->embedded, error, sizeof(error)) < 0) {
-        log_error("%s", error);
-        return -1;
-    }
+    else if (!d->taken_over) /* else it is there */
+        return embedded_start(d->embedded, error, size);
     return 0;
+}
+
+/* What was handed over is taken up before anything is asked of Redis: until then there is a way
+ * back. */
+static int start(struct daemon *d)
+{
+    static const struct embedded_callbacks embedded_cb = {.on_ready = on_address,
+                                                          .on_stopped = on_embedded_stopped};
+    char error[512] = "";
+    bool embedded = strcmp(d->config.redis, "embedded") == 0;
+    make_parts(d);
+    if (embedded)
+        d->embedded = embedded_new(d->base, &d->config, &embedded_cb, d);
+    if (d->inherited.memory >= 0 && upgrade_resume(d, error, sizeof(error)) < 0)
+        upgrade_refuse(d, error);
+    else if ((embedded || dial_allowed(d->config.redis, error, sizeof(error)) == 0) &&
+             listen_there(d, error, sizeof(error)) == 0 &&
+             start_redis(d, error, sizeof(error)) == 0)
+        return 0;
+    log_error("%s", error);
+    return -1;
 }
 
 static struct event *on_signal(struct daemon *d, int sig, event_callback_fn fn)
@@ -659,9 +499,9 @@ static void setup(struct daemon *d)
         abort();
     hash_seed = seeds[0];
     dict_seed(seeds[1]);
-    limit_trees(&d->config);
     uuid_generate_random(id);
-    uuid_unparse_lower(id, d->id);
+    if (d->id[0] == '\0')
+        uuid_unparse_lower(id, d->id);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
@@ -672,12 +512,14 @@ static void setup(struct daemon *d)
         abort();
     d->term = on_signal(d, SIGTERM, on_stop);
     d->intr = on_signal(d, SIGINT, on_stop);
-    d->hup = on_signal(d, SIGHUP, on_reload);
+    d->hup = on_signal(d, SIGHUP, reload_on_signal);
     d->stop_tick = event_new(d->base, -1, EV_PERSIST, on_stop_tick, d);
+    successor_settle();
 }
 
 static void take_apart(struct daemon *d)
 {
+    upgrade_cancel(d, "rapyerd is stopping");
     if (d->listener != NULL)
         listener_close(d->listener);
     dismiss(d); /* before http: it may owe an answer to a page */
@@ -763,26 +605,22 @@ static int arguments(struct daemon *d, int argc, char **argv, bool *check)
     return -1;
 }
 
-/* -1: it has said what is wrong with them. */
-static int read_settings(struct daemon *d)
+/* -1: `error` says what is wrong with them. */
+static int read_settings(struct daemon *d, char *error, size_t size)
 {
-    char error[512];
     struct config *c = &d->config;
-    if (config_load(c, d->config_file, d->overrides, d->noverrides, error, sizeof(error)) < 0) {
-        fprintf(stderr, "rapyerd: %s\n", error);
+    if (config_load(c, d->config_file, d->overrides, d->noverrides, error, size) < 0)
         return -1;
-    }
     if (!http_address_fits(c->metrics_listen))
-        snprintf(error, sizeof(error),
+        snprintf(error, size,
                  "metrics.listen: \"%s\" is not off, unix:/path, or an address of this host with a "
                  "port, as 127.0.0.1:9680 or [::1]:9680",
                  c->metrics_listen);
     else if (c->rights_file[0] != '\0' &&
-             (d->rules = rules_read(c->rights_file, error, sizeof(error))) == NULL)
+             (d->rules = rules_read(c->rights_file, error, size)) == NULL)
         ;
-    else if (credentials_load(c, error, sizeof(error)) == 0)
+    else if (credentials_load(c, error, size) == 0)
         return 0;
-    fprintf(stderr, "rapyerd: %s\n", error);
     rules_free(d->rules);
     config_free(c);
     return -1;
@@ -790,15 +628,20 @@ static int read_settings(struct daemon *d)
 
 int main(int argc, char **argv)
 {
-    struct daemon d = {0};
+    struct daemon d = {.inherited = successor_inherit(), .argv = argv};
+    char error[512];
     bool check = false;
     memory_setup();
     int rc = arguments(&d, argc, argv, &check);
     if (rc >= 0)
         return rc;
     log_setup(LOG_LEVEL_INFO, LOG_TEXT);
-    if (read_settings(&d) < 0)
+    upgrade_inherit(&d);
+    if (read_settings(&d, error, sizeof(error)) < 0) {
+        upgrade_refuse(&d, error);
+        fprintf(stderr, "rapyerd: %s\n", error);
         return 2;
+    }
     log_setup(d.config.log_level, d.config.log_format);
     if (check) {
         rules_free(d.rules);

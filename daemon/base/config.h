@@ -92,6 +92,10 @@ struct config {
     char *metrics_listen;  /* "off" | "unix:/path" | "127.0.0.1:port" | "[::1]:port" */
     unsigned metrics_mode; /* 0660: of that socket */
     enum viewer_level metrics_viewer;
+    /* [upgrade] */
+    char *upgrade_program;  /* "": the one that runs, as it is on the disk */
+    unsigned upgrade_start; /* 10000 */
+    unsigned upgrade_still; /* 2000 */
     /* [log] */
     enum log_level log_level;
     enum log_format log_format;

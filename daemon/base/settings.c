@@ -253,6 +253,16 @@ const struct setting settings[] = {
      "contents: also what is in them, of all models. off: none. Who may connect there sees it,\n"
      "whatever rights.file says."},
 
+    {"upgrade", "program", TEXT, AT(upgrade_program), "", 0, PATH_MAX - 1, false,
+     "The program that rapyerctl upgrade puts in the place of the running one. Empty: that which "
+     "was\n"
+     "started, as it is by then. An upgrade takes it from the file as it is then."},
+    {"upgrade", "start_time", TIME, AT(upgrade_start), "10s", 10, HOUR, true,
+     "How long it may take to say that it could go on from here. Requests are answered meanwhile."},
+    {"upgrade", "still_time", TIME, AT(upgrade_still), "2s", 10, HOUR, true,
+     "How long requests may wait for what is under way to end, and for the new program to look at\n"
+     "what it gets. Past it all goes on as before, and rapyerctl upgrade says why."},
+
     {"log", "log_level", LEVEL, AT(log_level), "notice", 0, 0, true,
      "What is logged: error, warning, notice, info or debug."},
     {"log", "format", FORMAT, AT(log_format), "text", 0, 0, true,

@@ -219,6 +219,11 @@ static void do_set(struct dispatch *d, struct session *s, const struct rpc *msg)
     manage_set(&d->admin, &d->hooks, s, msg);
 }
 
+static void do_upgrade(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    manage_upgrade(&d->hooks, s, msg);
+}
+
 static void do_kill(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
     manage_kill(&d->admin, s, msg);
@@ -347,6 +352,7 @@ static const struct entry plain_entries[] = {
     {.name = "admin.config", .plain = do_config, .early = true, .right = RIGHT_STATS},
     {.name = "admin.reload", .plain = do_reload, .early = true, .right = RIGHT_ADMIN},
     {.name = "admin.set", .plain = do_set, .early = true, .right = RIGHT_ADMIN},
+    {.name = "admin.upgrade", .plain = do_upgrade, .early = true, .right = RIGHT_ADMIN},
     {.name = "admin.kill", .plain = do_kill, .early = true, .right = RIGHT_ADMIN},
     {.name = "admin.monitor", .plain = do_monitor, .early = true, .right = RIGHT_ADMIN},
     {.name = "admin.unmonitor", .plain = do_unmonitor, .early = true, .right = RIGHT_ADMIN},
@@ -660,6 +666,11 @@ void dispatch_free(struct dispatch *d)
     doctor_free(d->doctor);
     monitors_free(d->monitors);
     free(d);
+}
+
+struct monitors *dispatch_monitors(const struct dispatch *d)
+{
+    return d->monitors;
 }
 
 void dispatch_link_up(struct dispatch *d)

@@ -12,6 +12,7 @@
 #include "daemon/metrics/page.h"
 
 struct dispatch;
+struct monitors;
 struct sentinels;
 
 struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct registry *registry,
@@ -21,6 +22,7 @@ void dispatch_sessions(struct dispatch *d, struct sessions *all);       /* for a
 void dispatch_sentinels(struct dispatch *d, const struct sentinels *s); /* for admin.doctor */
 void dispatch_manage(struct dispatch *d, struct config *config, const struct manage_hooks *hooks);
 void dispatch_client_gone(struct dispatch *d, const struct session *s);
+struct monitors *dispatch_monitors(const struct dispatch *d);
 void dispatch_reloaded(struct dispatch *d); /* the settings have changed */
 struct overview;
 /* Begun with the first call; the sessions are known by then. */

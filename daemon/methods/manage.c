@@ -98,23 +98,25 @@ void manage_set(const struct admin *a, const struct manage_hooks *h, struct sess
     session_done(s);
 }
 
-struct search {
-    uint64_t number;
-    struct session *found;
-};
-
-static void look(struct session *s, void *arg)
+void manage_upgrade(const struct manage_hooks *h, struct session *s, const struct rpc *msg)
 {
-    struct search *search = arg;
+    const struct session_peer *peer = session_peer(s);
 
-    if (session_number(s) == search->number)
-        search->found = s;
+    if (msg->nparams > 0) {
+        refuse(s, msg, FAULT_BAD_REQUEST,
+               "admin.upgrade takes no parameters; upgrade.program in the configuration file names "
+               "the "
+               "new program");
+        return;
+    }
+    log_notice("an upgrade is asked for by %s, pid %ld, uid %ld", peer->program, (long)peer->pid,
+               (long)peer->uid);
+    h->upgrade(h->arg, s, msg->id);
 }
 
 void manage_kill(const struct admin *a, struct session *s, const struct rpc *msg)
 {
     struct cursor in = msg->params;
-    struct search search = {0};
     const struct session_peer *peer = session_peer(s);
     int64_t number;
     char why[160];
@@ -124,17 +126,16 @@ void manage_kill(const struct admin *a, struct session *s, const struct rpc *msg
                "admin.kill takes [number], that of a connection in admin.clients");
         return;
     }
-    search.number = (uint64_t)number;
-    sessions_each(a->sessions, look, &search);
-    if (search.found == s) {
+    struct session *found = sessions_find(a->sessions, (uint64_t)number);
+    if (found == s) {
         refuse(s, msg, FAULT_BAD_REQUEST, "this is the connection that asks");
         return;
     }
-    if (search.found != NULL) {
+    if (found != NULL) {
         snprintf(why, sizeof why, "ended by an administrator: %s, pid %ld, uid %ld", peer->program,
                  (long)peer->pid, (long)peer->uid);
-        session_close(search.found, why);
+        session_close(found, why);
     }
-    pack_bool(session_result(s, msg->id), search.found != NULL);
+    pack_bool(session_result(s, msg->id), found != NULL);
     session_done(s);
 }

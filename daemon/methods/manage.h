@@ -11,14 +11,17 @@ struct manage_hooks {
     int (*reload)(void *arg, char *taken, char *left, char *error, size_t size);
     /* One setting, until the next start. -1: it cannot be that. */
     int (*set)(void *arg, const char *name, const char *value, char *error, size_t size);
+    /* Answers, sooner or later. */
+    void (*upgrade)(void *arg, struct session *s, uint64_t id);
     void *arg;
 };
 #define MANAGE_TEXT 2048 /* bytes of each of these texts */
 
-/* admin.reload, admin.set, admin.kill: each answers; the first has no parameters. */
+/* admin.reload, admin.set, admin.upgrade, admin.kill: each answers; the first has no parameters. */
 void manage_reload(const struct manage_hooks *h, struct session *s, const struct rpc *msg);
 void manage_set(const struct admin *a, const struct manage_hooks *h, struct session *s,
                 const struct rpc *msg);
+void manage_upgrade(const struct manage_hooks *h, struct session *s, const struct rpc *msg);
 void manage_kill(const struct admin *a, struct session *s, const struct rpc *msg);
 
 #endif

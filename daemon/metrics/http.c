@@ -61,7 +61,7 @@ struct http {
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": none to be removed */
     ino_t ino;
     char address[ADDRESS_BYTES]; /* metrics.listen when it was opened */
-    char policy[512]; /* of the page: what a browser may do with it */
+    char policy[512];            /* of the page: what a browser may do with it */
 };
 
 struct http_ask {
@@ -554,32 +554,32 @@ void http_save(const struct http *h, struct state_writer *w)
     state_fd(w, evconnlistener_get_fd(h->listener));
 }
 
-int http_resume(struct http **h, struct event_base *base, const struct config *config,
-                const struct http_callbacks *cb, void *arg, struct state_reader *r)
+int http_resume(struct http_left *left, const struct config *config, struct state_reader *r)
 {
-    char address[ADDRESS_BYTES], path[ADDRESS_BYTES], error[256];
+    char address[ADDRESS_BYTES];
 
-    *h = NULL;
+    *left = (struct http_left){.fd = -1};
     if (r->bad || cursor_nil(&r->in))
         return r->bad ? -1 : 0;
     struct state_tuple t = state_enter(r, 4);
     state_text(r, address, sizeof address);
-    state_text(r, path, sizeof path);
-    ino_t ino = (ino_t)state_uint(r);
-    int fd = state_take_fd(r);
+    state_text(r, left->path, sizeof left->path);
+    left->ino = (ino_t)state_uint(r);
+    left->fd = state_take_fd(r);
     state_leave(r, &t);
-    if (r->bad || fd < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+    if (r->bad || left->fd < 0 || fcntl(left->fd, F_SETFD, FD_CLOEXEC) < 0)
         return -1;
-    if (strcmp(address, config->metrics_listen) != 0) {
-        close(fd);
+    if (strcmp(address, config->metrics_listen) == 0)
         return 0;
-    }
-    *h = http_open(base, config, fd, cb, arg, error, sizeof error);
-    if (!*h)
-        return -1;
-    memcpy((*h)->path, path, sizeof(*h)->path - 1);
-    (*h)->ino = ino;
+    close(left->fd);
+    left->fd = -1;
     return 0;
+}
+
+void http_adopt(struct http *h, const struct http_left *left)
+{
+    memcpy(h->path, left->path, sizeof h->path);
+    h->ino = left->ino;
 }
 
 void http_close(struct http *h)

@@ -13,6 +13,7 @@
 #include "daemon/base/state.h"
 #include "daemon/metrics/page.h"
 #include <event2/event.h>
+#include <sys/types.h>
 
 struct http;
 /* One request for /api/NAME: to be answered once, within a few seconds. */
@@ -38,12 +39,17 @@ void http_refuse(struct http_ask *a, int status, const char *text);
  * (handed.h), whatever that says; -1: nothing was. NULL with a message for a person. */
 struct http *http_open(struct event_base *base, const struct config *config, int fd,
                        const struct http_callbacks *cb, void *arg, char *error, size_t n);
-/* Hands it over to another process; h may be NULL. There it is taken up in place of http_open, if
- * it is at config->metrics_listen, else closed: *h is NULL then. -1: what was handed over is not
- * that, or cannot be used. */
+/* Hands it over to another process; h may be NULL. There http_open gets its fd, -1 where it was at
+ * another address than config->metrics_listen, and http_adopt the rest. -1: it is not what was
+ * saved. */
+struct http_left {
+    int fd;
+    char path[108];
+    ino_t ino;
+};
 void http_save(const struct http *h, struct state_writer *w);
-int http_resume(struct http **h, struct event_base *base, const struct config *config,
-                const struct http_callbacks *cb, void *arg, struct state_reader *r);
+int http_resume(struct http_left *left, const struct config *config, struct state_reader *r);
+void http_adopt(struct http *h, const struct http_left *left);
 void http_close(struct http *h);
 /* Whether http_open could take it: "off", "unix:/path", "127.0.0.1:port", "[::1]:port". */
 bool http_address_fits(const char *address);

@@ -1,0 +1,34 @@
+/* upgrade: another program takes over from this one, in the same process, and no client notices but
+ * by the time that its request takes.
+ *
+ *   admin.upgrade ─► TRYING: the new program is started beside us, and says that it could
+ *                 ─► STILL: no request is taken, what is under way ends
+ *                 ─► the state is written, the new program tries to take it up in a child
+ *                 ─► exec: upgrade_resume ─► Redis is reached, the answer to admin.upgrade
+ *
+ * Whatever fails before exec leaves all as it was, and admin.upgrade says why. Behind it the new
+ * program goes back to the old one when it cannot take up what it was tried with.
+ */
+#ifndef RAPYERD_UPGRADE_H
+#define RAPYERD_UPGRADE_H
+
+#include "daemon/daemon.h"
+
+/* For manage_hooks. */
+void upgrade_ask(void *arg, struct session *s, uint64_t id);
+/* It ends, with nothing done: the daemon does. */
+void upgrade_cancel(struct daemon *d, const char *why);
+
+/* ---- in the new program ---- */
+
+/* What it cannot go on with: ends a trial, or goes back to the program that ran before. Returns
+ * only if there is none: then it is a start as any other. */
+void upgrade_refuse(struct daemon *d, const char *why);
+/* Takes over its name, and what was set while it ran; before the settings are read. */
+void upgrade_inherit(struct daemon *d);
+/* Takes up all parts, which were just made; ends a trial. -1: `error` says what could not be. */
+int upgrade_resume(struct daemon *d, char *error, size_t size);
+/* Requests are carried out: tells how it went. */
+void upgrade_done(struct daemon *d);
+
+#endif
