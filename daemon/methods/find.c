@@ -119,6 +119,8 @@ static unsigned count_before(struct find *fi)
  */
 static bool cut_sorted(struct find *fi)
 {
+    if (fi->nhits == 0)
+        return false;
     qsort_r(fi->hits, fi->nhits, sizeof(*fi->hits), by_value, fi);
     unsigned before = count_before(fi), left = fi->nhits - before;
     unsigned from = before + (fi->offset < left ? (unsigned)fi->offset : left);

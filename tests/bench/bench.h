@@ -39,6 +39,7 @@ void caller_close(struct caller *c);
 int echo_main(int argc, char **argv);
 int call_main(int argc, char **argv);
 int redis_main(int argc, char **argv);
+int sinter_main(int argc, char **argv);
 int library_main(int argc, char **argv);
 int multi_main(int argc, char **argv);
 int crowd_main(int argc, char **argv);

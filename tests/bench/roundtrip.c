@@ -186,6 +186,53 @@ int redis_main(int argc, char **argv)
     return 0;
 }
 
+/* The documents that are in all of these sets: SINTER, then HGETALL of each, in one write. */
+static size_t find_once(redisContext *redis, const char *head, int nsets, char **sets)
+{
+    const char *argv[8] = {"SINTER"};
+    redisReply *pks, *reply;
+
+    for (int i = 0; i < nsets; i++)
+        argv[1 + i] = sets[i];
+    pks = redisCommandArgv(redis, 1 + nsets, argv, NULL);
+    if (!pks || pks->type != REDIS_REPLY_ARRAY)
+        die("SINTER: %s", pks ? pks->str : redis->errstr);
+    for (size_t i = 0; i < pks->elements; i++)
+        redisAppendCommand(redis, "HGETALL %s%s}", head, pks->element[i]->str);
+    for (size_t i = 0; i < pks->elements; i++) {
+        if (redisGetReply(redis, (void **)&reply) != REDIS_OK || reply->elements == 0)
+            die("HGETALL: %s", redis->err ? redis->errstr : "no document");
+        freeReplyObject(reply);
+    }
+    size_t found = pks->elements;
+    freeReplyObject(pks);
+    return found;
+}
+
+/* sinter <redis socket> <rounds> <how keys of documents begin> <set>...: median ns, documents */
+int sinter_main(int argc, char **argv)
+{
+    size_t found = 0;
+
+    if (argc < 5 || argc > 10)
+        die("sinter <redis socket> <rounds> <how keys of documents begin> <set>...");
+    size_t rounds = strtoul(argv[2], NULL, 10);
+    pin(0);
+    redisContext *redis = redisConnectUnix(argv[1]);
+    if (!redis || redis->err)
+        die("no Redis at %s", argv[1]);
+    uint64_t *samples = calloc(rounds, sizeof(*samples));
+    for (size_t i = 0; i < rounds; i++) {
+        uint64_t start = now_ns();
+        found = find_once(redis, argv[3], argc - 4, &argv[4]);
+        samples[i] = now_ns() - start;
+    }
+    printf("%llu %zu\n", (unsigned long long)median(samples, rounds), found);
+    free(samples);
+    redisFree(redis);
+    return 0;
+}
+
 /* What the pipeline of tests/bench/run does, as commands: MULTI, 10 increments, 5 fields, 5
  * pushes, EXEC, in one write. */
 static void multi_once(redisContext *redis, const char *key)

@@ -164,6 +164,29 @@ def test_a_cursor_goes_on_by_the_index_that_it_began_with(client):
     assert keys == {f"Job:{i}" for i in range(300)}
 
 
+def test_nothing_is_sorted_where_nothing_is_found(people):
+    for options in ({"sort": "name"}, {"sort": "-age", "offset": 3}):
+        assert people.call("find", "Person", ["=", "city", "Nowhere"], options) == {"keys": [], "documents": [], "cursor": None}
+
+
+@pytest.mark.parametrize("looked_at, sort", [(10, None), (10, "age"), (100000, None), (100000, "-age"), (100000, "name")])
+def test_an_offset_is_used_up_over_pages(redis_server, new_daemon, looked_at, sort):
+    """Also where the first answers have nothing, as so many documents are looked at and no more."""
+    settings = {"limits.find_documents": looked_at, "limits.find_sorted": 10 if sort == "age" else 10000}
+    with new_daemon(redis_server.address, settings).connect() as client:
+        client.call("define", PERSON)
+        client.call("doc.insert", [[f"Person:{i}", {"name": f"n{i}", "age": i, "city": "Paris"}] for i in range(900)])
+        keys, cursor, turns = [], None, 0
+        while turns == 0 or cursor is not None:
+            options = {"limit": 100, "keys": True, "cursor": cursor, **({"sort": sort} if sort else {}),
+                       **({"offset": 620} if turns == 0 else {})}
+            answer = client.call("find", "Person", ["=", "city", "Paris"] if sort != "age" else None, options)
+            keys, cursor, turns = keys + answer["keys"], answer["cursor"], turns + 1
+        assert len(keys) == len(set(keys)) == 280
+        if sort == "age":
+            assert keys == [f"Person:{i}" for i in range(620, 900)]
+
+
 def test_documents_and_paths(people):
     answer = people.call("find", "Person", ["=", "city", "Paris"], {"limit": 3, "explain": True})
     for key, doc in zip(answer["keys"], answer["documents"]):
