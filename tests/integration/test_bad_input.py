@@ -201,6 +201,10 @@ ARITY = [
     ("list.pop", [KEY, "tags", 0, 0]), ("list.remove_range", [KEY, "tags", 1]),
     ("list.clear", [KEY, "tags", 1]), ("dict.set", [KEY, "counts", "x"]),
     ("dict.del", [KEY, "counts"]), ("dict.popitem", [KEY, "counts", "x"]),
+    ("find", []), ("find", ["User", None, {}, 1]), ("find.count", []), ("find.update", ["User", None]),
+    ("find.update", ["User", None, [["set", "age", 1]], {}, 1]), ("find.delete", ["User"]),
+    ("find.delete", ["User", None, {}, 1]), ("index.check", []), ("index.drop", ["User"]),
+    ("index.drop", ["User", "age", "range", 1]),
 ]
 
 
@@ -215,6 +219,11 @@ SHAPES = [
     ("doc.get_many", [KEY]), ("doc.get_many", [[1]]), ("doc.insert", [[KEY]]), ("set", [KEY, 1, 2]),
     ("set", [None, "age", 2]),
     ("doc.delete", [7]),
+    ("find", [7]), ("find", ["User", 7]), ("find", ["User", None, []]), ("find", ["User", ["=", "age", "x"]]),
+    ("find.update", ["User", None, "x"]), ("find.update", ["User", None, [["num.incr", "age", 1]], {"limit": "x"}]),
+    ("find.delete", ["User", ["in", "age", 1]]), ("find.delete", ["User", None, {"limit": 10001}]),
+    ("find.delete", ["User", None, {"offset": -1}]), ("index.list", [7]), ("index.check", [7]), ("index.build", [7]),
+    ("index.drop", ["User", 7]),
 ]
 
 

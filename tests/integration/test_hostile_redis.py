@@ -142,6 +142,9 @@ def request_of_a_person(rng):
         ("sorted.push", key, "queue", rng.choice("xyz"), rng.randrange(9)), ("sorted.pop_min", key, "queue"),
         ("find", "Person", [">", "age", 3], {"sort": "-age", "limit": 3}), ("find", "Person", ["has", "tags", "a"]),
         ("find", "Person", ["=", "mail", mail], {"explain": True}), ("find.count", "Person", [">=", "age", 2]),
+        ("find.update", "Person", [">", "age", 3], [["num.incr", "age", -1], ["set.add", "tags", "u"]], {"limit": 4}),
+        ("find.delete", "Person", ["has", "tags", "d"], {"limit": 2}), ("index.list",),
+        ("index.check", "Person", {"repair": rng.random() < .5}),
         ("find", "Person", None, {"scan": True, "sort": "age"}), ("doc.get", key, {"resolve": ["boss"], "depth": 3}),
         ("doc.ttl", key, 5, {"cascade": True}), ("doc.persist", key), ("if", key, "age", {">": 3}),
         ("pipeline", [["if", key, "age", {">": 3}], ["set.add", other, "tags", "z"]])])
