@@ -32,6 +32,12 @@ from rpc_client import Client, Closed, RpcError
 
 PAGE = atomic("Page", field("n", "int", default=0), field("text", "str", default=""),
               field("tags", "list<str>"), field("jobs", "dict<str>"))
+CARD = atomic("Card", field("n", "int", default=0))
+COLLECTION = {**PAGE, "fields": [
+    *PAGE["fields"], field("marks", "set<str>"), field("queue", "sorted<str>"), field("card", "optional<Card>", default=None),
+    field("lanes", "dict<list<str>>"), field("rows", "dict<list<Card>>"),
+    {**field("code", "optional<str>", default=None), "unique": True}]}
+KINDS = ("marks", "queue", "card", "lanes", "rows", "code")  # which the judge is shown where they hold something
 NOTHING_HAPPENED = {"UNAVAILABLE", "BUSY"}  # refused before anything was done
 UNKNOWN = {"UNKNOWN_OUTCOME"}
 TICKS = 2_000_000  # ns: deadlines are ms, and so is the time that they are compared with
@@ -239,6 +245,11 @@ class Actor:
             result.pop("@pk", None)
             if "@stale" in result:
                 return error
+            for kind in KINDS:
+                if not result.get(kind):
+                    result.pop(kind, None)
+            if "marks" in result:
+                result["marks"].sort()
         if error is None and request[0] in ("set", "dict.set", "doc.save"):
             version = result["version"] if request[0] == "doc.save" else result
             result = None
@@ -256,6 +267,43 @@ class Actor:
     def close(self):
         if self.client is not None:
             self.client.close()
+
+
+class Collector(Actor):
+    """It is after the kinds that the others have nothing to do with, and makes conditions."""
+
+    def one_operation(self, key):
+        rng, word = self.rng, f"{self.number}.{self.rng.randrange(1000)}"
+        lane = rng.choice("ab")
+        return rng.choice([
+            ["set.add", key, "marks", rng.choice("xyz")], ["set.add", key, "marks", rng.choice("xyz")],
+            ["set.remove", key, "marks", rng.choice("xyz")], ["set.has", key, "marks", rng.choice("xyz")],
+            ["sorted.push", key, "queue", rng.choice("pqr"), rng.randrange(9)], ["sorted.pop_min", key, "queue"],
+            ["sorted.incr", key, "queue", rng.choice("pqr"), 2], ["set", key, "card", {"n": rng.randrange(9)}],
+            ["set", key, "card", None], ["num.incr", key, "card.n", 1], ["num.incr", key, "n", 1],
+            ["dict.set", key, "lanes", lane, []], ["list.append", key, f'lanes["{lane}"]', word],
+            ["list.append", key, f'lanes["{lane}"]', word], ["dict.set", key, "rows", lane, []],
+            ["list.append", key, f'rows["{lane}"]', {"@pk": word, "n": 1}],
+            ["num.incr", key, f'rows["{lane}"][0].n', 1]])
+
+    def condition(self, key):
+        rng = self.rng
+        return rng.choice([["if", key, "", {"exists": True}], ["if", key, "n", {"<": rng.randrange(1, 5)}],
+                           ["if", key, "n", {">=": 1}], ["if", key, "card.n", {">=": rng.randrange(5)}]])
+
+    def request(self):
+        what, key, other = self.rng.random(), self.rng.choice(self.keys), self.rng.choice(self.keys)
+        if what < 0.25:
+            operations = [self.condition(other), self.one_operation(key)]
+            if what < 0.1:
+                operations[0].append(1)
+            return ["pipeline", operations]
+        if what < 0.33:
+            history = key.partition("-")[0]
+            return ["set", key, "code", self.rng.choice([f"{history}.one", f"{history}.two", None])]
+        if what < 0.36:
+            return ["doc.save", key, {"n": 1, "marks": ["x"], "card": {"n": 5}}]
+        return self.one_operation(key) if what < 0.8 else super().request()
 
 
 class Neighbour(Actor):

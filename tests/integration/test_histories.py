@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from histories import PAGE, Recorder, judge, keep, record
+from histories import CARD, COLLECTION, PAGE, Collector, Recorder, judge, keep, record
 from test_fault_failover import SETTINGS as QUICK
 from test_fault_failover import Pair
 
@@ -48,6 +48,18 @@ def histories(daemons, redis, count=HISTORIES, abreast=1, between=None, **option
         f"RAPYER_SEED={SEED}: versions went back: {recorded[backwards[0]].backwards()[:3]}: {' '.join(kept)}"
 
 
+@pytest.mark.parametrize("daemons", [1, 2])
+def test_all_kinds(new_redis, new_daemon, daemons):
+    """Sets, sorted, optional models, what is in containers of containers, conditions, and what must be unique."""
+    redis = new_redis()
+    several = [new_daemon(redis.address) for _ in range(daemons)]
+    for daemon in several:
+        with daemon.connect() as client:
+            client.call("define", CARD, COLLECTION)
+    with redis.client() as other:
+        histories(several, other, actor=Collector)
+
+
 # --- the judge itself ------------------------------------------------------------------------
 
 
@@ -82,6 +94,68 @@ WRONG = [
     [SAVED, entry(2, 3, ["doc.exists", "Page:1"], 0)],
 ]
 
+# Of each kind: what was asked first, and then a question with the only right answer and with wrong ones.
+ADD = ["set.add", "Page:1", "marks", "x"]
+PUSH = [["sorted.push", "Page:1", "queue", "b", 1], ["sorted.push", "Page:1", "queue", "a", 1],
+        ["sorted.push", "Page:1", "queue", "c", 0.5]]
+CARD_IS = ["set", "Page:1", "card", {"n": 4}]
+LANE, ROW = ["dict.set", "Page:1", "lanes", "a", []], ["dict.set", "Page:1", "rows", "a", []]
+ELEMENT = ["list.append", "Page:1", 'rows["a"]', {"@pk": "1", "n": 1}]
+SECOND = ["doc.save", "Page:2", {}]
+CODE = ["set", "Page:2", "code", "one"]
+REFUSED = object()  # with this code
+KINDS_ASKED = [
+    ([], ADD, 1, [0]), ([ADD], ADD, 0, [1]), ([ADD], ["set.has", "Page:1", "marks", "x"], True, [False]),
+    ([ADD], ["set.remove", "Page:1", "marks", "x"], 1, [0]),
+    (PUSH, ["sorted.pop_min", "Page:1", "queue"], ["c", 0.5], [["a", 1], ["c", 1], (REFUSED, "NOT_FOUND")]),
+    (PUSH[:2], ["sorted.pop_min", "Page:1", "queue"], ["a", 1], [["b", 1]]),
+    (PUSH, ["sorted.push", "Page:1", "queue", "c", 7], 0, [1]),
+    (PUSH, ["sorted.incr", "Page:1", "queue", "b", 2], 3, [2]),
+    ([], ["sorted.pop_min", "Page:1", "queue"], (REFUSED, "NOT_FOUND"), [["a", 1]]),
+    ([], ["num.incr", "Page:1", "card.n", 1], (REFUSED, "NOT_FOUND"), [1]),
+    ([CARD_IS], ["num.incr", "Page:1", "card.n", 1], 5, [4, 1, (REFUSED, "NOT_FOUND")]),
+    ([CARD_IS, ["set", "Page:1", "card", None]], ["num.incr", "Page:1", "card.n", 1], (REFUSED, "NOT_FOUND"), [5]),
+    ([], ["list.append", "Page:1", 'lanes["a"]', "x"], (REFUSED, "NOT_FOUND"), [1]),
+    ([LANE], ["list.append", "Page:1", 'lanes["a"]', "x"], 1, [2, (REFUSED, "NOT_FOUND")]),
+    ([ROW], ["num.incr", "Page:1", 'rows["a"][0].n', 1], (REFUSED, "OUT_OF_RANGE"), [1, (REFUSED, "NOT_FOUND")]),
+    ([ROW, ELEMENT], ["num.incr", "Page:1", 'rows["a"][0].n', 1], 2, [1, 3, (REFUSED, "OUT_OF_RANGE")]),
+    ([ROW, ELEMENT, ROW], ELEMENT, 1, [2]),
+    ([SECOND, CODE], ["set", "Page:1", "code", "one"], (REFUSED, "CONFLICT"), [None]),
+    ([SECOND, CODE, ["set", "Page:2", "code", "two"]], ["set", "Page:1", "code", "one"], None, [(REFUSED, "CONFLICT")]),
+    ([], ["pipeline", [["if", "Page:1", "n", {"<": 5}], ["num.incr", "Page:1", "n", 1]]], [True, 2],
+     [[True, 1], (REFUSED, "CONFLICT")]),
+    ([], ["pipeline", [["if", "Page:1", "n", {">=": 5}], ["num.incr", "Page:1", "n", 1]]], (REFUSED, "CONFLICT"), [[True, 2]]),
+    ([], ["pipeline", [["if", "Page:1", "n", {">=": 5}, 1], ["num.incr", "Page:1", "n", 1]]], [False, None], [[False, 2], [True, 2]]),
+    ([], ["pipeline", [["if", "Page:2", "", {"exists": True}], ["num.incr", "Page:1", "n", 1]]], (REFUSED, "CONFLICT"), [[True, 2]]),
+    ([CARD_IS], ["pipeline", [["if", "Page:1", "card.n", {"==": 4}], ["num.incr", "Page:1", "n", 1]]], [True, 2], [(REFUSED, "CONFLICT")]),
+    ([ADD, CARD_IS, LANE, ROW, ELEMENT, *PUSH[:2]], ["doc.get", "Page:1"],
+     {"n": 1, "text": "", "tags": ["a"], "jobs": {}, "marks": ["x"], "card": {"n": 4}, "lanes": {"a": []},
+      "rows": {"a": [{"@pk": "1", "n": 1}]}, "queue": [["a", 1], ["b", 1]]},
+     [{"n": 1, "text": "", "tags": ["a"], "jobs": {}},
+      {"n": 1, "text": "", "tags": ["a"], "jobs": {}, "marks": ["x"], "card": {"n": 4}, "lanes": {"a": []},
+       "rows": {"a": [{"@pk": "1", "n": 1}]}, "queue": [["b", 1], ["a", 1]]}]),
+]
+
+
+def told(before, question, answer):
+    """A history: one request after the other, and then the question."""
+    entries = [SAVED]
+    for at, request in enumerate(before):
+        entries.append(entry(10 * at + 2, 10 * at + 3, request, **result_of(before[:at], request)))
+    end = 10 * len(before) + 5
+    return [*entries, entry(end, end + 1, question, **as_told(answer))]
+
+
+def as_told(answer):
+    return {"error": answer[1]} if isinstance(answer, tuple) else {"result": answer}
+
+
+def result_of(before, request):
+    """What is answered to those that come first."""
+    what, count = request[0], before.count(request)
+    answers = {"set.add": 1, "sorted.push": 1, "list.append": 1}
+    return {"result": answers.get(what) if count == 0 else None}
+
 
 def test_the_judge_takes_what_is_right():
     assert judge(RIGHT) == ["ok"] * len(RIGHT)
@@ -89,6 +163,12 @@ def test_the_judge_takes_what_is_right():
 
 def test_the_judge_finds_what_is_wrong():
     assert judge(WRONG) == ["wrong"] * len(WRONG)
+
+
+@pytest.mark.parametrize("before, question, right, wrong", KINDS_ASKED)
+def test_the_judge_knows_each_kind(before, question, right, wrong):
+    assert judge([told(before, question, right)]) == ["ok"]
+    assert judge([told(before, question, answer) for answer in wrong]) == ["wrong"] * len(wrong)
 
 
 def test_versions_that_go_back_are_found():

@@ -16,6 +16,7 @@ type doc struct {
 	text string
 	tags []string
 	jobs map[string]string
+	kinds
 	// Which request gave it its deadline, 0: none; and when it is over by the slowest of clocks.
 	deadline, until float64
 }
@@ -29,11 +30,11 @@ type outcome struct {
 	result interface{}
 }
 
-func empty() *doc { return &doc{jobs: map[string]string{}} }
+func empty() *doc { return &doc{jobs: map[string]string{}, kinds: noKinds()} }
 
 func (d *doc) copy() *doc {
 	c := &doc{n: d.n, text: d.text, tags: append([]string{}, d.tags...), jobs: map[string]string{},
-		deadline: d.deadline, until: d.until}
+		deadline: d.deadline, until: d.until, kinds: d.kinds.copy()}
 	for k, v := range d.jobs {
 		c.jobs[k] = v
 	}
@@ -46,8 +47,8 @@ func (d *doc) String() string {
 		jobs = append(jobs, k+"="+v)
 	}
 	sort.Strings(jobs)
-	return fmt.Sprintf("%v|%s|%s|%s|%v", d.n, d.text, strings.Join(d.tags, ","), strings.Join(jobs, ","),
-		d.deadline)
+	return fmt.Sprintf("%v|%s|%s|%s|%v|%v", d.n, d.text, strings.Join(d.tags, ","), strings.Join(jobs, ","),
+		d.deadline, d.kinds)
 }
 
 func (s state) String() string {
@@ -81,7 +82,9 @@ func whole(d *doc) map[string]interface{} {
 	for k, v := range d.jobs {
 		jobs[k] = v
 	}
-	return map[string]interface{}{"n": d.n, "text": d.text, "tags": tags, "jobs": jobs}
+	all := map[string]interface{}{"n": d.n, "text": d.text, "tags": tags, "jobs": jobs}
+	d.kinds.whole(all)
+	return all
 }
 
 // anything: a result that the state does not determine (a version).
@@ -99,7 +102,15 @@ func apply(s state, request []interface{}) (state, interface{}, string) {
 	key := request[1].(string)
 	args := request[2:]
 	d, there := s[key]
+	if method == "set" && args[0] == "code" && there && taken(s, key, args[1]) {
+		return s, nil, "CONFLICT"
+	}
 	switch method {
+	case "if":
+		if holds(d, args[0].(string), args[1].(map[string]interface{})) {
+			return s, true, ""
+		}
+		return s, nil, "CONFLICT"
 	case "doc.exists":
 		if there {
 			return s, 1.0, ""
@@ -168,6 +179,7 @@ func saved(m map[string]interface{}) *doc {
 			d.jobs[k] = v.(string)
 		}
 	}
+	d.kinds.save(m)
 	return d
 }
 
@@ -181,6 +193,11 @@ func index(i float64, n int) (int, bool) {
 
 // change: the operations on what is there. They may change d, which nobody else has yet.
 func change(d *doc, method string, args []interface{}) (interface{}, string) {
+	if path := args0(args); path != "" {
+		if result, code, done := d.kinds.change(method, path, args[1:]); done {
+			return result, code
+		}
+	}
 	switch method {
 	case "set":
 		d.n = args[1].(float64)
@@ -253,8 +270,20 @@ func change(d *doc, method string, args []interface{}) (interface{}, string) {
 func pipeline(s state, requests []interface{}) (state, interface{}, string) {
 	var results []interface{}
 	at := s
+	skip := 0
 	for _, r := range requests {
+		if skip > 0 {
+			skip--
+			results = append(results, nil)
+			continue
+		}
 		next, result, code := apply(at, r.([]interface{}))
+		if op := r.([]interface{}); op[0] == "if" && len(op) == 5 {
+			result = code == ""
+			if code != "" {
+				code, skip = "", int(op[4].(float64))
+			}
+		}
 		if code != "" {
 			return s, nil, code
 		}
