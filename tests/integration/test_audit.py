@@ -14,6 +14,7 @@ from models import ADA, KEY, ROOT, atomic, define_all, field, save_ada
 from rpc_client import RpcError, wait_until
 
 SECONDS = 120 if os.environ.get("RAPYER_FULL") else 6
+BOUND = 1.0
 BUSY = {"coherence.audit": 200}
 SHELF = atomic("Shelf", field("names", "set<str>"), field("scores", "sorted<str>"), field("n", "int", default=0))
 SHELF_ROOT = "rapyer:{Shelf:s}"
@@ -113,7 +114,9 @@ def test_what_is_wrong_for_long_is_counted_by_how_long_and_mended(deaf, listener
 def test_a_look_tells_the_cache_nothing(deaf, listener, rdb):
     """What is heard of later than the look, but in time, is no error; nor is it mended by the look."""
     _, client = listener
+    late = 0  # on a busy machine
     for n in range(5):
+        begun = time.monotonic()
         deaf.unheard = all_but_proofs
         rdb.hset(ROOT, "age", 100 + n)
         before = client.call("admin.stats")["audits"]
@@ -121,7 +124,9 @@ def test_a_look_tells_the_cache_nothing(deaf, listener, rdb):
         deaf.unheard = lambda channel, payload: False
         rdb.hset(ROOT, "bio", f"heard {n}")
         wait_until(lambda: client.call("doc.load", KEY, "age") == 100 + n, what="the news")
-    assert client.call("admin.stats")["audit_wrong"] == 0
+        late += time.monotonic() - begun > BOUND
+    settle(client, [KEY, "Shelf:s"], BOUND + 0.2)
+    assert client.call("admin.stats")["audit_wrong"] <= late
 
 
 def test_each_twentieth_message_lost_is_found(redis_server, deaf, new_daemon):
