@@ -105,6 +105,7 @@ void doc_alone_free(struct doc *d)
     shelf_take(&d->shown);
     record_free(d->root);
     stale_free(d->stale);
+    stale_free(d->suspects);
     free(d->wrong);
     tree_free(d);
 }

@@ -135,17 +135,19 @@ void coherence_shown(struct coherence *c, struct doc *d)
     c->last_shown = s;
 }
 
-static void suspect(struct coherence *c, struct doc *d, int64_t since)
+static void suspect(struct coherence *c, struct doc *d, int64_t since, const char *suffix,
+                    size_t len)
 {
-    stale_suspect(d, since);
+    stale_suspect(d, since, suffix, len);
     coherence_shown(c, d);
 }
 
 /* A foreign write to the same key in the turn before ours is not named at all. */
-void coherence_wrote(struct coherence *c, struct doc *d, int64_t sent)
+void coherence_wrote(struct coherence *c, struct doc *d, int64_t sent, const char *suffix,
+                     size_t len)
 {
     if (changes_tracking(c->changes))
-        suspect(c, d, sent);
+        suspect(c, d, sent, suffix, len);
 }
 
 static void take_oldest(struct coherence *c)
@@ -172,7 +174,7 @@ static void on_written(void *arg, const char *key, size_t key_len, const char *s
     if (d == NULL)
         return;
     if (explained) {
-        suspect(c, d, clock_boot_ms());
+        suspect(c, d, clock_boot_ms(), suffix, suffix_len);
         return;
     }
     /* Where there is no document, what is left of a long one goes, page by page. */

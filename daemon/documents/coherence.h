@@ -74,8 +74,10 @@ int64_t coherence_yields(const struct doc *d);
  * is marked from here on counts for the time after. NULL: nothing was. */
 struct stale *coherence_read(struct coherence *c, struct doc *d);
 
-/* This daemon has written the document, with what was sent at that moment (clock_boot_ms). */
-void coherence_wrote(struct coherence *c, struct doc *d, int64_t sent);
+/* This daemon has written this key of the document, with what was sent at that moment
+ * (clock_boot_ms). */
+void coherence_wrote(struct coherence *c, struct doc *d, int64_t sent, const char *suffix,
+                     size_t len);
 /* It is shown to readers that do not ask. */
 void coherence_shown(struct coherence *c, struct doc *d);
 

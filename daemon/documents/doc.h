@@ -51,6 +51,7 @@ struct doc {
     uint64_t read;           /* the same for all of its content */
     struct stale *stale;     /* what others have changed since it was read (coherence.h), or NULL */
     int64_t suspect;         /* since when (clock_boot_ms) some of that is not sure; 0: it is */
+    struct stale *suspects;  /* what of it; or NULL: at most what is short */
     int64_t others;      /* what other daemons have added to the version since, as far as heard */
     int64_t others_from; /* that version; INT64_MAX: it is being read */
     int64_t yields;      /* writes wait until then (clock_mono_ms): another daemon's turn; or 0 */

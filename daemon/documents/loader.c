@@ -304,8 +304,8 @@ static void keep_contents(struct load *l, struct record *to, struct record *from
             buf_append(name, ".", 1);
             keep_contents(l, new->record, old->record, name);
         } else if (holds_something(old->container) && old->container->len == new->container->len &&
-                   !stale_covers(l->stale, (const char *)name->data, name->len,
-                                 old->container->len)) {
+                   !stale_covers(l->stale, (const char *)name->data, name->len, old->container->len,
+                                 type_atomic(f->type->of))) {
             struct cell swapped = *new;
             *new = *old;
             *old = swapped;

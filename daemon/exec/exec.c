@@ -449,8 +449,7 @@ static void on_released(void *arg, struct doc *d)
     struct exec *e = arg;
     if (coherence_current(e->coherence, d, clock_boot_ms()))
         publisher_released(e->publisher, d);
-    if (e->wrote != 0)
-        coherence_wrote(e->coherence, d, e->wrote);
+    coherence_shown(e->coherence, d);
     queue_wake(e, d);
     cache_release(e->cache, d);
 }
@@ -476,12 +475,24 @@ static void on_purged(void *arg, const char *key, size_t len)
     run_runnable(e);
 }
 
+static void on_written(void *arg, const struct committed *c)
+{
+    struct exec *e = arg;
+    struct committed at = *c;
+    size_t len;
+    int64_t sent = e->times.sent / 1000000;
+    coherence_wrote(e->coherence, c->doc, sent, "", 0);
+    for (const char *suffix; (suffix = committed_suffix(&at, &len)) != NULL;)
+        coherence_wrote(e->coherence, c->doc, sent, suffix, len);
+}
+
 static void on_batch(void *arg, struct batch *b, const struct fault *fault)
 {
     struct exec *e = arg;
     publisher_hide(e->publisher, b);
     e->times = lane_times(e->lane);
-    e->wrote = fault == NULL ? e->times.sent / 1000000 : 0;
+    if (fault == NULL)
+        batch_each_committed(b, on_written, e);
     for (struct waiter *w = batch_waiters(b), *next; w != NULL; w = next) {
         next = w->next;
         settle(e, (struct task *)w, b, fault);

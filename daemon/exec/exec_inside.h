@@ -64,7 +64,6 @@ struct exec {
     struct buf scratch;      /* the answer of the request that runs */
     struct buf raw;          /* the value that an effect tells */
     struct lane_times times; /* of the batch that is being told of; 0: none is */
-    int64_t wrote; /* when what it has changed in Redis was sent (clock_boot_ms); 0: nothing */
     struct exec_callbacks cb;
     void *arg;
     uint64_t stamp; /* requests, and leases that came to this daemon */

@@ -61,15 +61,36 @@ def sends(client, *request):
     client.call("hello")
 
 
+@pytest.mark.parametrize("long", [0, 1500, 20000])
 @pytest.mark.parametrize("theirs, path, ours", [
     (["HSET", ROOT, "bio"], "bio", ["num.incr", KEY, "age", 1]),
-    (["HSET", ROOT + "/counts", "x"], 'counts["x"]', ["dict.set", KEY, "counts", "y", 7])])
-def test_a_write_just_before_ours(redis_server, ada, first, theirs, path, ours):
-    """Of two who write a key in one turn of Redis only the last one is remembered: nobody is told."""
+    (["HSET", ROOT + "/counts", "x"], 'counts["x"]', ["dict.set", KEY, "counts", "y", 7]),
+    (["LSET", ROOT + "/numbers", "1"], "numbers[1]", ["list.append", KEY, "numbers", 7]),
+    (["LSET", ROOT + "/numbers", "1"], "numbers[1]", ["list.set", KEY, "numbers", 0, 7])])
+def test_a_write_just_before_ours(redis_server, ada, first, theirs, path, ours, long):
+    """Of two who write a key in one turn of Redis only the last one is remembered: nobody is told. Shows C4."""
+    ada.call("list.extend", KEY, "numbers", list(range(max(0, long - 10))))
+    ada.call("dict.update", KEY, "counts", {f"k{n}": n for n in range(max(0, long - 10))})
+    ada.call("set", KEY, "name", "x" * 100 * long)
+    ada.call("doc.get", KEY)
     kind = type(ada.call("doc.load", KEY, path))
     for n in range(10, 13):
         in_one_turn(redis_server, lambda: first(*theirs, str(n)), lambda: sends(ada, *ours))
         soon(ada, path, kind(n))
+
+
+def test_a_write_just_before_ours_is_seen_while_ours_waits_for_replicas(redis_server, new_daemon, first):
+    """However long they take: what is asked meanwhile is asked of Redis, behind them. Shows C4."""
+    daemon = new_daemon(redis_server.address, {"coherence.audit": "0", "coherence.bound": "200ms",
+                                               "commit.replicas": 1, "commit.wait": "2s"})
+    with daemon.connect() as ada, daemon.connect() as other:
+        with pytest.raises(RpcError, match="NOT_DURABLE"):
+            save_ada(ada)
+        ada.call("doc.get", KEY)
+        in_one_turn(redis_server, lambda: first("HSET", ROOT, "bio", "theirs"),
+                    lambda: sends(ada, "num.incr", KEY, "age", 1))
+        time.sleep(0.25)  # the bound
+        assert other.call("doc.load", KEY, "bio") == "theirs"
 
 
 def test_a_write_just_before_ours_is_seen_in_shared_memory(redis_server, daemon, ada, first):
@@ -130,25 +151,29 @@ def test_the_link_that_tracks_ends_without_a_word(redis_server, workdir, new_dae
     proxy.stop()
 
 
-def test_what_scripts_of_ours_write_is_not_foreign(ada, rdb):
-    """They are named whoever calls them. It is known what they do, so nothing is read again for it."""
-    ada.call("list.extend", KEY, "numbers", list(range(2000)))
-    for n in range(5):  # hears all that was before
-        ada.call("doc.load", KEY, "numbers")
-    rdb.config_resetstat()
-    before = ada.call("admin.stats")["foreign_writes"]
-    for n in range(20):
-        ada.call("str.append", KEY, "bio", "x")
-        ada.call("list.insert", KEY, "numbers", 5, n)
-        version = ada.call("doc.get", KEY, {"version": True, "paths": ["age"]})["@v"]
-        ada.call("pipeline", [["list.append", KEY, "numbers", n]], {"if_version": {KEY: version}})
-        assert ada.call("doc.load", KEY, "numbers[-1]") == n
-    ada.call("doc.ttl", KEY, 1000)
-    for n in range(5):
-        ada.call("list.append", KEY, "numbers", n)
-        assert ada.call("doc.load", KEY, "numbers[-1]") == n
-    assert ada.call("admin.stats")["foreign_writes"] == before
-    assert rdb.info("commandstats").get("cmdstat_lrange", {"calls": 0})["calls"] == 0
+def test_what_scripts_of_ours_write_is_not_foreign(redis_server, new_daemon, rdb):
+    """They are named whoever calls them. It is known what they do, so nothing is read again for it, but later, to
+    be sure."""
+    settings = {"coherence.audit": "0", "coherence.bound": "1h"}
+    with new_daemon(redis_server.address, settings).connect() as ada:
+        save_ada(ada)
+        ada.call("list.extend", KEY, "numbers", list(range(2000)))
+        for n in range(5):  # hears all that was before
+            ada.call("doc.load", KEY, "numbers")
+        rdb.config_resetstat()
+        before = ada.call("admin.stats")["foreign_writes"]
+        for n in range(20):
+            ada.call("str.append", KEY, "bio", "x")
+            ada.call("list.insert", KEY, "numbers", 5, n)
+            version = ada.call("doc.get", KEY, {"version": True, "paths": ["age"]})["@v"]
+            ada.call("pipeline", [["list.append", KEY, "numbers", n]], {"if_version": {KEY: version}})
+            assert ada.call("doc.load", KEY, "numbers[-1]") == n
+        ada.call("doc.ttl", KEY, 1000)
+        for n in range(5):
+            ada.call("list.append", KEY, "numbers", n)
+            assert ada.call("doc.load", KEY, "numbers[-1]") == n
+        assert ada.call("admin.stats")["foreign_writes"] == before
+        assert rdb.info("commandstats").get("cmdstat_lrange", {"calls": 0})["calls"] == 0
 
 
 def test_a_write_just_after_a_script_of_ours(ada, other, rdb):
