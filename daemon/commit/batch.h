@@ -199,6 +199,11 @@ bool batch_doc_refused(const struct batch_doc *bd);
  * changed it too, before or since, and numbers are uncertain; where it may have been gone before,
  * the part is unsure. */
 void batch_unanswered(struct batch_doc *bd, int64_t version);
+/* For all of them: appends commands that ask for the versions, and for the numbers that clients are
+ * to be told; returns how many. Then takes what Redis says, 0 where there is nothing. A number that
+ * is another one is uncertain, too. */
+unsigned batch_ask_state(const struct batch *b, struct buf *out);
+void batch_take_state(struct batch *b, const int64_t *said);
 /* Appends commands that remove what the batch left of documents that were gone, and of elements
  * that others had removed; each does nothing when somebody has made that anew since. Returns their
  * number. */

@@ -6,6 +6,7 @@
 #include "daemon/commit/batch_inside.h"
 #include "daemon/documents/layout.h"
 #include "daemon/documents/stale.h"
+#include "daemon/redis/resp.h"
 
 /* Redis may answer any number: without a sign nothing overflows. */
 static int64_t off_by(int64_t is, int64_t expected)
@@ -97,6 +98,42 @@ static void take_unit(struct batch *b, const struct part *p, const redisReply *s
         else
             fail(e);
     }
+}
+
+/* ---- without an answer ---- */
+
+/* A number that the part leaves in a hash, and of which somebody is told. */
+static struct pend_field *told_number(const struct expectation *e)
+{
+    if (e->number == NULL || !e->number->known || e->pend == NULL || e->pend->cmds != NULL)
+        return NULL;
+    struct pend_field *f =
+        (struct pend_field *)((char *)e->number - offsetof(struct pend_field, drift));
+    return f->kind == FIELD_INCR && e->bd->second == NULL ? f : NULL;
+}
+
+unsigned batch_ask_state(const struct batch *b, struct buf *out)
+{
+    unsigned n = 0;
+    struct buf key = BUF_INIT;
+    for (const struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        buf_clear(&key);
+        layout_key(&key, b->pool->prefix, bd->doc->key, bd->doc->key_len, "", 0);
+        resp_command(out, 3, (const char *[]){"HGET", (char *)key.data, LAYOUT_VERSION_FIELD},
+                     (size_t[]){4, key.len, strlen(LAYOUT_VERSION_FIELD)});
+        n++;
+    }
+    buf_free(&key);
+    for (unsigned i = 0; i < b->nexpect; i++) {
+        const struct expectation *e = &b->expect[i];
+        const struct pend_field *f = told_number(e);
+        if (f == NULL)
+            continue;
+        resp_command(out, 3, (const char *[]){"HGET", e->pend->key, f->name},
+                     (size_t[]){4, e->pend->key_len, f->name_len});
+        n++;
+    }
+    return n;
 }
 
 /* Versions begin at the clock; what is below was counted from nothing. */
@@ -292,4 +329,16 @@ void batch_unanswered(struct batch_doc *bd, int64_t version)
     take_version(bd, version);
     bd->gone = bd->gone && !bd->unsure;
     bd->overtaken = version != (bd->deleted ? 0 : bd->version.expected);
+}
+
+void batch_take_state(struct batch *b, const int64_t *said)
+{
+    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next)
+        batch_unanswered(bd, *said++);
+    /* A program without rapyerd may have left the version alone. */
+    for (unsigned i = 0; i < b->nexpect; i++) {
+        struct expectation *e = &b->expect[i];
+        if (told_number(e) != NULL && *said++ != e->number->expected && !batch_doc_refused(e->bd))
+            e->bd->overtaken = true;
+    }
 }

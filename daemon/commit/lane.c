@@ -4,7 +4,6 @@
 #include "daemon/base/log.h"
 #include "daemon/commit/durable.h"
 #include "daemon/commit/sweeps.h"
-#include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
 #include "protocol/tree.h"
@@ -456,13 +455,12 @@ static bool replay_from(struct lane *l, uint64_t marker)
 /* What the new connection has learned. */
 struct recovery {
     struct lane *lane;
-    unsigned marker_at; /* index of the marker's reply; the documents' versions follow */
+    unsigned marker_at; /* index of the marker's reply; behind it is what batch_ask_state asked */
     unsigned last;
     bool found; /* a marker */
     uint64_t marker;
     char error[200];
-    unsigned ndocs;
-    int64_t versions[]; /* of the batch in flight, which may be given up meanwhile */
+    int64_t said[]; /* of the batch in flight, which may be given up meanwhile */
 };
 
 static void unheard(struct fault *f)
@@ -476,10 +474,8 @@ static void unheard(struct fault *f)
 static void applied_unanswered(struct lane *l, const struct recovery *r)
 {
     struct commit *c = l->in_flight;
-    unsigned i = 0;
     l->in_flight = NULL;
-    for (struct batch_doc *bd = batch_docs(c->batch); bd != NULL; bd = bd->next)
-        batch_unanswered(bd, r->versions[i++]);
+    batch_take_state(c->batch, r->said);
     l->stats.recovered_applied++;
     retain(l, c);
     l->applied = r->marker;
@@ -570,7 +566,7 @@ static void on_recovery(void *arg, unsigned index, redisReply *reply)
         if (string && l->in_flight != NULL && r->marker == batch_number(l->in_flight->batch))
             batch_take_marker(l->in_flight->batch, reply->str);
     } else if (index > r->marker_at) {
-        r->versions[index - r->marker_at - 1] = string ? strtoll(reply->str, NULL, 10) : 0;
+        r->said[index - r->marker_at - 1] = string ? strtoll(reply->str, NULL, 10) : 0;
     }
     if (index != r->last)
         return;
@@ -596,30 +592,23 @@ static unsigned kill_suspects(struct lane *l, bool same_server, struct buf *out)
     return l->nsuspects;
 }
 
-/* Asks for the marker and for the versions of the documents of the batch in flight. */
+/* Asks for the marker, and for the state of the batch in flight. */
 static void ask_state(struct lane *l, bool same_server)
 {
-    struct buf out = BUF_INIT, key = BUF_INIT;
-    struct batch_doc *docs = l->in_flight != NULL ? batch_docs(l->in_flight->batch) : NULL, *bd;
-    unsigned ndocs = 0;
-    LL_COUNT(docs, bd, ndocs);
-    struct recovery *r = alloc_zeroed(1, sizeof(*r) + ndocs * sizeof(*r->versions));
+    struct buf out = BUF_INIT, key = BUF_INIT, state = BUF_INIT;
+    unsigned n = l->in_flight != NULL ? batch_ask_state(l->in_flight->batch, &state) : 0;
+    struct recovery *r = alloc_zeroed(1, sizeof(*r) + n * sizeof(*r->said));
     r->lane = l;
-    r->ndocs = ndocs;
     r->marker_at = kill_suspects(l, same_server, &out);
-    r->last = r->marker_at + ndocs;
+    r->last = r->marker_at + n;
     unit_marker_key(l->config->key_prefix, l->id, &key);
     resp_command(&out, 2, (const char *[]){"GET", (char *)key.data}, (size_t[]){3, key.len});
-    for (bd = docs; bd != NULL; bd = bd->next) {
-        buf_clear(&key);
-        layout_key(&key, l->config->key_prefix, bd->doc->key, bd->doc->key_len, "", 0);
-        const char *hget[] = {"HGET", (char *)key.data, LAYOUT_VERSION_FIELD};
-        resp_command(&out, 3, hget, (size_t[]){4, key.len, 2});
-    }
+    buf_append(&out, state.data, state.len);
     if (!upstream_send(l->up, out.data, out.len, r->last + 1, on_recovery, r))
         free(r);
     buf_free(&out);
     buf_free(&key);
+    buf_free(&state);
 }
 
 /* So that a marker that is missing later always means that Redis has lost its state. */

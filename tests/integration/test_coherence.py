@@ -607,6 +607,34 @@ def test_what_is_said_when_an_answer_was_lost(redis_server, new_proxy, new_daemo
                 one.wait(1001)
 
 
+@pytest.mark.parametrize("path, place", [("age", (ROOT, "age")), ('counts["x"]', (ROOT + "/counts", "x"))])
+@pytest.mark.parametrize("when", ["before", "since", "never"])
+def test_what_is_said_of_a_number_that_another_program_changed(redis_server, new_proxy, new_daemon, rdb, path, place,
+                                                               when):
+    """It leaves the version alone. Where the answer was lost nothing but the number itself says that it did.
+    Shows C8."""
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(proxy.address, PATIENT).connect() as one:
+        save_ada(one)
+        before = one.call("doc.load", KEY, path)
+        if when == "before":
+            proxy.ahead = b"HINCRBY", lambda: rdb.hset(*place, 500)
+        cut = proxy.cut_after(REPLIES, 0)
+        proxy.refusing = True
+        request = one.send("num.incr", KEY, path, 1)
+        assert cut.fired.wait(20)
+        if when == "since":
+            rdb.hset(*place, 500)
+        proxy.refusing = False
+        if when == "never":
+            assert one.wait(request) == before + 1
+        else:
+            with pytest.raises(RpcError, match=f"^UNKNOWN_OUTCOME: {APPLIED}"):
+                one.wait(request)
+        stored = int(rdb.hget(*place))
+        assert one.call("doc.get", KEY, {"fresh": True, "paths": [path]}) == {path: stored}
+
+
 def test_an_idle_daemon_asks_redis_nothing(pair, rdb):
     """Shows C12."""
     one, two = pair
