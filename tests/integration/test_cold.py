@@ -349,6 +349,7 @@ def test_what_is_inside_one_value(redis_server, new_daemon, rdb):
         client.call("doc.save", "Box:1", value)
     with new_daemon(redis_server.address, QUIET).connect() as client:
         client.call("define", box)
+        wait_until(lambda: client.call("admin.stats")["hears_others"], what="a daemon that hears")
         rdb.config_resetstat()
         assert client.call("doc.load", "Box:1", 'rows[7]["n"]') == 7
         assert client.call("doc.load", "Box:1", 'maps["k7"]["n"]') == 7
