@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 import rapyerd
 from rapyerd import sync
+from rapyerd.types import RedisSet
 
 INTS = st.integers(-1000, 1000)
 TEXTS = st.text(max_size=8)
@@ -40,6 +41,7 @@ class PlainTree(BaseModel):
     perhaps: PlainLeaf | None = None
     lanes: dict[str, list[PlainLeaf]] = {}
     exact: decimal.Decimal = decimal.Decimal(0)
+    labels: set[int] = set()
 
 
 class RandomLeaf(sync.AtomicRedisModel):
@@ -63,6 +65,7 @@ class RandomTree(sync.AtomicRedisModel):
     perhaps: RandomLeaf | None = None
     lanes: dict[str, list[RandomLeaf]] = {}
     exact: decimal.Decimal = decimal.Decimal(0)
+    labels: RedisSet[int] = set()
 
 
 class Other:
@@ -147,6 +150,10 @@ class Machine(RuleBasedStateMachine):
         self.tree.counts.aupdate(pairs)
         self.plain.counts.update(pairs)
         assert self.tree.counts.apop(name) == self.plain.counts.pop(name, None)
+        self.tree.labels.aadd_many([*pairs.values(), 3])
+        self.plain.labels.update(pairs.values(), [3])
+        assert self.tree.labels.apop() in self.plain.labels
+        self.plain.labels = set(self.tree.labels)
         self.tree.counts.adel_item("a.b")
         self.plain.counts.pop("a.b", None)
         self.check()
@@ -232,6 +239,12 @@ class Machine(RuleBasedStateMachine):
                         model.lanes[name].pop(0)
                     model.exact += decimal.Decimal(n) / 8
                     model.exact -= 1
+                elif kind == 11:
+                    model.labels.add(n)
+                    model.labels |= {n + 1, n + 2}
+                    model.labels.discard(n + 1)
+                    model.labels &= set(range(-500, 500))
+                    model.labels ^= {n, 0}
                 elif kind == 6:
                     model.named[name] = leaf(n=n)
                     model.named[name].tags.append(text)
@@ -239,7 +252,7 @@ class Machine(RuleBasedStateMachine):
                         del model.named[name]
 
     @rule(
-        data=st.lists(st.tuples(st.integers(0, 10), INTS, TEXTS, NAMES), max_size=6),
+        data=st.lists(st.tuples(st.integers(0, 11), INTS, TEXTS, NAMES), max_size=6),
         how=st.sampled_from(["pipeline", "lock", "both", "draft"]),
         fails=st.booleans(),
     )
@@ -307,7 +320,7 @@ class Machine(RuleBasedStateMachine):
     def read_again(self, restart):
         if restart == 1 and Machine.restarts < 3:
             Machine.restarts += 1
-            self.daemon.stop()
+            self.daemon.kill() if Machine.restarts % 2 else self.daemon.stop()
             self.daemon.start()
         self.tree = RandomTree.get(self.tree.key)
         self.check()
@@ -320,7 +333,7 @@ def test_random_operations(daemon):
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=25,
+                max_examples=30,
                 stateful_step_count=25,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
