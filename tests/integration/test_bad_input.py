@@ -195,7 +195,8 @@ def test_unknown_method(unharmed, method):
 
 ARITY = [
     ("define", []), ("define", [{}] * 1025), ("doc.save", [KEY]), ("doc.save", [KEY, {}, {}, 1]),
-    ("doc.get", []), ("doc.get", [KEY, {}, 1]), ("doc.load", [KEY]), ("doc.insert", []),
+    ("doc.get", []), ("doc.get", [KEY, {}, 1]), ("ref.get", [KEY]), ("ref.get", [KEY, "age", 1]),
+    ("doc.load", [KEY]), ("doc.insert", []),
     ("doc.get_many", []), ("set", [KEY, "age"]), ("set", [KEY, "age", 1, 2]),
     ("num.incr", [KEY, "age"]), ("list.append", [KEY, "tags"]), ("list.insert", [KEY, "tags", 0]),
     ("list.pop", [KEY, "tags", 0, 0]), ("list.remove_range", [KEY, "tags", 1]),
@@ -216,6 +217,8 @@ def test_wrong_number_of_parameters(unharmed, method, params):
 
 SHAPES = [
     ("doc.get", [7]), ("doc.get", [KEY, 7]), ("doc.get", [KEY, {"paths": "age"}]),
+    ("doc.get", [KEY, {"touch": 1}]), ("doc.get", [KEY, {"touch": True, "resolve": True}]),
+    ("doc.get_many", [[KEY], {"touch": None}]), ("ref.get", [KEY, 7]), ("ref.get", [7, "age"]),
     ("doc.get_many", [KEY]), ("doc.get_many", [[1]]), ("doc.insert", [[KEY]]), ("set", [KEY, 1, 2]),
     ("set", [None, "age", 2]),
     ("doc.delete", [7]),

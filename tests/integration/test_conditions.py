@@ -5,9 +5,10 @@ from datetime import datetime, timezone
 
 import pytest
 
-from fault_proxy import REPLIES
+from fault_proxy import REPLIES, DeafProxy
 from models import atomic, field, plain
 from rpc_client import RpcError
+from test_bad_input import refused
 from test_guard import FAST
 from test_two_daemons import crowd
 
@@ -198,6 +199,50 @@ def test_two_daemons_decide_once(two):
     with two[0].connect() as client:
         assert client.call("doc.load", ONE, "total") == 17
         assert client.call("set.size", TWO, "who") == 5
+
+
+def test_a_reference_never_leads_to_what_was_deleted_before(two):
+    """One daemon sets it if there is what it names, the other one deletes that, at once: whoever is told that it is
+    set was first."""
+    refs = atomic("Holder", field("to", "optional<ref<Order>>", default=None))
+    with two[0].connect() as one, two[1].connect() as other:
+        one.call("define", refs)
+        one.call("doc.save", "Holder:1", {})
+        for turn in range(60):
+            key = f"Order:r{turn}"
+            link = [["if", key, "", {"exists": True}], ["set", "Holder:1", "to", key]]
+            one.call("doc.save", key, {})
+            before = one.call("set", "Holder:1", "to", None)
+            assert one.call("doc.exists", key) == other.call("doc.exists", key) == 1
+            sent, deleted = one.send("pipeline", link), other.send("doc.delete", key)
+            try:
+                assert one.wait(sent)[0] is True
+                assert one.call("doc.load", "Holder:1", "to") == key
+            except RpcError as error:
+                assert error.code == "CONFLICT", error
+                assert one.call("doc.get", "Holder:1", {"version": True})["@v"] == before
+            assert other.wait(deleted) == 1
+            for client in (one, other):
+                refused(client, "CONFLICT", "pipeline", link)
+
+
+def test_a_reference_to_what_is_gone_unheard(redis_server, new_daemon, workdir):
+    """The daemon that is to set it has what it names in memory, and has not heard that it was deleted: Redis
+    decides."""
+    deaf = DeafProxy(workdir, redis_server.address)
+    refs = atomic("Holder", field("to", "optional<ref<Order>>", default=None))
+    with new_daemon(deaf.address, {"coherence.bound": "1h"}).connect() as one, \
+            new_daemon(redis_server.address).connect() as other:
+        save(one)
+        one.call("define", refs)
+        one.call("doc.save", "Holder:1", {})
+        deaf.unheard = lambda channel, payload: b"@proof" not in channel
+        for key in (ONE, TWO):
+            one.call("doc.get", key)
+            assert other.call("doc.delete", key) == 1
+            refused(one, "CONFLICT", "pipeline", [["if", key, "", {"exists": True}], ["set", "Holder:1", "to", key]])
+        assert one.call("doc.load", "Holder:1", "to") is None
+    deaf.stop()
 
 
 def test_a_document_that_is_only_looked_at(two):

@@ -2,6 +2,7 @@
 itself at what it has left there. A listing in C is to be no longer than twice the one in Python."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -48,6 +49,18 @@ def test_example_leaves_in_redis_what_it_says(name, daemon, redis_server):
                          check=False)
     assert run.returncode == 0, f"{run.stdout}{run.stderr}"
     assert not run.stderr
+
+
+def test_the_kinds_by_rapyerctl(daemon):
+    """Each line of kinds.sh prints what stands behind it."""
+    path = os.path.join(SOURCES, "kinds.sh")
+    with open(path, encoding="utf-8") as file:
+        expected = re.findall(r"#= (.*)", file.read())
+    where = os.path.dirname(os.path.dirname(program("kinds")))
+    env = dict(os.environ, RAPYER_SOCKET=daemon.socket, PATH=f"{where}:{os.environ['PATH']}")
+    run = subprocess.run([path], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert run.stdout.splitlines() == expected
+    assert (run.returncode, run.stderr) == (0, "")
 
 
 def test_every_example_is_a_listing_or_says_why_not():
