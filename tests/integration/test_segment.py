@@ -490,7 +490,7 @@ def test_a_forked_child_reads_by_itself(daemon, ada, new_caller):
 
 def test_threads_and_a_library_that_is_unloaded(daemon, ada):
     """Eight connections of one process read while one writes; then the library goes, three times."""
-    done = subprocess.run([built("tests/segment_threads"), built("client/librapyer.so.0"), daemon.socket, KEY,
+    done = subprocess.run([built("tests/segment_threads"), built("client/librapyer.so.1"), daemon.socket, KEY,
                            "8", "2000", "3"], capture_output=True, text=True, timeout=120, check=False,
                           env=dict(os.environ, RAPYER_SHARED="1"))
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
