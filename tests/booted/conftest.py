@@ -1,5 +1,6 @@
 """The machine all tests share: booted once, with rapyerd installed, its socket enabled, and two users."""
 
+import glob
 import os
 import pathlib
 import subprocess
@@ -15,25 +16,36 @@ MODELS = ('[{"name": "User", "kind": "atomic", "fields": [{"name": "name", "type
           ' {"name": "age", "type": "int", "default": 0}]}]')
 
 
+# A build is put into a container, packages are installed.
+collect_ignore = ["test_container.py"] if "RAPYER_DEBS" in os.environ else ["test_packages.py"]
+
+
 def install(machine):
+    debs = glob.glob(f"{os.environ['RAPYER_DEBS']}/*.deb") if "RAPYER_DEBS" in os.environ else []
+    if debs:
+        subprocess.run(["dpkg", f"--root={machine.root}", "-i", *(file for file in debs if "-dbgsym" not in file)],
+                       check=True, stdout=subprocess.DEVNULL)
+        return
     build = os.environ["RAPYER_BUILD"]
     subprocess.run(["cmake", "--install", build], env={**os.environ, "DESTDIR": str(machine.root)}, check=True,
                    stdout=subprocess.DEVNULL)
 
 
+def ready(machine):
+    machine.run("useradd", "--create-home", "--groups", "rapyerd", "member")
+    machine.run("useradd", "--create-home", "stranger")
+    machine.write("/tmp/models.json", MODELS)
+
+
 @pytest.fixture(scope="session")
 def machine():
-    root = os.environ.get("RAPYER_ROOT")
-    it = Machine(root or "/")
+    it = Machine(os.environ.get("RAPYER_ROOT", "/"))
     try:
-        if not root:
-            install(it)
+        install(it)
         it.boot()
         it.run("systemd-sysusers")
         it.run("systemd-tmpfiles", "--create")
-        it.run("useradd", "--create-home", "--groups", "rapyerd", "member")
-        it.run("useradd", "--create-home", "stranger")
-        it.write("/tmp/models.json", MODELS)
+        ready(it)
         it.run("systemctl", "enable", "--now", "rapyerd.socket")
         yield it
     finally:
