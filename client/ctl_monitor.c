@@ -48,12 +48,17 @@ static void print_line(const struct ctl *c, const rapyer_value *v)
     localtime_r(&seconds, &tm);
     strftime(when, sizeof when, "%H:%M:%S", &tm);
     char *key = ctl_plain(strdup(rapyer_str(v, "key", "")));
-    printf("%s.%03d  %s[%lld] uid %lld  %s %s", when, (int)((at - (double)seconds) * 1000),
-           rapyer_str(v, "program", ""), (long long)rapyer_int(v, "pid", 0),
-           (long long)rapyer_int(v, "uid", 0), rapyer_str(v, "method", ""), key ? key : "");
+    printf("%s.%03d  %s[%lld] uid %lld  client %lld request %lld  %s %s", when,
+           (int)((at - (double)seconds) * 1000), rapyer_str(v, "program", ""),
+           (long long)rapyer_int(v, "pid", 0), (long long)rapyer_int(v, "uid", 0),
+           (long long)rapyer_int(v, "client", 0), (long long)rapyer_int(v, "request", 0),
+           rapyer_str(v, "method", ""), key ? key : "");
     free(key);
     if (rapyer_str(v, "fault", NULL))
-        printf("  %s", rapyer_str(v, "fault", ""));
+        printf("  %s%s%s", ctl_paint(c, CTL_RED), rapyer_str(v, "fault", ""),
+               ctl_paint(c, CTL_NORMAL));
+    if (rapyer_str(v, "trace", NULL))
+        printf("  trace %s", rapyer_str(v, "trace", ""));
     if (rapyer_kind_of(us) == RAPYER_DICT) {
         printf("  %lld us", (long long)rapyer_int(us, "all", 0));
         for (int i = 0; i < 4; i++)

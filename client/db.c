@@ -118,6 +118,28 @@ void rapyer_set_timeout(rapyer *db, int milliseconds)
         db->timeout_ms = milliseconds > 0 ? milliseconds : DEFAULT_TIMEOUT_MS;
 }
 
+static bool is_traceparent(const char *text)
+{
+    if (strlen(text) != TRACEPARENT)
+        return false;
+    for (int i = 0; i < TRACEPARENT; i++) {
+        bool dash = i == 2 || i == 35 || i == 52;
+        if (dash ? text[i] != '-' : !strchr("0123456789abcdef", text[i]))
+            return false;
+    }
+    return true;
+}
+
+int rapyer_set_trace(rapyer *db, const char *traceparent)
+{
+    if (!db)
+        return -1;
+    if (traceparent && !is_traceparent(traceparent))
+        return db_failf(db, FAULT_BAD_VALUE, "\"%.100s\" is no traceparent", traceparent);
+    snprintf(db->trace, sizeof db->trace, "%s", traceparent ? traceparent : "");
+    return 0;
+}
+
 void rapyer_set_max_answer(rapyer *db, size_t bytes)
 {
     if (db)

@@ -20,6 +20,8 @@
 #include "protocol/scan.h"
 #include "protocol/schema.h"
 
+#define TRACEPARENT 55 /* characters of it, in version 00 */
+
 #define DEFAULT_TIMEOUT_MS 30000
 #define DEFAULT_RING_AFTER 64
 #define DEFAULT_SHARED_AFTER 64
@@ -61,6 +63,7 @@ struct rapyer {
     bool closed;         /* by rapyer_close */
     bool was_connected;  /* then a daemon that is gone is waited for a little */
     int timeout_ms;
+    char trace[TRACEPARENT + 1]; /* "": none */
     size_t max_answer;
 
     rapyer_error code; /* of the latest error */

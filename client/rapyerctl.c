@@ -725,6 +725,8 @@ int main(int argc, char **argv)
         return rc;
     }
     rapyer_set_timeout(c.db, o.timeout_ms);
+    if (rapyer_set_trace(c.db, getenv("TRACEPARENT")) < 0)
+        rapyer_clear_error(c.db); /* as the standard says of what is not understood */
     if (rapyer_set_namespace(c.db, o.namespace) < 0)
         rc = ctl_usage_error("--namespace", rapyer_errmsg(c.db));
     else if (o.namespace)

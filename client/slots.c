@@ -99,6 +99,11 @@ int slots_queue(rapyer *db, struct request *rq, const char *method, uint32_t npa
         free(rq);
         return -1;
     }
+    if (db->trace[0]) {
+        rpc_open_notify(&db->out, "trace");
+        pack_array(&db->out, 1);
+        pack_str(&db->out, db->trace, TRACEPARENT);
+    }
     rpc_open_request(&db->out, rq->id, method);
     pack_array(&db->out, nparams);
     buf_append(&db->out, params->data, params->len);

@@ -8,6 +8,7 @@
 #include "daemon/base/memory.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/refresh.h"
+#include "daemon/metrics/spans.h"
 #include "daemon/redis/credentials.h"
 #include "daemon/redis/dial.h"
 #include "daemon/reload.h"
@@ -616,6 +617,11 @@ static int read_settings(struct daemon *d, char *error, size_t size)
                  "metrics.listen: \"%s\" is not off, unix:/path, or an address of this host with a "
                  "port, as 127.0.0.1:9680 or [::1]:9680",
                  c->metrics_listen);
+    else if (!spans_address_fits(c->traces))
+        snprintf(error, size,
+                 "metrics.traces: \"%s\" is not off, or as http://127.0.0.1:4318/v1/traces with an "
+                 "address in numbers or localhost",
+                 c->traces);
     else if (c->rights_file[0] != '\0' &&
              (d->rules = rules_read(c->rights_file, error, size)) == NULL)
         ;

@@ -124,6 +124,10 @@ RAPYER_API void rapyer_set_timeout(rapyer *db, int milliseconds);
  * a name with a dot is taken as it is; so are the params of rapyer_call and rapyer_send, and
  * references in documents. NULL: none. -1: BAD_VALUE, it is no name or comes too late. */
 RAPYER_API int rapyer_set_namespace(rapyer *db, const char *name);
+/* Where what is asked for from here on belongs, as W3C Trace Context has it in "traceparent":
+ * rapyerd tells it with what it says of these requests (slow log, monitor, log, spans). NULL:
+ * nowhere any more. -1: BAD_VALUE, it is no such text. */
+RAPYER_API int rapyer_set_trace(rapyer *db, const char *traceparent);
 /* The longest answer taken, in bytes; 64 MiB at first. */
 RAPYER_API void rapyer_set_max_answer(rapyer *db, size_t bytes);
 RAPYER_API const char *rapyer_version(void);

@@ -92,6 +92,7 @@ struct config {
     char *metrics_listen;  /* "off" | "unix:/path" | "127.0.0.1:port" | "[::1]:port" */
     unsigned metrics_mode; /* 0660: of that socket */
     enum viewer_level metrics_viewer;
+    char *traces; /* "off" | "http://127.0.0.1:4318/v1/traces" */
     /* [upgrade] */
     char *upgrade_program;  /* "": the one that runs, as it is on the disk */
     unsigned upgrade_start; /* 10000 */

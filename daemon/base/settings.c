@@ -252,6 +252,10 @@ const struct setting settings[] = {
      "last hour and what doctor says; names: also clients, locks and the keys of documents;\n"
      "contents: also what is in them, of all models. off: none. Who may connect there sees it,\n"
      "whatever rights.file says."},
+    {"metrics", "traces", TEXT, AT(traces), "off", 1, 255, false,
+     "Where requests are told of whose clients say that they belong to a trace, and that it is\n"
+     "recorded: a collector of OpenTelemetry, http://127.0.0.1:4318/v1/traces, by its address in\n"
+     "numbers or localhost. off: nowhere."},
 
     {"upgrade", "program", TEXT, AT(upgrade_program), "", 0, PATH_MAX - 1, false,
      "The program that rapyerctl upgrade puts in the place of the running one. Empty: that which "

@@ -42,6 +42,7 @@ void session_unref(struct session *s)
         return;
     sessions_unref(s->all);
     permit_free(s->permit);
+    free(s->traced);
     free(s);
 }
 
@@ -197,7 +198,7 @@ static bool piles_up(const struct config *c, size_t unsent, size_t last)
 
 size_t session_held(const struct session *s)
 {
-    return s->partial + stream_unsent(s->stream) +
+    return s->partial + stream_unsent(s->stream) + (s->traced ? TRACED * sizeof *s->traced : 0) +
            (s->ring ? 2 * s->all->config->ring_size + 4096 : 0);
 }
 
@@ -458,6 +459,14 @@ static void refuse_bytes(struct session *s, const uint8_t *data, size_t len, con
     session_end_reading(s);
 }
 
+static void note_trace(struct session *s, uint64_t request)
+{
+    if (!s->traced)
+        s->traced = alloc_zeroed(TRACED, sizeof *s->traced);
+    s->traced[s->traced_at++ % TRACED] = (struct traced){request, s->next_trace};
+    s->traces_next = false;
+}
+
 static void take_frame(struct session *s, const uint8_t *frame, size_t len)
 {
     struct fault f;
@@ -471,7 +480,11 @@ static void take_frame(struct session *s, const uint8_t *frame, size_t len)
             answer_fault(s, &m.id, &f);
         else
             session_log(LOG_LEVEL_INFO, s, f.text); /* a notification has nobody to tell */
-    } else if (m.kind == RPC_REQUEST && user_asks(s->user, len, &f) < 0) {
+        return;
+    }
+    if (s->traces_next && m.kind == RPC_REQUEST)
+        note_trace(s, m.id);
+    if (m.kind == RPC_REQUEST && user_asks(s->user, len, &f) < 0) {
         answer_fault(s, &m.id, &f);
     } else if (m.kind == RPC_RESPONSE) {
         /* Its id is one of ours, not of the client's requests: must not be answered with. */
@@ -641,4 +654,22 @@ void session_lately(struct session *s, uint64_t *requests, uint64_t *busy_us)
     *busy_us = s->busy - s->told_busy;
     s->told_requests = s->requests;
     s->told_busy = s->busy;
+}
+
+void session_set_trace(struct session *s, const struct trace *t)
+{
+    s->next_trace = *t;
+    s->traces_next = true;
+}
+
+const struct trace *session_trace(const struct session *s, uint64_t request)
+{
+    unsigned n = s->traced_at < TRACED ? s->traced_at : TRACED;
+
+    for (unsigned i = 1; i <= n; i++) { /* an id may have been used before */
+        const struct traced *t = &s->traced[(s->traced_at - i) % TRACED];
+        if (t->request == request)
+            return &t->trace;
+    }
+    return NULL;
 }

@@ -9,6 +9,7 @@
 
 #include "daemon/base/config.h"
 #include "daemon/base/state.h"
+#include "daemon/base/trace.h"
 #include "daemon/clients/peer.h"
 #include "protocol/rpc.h"
 #include <event2/event.h>
@@ -122,6 +123,10 @@ struct session_stats {
     bool paused, ring;
 };
 void session_stats(const struct session *s, struct session_stats *out);
+/* The next request of this client belongs there. */
+void session_set_trace(struct session *s, const struct trace *t);
+/* Where a request belongs, by its id; NULL: nowhere, or too many others that do came after it. */
+const struct trace *session_trace(const struct session *s, uint64_t request);
 /* What was added since this was last asked. */
 void session_lately(struct session *s, uint64_t *requests, uint64_t *busy_us);
 

@@ -8,11 +8,19 @@
 #define RAPYERD_SESSION_INSIDE_H
 
 #include "daemon/base/hash.h"
+#include "daemon/base/trace.h"
 #include "daemon/clients/session.h"
 #include "daemon/clients/users.h"
 #include "daemon/io/stream.h"
 #include "protocol/scan.h"
 #include <utlist.h>
+
+#define TRACED 64
+
+struct traced {
+    uint64_t request; /* its id */
+    struct trace trace;
+};
 
 enum state { OPEN, ENDING, CLOSED };
 
@@ -38,7 +46,11 @@ struct session {
     size_t answer_at;   /* and where in the output it begins */
     size_t partial;     /* unused bytes, counted in all->partial */
     uint64_t requests, faults, bytes_in;
-    uint64_t inputs, busy; /* how often there was any; microseconds that they took, about */
+    uint64_t inputs, busy;   /* how often there was any; microseconds that they took, about */
+    struct traced *traced;   /* the last TRACED requests that belong to something; NULL: none did */
+    struct trace next_trace; /* where the next request belongs, */
+    bool traces_next;        /* if it does */
+    unsigned traced_at;      /* of the next one in `traced` */
     uint64_t told_requests, told_busy; /* session_lately: of these was told before */
     int64_t since;
     uint64_t stamp;      /* session_raise_stamp */

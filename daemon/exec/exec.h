@@ -70,6 +70,7 @@ void exec_call(struct exec *e, const struct method *m, struct session *s, uint64
 /* A request on documents that is about to be answered. */
 struct done {
     struct session *session;
+    uint64_t id; /* that its client gave it */
     const char *method;
     const char *key; /* of its first document, NULL: it named none */
     size_t key_len;

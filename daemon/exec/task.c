@@ -181,6 +181,7 @@ static void tell_of(struct exec *e, struct task *t, const struct fault *f, struc
 {
     const struct call *c = &t->call;
     d->session = c->request.session;
+    d->id = c->request.id;
     d->method = c->request.method->name;
     d->documents = c->ndocs;
     d->fault = f;

@@ -11,7 +11,8 @@ struct admin {
     struct sessions *sessions;
     const struct watches *watches;
     struct config *config;
-    int64_t started; /* clock_mono_ms() */
+    const struct spans *spans; /* NULL: they are not exported */
+    int64_t started;           /* clock_mono_ms() */
 };
 
 /* Each packs one value. */

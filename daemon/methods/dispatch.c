@@ -54,6 +54,7 @@ struct dispatch {
     struct admin admin;
     struct doctor *doctor;
     struct manage_hooks hooks;
+    struct spans *spans; /* NULL: they are not exported */
     struct monitors *monitors;
     struct overview *overview;         /* NULL: nobody looks */
     struct entry entries[METHODS_MAX]; /* sorted by name */
@@ -531,25 +532,37 @@ static void learn(struct dispatch *d)
 static void log_fault(const struct session *s, uint64_t id, const struct fault *f)
 {
     const struct session_peer *peer = session_peer(s);
+    const struct trace *t = session_trace(s, id);
+    char trace[TRACE_TEXT];
     bool denied = f->code == FAULT_FORBIDDEN;
     if (!denied && f->code != FAULT_INTERNAL && f->code != FAULT_CORRUPT)
         return;
+    if (t != NULL)
+        trace_hex(trace, t->id, TRACE_ID_BYTES);
     log_about(denied ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR,
               &(struct log_about){.client = session_number(s),
                                   .program = peer->program,
                                   .pid = peer->pid,
                                   .uid = peer->uid,
                                   .request = &id,
+                                  .trace = t != NULL ? trace : NULL,
                                   .code = fault_name(f->code)},
               denied ? "refused: %s" : "failed: %s", f->text);
 }
 
+/* It names what is not known here, and is the request that is being taken, for the first time. */
+static bool retakes(void *arg, const struct session *s, uint64_t id, enum fault_code code)
+{
+    const struct dispatch *d = arg;
+    bool unknown = code == FAULT_UNKNOWN_MODEL || code == FAULT_UNKNOWN_FIELD;
+    return unknown && !d->learned && !d->stopping && s == d->from && id == d->msg->id;
+}
+
 bool dispatch_fault(struct dispatch *d, struct session *s, uint64_t id, const struct fault *f)
 {
-    log_fault(s, id, f);
     struct fault full;
-    bool unknown = f->code == FAULT_UNKNOWN_MODEL || f->code == FAULT_UNKNOWN_FIELD;
-    if (!unknown || d->learned || d->stopping || s != d->from || id != d->msg->id)
+    log_fault(s, id, f);
+    if (!retakes(d, s, id, f->code))
         return false;
     if (may_hold(d, &full) < 0)
         session_fault(s, id, &full);
@@ -613,6 +626,8 @@ void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *m
     if (msg->kind == RPC_NOTIFY) {
         if (msg->method_len == 12 && memcmp(msg->method, "segment.hits", 12) == 0)
             take_hits(d, msg);
+        else if (msg->method_len == 5 && memcmp(msg->method, "trace", 5) == 0)
+            monitors_trace(d->monitors, s, msg);
         return;
     }
     d->msg = msg;
@@ -636,7 +651,9 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
     d->registry = registry;
     d->watches = watches;
     d->admin = (struct admin){.exec = exec, .watches = watches, .started = clock_mono_ms()};
-    d->monitors = monitors_new(exec, knows, d);
+    d->spans = spans_new(base, exec_config(exec)->traces);
+    d->admin.spans = d->spans;
+    d->monitors = monitors_new(exec, d->spans, &(struct monitors_hooks){knows, retakes, d});
     d->doctor = doctor_new(lane_upstream(exec_lane(exec)), exec_config(exec), exec_audit(exec));
     add_all(d, methods_doc);
     add_all(d, methods_get);
@@ -665,6 +682,7 @@ void dispatch_free(struct dispatch *d)
     overview_free(d->overview);
     doctor_free(d->doctor);
     monitors_free(d->monitors);
+    spans_free(d->spans);
     free(d);
 }
 

@@ -4,6 +4,7 @@
 #include "daemon/documents/audit.h"
 #include "daemon/exec/publish.h"
 #include "daemon/methods/lock_request.h"
+#include "daemon/metrics/spans.h"
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -243,6 +244,8 @@ static void put_limits(const struct admin *a, struct page *p)
 void figures_write(const struct admin *a, const struct method_figures *methods, size_t n,
                    struct page *p)
 {
+    struct spans_stats spans;
+
     put_process(a, p);
     put_requests(a, methods, n, p);
     put_redis(a, p);
@@ -250,4 +253,8 @@ void figures_write(const struct admin *a, const struct method_figures *methods, 
     put_locks(exec_lock_requests(a->exec), p);
     put_cache(a, p);
     put_limits(a, p);
+    spans_stats(a->spans, &spans);
+    page_counter(p, "rapyerd_spans_sent", spans.sent, "Traced requests that the collector took.");
+    page_counter(p, "rapyerd_spans_dropped", spans.dropped,
+                 "Those that it did not take, or that were too many.");
 }

@@ -11,8 +11,10 @@
 /* What somebody asked for, and how it went. */
 struct line {
     int64_t at; /* clock_wall_ms() */
-    uint64_t client;
+    uint64_t client, request;
     struct session_peer peer;
+    struct trace trace;
+    bool traced; /* it belongs to `trace` */
     char method[32], key[KEY_SHOWN];
     size_t key_len;     /* all of it; more than is here: it is cut */
     unsigned documents; /* 0: it is not about documents */
@@ -32,8 +34,9 @@ struct monitor {
 
 struct monitors {
     struct exec *exec;
-    monitors_knows_fn *knows;
-    void *arg;
+    struct monitors_hooks hooks;
+    struct spans *spans; /* NULL: they are not exported */
+    bool traced;         /* some request has told where it belongs */
     struct monitor *list;
     unsigned count;
     struct line *slow; /* a ring */
@@ -71,10 +74,20 @@ static void put_times(struct buf *out, const struct line *l)
 
 static void put_line(struct buf *out, const struct line *l, uint64_t lost)
 {
-    pack_map(out, 10);
+    char trace[TRACE_TEXT];
+
+    pack_map(out, 12);
     pack_cstr(out, "at");
     pack_float(out, (double)l->at / 1000);
     put_number(out, "client", (int64_t)l->client);
+    pack_cstr(out, "request");
+    pack_uint(out, l->request);
+    pack_cstr(out, "trace");
+    trace_hex(trace, l->trace.id, TRACE_ID_BYTES);
+    if (l->traced)
+        pack_cstr(out, trace);
+    else
+        pack_nil(out);
     put_number(out, "pid", l->peer.pid);
     put_number(out, "uid", l->peer.uid);
     put_text(out, "program", l->peer.program);
@@ -109,11 +122,17 @@ static void set_key(struct line *l, const char *key, size_t len)
     l->key_len = len;
 }
 
-static void set_who(struct line *l, const struct session *s)
+static void set_who(struct line *l, const struct session *s, uint64_t request)
 {
+    const struct trace *t = session_trace(s, request);
+
     l->at = clock_wall_ms();
     l->client = session_number(s);
+    l->request = request;
     l->peer = *session_peer(s);
+    l->traced = t != NULL;
+    if (t != NULL)
+        l->trace = *t;
 }
 
 /* --- who watches ------------------------------------------------------------------------- */
@@ -173,20 +192,51 @@ static int64_t slow_ns(const struct monitors *all)
     return ms > 0 && all->cap > 0 ? (int64_t)ms * 1000000 : INT64_MAX;
 }
 
+static bool is_sampled(const struct done *d)
+{
+    const struct trace *t = session_trace(d->session, d->id);
+
+    return t != NULL && t->sampled;
+}
+
+static void record(struct monitors *all, const struct done *d, const struct line *l)
+{
+    struct span s = {.trace = &l->trace,
+                     .method = l->method,
+                     .key = l->key_len > 0 ? l->key : NULL,
+                     .fault = l->fault,
+                     .client = l->client,
+                     .request = l->request,
+                     .pid = l->peer.pid,
+                     .ended = clock_wall_us() * 1000,
+                     .all = d->all};
+
+    memcpy(s.stages, d->stages, sizeof s.stages);
+    spans_add(all->spans, &s);
+}
+
 static void on_done(void *arg, const struct done *d)
 {
     struct monitors *all = arg;
+    bool slow = d->all >= slow_ns(all);
+
+    if (all->list == NULL && !slow && (all->spans == NULL || !is_sampled(d)))
+        return;
+    if (d->fault != NULL && all->hooks.retakes(all->hooks.arg, d->session, d->id, d->fault->code))
+        return;
     struct line l = {.documents = d->documents > 0 ? d->documents : 1,
                      .fault = d->fault != NULL ? fault_name(d->fault->code) : NULL,
                      .all = d->all};
 
-    set_who(&l, d->session);
+    set_who(&l, d->session, d->id);
     snprintf(l.method, sizeof l.method, "%s", d->method);
     if (d->key != NULL)
         set_key(&l, d->key, d->key_len);
     memcpy(l.stages, d->stages, sizeof l.stages);
-    if (d->all >= slow_ns(all))
+    if (slow)
         keep(all, &l);
+    if (all->spans != NULL && l.traced && l.trace.sampled)
+        record(all, d, &l);
     tell(all, &l);
 }
 
@@ -199,7 +249,7 @@ void monitors_taken(struct monitors *all, struct session *s, const struct rpc *m
 
     if (all->list == NULL)
         return;
-    set_who(&l, s);
+    set_who(&l, s, msg->id);
     snprintf(l.method, sizeof l.method, "%.*s", (int)msg->method_len, msg->method);
     if (msg->nparams > 0 && cursor_str(&in, &key, &len) == 0)
         set_key(&l, key, len);
@@ -208,7 +258,25 @@ void monitors_taken(struct monitors *all, struct session *s, const struct rpc *m
 
 static void observe(struct monitors *all)
 {
-    exec_observe(all->exec, all->list != NULL ? 0 : slow_ns(all), on_done, all);
+    bool each = all->list != NULL || (all->spans != NULL && all->traced);
+
+    exec_observe(all->exec, each ? 0 : slow_ns(all), on_done, all);
+}
+
+void monitors_trace(struct monitors *all, struct session *s, const struct rpc *msg)
+{
+    struct cursor in = msg->params;
+    struct trace t;
+    const char *text;
+    size_t len;
+
+    if (msg->nparams != 1 || cursor_str(&in, &text, &len) < 0 || !trace_parse(&t, text, len))
+        return; /* as the standard says of what is not understood */
+    session_set_trace(s, &t);
+    if (!all->traced) {
+        all->traced = true;
+        observe(all);
+    }
 }
 
 /* --- methods ----------------------------------------------------------------------------- */
@@ -288,7 +356,7 @@ static struct monitor *find(const struct monitors *all, const struct session *s)
 /* Of a filter that nothing can ever fit, its author would wait for lines. */
 static int check_filter(const struct monitors *all, const struct monitor *m, struct fault *f)
 {
-    if (m->method[0] && !all->knows(all->arg, m->method))
+    if (m->method[0] && !all->hooks.knows(all->hooks.arg, m->method))
         return fault_set(f, FAULT_UNKNOWN_METHOD,
                          "method: there is no method '%s'; hello lists those there are", m->method);
     if (m->key[0] && !strchr(m->key, ':'))
@@ -424,13 +492,14 @@ void monitors_reloaded(struct monitors *all)
     observe(all);
 }
 
-struct monitors *monitors_new(struct exec *exec, monitors_knows_fn *knows, void *arg)
+struct monitors *monitors_new(struct exec *exec, struct spans *spans,
+                              const struct monitors_hooks *hooks)
 {
     struct monitors *all = alloc_zeroed(1, sizeof *all);
 
     all->exec = exec;
-    all->knows = knows;
-    all->arg = arg;
+    all->spans = spans;
+    all->hooks = *hooks;
     monitors_reloaded(all);
     return all;
 }

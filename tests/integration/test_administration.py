@@ -254,6 +254,17 @@ def test_a_monitor_that_does_not_read_is_told_what_it_lost(redis_server, new_dae
         assert third.call("admin.monitor") is True
 
 
+def test_each_request_is_told_once(client, daemon):
+    """Also one that names what this daemon does not know, which it asks Redis about first."""
+    with daemon.connect() as monitor:
+        save_ada(client)
+        monitor.call("admin.monitor", {"method": "doc.load"})
+        _refused(client)
+        client.call("doc.load", KEY, "age")
+        monitor.call("hello")
+        assert [p[0]["fault"] for _, p in monitor.notifications] == ["UNKNOWN_FIELD", None]
+
+
 @pytest.mark.parametrize("wanted,error", [
     ({"method": "incr"}, "^UNKNOWN_METHOD: method: there is no method 'incr'"),
     ({"key": "User"}, '^BAD_REQUEST: key: .User. is no key of a document; "User:\\*" is all of a model'),

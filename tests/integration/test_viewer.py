@@ -119,7 +119,6 @@ def test_it_can_be_off_and_other_words_are_refused(new_page, redis_server, new_d
     assert page.ask("/")[0] == page.ask("/api/overview")[0] == 404 and page.ask("/metrics")[0] == 200
     with pytest.raises(AssertionError, match="metrics.viewer: .all. is not one of off, figures, names, contents"):
         new_daemon(redis_server.address, {"metrics.listen": "off", "metrics.viewer": "all"})
-    new_daemon.daemons.pop()
 
 
 def test_rules_do_not_stand_in_its_way_and_it_may_only_read(redis_server, new_daemon, workdir):
