@@ -204,7 +204,15 @@ class Model:
 
     def queue(self):
         word, by, queue = self.random.choice("abcd"), self.random.randint(1, 5), (lambda: self.document["queue"])
-        if self.random.random() < 0.6:
+        kind = self.random.random()
+        if kind < 0.15:
+            return ["sorted.push", KEY, "queue", word, by], lambda: self.push(queue(), word, float(by))
+        if kind < 0.3:
+            which = self.random.choice([0, -1])
+            return ["sorted.pop_min" if which == 0 else "sorted.pop_max", KEY, "queue"], lambda: self.pop_end(queue(), which)
+        if kind < 0.4:
+            return ["sorted.range", KEY, "queue", 0, 3], lambda: in_order(queue())[:3]
+        if kind < 0.7:
             def incr():
                 queue()[word] = queue().get(word, 0.0) + by
                 return queue()[word]
@@ -213,6 +221,20 @@ class Model:
         def remove():
             return queue().pop(word, None) is not None
         return ["sorted.remove", KEY, "queue", word], remove
+
+    @staticmethod
+    def push(queue, word, score):
+        new = word not in queue
+        queue[word] = score
+        return new
+
+    @staticmethod
+    def pop_end(queue, which):
+        if not queue:
+            raise Refused
+        pair = in_order(queue)[which]
+        del queue[pair[0]]
+        return pair
 
     def inside(self):
         key, n, rows = self.random.choice("xy"), self.random.randint(0, 9), (lambda: self.document["rows"])
@@ -230,11 +252,15 @@ class Model:
                                    self.seat, self.labels, self.queue, self.inside])()
 
 
+def in_order(queue):
+    """The lowest score first, of those the first member."""
+    return sorted(([word, score] for word, score in queue.items()), key=lambda pair: (pair[1], pair[0]))
+
+
 def shown(document):
-    """As the wire has it, sets and sorted in an order."""
-    return {**document, "labels": sorted(document["labels"]),
-            "queue": sorted([word, score] for word, score in (
-                document["queue"].items() if isinstance(document["queue"], dict) else document["queue"]))}
+    """As the wire has it, sets in an order."""
+    queue = document["queue"]
+    return {**document, "labels": sorted(document["labels"]), "queue": in_order(queue) if isinstance(queue, dict) else queue}
 
 
 def define(client):
