@@ -116,6 +116,26 @@ def test_a_reload_is_taken_over_or_told(service, conf):
     service.run("systemctl", "reload", "rapyerd.service")
 
 
+def test_an_upgrade_keeps_process_redis_and_clients(service):
+    """The program is replaced as a package does it, by another file of the same name."""
+    program = service.show("rapyerd.service", "ExecStart").split("path=")[1].split()[0]
+    before = host_pid(service)
+    redis = service.out("pgrep", "-u", "rapyerd", "redis-server")
+    with RingClient(service.path(SOCKET)) as client:
+        grant = client.call("lock.acquire", "User:ada", "mine", {"ttl": 60})
+        for _ in range(3):
+            service.run("cp", program, f"{program}.new")
+            service.run("mv", f"{program}.new", program)
+            assert "requests stood still for" in ctl(service, "upgrade")
+            assert client.call("doc.exists", "User:ada")
+        client.call("lock.release", grant["token"])
+    assert host_pid(service) == before and service.out("pgrep", "-u", "rapyerd", "redis-server") == redis
+    assert os.readlink(f"/proc/{before}/exe") == program, "not the one that was replaced"
+    service.until(lambda: service.show("rapyerd.service", "SubState", "StatusText") == ["running", "Redis answers"],
+                  "the end of it for systemd")
+    assert service.show("rapyerd.service", "NRestarts", "Result")[1] == "success"
+
+
 def test_one_that_stands_still_is_started_anew(service):
     service.write("/run/systemd/system/rapyerd.service.d/test.conf", "[Service]\nWatchdogSec=1\n")
     service.run("systemctl", "daemon-reload")
