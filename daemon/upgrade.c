@@ -153,6 +153,8 @@ static const char *unquiet(const struct daemon *d)
         return "a commit";
     if (!exec_quiet(d->exec) || sessions_deferred(d->sessions) != exec_parked(d->exec))
         return "requests";
+    if (d->lock_requests->granted != NULL)
+        return "the models are not read yet";
     if (!locks_quiet(d->locks) || !leases_quiet(d->leases))
         return "locks between hosts";
     if (upstream_unsent(lane_upstream(exec_lane(d->exec))) > 0)
@@ -504,6 +506,8 @@ int upgrade_resume(struct daemon *d, char *error, size_t size)
 void upgrade_done(struct daemon *d)
 {
     struct upgrade *u = d->upgrade;
+    if (d->announced)
+        lock_requests_see(d->lock_requests);
     if (u != NULL && u->state == RETURNED) {
         fail(d, "the new program could not go on after all; the log says why");
         return;

@@ -265,7 +265,24 @@ static void on_done(void *arg, struct hold *h, const struct fault *f)
         return;
     }
     has_taken(r, h);
-    take(r);
+    if (r->all->blind)
+        LL_APPEND2(r->all->granted, r, next_granted);
+    else
+        take(r);
+}
+
+void lock_requests_see(struct lock_requests *d)
+{
+    d->blind = false;
+    for (struct lock_request *r; (r = d->granted) != NULL;) {
+        LL_DELETE2(d->granted, r, next_granted);
+        if (r->client == NULL)
+            lock_request_free(r);
+        else if (r->cancelled)
+            end_cancelled(r);
+        else
+            take(r);
+    }
 }
 
 static void take(struct lock_request *r)
@@ -517,6 +534,7 @@ int lock_requests_resume(struct lock_requests *d, struct sessions *all, struct s
             return -1;
         client_of(d, s);
     }
+    d->blind = true;
     int rc = locks_resume(d->locks, r, take_wait, d);
     state_leave(r, &tuple);
     return r->bad ? -1 : rc;
@@ -565,6 +583,11 @@ void lock_requests_client_gone(struct lock_requests *d, struct session *s)
 void lock_requests_free(struct lock_requests *d)
 {
     struct lock_request_client *c, *next;
+    while (d->granted != NULL) { /* their clients are gone */
+        struct lock_request *r = d->granted;
+        LL_DELETE2(d->granted, r, next_granted);
+        lock_request_free(r);
+    }
     HASH_ITER (hh, d->clients, c, next) {
         HASH_DELETE(hh, d->clients, c);
         free(c);

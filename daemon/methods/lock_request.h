@@ -44,6 +44,7 @@ struct lock_request {
     int64_t deadline; /* of all waits together, by clock_boot_ms(); -1: for ever */
     int64_t ttl;
     struct wait *wait; /* while it waits */
+    struct lock_request *next_granted;
     unsigned n, taken; /* wants; the first `taken` are held */
     struct want *wants;
 };
@@ -61,6 +62,8 @@ struct lock_requests {
     struct locks *locks;
     struct leases *leases;
     struct lock_request_client *clients;
+    bool blind;                   /* no models are known yet, */
+    struct lock_request *granted; /* so these were not told: by next_granted */
     struct lock_request_stats stats;
 };
 
@@ -71,6 +74,8 @@ void lock_requests_free(struct lock_requests *d);
  * what was handed over is not that. */
 void lock_requests_save(const struct lock_requests *d, struct state_writer *w);
 int lock_requests_resume(struct lock_requests *d, struct sessions *all, struct state_reader *r);
+/* Then the models are read, which grants tell of: those that were made meanwhile are told. */
+void lock_requests_see(struct lock_requests *d);
 /* The session is over: its locks are free, its requests end. */
 void lock_requests_client_gone(struct lock_requests *d, struct session *s);
 /* For locks_callbacks: tells a client that wanted to know. */

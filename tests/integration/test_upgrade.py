@@ -17,6 +17,7 @@ from daemon_process import binary, built
 from models import KEY, MODELS, USER, field, atomic, save_ada
 from ring_client import RingClient
 from rpc_client import Client, RpcError, wait_until
+from segment_reader import Segment
 
 UPGRADES = 20
 COUNTER = atomic("Counter", field("n", "int", default=0), field("log", "list<int>"))
@@ -228,6 +229,71 @@ def test_a_ring_that_is_full(daemon, ada):
         assert [ring.wait(request) for request in requests[20:]] == [37, 38, 39, 40, 41]
 
 
+def test_a_ring_that_a_client_has_spoilt(daemon, ada):
+    """What it wrote over the daemon's part of the memory harms nobody else, and stops no upgrade."""
+    with RingClient(daemon.socket) as bad, RingClient(daemon.socket) as good:
+        for ring in (bad, good):
+            assert ring.call("num.incr", KEY, "age", 1) > 0
+        bad.memory[:192] = b"\xff" * 192
+        bad.memory[4096:8192] = os.urandom(4096)
+        upgrade(ada)
+        assert good.call("num.incr", KEY, "age", 1) == 39
+        wait_until(lambda: len(ada.call("admin.clients")) == 2, what="the end of who breaks the rules")
+        upgrade(ada)
+        assert good.call("num.incr", KEY, "age", 1) == 40
+
+
+def test_clients_that_come_and_go(daemon, ada):
+    """While it is upgraded: who connects waits, who is gone is gone, with its locks."""
+    ended = threading.Event()
+    wrong = []
+
+    def come_and_go():
+        try:
+            while not ended.is_set():
+                with daemon.connect() as client:
+                    client.call("lock.acquire", KEY, "door", {"ttl": 60})
+                    client.send("doc.get", KEY)
+        except BaseException as error:  # pylint: disable=broad-except
+            wrong.append(error)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(UPGRADES):
+        upgrade(ada)
+    ended.set()
+    for thread in threads:
+        thread.join(60)
+    assert not wrong
+    wait_until(lambda: len(ada.call("admin.clients")) == 1)
+    assert all(not lock["holders"] and not lock["waiters"] for lock in ada.call("admin.locks"))
+
+
+def test_many_connections(daemon, ada):
+    crowd = [daemon.connect() for _ in range(300)]
+    for i, client in enumerate(crowd):
+        client.call("lock.acquire", f"User:{i}", "own", {"ttl": 60})
+    for _ in range(2):
+        upgrade(ada)
+    for client in crowd:
+        assert client.call("doc.exists", KEY)
+    assert sum(len(lock["holders"]) for lock in ada.call("admin.locks")) == 300
+    for client in crowd:
+        client.close()
+
+
+def test_shared_memory_is_asked_for_anew(daemon, ada, other):
+    """Who reads there does not go on with what the old program has shown."""
+    with Segment(daemon.socket) as before:
+        wait_until(lambda: ada.call("doc.get", KEY) and before.read(KEY), what="the document is shown")
+        upgrade(ada)
+        assert other.call("num.incr", KEY, "age", 1) == 37
+        assert before.gone and before.read(KEY) is None
+    with Segment(daemon.socket) as after:
+        wait_until(lambda: ada.call("doc.get", KEY) and after.read(KEY), what="it is shown anew")
+
+
 # --- locks -----------------------------------------------------------------------------------
 
 
@@ -270,6 +336,28 @@ def test_what_ends_by_itself_does(daemon, ada, other):
         ada.call("lock.release", short["token"])
     assert lost.value.code == "LOCK_LOST" and "ttl" in lost.value.text
     other.call("lock.release", got["token"])
+
+
+def test_a_grant_before_redis_has_answered(daemon, ada, redis_server):
+    """The new program does not know the models yet, of which a grant tells; so it is told later."""
+    ada.call("admin.set", "upgrade.still_time", "30s")
+    holder, waiter, gone = (daemon.connect() for _ in range(3))
+    holder.call("lock.acquire", KEY, "first", {"ttl": 60})
+    waits = [gone.send("lock.acquire", KEY, "first", {"wait": 60})]
+    wait_until(lambda: ada.call("admin.locks")[0]["waiters"], what="the first wait")
+    waits.append(waiter.send("lock.acquire", KEY, "first", {"wait": 60, "document": True}))
+    wait_until(lambda: len(ada.call("admin.locks")[0]["waiters"]) == 2, what="the second wait")
+    redis_server.pause()
+    request = ada.send("admin.upgrade")
+    wait_until(lambda: ada.call("admin.stats")["redis"] != "up", what="the new program")
+    holder.close()
+    wait_until(lambda: len(ada.call("admin.locks")[0]["waiters"]) == 1, what="the grant to the first")
+    gone.close()
+    wait_until(lambda: not ada.call("admin.locks")[0]["waiters"], what="the grant to the second")
+    redis_server.resume()
+    assert waiter.wait(waits[1])["document"]["age"] == 36
+    ada.wait(request)
+    waiter.close()
 
 
 def test_between_hosts(daemons, pair):
