@@ -268,10 +268,12 @@ static void end(struct daemon *d)
 {
     event_del(d->stop_tick);
     dismiss(d);
-    if (d->embedded != NULL)
+    if (d->embedded != NULL) {
+        sd_notify(0, "STATUS=stopping: the embedded Redis saves, for 10 s more at most");
         embedded_stop(d->embedded);
-    else
+    } else {
         event_base_loopbreak(d->base);
+    }
 }
 
 static void on_marker_gone(void *arg, unsigned index, redisReply *reply)
@@ -315,9 +317,16 @@ static void on_stop_tick(evutil_socket_t fd, short what, void *arg)
         end(d);
         return;
     }
-    if (d->leaving || !lane_quiet(exec_lane(d->exec)) || exec_waiting(d->exec) > 0) {
+    long long left = d->stop_deadline - clock_mono_ms();
+    if (d->leaving) {
+        sd_notifyf(0,
+                   "STATUS=stopping: locks are given back to other hosts, for %lld ms more at most",
+                   left);
+        return;
+    }
+    if (!lane_quiet(exec_lane(d->exec)) || exec_waiting(d->exec) > 0) {
         sd_notifyf(0, "STATUS=stopping: %u requests wait for Redis, for %lld ms more at most",
-                   exec_waiting(d->exec), (long long)(d->stop_deadline - clock_mono_ms()));
+                   exec_waiting(d->exec), left);
         return;
     }
     d->leaving = true;

@@ -5,13 +5,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 
 import pytest
 
 from daemon_process import binary
 from models import KEY, ROOT, define_all, save_ada
 from redis_server import SERVER, aof_path, break_off
-from rpc_client import RpcError, wait_until
+from rpc_client import Closed, RpcError, wait_until
 
 
 def children(pid):
@@ -263,6 +264,50 @@ def test_stops_after_answering_what_it_took(daemon, client, redis_server):
 
 
 # --- the embedded Redis ----------------------------------------------------------------------------
+
+
+def test_the_application_ends_after_it(daemon, client, redis_server):
+    """As a sidecar that is told too early: what was acknowledged is there, and the rest is told, not hung."""
+    save_ada(client)
+    client.call("lock.acquire", KEY, "mine")
+    others = [daemon.connect() for _ in range(4)]
+    said, began = [], threading.Event()
+
+    def work(other):
+        acknowledged = 0
+        try:
+            while True:
+                other.call("num.incr", KEY, "age", 1)
+                acknowledged += 1
+                began.set()
+        except RpcError as error:
+            said.append((acknowledged, error.error))
+        except (Closed, OSError):
+            said.append((acknowledged, "UNAVAILABLE: rapyerd is stopping; nothing was applied"))
+
+    threads = [threading.Thread(target=work, args=(other,)) for other in others]
+    for thread in threads:
+        thread.start()
+    assert began.wait(20)
+    daemon.stop()
+    for thread in threads:
+        thread.join(20)
+    assert {error for _, error in said} == {"UNAVAILABLE: rapyerd is stopping; nothing was applied"}
+    with redis_server.client() as redis:
+        age = int(redis.hget("rapyer:{User:ada}", "age"))
+    acknowledged = 36 + sum(n for n, _ in said)
+    assert acknowledged <= age <= acknowledged + len(others), "a write whose connection ended may be there"
+
+
+def test_the_application_ends_before_it(daemon, client):
+    save_ada(client)
+    with daemon.connect() as application:
+        application.call("lock.acquire", KEY, "mine", {"ttl": 60})
+        application.send("num.incr", KEY, "age", 1)
+    assert client.call("lock.acquire", KEY, "mine", {"wait": 10})["token"]
+    wait_until(lambda: client.call("doc.load", KEY, "age") == 37)
+    client.close()
+    daemon.stop()
 
 
 @pytest.fixture
