@@ -14,7 +14,7 @@
 #define LOCKS 40
 #define OF_LOCK 12   /* who holds it, and who waits */
 #define DOCUMENTS 10 /* the biggest, and those asked for most, */
-#define LOOKS 10000  /* of so many */
+#define LOOKS 4000   /* of so many */
 #define NAME_BYTES 256
 
 enum figure {
