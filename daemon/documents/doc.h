@@ -62,7 +62,7 @@ struct doc {
     int64_t written;     /* "@s": up to which revision its writers knew the models (schema_known) */
     uint32_t epoch;      /* of the link when it was last known to be fresh */
     uint32_t growths;    /* schema_growths when the tree was begun */
-    uint32_t pins;       /* parts of batches that name it: it stays */
+    uint32_t pins;       /* parts of batches, and answers that wait for one: it stays */
     struct shown *shown; /* what clients can read of it in shared memory; NULL: nothing */
     uint32_t shown_len;  /* bytes, when it was there last */
     uint8_t reads, worth, credit; /* publish.c: whether it is worth to be there */

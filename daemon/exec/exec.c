@@ -72,6 +72,8 @@ static void conclude(struct exec *e, struct task *t, enum op_status st)
     } else if (!refused) {
         buf_append(&t->answer, e->scratch.data, e->scratch.len);
     }
+    if (c->ndocs > 0)
+        c->docs[0]->pins++; /* who observes is told of it; others that it only reads may go */
     task_move(e, t, TASK_STAGED);
     batch_wait(batch, &t->waiter);
 }
@@ -494,8 +496,14 @@ static void on_batch(void *arg, struct batch *b, const struct fault *fault)
     if (fault == NULL)
         batch_each_committed(b, on_written, e);
     for (struct waiter *w = batch_waiters(b), *next; w != NULL; w = next) {
+        struct task *t = (struct task *)w;
+        struct doc *named = t->call.ndocs > 0 ? t->call.docs[0] : NULL;
         next = w->next;
-        settle(e, (struct task *)w, b, fault);
+        settle(e, t, b, fault);
+        if (named != NULL) {
+            named->pins--;
+            cache_release(e->cache, named);
+        }
     }
     e->times = (struct lane_times){0};
     tell_lost_leases(e, b);

@@ -330,6 +330,24 @@ def test_what_takes_long_is_kept(redis_server, new_daemon):
                                                    text=True, check=True).stdout
 
 
+def test_an_answer_about_what_has_left_the_memory(redis_server, new_daemon):
+    """What a request only reads may be evicted before it is answered, and is named to who observes."""
+    daemon = new_daemon(redis_server.address, {"cache.cache_memory": "64K"})
+    with daemon.connect() as client, daemon.connect() as other, daemon.connect() as observer:
+        save_ada(client)
+        observer.call("admin.monitor", {"method": "doc.exists"})
+        for n in range(20):
+            asked = []
+            for i in range(0, 100, 5):
+                asked.append((other, other.send("doc.exists", *(f"User:{n}/other{i + m}" for m in range(20)))))
+                asked.append((client, client.send("num.incr", KEY, "age", 1)))
+                asked.append((client, client.send("doc.exists", *(f"User:{n}/{i + m}" for m in range(5)), KEY)))
+            for who, request in asked:
+                who.wait(request)
+        assert client.call("admin.cache")["evictions"] > 1000
+        assert "User:0/" in str(observer.read_message())
+
+
 def test_latency_clients_and_cache(ctl, client):
     save_ada(client)
     for _ in range(30):
