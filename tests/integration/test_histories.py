@@ -3,12 +3,14 @@ there one order of what they did that explains all answers?"""
 
 import os
 import random
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from histories import CARD, COLLECTION, PAGE, Collector, Recorder, judge, keep, record
+from rpc_client import RpcError
 from test_fault_failover import SETTINGS as QUICK
 from test_fault_failover import Pair
 
@@ -254,6 +256,40 @@ def test_a_daemon_that_is_killed(redis_server, new_daemon):
         daemon.kill()
         daemon.start()
     histories([daemon], redis_server.client(), bound=0, nemesis=later(random.Random(SEED), restart))
+
+
+def upgrade(daemon):
+    """Whatever is under way, and whoever else asks for one."""
+    with daemon.connect() as client:
+        try:
+            client.call("admin.upgrade")
+        except RpcError as error:
+            assert error.code in ("BUSY", "UNAVAILABLE"), error
+
+
+def test_a_daemon_that_is_upgraded(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address)
+    declare(daemon)
+    histories([daemon], redis_server.client(), bound=0, nemesis=later(random.Random(SEED), lambda: upgrade(daemon)))
+
+
+def test_two_daemons_that_are_upgraded(redis_server, new_daemon):
+    daemons = [new_daemon(redis_server.address) for _ in range(2)]
+    declare(*daemons)
+    rng = random.Random(SEED)
+    histories(daemons, redis_server.client(), nemesis=later(rng, lambda: upgrade(rng.choice(daemons))))
+
+
+def test_an_upgrade_while_redis_is_killed(aof, new_daemon):
+    daemon = new_daemon(aof.address, {"upgrade.still_time": "200ms"})
+    declare(daemon)
+
+    def both():
+        other = threading.Thread(target=aof.restart)
+        other.start()
+        upgrade(daemon)
+        other.join()
+    histories([daemon], None, bound=0, nemesis=later(random.Random(SEED), both))
 
 
 def test_a_cache_that_holds_next_to_nothing(redis_server, new_daemon):

@@ -17,7 +17,7 @@ import pytest
 from lock_chaos import ACTION, LOG, Scribe, check, read_notes
 from lock_clients import acquire, holds_no_locks, release
 from lock_crowd import Crowd
-from rpc_client import wait_until
+from rpc_client import RpcError, wait_until
 
 pytestmark = pytest.mark.exact
 
@@ -131,6 +131,15 @@ class Chaos:
         self.rest(self.chance.choice([0, 0.1, LEASE * 1.2]))
         host.daemon.start()
 
+    def upgrade_a_daemon(self):
+        """Where Redis stands still it is refused, and all goes on."""
+        host = self.chance.choice(self.hosts)
+        try:
+            with host.daemon.connect() as client:
+                client.call("admin.upgrade")
+        except RpcError as error:
+            assert error.code == "UNAVAILABLE", error
+
     def stop_a_daemon(self):
         host = self.chance.choice(self.hosts)
         os.kill(host.daemon.pid, signal.SIGSTOP)
@@ -159,8 +168,8 @@ class Chaos:
         proxy.thaw()
 
     def random_event(self):
-        event = self.chance.choice([self.kill_a_daemon, self.stop_a_daemon, self.kill_redis, self.stop_redis,
-                                    self.cut_a_link, self.freeze_a_link])
+        event = self.chance.choice([self.kill_a_daemon, self.upgrade_a_daemon, self.stop_a_daemon, self.kill_redis,
+                                    self.stop_redis, self.cut_a_link, self.freeze_a_link])
         self.count(event.__name__.replace("_", " "))
         event()
 
