@@ -94,16 +94,18 @@ def test_the_link_is_cut_while_it_waits(pair, new_daemon, new_proxy):
             client.wait(request)
         replica.resume()
         assert client.call("num.incr", KEY, "age", 1) == 38
+        late = 1
         for n in range(39, 59):  # where Redis had not got it either, it is sent again, and all is well
             proxy.cut_after(REPLIES, 0)
             try:
                 assert client.call("num.incr", KEY, "age", 1) == n
             except RpcError as error:
                 assert re.match(LATE + "the connection to Redis was lost", error.error)
+                late += 1
                 break
         proxy.disarm()
         assert client.call("doc.load", KEY, "age") == n == age_in(master)
-        assert client.call("admin.stats")["not_durable"] == 2
+        assert client.call("admin.stats")["not_durable"] == late
 
 
 def test_many_share_one_wait(pair, new_daemon):

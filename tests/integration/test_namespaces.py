@@ -62,7 +62,8 @@ def test_watches_and_locks(client, daemon, redis_server, new_daemon):
         for token, key in zip(tokens, VALUES):
             client.call("lock.release", token, [["set", key, "value", VALUES[key]]])
         wait_until(lambda: other.call("doc.exists", "User:1") and other.notifications, what="news")
-        assert {told[1][0] for told in other.notifications} == {"shop.User:1"}
+        # Who was slow may be told of all of them: look yourself.
+        assert {told[1][0] for told in other.notifications} - {"shop.User:*"} <= {"shop.User:1"}
 
 
 def test_bad_names(client):
