@@ -34,7 +34,9 @@ def build(folder: pathlib.Path) -> pathlib.Path:
     out = folder / NAME
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[:1]
     include = [f"-I{root()}", f"-I{sysconfig.get_path('include')}"]
-    given = [flag for name in ("CFLAGS", "CPPFLAGS", "LDFLAGS") for flag in shlex.split(os.environ.get(name, ""))]
+    given = [
+        flag for name in ("CFLAGS", "CPPFLAGS", "LDFLAGS") for flag in shlex.split(os.environ.get(name, ""))
+    ]
     command = [*compiler, *FLAGS, *given, *include, "-o", str(out), *map(str, sources)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return out
