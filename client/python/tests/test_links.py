@@ -282,3 +282,17 @@ def test_no_connection_is_left_behind(daemon):
             thread.start()
             thread.join()
         wait_until(lambda: len(client.call("admin.clients")) <= 3)
+
+
+async def test_what_cannot_be_added(daemon):
+    doc = Doc(n=1)
+    await doc.save()
+    with pytest.raises(TypeError):
+        doc.n.increase("x")
+    with pytest.raises(errors.BadValueError, match=r"num\.incr"):
+        await doc.n.increase(1 << 70)
+    with pytest.raises(errors.RapyerError, match="64 bits"):
+        await doc.n.increase(1 << 63)
+    connection().close()
+    assert await doc.n.increase(2) == 3 and not connection().wire.waiting
+    assert [await doc.n.increase() for _ in range(3)] == [4, 5, 6]

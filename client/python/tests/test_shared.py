@@ -91,7 +91,7 @@ async def test_tasks_read_what_they_have_written(way):
 
     await asyncio.gather(*map(one, notes))
     link = links.async_link().connection
-    assert link._writes == 0
+    assert not link.wire.writes
     for _ in range(READS):
         await Shown.get(notes[0].key)
     found = link.shared.segment

@@ -21,7 +21,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from rapyerd.call import Call, Granted, Steps
@@ -35,7 +35,7 @@ from rapyerd.errors import (
 )
 from rapyerd.settings import settings
 from rapyerd.shared import Reader, attach
-from rapyerd.wire import Nonsense, Wire
+from rapyerd.wire import Nonsense, Reply, Wire
 
 T = TypeVar("T")
 PROTOCOL = 1
@@ -55,12 +55,12 @@ def _lost(wire: Wire) -> RapyerError:
     return _Lost(wire.last_words or "the connection to rapyerd was lost before the answer")
 
 
-def _after_loss(call: Call) -> RapyerError:
+def after_loss(method: str) -> RapyerError:
     """What a caller gets whose request may not be sent again."""
-    if call.method.startswith("lock."):
-        return LockLostError(f"{call.method}: the connection to rapyerd, and with it its locks, was lost")
+    if method.startswith("lock."):
+        return LockLostError(f"{method}: the connection to rapyerd, and with it its locks, was lost")
     return UnknownOutcomeError(
-        f"UNKNOWN_OUTCOME: the connection to rapyerd was lost before {call.method} was answered; "
+        f"UNKNOWN_OUTCOME: the connection to rapyerd was lost before {method} was answered; "
         "reading shows whether it was applied"
     )
 
@@ -104,7 +104,7 @@ class _Connection:
             if self.shared.due() and settings.shared_memory:
                 self._attach(settings.path())
             return None
-        if self._writing():
+        if self.wire.writes:  # what is written may be missing there
             return None
         document: dict[str, Any] | None = segment.get(key)
         if document is None:
@@ -113,10 +113,6 @@ class _Connection:
 
     def _attach(self, path: str) -> None:
         """Looks for the memory of the daemon that listens there."""
-        raise NotImplementedError
-
-    def _writing(self) -> bool:
-        """Is the answer to a write still to come?"""
         raise NotImplementedError
 
     def _tell_hits(self, count: int, key: str) -> None:
@@ -139,7 +135,6 @@ class AsyncConnection(_Connection, asyncio.Protocol):
         self.sock = sock
         self.wire.heard = self.heard
         self.declaring: asyncio.Lock = asyncio.Lock()
-        self._writes = 0  # that are still to be answered
         self._transport: Any = None
         self._out: list[bytes] = []
 
@@ -174,31 +169,17 @@ class AsyncConnection(_Connection, asyncio.Protocol):
     def send(self, method: str, params: list[Any], writes: bool = False) -> tuple[int, asyncio.Future[Any]]:
         """Sends a request; what tasks send in one turn of the loop goes out in few writes."""
         future = self.loop.create_future()
-
-        def answered(error: RapyerError | None, result: Any) -> None:
-            if writes:
-                self._writes -= 1
-            if not future.done():
-                if error is None:
-                    future.set_result(result)
-                else:
-                    future.set_exception(error)
-
-        request, data = self.wire.request(method, params, answered)
-        if writes:
-            self._writes += 1
+        request, data = self.wire.request(method, params, future, writes)
         self._push(data)
         return request, future
 
     def _push(self, data: bytes) -> None:
-        if not self._out:
+        out = self._out
+        if not out:
             self.loop.call_soon(self._flush)
-        self._out.append(data)
-        if len(self._out) == AT_ONCE:
+        out.append(data)
+        if len(out) == AT_ONCE:
             self._flush()
-
-    def _writing(self) -> bool:
-        return self._writes > 0
 
     def _attach(self, path: str) -> None:
         found = self.loop.run_in_executor(None, attach, path, self._tell_hits)
@@ -237,7 +218,7 @@ class AsyncConnection(_Connection, asyncio.Protocol):
             if error is None and self.open:
                 self.send("lock.release", [result["token"]])[1].add_done_callback(_look)
 
-        self.wire.forget(request, granted)
+        self.wire.forget(request, Reply(granted))
         if "lock.cancel" in self.features and self.open:
             self.send("lock.cancel", [request])[1].add_done_callback(_look)
 
@@ -317,7 +298,7 @@ class AsyncLink:
             if call.link is not None:
                 connection = call.link
                 if not connection.open:
-                    raise _after_loss(call)
+                    raise after_loss(call.method)
             elif connection is None or not connection.open:
                 connection = await self.open()
             elif call.method == "doc.get" and len(call.params) == 1:
@@ -331,7 +312,7 @@ class AsyncLink:
                         raise _lost(connection.wire)
             except _Lost:
                 if call.link is not None:
-                    raise _after_loss(call) from None
+                    raise after_loss(call.method) from None
                 continue
             try:
                 writes = not call.read and call.method != ACQUIRE
@@ -348,7 +329,7 @@ class AsyncLink:
                     continue
                 if call.method == ACQUIRE:  # nothing was taken: locks go with their connection
                     continue
-                raise _after_loss(call) from None
+                raise after_loss(call.method) from None
             if call.method != ACQUIRE:
                 return answer
             connection.shared.granted(answer["stamp"])
@@ -386,6 +367,19 @@ async def run(steps: Steps[T]) -> T:
         return end.value  # type: ignore[no-any-return]
 
 
+def write(method: str, params: list[Any], model: type) -> Awaitable[Any]:
+    """The answer to one request that changes something, under no lock: what `run` makes of it, but short, as
+    nothing is to be done when its caller is cancelled. The caller has to expect `lost`."""
+    link = async_link()
+    connection = link.connection
+    if connection is None or not connection.open or model not in connection.declared:
+        return link.perform(Call(method, params, (model,)))
+    try:
+        return connection.send(method, params, True)[1]
+    except (OverflowError, TypeError, ValueError) as error:
+        raise BadValueError(f"BAD_VALUE: {method}: {error}") from error
+
+
 # --- blocking ---------------------------------------------------------------------------------
 
 
@@ -407,15 +401,13 @@ class BlockingConnection(_Connection):
         self.sock.close()
         self.wire.abandon(lambda: _lost(self.wire))
 
-    def _writing(self) -> bool:
-        return bool(self.wire.waiters)  # those that were given up
-
     def _attach(self, path: str) -> None:
         self.shared.take(attach(path, self._tell_hits))
 
     def call(self, method: str, params: list[Any], read: bool = False) -> Any:
         got: list[tuple[RapyerError | None, Any]] = []
-        request, data = self.wire.request(method, params, lambda error, result: got.append((error, result)))
+        reply = Reply(lambda error, result: got.append((error, result)))
+        request, data = self.wire.request(method, params, reply, not read and method != ACQUIRE)
         try:
             self.sock.sendall(data)
         except BaseException:  # in the middle of a message: nothing can follow it
@@ -448,13 +440,13 @@ class BlockingConnection(_Connection):
             if error is None and self.open:
                 self._tell("lock.release", [result["token"]])
 
-        self.wire.forget(request, granted)
+        self.wire.forget(request, Reply(granted))
         if "lock.cancel" in self.features:
             self._tell("lock.cancel", [request])
 
     def _tell(self, method: str, params: list[Any]) -> None:
         """Sends a request whose answer nobody waits for."""
-        self._push(self.wire.request(method, params, lambda error, result: None)[1])
+        self._push(self.wire.request(method, params, Reply(lambda error, result: None))[1])
 
     def _push(self, data: bytes) -> None:
         try:
@@ -496,7 +488,7 @@ class BlockingLink:
             if call.link is not None:
                 connection = call.link
                 if not connection.open:
-                    raise _after_loss(call)
+                    raise after_loss(call.method)
             else:
                 if call.method == "doc.get" and len(call.params) == 1:
                     found = look_blocking(call.params[0])
@@ -508,7 +500,7 @@ class BlockingLink:
                     connection.declare(call.models)
             except (OSError, _Lost, Nonsense):
                 if call.link is not None:
-                    raise _after_loss(call) from None
+                    raise after_loss(call.method) from None
                 continue
             try:
                 answer = connection.call(call.method, call.params, call.read)
@@ -517,7 +509,7 @@ class BlockingLink:
             except (OSError, _Lost, Nonsense):
                 if call.link is None and (call.read or call.method == ACQUIRE):
                     continue
-                raise _after_loss(call) from None
+                raise after_loss(call.method) from None
             if call.method != ACQUIRE:
                 return answer
             connection.shared.granted(answer["stamp"])
@@ -618,4 +610,5 @@ __all__ = [
     "close_all",
     "run",
     "run_blocking",
+    "write",
 ]

@@ -61,7 +61,10 @@ def root_of(model: Any) -> Any:
     while True:
         owner = model.__rapyer_owner__  # of a container, in a model or in another one
         if owner is None:
-            owner = place_of(model).owner
+            try:
+                owner = model.__rapyer_place__.owner
+            except AttributeError:
+                return model
             if owner is None:
                 return model
         model = owner

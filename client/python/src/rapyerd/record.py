@@ -120,6 +120,11 @@ def current_pipeline() -> Recorder | None:
     return _pipeline.get()
 
 
+def ungathered() -> bool:
+    """Is there neither a pipeline nor a lock?"""
+    return _pipeline.get() is None and not _held.get()
+
+
 def enter_pipeline(recorder: Recorder | None) -> Any:
     return _pipeline.set(recorder)
 

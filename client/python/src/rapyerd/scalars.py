@@ -11,13 +11,14 @@ import decimal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rapyerd import links
 from rapyerd.call import Call, Steps
-from rapyerd.config import ActionGroup
+from rapyerd.config import ActionGroup, RedisConfig
 from rapyerd.described import schema_of
 from rapyerd.errors import CantSerializeRedisValueError, CorruptedModelError
 from rapyerd.kinds import RedisType
 from rapyerd.place import field_path, key_of, live, place_of, root_of, unread
-from rapyerd.record import before, current_pipeline, held, keep, op_at
+from rapyerd.record import before, current_pipeline, held, keep, op_at, ungathered
 from rapyerd.ttl import touch
 from rapyerd.write import flush, submit
 
@@ -194,9 +195,9 @@ def take_field(owner: Any, name: str, value: Any) -> None:
         owner.__dict__[name] = value
 
 
-def operate(value: Scalar, method: str, argument: Any, guess: Any) -> Steps[Any]:
-    """One operation on a field, carried out at once; in a pipeline, with it."""
-    owner, name = value._owner, value._name
+def _increase(value: Number, amount: Any, guess: Any) -> Steps[Any]:
+    """Adds to a field at once; in a pipeline, with it."""
+    owner, name, method, argument = value._owner, value._name, "num.incr", value._wired(amount)
     root, recorder = before(owner, owner)
     gathered = recorder is not None and recorder is current_pipeline()
     if gathered or not live(root):
@@ -207,6 +208,22 @@ def operate(value: Scalar, method: str, argument: Any, guess: Any) -> Steps[Any]
     results = yield from submit(root, [op_at(root, owner, name, method, argument)])
     owner.__dict__[name] = schema_of(type(owner)).codecs[name].take(results[-1])
     keep(owner, name)
+    return getattr(owner, name)
+
+
+async def _increased(value: Number, amount: Any, guess: Any) -> Any:
+    """The same under asyncio. Few things are done as often as this: where nobody gathers it, and nothing is
+    to be done behind it, it goes a short way."""
+    owner, name = value._owner, value._name
+    root = root_of(owner)
+    if not ungathered() or not live(root) or RedisConfig.grouped or RedisConfig.cascades:
+        return await links.run(_increase(value, amount, guess))
+    path = name if owner is root else field_path(owner, name)
+    try:
+        answer = await links.write("num.incr", [key_of(root), path, value._wired(amount)], type(root))
+    except links.lost:
+        raise links.after_loss("num.incr") from None
+    owner.__dict__[name] = schema_of(type(owner)).codecs[name].take(answer)
     return getattr(owner, name)
 
 
@@ -224,7 +241,9 @@ class Number(Scalar):
             return self._run(owner._increase_element(self._name, self, amount))  # type: ignore[no-any-return]
         guess = owner.__dict__[self._name] + amount
         run = type(root_of(owner)).__rapyer_run__
-        return run(operate(self, "num.incr", self._wired(amount), guess))  # type: ignore[no-any-return]
+        if run is links.run:
+            return _increased(self, amount, guess)
+        return run(_increase(self, amount, guess))  # type: ignore[no-any-return]
 
     aincrease = increase
 

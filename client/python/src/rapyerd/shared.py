@@ -18,7 +18,7 @@ from typing import Any
 
 from msgpack import Timestamp
 
-from rapyerd.wire import Wire
+from rapyerd.wire import Reply, Wire
 
 try:
     from rapyerd._shared import Segment
@@ -35,7 +35,7 @@ def attach(path: str, tell: Callable[[int, str], None]) -> Any:
     key. Its object is the one that keeps the memory, and is not kept by it."""
     if Segment is None:
         return None
-    _, question = Wire().request("segment.open", [], lambda error, result: None)
+    _, question = Wire().request("segment.open", [], Reply(lambda error, result: None))
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(PATIENCE)

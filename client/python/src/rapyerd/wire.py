@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgpack
 
@@ -12,7 +12,36 @@ from rapyerd.errors import RapyerError, error_of
 # The daemon's limit for one answer is 64 MiB; a little more than that must fit.
 MAX_BUFFER = 80 << 20
 
-Answer = Callable[["RapyerError | None", Any], None]
+
+class Waiter(Protocol):
+    """Who waits for an answer: an asyncio future, or what is like it."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: Any, /) -> None: ...
+
+    def set_exception(self, error: Any, /) -> None: ...
+
+
+class Reply:
+    """A waiter that no loop knows. `then`: called with the error, or None, and the result."""
+
+    __slots__ = ("_done", "_then")
+
+    def __init__(self, then: Callable[[RapyerError | None, Any], None]) -> None:
+        self._then = then
+        self._done = False
+
+    def done(self) -> bool:
+        return self._done
+
+    def set_result(self, result: Any, /) -> None:
+        self._done = True
+        self._then(None, result)
+
+    def set_exception(self, error: Any, /) -> None:
+        self._done = True
+        self._then(error, None)
 
 
 class Nonsense(RapyerError):
@@ -22,8 +51,8 @@ class Nonsense(RapyerError):
 class Wire:
     """One connection's messages: who waits for which answer.
 
-    A waiter is called once, with an error or a result. Whoever does not want its answer any more
-    says so with `forget`; an answer that nobody waits for is dropped.
+    A waiter is told once, unless it is done. Whoever does not want its answer any more says so with
+    `forget`; an answer that nobody waits for is dropped.
     """
 
     def __init__(self) -> None:
@@ -32,19 +61,26 @@ class Wire:
         self._unpacker = msgpack.Unpacker(
             raw=False, strict_map_key=False, timestamp=0, max_buffer_size=MAX_BUFFER
         )
-        self.waiters: dict[int, Answer] = {}
+        self.waiters: dict[int, Waiter] = {}
+        self.writes: dict[int, Waiter] = {}  # the waiters of what changes something
         self._next = 0
         # Called with the method and the params of what is told without a question.
         self.heard: Callable[[str, list[Any]], None] | None = None
         # What the other side said to nobody in particular, which is why it closes the connection.
         self.last_words = ""
 
-    def request(self, method: str, params: list[Any], waiter: Answer) -> tuple[int, bytes]:
+    def request(
+        self, method: str, params: list[Any], waiter: Waiter, writes: bool = False
+    ) -> tuple[int, bytes]:
         """The id and the bytes of a request."""
-        data = self._pack((0, self._next + 1, method, params))
-        self._next += 1
-        self.waiters[self._next] = waiter
-        return self._next, data
+        request = self._next + 1
+        data: bytes = self._pack((0, request, method, params))
+        self._next = request
+        if writes:
+            self.writes[request] = waiter
+        else:
+            self.waiters[request] = waiter
+        return request, data
 
     def notification(self, method: str, params: list[Any]) -> bytes:
         """The bytes of what is told, and not answered."""
@@ -52,17 +88,22 @@ class Wire:
         return data
 
     def feed(self, data: bytes) -> None:
-        """Takes bytes in, and calls those whose answers are there. `Nonsense` when they are no messages."""
+        """Takes bytes in, and tells those whose answers are there. `Nonsense` when they are no messages."""
         unpacker = self._unpacker
-        waiters = self.waiters
+        waiters, writes = self.waiters, self.writes
         try:
             unpacker.feed(data)
             for message in unpacker:
                 if message[0] == 1:
                     _, request, said, result = message
-                    waiter = waiters.pop(request, None)
+                    waiter = waiters.pop(request, None) or writes.pop(request, None)
                     if waiter is not None:
-                        waiter(None if said is None else error_of(said), result)
+                        if waiter.done():
+                            continue
+                        if said is None:
+                            waiter.set_result(result)
+                        else:
+                            waiter.set_exception(error_of(said))
                     elif request is None:
                         self.last_words = str(said)
                 elif message[0] == 2 and self.heard is not None:
@@ -71,8 +112,8 @@ class Wire:
             self.last_words = f"that is no MessagePack-RPC ({error!r})"
             raise Nonsense(self.last_words) from error
 
-    def forget(self, request: int, instead: Answer | None = None) -> None:
-        """Nobody waits for this answer any more, or somebody else does."""
+    def forget(self, request: int, instead: Waiter | None = None) -> None:
+        """Nobody waits for the answer to what changes nothing any more, or somebody else does."""
         if request in self.waiters:
             if instead is None:
                 del self.waiters[request]
@@ -81,12 +122,14 @@ class Wire:
 
     def abandon(self, error: Callable[[], RapyerError]) -> None:
         """The connection is gone: no answer will come."""
-        waiters: Iterable[Answer] = list(self.waiters.values())
+        waiters = [*self.waiters.values(), *self.writes.values()]
         self.waiters.clear()
+        self.writes.clear()
         for waiter in waiters:
-            waiter(error(), None)
+            if not waiter.done():
+                waiter.set_exception(error())
 
     @property
     def waiting(self) -> int:
         """How many answers are due."""
-        return len(self.waiters)
+        return len(self.waiters) + len(self.writes)

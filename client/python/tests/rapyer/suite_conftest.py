@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT / "tests" / "integration"), str(pathlib.Path(__file__).
 
 import rapyerd  # noqa: E402
 from rapyerd import links  # noqa: E402
+from rapyerd.call import Call  # noqa: E402
 
 rapyerd.install_as_rapyer()
 
@@ -155,6 +156,14 @@ async def _performed(link, call):
 
 
 links.AsyncLink.perform = _performed
+
+
+def _write(method, params, model):
+    """The short way of what is done often, as a request like any other."""
+    return links.async_link().perform(Call(method, params, (model,)))
+
+
+links.write = _write
 
 sys.modules["rapyer.types.relational"].resolve_relational_targets = lambda models: None
 sys.modules["rapyer.types.special"].SPECIAL_FIELD_KEY_PREFIX = SPECIAL
