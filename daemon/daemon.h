@@ -44,6 +44,7 @@ struct daemon {
     struct sentinels *sentinels; /* NULL: none are asked */
     struct upgrade *upgrade;     /* NULL: none is under way, or was just made */
     char **argv;                 /* as it was started */
+    char *program; /* where it was then, as its file may be another one later; or NULL */
     struct inheritance inherited;
     struct saved_state state;                               /* which was inherited */
     struct event *term, *intr, *hup, *stop_tick, *watchdog; /* watchdog NULL: nobody watches */

@@ -556,6 +556,7 @@ static void take_apart(struct daemon *d)
     if (d->watchdog != NULL)
         event_free(d->watchdog);
     event_base_free(d->base);
+    free(d->program);
     log_end();
     rules_free(d->rules);
     for (size_t i = 0; i < sizeof(d->set) / sizeof(*d->set); i++)
@@ -654,11 +655,13 @@ int main(int argc, char **argv)
     upgrade_inherit(&d);
     if (read_settings(&d, error, sizeof(error)) < 0) {
         upgrade_refuse(&d, error);
+        free(d.program);
         fprintf(stderr, "rapyerd: %s\n", error);
         return 2;
     }
     log_setup(d.config.log_level, d.config.log_format);
     if (check) {
+        free(d.program);
         rules_free(d.rules);
         credentials_free(&d.config);
         config_free(&d.config);

@@ -292,7 +292,6 @@ static int begin_trial(struct daemon *d)
 static char *find_program(const struct daemon *d, char *error, size_t size)
 {
     struct config fresh;
-    char self[PATH_MAX];
     char *program = NULL;
     if (config_load(&fresh, d->config_file, d->overrides, d->noverrides, error, size) < 0)
         return NULL;
@@ -303,10 +302,9 @@ static char *find_program(const struct daemon *d, char *error, size_t size)
         return program;
     if (strchr(d->argv[0], '/') != NULL)
         return alloc_str(d->argv[0]);
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (n > 0)
-        return alloc_copy(self, (size_t)n);
-    snprintf(error, size, "/proc/self/exe: %s", strerror(errno));
+    if (d->program != NULL)
+        return alloc_str(d->program);
+    snprintf(error, size, "where this program is, is not known; upgrade.program can say so");
     return NULL;
 }
 
@@ -382,6 +380,7 @@ static void read_overrides(struct daemon *d, struct state_reader *r)
 void upgrade_inherit(struct daemon *d)
 {
     char error[256];
+    d->program = realpath("/proc/self/exe", NULL);
     if (d->inherited.memory < 0)
         return;
     if (state_load(&d->state, d->inherited.memory, error, sizeof(error)) < 0) {

@@ -24,7 +24,8 @@ void upgrade_cancel(struct daemon *d, const char *why);
 /* What it cannot go on with: ends a trial, or goes back to the program that ran before. Returns
  * only if there is none: then it is a start as any other. */
 void upgrade_refuse(struct daemon *d, const char *why);
-/* Takes over its name, and what was set while it ran; before the settings are read. */
+/* At the start, before the settings are read: takes over its name, and what was set while it ran.
+ */
 void upgrade_inherit(struct daemon *d);
 /* Takes up all parts, which were just made; ends a trial. -1: `error` says what could not be. */
 int upgrade_resume(struct daemon *d, char *error, size_t size);

@@ -507,6 +507,21 @@ def test_the_service_manager_is_told(redis_server, new_daemon, workdir):
             assert [m for m in said if b"RELOADING" in m or b"READY" in m][-1].startswith(b"READY=1")
 
 
+def test_a_program_that_was_found_by_its_name(redis_server, new_daemon, workdir):
+    """In PATH; and its file is replaced meanwhile, as packages do that."""
+    path = f"{workdir}/bin/rapyerd"
+    os.mkdir(os.path.dirname(path))
+    shutil.copy(binary(), path)
+    daemon = new_daemon(redis_server.address, env={"PATH": f"{workdir}/bin:{os.environ['PATH']}"},
+                        prefix=["sh", "-c", 'shift; exec rapyerd "$@"', "sh"])
+    with daemon.connect() as client:
+        for _ in range(2):
+            shutil.copy(binary(), f"{path}.new")
+            os.rename(f"{path}.new", path)
+            upgrade(client)
+            assert os.readlink(f"/proc/{daemon.pid}/exe") == path
+
+
 def test_rapyerctl_upgrade(daemon, ada):
     said = subprocess.run([built("client/rapyerctl"), "-s", daemon.socket, "upgrade"], check=True,
                           capture_output=True, text=True).stdout
