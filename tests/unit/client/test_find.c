@@ -93,11 +93,10 @@ Test(find, a_limit_ends_it_and_leaves_a_cursor)
           "{\"sort\":\"-n\",\"keys\":true,\"scan\":true,\"limit\":2,\"cursor\":\"c2\"}\n");
 }
 
-Test(find, what_is_sorted_without_an_index_goes_on_by_offset)
+Test(find, what_is_sorted_goes_on_by_the_cursor_until_there_is_none)
 {
-    pages((const char *const[]){"{keys: ['A:1', 'A:2'], cursor: null}",
-                                "{keys: ['A:3', 'A:4'], cursor: null}",
-                                "{keys: [], cursor: null}"});
+    pages((const char *const[]){"{keys: ['A:1', 'A:2'], cursor: 'c1'}",
+                                "{keys: ['A:3', 'A:4'], cursor: null}"});
     rapyer_find_options how = {.page = 2, .keys = true, .sort = "n"};
     rapyer_auto_cursor *found = rapyer_find(db, "A", &how, NULL);
     int n = 0;
@@ -105,8 +104,7 @@ Test(find, what_is_sorted_without_an_index_goes_on_by_offset)
         n++;
     cr_expect_eq(n, 4);
     asked("find \"A\" null {\"sort\":\"n\",\"keys\":true,\"limit\":2}\n"
-          "find \"A\" null {\"sort\":\"n\",\"keys\":true,\"limit\":2,\"offset\":2}\n"
-          "find \"A\" null {\"sort\":\"n\",\"keys\":true,\"limit\":2,\"offset\":4}\n");
+          "find \"A\" null {\"sort\":\"n\",\"keys\":true,\"limit\":2,\"cursor\":\"c1\"}\n");
 }
 
 Test(find, paths_and_the_namespace_and_count)
