@@ -427,6 +427,24 @@ static void take_page(struct find *fi, const redisReply *reply)
     pack_array_close(&fi->pks, array, fi->npks);
 }
 
+/* The page that was asked for before there was a plan. False: it is another one that is wanted. */
+static bool take_first(struct find *fi, const redisReply *reply)
+{
+    struct first_page page;
+    if (!plan_take_first(fi->plan, reply, &page))
+        return false;
+    clear_page(fi);
+    buf_printf(&fi->next, "%s", page.next);
+    fi->looked += page.looked;
+    size_t array = pack_array_open(&fi->pks);
+    for (size_t i = 0; i < page.npks; i++) {
+        if (page.pks[i]->type == REDIS_REPLY_STRING)
+            add_to_page(fi, page.pks[i]->str, page.pks[i]->len, "", 0);
+    }
+    pack_array_close(&fi->pks, array, fi->npks);
+    return true;
+}
+
 /* What another find has left of a page; behind it is what begins at `at`. */
 static void take_rest(struct find *fi)
 {
@@ -485,16 +503,22 @@ static void on_page(void *arg, unsigned index, redisReply *reply)
     look_at_page(fi);
 }
 
+/* How many are asked for in one page; all: not only those that are answered have to be looked at.
+ */
+static unsigned page_size(const struct find *fi, bool all)
+{
+    int64_t want = fi->limit - fi->nhits + fi->offset;
+    if (all || want > PAGE_MAX)
+        return PAGE_MAX;
+    return want < PAGE_MIN ? PAGE_MIN : (unsigned)want;
+}
+
 static void ask_page(struct find *fi)
 {
     struct buf out = BUF_INIT;
     const struct source *s = fi->plan->chosen[fi->source];
-    int64_t want = fi->limit - fi->nhits + fi->offset;
     bool all = fi->what != FIND_DOCUMENTS || find_sorts(fi) || s->kind == SOURCE_KEYS;
-    unsigned count = all || want > PAGE_MAX ? PAGE_MAX
-                     : want < PAGE_MIN      ? PAGE_MIN
-                                            : (unsigned)want;
-    plan_page(fi->plan, s, (char *)fi->at.data, fi->at.len, count, &out);
+    plan_page(fi->plan, s, (char *)fi->at.data, fi->at.len, page_size(fi, all), &out);
     bool sent = upstream_send(upstream_of(fi), out.data, out.len, 1, on_page, fi);
     buf_free(&out);
     if (!sent)
@@ -503,7 +527,8 @@ static void ask_page(struct find *fi)
 
 /* ---- the plan ---- */
 
-static void begin(struct find *fi)
+/* first: a page that may be the first; NULL: none was asked for. */
+static void begin(struct find *fi, const redisReply *first)
 {
     struct fault f;
     int rc = fi->cursor.len > 0
@@ -513,6 +538,8 @@ static void begin(struct find *fi)
         find_refuse(fi, &f);
     } else if (fi->rest.len > 0) {
         take_rest(fi);
+        look_at_page(fi);
+    } else if (first != NULL && take_first(fi, first)) {
         look_at_page(fi);
     } else {
         ask_page(fi);
@@ -548,16 +575,19 @@ static void on_planned(void *arg, unsigned index, redisReply *reply)
         unavailable(fi);
         return;
     }
-    if (fi->why.code == FAULT_NONE && plan_answer(fi->plan, index, reply, &f) < 0)
+    bool last = index + 1 == fi->replies, page = last && fi->first;
+    if (!page && fi->why.code == FAULT_NONE && plan_answer(fi->plan, index, reply, &f) < 0)
         fi->why = f;
-    if (index + 1 < fi->replies)
+    if (!last)
         return;
     if (fi->plan->spoilt != NULL)
         note_spoilt(fi);
     if (fi->why.code != FAULT_NONE)
         find_refuse(fi, &fi->why);
+    else if (!session_open(fi->session))
+        find_drop(fi); /* nobody waits any more */
     else
-        begin(fi);
+        begin(fi, page ? reply : NULL);
 }
 
 void find_request(struct exec *e, struct session *s, const struct rpc *msg, enum find_what what)
@@ -579,11 +609,15 @@ void find_request(struct exec *e, struct session *s, const struct rpc *msg, enum
     fi->plan->must_order = find_changes(fi);
     struct buf out = BUF_INIT;
     fi->replies = plan_ask(fi->plan, &out);
+    fi->first =
+        fi->cursor.len == 0 &&
+        plan_ask_first(fi->plan, page_size(fi, what != FIND_DOCUMENTS || fi->sorts), &out) > 0;
+    fi->replies += fi->first;
     bool sent = fi->replies == 0 ||
                 upstream_send(upstream_of(fi), out.data, out.len, fi->replies, on_planned, fi);
     buf_free(&out);
     if (!sent)
         unavailable(fi);
     else if (fi->replies == 0)
-        begin(fi);
+        begin(fi, NULL);
 }

@@ -35,6 +35,7 @@ struct find {
     /* The way. */
     struct plan *plan;
     unsigned replies, source;
+    bool first;             /* the last of the replies is a page (plan_ask_first) */
     struct fault why;       /* the plan is none */
     struct buf place;       /* of one that sorts: behind what; packed: the value, the key */
     struct buf at;          /* where the page in hand begins, in the source */

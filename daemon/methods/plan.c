@@ -2,6 +2,7 @@
 #include "daemon/methods/plan.h"
 #include "daemon/base/hash.h"
 #include "daemon/documents/layout.h"
+#include "daemon/methods/find_first_script.h"
 #include "daemon/methods/find_script.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
@@ -559,6 +560,62 @@ void plan_page(const struct plan *p, const struct source *s, const char *at, siz
         bulk(out, &by->from);
         bulk(out, &by->to);
     }
+}
+
+/* It has to hold whatever else does, and a set has all for which it does. */
+static bool is_needed(const struct plan *p, const struct source *s)
+{
+    const struct expr *part = p->e->kind == EXPR_AND ? p->e->first : p->e;
+    while (part != NULL && part != s->leaf)
+        part = p->e->kind == EXPR_AND ? part->next : NULL;
+    return part != NULL && part->nvalues == 1 && s->kind == SOURCE_SET && s->ix->at == AT_FIELD;
+}
+
+unsigned plan_ask_first(const struct plan *p, unsigned count, struct buf *out)
+{
+    char number[RESP_DECIMAL_MAX];
+    unsigned n = 0;
+    while (n < p->n && is_needed(p, &p->all[n]))
+        n++;
+    if (n == 0 || n < p->n)
+        return 0;
+    size_t len = resp_decimal(number, p->n);
+    if (n == 1) {
+        buf_printf(out, "*5\r\n");
+        text(out, "SSCAN");
+        bulk(out, &p->all->key);
+        text(out, "0");
+        text(out, "COUNT");
+    } else {
+        buf_printf(out, "*%u\r\n", 4 + n);
+        text(out, "EVAL");
+        resp_bulk(out, find_first_script, sizeof(find_first_script) - 1);
+        resp_bulk(out, number, len);
+        for (unsigned i = 0; i < n; i++)
+            bulk(out, &p->all[i].key);
+    }
+    resp_bulk(out, number, resp_decimal(number, count));
+    return 1;
+}
+
+bool plan_take_first(const struct plan *p, const redisReply *reply, struct first_page *out)
+{
+    const redisReply *pks = reply;
+    bool intersected = p->nfilters > 0;
+    if (p->ordered || p->nchosen != 1 || p->nfilters + 1 != p->n || *p->chosen == &p->keys)
+        return false;
+    *out = (struct first_page){.next = "", .looked = p->chosen[0]->count};
+    if (!intersected) {
+        if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+            reply->element[0]->type != REDIS_REPLY_STRING)
+            return false;
+        pks = reply->element[1];
+        out->next = strcmp(reply->element[0]->str, "0") == 0 ? "" : reply->element[0]->str;
+        out->looked = pks->elements;
+    }
+    out->pks = pks->element;
+    out->npks = pks->elements;
+    return pks->type == REDIS_REPLY_ARRAY;
 }
 
 static void pack_source(const struct source *s, struct buf *out)

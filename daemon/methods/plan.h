@@ -75,6 +75,20 @@ uint64_t plan_hash(const struct plan *p);
 /* Appends a map that tells a person of it, and how many entries were looked at. */
 void plan_pack(const struct plan *p, uint64_t looked, struct buf *out);
 
+/* Appends a question for the first page, to go along with those of plan_ask: where exact values are
+ * all that indexes can be asked for, and all have to hold, there is no other one. Returns how many,
+ * 0 or 1. */
+unsigned plan_ask_first(const struct plan *p, unsigned count, struct buf *out);
+/* What its answer says: the pks, how many were looked at, where the next page begins ("": there is
+ * none). False: that is no page of what was chosen. */
+struct first_page {
+    redisReply *const *pks;
+    size_t npks;
+    uint64_t looked;
+    const char *next;
+};
+bool plan_take_first(const struct plan *p, const redisReply *reply, struct first_page *out);
+
 /* Appends the question for a page of a source. */
 void plan_page(const struct plan *p, const struct source *s, const char *at, size_t at_len,
                unsigned count, struct buf *out);

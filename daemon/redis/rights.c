@@ -89,6 +89,7 @@ static const struct {
     {"time", COMPUTED, "TIME"},
     {"hkeys", INDEXES, "HKEYS :{rights}"},
     {"smismember", INDEXES, "SMISMEMBER :@index:rights v"},
+    {"sinter", INDEXES, "SINTER :@index:rights"},
     {"zincrby", INDEXES, "ZINCRBY :@index:rights 1 v"},
     {"zcount", INDEXES, "ZCOUNT :@index:rights 0 1"},
     {"zlexcount", INDEXES, "ZLEXCOUNT :@index:rights - +"},

@@ -164,6 +164,32 @@ def test_a_cursor_goes_on_by_the_index_that_it_began_with(client):
     assert keys == {f"Job:{i}" for i in range(300)}
 
 
+@pytest.mark.parametrize("many", [5, 300, 2500])
+def test_exact_values_are_asked_for_at_once(client, rdb, many):
+    """The page goes along with the question which index to take; what is too much for one goes page by page."""
+    client.call("define", {"name": "Job", "kind": "atomic", "fields": [
+        {"name": "team", "type": "str", "index": "exact"}, {"name": "state", "type": "str", "index": "exact"},
+        {"name": "n", "type": "int"}]})
+    for at in range(0, 2600, 100):
+        client.call("doc.insert", [[f"Job:{i}", {
+            "team": "a" if i < many else "b", "state": "new" if i >= 2 else "old", "n": i}] for i in range(at, at + 100)])
+    for e, want in ((["=", "team", "a"], range(many)),
+                    (["and", ["=", "team", "a"], ["=", "state", "new"]], range(2, many)),
+                    (["and", ["=", "team", "a"], [">", "n", 3], ["=", "state", "new"]], range(4, many))):
+        rdb.config_resetstat()
+        keys = client.call("find", "Job", e, {"keys": True, "limit": 10000})["keys"]
+        scans = rdb.info("commandstats").get("cmdstat_sscan", {"calls": 0})["calls"]
+        assert sorted(keys) == sorted(f"Job:{i}" for i in want)
+        if many == 5:
+            assert scans == (e[0] == "=")
+        assert client.call("find.count", "Job", e) == len(want)
+        pages, cursor = [], None
+        while not pages or cursor is not None:
+            answer = client.call("find", "Job", e, {"keys": True, "limit": 3 if many == 5 else 270, "cursor": cursor})
+            pages, cursor = pages + answer["keys"], answer["cursor"]
+        assert sorted(pages) == sorted(keys)
+
+
 def test_nothing_is_sorted_where_nothing_is_found(people):
     for options in ({"sort": "name"}, {"sort": "-age", "offset": 3}):
         assert people.call("find", "Person", ["=", "city", "Nowhere"], options) == {"keys": [], "documents": [], "cursor": None}
