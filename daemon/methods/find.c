@@ -539,6 +539,8 @@ static void begin(struct find *fi, const redisReply *first)
     } else if (fi->rest.len > 0) {
         take_rest(fi);
         look_at_page(fi);
+    } else if (fi->plan->nchosen == 0) {
+        answer(fi, NULL, NULL); /* an `in` of no values: there is none */
     } else if (first != NULL && take_first(fi, first)) {
         look_at_page(fi);
     } else {

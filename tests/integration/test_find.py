@@ -90,6 +90,25 @@ def expression(r, depth=2):
         lambda: [r.choice(["=", "!="]), "note", "a"]])()
 
 
+@pytest.mark.parametrize("path", ["age", "city", "note"])
+@pytest.mark.parametrize("options", [{}, {"sort": "age"}, {"sort": "-name", "scan": True}])
+def test_one_of_no_values(people, path, options):
+    """Nothing is; where nothing else finds documents either, nobody is asked."""
+    none = ["in", path, []]
+    for e in (none, ["or", none, none], ["and", ["=", "city", "Paris"], none], ["or", none, ["and", none, ["<", "age", 9]]]):
+        assert people.call("find", "Person", e, options) == {"keys": [], "documents": [], "cursor": None}
+        assert people.call("find.count", "Person", e) == 0
+        assert people.call("find.update", "Person", e, [["set", "note", "x"]])["updated"] == 0
+        assert people.call("find.delete", "Person", e)["deleted"] == 0
+    assert len(found(people, ["or", none, ["=", "city", "Paris"]])) == len(found(people, ["=", "city", "Paris"])) > 0
+    assert people.call("find", "Person", none, {"explain": True})["explain"]["from"] == []
+    people.call("define", atomic("Bare", field("n", "int")))
+    people.call("doc.save", "Bare:1", {"n": 1})
+    assert people.call("find.count", "Bare", ["in", "n", []]) == 0
+    assert people.call("find.count", "Bare", ["not", ["in", "n", []]], {"scan": True}) == 1
+
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_random_expressions(people, seed):
     r = random.Random(seed)
