@@ -805,3 +805,51 @@ async def test_what_the_rules_do_not_allow(daemon, redis_server, new_daemon, wor
             await refused()
         assert found.value.code == "FORBIDDEN" and isinstance(found.value, errors.ResponseError)
     assert await ByName.get("x") == mine
+
+
+async def test_what_is_no_key_and_no_model(daemon):
+    class Numbered(AtomicRedisModel):
+        number: Key[int]
+        counts: dict[str, int] = {}
+
+    await Numbered(number=7).save()
+    assert (await Numbered.get(7)).number == 7 and await Numbered.exists(7)
+    for wrong in (None, 1.5, True, ["7"]):
+        for call in (Numbered.get, Numbered.exists, Numbered.delete_by_key):
+            with pytest.raises(errors.UnsupportedArgumentTypeError, match="a key of Numbered"):
+                await call(wrong)
+    for call in (Numbered.insert, Numbered.get_or_create, rapyerd.ainsert, rapyerd.aget_or_create):
+        with pytest.raises(errors.UnsupportedArgumentTypeError, match="takes models, not '7'"):
+            await call("7")
+    with pytest.raises(errors.UnsupportedArgumentTypeError, match=r"put a \* before it"):
+        await Numbered.insert([Numbered(number=8)])
+    with pytest.raises(errors.KeyNotFound, match="a key is Model:pk"):
+        await rapyerd.aget("7")
+    with pytest.raises(errors.UnsupportedArgumentTypeError):
+        await rapyerd.aexists(7)
+    with pytest.raises(AttributeError, match="Numbered has no field 'nmber'"):
+        await Numbered.find(Numbered.nmber == 7)
+    with pytest.raises(errors.BadFilterError, match="a field"):
+        rapyerd.where(7)
+    assert await Numbered.find_count(rapyerd.where(Numbered.number).in_([7, 8])) == 1
+    with pytest.raises(errors.UnsupportedArgumentValueError, match="connect_timeout"):
+        rapyerd.configure(connect_timeout="5")
+
+
+async def test_what_has_no_bytes_is_named(daemon):
+    class Large(AtomicRedisModel):
+        n: int = 0
+        counts: dict[str, int] = {}
+        inner: list[dict[str, int]] = []
+
+    large = Large()
+    await large.save()
+    for field, value, place in (
+        ("n", 1 << 70, "n"),
+        ("counts", {"a": 1, "b": 1 << 70}, "counts.b"),
+        ("inner", [{}, {"c": 1 << 70}], r"inner\[1\]\.c"),
+    ):
+        with pytest.raises(errors.BadValueError, match=rf"doc\.save: {place}: 1180591620717411303424: "):
+            await Large(**{field: value}).save()
+        with pytest.raises(errors.BadValueError, match=rf"set: {place}: 1180591620717411303424: "):
+            await large.aupdate(**{field: value})

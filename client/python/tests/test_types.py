@@ -4,6 +4,7 @@ What awaits at the top of a file is put into a function. What is switched off fo
 they write `x: datetime = None`; and pyright, which has no plugins, does not know that a `list[str]` of a
 model has `aappend`."""
 
+import asyncio
 import subprocess
 import sys
 import textwrap
@@ -27,6 +28,54 @@ PERSON = (
     "user = Person()\n"
 )
 
+# What a program has to write for pyright to know all of it: nothing is switched off for it.
+CLEAN = """
+from rapyerd import AtomicRedisModel, Index, Key, sync, where
+from rapyerd.sync import find
+from rapyerd.types import ForeignKey, RedisDict, RedisInt, RedisList, RedisSet
+
+class Product(AtomicRedisModel):
+    sku: Key[str]
+    stock: RedisInt = RedisInt(0)
+
+class Cart(AtomicRedisModel):
+    best: ForeignKey[Product]
+    status: Index[str] = "open"
+    skus: RedisList[str] = RedisList()
+    counts: RedisDict[int] = RedisDict()
+    seen: RedisSet[str] = RedisSet()
+
+class Remark(sync.AtomicRedisModel):
+    text: str = ""
+    marks: dict[str, int] = {}
+
+async def wait() -> tuple[str, str]:
+    product = Product(sku="tea")
+    await product.save()
+    cart = Cart(best=ForeignKey[Product](product))
+    await cart.save()
+    await product.stock.increase(2)
+    await cart.skus.aappend("tea")
+    await cart.counts.aset_item("tea", 1)
+    await cart.seen.aadd("ada")
+    product.stock += 1
+    found = await Cart.find(Cart.status == "open", where(Cart.status).in_(["open"]), sort="-status")
+    await Cart.update_many(Cart.status == "open", status="shut")
+    return cart.pk, (await found[0].best.afetch()).sku + (await Cart.get(cart.pk)).status
+
+def block(pk: str) -> int:
+    note = Remark(text="x").save()
+    with note.lock("read") as locked:
+        locked.marks["a"] = 1
+    for other in Remark.find(Remark.text == "x"):
+        other.aupdate(text="y")
+    for any_of_them in find(note.key):
+        print(any_of_them.text)
+    sync.twin(Cart).get(pk).counts.aset_item("a", 1)
+    first = Remark.find_one(Remark.text == "y")
+    return Remark.find_count() + len(Remark.get(note.key).text) + (first.marks["a"] if first else 0)
+"""
+
 
 def run(*command, cwd):
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
@@ -41,6 +90,7 @@ def write(directory):
         source = (before + block).replace("from rapyer import", "from rapyerd import")
         source = "async def listing() -> None:\n" + textwrap.indent(source, "    ")
         (directory / f"block_{number:02}.py").write_text(HEAD + source)
+    (directory / "clean.py").write_text(CLEAN)
     (directory / "use.py").write_text(
         HEAD + "class User(AtomicRedisModel):\n    tags: List[str] = []\n    counts: Dict[str, int] = {}\n"
         "    n: int = 0\n    seen: datetime = datetime.now()\n"
@@ -87,3 +137,19 @@ def test_pyright(written):
     code, said = run(sys.executable, "-m", "pyright", "--pythonpath", sys.executable, cwd=written)
     if BLOCKS:
         assert code == 0, said
+
+
+def test_pyright_of_what_is_annotated(written, tmp_path):
+    (tmp_path / "clean.py").write_text(CLEAN)
+    code, said = run(
+        sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "clean.py", cwd=tmp_path
+    )
+    assert code == 0, said
+
+
+def test_what_is_annotated_runs(daemon):
+    names: dict = {}
+    exec(compile(CLEAN, "clean.py", "exec"), names)
+    pk, said = asyncio.run(names["wait"]())
+    assert said == "teashut"
+    assert names["block"](pk) == 3

@@ -16,6 +16,7 @@ The same with blocking calls is `rapyerd.sync`.
 """
 
 from rapyerd.config import ActionGroup, RedisConfig
+from rapyerd.find import where
 from rapyerd.functions import (
     adelete_many,
     aexists,
@@ -79,6 +80,7 @@ __all__ = [
     "lock_from_key",
     "pipeline",
     "teardown_rapyer",
+    "where",
 ]
 
 __version__ = "0.1.0"

@@ -270,3 +270,11 @@ def together(conditions: list[Expression]) -> list[Any] | None:
     if not wired or any(each is None for each in wired):
         return None
     return wired[0] if len(wired) == 1 else ["and", *wired]
+
+
+def where(field: Any) -> ExpressionField:
+    """A field of a model class, for type checkers, which take ``User.city`` for its value: they know
+    ``where(User.city).in_(...)``, ``contains`` and ``startswith``."""
+    if not isinstance(field, ExpressionField):
+        raise BadFilterError(f"a field of a model class is wanted, User.city, not {field!r}")
+    return field

@@ -24,6 +24,8 @@ from rapyerd.result import GetOrCreateResult, RapyerDeleteResult
 
 def class_of(key: str) -> Any:
     """The class of the documents that a key names."""
+    if not isinstance(key, str):
+        raise UnsupportedArgumentTypeError(f"a key is wanted, Model:pk, not {key!r}")
     name = key.partition(":")[0]
     for model in reversed(models):
         if name in (model.class_key_initials(), model.__name__):
@@ -60,7 +62,7 @@ def _wanted(args: tuple[Any, ...]) -> list[tuple[Any, str]]:
 def get_steps(key: str) -> Steps[Any]:
     cls = class_of(key)
     if cls is None:
-        raise KeyNotFound(f"NOT_FOUND: there is no model of {key}")
+        raise KeyNotFound(f"NOT_FOUND: no model of this program is meant by {key!r}; a key is Model:pk")
     return (yield from cls._get(key))
 
 

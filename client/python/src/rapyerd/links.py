@@ -26,7 +26,6 @@ from typing import Any, TypeVar
 
 from rapyerd.call import Call, Granted, Steps
 from rapyerd.errors import (
-    BadValueError,
     LockLostError,
     NotSupportedError,
     RapyerError,
@@ -35,7 +34,7 @@ from rapyerd.errors import (
 )
 from rapyerd.settings import settings
 from rapyerd.shared import Reader, attach
-from rapyerd.wire import Nonsense, Reply, Wire
+from rapyerd.wire import Nonsense, Reply, Wire, refused
 
 T = TypeVar("T")
 PROTOCOL = 1
@@ -318,7 +317,7 @@ class AsyncLink:
                 writes = not call.read and call.method != ACQUIRE
                 request, future = connection.send(call.method, call.params, writes)
             except (OverflowError, TypeError, ValueError) as error:
-                raise BadValueError(f"BAD_VALUE: {call.method}: {error}") from error
+                raise refused(call.method, call.params, error) from error
             try:
                 answer = await future
             except asyncio.CancelledError:
@@ -377,7 +376,7 @@ def write(method: str, params: list[Any], model: type) -> Awaitable[Any]:
     try:
         return connection.send(method, params, True)[1]
     except (OverflowError, TypeError, ValueError) as error:
-        raise BadValueError(f"BAD_VALUE: {method}: {error}") from error
+        raise refused(method, params, error) from error
 
 
 # --- blocking ---------------------------------------------------------------------------------
@@ -505,7 +504,7 @@ class BlockingLink:
             try:
                 answer = connection.call(call.method, call.params, call.read)
             except (OverflowError, TypeError, ValueError) as error:
-                raise BadValueError(f"BAD_VALUE: {call.method}: {error}") from error
+                raise refused(call.method, call.params, error) from error
             except (OSError, _Lost, Nonsense):
                 if call.link is None and (call.read or call.method == ACQUIRE):
                     continue

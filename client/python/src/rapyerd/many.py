@@ -36,11 +36,18 @@ def get_many(wanted: list[tuple[Any, str]], all_of_them: bool) -> Steps[list[Any
     return out
 
 
+def must_be_model(model: Any, what: str) -> None:
+    if getattr(type(model), "__rapyer_atomic__", False) is not True:
+        more = ": put a * before it" if isinstance(model, (list, tuple)) and what == "insert" else ""
+        raise UnsupportedArgumentTypeError(f"{what} takes models, not {repr(model)[:80]}{more}")
+
+
 def insert_all(models: tuple[Any, ...]) -> Steps[tuple[Any, ...]]:
     """Saves several documents, all or none."""
     ops = []
     pipeline = current_pipeline()
     for model in models:
+        must_be_model(model, "insert")
         if model.is_inner_model():
             raise UnsupportedArgumentTypeError("only whole documents can be inserted")
         settle(model)
@@ -74,6 +81,7 @@ def delete_keys(wanted: list[tuple[Any, str]]) -> Steps[tuple[int, bool]]:
 
 
 def get_or_create(model: M) -> Steps[GetOrCreateResult[M]]:
+    must_be_model(model, "get_or_create")
     if model.is_inner_model():
         raise RuntimeError("only top level models can be created, no models that are in others")
     cls = type(model)

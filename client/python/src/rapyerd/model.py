@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, Optional, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Optional, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic._internal._model_construction import ModelMetaclass
@@ -17,14 +18,16 @@ from rapyerd.cascade import plan_of, specials
 from rapyerd.config import FETCHES, ActionGroup, RedisConfig
 from rapyerd.contexts import Lock, Pipeline, refresh
 from rapyerd.described import schema_of
+from rapyerd.dicts import RedisDict
 from rapyerd.errors import (
     BadDeleteActionError,
+    UnsupportedArgumentTypeError,
     UnsupportedArgumentValueError,
 )
-from rapyerd.find import Expression
 from rapyerd.keys import KeyAnnotation, RapyerKey
 from rapyerd.kinds import RedisType
 from rapyerd.links import run
+from rapyerd.lists import RedisList
 from rapyerd.many import (
     get_or_create,
     get_resolved,
@@ -36,12 +39,15 @@ from rapyerd.record import before, current_pipeline, held, op_at
 from rapyerd.result import CascadeResult, DeleteResult, GetOrCreateResult
 from rapyerd.scalars import Scalar, load_field
 from rapyerd.schema import is_atomic, marked
+from rapyerd.sets import RedisSet
 from rapyerd.ttl import spread, touch
 from rapyerd.write import flush, submit
 
 M = TypeVar("M", bound="AtomicRedisModel")
 
 models: list[Any] = []
+PKS = (int, uuid.UUID, dt.date)  # what a key field may hold, besides a str
+_WRAPPED = (Scalar, RedisList, RedisDict, RedisSet)
 _BARE = frozenset((int, float, str, bytes, bool, type(None)))  # values that are nobody's lodgers
 
 
@@ -81,6 +87,8 @@ class _Meta(ModelMetaclass):
 
     def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any], **more: Any) -> Any:
         fields.building.depth += 1
+        # `n: RedisInt = RedisInt(0)`, as type checkers want it, is a default like 0.
+        body.update({n: v.clone() for n, v in body.items() if isinstance(v, _WRAPPED)})
         try:
             cls: Any = super().__new__(mcs, name, bases, body, **more)
             changed = False
@@ -105,6 +113,14 @@ class _Meta(ModelMetaclass):
         ):
             models.append(cls)
         return cls
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(cls, name: str) -> Any:
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                raise AttributeError(f"{cls.__name__} has no field {name!r}", name=name, obj=cls) from None
 
 
 class AtomicRedisModel(BaseModel, metaclass=_Meta):
@@ -226,7 +242,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         return self._run(self._refresh_ttl() if type(self).Meta.refreshes(group) else done(None))  # type: ignore[no-any-return]
 
     @classmethod
-    def get(cls, key: str, *, resolve: bool | list[str] = False, depth: int = 1) -> Awaitable[Self]:
+    def get(cls, key: Any, *, resolve: bool | list[str] = False, depth: int = 1) -> Awaitable[Self]:
         """The document of a key, or of a pk. `KeyNotFound` when there is none.
 
         `resolve`: with what it refers to, so that its references are fetched; or the names of the fields
@@ -236,7 +252,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         look = cls.__rapyer_look__
         if look is not None and cls.Meta.ttl is None:
             schema = schema_of(cls)
-            data = look(key if key.startswith(schema.prefix) else cls._key(key))
+            data = look(cls._key(key))
             if data is not None:
                 return schema.decode(data, True)  # type: ignore[no-any-return]
         return cls._run_class(cls._get(key))  # type: ignore[no-any-return]
@@ -247,7 +263,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         return cls._run_class(cls._exists(key))  # type: ignore[no-any-return]
 
     @classmethod
-    def delete_by_key(cls, key: str) -> Awaitable[bool]:
+    def delete_by_key(cls, key: Any) -> Awaitable[bool]:
         return cls._run_class(cls._delete_key(cls._key(key)))  # type: ignore[no-any-return]
 
     @classmethod
@@ -285,7 +301,7 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
 
     @classmethod
     def update_many(
-        cls, *expressions: Expression, change: Callable[[Self], Any] | None = None, **values: Any
+        cls, *expressions: Any, change: Callable[[Self], Any] | None = None, **values: Any
     ) -> Awaitable[int]:
         """Changes all documents for which all of these expressions hold; how many were. Fields get `values`;
         `change`, also an ``async def``, is called once, with a model that stands for each of them, and does
@@ -389,11 +405,17 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         if isinstance(key, AtomicRedisModel):
             return key_of(root_of(key))
         name = schema_of(cls).name
+        if not isinstance(key, str):
+            if not isinstance(key, PKS) or isinstance(key, bool):
+                raise UnsupportedArgumentTypeError(
+                    f"a key of {name}, or a pk, is wanted: a str, or the value of its key field, not {key!r}"
+                )
+            return f"{name}:{key}"
         head, colon, pk = key.partition(":")
         if colon and head in (name, cls.class_key_initials()):
             return f"{name}:{pk}"
         if colon and cls.__rapyer_key__ is None:
-            return cast(str, key)
+            return key
         return f"{name}:{key}"
 
     @classmethod

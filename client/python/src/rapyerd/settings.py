@@ -62,6 +62,12 @@ def configure(
         raise UnsupportedArgumentValueError(
             f"a namespace is letters, digits and _, maybe several with dots between, not {namespace!r}"
         )
+    if connect_timeout is not None and not (
+        isinstance(connect_timeout, (int, float)) and 0 <= connect_timeout < float("inf")
+    ):
+        raise UnsupportedArgumentValueError(
+            f"connect_timeout is a number of seconds, 0 or more, not {connect_timeout!r}"
+        )
     if socket is not None:
         settings.socket = socket
     if connect_timeout is not None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgpack
 
-from rapyerd.errors import RapyerError, error_of
+from rapyerd.errors import BadValueError, RapyerError, error_of
 
 # The daemon's limit for one answer is 64 MiB; a little more than that must fit.
 MAX_BUFFER = 80 << 20
@@ -46,6 +46,29 @@ class Reply:
 
 class Nonsense(RapyerError):
     """What came is no message."""
+
+
+def refused(method: str, params: list[Any], error: Exception) -> RapyerError:
+    """What to tell of a request that has no bytes: where in it is what is too large, or has no form there."""
+    pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+
+    def find(value: Any, where: str, depth: int = 0) -> str:
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, inner in pairs:
+            try:
+                pack(inner)
+            except (OverflowError, TypeError, ValueError):
+                place = f"{where}.{name}" if where else str(name)
+                if isinstance(value, (list, tuple)):  # which parameter it is says nothing
+                    place = where if depth == 0 else f"{where}[{name}]"
+                if isinstance(inner, (dict, list, tuple)):
+                    return find(inner, place, depth + 1)
+                return f"{place}: {repr(inner)[:80]}: " if place else f"{repr(inner)[:80]}: "
+        return ""
+
+    of_field = len(params) > 2 and isinstance(params[1], str)  # key, path, arguments
+    where = find(params[2:], params[1]) if of_field else find(params, "")
+    return BadValueError(f"BAD_VALUE: {method}: {where}{error}")
 
 
 class Wire:
