@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Optional
 import pytest
 from pydantic import BaseModel, Field
 
-from rapyerd import AtomicRedisModel, CascadeResult, Lazy, RedisConfig
-from rapyerd.cascade import CascadeTTL, plan_of
+from rapyerd import AtomicRedisModel, CascadeResult, CascadeTTL, Lazy, RedisConfig
+from rapyerd.cascade import plan_of
 from rapyerd.sync import AtomicRedisModel as BlockingModel
 from rapyerd.types import RedisPriorityQueue, RedisSet, Reference
 

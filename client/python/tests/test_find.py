@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from rpc_client import Client
 
-from rapyerd import AtomicRedisModel, Index, Key, sync
+from rapyerd import AtomicRedisModel, Index, IndexAnnotation, Key, sync
 from rapyerd.described import schema_of
 from rapyerd.errors import (
     BadFilterError,
@@ -18,7 +18,6 @@ from rapyerd.errors import (
     UnsupportedArgumentValueError,
     UnsupportedIndexedFieldError,
 )
-from rapyerd.keys import IndexAnnotation
 
 
 class Level(enum.Enum):

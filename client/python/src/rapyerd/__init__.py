@@ -15,6 +15,7 @@
 The same with blocking calls is `rapyerd.sync`.
 """
 
+from rapyerd.cascade import CascadeTTL
 from rapyerd.config import ActionGroup, RedisConfig
 from rapyerd.find import where
 from rapyerd.functions import (
@@ -31,7 +32,7 @@ from rapyerd.functions import (
     lock_from_key,
     pipeline,
 )
-from rapyerd.keys import Index, Key, Lazy, Pickled, RapyerKey, SafeLoad, Unique
+from rapyerd.keys import Index, IndexAnnotation, Key, Lazy, Pickled, RapyerKey, SafeLoad, Unique
 from rapyerd.links import close_all
 from rapyerd.model import AtomicRedisModel
 from rapyerd.rapyer import init_rapyer, install_as_rapyer, teardown_rapyer
@@ -49,11 +50,13 @@ __all__ = [
     "ActionGroup",
     "AtomicRedisModel",
     "CascadeResult",
+    "CascadeTTL",
     "Change",
     "DeleteResult",
     "GetOrCreateResult",
     "GetOrCreateStatus",
     "Index",
+    "IndexAnnotation",
     "Key",
     "Lazy",
     "Pickled",

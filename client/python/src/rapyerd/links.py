@@ -83,7 +83,10 @@ def _pauses() -> Any:
 
 
 def _unreachable(path: str, error: Exception) -> RapyerError:
-    return UnavailableError(f"UNAVAILABLE: rapyerd cannot be reached at {path}: {error}")
+    return UnavailableError(
+        f"UNAVAILABLE: rapyerd cannot be reached at {path}: {error}; is it running, and is that its socket? "
+        "$RAPYER_SOCKET or rapyerd.configure(socket=...) names another one"
+    )
 
 
 class _Connection:

@@ -252,7 +252,8 @@ class AtomicRedisModel(BaseModel, metaclass=_Meta):
         look = cls.__rapyer_look__
         if look is not None and cls.Meta.ttl is None:
             schema = schema_of(cls)
-            data = look(cls._key(key))
+            at_hand = isinstance(key, str) and key.startswith(schema.prefix)
+            data = look(key if at_hand else cls._key(key))
             if data is not None:
                 return schema.decode(data, True)  # type: ignore[no-any-return]
         return cls._run_class(cls._get(key))  # type: ignore[no-any-return]
