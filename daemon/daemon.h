@@ -5,6 +5,7 @@
 #include "daemon/base/config.h"
 #include "daemon/base/successor.h"
 #include "daemon/clients/listener.h"
+#include "daemon/commit/lanes.h"
 #include "daemon/exec/publish.h"
 #include "daemon/leases/probe.h"
 #include "daemon/methods/dispatch.h"
@@ -50,7 +51,7 @@ struct daemon {
     struct event *term, *intr, *hup, *stop_tick, *watchdog; /* watchdog NULL: nobody watches */
     char id[40];
     bool taken_over;                   /* from a program before */
-    bool stopping, announced, leaving; /* leaving: the marker is being removed */
+    bool stopping, announced, leaving; /* leaving: the markers are being removed */
     int64_t stop_deadline;             /* clock_mono_ms() */
 };
 

@@ -216,7 +216,8 @@ static void connect_redis(struct daemon *d)
                                              .on_down = on_link_down,
                                              .on_behind = on_behind};
     exec_start(d->exec, &cb, d);
-    bus_start(d->bus);
+    if (!router_is_cluster(lanes_router(exec_lanes(d->exec)))) /* there nobody needs it yet */
+        bus_start(d->bus);
 }
 
 /* The embedded Redis has its socket; Sentinels name the master. */
@@ -254,7 +255,7 @@ static void on_embedded_stopped(void *arg)
 static void dismiss(struct daemon *d)
 {
     struct sessions *all = d->sessions;
-    d->sessions = NULL; /* on_marker_gone may come from here */
+    d->sessions = NULL; /* on_markers_gone may come from here */
     if (all == NULL)
         return;
     viewer_free(d->viewer);
@@ -276,33 +277,17 @@ static void end(struct daemon *d)
     }
 }
 
-static void on_marker_gone(void *arg, unsigned index, redisReply *reply)
+static void on_markers_gone(void *arg)
 {
-    (void)index;
-    (void)reply;
     struct daemon *d = arg;
     if (d->sessions != NULL)
         end(d);
 }
 
-/* A marker of a daemon that ended in peace tells nobody anything. */
-static bool remove_marker(struct daemon *d)
-{
-    struct buf key = BUF_INIT, out = BUF_INIT;
-    unit_marker_key(d->config.key_prefix, d->id, &key);
-    buf_append(&key, "", 1);
-    resp_words(&out, "UNLINK", (char *)key.data, NULL);
-    bool sent =
-        upstream_send(lane_upstream(exec_lane(d->exec)), out.data, out.len, 1, on_marker_gone, d);
-    buf_free(&key);
-    buf_free(&out);
-    return sent;
-}
-
 static void on_leases_gone(void *arg)
 {
     struct daemon *d = arg;
-    if (!remove_marker(d))
+    if (!lanes_forget(exec_lanes(d->exec), on_markers_gone, d))
         end(d);
 }
 
@@ -324,7 +309,7 @@ static void on_stop_tick(evutil_socket_t fd, short what, void *arg)
                    left);
         return;
     }
-    if (!lane_quiet(exec_lane(d->exec)) || exec_waiting(d->exec) > 0) {
+    if (!lanes_quiet(exec_lanes(d->exec)) || exec_waiting(d->exec) > 0) {
         sd_notifyf(0, "STATUS=stopping: %u requests wait for Redis, for %lld ms more at most",
                    exec_waiting(d->exec), left);
         return;
@@ -420,7 +405,7 @@ static void make_parts(struct daemon *d)
     d->exec = exec_new(d->base, &d->config, d->schema, d->id);
     d->indexer = indexer_new(d->base, d->exec, d->id);
     start_locks(d);
-    d->registry = registry_new(d->schema, exec_indexes(d->exec), lane_upstream(exec_lane(d->exec)),
+    d->registry = registry_new(d->schema, exec_indexes(d->exec), lanes_router(exec_lanes(d->exec)),
                                &d->config, on_schema, d);
     registry_on_change(d->registry, on_models, d);
     d->watches =

@@ -149,7 +149,7 @@ static const char *unquiet(const struct daemon *d)
 {
     if (d->embedded != NULL && !embedded_may_save(d->embedded))
         return "the embedded Redis is mended";
-    if (!lane_quiet(exec_lane(d->exec)))
+    if (!lanes_quiet(exec_lanes(d->exec)))
         return "a commit";
     if (!exec_quiet(d->exec) || sessions_deferred(d->sessions) != exec_parked(d->exec))
         return "requests";

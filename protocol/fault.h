@@ -37,7 +37,8 @@
     X(INTERNAL, "a defect in rapyerd; its log says more")                                 \
     X(NO_INDEX, "no index answers this, and a scan was not asked for")                    \
     X(FORBIDDEN, "the rules do not let this user do that")                                \
-    X(NOT_DURABLE, "applied, but on fewer replicas or disks than the settings want")
+    X(NOT_DURABLE, "applied, but on fewer replicas or disks than the settings want")      \
+    X(CROSS_SLOT, "what has to be changed together is not in one slot of the cluster")
 
 enum fault_code {
     FAULT_NONE,

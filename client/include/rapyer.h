@@ -95,6 +95,7 @@ typedef enum rapyer_error {
     RAPYER_NO_INDEX = 24,    /* no index answers a find, and a scan was not asked for */
     RAPYER_FORBIDDEN = 25,   /* the daemon's rules do not let this user do that */
     RAPYER_NOT_DURABLE = 26, /* done, but a failover may lose it (commit.replicas, commit.fsync) */
+    RAPYER_CROSS_SLOT = 27,  /* what has to be changed together is not in one slot of the cluster */
     RAPYER_NO_MEMORY = 64,
 } rapyer_error;
 

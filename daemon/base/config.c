@@ -449,23 +449,46 @@ static bool is_host_port(const char *address)
     return port >= 1 && port <= 65535 && !*end && !bare_v6;
 }
 
+/* host:port,host:port */
+static bool are_addresses(const char *p)
+{
+    for (;; p++) {
+        size_t len = strcspn(p, ",");
+        char *one = alloc_copy(p, len);
+        bool good = is_host_port(one);
+        free(one);
+        p += len;
+        if (!good || !*p)
+            return good;
+    }
+}
+
 /* NAME@host:port,host:port */
 static bool are_sentinels(const char *text)
 {
     const char *p = strchr(text, '@');
 
-    if (!p || p == text || strcspn(text, " \t") < (size_t)(p - text))
-        return false;
-    do {
-        size_t len = strcspn(++p, ",");
-        char *one = alloc_copy(p, len);
-        bool good = is_host_port(one);
-        free(one);
-        if (!good)
-            return false;
-        p += len;
-    } while (*p);
-    return true;
+    return p && p != text && strcspn(text, " \t") >= (size_t)(p - text) && are_addresses(p + 1);
+}
+
+/* What is not there with a cluster is not taken as if it were. */
+static int check_cluster(struct load *l, const struct setting *s)
+{
+    const struct config *c = l->config;
+
+    if (!are_addresses(c->redis + 8))
+        return refuse(l, s, "\"%s\" is not cluster:host:port,host:port", c->redis);
+    if (!c->experimental_cluster)
+        return refuse(l, s,
+                      "clusters are not finished: README.md says what is missing; "
+                      "redis.experimental_cluster = 1 uses them all the same");
+    if (c->redis_db)
+        return refuse(l, s, "a cluster has database 0 only, and redis.redis_db is %u", c->redis_db);
+    if (c->stale_reads)
+        return refuse(l, s, "cache.stale_reads is not there with a cluster yet");
+    if (c->commit_replicas || c->commit_fsync)
+        return refuse(l, s, "commit.replicas and commit.fsync are not there with a cluster yet");
+    return 0;
 }
 
 static int check_redis(struct load *l)
@@ -488,10 +511,12 @@ static int check_redis(struct load *l)
         return refuse(l, s, "\"%s\": an absolute path has to follow unix:", address);
     }
     bool sentinels = strncmp(address, "sentinel:", 9) == 0;
+    if (strncmp(address, "cluster:", 8) == 0)
+        return check_cluster(l, s);
     if (sentinels ? !are_sentinels(address + 9) : !is_host_port(address))
         return refuse(l, s,
-                      "\"%s\" is not embedded, unix:/path, host:port, [::1]:6379 or "
-                      "sentinel:NAME@host:port,host:port",
+                      "\"%s\" is not embedded, unix:/path, host:port, [::1]:6379, "
+                      "sentinel:NAME@host:port,host:port or cluster:host:port,host:port",
                       address);
     return 0;
 }

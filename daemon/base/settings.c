@@ -88,7 +88,13 @@ const struct setting settings[] = {
      "The Redis to use: embedded (rapyerd runs one itself, data in state_dir), unix:/path,\n"
      "host:port or [::1]:6379; or sentinel:NAME@host:port,host:port, the master that these "
      "Sentinels\n"
-     "name so, and after a failover the one that they name then."},
+     "name so, and after a failover the one that they name then; or cluster:host:port,host:port, "
+     "the\n"
+     "cluster that these nodes are of (experimental_cluster)."},
+    {"redis", "experimental_cluster", COUNT, AT(experimental_cluster), "0", 0, 1, false,
+     "1: redis may name a cluster. This is not finished: documents can be read and changed, each\n"
+     "by itself; locks, watches, find, indexes, unique fields, shared memory and the doctor are\n"
+     "not there, and each read asks Redis."},
     {"redis", "redis_user", TEXT, AT(redis_user), "", 0, 255, true,
      "User for AUTH. Empty: Redis' default user. This and the password are taken over with the "
      "next\n"

@@ -18,7 +18,6 @@ struct batch_pool *batch_pool_new(const char *prefix, const char *daemon)
     p->prefix = prefix;
     p->daemon = daemon;
     p->prefix_len = strlen(prefix);
-    unit_marker_key(prefix, daemon, &p->marker);
     buf_printf(&p->channel, "%s:@changes", prefix);
     buf_printf(&p->own, "%s:@own:%s", prefix, daemon);
     return p;
@@ -36,7 +35,6 @@ void batch_pool_free(struct batch_pool *p)
     free(p->parts);
     table_clear(&p->pends);
     table_clear(&p->fields);
-    buf_free(&p->marker);
     buf_free(&p->channel);
     buf_free(&p->own);
     writer_free(&p->writer);
@@ -48,13 +46,16 @@ void batch_pool_index(struct batch_pool *p, struct index_table *indexes)
     p->indexes = indexes;
 }
 
-struct batch *batch_new(struct batch_pool *p, uint64_t number)
+struct batch *batch_new(struct batch_pool *p, uint64_t number, const struct buf *marker,
+                        const struct buf *still)
 {
     struct arena arena = p->spare;
     p->spare = (struct arena){0};
     struct batch *b = arena_zero(&arena, sizeof(*b));
     b->arena = arena;
     b->number = number;
+    b->marker = marker;
+    b->still = still;
     b->pool = p;
     b->expect = p->expect;
     b->expect_cap = p->expect_cap;

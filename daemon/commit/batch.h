@@ -83,7 +83,11 @@ void batch_pool_index(struct batch_pool *p, struct index_table *indexes);
 /* Whether batches say to this daemon, too, what they did, where a script did it. */
 void batch_pool_explain(struct batch_pool *p, bool on);
 
-struct batch *batch_new(struct batch_pool *p, uint64_t number);
+/* marker: the key that its number is written to; still: one in the same slot that nobody ever
+ * makes: a slot of which keys are on the move takes no transaction that looks for it; empty: there
+ * are no slots. Both are kept by the caller. */
+struct batch *batch_new(struct batch_pool *p, uint64_t number, const struct buf *marker,
+                        const struct buf *still);
 void batch_free(struct batch *b);
 uint64_t batch_number(const struct batch *b);
 /* Whether one of these turned out to be another than was thought when the batch was decided. They

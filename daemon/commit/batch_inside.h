@@ -98,8 +98,8 @@ struct writer {
 struct batch_pool {
     const char *prefix, *daemon;
     size_t prefix_len;
-    /* Names in Redis: of this daemon's marker, of what all hear, of what this one hears. */
-    struct buf marker, channel, own;
+    /* Names in Redis: of what all hear, of what this one hears. */
+    struct buf channel, own;
     bool explains;
     struct arena spare; /* of the batch before, as the following */
     struct table pends, fields;
@@ -112,6 +112,7 @@ struct batch_pool {
 
 struct batch {
     uint64_t number;
+    const struct buf *marker, *still; /* keys (batch_new) */
     struct batch_pool *pool;
     struct batch_doc *docs, *last_doc;
     struct waiter *waiters, *last_waiter;

@@ -62,7 +62,7 @@ static void flush_call(struct batch *b, struct writer *w)
 {
     if (w->call.nunits == 0)
         return;
-    unit_call_flush(&w->call, b->pool->prefix, b->pool->daemon, w->out);
+    unit_call_flush(&w->call, b->marker, w->out);
     w->scripts = true;
     b->nreplies++;
 }
@@ -346,12 +346,22 @@ static void format_doc(struct batch *b, struct writer *w, struct batch_doc *bd)
 
 static void format_marker(struct batch *b, struct writer *w)
 {
-    const struct buf *marker = &b->pool->marker;
+    const struct buf *marker = b->marker;
     char number[RESP_DECIMAL_MAX];
     w->n = 0;
     word(w, "SET", 3);
     word(w, marker->data, marker->len);
     word(w, number, resp_decimal(number, (int64_t)b->number));
+    end(b, w, NULL, NULL, NULL);
+}
+
+/* In front of all: what is refused here is refused as a whole, which a script in the middle of
+ * its commands would not be. */
+static void format_still(struct batch *b, struct writer *w)
+{
+    w->n = 0;
+    word(w, "EXISTS", 6);
+    word(w, b->still->data, b->still->len);
     end(b, w, NULL, NULL, NULL);
 }
 
@@ -451,7 +461,7 @@ static void format_publish_own(struct batch *b, struct writer *w)
     word(w, "EVAL", 4);
     word(w, script, sizeof(script) - 1);
     word(w, "1", 1);
-    word(w, b->pool->marker.data, b->pool->marker.len);
+    word(w, b->marker->data, b->marker->len);
     word(w, b->pool->own.data, b->pool->own.len);
     word(w, w->scratch.data, w->scratch.len);
     end(b, w, NULL, NULL, NULL);
@@ -524,6 +534,8 @@ unsigned batch_format(struct batch *b, struct batch_news *news, struct buf *out)
     w->out = out;
     w->scripts = false;
     buf_append(out, multi, sizeof(multi) - 1);
+    if (b->still->len > 0)
+        format_still(b, w);
     batch_plan_indexes(b);
     batch_plan_uniques(b);
     format_indexes(b, w, INDEX_LEAVE);

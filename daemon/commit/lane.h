@@ -6,13 +6,15 @@
  *       └─ link lost ─► recovering: old connection killed, marker read ─► decided, or sent again
  *
  * While a batch is in flight the next one gathers (group commit), so the load sets the size of
- * batches and no timer is needed. There is one lane per Redis node; a document belongs to one lane.
+ * batches and no timer is needed. There is one lane for a Redis; in a cluster one for each slot, as
+ * data moves and fails over by slots: lanes.h has them, and their links.
  */
 #ifndef RAPYERD_LANE_H
 #define RAPYERD_LANE_H
 
 #include "daemon/base/histogram.h"
 #include "daemon/commit/batch.h"
+#include "daemon/commit/retained.h"
 #include "daemon/redis/upstream.h"
 
 struct lane;
@@ -21,25 +23,65 @@ struct lane_callbacks {
     /* The batch is decided, its documents are marked, and the listeners have heard of it: its
      * waiters (batch.h) are to be told. fault NULL: it is committed; drifts and failed documents
      * are filled in. The batch is freed afterwards. */
-    void (*on_batch)(void *arg, struct batch *b, const struct fault *fault);
+    void (*on_batch)(void *arg, struct lane *l, struct batch *b, const struct fault *fault);
     /* The link is up, and old connections are gone. What is sent now is before any commit that is
      * sent again. */
-    void (*on_link)(void *arg);
+    void (*on_link)(void *arg, struct lane *l);
     /* Requests may be sent: first time, and each time after the link was down and the state of
      * the last commit is known. */
-    void (*on_ready)(void *arg);
-    void (*on_down)(void *arg);
+    void (*on_ready)(void *arg, struct lane *l);
+    void (*on_down)(void *arg, struct lane *l);
+    /* Whoever has its slot is to be looked for, and lane_link be called. Comes behind on_down. */
+    void (*on_unsure)(void *arg, struct lane *l);
 };
 
-/* Its commits keep the indexes right that are in `indexes`, which the caller keeps. */
-struct lane *lane_new(struct event_base *base, struct config *config, const char *id,
-                      struct index_table *indexes, const struct lane_callbacks *cb, void *arg);
+struct lane_stats {
+    uint64_t batches, commands, refused, recovered_applied, recovered_resent, unknown, lost;
+    uint64_t not_durable;
+    uint64_t drifts;
+    size_t gathering_bytes, in_flight_bytes;
+    struct histogram took; /* commits, from when they were sent to Redis' answer */
+};
+
+/* What it has in common with other lanes, and whose it is; all of it kept by the caller. */
+struct lane_place {
+    const char *id;  /* of this daemon */
+    const char *tag; /* of its slot (slots.h); NULL: it has all of them */
+    uint16_t slot;
+    struct batch_pool *pool;
+    struct retained *retained;
+    struct lane_stats *stats; /* but for the bytes */
+};
+
+/* `up` is not asked before lane_link. */
+struct lane *lane_new(struct event_base *base, const struct config *config,
+                      const struct lane_place *place, struct upstream *up,
+                      const struct lane_callbacks *cb, void *arg);
 void lane_free(struct lane *l);
-void lane_start(struct lane *l);
 /* The end: nothing more is sent, and whoever waits is told. */
 void lane_stop(struct lane *l);
 struct upstream *lane_upstream(const struct lane *l);
+const struct lane_place *lane_place(const struct lane *l);
+const struct buf *lane_marker(const struct lane *l); /* its key */
 
+/* The link to who has its documents is up; where that is another one than before, or was lost in
+ * between, nothing that was sent before can be applied any more. */
+void lane_link(struct lane *l, struct upstream *up);
+/* It is lost, and requests were told. */
+void lane_unlink(struct lane *l);
+/* In a cluster: what was asked of its slot was not answered, though the link is up. */
+void lane_doubt_place(struct lane *l);
+/* Whether its slot is to be looked for, and not before when (clock_mono_ms). */
+bool lane_unsure(const struct lane *l, int64_t *retry_at);
+/* The link that the batch in flight was sent over without an answer yet, and its epoch of then;
+ * NULL: there is none. Before that is over lane_link must not be called. */
+struct upstream *lane_open_on(const struct lane *l, uint32_t *epoch);
+void lane_answered(struct lane *l); /* it is over */
+
+/* It looks at the marker, or sends again what is not there. */
+bool lane_recovers(const struct lane *l);
+
+const char *lane_why(const struct lane *l); /* why it is not ready */
 bool lane_ready(const struct lane *l);
 /* Whether a request may wait for this lane. -1: UNAVAILABLE (the link is down for too long, or
  * too much waits already). */
@@ -80,13 +122,7 @@ struct lane_times lane_times(const struct lane *l);
  * NULL: on enough. */
 const struct fault *lane_doubt(const struct lane *l);
 
-struct lane_stats {
-    uint64_t batches, commands, refused, recovered_applied, recovered_resent, unknown, lost;
-    uint64_t not_durable;
-    uint64_t drifts;
-    size_t gathering_bytes, in_flight_bytes;
-    struct histogram took; /* commits, from when they were sent to Redis' answer */
-};
-void lane_stats(const struct lane *l, struct lane_stats *out);
+/* Adds what waits and what is on its way. */
+void lane_bytes(const struct lane *l, size_t *gathering, size_t *in_flight);
 
 #endif

@@ -24,11 +24,13 @@ const char *unit_follow_script(void)
     return follow_one_script;
 }
 
-void unit_marker_key(const char *prefix, const char *daemon, struct buf *out)
+void unit_marker_key(const char *prefix, const char *daemon, const char *tag, struct buf *out)
 {
     buf_append(out, prefix, strlen(prefix));
     buf_append(out, ":" COMMIT_MARKER, strlen(":" COMMIT_MARKER));
     buf_append(out, daemon, strlen(daemon));
+    if (tag != NULL)
+        buf_printf(out, "{%s}", tag);
 }
 
 /* ---- a call ---- */
@@ -155,18 +157,17 @@ void unit_call_end(struct unit_call *c, unsigned number)
     c->nchecks = c->ncommands = 0;
 }
 
-void unit_call_flush(struct unit_call *c, const char *prefix, const char *daemon, struct buf *out)
+void unit_call_flush(struct unit_call *c, const struct buf *marker, struct buf *out)
 {
     unsigned n = 0;
-    struct buf head = BUF_INIT, marker = BUF_INIT;
-    unit_marker_key(prefix, daemon, &marker);
+    struct buf head = BUF_INIT;
     text(&head, &n, "EVAL");
     if (c->plain)
         word(&head, &n, unit_plain_script, sizeof(unit_plain_script) - 1);
     else
         word(&head, &n, unit_script, sizeof(unit_script) - 1);
     number_word(&head, &n, 1 + (int64_t)c->nkeys);
-    word(&head, &n, marker.data, marker.len);
+    word(&head, &n, marker->data, marker->len);
     char words[RESP_DECIMAL_MAX];
     buf_append(out, "*", 1);
     buf_append(out, words, resp_decimal(words, n + c->nkeys + c->nwords));
@@ -175,7 +176,6 @@ void unit_call_flush(struct unit_call *c, const char *prefix, const char *daemon
     buf_append(out, c->keys.data, c->keys.len);
     append(out, &c->words);
     buf_free(&head);
-    buf_free(&marker);
     buf_clear(&c->keys);
     c->nkeys = c->nwords = c->nunits = 0;
     c->plain = true;

@@ -85,7 +85,7 @@ void unit_call_command(struct unit_call *c, int argc, const char *const *argv, c
 /* The unit, or as much of it as this call takes. */
 void unit_call_end(struct unit_call *c, unsigned number);
 /* Appends the call, and is ready for another. */
-void unit_call_flush(struct unit_call *c, const char *prefix, const char *daemon, struct buf *out);
+void unit_call_flush(struct unit_call *c, const struct buf *marker, struct buf *out);
 void unit_call_free(struct unit_call *c);
 
 /* Whether a unit's reply says that it was not applied; u, if given, takes what it says. */
@@ -105,8 +105,8 @@ int unit_refusal(const struct unit *u, struct fault *f);
  * their number. */
 unsigned unit_format_leases(const struct guard *g, const char *daemon, int64_t ms, struct buf *out);
 
-/* The key of this daemon's marker. */
-void unit_marker_key(const char *prefix, const char *daemon, struct buf *out);
+/* The key of this daemon's marker; tag: of the slot that it speaks for (slots.h), NULL: of all. */
+void unit_marker_key(const char *prefix, const char *daemon, const char *tag, struct buf *out);
 
 /* KEYS[1]: a list. ARGV: from, count, marker, value?. Removes count elements from there on, or puts
  * value in there (count 0). marker: a word that no element is. Within a unit the command "splice

@@ -29,7 +29,7 @@ end
 -- Before all that PUBLISH says at the end of the transaction. Without the right to it nothing is said there,
 -- either.
 local function tell_refused()
-  local prefix, daemon = string.match(KEYS[1], '^(.*):~seq:(.*)$')
+  local prefix, daemon = string.match(KEYS[1], '^(.*):~seq:([^{]*)')
   local message = cmsgpack.pack({daemon, {redis.call('GET', KEYS[1])}})
   redis.pcall('PUBLISH', prefix .. ':@changes', message)
   redis.pcall('PUBLISH', prefix .. ':@own:' .. daemon, message)

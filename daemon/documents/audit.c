@@ -37,7 +37,7 @@ struct look {
 
 struct audit {
     const struct config *config;
-    struct upstream *up;
+    const struct router *router;
     struct coherence *coherence;
     struct cache *cache;
     const struct schema *schema;
@@ -64,8 +64,9 @@ static bool is_given_out(const struct audit *a, const struct doc *d)
     bool outgrown = d->root != NULL && d->growths != schema_growths(a->schema);
     bool over = d->expires != 0 && d->expires <= clock_wall_ms();
     return known && !outgrown && !over && !d->corrupt && d->written <= schema_known(a->schema) &&
-           upstream_state(a->up) == UPSTREAM_UP && d->epoch == upstream_epoch(a->up) &&
-           coherence_hearing(a->coherence) && coherence_current(a->coherence, d, clock_boot_ms());
+           upstream_state(router_link(a->router, d->slot)) == UPSTREAM_UP &&
+           d->epoch == router_epoch(a->router, d->slot) && coherence_hearing(a->coherence) &&
+           coherence_current(a->coherence, d, clock_boot_ms());
 }
 
 static bool is_looked_at(const struct audit *a, const struct doc *d)
@@ -238,17 +239,17 @@ static void on_next(evutil_socket_t fd, short what, void *arg)
 
 /* ---- interface ---- */
 
-struct audit *audit_new(struct event_base *base, const struct config *config, struct upstream *up,
-                        struct coherence *coherence, struct cache *cache,
-                        const struct schema *schema)
+struct audit *audit_new(struct event_base *base, const struct config *config,
+                        const struct router *router, struct coherence *coherence,
+                        struct cache *cache, const struct schema *schema)
 {
     struct audit *a = alloc_zeroed(1, sizeof(*a));
     a->config = config;
-    a->up = up;
+    a->router = router;
     a->coherence = coherence;
     a->cache = cache;
     a->schema = schema;
-    a->loader = loader_new(up, cache, coherence, config->key_prefix, on_read, a);
+    a->loader = loader_new(router, cache, coherence, config->key_prefix, on_read, a);
     a->next = evtimer_new(base, on_next, a);
     coherence_on_next_use(coherence, on_use, a);
     return a;

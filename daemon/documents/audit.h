@@ -21,9 +21,9 @@
 struct audit;
 
 /* `up` is the link that documents are read over. */
-struct audit *audit_new(struct event_base *base, const struct config *config, struct upstream *up,
-                        struct coherence *coherence, struct cache *cache,
-                        const struct schema *schema);
+struct audit *audit_new(struct event_base *base, const struct config *config,
+                        const struct router *router, struct coherence *coherence,
+                        struct cache *cache, const struct schema *schema);
 /* When `up` has told all that were outstanding; before cache and coherence. */
 void audit_free(struct audit *a);
 

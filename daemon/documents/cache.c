@@ -2,7 +2,9 @@
 #include "daemon/documents/cache.h"
 #include "daemon/base/hash.h"
 #include "daemon/documents/ghosts.h"
+#include "daemon/documents/layout.h"
 #include "daemon/documents/stale.h"
+#include "daemon/redis/router.h"
 #include "daemon/shared/shelf.h"
 #include "protocol/reclaim.h"
 #include <stdlib.h>
@@ -21,6 +23,8 @@ struct row {
 };
 
 struct cache {
+    const struct router *router; /* NULL: no cluster */
+    const char *prefix;
     struct table by_key;
     struct row small, main, absent, big;
     struct ghosts ghosts;
@@ -151,6 +155,20 @@ struct doc *cache_find(struct cache *c, const char *key, size_t len)
     return find(c, key, len, hash_of(key, len));
 }
 
+void cache_route(struct cache *c, const struct router *router, const char *prefix)
+{
+    c->router = router_is_cluster(router) ? router : NULL;
+    c->prefix = prefix;
+}
+
+static void find_slot(const struct cache *c, struct doc *d)
+{
+    struct buf root = BUF_INIT;
+    layout_key(&root, c->prefix, d->key, d->key_len, "", 0);
+    d->slot = router_slot(c->router, (char *)root.data, root.len);
+    buf_free(&root);
+}
+
 struct doc *cache_doc(struct cache *c, const struct model *model, const char *key, size_t len)
 {
     uint64_t hash = hash_of(key, len);
@@ -158,6 +176,8 @@ struct doc *cache_doc(struct cache *c, const struct model *model, const char *ke
     if (d != NULL)
         return d;
     d = doc_alone(model, key, len);
+    if (c->router != NULL)
+        find_slot(c, d);
     table_add(&c->by_key, &d->entry, hash);
     join(ghosts_take(&c->ghosts, hash, c->main.n) ? &c->main : &c->small, d);
     return d;

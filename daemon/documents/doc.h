@@ -74,6 +74,7 @@ struct doc {
     uint8_t moments;
     bool loading;
     bool rereading;     /* loading: all of it */
+    bool unanswered;    /* what was last asked of it was lost */
     bool held;          /* a request stands still in the middle of its run, and looks at the tree */
     bool spoilt;        /* held: it is forgotten when that run has ended */
     bool unsteady;      /* somebody else wrote while it was read in slices: read it at once */
@@ -81,6 +82,7 @@ struct doc {
     char *wrong;        /* ABSENT: what another program made of its root hash (CORRUPT); or NULL */
     bool corrupt;       /* another program spoilt something of it, as it was read (container.h) */
     bool runnable;      /* waits in the executor's list to be looked at */
+    uint16_t slot;      /* of its keys, in a cluster (router.h); else 0 */
     uint16_t model_len; /* key = Model ':' pk */
     uint16_t key_len;
     char key[];

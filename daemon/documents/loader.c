@@ -21,7 +21,7 @@
 #define DEEP_CALLS 1000 /* of a script */
 
 struct loader {
-    struct upstream *up;
+    const struct router *router;
     struct cache *cache;
     struct coherence *coherence;
     const char *prefix;
@@ -78,6 +78,7 @@ static void finish(struct load *l, const struct fault *fault)
 {
     struct loader *loader = l->loader;
     struct doc *d = l->doc;
+    d->unanswered = fault != NULL && l->round.unanswered;
     if (fault != NULL)
         doc_forget(d);
     else if (l->ntargets > 0)
@@ -121,7 +122,7 @@ static bool send_round(struct load *l, bool (*next)(struct load *, redisReply *,
 static bool send_or(struct load *l, bool sent, struct fault *f)
 {
     if (!sent)
-        fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->loader->up));
+        fault_set(f, FAULT_UNAVAILABLE, "%s", upstream_why(l->round.up));
     return sent;
 }
 
@@ -735,11 +736,12 @@ static void name_targets(struct load *l, const struct missing *missing, unsigned
 
 /* ---- */
 
-struct loader *loader_new(struct upstream *up, struct cache *cache, struct coherence *coherence,
-                          const char *prefix, loader_done_fn *done, void *arg)
+struct loader *loader_new(const struct router *router, struct cache *cache,
+                          struct coherence *coherence, const char *prefix, loader_done_fn *done,
+                          void *arg)
 {
     struct loader *l = tree_alloc(sizeof(*l));
-    *l = (struct loader){.up = up,
+    *l = (struct loader){.router = router,
                          .cache = cache,
                          .coherence = coherence,
                          .prefix = prefix,
@@ -756,14 +758,15 @@ void loader_free(struct loader *l)
 bool loader_load(struct loader *loader, struct doc *d, enum load_what what,
                  const struct missing *missing, unsigned n)
 {
-    if (upstream_state(loader->up) != UPSTREAM_UP)
+    struct upstream *up = router_link(loader->router, d->slot);
+    if (upstream_state(up) != UPSTREAM_UP)
         return false;
     struct load *l = alloc_zeroed(1, sizeof(*l));
     l->loader = loader;
     l->doc = d;
-    l->epoch = upstream_epoch(loader->up);
-    l->round = (struct round){
-        .up = loader->up, .prefix = loader->prefix, .doc = d, .done = on_answers, .arg = l};
+    l->epoch = router_epoch(loader->router, d->slot);
+    l->round =
+        (struct round){.up = up, .prefix = loader->prefix, .doc = d, .done = on_answers, .arg = l};
     bool sent;
     d->loading = true;
     if (d->state == DOC_UNKNOWN || !upstream_same_server(d->epoch, l->epoch))

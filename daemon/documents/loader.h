@@ -19,7 +19,7 @@
 
 #include "daemon/documents/cache.h"
 #include "daemon/documents/coherence.h"
-#include "daemon/redis/upstream.h"
+#include "daemon/redis/router.h"
 
 struct loader;
 
@@ -27,8 +27,9 @@ struct loader;
  * (the link was lost), BUSY (it kept changing): the document is then UNKNOWN. */
 typedef void loader_done_fn(void *arg, struct doc *d, const struct fault *fault);
 
-struct loader *loader_new(struct upstream *up, struct cache *cache, struct coherence *coherence,
-                          const char *prefix, loader_done_fn *done, void *arg);
+struct loader *loader_new(const struct router *router, struct cache *cache,
+                          struct coherence *coherence, const char *prefix, loader_done_fn *done,
+                          void *arg);
 void loader_free(struct loader *l);
 
 /* A container that an operation missed, or one element of it. */

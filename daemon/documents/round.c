@@ -11,7 +11,7 @@ void round_begin(struct round *r)
 {
     buf_clear(&r->resp);
     r->commands = 1;
-    r->script = r->refused = false;
+    r->script = r->refused = r->unanswered = false;
     resp_words(&r->resp, "MULTI", NULL);
 }
 
@@ -64,6 +64,7 @@ static void take(struct round *r, redisReply *reply)
 static void lost(struct round *r)
 {
     struct fault f;
+    r->unanswered = true;
     fault_set(&f, FAULT_UNAVAILABLE, "the connection to Redis was lost while %s was read",
               r->doc->key);
     r->done(r->arg, NULL, &f);
@@ -106,8 +107,12 @@ static bool send_as_script(struct round *r)
 {
     struct buf words = BUF_INIT, out = BUF_INIT;
     unsigned n = script_words(&r->resp, &words);
-    buf_printf(&out, "*%u\r\n$4\r\nEVAL\r\n$%zu\r\n%s\r\n$1\r\n0\r\n", n + 3,
+    struct buf root = BUF_INIT; /* whoever has not its slot is to say so */
+    layout_key(&root, r->prefix, r->doc->key, r->doc->key_len, "", 0);
+    buf_printf(&out, "*%u\r\n$4\r\nEVAL\r\n$%zu\r\n%s\r\n$1\r\n1\r\n", n + 4,
                sizeof(round_script) - 1, round_script);
+    resp_bulk(&out, root.data, root.len);
+    buf_free(&root);
     buf_append(&out, words.data, words.len);
     bool sent = upstream_send(r->up, out.data, out.len, 1, on_script, r);
     buf_free(&words);

@@ -25,6 +25,7 @@ struct round {
     bool script;       /* it is one, as it has commands that Redis does not know */
     bool refused;      /* Redis has answered with an error */
     bool full;         /* Redis has no memory for a MULTI */
+    bool unanswered;   /* it was lost, or the slot has moved */
     struct buf resp;
 };
 

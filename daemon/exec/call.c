@@ -63,6 +63,16 @@ void call_free(struct call *c)
     buf_free(&c->plan);
 }
 
+struct batch *call_batch(const struct call *c, const struct doc *d)
+{
+    return lane_batch(exec_lane_of(c->exec, d));
+}
+
+uint32_t call_epoch(const struct call *c, const struct doc *d)
+{
+    return router_epoch(c->exec->router, d->slot);
+}
+
 /* The model of a key, NULL: refused. */
 static const struct model *model_of(const struct exec *e, const char *key, size_t len,
                                     struct fault *f)
@@ -98,6 +108,18 @@ int exec_check_right(const struct exec *e, const struct session *s, const char *
     return permit_refuse_model(f, rights, "documents", m);
 }
 
+/* A change is one transaction, and that is of one slot. */
+static bool call_crosses(const struct call *c, const struct doc *d, struct fault *f)
+{
+    if (c->request.method->reads || c->ndocs == 0 || c->docs[0]->slot == d->slot)
+        return false;
+    fault_set(f, FAULT_CROSS_SLOT,
+              "%s and %s are in different hash slots (%u and %u) of the cluster, so they cannot be "
+              "changed together",
+              c->docs[0]->key, d->key, c->docs[0]->slot, d->slot);
+    return true;
+}
+
 struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *f)
 {
     /* A pipeline names one document again and again. */
@@ -119,6 +141,10 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
     }
     if (d->named == c->run.number)
         return d;
+    if (call_crosses(c, d, f)) {
+        cache_release(c->exec->cache, d);
+        return NULL;
+    }
     if (c->ndocs == DOCS_MAX) {
         fault_set(f, FAULT_TOO_LARGE, "a request may name %d documents", DOCS_MAX);
         cache_release(c->exec->cache, d);
@@ -163,9 +189,8 @@ bool call_behind(const struct exec *e, const struct doc *d)
 bool call_unfresh(const struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
-    return call_behind(e, d) || d->state == DOC_UNKNOWN ||
-           d->epoch != upstream_epoch(lane_upstream(e->lane)) || d->checked < c->request.stamp ||
-           (c->check && d->checked < c->request.arrived) ||
+    return call_behind(e, d) || d->state == DOC_UNKNOWN || d->epoch != call_epoch(c, d) ||
+           d->checked < c->request.stamp || (c->check && d->checked < c->request.arrived) ||
            (c->read_anew && d->read < c->request.arrived) || outgrown(e, d) ||
            (d->checked < c->request.arrived && !coherence_current(e->coherence, d, c->run.clock));
 }
@@ -227,9 +252,15 @@ static bool sealed(const struct call *c, const struct doc *d)
 {
     if (!doc_dirty(d))
         return false;
+    /* An answer waits for one commit: what several slots hold is told when it is there but for one.
+     */
+    if (c->run.rides == NULL)
+        ((struct call *)c)->run.rides = d;
+    if (c->run.rides->slot != d->slot)
+        return true;
     const struct unit *u = d->staged->unit;
     return !guard_same(d->seal, c->guard) ||
-           (u != NULL && u->relies && d->batch != lane_gathering(c->exec->lane));
+           (u != NULL && u->relies && d->batch != lane_gathering(exec_lane_of(c->exec, d)));
 }
 
 /* How many ms ago the link was lost, where that is recent enough for stale reads; else -1. */
@@ -388,7 +419,7 @@ int call_admit(struct call *c)
     const struct exec *e = c->exec;
     if (e->kept_bytes > e->config->queue_bytes)
         return call_full(c, e->kept_bytes);
-    return lane_admit(e->lane, &c->fault);
+    return lane_admit(call_lane_of_first(c), &c->fault);
 }
 
 int call_room(struct call *c, const struct buf *out)
@@ -493,7 +524,7 @@ void call_stage_written(struct call *c, struct doc *d, struct batch_doc *bd)
 {
     char revision[RESP_DECIMAL_MAX];
     size_t len = resp_decimal(revision, d->written);
-    batch_field_set(lane_batch(c->exec->lane), bd, &stored_hash, "", 0, LAYOUT_SCHEMA_FIELD,
+    batch_field_set(call_batch(c, d), bd, &stored_hash, "", 0, LAYOUT_SCHEMA_FIELD,
                     strlen(LAYOUT_SCHEMA_FIELD), revision, len);
 }
 
@@ -501,7 +532,7 @@ void call_stage_written(struct call *c, struct doc *d, struct batch_doc *bd)
 static struct batch_doc *begin_part(struct call *c, struct doc *d)
 {
     struct run *r = &c->run;
-    struct batch *b = lane_batch(c->exec->lane);
+    struct batch *b = call_batch(c, d);
     if (r->ntouched == 0 && wants_unit(c, b, d))
         begin_unit(c, b, d);
     struct batch_doc *bd = batch_doc(b, d, r->unit);
@@ -540,7 +571,7 @@ struct batch_doc *call_stage(struct call *c, struct doc *d)
         call_computes(c, d); /* what is checked is what is there then */
     struct batch_doc *bd = begin_part(c, d);
     d->version++;
-    batch_bump(lane_batch(c->exec->lane), bd, 1);
+    batch_bump(call_batch(c, d), bd, 1);
     if (raises)
         call_stage_written(c, d, bd);
     return bd;
@@ -554,13 +585,13 @@ void call_ride(struct call *c, const struct batch *batch)
             c->run.unit = c->run.unit != NULL ? batch_join(unit_joined(c->run.unit), u) : u;
     }
     if (c->run.unit == NULL || c->guard != NULL || c->ndocs == 1 ||
-        batch != lane_gathering(c->exec->lane))
+        batch != lane_gathering(call_lane_of_first(c)))
         return;
     /* What its client asks for next waits until this is decided, also where that is for a document
      * that was only read. */
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (c->docs[i]->state != DOC_UNKNOWN)
-            into_unit(c, lane_batch(c->exec->lane), c->docs[i]);
+            into_unit(c, call_batch(c, c->docs[i]), c->docs[i]);
     }
 }
 

@@ -15,6 +15,7 @@
 #include "daemon/commit/lane.h"
 #include "daemon/documents/coherence.h"
 #include "daemon/documents/loader.h"
+#include "daemon/redis/router.h"
 #include "protocol/op.h"
 #include "protocol/work.h"
 
@@ -33,6 +34,7 @@ struct method {
     uint8_t needs; /* rights (rules.h) on its documents; 0: to read, or to write unless it reads */
     bool mends;    /* replaces or removes whole documents, whatever another program made of them */
     bool reads;    /* changes nothing, and may be given what was true when the link was lost */
+    bool shows;    /* may change something, and answers with what else is there as well */
     /* NULL: the client gets the result or the fault. Else this is called in place of that, once,
      * when all that the run saw and did is committed; f NULL: it went well. `out` is gone when it
      * returns or when it makes another request. */
@@ -60,6 +62,7 @@ struct correction {
 };
 
 struct run {
+    const struct doc *rides; /* the first that is dirty: the answer waits for its commit; or NULL */
     uint64_t number;         /* of this run, among all: documents note it (doc.h) */
     struct work work;        /* what it has come to */
     bool unbroken;           /* trees are changed, to be taken back: it may not stand still */
@@ -98,6 +101,11 @@ struct call {
     struct run run;
     struct fault fault, spoilt; /* of the first place that was met, as CORRUPT */
 };
+
+/* What gathers the changes of the document. */
+struct batch *call_batch(const struct call *c, const struct doc *d);
+/* As upstream_epoch, of the link that it is read over. */
+uint32_t call_epoch(const struct call *c, const struct doc *d);
 
 /* Adds the document of a key to the call and gives it back, or NULL: BAD_KEY, UNKNOWN_MODEL. The
  * same key twice gives the same document, listed once. */

@@ -129,8 +129,8 @@ static void settle_committed(struct exec *e, struct task *t, const struct batch 
         task_answer(e, t, &f, &t->answer);
         return;
     }
-    if (r->ntouched > 0 && lane_doubt(e->lane) != NULL) {
-        task_answer(e, t, lane_doubt(e->lane), NULL);
+    if (r->ntouched > 0 && lane_doubt(e->deciding) != NULL) {
+        task_answer(e, t, lane_doubt(e->deciding), NULL);
         return;
     }
     call_set_right(&t->call.run, &t->answer);
@@ -169,7 +169,8 @@ enum op_status exec_run(struct task *t, struct buf *out)
     if (c->began == 0)
         c->began = c->run.clock;
     /* Nobody is heard: Redis has to be asked each time. */
-    if (c->request.method->reads && e->config->coherence && lane_ready(e->lane) &&
+    bool shows = c->request.method->reads || (e->cluster && c->request.method->shows);
+    if (shows && e->config->coherence && (e->cluster || lane_ready(e->lane)) &&
         !coherence_hearing(e->coherence))
         call_read_anew(c);
     t->is_long = t->no_room = false;
@@ -202,7 +203,7 @@ enum op_status exec_run(struct task *t, struct buf *out)
         st = OP_NEEDS;
     }
     if (c->run.ntouched > 0)
-        lane_weigh(e->lane, c->run.work.ns);
+        lane_weigh(call_lane_of_first(c), c->run.work.ns);
     /* What is staged goes out; done once more it would be there twice. */
     assert(st != OP_NEEDS || c->run.ntouched == 0);
     c->request.params = params;
@@ -488,11 +489,12 @@ static void on_written(void *arg, const struct committed *c)
         coherence_wrote(e->coherence, c->doc, sent, suffix, len);
 }
 
-static void on_batch(void *arg, struct batch *b, const struct fault *fault)
+static void on_batch(void *arg, struct lane *lane, struct batch *b, const struct fault *fault)
 {
     struct exec *e = arg;
     publisher_hide(e->publisher, b);
-    e->times = lane_times(e->lane);
+    e->deciding = lane;
+    e->times = lane_times(lane);
     if (fault == NULL)
         batch_each_committed(b, on_written, e);
     for (struct waiter *w = batch_waiters(b), *next; w != NULL; w = next) {
@@ -506,6 +508,7 @@ static void on_batch(void *arg, struct batch *b, const struct fault *fault)
         }
     }
     e->times = (struct lane_times){0};
+    e->deciding = NULL;
     tell_lost_leases(e, b);
     if (fault == NULL)
         purge_deleted(e, b);
@@ -525,7 +528,10 @@ static void on_loaded(void *arg, struct doc *d, const struct fault *fault)
     if (fault == NULL && d->rereading)
         d->read = d->asked;
     /* A link that was lost may come back in time: on_tick says when it is too late. */
-    bool link_lost = fault != NULL && fault->code == FAULT_UNAVAILABLE && !lane_ready(e->lane);
+    if (d->unanswered && e->cluster)
+        lane_doubt_place(exec_lane_of(e, d));
+    bool link_lost =
+        fault != NULL && fault->code == FAULT_UNAVAILABLE && !lane_ready(exec_lane_of(e, d));
     /* What newer models wrote is read by them, when they are known (bring). */
     bool behind = fault != NULL && call_behind(e, d);
     if (fault != NULL && !link_lost && !behind && d->queue != NULL) {
@@ -563,7 +569,7 @@ static void on_proved(void *arg)
 /* What may be read without asking: what was checked since the link is up, and others are heard. */
 static void allow_readers(struct exec *e)
 {
-    publisher_allow(e->publisher, lane_ready(e->lane) &&
+    publisher_allow(e->publisher, !e->cluster && lane_ready(e->lane) &&
                                       (!e->config->coherence || coherence_hearing(e->coherence)));
 }
 
@@ -579,7 +585,8 @@ static void on_gap(void *arg)
 static void on_lane_link(void *arg)
 {
     struct exec *e = arg;
-    coherence_link(e->coherence, true);
+    if (!e->cluster)
+        coherence_link(e->coherence, true);
     e->cb.on_link(e->arg);
 }
 
@@ -592,7 +599,8 @@ void exec_learned(struct exec *e)
 static void on_lane_ready(void *arg)
 {
     struct exec *e = arg;
-    e->good_epoch = upstream_epoch(lane_upstream(e->lane));
+    if (!e->cluster)
+        e->good_epoch = upstream_epoch(lane_upstream(e->lane));
     e->lost_at = 0;
     allow_readers(e);
     purger_up(e->purger);
@@ -600,11 +608,19 @@ static void on_lane_ready(void *arg)
     e->cb.on_ready(e->arg);
 }
 
+static void on_slots(void *arg)
+{
+    struct exec *e = arg;
+    exec_plan_tick(e);
+    wake_all(e);
+}
+
 static void on_lane_down(void *arg)
 {
     struct exec *e = arg;
     publisher_allow(e->publisher, false);
-    coherence_link(e->coherence, false);
+    if (!e->cluster)
+        coherence_link(e->coherence, false);
     /* When this process was last seen to run with the link up: it may have stood still since. The
      * last tick may be of the turn in which it went on. */
     if (e->lost_at == 0 && e->good_epoch != 0)
@@ -643,7 +659,7 @@ void exec_plan_turn(struct exec *e, int64_t ms)
 static void give_up(struct exec *e, struct task *t)
 {
     struct fault f;
-    fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", lane_why(call_lane_of_first(&t->call)));
     slices_stop(e, t);
     task_move(e, t, TASK_OPEN);
     task_answer(e, t, &f, NULL);
@@ -653,9 +669,27 @@ void exec_plan_tick(struct exec *e)
 {
     struct timeval tick = {.tv_usec = 100000};
     bool needed = e->config->stale_reads > 0 || publisher_shows(e->publisher) ||
-                  (e->waiting != NULL && !lane_ready(e->lane));
+                  (e->waiting != NULL && (e->cluster || !lane_ready(e->lane)));
     if (needed && !event_pending(e->tick, EV_TIMEOUT, NULL))
         event_add(e->tick, &tick);
+}
+
+bool task_stuck(const struct task *t)
+{
+    const struct exec *e = t->call.exec;
+    bool stuck = !e->cluster && !lane_ready(e->lane);
+    for (unsigned i = 0; i < t->call.ndocs && e->cluster && !stuck; i++)
+        stuck = !lane_ready(exec_lane_of(e, t->call.docs[i]));
+    return stuck;
+}
+
+/* They stand in the order of their deadlines. */
+static struct task *overdue(const struct exec *e, int64_t now)
+{
+    struct task *t = e->waiting;
+    while (t != NULL && t->deadline <= now && !task_stuck(t))
+        t = t->next;
+    return t != NULL && t->deadline <= now ? t : NULL;
 }
 
 /* Requests that wait for the link for too long are told so. */
@@ -668,11 +702,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     e->ticks[0] = e->ticks[1];
     e->ticks[1] = clock_boot_ms();
     exec_beat(e);
-    if (!lane_ready(e->lane)) {
-        while (e->waiting != NULL && e->waiting->deadline <= now)
-            give_up(e, e->waiting);
-        run_runnable(e);
-    }
+    for (struct task *t; (t = overdue(e, now)) != NULL;)
+        give_up(e, t);
+    run_runnable(e);
     exec_plan_tick(e);
 }
 
@@ -681,10 +713,11 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 struct exec *exec_new(struct event_base *base, struct config *config, struct schema *schema,
                       const char *id)
 {
-    static const struct lane_callbacks lane_cb = {.on_batch = on_batch,
-                                                  .on_link = on_lane_link,
-                                                  .on_ready = on_lane_ready,
-                                                  .on_down = on_lane_down};
+    static const struct lanes_callbacks lanes_cb = {.on_batch = on_batch,
+                                                    .on_link = on_lane_link,
+                                                    .on_ready = on_lane_ready,
+                                                    .on_down = on_lane_down,
+                                                    .on_slots = on_slots};
     struct exec *e = alloc_zeroed(1, sizeof(*e));
     e->config = config;
     e->stamp = 1;
@@ -694,15 +727,18 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     e->cache = cache_new(config->cache_memory, config->absent);
     e->publisher = publisher_new(config, e->cache);
     schema_on_change(schema, on_models_changed, e);
-    e->lane = lane_new(base, config, id, e->indexes, &lane_cb, e);
+    e->lanes = lanes_new(base, config, id, e->indexes, &lanes_cb, e);
+    e->lane = lanes_home(e->lanes);
+    e->router = lanes_router(e->lanes);
+    e->cluster = router_is_cluster(e->router);
+    cache_route(e->cache, e->router, config->key_prefix);
     static const struct coherence_callbacks coherence_cb = {
         .proved = on_proved, .changed = on_gap, .taken = on_taken};
     e->coherence =
         coherence_new(base, config, id, lane_upstream(e->lane), e->cache, &coherence_cb, e);
-    e->loader = loader_new(lane_upstream(e->lane), e->cache, e->coherence, config->key_prefix,
-                           on_loaded, e);
-    e->purger = purger_new(base, lane_upstream(e->lane), config->key_prefix, on_purged, e);
-    e->audit = audit_new(base, config, lane_upstream(e->lane), e->coherence, e->cache, e->schema);
+    e->loader = loader_new(e->router, e->cache, e->coherence, config->key_prefix, on_loaded, e);
+    e->purger = purger_new(base, e->router, config->key_prefix, on_purged, e);
+    e->audit = audit_new(base, config, e->router, e->coherence, e->cache, e->schema);
     slices_begin(e, base);
     e->tick = evtimer_new(base, on_tick, e);
     e->turn = evtimer_new(base, on_turn, e);
@@ -729,7 +765,7 @@ void exec_stop(struct exec *e)
 {
     e->state = EXEC_STOPPED;
     coherence_stop(e->coherence);
-    lane_stop(e->lane);
+    lanes_stop(e->lanes);
     while (e->parked != NULL)
         give_up(e, e->parked);
     while (e->waiting != NULL)
@@ -739,7 +775,7 @@ void exec_stop(struct exec *e)
 void exec_free(struct exec *e)
 {
     exec_stop(e);
-    lane_free(e->lane);
+    lanes_free(e->lanes);
     index_table_free(e->indexes);
     audit_free(e->audit);
     loader_free(e->loader);
@@ -761,6 +797,7 @@ void exec_start(struct exec *e, const struct exec_callbacks *cb, void *arg)
 {
     e->cb = *cb;
     e->arg = arg;
-    lane_start(e->lane);
-    coherence_start(e->coherence);
+    lanes_start(e->lanes);
+    if (!e->cluster) /* then nobody is heard: each read asks Redis */
+        coherence_start(e->coherence);
 }

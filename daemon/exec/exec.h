@@ -15,6 +15,8 @@
 
 #include "daemon/exec/call.h"
 
+struct lanes;
+
 struct exec *exec_new(struct event_base *base, struct config *config, struct schema *schema,
                       const char *id);
 void exec_free(struct exec *e);
@@ -28,7 +30,9 @@ struct exec_callbacks {
 /* All models that Redis had at the time of on_behind are known, or it could not be asked. */
 void exec_learned(struct exec *e);
 void exec_start(struct exec *e, const struct exec_callbacks *cb, void *arg);
+/* That of what is no document (lanes.h). */
 struct lane *exec_lane(const struct exec *e);
+struct lanes *exec_lanes(const struct exec *e);
 struct coherence *exec_coherence(const struct exec *e);
 struct audit *exec_audit(const struct exec *e);
 /* publisher_open; from then on the daemon says several times a second that it is there. */

@@ -14,6 +14,7 @@
 #ifndef RAPYERD_EXEC_INSIDE_H
 #define RAPYERD_EXEC_INSIDE_H
 
+#include "daemon/commit/lanes.h"
 #include "daemon/exec/exec.h"
 #include "daemon/exec/publish.h"
 #include "daemon/exec/purge.h"
@@ -31,7 +32,11 @@ struct exec {
     struct index_table *indexes;
     struct cache *cache;
     struct publisher *publisher;
-    struct lane *lane;
+    struct lanes *lanes;
+    struct lane *lane; /* of what is no document (lanes.h) */
+    struct router *router;
+    bool cluster;
+    struct lane *deciding; /* whose batch is being told of; NULL: none is */
     struct coherence *coherence;
     struct loader *loader;
     struct purger *purger;
@@ -75,6 +80,11 @@ struct exec {
     void *done_arg;
     struct lock_requests *lock_requests;
 };
+
+static inline struct lane *exec_lane_of(const struct exec *e, const struct doc *d)
+{
+    return e->cluster ? lanes_at(e->lanes, d->slot) : e->lane;
+}
 
 /* The tick runs while something needs it: requests that wait for a link that is down; stale reads,
  * which want to know when this process was last seen to run; readers of the shared memory, who want
@@ -135,6 +145,15 @@ struct task {
     size_t cost;       /* QUEUED: counted in waiting_bytes; STAGED: in kept_bytes */
     struct buf answer; /* STAGED */
 };
+
+/* Of the first of its documents; a change has all of them in one. */
+static inline struct lane *call_lane_of_first(const struct call *c)
+{
+    return c->ndocs > 0 ? exec_lane_of(c->exec, c->docs[0]) : c->exec->lane;
+}
+
+/* Whether it cannot go on, as one of its documents cannot be reached. */
+bool task_stuck(const struct task *t);
 
 /* OPEN, for a request that has just come. */
 struct task *task_new(struct exec *e, const struct request *r);

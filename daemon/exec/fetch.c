@@ -20,13 +20,23 @@ static bool bring(struct exec *e, struct doc *d, enum load_what what, const stru
     return loader_load(e->loader, d, what, missing, n);
 }
 
+static bool reachable(const struct exec *e, const struct doc *d)
+{
+    return !e->cluster || lane_ready(exec_lane_of(e, d));
+}
+
 int exec_fetch(struct exec *e, struct call *c)
 {
-    if (!lane_ready(e->lane))
-        return lane_admit(e->lane, &c->fault);
     bool ok = true;
+    if (!e->cluster && !lane_ready(e->lane))
+        return lane_admit(e->lane, &c->fault);
+    /* What can be reached is brought meanwhile. */
+    for (unsigned i = 0; i < c->ndocs; i++) {
+        if (!reachable(e, c->docs[i]) && lane_admit(exec_lane_of(e, c->docs[i]), &c->fault) < 0)
+            return -1;
+    }
     for (unsigned i = 0; i < c->ndocs && ok; i++) {
-        if (call_unfresh(c, c->docs[i]))
+        if (reachable(e, c->docs[i]) && call_unfresh(c, c->docs[i]))
             ok = bring(e, c->docs[i], c->read_anew ? LOAD_ALL : LOAD_CHECK, NULL, 0);
     }
     missing_group(&c->run);
@@ -34,12 +44,14 @@ int exec_fetch(struct exec *e, struct call *c)
         for (n = 1; i + n < c->run.nmissing && c->run.missing[i + n].doc == c->run.missing[i].doc;
              n++)
             ;
+        if (!reachable(e, c->run.missing[i].doc))
+            continue;
         ok = bring(e, c->run.missing[i].doc, c->read_anew ? LOAD_AT_ONCE : LOAD_MISSING,
                    &c->run.missing[i], n);
     }
     if (ok)
         return 0;
-    return fault_set(&c->fault, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(e->lane)));
+    return fault_set(&c->fault, FAULT_UNAVAILABLE, "%s", lane_why(call_lane_of_first(c)));
 }
 
 enum op_status exec_judge_spoilt(struct call *c)

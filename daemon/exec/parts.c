@@ -1,6 +1,11 @@
 /* parts: what exec is made of and counts, for the rooms above. */
 #include "daemon/exec/exec_inside.h"
 
+struct lanes *exec_lanes(const struct exec *e)
+{
+    return e->lanes;
+}
+
 struct lane *exec_lane(const struct exec *e)
 {
     return e->lane;

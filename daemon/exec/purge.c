@@ -5,6 +5,7 @@
 #include "daemon/documents/layout.h"
 #include "daemon/exec/purge_script.h"
 #include "daemon/redis/resp.h"
+#include "daemon/redis/router.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
 #include <string.h>
@@ -20,13 +21,14 @@ struct condemned {
 };
 
 struct purger {
-    struct upstream *up;
+    const struct router *router;
     const char *prefix;
     void (*gone)(void *arg, const char *key, size_t len);
     void *arg;
     struct condemned *list; /* the first one is being purged (utlist) */
     struct event *again;
     bool busy;       /* an answer will come */
+    char name[128];  /* of the hash of those that are there */
     char cursor[24]; /* where SCAN goes on */
     bool last;       /* the root hash goes */
     struct buf root; /* the Redis key of the first one, */
@@ -34,6 +36,16 @@ struct purger {
 };
 
 static void go_on(struct purger *p);
+
+static struct upstream *link_of_first(const struct purger *p)
+{
+    return router_link(p->router, router_slot(p->router, (char *)p->root.data, p->root.len));
+}
+
+static struct upstream *link_of_name(const struct purger *p)
+{
+    return router_link(p->router, router_slot(p->router, p->name, strlen(p->name)));
+}
 
 static void on_noted(void *arg, unsigned index, redisReply *reply)
 {
@@ -58,10 +70,8 @@ static void done(struct purger *p)
 {
     struct condemned *c = p->list;
     struct buf out = BUF_INIT;
-    char name[128];
-    snprintf(name, sizeof(name), "%s:@gone", p->prefix);
-    resp_words(&out, "HDEL", name, c->key, NULL);
-    upstream_send(p->up, out.data, out.len, 1, on_noted, NULL);
+    resp_words(&out, "HDEL", p->name, c->key, NULL);
+    upstream_send(link_of_name(p), out.data, out.len, 1, on_noted, NULL);
     buf_free(&out);
     DL_DELETE(p->list, c);
     p->gone(p->arg, c->key, c->len);
@@ -78,10 +88,19 @@ static void refused(struct purger *p, const char *why)
     event_add(p->again, &(struct timeval){.tv_sec = AGAIN_MS / 1000});
 }
 
+/* In a cluster nobody says when this one's slot can be reached again. */
+static void try_again(struct purger *p)
+{
+    if (router_is_cluster(p->router))
+        event_add(p->again, &(struct timeval){.tv_sec = AGAIN_MS / 1000});
+}
+
 /* False: there is none, as the link is lost; or it is an error. */
 static bool is_answer(struct purger *p, const redisReply *reply)
 {
     p->busy = false;
+    if (reply == NULL)
+        try_again(p);
     if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
         refused(p, reply->str);
     return reply != NULL && reply->type != REDIS_REPLY_ERROR;
@@ -119,7 +138,9 @@ static void remove_some(struct purger *p, const redisReply *keys)
     if (keys == NULL)
         argv[argc] = "root", len[argc++] = 4;
     resp_command(&out, argc, argv, len);
-    p->busy = upstream_send(p->up, out.data, out.len, 1, on_removed, p);
+    p->busy = upstream_send(link_of_first(p), out.data, out.len, 1, on_removed, p);
+    if (!p->busy)
+        try_again(p);
     buf_free(&out);
     free(argv);
     free(len);
@@ -162,7 +183,9 @@ static void go_on(struct purger *p)
     }
     struct buf out = BUF_INIT;
     resp_words(&out, "SCAN", p->cursor, "MATCH", (char *)p->match.data, "COUNT", PAGE, NULL);
-    p->busy = upstream_send(p->up, out.data, out.len, 1, on_page, p);
+    p->busy = upstream_send(link_of_first(p), out.data, out.len, 1, on_page, p);
+    if (!p->busy)
+        try_again(p);
     buf_free(&out);
 }
 
@@ -176,10 +199,8 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 void purger_note(struct purger *p, const char *key)
 {
     struct buf out = BUF_INIT;
-    char name[128];
-    snprintf(name, sizeof(name), "%s:@gone", p->prefix);
-    resp_words(&out, "HSET", name, key, "1", NULL);
-    upstream_send(p->up, out.data, out.len, 1, on_noted, NULL);
+    resp_words(&out, "HSET", p->name, key, "1", NULL);
+    upstream_send(link_of_name(p), out.data, out.len, 1, on_noted, NULL);
     buf_free(&out);
 }
 
@@ -214,23 +235,22 @@ static void on_left(void *arg, unsigned index, redisReply *reply)
 void purger_up(struct purger *p)
 {
     struct buf out = BUF_INIT;
-    char name[128];
     p->busy = false;
     if (p->list != NULL)
         begin(p);
-    snprintf(name, sizeof(name), "%s:@gone", p->prefix);
-    resp_words(&out, "HGETALL", name, NULL);
-    upstream_send(p->up, out.data, out.len, 1, on_left, p);
+    resp_words(&out, "HGETALL", p->name, NULL);
+    upstream_send(link_of_name(p), out.data, out.len, 1, on_left, p);
     buf_free(&out);
     go_on(p);
 }
 
-struct purger *purger_new(struct event_base *base, struct upstream *up, const char *prefix,
+struct purger *purger_new(struct event_base *base, const struct router *router, const char *prefix,
                           void (*gone)(void *arg, const char *key, size_t len), void *arg)
 {
     struct purger *p = alloc_zeroed(1, sizeof(*p));
-    *p = (struct purger){.up = up, .prefix = prefix, .gone = gone, .arg = arg};
+    *p = (struct purger){.router = router, .prefix = prefix, .gone = gone, .arg = arg};
     p->again = evtimer_new(base, on_again, p);
+    snprintf(p->name, sizeof(p->name), "%s:@gone", prefix);
     return p;
 }
 

@@ -12,10 +12,11 @@
 #include "daemon/redis/upstream.h"
 
 struct purger;
+struct router;
 
 /* The strings are kept by the caller. gone: nothing is left under this key (or somebody else is at
  * it); it may add to the purger. */
-struct purger *purger_new(struct event_base *base, struct upstream *up, const char *prefix,
+struct purger *purger_new(struct event_base *base, const struct router *router, const char *prefix,
                           void (*gone)(void *arg, const char *key, size_t len), void *arg);
 void purger_free(struct purger *p);
 /* Notes in Redis that the document is going to be deleted; before the commit that does. */

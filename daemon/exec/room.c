@@ -18,9 +18,9 @@ static uint64_t share(const struct exec *e)
 }
 
 /* What alone is more than a share goes when there is next to nothing else. */
-static bool fits(const struct exec *e, uint64_t ns)
+static bool fits(const struct exec *e, const struct lane *l, uint64_t ns)
 {
-    uint64_t gathering = lane_gathering_work(e->lane), in_flight = lane_in_flight_work(e->lane);
+    uint64_t gathering = lane_gathering_work(l), in_flight = lane_in_flight_work(l);
     if (gathering + in_flight <= share(e) / 4)
         return true;
     return in_flight <= share(e) && gathering + ns <= share(e);
@@ -29,8 +29,9 @@ static bool fits(const struct exec *e, uint64_t ns)
 /* Small changes without end leave no such moment. */
 static bool has_waited(const struct exec *e, const struct task *t)
 {
-    return t->heavy && lane_gathering_work(e->lane) <= 2 * share(e) &&
-           lane_in_flight_work(e->lane) <= 2 * share(e) &&
+    const struct lane *l = call_lane_of_first(&t->call);
+    return t->heavy && lane_gathering_work(l) <= 2 * share(e) &&
+           lane_in_flight_work(l) <= 2 * share(e) &&
            clock_mono_ms() - (t->deadline - (int64_t)e->config->queue_time) >= WAITS_MS;
 }
 
@@ -42,7 +43,7 @@ bool room_for(void *arg, uint64_t ns)
         return true;
     /* What is done again is in front of those who wait for its documents. */
     bool first = e->heavy == NULL || e->heavy == t || t->again_until != 0;
-    t->no_room = !first || !(fits(e, ns) || has_waited(e, t));
+    t->no_room = !first || !(fits(e, call_lane_of_first(&t->call), ns) || has_waited(e, t));
     return !t->no_room;
 }
 
@@ -70,7 +71,8 @@ bool room_queues(struct exec *e, struct task *t)
 bool room_turn(const struct task *t)
 {
     const struct exec *e = t->call.exec;
-    return !t->heavy || (e->heavy == t && (fits(e, WORK_SMALL) || has_waited(e, t)));
+    const struct lane *l = call_lane_of_first(&t->call);
+    return !t->heavy || (e->heavy == t && (fits(e, l, WORK_SMALL) || has_waited(e, t)));
 }
 
 void room_wake(struct exec *e)

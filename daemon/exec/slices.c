@@ -26,12 +26,21 @@ static void soon(void *arg)
     event_add(e->slice, &(struct timeval){0});
 }
 
+/* Of the links that its documents are read over; their sum, as each of them only rises. */
+static uint32_t epochs(const struct task *t)
+{
+    const struct exec *e = t->call.exec;
+    uint32_t sum = e->cluster ? 0 : router_epoch(e->router, 0);
+    for (unsigned i = 0; i < t->call.ndocs && e->cluster; i++)
+        sum += router_epoch(e->router, t->call.docs[i]->slot);
+    return sum;
+}
+
 /* Whether what it has seen still holds. */
 static bool holds(struct task *t)
 {
     struct exec *e = t->call.exec;
-    bool same = t->epoch == upstream_epoch(lane_upstream(e->lane)) &&
-                t->growths == schema_growths(e->schema);
+    bool same = t->epoch == epochs(t) && t->growths == schema_growths(e->schema);
     for (unsigned i = 0; i < t->call.ndocs && same; i++)
         same = !t->call.docs[i]->spoilt;
     t->spoilt = t->spoilt || !same;
@@ -123,7 +132,7 @@ void slices_run(struct exec *e, struct task *t)
     }
     e->nstanding++;
     t->is_long = t->spoilt = false;
-    t->epoch = upstream_epoch(lane_upstream(e->lane));
+    t->epoch = epochs(t);
     t->growths = schema_growths(e->schema);
     t->fiber = fiber_new(run_on_fiber, t);
     hold(t);

@@ -88,7 +88,7 @@ static void join_queues(struct exec *e, struct task *t)
     DL_APPEND(e->waiting, t);
     t->cost = cost_of(t, t->params.cap);
     e->waiting_bytes += t->cost;
-    if (!lane_ready(e->lane))
+    if (e->cluster || !lane_ready(e->lane))
         exec_plan_tick(e);
 }
 

@@ -2,6 +2,7 @@
 #include "daemon/methods/admin.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/settings.h"
+#include "daemon/commit/lanes.h"
 #include "daemon/documents/audit.h"
 #include "daemon/exec/publish.h"
 #include "daemon/leases/lease.h"
@@ -77,7 +78,7 @@ void admin_stats(const struct admin *a, struct buf *out)
     const struct lane *lane = exec_lane(a->exec);
     const struct upstream *up = lane_upstream(lane);
     struct lane_stats l;
-    lane_stats(lane, &l);
+    lanes_stats(exec_lanes(a->exec), &l);
     pack_map(out, 38);
     put_str(out, "version", RAPYER_VERSION);
     put(out, "uptime_ms", (uint64_t)(clock_mono_ms() - a->started));

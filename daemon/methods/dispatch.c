@@ -2,6 +2,7 @@
 #include "daemon/methods/dispatch.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/hash.h"
+#include "daemon/commit/lanes.h"
 #include "daemon/exec/publish.h"
 #include "daemon/methods/doctor.h"
 #include "daemon/methods/figures.h"
@@ -69,10 +70,23 @@ struct dispatch {
     struct session *from;            /* of this session; */
     bool learned;                    /* what it names was asked for before */
     struct event *tick;
-    bool stopping;
+    bool stopping, cluster;
 };
 
 /* ---- methods that answer by themselves ---- */
+
+/* What a cluster does not have yet. */
+static bool is_missing(const struct dispatch *d, const struct entry *e)
+{
+    static const char *const missing[] = {"lock.",        "watch",        "unwatch",     "find",
+                                          "segment.open", "admin.doctor", "admin.locks", "doc.keys",
+                                          "index.",       "admin.upgrade"};
+    for (size_t i = 0; d->cluster && i < sizeof(missing) / sizeof(*missing); i++) {
+        if (strncmp(e->name, missing[i], strlen(missing[i])) == 0)
+            return true;
+    }
+    return false;
+}
 
 static void do_hello(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
@@ -91,8 +105,12 @@ static void do_hello(struct dispatch *d, struct session *s, const struct rpc *ms
     pack_int(out, RPC_PROTOCOL_VERSION);
     pack_cstr(out, "features");
     size_t at = pack_array_open(out);
-    for (size_t i = 0; i < d->nentries; i++, features++)
+    for (size_t i = 0; i < d->nentries; i++) {
+        if (is_missing(d, &d->entries[i]))
+            continue;
         pack_cstr(out, d->entries[i].name);
+        features++;
+    }
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++, features++)
         pack_cstr(out, kinds[i]);
     pack_array_close(out, at, features);
@@ -597,6 +615,10 @@ static void carry_out(struct dispatch *d, struct session *s, const struct rpc *m
                   "there is no method '%.*s'; hello lists those there are",
                   (int)(msg->method_len > 100 ? 100 : msg->method_len), msg->method);
         session_fault(s, msg->id, &f);
+    } else if (is_missing(d, e)) {
+        fault_set(&f, FAULT_UNKNOWN_METHOD,
+                  "there is no %s with a cluster yet; hello lists what there is", e->name);
+        session_fault(s, msg->id, &f);
     } else if (!permit_somewhere(session_permit(s), e->right)) {
         permit_refuse(&f, e->right, e->name);
         session_fault(s, msg->id, &f);
@@ -650,6 +672,7 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
     d->exec = exec;
     d->registry = registry;
     d->watches = watches;
+    d->cluster = router_is_cluster(lanes_router(exec_lanes(exec)));
     d->admin = (struct admin){.exec = exec, .watches = watches, .started = clock_mono_ms()};
     d->spans = spans_new(base, exec_config(exec)->traces);
     d->admin.spans = d->spans;
@@ -693,7 +716,8 @@ struct monitors *dispatch_monitors(const struct dispatch *d)
 
 void dispatch_link_up(struct dispatch *d)
 {
-    doctor_link_up(d->doctor);
+    if (!d->cluster)
+        doctor_link_up(d->doctor);
 }
 
 struct overview *dispatch_overview(struct dispatch *d, struct event_base *base)

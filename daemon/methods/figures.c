@@ -1,6 +1,7 @@
 /* figures: see figures.h. */
 #include "daemon/methods/figures.h"
 #include "daemon/base/clock.h"
+#include "daemon/commit/lanes.h"
 #include "daemon/documents/audit.h"
 #include "daemon/exec/publish.h"
 #include "daemon/methods/lock_request.h"
@@ -99,7 +100,7 @@ static void put_redis(const struct admin *a, struct page *p)
     const struct upstream *up = lane_upstream(lane);
     struct lane_stats l;
 
-    lane_stats(lane, &l);
+    lanes_stats(exec_lanes(a->exec), &l);
     page_gauge(p, "rapyerd_redis_up", lane_ready(lane), "Whether Redis answers.");
     page_gauge(p, "rapyerd_link_epoch", upstream_epoch(up),
                "Grows with each loss of the connection to Redis.");
@@ -213,7 +214,7 @@ static void put_limits(const struct admin *a, struct page *p)
     sessions_stats(a->sessions, &s);
     watches_stats(a->watches, &w);
     cache_stats(exec_cache(a->exec), &cache);
-    lane_stats(exec_lane(a->exec), &l);
+    lanes_stats(exec_lanes(a->exec), &l);
     exec_bytes(a->exec, &waiting, &kept);
     size_t queue = waiting > kept ? waiting : kept;
     const struct limit limits[] = {

@@ -1,5 +1,6 @@
 /* latency: see latency.h. */
 #include "daemon/methods/latency.h"
+#include "daemon/commit/lanes.h"
 #include "daemon/methods/lock_request.h"
 
 static void put_us(struct buf *out, const char *name, uint64_t ns)
@@ -55,7 +56,7 @@ void latency_pack(const struct admin *a, const struct method_figures *methods, s
     struct lane_stats l;
     uint32_t called = 0;
 
-    lane_stats(exec_lane(a->exec), &l);
+    lanes_stats(exec_lanes(a->exec), &l);
     pack_map(out, 3);
     pack_cstr(out, "methods");
     size_t at = pack_map_open(out);

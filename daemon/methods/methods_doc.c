@@ -105,7 +105,7 @@ int64_t doc_new_deadline(const struct doc *d)
 void doc_replace(struct call *c, struct doc *d, struct record *root, bool reset)
 {
     struct call_effects e = {.call = c, .doc = d};
-    struct batch *b = lane_batch(exec_lane(c->exec));
+    struct batch *b = call_batch(c, d);
     bool fresh = d->state == DOC_ABSENT, keeps = doc_keeps_deadline(d, reset);
     if (!keeps)
         d->expires = doc_new_deadline(d);
@@ -152,7 +152,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root, bool reset)
     d->root = root;
     d->growths = schema_growths(exec_schema(c->exec));
     d->state = DOC_PRESENT;
-    d->epoch = upstream_epoch(lane_upstream(exec_lane(c->exec)));
+    d->epoch = call_epoch(c, d);
     record_emit(root, "", "", call_effect, &e);
 }
 
@@ -470,7 +470,7 @@ void doc_remove(struct call *c, struct doc *d)
  * many to go with it. */
 static void doc_condemn(struct call *c, struct doc *d)
 {
-    struct batch *b = lane_batch(exec_lane(c->exec));
+    struct batch *b = call_batch(c, d);
     d->written = schema_known(exec_schema(c->exec));
     if (d->wrong == NULL)
         call_computes(c, d);
@@ -696,7 +696,10 @@ const struct method methods_doc[] = {
     {.name = "doc.exists", .docs = exists_docs, .run = exists_run, .reads = true},
     {.name = "doc.ttl", .docs = ttl_docs, .run = ttl_run, .reads = true},
     {.name = "doc.persist", .docs = persist_docs, .run = persist_run},
-    {.name = "doc.get_or_create", .docs = get_or_create_docs, .run = get_or_create_run},
+    {.name = "doc.get_or_create",
+     .docs = get_or_create_docs,
+     .run = get_or_create_run,
+     .shows = true},
     {.name = "doc.duplicate", .docs = duplicate_docs, .run = duplicate_run},
     {.name = NULL},
 };

@@ -299,9 +299,10 @@ static const struct method doc_resolve = {
     .name = "doc.get", .docs = get_docs, .run = get_run, .finish = resolve_begin, .reads = true};
 
 /* They write, so what was true when the link was lost will not do. */
-static const struct method doc_get_touch = {.name = "doc.get", .docs = get_docs, .run = get_run};
+static const struct method doc_get_touch = {
+    .name = "doc.get", .docs = get_docs, .run = get_run, .shows = true};
 static const struct method doc_get_many_touch = {
-    .name = "doc.get_many", .docs = get_many_docs, .run = get_many_run};
+    .name = "doc.get_many", .docs = get_many_docs, .run = get_many_run, .shows = true};
 
 const struct method methods_get[] = {
     {.name = "doc.get", .docs = get_docs, .run = get_run, .reads = true},

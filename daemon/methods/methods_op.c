@@ -100,7 +100,7 @@ static void expire(void *arg, const struct effect *e)
     struct batch_doc *bd = c->doc->staged;
     if (e->kind != EFFECT_DROP)
         return;
-    batch_expire(lane_batch(exec_lane(c->call->exec)), bd, e->suffix, e->suffix_len);
+    batch_expire(call_batch(c->call, c->doc), bd, e->suffix, e->suffix_len);
 }
 
 enum op_status doc_keys_known(struct call *c, struct doc *d)

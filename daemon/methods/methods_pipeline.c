@@ -556,6 +556,6 @@ enum op_status pipeline_perform(struct call *c, struct buf *out)
 }
 
 const struct method methods_pipeline[] = {
-    {.name = "pipeline", .docs = pipeline_docs, .run = pipeline_perform},
+    {.name = "pipeline", .docs = pipeline_docs, .run = pipeline_perform, .shows = true},
     {.name = NULL},
 };

@@ -1,6 +1,7 @@
 /* overview: see overview.h. */
 #include "daemon/methods/overview.h"
 #include "daemon/base/clock.h"
+#include "daemon/commit/lanes.h"
 #include "daemon/exec/publish.h"
 #include "daemon/methods/latency.h"
 #include "daemon/methods/lock_request.h"
@@ -100,7 +101,7 @@ static void count(const struct overview *o, struct counted *c)
     sessions_stats(o->admin->sessions, &s);
     for (int code = FAULT_NONE + 1; code < FAULT_COUNT; code++)
         c->faults += s.faults[code];
-    lane_stats(exec_lane(o->admin->exec), &l);
+    lanes_stats(exec_lanes(o->admin->exec), &l);
     c->commits = l.batches;
     c->redis = l.took;
     cache_stats(exec_cache(o->admin->exec), &m);

@@ -24,7 +24,8 @@ struct wait {
 struct registry {
     struct schema *schema;
     struct index_table *indexes;
-    struct upstream *up;
+    const struct router *router;
+    uint16_t slot;                 /* of its hash */
     char *key;                     /* of the hash in Redis, */
     char *index_key;               /* and of that of the states of indexes */
     struct buf channel;            /* of all daemons */
@@ -35,6 +36,11 @@ struct registry {
     void *change_arg;
     bool loaded;
 };
+
+static struct upstream *link_of(const struct registry *r)
+{
+    return router_link(r->router, r->slot);
+}
 
 /* One declaration of a define. */
 struct one {
@@ -95,7 +101,7 @@ static void answer(struct define *d)
 static void unavailable(struct define *d)
 {
     struct fault f;
-    fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(d->r->up));
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(link_of(d->r)));
     refuse(d, &f);
 }
 
@@ -170,11 +176,13 @@ static void store(struct define *d, const struct buf *packed, uint32_t n)
     const char **argv = alloc_zeroed(HEAD + BODY * (size_t)n, sizeof(*argv));
     size_t *len = alloc_zeroed(HEAD + BODY * (size_t)n, sizeof(*len));
     struct buf out = BUF_INIT;
+    /* In a cluster there are no indexes, and no key of another slot. */
+    const char *index_key = router_is_cluster(d->r->router) ? d->r->key : d->r->index_key;
     const struct word head[HEAD] = {{"EVAL", 4},
                                     {declare_script, sizeof(declare_script) - 1},
                                     {"2", 1},
                                     {d->r->key, strlen(d->r->key)},
-                                    {d->r->index_key, strlen(d->r->index_key)},
+                                    {index_key, strlen(index_key)},
                                     {d->r->channel.data, d->r->channel.len},
                                     {news, sizeof(news) - 1}};
     for (; words < HEAD; words++) {
@@ -197,7 +205,7 @@ static void store(struct define *d, const struct buf *packed, uint32_t n)
         }
     }
     resp_command(&out, (int)words, argv, len);
-    bool sent = upstream_send(d->r->up, out.data, out.len, 1, on_stored, d);
+    bool sent = upstream_send(link_of(d->r), out.data, out.len, 1, on_stored, d);
     buf_free(&out);
     free(argv);
     free(len);
@@ -297,7 +305,7 @@ static void read_stored(struct define *d)
     for (uint32_t i = 0; i < 2 + d->n; i++)
         len[i] = strlen(argv[i]);
     resp_command(&out, (int)d->n + 2, argv, len);
-    bool sent = upstream_send(d->r->up, out.data, out.len, 1, on_read, d);
+    bool sent = upstream_send(link_of(d->r), out.data, out.len, 1, on_read, d);
     buf_free(&out);
     free(argv);
     free(len);
@@ -346,6 +354,81 @@ static int may_declare(const struct define *d, const char *name, struct fault *f
     return permit_refuse(f, RIGHT_DEFINE, what);
 }
 
+/* A field has this key, and not nil or false for it. */
+static bool field_has(struct cursor field, const char *name)
+{
+    uint32_t n = 0;
+    const char *key;
+    size_t len;
+    bool no;
+    (void)cursor_map(&field, &n);
+    for (; n > 0; n--) {
+        if (cursor_str(&field, &key, &len) < 0)
+            return false;
+        if (len == strlen(name) && memcmp(key, name, len) == 0)
+            return !cursor_nil(&field) && !(cursor_bool(&field, &no) == 0 && !no);
+        cursor_skip(&field);
+    }
+    return false;
+}
+
+/* Of a declaration that was checked. */
+static bool has_index(struct cursor c)
+{
+    uint32_t n = 0, fields = 0;
+    const char *key;
+    size_t len;
+    cursor_map(&c, &n);
+    for (; n > 0 && cursor_str(&c, &key, &len) == 0; n--) {
+        if (len != 6 || memcmp(key, "fields", 6) != 0) {
+            cursor_skip(&c);
+            continue;
+        }
+        cursor_array(&c, &fields);
+        for (; fields > 0; fields--) {
+            if (field_has(c, "index") || field_has(c, "unique"))
+                return true;
+            cursor_skip(&c);
+        }
+    }
+    return false;
+}
+
+/* Whether its refresh_ttl is of documents that it refers to as well. */
+static bool refreshes_others(struct cursor c)
+{
+    uint32_t n = 0;
+    const char *key;
+    size_t len;
+    bool any;
+    cursor_map(&c, &n);
+    for (; n > 0 && cursor_str(&c, &key, &len) == 0; n--) {
+        if (len == 11 && memcmp(key, "refresh_ttl", 11) == 0)
+            return !cursor_nil(&c) && cursor_bool(&c, &any) < 0;
+        cursor_skip(&c);
+    }
+    return false;
+}
+
+/* An index has documents of all slots, and what a document refers to may be in any. */
+static int check_cluster(const struct define *d, struct cursor declaration, const char *name,
+                         struct fault *f)
+{
+    if (!router_is_cluster(d->r->router))
+        return 0;
+    if (has_index(declaration))
+        return fault_set(
+            f, FAULT_BAD_SCHEMA,
+            "%s has a field with index or unique, which is not there with a cluster yet", name);
+    if (refreshes_others(declaration))
+        return fault_set(
+            f, FAULT_BAD_SCHEMA,
+            "%s has a refresh_ttl that names fields, which is not there with a cluster "
+            "yet",
+            name);
+    return 0;
+}
+
 static int check_declarations(struct define *d, struct fault *f)
 {
     struct cursor *in = alloc_zeroed(d->n, sizeof(*in));
@@ -355,6 +438,8 @@ static int check_declarations(struct define *d, struct fault *f)
     int rc = schema_check_all(d->r->schema, in, d->n, changed, f);
     for (uint32_t i = 0; i < d->n && rc == 0; i++)
         name_of(in[i], d->all[i].name, sizeof(d->all[i].name));
+    for (uint32_t i = 0; i < d->n && rc == 0; i++)
+        rc = check_cluster(d, in[i], d->all[i].name, f);
     for (uint32_t i = 0; i < d->n && rc == 0; i++)
         rc = changed[i] ? may_declare(d, d->all[i].name, f) : 0;
     free(in);
@@ -443,7 +528,7 @@ static void restore(const struct model *m, void *arg)
     size_t len[] = {4,          sizeof(script) - 1, 1, strlen(w->registry->key), strlen(m->name),
                     packed.len, strlen(REVISION)};
     resp_command(&out, 7, argv, len);
-    upstream_send(w->registry->up, out.data, out.len, 1, on_restored, NULL);
+    upstream_send(link_of(w->registry), out.data, out.len, 1, on_restored, NULL);
     buf_free(&packed);
     buf_free(&out);
 }
@@ -464,7 +549,7 @@ static void restore_revision(struct registry *r)
                     resp_decimal(revision, schema_known(r->schema))};
     struct buf out = BUF_INIT;
     resp_command(&out, 6, argv, len);
-    upstream_send(r->up, out.data, out.len, 1, on_restored, NULL);
+    upstream_send(link_of(r), out.data, out.len, 1, on_restored, NULL);
     buf_free(&out);
 }
 
@@ -509,7 +594,7 @@ static bool read_models(struct registry *r, const char *command, const char *fie
 {
     struct buf out = BUF_INIT;
     resp_words(&out, command, r->key, field, NULL);
-    bool sent = upstream_send(r->up, out.data, out.len, 1, fn, r);
+    bool sent = upstream_send(link_of(r), out.data, out.len, 1, fn, r);
     buf_free(&out);
     return sent;
 }
@@ -610,16 +695,17 @@ bool registry_loaded(const struct registry *r)
 }
 
 struct registry *registry_new(struct schema *schema, struct index_table *indexes,
-                              struct upstream *up, const struct config *config,
+                              const struct router *router, const struct config *config,
                               void (*on_loaded)(void *arg), void *arg)
 {
     struct registry *r = alloc_zeroed(1, sizeof(*r));
     r->key = alloc_text("%s:@schema", config->key_prefix);
+    r->slot = router_slot(router, r->key, strlen(r->key));
     r->index_key = index_states_key(config->key_prefix);
     r->indexes = indexes;
     bus_channel(config, BUS_ALL, &r->channel);
     r->schema = schema;
-    r->up = up;
+    r->router = router;
     r->on_loaded = on_loaded;
     r->arg = arg;
     return r;

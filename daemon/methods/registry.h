@@ -14,13 +14,13 @@
 
 #include "daemon/clients/session.h"
 #include "daemon/documents/indexes.h"
-#include "daemon/redis/upstream.h"
+#include "daemon/redis/router.h"
 #include "protocol/schema.h"
 
 struct registry;
 
 struct registry *registry_new(struct schema *schema, struct index_table *indexes,
-                              struct upstream *up, const struct config *config,
+                              const struct router *router, const struct config *config,
                               void (*on_loaded)(void *arg), void *arg);
 /* Whom to tell when models may have been declared, here or elsewhere. One at most. */
 void registry_on_change(struct registry *r, void (*fn)(void *arg), void *arg);

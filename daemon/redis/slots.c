@@ -27,8 +27,7 @@ static uint16_t crc16(const char *s, size_t len)
 uint16_t slot_of(const char *key, size_t len)
 {
     const char *open = memchr(key, '{', len);
-    const char *close =
-        open != NULL ? memchr(open + 1, '}', len - (size_t)(open + 1 - key)) : NULL;
+    const char *close = open != NULL ? memchr(open + 1, '}', len - (size_t)(open + 1 - key)) : NULL;
     if (close == NULL || close == open + 1)
         return crc16(key, len) % SLOTS;
     return crc16(open + 1, (size_t)(close - open - 1)) % SLOTS;

@@ -264,6 +264,7 @@ static void check_server(struct upstream *u)
     unsigned major = 0, minor = 0;
     sscanf(info->version, "%u.%u", &major, &minor);
     bool sentinel = strcmp(info->mode, "sentinel") == 0;
+    bool cluster = strcmp(info->mode, "cluster") == 0;
     if (u->cb.sentinel && !sentinel)
         set_why(u, "what is at %s is no Sentinel, as redis.redis says", u->address);
     else if (u->cb.sentinel)
@@ -273,12 +274,13 @@ static void check_server(struct upstream *u)
                 "Redis at %s is a Sentinel, which keeps no data; redis.redis = sentinel:NAME@%s "
                 "asks it for the master",
                 u->address, u->address);
-    else if (strcmp(info->mode, "cluster") == 0)
+    else if (cluster && u->cb.on_redirect == NULL)
         set_why(u,
-                "Redis at %s is a node of a cluster, which refuses transactions over several "
-                "hash slots: nothing could be written; redis.redis has to name one that has "
-                "cluster-enabled no",
-                u->address);
+                "Redis at %s is a node of a cluster, where nothing could be written over one "
+                "connection; redis.redis = cluster:%s finds the others",
+                u->address, u->address);
+    else if (!cluster && u->cb.on_redirect != NULL)
+        set_why(u, "Redis at %s is no node of a cluster, as redis.redis says", u->address);
     else if (major < OLDEST_MAJOR || (major == OLDEST_MAJOR && minor < OLDEST_MINOR))
         set_why(u, "Redis at %s is version \"%s\"; %d.%d or newer is needed", u->address,
                 info->version, OLDEST_MAJOR, OLDEST_MINOR);
@@ -439,6 +441,21 @@ static bool is_push(const struct upstream *u, const redisReply *reply)
            memcmp(kind->str, "message", 7) == 0;
 }
 
+static bool is_redirect(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ERROR &&
+           (strncmp(reply->str, "MOVED ", 6) == 0 || strncmp(reply->str, "ASK ", 4) == 0 ||
+            strncmp(reply->str, "TRYAGAIN", 8) == 0 || strncmp(reply->str, "CLUSTERDOWN", 11) == 0);
+}
+
+/* Of a request that was told already that it is lost. */
+static void pass_over(void *arg, unsigned index, redisReply *reply)
+{
+    (void)arg;
+    (void)index;
+    (void)reply;
+}
+
 /* False: the link the reply came from is gone. */
 static bool take_reply(struct upstream *u, redisReply *reply)
 {
@@ -461,9 +478,14 @@ static bool take_reply(struct upstream *u, redisReply *reply)
     uint64_t link = u->links;
     struct request request = *first;
     u->answered = request.sent;
+    if (u->cb.on_redirect && is_redirect(reply)) {
+        u->cb.on_redirect(u->arg, reply->str);
+        reply = NULL;
+        first->fn = pass_over;
+    }
     if (++first->index == first->nreplies)
         requests_pop(&u->requests);
-    else if (reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, "QUEUED") == 0)
+    else if (reply && reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, "QUEUED") == 0)
         return true;
     u->delivering = true;
     request.fn(request.arg, request.index, reply);
@@ -619,13 +641,15 @@ struct upstream *upstream_new(struct event_base *base, struct config *config,
     u->timer = evtimer_new(base, on_timer, u);
     u->overdue = evtimer_new(base, on_overdue, u);
     bool embedded = !config->redis || strcmp(config->redis, "embedded") == 0;
-    bool named = !embedded && strncmp(config->redis, "sentinel:", 9) == 0;
+    bool sentinels = !embedded && strncmp(config->redis, "sentinel:", 9) == 0;
+    bool named = sentinels || (!embedded && strncmp(config->redis, "cluster:", 8) == 0);
     if (!embedded && !named)
         u->address = alloc_str(config->redis);
     if (embedded)
         set_why(u, "the embedded Redis is starting");
     else if (named)
-        set_why(u, "no Sentinel has named the master yet");
+        set_why(u, sentinels ? "no Sentinel has named the master yet"
+                             : "no node of the cluster has said yet who has the document's slot");
     else
         set_why(u, "not connected to Redis at %s yet", u->address);
     return u;

@@ -45,6 +45,10 @@ struct upstream_callbacks {
     bool quiet;
     /* To a Sentinel: it gets its address by upstream_set_address, and has no role and client id. */
     bool sentinel;
+    /* To a node of a cluster, which gets its address so, too. What is answered with MOVED, ASK,
+     * TRYAGAIN or CLUSTERDOWN instead is told here, and the request then that it is lost, although
+     * the link is not: nothing of it was carried out. */
+    void (*on_redirect)(void *arg, const char *error);
 };
 
 /* Called once per reply (`index` from 0) with a reply it may read until it returns; or once with

@@ -172,6 +172,7 @@ _CLASSES: dict[str, type[RapyerError]] = {
     "NO_INDEX": NotSupportedError,
     "FORBIDDEN": ForbiddenError,
     "NOT_DURABLE": NotDurableError,
+    "CROSS_SLOT": NotSupportedError,
 }
 
 

@@ -1,0 +1,341 @@
+/* lanes: see lanes.h. In a cluster all that is heard of links and slots only says that something
+ * is to be done; it is done at the end of the turn, by one function that looks at each lane, at
+ * who has its slot, and at whether he may be asked. */
+#include "daemon/commit/lanes.h"
+#include "daemon/base/clock.h"
+#include "daemon/documents/layout.h"
+#include "daemon/redis/resp.h"
+#include "daemon/redis/slots.h"
+#include "protocol/alloc.h"
+#include <stdlib.h>
+
+/* Committed batches that are kept for a Redis that lost the last of them in a restart. */
+#define RETAIN_BATCHES 1024
+#define RETAIN_BATCHES_CLUSTER 16384 /* they are smaller: each is of one slot */
+#define RETAIN_BYTES (16u << 20)
+
+#define TICK_MS 2 /* while a slot is looked for */
+
+struct lanes {
+    struct event_base *base;
+    struct config *config;
+    const char *id;
+    struct lanes_callbacks cb;
+    void *arg;
+    struct router *router;
+    struct batch_pool *pool;
+    struct retained retained;
+    struct lane_stats stats;
+    struct event *settle; /* cluster: there is something to do; or, later, to be tried again */
+    struct lane *home;
+    unsigned nslots;
+    struct lane **all; /* those that there are */
+    unsigned n, cap;
+    bool changed, stopped;
+    unsigned forgetting; /* links that are asked for it */
+    void (*forgotten)(void *arg);
+    void *forgotten_arg;
+    struct lane *at[]; /* by slot; NULL: not used yet */
+};
+
+static void settle_soon(struct lanes *l)
+{
+    if (!l->stopped && router_is_cluster(l->router))
+        event_add(l->settle, &(struct timeval){0});
+}
+
+/* ---- what lanes report ---- */
+
+static void on_batch(void *arg, struct lane *lane, struct batch *b, const struct fault *fault)
+{
+    struct lanes *l = arg;
+    l->cb.on_batch(l->arg, lane, b, fault);
+}
+
+static void on_link(void *arg, struct lane *lane)
+{
+    struct lanes *l = arg;
+    if (lane == l->home)
+        l->cb.on_link(l->arg);
+}
+
+static void changed(struct lanes *l)
+{
+    l->changed = true;
+    settle_soon(l);
+}
+
+static void on_ready(void *arg, struct lane *lane)
+{
+    struct lanes *l = arg;
+    if (lane == l->home)
+        l->cb.on_ready(l->arg);
+    else
+        changed(l);
+}
+
+static void on_lane_down(void *arg, struct lane *lane)
+{
+    struct lanes *l = arg;
+    if (lane == l->home)
+        l->cb.on_down(l->arg);
+    else
+        changed(l);
+}
+
+static void on_unsure(void *arg, struct lane *lane)
+{
+    struct lanes *l = arg;
+    (void)lane;
+    router_look(l->router);
+    settle_soon(l);
+}
+
+/* ---- where slots are ---- */
+
+/* What was sent of its batch in flight may still be applied where it was sent, unless that is over;
+ * before that nobody else may be asked. design.md has the cases. */
+static bool may_look(const struct lanes *l, struct lane *lane, const struct upstream *now)
+{
+    uint32_t epoch;
+    const struct upstream *open = lane_open_on(lane, &epoch);
+    if (open == NULL)
+        return true;
+    bool over = router_over(l->router, open, epoch);
+    bool asked = router_ready(l->router, open) && !over; /* its answer will come */
+    if (!over && !(open != now && !asked && router_promoted(l->router, open, now)))
+        return false;
+    lane_answered(lane);
+    return true;
+}
+
+/* True: it is to be tried again soon. */
+static bool settle_one(struct lanes *l, struct lane *lane, int64_t now)
+{
+    int64_t retry_at;
+    struct upstream *up = router_link(l->router, lane_place(lane)->slot);
+    bool unsure = lane_unsure(lane, &retry_at), moved = up != lane_upstream(lane);
+    if (lane_ready(lane) && !moved)
+        return false;
+    if (moved)
+        lane_unlink(lane);
+    if (!router_ready(l->router, up))
+        return false; /* on_up */
+    if (lane_recovers(lane) && !moved)
+        return false; /* its answers */
+    if (unsure && now < retry_at)
+        return true;
+    if (!may_look(l, lane, up))
+        return true;
+    lane_link(lane, up);
+    return false;
+}
+
+static void on_settle(evutil_socket_t fd, short what, void *arg)
+{
+    struct lanes *l = arg;
+    bool again = false;
+    int64_t now = clock_mono_ms();
+    (void)fd;
+    (void)what;
+    if (l->stopped)
+        return;
+    for (unsigned i = 0; i < l->n; i++)
+        again = settle_one(l, l->all[i], now) || again;
+    if (l->changed)
+        l->cb.on_slots(l->arg);
+    l->changed = false;
+    if (again && !event_pending(l->settle, EV_TIMEOUT, NULL))
+        event_add(l->settle, &(struct timeval){.tv_usec = TICK_MS * 1000});
+}
+
+/* ---- what the router reports ---- */
+
+static void on_up(void *arg, struct upstream *up)
+{
+    struct lanes *l = arg;
+    if (!router_is_cluster(l->router))
+        lane_link(l->home, up);
+    settle_soon(l);
+}
+
+static void on_down(void *arg, struct upstream *up)
+{
+    struct lanes *l = arg;
+    for (unsigned i = 0; i < l->n; i++) {
+        if (lane_upstream(l->all[i]) == up)
+            lane_unlink(l->all[i]);
+    }
+    settle_soon(l);
+}
+
+static void on_map(void *arg)
+{
+    settle_soon(arg);
+}
+
+/* ---- interface ---- */
+
+static struct lane *open_lane(struct lanes *l, uint16_t slot)
+{
+    static const struct lane_callbacks cb = {.on_batch = on_batch,
+                                             .on_link = on_link,
+                                             .on_ready = on_ready,
+                                             .on_down = on_lane_down,
+                                             .on_unsure = on_unsure};
+    bool cluster = router_is_cluster(l->router);
+    struct lane_place place = {.id = l->id,
+                               .tag = cluster ? slot_tag(slot) : NULL,
+                               .slot = slot,
+                               .pool = l->pool,
+                               .retained = &l->retained,
+                               .stats = &l->stats};
+    struct upstream *up = router_link(l->router, slot);
+    struct lane *lane = lane_new(l->base, l->config, &place, up, &cb, l);
+    l->at[slot] = lane;
+    vec_push(l->all, l->n, l->cap, lane);
+    return lane;
+}
+
+struct lane *lanes_at(struct lanes *l, uint16_t slot)
+{
+    struct lane *lane = l->at[slot];
+    if (lane != NULL)
+        return lane;
+    lane = open_lane(l, slot);
+    struct upstream *up = lane_upstream(lane);
+    if (!l->stopped && router_ready(l->router, up))
+        lane_link(lane, up);
+    return lane;
+}
+
+struct lanes *lanes_new(struct event_base *base, struct config *config, const char *id,
+                        struct index_table *indexes, const struct lanes_callbacks *cb, void *arg)
+{
+    static const struct router_callbacks router_cb = {
+        .on_up = on_up, .on_down = on_down, .on_map = on_map};
+    bool cluster = config->redis != NULL && strncmp(config->redis, "cluster:", 8) == 0;
+    unsigned nslots = cluster ? SLOTS : 1;
+    struct lanes *l = alloc_zeroed(1, sizeof(*l) + nslots * sizeof(struct lane *));
+    l->base = base;
+    l->config = config;
+    l->id = id;
+    l->cb = *cb;
+    l->arg = arg;
+    l->nslots = nslots;
+    l->router = router_new(base, config, &router_cb, l);
+    l->pool = batch_pool_new(config->key_prefix, id);
+    batch_pool_index(l->pool, indexes);
+    l->retained = (struct retained){.max = cluster ? RETAIN_BATCHES_CLUSTER : RETAIN_BATCHES,
+                                    .max_bytes = RETAIN_BYTES};
+    l->settle = evtimer_new(base, on_settle, l);
+    struct buf key = BUF_INIT;
+    buf_printf(&key, "%s:@schema", config->key_prefix);
+    l->home = open_lane(l, router_slot(l->router, (char *)key.data, key.len));
+    buf_free(&key);
+    return l;
+}
+
+void lanes_start(struct lanes *l)
+{
+    router_start(l->router);
+}
+
+void lanes_stop(struct lanes *l)
+{
+    l->stopped = true;
+    router_stop(l->router, "rapyerd is stopping");
+    for (unsigned i = 0; i < l->n; i++)
+        lane_stop(l->all[i]);
+}
+
+void lanes_free(struct lanes *l)
+{
+    lanes_stop(l);
+    router_free(l->router);
+    for (unsigned i = 0; i < l->n; i++)
+        lane_free(l->all[i]);
+    free(l->all);
+    retained_free(&l->retained);
+    batch_pool_free(l->pool);
+    event_free(l->settle);
+    free(l);
+}
+
+struct router *lanes_router(const struct lanes *l)
+{
+    return l->router;
+}
+
+struct lane *lanes_home(const struct lanes *l)
+{
+    return l->home;
+}
+
+/* ---- the end ---- */
+
+/* Markers that are being removed over one link. */
+struct forgetting {
+    struct lanes *lanes;
+    unsigned last;
+};
+
+static void on_forgotten(void *arg, unsigned index, redisReply *reply)
+{
+    struct forgetting *f = arg;
+    struct lanes *l = f->lanes;
+    if (reply != NULL && index != f->last)
+        return;
+    free(f);
+    if (--l->forgetting == 0)
+        l->forgotten(l->forgotten_arg);
+}
+
+static void forget_there(void *arg, struct upstream *up)
+{
+    struct lanes *l = arg;
+    struct buf out = BUF_INIT;
+    unsigned n = 0;
+    for (unsigned i = 0; i < l->n; i++) {
+        const struct buf *key = lane_marker(l->all[i]);
+        if (lane_upstream(l->all[i]) != up)
+            continue;
+        const char *unlink[] = {"UNLINK", (char *)key->data};
+        resp_command(&out, 2, unlink, (size_t[]){6, key->len});
+        n++;
+    }
+    struct forgetting *f = alloc_zeroed(1, sizeof(*f));
+    *f = (struct forgetting){.lanes = l, .last = n - 1};
+    if (n > 0 && upstream_send(up, out.data, out.len, n, on_forgotten, f))
+        l->forgetting++;
+    else
+        free(f);
+    buf_free(&out);
+}
+
+bool lanes_forget(struct lanes *l, void (*fn)(void *arg), void *arg)
+{
+    l->forgotten = fn;
+    l->forgotten_arg = arg;
+    if (router_is_cluster(l->router))
+        router_each(l->router, forget_there, l);
+    else
+        forget_there(l, lane_upstream(l->home));
+    return l->forgetting > 0;
+}
+
+bool lanes_quiet(const struct lanes *l)
+{
+    bool quiet = true;
+    for (unsigned i = 0; i < l->n; i++)
+        quiet = quiet && lane_quiet(l->all[i]);
+    return quiet;
+}
+
+void lanes_stats(const struct lanes *l, struct lane_stats *out)
+{
+    *out = l->stats;
+    out->gathering_bytes = out->in_flight_bytes = 0;
+    for (unsigned i = 0; i < l->n; i++)
+        lane_bytes(l->all[i], &out->gathering_bytes, &out->in_flight_bytes);
+}

@@ -1,0 +1,42 @@
+/* lanes: which lane a document's commits go through, and over which link.
+ *
+ *   one Redis: one lane, over one link
+ *   a cluster: a lane for each slot that is used, over the link of whoever has the slot now
+ *
+ * The *home* lane is that of what belongs to no document (the declarations of the models).
+ */
+#ifndef RAPYERD_LANES_H
+#define RAPYERD_LANES_H
+
+#include "daemon/commit/lane.h"
+#include "daemon/redis/router.h"
+
+struct lanes;
+
+struct lanes_callbacks {
+    void (*on_batch)(void *arg, struct lane *l, struct batch *b, const struct fault *fault);
+    void (*on_link)(void *arg); /* of the home lane, as the following (lane.h) */
+    void (*on_ready)(void *arg);
+    void (*on_down)(void *arg);
+    void (*on_slots)(void *arg); /* some other lanes are ready, or not any more */
+};
+
+/* Their commits keep the indexes right that are in `indexes`, which the caller keeps. */
+struct lanes *lanes_new(struct event_base *base, struct config *config, const char *id,
+                        struct index_table *indexes, const struct lanes_callbacks *cb, void *arg);
+void lanes_free(struct lanes *l);
+void lanes_start(struct lanes *l);
+/* The end: nothing more is sent, and whoever waits is told. */
+void lanes_stop(struct lanes *l);
+
+struct router *lanes_router(const struct lanes *l);
+struct lane *lanes_home(const struct lanes *l);
+struct lane *lanes_at(struct lanes *l, uint16_t slot); /* of its documents (doc.h) */
+
+/* Removes the markers: those of a daemon that ends in peace tell nobody anything. Calls fn when
+ * that is done; false: there is nobody to ask, and fn is not called. */
+bool lanes_forget(struct lanes *l, void (*fn)(void *arg), void *arg);
+bool lanes_quiet(const struct lanes *l); /* nothing is gathering or in flight */
+void lanes_stats(const struct lanes *l, struct lane_stats *out);
+
+#endif

@@ -1,0 +1,458 @@
+/* router: see router.h. */
+#include "daemon/redis/router.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/log.h"
+#include "daemon/redis/resp.h"
+#include "daemon/redis/slots.h"
+#include "daemon/redis/suspects.h"
+#include "protocol/alloc.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOK_APART_MS 100   /* two questions for the map, at least */
+#define LOOK_AGAIN_MS 500   /* while a master is not there */
+#define LOOK_EVERY_MS 10000 /* while all is well */
+#define EPOCH_STEP 4096     /* each is as if of another server: all is read anew (upstream.h) */
+#define ID_BYTES 64
+#define NODES_MAX \
+    2000 /* that are known: a cluster has 1000 at most, and they may get new addresses */
+
+struct node {
+    struct router *router;
+    struct upstream *up;
+    struct suspects suspects;
+    bool ready;
+    unsigned nslots, killing; /* answers to CLIENT KILL that are awaited */
+    char id[ID_BYTES];        /* "": not known */
+    char (*replicas)[ID_BYTES];
+    unsigned nreplicas, replicas_cap;
+    char address[]; /* host:port */
+};
+
+struct router {
+    struct event_base *base;
+    struct config *config;
+    struct router_callbacks cb;
+    void *arg;
+    struct upstream *only; /* no cluster; or the link of slots that nobody has */
+    struct node **nodes;   /* NULL: no cluster */
+    unsigned nnodes, nodes_cap;
+    struct node *owner[SLOTS]; /* NULL: nobody is known */
+    uint32_t epochs[SLOTS];
+    uint32_t epoch; /* the last one that was given */
+    struct event *timer;
+    struct node *hint; /* who is to be asked next; or NULL */
+    bool cluster, asking, known, stopped, warned;
+    unsigned turn; /* whom to ask next */
+    int64_t asked; /* clock_mono_ms() */
+};
+
+/* ---- one Redis ---- */
+
+static void on_only_up(void *arg)
+{
+    struct router *r = arg;
+    r->cb.on_up(r->arg, r->only);
+}
+
+static void on_only_down(void *arg, const char *why)
+{
+    struct router *r = arg;
+    (void)why;
+    r->cb.on_down(r->arg, r->only);
+}
+
+/* ---- nodes ---- */
+
+static void plan_look(struct router *r, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    event_add(r->timer, &tv);
+}
+
+void router_look(struct router *r)
+{
+    if (!r->cluster || r->stopped)
+        return;
+    int64_t left = r->asked + LOOK_APART_MS - clock_mono_ms();
+    plan_look(r, left > 0 ? left : 0);
+}
+
+static void node_ready(struct node *n)
+{
+    suspects_over(&n->suspects);
+    n->ready = true;
+    if (!n->router->known)
+        router_look(n->router);
+    n->router->cb.on_up(n->router->arg, n->up);
+}
+
+static void on_killed(void *arg, unsigned index, redisReply *reply)
+{
+    struct node *n = arg;
+    (void)index;
+    if (reply == NULL)
+        return; /* they are killed over the next link */
+    suspects_answer(reply);
+    if (--n->killing == 0)
+        node_ready(n);
+}
+
+static void on_up(void *arg)
+{
+    struct node *n = arg;
+    struct buf out = BUF_INIT;
+    n->killing = suspects_kill(&n->suspects, upstream_info(n->up), &out);
+    if (n->killing == 0)
+        node_ready(n);
+    else
+        upstream_send(n->up, out.data, out.len, n->killing, on_killed, n);
+    buf_free(&out);
+}
+
+static void on_down(void *arg, const char *why)
+{
+    struct node *n = arg;
+    struct router *r = n->router;
+    (void)why;
+    bool was_ready = n->ready;
+    n->ready = false;
+    r->epoch += EPOCH_STEP;
+    for (unsigned slot = 0; slot < SLOTS; slot++) {
+        if (r->owner[slot] == n)
+            r->epochs[slot] = r->epoch;
+    }
+    router_look(r);
+    if (was_ready)
+        r->cb.on_down(r->arg, n->up);
+}
+
+static void on_redirect(void *arg, const char *error);
+
+/* NULL: too many are known. */
+static struct node *node_at(struct router *r, const char *address)
+{
+    static const struct upstream_callbacks cb = {
+        .on_up = on_up, .on_down = on_down, .on_redirect = on_redirect};
+    for (unsigned i = 0; i < r->nnodes; i++) {
+        if (strcmp(r->nodes[i]->address, address) == 0)
+            return r->nodes[i];
+    }
+    if (r->nnodes == NODES_MAX)
+        return NULL;
+    struct node *n = alloc_zeroed(1, sizeof(*n) + strlen(address) + 1);
+    n->router = r;
+    strcpy(n->address, address);
+    n->up = upstream_new(r->base, r->config, &cb, n);
+    upstream_set_address(n->up, address);
+    vec_push(r->nodes, r->nnodes, r->nodes_cap, n);
+    return n;
+}
+
+static struct node *node_of(const struct router *r, const struct upstream *up)
+{
+    for (unsigned i = 0; i < r->nnodes; i++) {
+        if (r->nodes[i]->up == up)
+            return r->nodes[i];
+    }
+    return NULL;
+}
+
+static void node_free(struct node *n)
+{
+    upstream_free(n->up);
+    suspects_free(&n->suspects);
+    free(n->replicas);
+    free(n);
+}
+
+/* In a new epoch. True: it was another's. */
+static bool give_slot(struct router *r, unsigned slot, struct node *n)
+{
+    if (r->owner[slot] == n)
+        return false;
+    if (r->owner[slot] != NULL)
+        r->owner[slot]->nslots--;
+    r->owner[slot] = n;
+    if (n != NULL) {
+        n->nslots++;
+        upstream_start(n->up);
+    }
+    r->epochs[slot] = r->epoch;
+    return true;
+}
+
+/* ---- the map ---- */
+
+/* "host:port"; one without a host is that of who says it. */
+static bool read_address(const struct node *from, const char *host, size_t host_len, long long port,
+                         char *out, size_t size)
+{
+    const char *colon = strrchr(from->address, ':');
+    if (host_len == 0) {
+        host = from->address;
+        host_len = (size_t)(colon - from->address);
+    }
+    bool v6 = memchr(host, ':', host_len) != NULL && host[0] != '[';
+    int n = snprintf(out, size, v6 ? "[%.*s]:%lld" : "%.*s:%lld", (int)host_len, host, port);
+    return port >= 1 && port <= 65535 && n > 0 && (size_t)n < size;
+}
+
+static void moved(struct router *r, unsigned slot, struct node *to)
+{
+    if (to == NULL)
+        return;
+    r->hint = to;
+    r->epoch += EPOCH_STEP;
+    if (give_slot(r, slot, to))
+        r->cb.on_map(r->arg);
+}
+
+/* "MOVED 3999 127.0.0.1:6381": it counts at once, and he is asked for all of the map. */
+static void on_redirect(void *arg, const char *error)
+{
+    struct node *from = arg;
+    struct router *r = from->router;
+    char address[300], *end;
+    if (strncmp(error, "MOVED ", 6) == 0) {
+        unsigned long slot = strtoul(error + 6, &end, 10);
+        const char *host = end + 1, *colon = *end == ' ' ? strrchr(host, ':') : NULL;
+        if (slot < SLOTS && colon != NULL &&
+            read_address(from, host, (size_t)(colon - host), atoll(colon + 1), address,
+                         sizeof(address))) {
+            moved(r, (unsigned)slot, node_at(r, address));
+        }
+    }
+    router_look(r);
+}
+
+/* [host, port, id, ...]; NULL: it is none. */
+static struct node *read_node(struct node *from, const redisReply *said)
+{
+    char address[300];
+    if (said->type != REDIS_REPLY_ARRAY || said->elements < 3 ||
+        (said->element[0]->type != REDIS_REPLY_STRING &&
+         said->element[0]->type != REDIS_REPLY_NIL) ||
+        said->element[1]->type != REDIS_REPLY_INTEGER ||
+        said->element[2]->type != REDIS_REPLY_STRING || said->element[2]->len >= ID_BYTES)
+        return NULL;
+    const redisReply *host = said->element[0];
+    bool named = host->type == REDIS_REPLY_STRING && strcmp(host->str, "?") != 0;
+    if (!read_address(from, named ? host->str : "", named ? host->len : 0,
+                      said->element[1]->integer, address, sizeof(address)))
+        return NULL;
+    struct node *n = node_at(from->router, address);
+    if (n != NULL)
+        memcpy(n->id, said->element[2]->str, said->element[2]->len + 1);
+    return n;
+}
+
+static void read_replicas(struct node *master, const redisReply *range)
+{
+    master->nreplicas = 0;
+    for (size_t i = 3; i < range->elements; i++) {
+        const redisReply *said = range->element[i];
+        if (said->type != REDIS_REPLY_ARRAY || said->elements < 3 ||
+            said->element[2]->type != REDIS_REPLY_STRING || said->element[2]->len >= ID_BYTES)
+            continue;
+        vec_room(master->replicas, master->nreplicas, master->replicas_cap, 1);
+        memcpy(master->replicas[master->nreplicas++], said->element[2]->str,
+               said->element[2]->len + 1);
+    }
+}
+
+/* [first, last, master, replica, ...] */
+static bool read_range(struct node *from, const redisReply *range, struct node **owner)
+{
+    if (range->type != REDIS_REPLY_ARRAY || range->elements < 3 ||
+        range->element[0]->type != REDIS_REPLY_INTEGER ||
+        range->element[1]->type != REDIS_REPLY_INTEGER)
+        return false;
+    long long first = range->element[0]->integer, last = range->element[1]->integer;
+    struct node *master = read_node(from, range->element[2]);
+    if (first < 0 || last < first || last >= SLOTS || master == NULL)
+        return false;
+    for (long long slot = first; slot <= last; slot++)
+        owner[slot] = master;
+    read_replicas(master, range);
+    return true;
+}
+
+/* Slots that nobody has for the moment stay with who had them: he says so himself. */
+static void take_map(struct node *from, const redisReply *said)
+{
+    struct router *r = from->router;
+    struct node **owner = alloc_zeroed(SLOTS, sizeof(struct node *));
+    bool good = said->type == REDIS_REPLY_ARRAY, other = false;
+    for (size_t i = 0; good && i < said->elements; i++)
+        good = read_range(from, said->element[i], owner);
+    r->epoch += EPOCH_STEP;
+    for (unsigned slot = 0; good && slot < SLOTS; slot++)
+        other = (owner[slot] != NULL && give_slot(r, slot, owner[slot])) || other;
+    free(owner);
+    if (!good && !r->warned)
+        log_warning("%s does not say who has the slots of its cluster: %s", from->address,
+                    said->type == REDIS_REPLY_ERROR ? said->str : "no answer to CLUSTER SLOTS");
+    r->warned = !good;
+    r->known = r->known || other;
+    if (other)
+        r->cb.on_map(r->arg);
+}
+
+static void on_slots(void *arg, unsigned index, redisReply *reply)
+{
+    struct node *n = arg;
+    struct router *r = n->router;
+    (void)index;
+    r->asking = false;
+    if (r->stopped)
+        return;
+    if (reply != NULL)
+        take_map(n, reply);
+    bool well = reply != NULL && r->known;
+    for (unsigned i = 0; i < r->nnodes && well; i++)
+        well = r->nodes[i]->ready || r->nodes[i]->nslots == 0;
+    if (!event_pending(r->timer, EV_TIMEOUT, NULL))
+        plan_look(r, well ? LOOK_EVERY_MS : LOOK_AGAIN_MS);
+}
+
+/* Who was named by a redirect, else one after the other: one that is cut off is not the only one
+ * that is asked. */
+static struct node *whom_to_ask(struct router *r)
+{
+    struct node *n = r->hint;
+    r->hint = NULL;
+    if (n != NULL && n->ready)
+        return n;
+    for (unsigned i = 0; i < r->nnodes; i++) {
+        n = r->nodes[r->turn++ % r->nnodes];
+        if (n->ready)
+            return n;
+    }
+    return NULL;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct router *r = arg;
+    struct node *n = r->asking ? NULL : whom_to_ask(r);
+    struct buf out = BUF_INIT;
+    (void)fd;
+    (void)what;
+    plan_look(r, LOOK_AGAIN_MS);
+    if (n == NULL)
+        return;
+    r->asked = clock_mono_ms();
+    resp_words(&out, "CLUSTER", "SLOTS", NULL);
+    r->asking = upstream_send(n->up, out.data, out.len, 1, on_slots, n);
+    if (r->asking)
+        event_del(r->timer); /* the answer plans it */
+    buf_free(&out);
+}
+
+/* ---- interface ---- */
+
+struct router *router_new(struct event_base *base, struct config *config,
+                          const struct router_callbacks *cb, void *arg)
+{
+    static const struct upstream_callbacks only_cb = {.on_up = on_only_up, .on_down = on_only_down};
+    struct router *r = alloc_zeroed(1, sizeof(*r));
+    r->base = base;
+    r->config = config;
+    r->cb = *cb;
+    r->arg = arg;
+    r->cluster = config->redis != NULL && strncmp(config->redis, "cluster:", 8) == 0;
+    r->only = upstream_new(base, config, &only_cb, r);
+    r->timer = evtimer_new(base, on_timer, r);
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        r->epochs[slot] = 1;
+    for (const char *at = r->cluster ? config->redis + 8 : ""; *at != '\0';) {
+        size_t len = strcspn(at, ",");
+        char *address = alloc_copy(at, len);
+        (void)node_at(r, address);
+        free(address);
+        at += len + (at[len] == ',');
+    }
+    return r;
+}
+
+void router_free(struct router *r)
+{
+    r->stopped = true;
+    event_free(r->timer);
+    for (unsigned i = 0; i < r->nnodes; i++)
+        node_free(r->nodes[i]);
+    free(r->nodes);
+    upstream_free(r->only);
+    free(r);
+}
+
+void router_start(struct router *r)
+{
+    if (!r->cluster)
+        upstream_start(r->only);
+    for (unsigned i = 0; i < r->nnodes; i++)
+        upstream_start(r->nodes[i]->up);
+}
+
+void router_stop(struct router *r, const char *why)
+{
+    r->stopped = true;
+    event_del(r->timer);
+    upstream_stop(r->only, why);
+    for (unsigned i = 0; i < r->nnodes; i++) {
+        r->nodes[i]->ready = false;
+        upstream_stop(r->nodes[i]->up, why);
+    }
+}
+
+bool router_is_cluster(const struct router *r)
+{
+    return r->cluster;
+}
+
+struct upstream *router_link(const struct router *r, uint16_t slot)
+{
+    return r->owner[slot] != NULL ? r->owner[slot]->up : r->only;
+}
+
+bool router_ready(const struct router *r, const struct upstream *up)
+{
+    const struct node *n = node_of(r, up);
+    return n != NULL ? n->ready : !r->cluster && upstream_state(up) == UPSTREAM_UP;
+}
+
+uint32_t router_epoch(const struct router *r, uint16_t slot)
+{
+    return r->cluster ? r->epochs[slot] : upstream_epoch(r->only);
+}
+
+uint16_t router_slot(const struct router *r, const char *redis_key, size_t len)
+{
+    return r->cluster ? slot_of(redis_key, len) : 0;
+}
+
+bool router_over(const struct router *r, const struct upstream *up, uint32_t epoch)
+{
+    return router_ready(r, up) && upstream_epoch(up) != epoch;
+}
+
+bool router_promoted(const struct router *r, const struct upstream *from, const struct upstream *to)
+{
+    const struct node *master = node_of(r, from), *replica = node_of(r, to);
+    for (unsigned i = 0; master != NULL && replica != NULL && i < master->nreplicas; i++) {
+        if (replica->id[0] != '\0' && strcmp(master->replicas[i], replica->id) == 0)
+            return true;
+    }
+    return false;
+}
+
+void router_each(const struct router *r, void (*fn)(void *arg, struct upstream *up), void *arg)
+{
+    for (unsigned i = 0; i < r->nnodes; i++) {
+        if (r->nodes[i]->nslots > 0)
+            fn(arg, r->nodes[i]->up);
+    }
+}

@@ -1,0 +1,52 @@
+/* router: over which link the keys of a slot are reached.
+ *
+ *   one Redis: one link, for all of them
+ *   a cluster: a link for each master, and a map: slot ──► master
+ *
+ * The map is what CLUSTER SLOTS and MOVED say. One that is out of date does no harm: who is asked
+ * for what he does not have says so, and that is told as a lost answer (upstream.h). It is asked
+ * for anew after such an answer, when a link is lost, and from time to time.
+ */
+#ifndef RAPYERD_ROUTER_H
+#define RAPYERD_ROUTER_H
+
+#include "daemon/redis/upstream.h"
+
+struct router;
+
+struct router_callbacks {
+    /* Requests may be sent over it. In a cluster only when the connections before it are gone, and
+     * nothing can be applied any more that was sent over them. */
+    void (*on_up)(void *arg, struct upstream *up);
+    void (*on_down)(void *arg, struct upstream *up); /* after outstanding requests were told */
+    void (*on_map)(void *arg);                       /* slots have another link than before */
+};
+
+struct router *router_new(struct event_base *base, struct config *config,
+                          const struct router_callbacks *cb, void *arg);
+void router_free(struct router *r);
+void router_start(struct router *r);
+void router_stop(struct router *r, const char *why);
+bool router_is_cluster(const struct router *r);
+
+/* Never NULL: where nobody is known to have the slot it is a link that is down. They stay what they
+ * are until router_free. Without a cluster all keys have slot 0. */
+struct upstream *router_link(const struct router *r, uint16_t slot);
+/* Whether on_up was called for it, and not on_down since. */
+bool router_ready(const struct router *r, const struct upstream *up);
+/* As upstream_epoch, of what was read from the slot: another one also when the slot has moved. */
+uint32_t router_epoch(const struct router *r, uint16_t slot);
+uint16_t router_slot(const struct router *r, const char *redis_key, size_t len);
+
+/* Whatever was sent over that link in that epoch can be applied no more. */
+bool router_over(const struct router *r, const struct upstream *up, uint32_t epoch);
+/* `to` was a replica of `from` when that was last seen as a master: whatever it may yet apply it
+ * will throw away. */
+bool router_promoted(const struct router *r, const struct upstream *from,
+                     const struct upstream *to);
+/* Asks for the map, if that was not done a moment ago. */
+void router_look(struct router *r);
+/* Calls fn for the link of each master of a cluster. */
+void router_each(const struct router *r, void (*fn)(void *arg, struct upstream *up), void *arg);
+
+#endif

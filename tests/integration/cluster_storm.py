@@ -1,0 +1,103 @@
+"""Clients that append texts of their own to lists all over a cluster, and what has to be there at the
+end: each that was acknowledged once, each whose outcome is unknown once at most, no other."""
+
+import threading
+import time
+
+from rpc_client import Closed, RpcError
+
+MODEL = {"name": "Log", "kind": "atomic", "fields": [
+    {"name": "n", "type": "int", "default": 0}, {"name": "lines", "type": "list<str>"},
+    {"name": "last", "type": "str", "default": ""}]}
+
+
+class Writer(threading.Thread):
+    def __init__(self, daemon, number, keys):
+        super().__init__()
+        self.daemon_process, self.number, self.keys = daemon, number, keys
+        self.acknowledged, self.unknown, self.refused, self.faults = {}, {}, 0, []
+        self.done = threading.Event()
+        self.longest = 0
+
+    def run(self):
+        try:
+            with self.daemon_process.connect() as client:
+                i = 0
+                while not self.done.is_set():
+                    self.write(client, self.keys[i % len(self.keys)], f"{self.number}:{i}", i)
+                    i += 1
+        except Exception as fault:  # told in the test's own thread
+            self.faults.append(fault)
+
+    def write(self, client, key, line, i):
+        began = time.monotonic()
+        try:
+            if i % 3 == 2:  # computed, so a unit
+                client.call("pipeline", [["str.append", key, "last", "."], ["list.append", key, "lines", line]])
+            else:
+                client.call("list.append", key, "lines", line)
+            self.acknowledged.setdefault(key, []).append(line)
+        except RpcError as refusal:
+            code = str(refusal).partition(":")[0]
+            if code == "UNKNOWN_OUTCOME":
+                self.unknown.setdefault(key, []).append(line)
+            else:
+                assert code in ("UNAVAILABLE", "BUSY"), refusal
+                self.refused += 1
+        self.longest = max(self.longest, time.monotonic() - began)
+
+
+class Storm:
+    def __init__(self, daemons, ndocs=30, nwriters=4):
+        self.keys = [f"Log:{i}" for i in range(ndocs)]
+        self.daemons = daemons
+        with daemons[0].connect() as client:
+            client.call("define", MODEL)
+            for key in self.keys:
+                client.call("doc.save", key, {"lines": []})
+        for daemon in daemons[1:]:
+            with daemon.connect() as client:
+                client.call("define", MODEL)
+        self.writers = [Writer(daemons[i % len(daemons)], i, self.keys[i % 3:] + self.keys[:i % 3])
+                        for i in range(nwriters)]
+        for writer in self.writers:
+            writer.start()
+
+    def acknowledged(self):
+        return sum(len(lines) for writer in self.writers for lines in list(writer.acknowledged.values()))
+
+    def stop(self):
+        for writer in self.writers:
+            writer.done.set()
+        for writer in self.writers:
+            writer.join()
+        for writer in self.writers:
+            assert not writer.faults, writer.faults
+
+    def judge(self):
+        """What is wrong: [(key, line, how often it is there, whether it was acknowledged), ...]"""
+        wrong = []
+        with self.daemons[0].connect() as client:
+            stored = {key: client.call("doc.get", key)["lines"] for key in self.keys}
+        for key in self.keys:
+            known = set()
+            for writer in self.writers:
+                for line in writer.acknowledged.get(key, []):
+                    known.add(line)
+                    if stored[key].count(line) != 1:
+                        wrong.append((key, line, stored[key].count(line), True))
+                for line in writer.unknown.get(key, []):
+                    known.add(line)
+                    if stored[key].count(line) > 1:
+                        wrong.append((key, line, stored[key].count(line), False))
+            wrong += [(key, line, 1, None) for line in stored[key] if line not in known]
+        return wrong
+
+    def told(self):
+        with self.daemons[0].connect() as client:
+            stats = client.call("admin.stats")
+        return {"acknowledged": self.acknowledged(), "refused": sum(w.refused for w in self.writers),
+                "unknown": sum(len(lines) for w in self.writers for lines in w.unknown.values()),
+                "longest": round(max(w.longest for w in self.writers), 2),
+                **{name: stats[name] for name in ("recovered_applied", "recovered_resent", "unknown_outcomes",
+                                                  "lost_states")}}

@@ -1,0 +1,140 @@
+"""A private cluster: masters and replicas that the tests freeze, kill, promote, and move slots between."""
+
+import binascii
+
+import redis
+
+from redis_server import RedisServer, free_port
+from rpc_client import wait_until
+
+SLOTS = 16384
+
+
+def slot_of(key):
+    inside = key.partition("{")[2].partition("}")
+    text = inside[0] if inside[1] and inside[0] else key
+    return binascii.crc_hqx(text.encode(), 0) % SLOTS
+
+
+def slot_of_document(key):
+    return slot_of(f"rapyer:{{{key}}}")
+
+
+class Node(RedisServer):
+    """One of a cluster. Its nodes talk on the port that is higher by 10000."""
+
+    def __init__(self, directory, timeout):
+        self.frozen = False
+        self.cluster_port = next(port for port in iter(free_port, 0) if port < 55000)
+        super().__init__(directory, tls=False, options=[
+            "--cluster-enabled", "yes", "--port", str(self.cluster_port), "--cluster-node-timeout", str(timeout),
+            "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"])
+        self.port = self.cluster_port
+
+    def client(self):
+        return redis.Redis(unix_socket_path=self.socket, socket_timeout=20)
+
+    def ask(self, *words):
+        with self.client() as client:
+            return client.execute_command(*words)
+
+    @property
+    def id(self):
+        return self.ask("CLUSTER", "MYID").decode()
+
+    def cluster_info(self):
+        said = self.ask("CLUSTER", "INFO")
+        return said if isinstance(said, dict) else dict(
+            line.split(":") for line in said.decode().split("\r\n") if line)
+
+    def slots(self):
+        """[[first, last, [host, port, id], ...], ...], raw."""
+        with self.client() as client:
+            client.response_callbacks.clear()
+            return client.execute_command("CLUSTER SLOTS")
+
+    def pause(self):
+        self.frozen = True
+        super().pause()
+
+    def resume(self):
+        super().resume()
+        self.frozen = False
+
+    def info(self, section="replication"):
+        with self.client() as client:
+            return client.info(section)
+
+
+class Cluster:
+    def __init__(self, directory, masters=3, replicas=True, timeout=1000):
+        self.nodes = [Node(f"{directory}/node{i}", timeout)
+                      for i in range(masters * (2 if replicas else 1))]
+        self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
+        first = self.nodes[0]
+        for i, node in enumerate(self.nodes):  # else epochs collide, and have to be settled first
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
+        for node in self.nodes[1:]:
+            first.ask("CLUSTER", "MEET", "127.0.0.1", node.cluster_port)
+        share = SLOTS // masters
+        for i, node in enumerate(self.masters):
+            end = SLOTS if i == masters - 1 else (i + 1) * share
+            node.ask("CLUSTER", "ADDSLOTS", *range(i * share, end))
+        wait_until(lambda: all(self.knows_all(node) for node in self.nodes), what="the nodes to meet")
+        for master, replica in zip(self.masters, self.replicas):
+            replica.ask("CLUSTER", "REPLICATE", master.id)
+        wait_until(lambda: all(self.is_well(node) for node in self.nodes), what="the cluster")
+
+    def knows_all(self, node):
+        return node.cluster_info()["cluster_known_nodes"] == str(len(self.nodes))
+
+    def is_well(self, node):
+        info = node.cluster_info()
+        replication = node.info()
+        linked = replication["role"] == "master" or replication["master_link_status"] == "up"
+        return info["cluster_state"] == "ok" and info["cluster_slots_assigned"] == str(SLOTS) and linked
+
+    @property
+    def address(self):
+        return "cluster:" + ",".join(f"127.0.0.1:{node.port}" for node in self.masters)
+
+    def owner(self, slot):
+        """As one of those says that run, and are not frozen."""
+        for node in self.nodes:
+            if node.process.poll() is not None or node.frozen:
+                continue
+            for first, last, (_, port, *_), *_ in node.slots():
+                if first <= slot <= last:
+                    return next(n for n in self.nodes if n.port == port)
+        return None
+
+    def hashes(self, prefix):
+        """Those below a prefix, by key, as their masters have them."""
+        found = {}
+        for node in {self.owner(slot) for slot in range(0, SLOTS, 64)}:
+            with node.client() as client:
+                for key in client.scan_iter(match=prefix + "*", count=1000):
+                    if client.type(key) == b"hash":
+                        found[key.decode()] = client.hgetall(key)
+        return found
+
+    def migrate(self, slot, source, target, between=None):
+        """Key by key, as redis-cli does it; between: called when half of the keys are there."""
+        with source.client() as a, target.client() as b:
+            b.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+            a.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+            while True:
+                keys = a.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 3)
+                if not keys:
+                    break
+                a.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+                if between is not None:
+                    between()
+                    between = None
+            for node in (target, source, *self.masters):
+                if node.process.poll() is None and node.info()["role"] == "master":
+                    node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+
+    def stop(self):
+        for node in self.nodes:
+            node.stop()

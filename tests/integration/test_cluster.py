@@ -1,0 +1,171 @@
+"""A Redis Cluster, as far as rapyerd goes with it: what is refused, where the marker is, and that nothing
+is lost or doubled while slots move and masters go."""
+
+import random
+import re
+
+import pytest
+
+from cluster_storm import MODEL, Storm
+from redis_cluster import Cluster, slot_of, slot_of_document
+from rpc_client import RpcError, wait_until
+
+EXPERIMENTAL = {"redis.experimental_cluster": "1"}
+
+
+@pytest.fixture
+def cluster(workdir):
+    found = Cluster(workdir)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def daemon(cluster, new_daemon):
+    return new_daemon(cluster.address, EXPERIMENTAL)
+
+
+def refused(client, code, *call):
+    with pytest.raises(RpcError, match=f"^{code}: ") as refusal:
+        client.call(*call)
+    return str(refusal.value)
+
+
+def two_slots(client):
+    client.call("define", MODEL)
+    keys = ["Log:a", "Log:b"]
+    assert slot_of_document(keys[0]) != slot_of_document(keys[1])
+    for key in keys:
+        client.call("doc.save", key, {"n": 1})
+    return keys
+
+
+def test_documents(daemon):
+    with daemon.connect() as client:
+        a, b = two_slots(client)
+        assert client.call("num.incr", a, "n", 2) == 3
+        assert client.call("list.append", b, "lines", "x") == 1
+        assert [d["n"] for d in client.call("doc.get_many", [a, b])] == [3, 1]
+        assert client.call("pipeline", [["num.incr", a, "n", 1], ["str.append", a, "last", "!"]]) == [4, "!"]
+        version = client.call("doc.get", a, {"version": True})["@v"]
+        refused(client, "CONFLICT", "pipeline", [["num.incr", a, "n", 1]], {"if_version": version - 1})
+        assert client.call("doc.delete", b) == 1
+        refused(client, "NOT_FOUND", "doc.get", b)
+
+
+def test_what_is_in_several_slots_is_not_changed_together(daemon):
+    with daemon.connect() as client:
+        a, b = two_slots(client)
+        for call in (["doc.delete", a, b], ["doc.insert", [["Log:c", {}], ["Log:d", {}]]],
+                     ["pipeline", [["num.incr", a, "n", 1], ["num.incr", b, "n", 1]]]):
+            said = refused(client, "CROSS_SLOT", *call)
+            assert len(re.findall(r"Log:\w", said)) == 2
+        assert [d["n"] for d in client.call("doc.get_many", [a, b])] == [1, 1]
+        assert client.call("doc.get_many", ["Log:c", "Log:d"]) == [None, None]
+
+
+def test_what_is_not_there_says_so(daemon):
+    with daemon.connect() as client:
+        a, _ = two_slots(client)
+        methods = client.call("hello")["features"]
+        for method, *params in (["lock.acquire", a, "edit"], ["watch", a], ["find", "Log", ["n", "=", 1]],
+                                ["doc.keys", "Log"], ["segment.open"], ["admin.doctor"]):
+            assert method not in methods
+            refused(client, "UNKNOWN_METHOD", method, *params)
+        for extra in ({"index": "exact"}, {"unique": True}):
+            refused(client, "BAD_SCHEMA", "define", {"name": "U", "kind": "atomic", "fields": [
+                {"name": "mail", "type": "str", **extra}]})
+        refused(client, "BAD_SCHEMA", "define", {"name": "R", "kind": "atomic", "ttl": 60, "refresh_ttl": {"to": 1},
+                                                 "fields": [{"name": "to", "type": "ref<Log>"}]})
+
+
+@pytest.mark.parametrize("setting, text", [
+    ({}, "experimental_cluster"), ({**EXPERIMENTAL, "cache.stale_reads": "1s"}, "stale_reads"),
+    ({**EXPERIMENTAL, "commit.replicas": "1"}, "commit.replicas"),
+    ({**EXPERIMENTAL, "redis.redis_db": "1"}, "database 0")])
+def test_settings(new_daemon, setting, text):
+    daemon = new_daemon("cluster:127.0.0.1:1", setting, wait=False)
+    daemon.process.wait(20)
+    assert text in daemon.log()
+    daemon.killed = True
+
+
+def test_a_redis_that_is_no_cluster(redis_server, new_redis, new_daemon):
+    plain = new_redis(tcp=True)
+    daemon = new_daemon("cluster:" + plain.address, {**EXPERIMENTAL, "commit.queue_time": "200ms"})
+    wait_until(lambda: "is no node of a cluster" in daemon.log(), what="the refusal")
+
+
+def test_the_marker_is_in_the_slot_it_speaks_for(cluster, daemon):
+    with daemon.connect() as client:
+        keys = two_slots(client)
+        slots = {slot_of_document(key) for key in keys}
+        markers = {}
+        for node in cluster.masters:
+            with node.client() as at_node:
+                for key in at_node.keys("rapyer:~seq:*"):
+                    markers[slot_of(key.decode())] = at_node.get(key)
+        assert slots <= set(markers)
+        before = int(markers[slot_of_document(keys[0])])
+        client.call("num.incr", keys[0], "n", 1)
+        with cluster.owner(slot_of_document(keys[0])).client() as at_node:
+            marker = next(key for key in at_node.keys("rapyer:~seq:*")
+                          if slot_of(key.decode()) == slot_of_document(keys[0]))
+            assert int(at_node.get(marker)) == before + 1
+    daemon.stop()
+    for node in cluster.masters:
+        with node.client() as at_node:
+            assert not at_node.keys("rapyer:~seq:*")
+
+
+def test_what_another_daemon_writes_is_read(cluster, new_daemon):
+    with new_daemon(cluster.address, EXPERIMENTAL).connect() as one, \
+            new_daemon(cluster.address, EXPERIMENTAL).connect() as other:
+        a, b = two_slots(one)
+        for n in range(2, 20):
+            one.call("num.incr", a, "n", 1)
+            assert other.call("doc.get", a)["n"] == n
+            assert other.call("pipeline", [["doc.load", a, "n"]])[0] == n
+            other.call("list.append", b, "lines", str(n))
+            assert one.call("doc.load", b, "lines")[-1] == str(n)
+
+
+def reshard(cluster, slots, rounds):
+    for _ in range(rounds):
+        slot = random.choice(slots)
+        source = cluster.owner(slot)
+        cluster.migrate(slot, source, random.choice([n for n in cluster.masters if n is not source]))
+
+
+def replaced(cluster, node, slot, timeout=30):
+    wait_until(lambda: cluster.owner(slot) not in (None, node), timeout=timeout, what="a promotion")
+
+
+def judged(storm):
+    storm.stop()
+    assert storm.judge() == []
+    return storm.told()
+
+
+def test_slots_that_move(cluster, new_daemon):
+    storm = Storm([new_daemon(cluster.address, EXPERIMENTAL) for _ in range(2)])
+    reshard(cluster, [slot_of_document(key) for key in storm.keys[:8]], 40)
+    told = judged(storm)
+    assert told["recovered_resent"] > 0 and told["unknown"] == 0 and told["lost_states"] == 0
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze"])
+def test_masters_that_go(cluster, new_daemon, how):
+    """One daemon: what another one has written in the same lost moment may be in the way of a change
+    that was computed, which is told in the log."""
+    storm = Storm([new_daemon(cluster.address, EXPERIMENTAL)])
+    slot = slot_of_document(storm.keys[0])
+    for _ in range(2):
+        wait_until(lambda at=storm.acknowledged(): storm.acknowledged() > at + 50, what="commits")
+        gone = cluster.owner(slot)
+        gone.kill() if how == "kill" else gone.pause()
+        replaced(cluster, gone, slot)
+        wait_until(lambda at=storm.acknowledged(): storm.acknowledged() > at + 50, timeout=30, what="commits")
+        gone.start() if how == "kill" else gone.resume()
+        wait_until(lambda: all(cluster.is_well(node) for node in cluster.nodes), timeout=30, what="the cluster")
+    assert judged(storm)["lost_states"] == 0
