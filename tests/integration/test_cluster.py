@@ -169,3 +169,38 @@ def test_masters_that_go(cluster, new_daemon, how):
         gone.start() if how == "kill" else gone.resume()
         wait_until(lambda: all(cluster.is_well(node) for node in cluster.nodes), timeout=30, what="the cluster")
     assert judged(storm)["lost_states"] == 0
+
+
+def test_connections_that_are_cut(cluster, new_daemon):
+    """Whether a commit without an answer was applied is looked for: each is there once."""
+    storm = Storm([new_daemon(cluster.address, EXPERIMENTAL)])
+    for _ in range(20):
+        wait_until(lambda at=storm.acknowledged(): storm.acknowledged() > at + 20, timeout=30, what="commits")
+        for node in cluster.masters:
+            node.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    told = judged(storm)
+    assert told["recovered_applied"] + told["recovered_resent"] > 0 and told["unknown"] == 0
+
+
+def test_a_replica_that_lacks_the_last_commits(cluster, daemon):
+    """They are applied again, in their order."""
+    with daemon.connect() as client:
+        key, _ = two_slots(client)
+        slot = slot_of_document(key)
+        master = cluster.owner(slot)
+        replica = cluster.replicas[cluster.masters.index(master)]
+        with replica.client() as at_replica:
+            at_replica.readonly()
+            wait_until(lambda: at_replica.exists(f"rapyer:{{{key}}}"), what="the copy")
+        replica.pause()
+        master.ask("CLIENT", "KILL", "TYPE", "replica")  # else all is in its socket
+        for n in range(10):
+            client.call("list.append", key, "lines", str(n))
+            client.call("num.incr", key, "n", 1)
+        master.kill()
+        replica.resume()
+        replaced(cluster, master, slot)
+        wait_until(lambda: client.call("admin.stats")["recovered_resent"] >= 20, timeout=15, what="the replay")
+        assert client.call("doc.get", key) == {
+            "@pk": key[4:], "n": 11, "lines": [str(n) for n in range(10)], "last": ""}
+        assert client.call("admin.stats")["lost_states"] == 0
