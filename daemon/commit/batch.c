@@ -352,8 +352,8 @@ static struct pend_field *field_of(struct batch *b, struct pend *p, const char *
 
 static void field_set(struct batch *b, struct pend_field *f, const void *raw, size_t raw_len)
 {
-    if (f->raw_cap < raw_len) {
-        f->raw = arena_take(&b->arena, raw_len);
+    if (f->raw == NULL || f->raw_cap < raw_len) {
+        f->raw = arena_take(&b->arena, raw_len + 1); /* also an empty one is somewhere: no null */
         f->raw_cap = raw_len;
         b->bytes += raw_len;
     }

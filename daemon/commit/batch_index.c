@@ -245,7 +245,7 @@ static void say_index(struct words *w, const struct pend_field *f)
     const char *is = f != NULL ? f->raw : w->ix->fallback;
     size_t len = f != NULL ? f->raw_len : w->ix->fallback_len;
     bool was = f != NULL && f->was_known && !is_new(w->bd);
-    bool same = was && f->was_len == len && memcmp(f->was, is, len) == 0;
+    bool same = was && f->was_len == len && (len == 0 || memcmp(f->was, is, len) == 0);
     if (w->ix->kind == INDEX_RANGE && f != NULL && f->kind == FIELD_INCR) {
         say_incr(w, f->by);
     } else if (w->ix->kind == INDEX_RANGE) {

@@ -132,7 +132,7 @@ static void add_one(struct walk *w, const struct model *m, uint32_t number, enum
         ix->name = text_of(&w->name, f->name);
     if (w->elements != NULL)
         ix->suffix = alloc_str(w->suffix);
-    if (!container && raw.len > 0) {
+    if (!container && f->fallback != NULL) {
         ix->fallback = alloc_copy(raw.data, raw.len);
         ix->fallback_len = raw.len;
     }
@@ -311,7 +311,8 @@ char *index_state_name(const struct model *m, const struct index *ix)
 
 void index_state(const struct index *ix, struct buf *out)
 {
-    buf_append(out, "1", 1);
+    bool empty = ix->fallback != NULL && ix->fallback_len == 0;
+    buf_append(out, empty ? "2" : "1", 1); /* an empty default is another one than none */
     if (ix->fallback != NULL)
         buf_append(out, ix->fallback, ix->fallback_len);
 }

@@ -72,12 +72,15 @@ static void note_was(struct call_effects *c, struct batch *b, struct batch_doc *
     if (ix == NULL)
         return;
     struct buf *raw = &c->call->exec->raw;
-    bool set = cell_is_value(e->was);
+    const char *was = ix->fallback;
+    size_t len = ix->fallback_len;
     buf_clear(raw);
-    if (set)
+    if (cell_is_value(e->was)) {
         layout_raw(e->type, e->was, raw);
-    batch_field_was(b, bd, e->suffix, e->suffix_len, e->field, e->field_len,
-                    set ? (char *)raw->data : ix->fallback, set ? raw->len : ix->fallback_len);
+        was = raw->len > 0 ? (char *)raw->data : ""; /* not NULL, which is null */
+        len = raw->len;
+    }
+    batch_field_was(b, bd, e->suffix, e->suffix_len, e->field, e->field_len, was, len);
 }
 
 static bool is_unique(const struct call_effects *c, const struct effect *e)

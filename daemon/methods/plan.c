@@ -105,6 +105,7 @@ static void add_value(struct plan *p, const struct expr *e, unsigned value)
     size_t len = strlen(path);
     struct buf raw = BUF_INIT;
     bool some = raw_of(e, value, &raw);
+    const char *text = some ? (raw.len > 0 ? (char *)raw.data : "") : NULL; /* NULL: null */
     bool equal = e->kind == EXPR_EQUAL || e->kind == EXPR_IN;
     const struct index *exact = index_find(p->indexes, path, len, INDEX_EXACT);
     const struct index *range = index_find(p->indexes, path, len, INDEX_RANGE);
@@ -112,9 +113,9 @@ static void add_value(struct plan *p, const struct expr *e, unsigned value)
     const struct index *tags = index_find(p->indexes, path, len, INDEX_TAGS);
     bool ordered = e->kind >= EXPR_LESS && e->kind <= EXPR_AT_LEAST;
     if (e->kind == EXPR_HAS && tags != NULL && some)
-        add_set(p, tags, e, value, (char *)raw.data, raw.len);
+        add_set(p, tags, e, value, text, raw.len);
     else if (equal && exact != NULL && (some || exact->at == AT_FIELD))
-        add_set(p, exact, e, value, some ? (char *)raw.data : NULL, raw.len);
+        add_set(p, exact, e, value, text, raw.len);
     else if ((equal || ordered) && range != NULL && some)
         add_number(p, range, e, value, &raw);
     else if ((equal || ordered || e->kind == EXPR_PREFIX) && prefix != NULL && some)

@@ -494,3 +494,35 @@ def test_unknown_models(client):
     for model in ("Nobody", "Plain"):
         with pytest.raises(RpcError, match="^UNKNOWN_MODEL: "):
             client.call("find", model)
+
+
+@pytest.mark.parametrize("way", ["save", "set", "default"])
+def test_the_empty_text_is_no_null(client, way):
+    """It has an entry of its own, however it got there, and is one value where values are unique."""
+    late = [field("s", "str", default="", index=["exact", "prefix"])]
+    more = [field("o", "optional<str>", index=["exact", "prefix"]), field("u", "optional<str>", unique=True),
+            field("t", "list<str>", index="tags"), field("n", "int", default=0)]
+    client.call("define", atomic("Blank", *(more if way == "default" else more + late)))
+    doc = {"o": "", "u": "", "t": [""]} if way != "set" else {"s": "x", "o": "x", "u": "x", "t": ["x"]}
+    client.call("doc.insert", [["Blank:1", doc], ["Blank:2", {"o": None, "u": None}]])
+    client.call("define", atomic("Blank", *more, *late))
+    wait_until(lambda: {ix["state"] for ix in client.call("index.list", "Blank")} == {"complete"})
+    if way == "set":
+        for name in ("s", "o", "u", "t"):
+            client.call("set", "Blank:1", name, "" if name != "t" else [""])
+            client.call("set", "Blank:1", name, "" if name != "t" else [""])  # as it is
+    of = lambda *e: client.call("find", "Blank", [*e], {"keys": True, "sort": "n"})["keys"]  # noqa: E731
+    assert sorted(of("=", "s", "")) == sorted(of("<=", "s", "")) == ["Blank:1", "Blank:2"]
+    assert of("=", "o", "") == of("<=", "o", "") == of("=", "u", "") == of("has", "t", "") == ["Blank:1"]
+    assert of("=", "o", None) == ["Blank:2"] and of("=", "s", "x") == of("has", "t", "x") == []
+    check = client.call("index.check", "Blank")
+    assert (check["missing"], check["left_over"]) == (0, 0)
+    for other in ("doc.save", "Blank:3", {"u": ""}), ("set", "Blank:2", "u", ""):
+        with pytest.raises(RpcError, match="^CONFLICT: Blank.u is unique, and '' is that of Blank:1"):
+            client.call(*other)
+    client.call("set", "Blank:1", "o", None)
+    client.call("set", "Blank:1", "u", None)
+    client.call("set", "Blank:2", "u", "")
+    assert of("=", "o", "") == [] and len(of("=", "o", None)) == 2 and of("=", "u", "") == ["Blank:2"]
+    check = client.call("index.check", "Blank")
+    assert (check["missing"], check["left_over"]) == (0, 0)
