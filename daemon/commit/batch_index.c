@@ -240,12 +240,33 @@ static void say_incr(struct words *w, int64_t by)
     say(w, 4);
 }
 
+/* Both texts are one entry: they are cut, or both are zero. */
+static bool same_entry(const struct words *w, const char *text, size_t len, const char *other,
+                       size_t other_len)
+{
+    struct buf a = BUF_INIT, b = BUF_INIT;
+    bool cut = len > INDEX_TEXT_MAX || other_len > INDEX_TEXT_MAX;
+    if (!cut && (len > 2 || other_len > 2))
+        return len == other_len && memcmp(text, other, len) == 0;
+    if (w->ix->kind == INDEX_EXACT) {
+        index_key("", w->bd->doc->model, w->ix, text, len, &a);
+        index_key("", w->bd->doc->model, w->ix, other, other_len, &b);
+    } else {
+        buf_append(&a, text, len < INDEX_TEXT_MAX ? len : INDEX_TEXT_MAX);
+        buf_append(&b, other, other_len < INDEX_TEXT_MAX ? other_len : INDEX_TEXT_MAX);
+    }
+    bool same = a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+    buf_free(&a);
+    buf_free(&b);
+    return same;
+}
+
 static void say_index(struct words *w, const struct pend_field *f)
 {
     const char *is = f != NULL ? f->raw : w->ix->fallback;
     size_t len = f != NULL ? f->raw_len : w->ix->fallback_len;
     bool was = f != NULL && f->was_known && !is_new(w->bd);
-    bool same = was && f->was_len == len && (len == 0 || memcmp(f->was, is, len) == 0);
+    bool same = was && w->ix->kind != INDEX_RANGE && same_entry(w, f->was, f->was_len, is, len);
     if (w->ix->kind == INDEX_RANGE && f != NULL && f->kind == FIELD_INCR) {
         say_incr(w, f->by);
     } else if (w->ix->kind == INDEX_RANGE) {

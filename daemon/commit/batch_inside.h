@@ -81,6 +81,14 @@ struct part {
     unsigned reply, sub; /* its index in EXEC's array; that in the script's */
 };
 
+#define MERGES 64 /* kinds of commands that gather members at a time; a power of two */
+
+/* One command on an index for several documents, while it is put together. */
+struct merge {
+    struct buf head, members; /* bulks: the command and its key; what it takes */
+    unsigned n;               /* words of the second; 0: it is free */
+};
+
 /* What writes a batch's text. */
 struct writer {
     struct buf *out;
@@ -89,6 +97,7 @@ struct writer {
     int n, cap;
     struct buf scratch;
     char marker[SPLICE_MARKER];
+    struct merge merges[MERGES];
     struct unit_call call; /* what is gathered of the next script call */
     unsigned call_first;   /* expectation of its unit */
     bool scripts;          /* there are some in the text so far */

@@ -1,6 +1,7 @@
 /* batch_text: what a batch says to Redis (batch.h): the structures that batch.c has gathered as
  * RESP, those of units as calls of their script. For each reply that EXEC will give it notes what
  * the reply is about (struct part), for batch_answer.c. */
+#include "daemon/base/hash.h"
 #include "daemon/commit/batch_index.h"
 #include "daemon/commit/batch_inside.h"
 #include "daemon/commit/batch_unique.h"
@@ -301,16 +302,65 @@ static void format_follow(struct batch *b, struct writer *w, struct batch_doc *b
         p = follow_some(b, w, bd, p);
 }
 
+static void flush_merge(struct batch *b, struct writer *w, struct merge *m)
+{
+    if (m->n == 0)
+        return;
+    expect(b, NULL, NULL, NULL);
+    buf_printf(w->out, "*%u\r\n", 2 + m->n);
+    buf_append(w->out, m->head.data, m->head.len);
+    buf_append(w->out, m->members.data, m->members.len);
+    add_part(b, NULL, b->nexpect - 1, 0);
+    b->nreplies++;
+    if (m->members.cap > CALL_KEPT / MERGES)
+        buf_free(&m->members);
+    buf_clear(&m->members);
+    m->n = 0;
+}
+
+static void flush_merges(struct batch *b, struct writer *w)
+{
+    for (unsigned i = 0; i < MERGES; i++)
+        flush_merge(b, w, &w->merges[i]);
+}
+
+/* With those of other documents on the same key. In which order does not matter: no two of those
+ * that are gathered name the same document in the same key. */
+static void merge_command(struct batch *b, struct writer *w, unsigned argc, const struct buf *argv)
+{
+    struct buf *head = &w->scratch;
+    buf_clear(head);
+    for (unsigned i = 0; i < 2; i++)
+        resp_bulk(head, argv[i].data, argv[i].len);
+    struct merge *m = &w->merges[hash_of(head->data, head->len) & (MERGES - 1)];
+    bool same =
+        m->n > 0 && m->head.len == head->len && memcmp(m->head.data, head->data, head->len) == 0;
+    if (!same || m->n + argc > WORDS_MAX) {
+        flush_merge(b, w, m);
+        buf_clear(&m->head);
+        buf_append(&m->head, head->data, head->len);
+    }
+    for (unsigned i = 2; i < argc; i++)
+        resp_bulk(&m->members, argv[i].data, argv[i].len);
+    m->n += argc - 2;
+}
+
 struct index_words {
     struct batch *b;
     struct writer *w;
     struct batch_doc *bd;
 };
 
-/* A spoilt index is no harm to the document. */
+/* A spoilt index is no harm to the document. What belongs to a unit stays there, and is refused
+ * with it. */
 static void index_command(void *arg, unsigned argc, const struct buf *argv)
 {
     struct index_words *x = arg;
+    bool several = argv[0].len != 7 || memcmp(argv[0].data, "ZINCRBY", 7) != 0;
+    if (x->bd->unit == NULL && several) {
+        merge_command(x->b, x->w, argc, argv);
+        return;
+    }
     x->w->n = 0;
     for (unsigned i = 0; i < argc; i++)
         word(x->w, argv[i].data, argv[i].len);
@@ -543,6 +593,7 @@ unsigned batch_format(struct batch *b, struct batch_news *news, struct buf *out)
         if (bd->unit == NULL)
             format_doc(b, w, bd);
     }
+    flush_merges(b, w);
     if (RAPYER_EXACTLY_ONCE)
         format_marker(b, w);
     for (struct unit *u = b->units; u != NULL; u = u->next) {
@@ -674,5 +725,9 @@ void writer_free(struct writer *w)
     free(w->argv);
     free(w->len);
     buf_free(&w->scratch);
+    for (unsigned i = 0; i < MERGES; i++) {
+        buf_free(&w->merges[i].head);
+        buf_free(&w->merges[i].members);
+    }
     unit_call_free(&w->call);
 }

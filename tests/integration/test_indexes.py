@@ -88,6 +88,32 @@ def test_what_gathers_is_merged(people, oracle):
     oracle.check()
 
 
+def test_documents_that_take_the_same_value_share_commands(people, oracle, rdb):
+    keys = [f"Person:{i}" for i in range(1000)]
+    people.call("doc.insert", [[key, {**ADA, "rank": i % 500}] for i, key in enumerate(keys)])
+    rdb.config_resetstat()
+    for request in [people.send("set", key, "city", "Paris") for key in keys]:
+        people.wait(request)
+    calls = {name: rdb.info("commandstats")[f"cmdstat_{name}"]["calls"] for name in ("sadd", "srem", "exec")}
+    assert calls["sadd"] == calls["srem"] <= calls["exec"] < len(keys)
+    oracle.check()
+    # More values than are gathered at a time, in turns.
+    for request in [people.send("set", key, "rank", i % 300) for i, key in enumerate(keys)]:
+        people.wait(request)
+    oracle.check()
+
+
+def test_two_values_with_the_same_entry(people, oracle):
+    first, second = ("h" * 64 + middle * 50 + "t" * 48 for middle in "12")
+    keys = [f"Person:{i}" for i in range(3)]
+    people.call("doc.insert", [[key, {**ADA, "name": first}] for key in keys])
+    for name in (second, first, "Ada", second):
+        for request in [people.send("set", key, "name", name) for key in keys]:
+            people.wait(request)
+        oracle.check()
+        assert sorted(people.call("find", "Person", ["=", "name", name], {"keys": True})["keys"]) == keys
+
+
 def test_nothing_of_a_refused_pipeline(people, oracle, rdb):
     version = people.call("doc.save", "Person:a", ADA)["version"]
     rdb.hincrby("rapyer:{Person:a}", "@v", 1)  # somebody else was here
