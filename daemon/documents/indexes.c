@@ -42,6 +42,7 @@ static void free_models(struct indexes **models, unsigned n)
             struct index *ix = &models[m]->all[i];
             free(ix->path);
             free(ix->id);
+            free(ix->state);
             free(ix->suffix);
             free(ix->name);
             free(ix->fallback);
@@ -126,6 +127,7 @@ static void add_one(struct walk *w, const struct model *m, uint32_t number, enum
                          .path = text_of(&w->path, f->name)};
     to->unique = to->unique || ix->unique;
     ix->id = alloc_text("%s%c", ix->path, sign);
+    ix->state = index_state_name(to->model, ix);
     if (container)
         ix->suffix = alloc_text("/%s", ix->path);
     else

@@ -46,6 +46,7 @@ struct index {
     const struct type *container; /* CONTAINER, ELEMENTS */
     char *path;                   /* "settings.theme", "tags", "posts[].title" */
     char *id;                     /* the path, and a sign of the kind: "settings.theme=" */
+    char *state;                  /* the model and that: its name in the hash of states */
     char *suffix;                 /* CONTAINER, ELEMENTS: of the container's key */
     char *name;                   /* FIELD, ELEMENTS: of the hash field */
     char *fallback;               /* FIELD, ELEMENTS: the text that is read where there is none */

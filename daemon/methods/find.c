@@ -255,19 +255,19 @@ struct found {
     size_t sort_len, document_len;
 };
 
-static void read_found(const struct find *fi, struct cursor *in, struct found *out)
+/* Numbers go up: `keys` is behind the key of the one before, of which `next` is the number. */
+static void read_found(struct cursor *in, struct cursor *keys, int64_t *next, struct found *out)
 {
     uint32_t n;
-    struct cursor keys = cursor_of(fi->pks.data, fi->pks.len);
     *out = (struct found){.key = ""};
     cursor_array(in, &n);
     cursor_int(in, &out->number);
     cursor_value(in, &out->sort, &out->sort_len);
     cursor_value(in, &out->document, &out->document_len);
-    cursor_array(&keys, &n);
-    for (int64_t i = 0; i < out->number; i++)
-        cursor_skip(&keys);
-    cursor_str(&keys, &out->key, &out->key_len);
+    for (; *next < out->number; ++*next)
+        cursor_skip(keys);
+    cursor_str(keys, &out->key, &out->key_len);
+    ++*next;
 }
 
 static void keep(struct find *fi, const struct found *found)
@@ -371,9 +371,12 @@ static void on_looked(void *arg, const struct fault *f, const struct buf *hits)
         return;
     }
     struct cursor in = cursor_of(hits->data, hits->len);
+    struct cursor keys = cursor_of(fi->pks.data, fi->pks.len);
+    int64_t next = 0;
+    cursor_array(&keys, &n);
     cursor_array(&in, &n);
     for (uint32_t i = 0; i < n; i++) {
-        read_found(fi, &in, &found);
+        read_found(&in, &keys, &next, &found);
         bool last = take_found(fi, &found);
         if (check_room(fi, &full) < 0) {
             find_refuse(fi, &full);
@@ -402,14 +405,17 @@ static void add_to_page(struct find *fi, const char *pk, size_t len, const char 
                         size_t place_len)
 {
     struct fault f;
-    char *key = alloc_text("%s:%.*s", fi->model->name, (int)len, pk);
-    if (exec_check_key(fi->exec, key, strlen(key), &f) == 0) {
-        pack_str(&fi->pks, key, strlen(key));
+    struct buf key = BUF_INIT;
+    buf_append(&key, fi->model->name, strlen(fi->model->name));
+    buf_append(&key, ":", 1);
+    buf_append(&key, pk, strnlen(pk, len));
+    if (exec_check_key(fi->exec, (char *)key.data, key.len, &f) == 0) {
+        pack_str(&fi->pks, (char *)key.data, key.len);
         pack_str(&fi->places, pk, len);
         pack_str(&fi->places, place, place_len);
         fi->npks++;
     }
-    free(key);
+    buf_free(&key);
 }
 
 static void take_page(struct find *fi, const redisReply *reply)

@@ -233,9 +233,8 @@ unsigned plan_ask(const struct plan *p, struct buf *out)
     resp_bulk(out, "HMGET", 5);
     resp_bulk(out, state, strlen(state));
     for (unsigned i = 0; i < n; i++) {
-        char *name = index_state_name(p->model, &p->indexes->all[i]);
+        const char *name = p->indexes->all[i].state;
         resp_bulk(out, name, strlen(name));
-        free(name);
     }
     for (unsigned i = 0; i < p->n; i++)
         ask_count(&p->all[i], out);
