@@ -9,7 +9,7 @@ import pytest
 from models import ADA, KEY, ROOT, atomic, define_all, field, save_ada
 from rpc_client import RpcError, wait_until
 from test_bad_input import refused
-from test_cache import asked
+from test_cache import asked, begin_to_count
 
 MANY = 100_000
 HUGE = os.environ.get("RAPYER_FULL")
@@ -83,7 +83,7 @@ def test_as_many_round_trips_as_it_is_deep(redis_server, new_daemon, rdb, depth,
     with new_daemon(redis_server.address, QUIET).connect() as client:
         for model in models:
             client.call("define", model)
-        rdb.config_resetstat()
+        begin_to_count(rdb)
         if what == "whole":
             assert client.call("doc.get", key)["v" if depth == 1 else "down"]
         else:
@@ -96,7 +96,7 @@ def test_what_is_wide_costs_no_more_round_trips(redis_server, new_daemon, rdb):
         save_ada(client)
     with new_daemon(redis_server.address, QUIET).connect() as client:
         define_all(client)
-        rdb.config_resetstat()
+        begin_to_count(rdb)
         assert client.call("doc.load", KEY, "") == {"@pk": "ada", **ADA}
         assert round_trips(rdb) == 4  # the root, its lists, the sections' tasks, their tags
 
@@ -114,13 +114,13 @@ ONE = [
 
 @pytest.mark.parametrize("path, expected", ONE, ids=[path for path, _ in ONE])
 def test_one_element_is_read_without_the_others(reader, rdb, path, expected):
-    rdb.config_resetstat()
+    begin_to_count(rdb)
     assert reader.call("doc.load", SHELF_KEY, path) == expected
     spent = asked(rdb)
     assert spent["hgetall"] <= 2 and spent.get("hget", 0) <= 4, spent
     assert spent.get("lrange", 0) == (1 if "tags" in path or path.endswith(("]",)) and "[" in path and
                                       path.startswith(("items", "named")) else 0), spent
-    rdb.config_resetstat()
+    begin_to_count(rdb)
     assert reader.call("doc.load", SHELF_KEY, path) == expected
     assert reader.call("doc.get", SHELF_KEY, {"paths": [path]}) == {path: expected}
     assert asked(rdb) == {}
@@ -133,21 +133,21 @@ NONE = [('items["none"]', "NOT_FOUND"), ('items["none"].n', "NOT_FOUND"), ("item
 
 @pytest.mark.parametrize("path, code", NONE, ids=[path for path, _ in NONE])
 def test_one_that_is_not_there_is_refused_in_the_same_words(reader, writer, rdb, path, code):
-    rdb.config_resetstat()
+    begin_to_count(rdb)
     said = refused(reader, code, "doc.load", SHELF_KEY, path)
     assert asked(rdb).get("lrange", 0) == 0 and asked(rdb)["hgetall"] == 1
     assert said == refused(writer, code, "doc.load", SHELF_KEY, path)
 
 
 def test_where_many_are_read_all_are(reader, rdb):
-    rdb.config_resetstat()
+    begin_to_count(rdb)
     for i in range(300):
         assert reader.call("doc.load", SHELF_KEY, f"items[{i}].n") == i
         assert reader.call("doc.load", SHELF_KEY, f'counts["k{i}"]') == i
     assert asked(rdb)["lrange"] >= 1  # the pks
     assert asked(rdb)["hgetall"] <= 2 + 40 + 300
     paths = [f'named["k{i}"].n' for i in range(300)]
-    rdb.config_resetstat()
+    begin_to_count(rdb)
     assert reader.call("doc.get", SHELF_KEY, {"paths": paths}) == dict(zip(paths, range(300)))
     assert round_trips(rdb) <= 3
 
@@ -162,7 +162,7 @@ def test_one_of_many(patient, patient_client, redis_server, new_daemon, rdb, cou
     with new_daemon(redis_server.address, QUIET).connect() as client:
         define(client)
         before = client.call("admin.cache")["memory"]
-        rdb.config_resetstat()
+        begin_to_count(rdb)
         for i in (count - 1, count // 2, 7):
             assert client.call("doc.load", SHELF_KEY, f'items["p{i}"].n') == i
         assert client.call("doc.load", SHELF_KEY, f"items[{count // 4}].n") == count // 4
@@ -218,12 +218,12 @@ RANGES = [({"from": 10, "to": 13}, slice(10, 13)), ({"to": 2}, slice(2)), ({"fro
 @pytest.mark.parametrize("what", ["numbers", "items"])
 def test_a_range_is_read_without_the_others(reader, rdb, what, span, these):
     expected = shelf(300)[what][these]
-    rdb.config_resetstat()
+    begin_to_count(rdb)
     assert reader.call("doc.load", SHELF_KEY, what, span) == expected
     if len(expected) < 300 // 8:
         spent = asked(rdb)
         assert spent.get("hgetall", 0) <= 1 + (len(expected) if what == "items" else 0), spent
-        rdb.config_resetstat()
+        begin_to_count(rdb)
         assert reader.call("doc.load", SHELF_KEY, what, span) == expected
         assert asked(rdb) == {}
     assert reader.call("doc.load", SHELF_KEY, what) == shelf(300)[what]
@@ -245,7 +245,7 @@ def test_ranges_meet_each_other_and_single_elements(reader):
 @pytest.mark.parametrize("span", [{"from": 15, "to": 25}, {"from": 5, "to": 15}], ids=["behind", "before"])
 def test_of_a_range_only_what_is_not_there_is_read(reader, rdb, span):
     reader.call("doc.load", SHELF_KEY, "items", {"from": 10, "to": 20})
-    rdb.config_resetstat()
+    begin_to_count(rdb)
     assert reader.call("doc.load", SHELF_KEY, "items", span) == items(300)[span["from"]:span["to"]]
     assert asked(rdb)["hgetall"] == 5
 
@@ -304,14 +304,14 @@ def test_a_range_of_a_million(redis_server, new_daemon, rdb):
     with new_daemon(redis_server.address, QUIET).connect() as client:
         define(client)
         before = client.call("admin.cache")["memory"]
-        rdb.config_resetstat()
+        begin_to_count(rdb)
         assert client.call("doc.load", SHELF_KEY, "numbers", {"from": -2}) == [count - 2, count - 1]
         assert client.call("doc.load", SHELF_KEY, "numbers", {"from": 400_000, "to": 425_000}) == list(
             range(400_000, 425_000))  # in slices
         assert asked(rdb)["lrange"] == 1 + 3
         assert client.call("admin.cache")["memory"] - before < 25_000 * 300
         before = client.call("admin.cache")["memory"]
-        rdb.config_resetstat()
+        begin_to_count(rdb)
         found = client.call("doc.load", SHELF_KEY, "items", {"from": 500_000, "to": 503_000})
         assert [item["n"] for item in found] == list(range(500_000, 503_000))
         assert asked(rdb)["hgetall"] == 3000 and asked(rdb)["lrange"] < 12
@@ -350,7 +350,7 @@ def test_what_is_inside_one_value(redis_server, new_daemon, rdb):
     with new_daemon(redis_server.address, QUIET).connect() as client:
         client.call("define", box)
         wait_until(lambda: client.call("admin.stats")["hears_others"], what="a daemon that hears")
-        rdb.config_resetstat()
+        begin_to_count(rdb)
         assert client.call("doc.load", "Box:1", 'rows[7]["n"]') == 7
         assert client.call("doc.load", "Box:1", 'maps["k7"]["n"]') == 7
         refused(client, "NOT_FOUND", "doc.load", "Box:1", 'maps["none"]["n"]')

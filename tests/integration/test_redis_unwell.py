@@ -304,8 +304,9 @@ def test_frozen_for_longer_than_anybody_waits(redis_server, new_daemon, rdb):
                                                "commit.queue_time": "300ms"})
     with daemon.connect() as client:
         save_ada(client)
-        age = 36
         for _ in range(3):
+            # When one is answered the next go out at once, and are on their way.
+            age = wait_until(lambda: try_call(client, "num.incr", KEY, "age", 1), what="a write")
             redis_server.pause()
             sent = [client.send("num.incr", KEY, "age", 1) for _ in range(100)]
             codes = []

@@ -4,6 +4,7 @@ import pytest
 
 from models import atomic, field, plain
 from rpc_client import RpcError
+from test_cache import begin_to_count
 
 LINK = plain("Link", field("to", "optional<ref<Person>>", default=None), field("why", "str", default=""))
 NOTE = atomic("Note", field("by", "ref<Person>"), field("text", "str", default=""))
@@ -80,7 +81,7 @@ def test_as_many_round_trips_as_it_is_deep(client, new_daemon, redis_server, rdb
         person(client, str(n), friends=[f"Person:{child}" for child in range(3 * n - 1, 3 * n + 2) if child <= 40])
     with new_daemon(redis_server.address, {"coherence.enabled": "0"}).connect() as cold:
         define(cold)
-        rdb.config_resetstat()
+        begin_to_count(rdb)
         assert len(refs(cold, "Person:1", ["friends"], depth=3)) == 39
         cold.call("doc.get", "Person:1", {"resolve": True, "depth": 3})
     reads = rdb.info("commandstats")["cmdstat_exec"]["calls"]
