@@ -26,9 +26,8 @@ static bool control(const uint8_t *p, size_t len)
     return (len == 1 && (p[0] < 0x20 || p[0] == 0x7f)) || (len == 2 && p[0] == 0xc2 && p[1] < 0xa0);
 }
 
-/* Replaces byte by byte, so that the length stays. A character that the cut at the end of the
- * text split is dropped: it was well-formed before. */
-static void clean(char *text, bool cut)
+/* Byte by byte, so that the length stays. */
+void text_clean(char *text, bool cut)
 {
     uint8_t *p = (uint8_t *)text, *end = p + strlen(text);
 
@@ -60,7 +59,7 @@ int fault_set(struct fault *f, enum fault_code code, const char *fmt, ...)
     va_end(ap);
     if (n < 0)
         text[0] = '\0';
-    clean(text, n >= (int)sizeof text);
+    text_clean(text, n >= (int)sizeof text);
     f->code = code;
     memcpy(f->text, text, strlen(text) + 1);
     return -1;

@@ -62,6 +62,10 @@ struct fault {
 int fault_set(struct fault *f, enum fault_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same for any text of strangers that is shown, in place. cut: it may have been cut within a
+ * character, which is dropped then. */
+void text_clean(char *text, bool cut);
+
 /* "BAD_PATH", or NULL for FAULT_NONE and unknown numbers. */
 const char *fault_name(enum fault_code code);
 

@@ -271,7 +271,7 @@ void batch_each_committed(const struct batch *b, void (*fn)(void *arg, const str
         if (batch_doc_refused(bd) || bd->gone || !part_changes(bd) || part_touches(bd))
             continue;
         struct committed c = {.doc = bd->doc, .next = bd->pends, .rewritten = bd->rewritten};
-        c.version = part_ends(bd) ? 0 : bd->version.expected + bd->version.by;
+        c.version = part_ends(bd) ? 0 : with_drift(&bd->version);
         fn(arg, &c);
     }
 }

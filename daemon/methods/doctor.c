@@ -74,6 +74,7 @@ static struct finding finding(enum state state, const char *advice, const char *
     va_start(args, fmt);
     vsnprintf(f.found, sizeof(f.found), fmt, args);
     va_end(args);
+    text_clean(f.found, true);
     return f;
 }
 

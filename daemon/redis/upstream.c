@@ -11,6 +11,7 @@
 #include "daemon/redis/requests.h"
 #include "daemon/redis/rights.h"
 #include "protocol/alloc.h"
+#include "protocol/fault.h"
 #include <errno.h>
 #include <event2/util.h>
 #include <inttypes.h>
@@ -171,6 +172,7 @@ static void info_field(const char *text, const char *name, char *out, size_t siz
     }
     snprintf(out, size, "%.*s", line ? (int)strcspn(line + n + 1, "\r\n") : 0,
              line ? line + n + 1 : "");
+    text_clean(out, true);
 }
 
 static const char *password(const struct upstream *u)
