@@ -293,7 +293,9 @@ static int compare_field(struct plan *p, int old, const struct field *now, size_
     else if (edit.widens && was->fallback)
         *defaults += WIDER_DEFAULT;
     p->widened = p->widened || edit.widens;
-    p->indexed = p->indexed || indexes_then(p, was, now) != was->indexes;
+    /* A document that lacks the field stands in the index with its default. */
+    p->indexed = p->indexed || indexes_then(p, was, now) != was->indexes ||
+                 (edit.defaults && was->indexes != 0);
     p->changed = p->changed || edit.widens || edit.lowers || edit.defaults || edit.lazy;
     return 0;
 }

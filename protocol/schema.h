@@ -106,8 +106,8 @@ const struct model *schema_model(const struct schema *s, const char *name, size_
 const struct model *schema_model_of(const struct schema *s, const char *key, size_t len);
 /* Whom to tell that a model is not what it was: its documents look different now. One at most. */
 void schema_on_change(struct schema *s, void (*fn)(void *arg), void *arg);
-/* How often a model got fields, or wider ones, or other indexes, after its first definition: trees
- * built before are not what they would be now. */
+/* How often a model got fields, or wider ones, or other indexes, or other defaults of what is
+ * indexed, after its first definition: trees built before are not what they would be now. */
 uint32_t schema_growths(const struct schema *s);
 /* Where a registry is stored somewhere for several to share: up to which revision of it, counted
  * over all models, this one has all of them. Only rises; 0 at first. */

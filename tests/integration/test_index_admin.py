@@ -36,8 +36,8 @@ def people(client):
     return client
 
 
-def check(client, **options):
-    answer = client.call("index.check", "Person", options)
+def check(client, model="Person", **options):
+    answer = client.call("index.check", model, options)
     assert answer["cursor"] is None
     return answer
 
@@ -236,3 +236,26 @@ def test_ctl(people, rdb, daemon):
     assert "age range" not in states(people)
     assert "NO_INDEX" in ctl("drop", "Person", "age", "--yes", code=1)
     assert "index takes" in ctl("mend", code=2)
+
+
+def test_another_default_is_another_index(client):
+    """Who lacks the field is found by the new default, or NO_INDEX is said, as soon as it is declared."""
+    def declare_with(default):
+        client.call("define", atomic("Thing", field("o", "optional<str>", index="exact", **default)))
+
+    def found(value):
+        try:
+            return client.call("find.count", "Thing", ["=", "o", value])
+        except RpcError as error:
+            assert error.code == "NO_INDEX"
+            return None
+
+    declare_with({})
+    client.call("doc.insert", [[f"Thing:{i}", {}] for i in range(300)])
+    assert found(None) == 300
+    declare_with({"default": "zz"})
+    assert found("zz") in (None, 300)
+    assert wait_until(lambda: found("zz"), what="the index with the new default") == 300
+    assert found(None) == 0
+    check(client, "Thing", repair=True)  # entries by defaults that were
+    assert check(client, "Thing")["left_over"] == 0
