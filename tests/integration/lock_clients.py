@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 from models import KEY
 from rpc_client import Client, RpcError, wait_until
@@ -128,15 +127,3 @@ def dance(socket):
 
 if __name__ == "__main__":
     dance(sys.argv[1])
-
-
-def commands_at_rest(rdb):
-    """The same when no daemon asks for something by itself any more, as it does after a model was defined."""
-
-    def same():
-        before = commands(rdb)
-        time.sleep(0.1)
-        return commands(rdb) == before
-
-    wait_until(same, what="daemons that ask nothing")
-    return commands(rdb)

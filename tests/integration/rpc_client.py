@@ -116,3 +116,15 @@ def wait_until(condition, timeout=20, what="the condition"):
         if time.monotonic() >= deadline:
             raise TimeoutError(f"{what} did not come true within {timeout} s")
         time.sleep(0.005)
+
+
+def at_rest(look, what="daemons that ask nothing by themselves"):
+    """What look() gives when it stays the same for a moment, as after all that a declaration sets going."""
+
+    def same():
+        before = look()
+        time.sleep(0.1)
+        return look() == before
+
+    wait_until(same, what=what)
+    return look()

@@ -1,12 +1,10 @@
 """What stays in memory and what goes, what is remembered of documents that are not there, and how
 little of Redis it takes to read what is not in memory."""
 
-import time
-
 import pytest
 
 from models import ADA, KEY, atomic, define_all, field, save_ada
-from rpc_client import wait_until
+from rpc_client import at_rest, wait_until
 from test_bad_input import refused
 
 PAGE = atomic("Page", field("text", "str"))
@@ -22,14 +20,8 @@ def asked(rdb):
 
 
 def begin_to_count(rdb):
-    """When no daemon asks for something by itself any more, as after a model was defined."""
-
-    def quiet():
-        before = asked(rdb)
-        time.sleep(0.1)
-        return asked(rdb) == before
-
-    wait_until(quiet, what="daemons that ask nothing")
+    """When no daemon asks for something by itself any more."""
+    at_rest(lambda: asked(rdb))
     rdb.config_resetstat()
 
 

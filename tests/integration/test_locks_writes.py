@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from lock_clients import acquire, ask, await_lost, await_waiters, commands, commands_at_rest, is_free, look, release
+from lock_clients import acquire, ask, await_lost, await_waiters, commands, is_free, look, release
 from models import ADA, KEY, ROOT, define_all, save_ada
-from rpc_client import RpcError
+from rpc_client import RpcError, at_rest
 from test_bad_input import refused
 
 pytestmark = pytest.mark.exact
@@ -287,7 +287,7 @@ def leased(redis_server, new_daemon):
 
 def test_acquire_and_release_ask_redis_nothing(leased, rdb):
     with leased.connect() as client:
-        before = commands_at_rest(rdb)
+        before = at_rest(lambda: commands(rdb))
         for turn in range(200):
             lock = acquire(client, mode="shared" if turn % 5 == 0 else "exclusive", document=turn % 2 == 0)
             acquire(client, mode="shared")
@@ -301,7 +301,7 @@ def test_acquire_and_release_ask_redis_nothing(leased, rdb):
 def test_handing_over_asks_redis_nothing(leased, rdb):
     clients = [leased.connect() for _ in range(5)]
     lock, requests = acquire(clients[0]), []
-    before = commands_at_rest(rdb)
+    before = at_rest(lambda: commands(rdb))
     for turn in range(100):
         requests.append(ask(clients[(turn + 1) % 5]))
         release(clients[turn % 5], lock)
