@@ -98,15 +98,22 @@ class Cluster:
     def address(self):
         return "cluster:" + ",".join(f"127.0.0.1:{node.port}" for node in self.masters)
 
-    def owner(self, slot):
-        """As one of those says that run, and are not frozen."""
+    def owners(self, slot):
+        """As each of those says that run, and are not frozen."""
         for node in self.nodes:
             if node.process.poll() is not None or node.frozen:
                 continue
             for first, last, (_, port, *_), *_ in node.slots():
                 if first <= slot <= last:
-                    return next(n for n in self.nodes if n.port == port)
-        return None
+                    yield next(n for n in self.nodes if n.port == port)
+
+    def owner(self, slot):
+        return next(self.owners(slot), None)
+
+    def agreed_owner(self, slot):
+        """What the nodes tell each other after a slot has moved takes a moment."""
+        return wait_until(lambda: self.owner(slot) if len(set(self.owners(slot))) == 1 else None,
+                          what=f"nodes that agree whose slot {slot} is")
 
     def hashes(self, prefix):
         """Those below a prefix, by key, as their masters have them."""

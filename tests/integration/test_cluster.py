@@ -133,7 +133,7 @@ def test_what_another_daemon_writes_is_read(cluster, new_daemon):
 def reshard(cluster, slots, rounds):
     for _ in range(rounds):
         slot = random.choice(slots)
-        source = cluster.owner(slot)
+        source = cluster.agreed_owner(slot)
         cluster.migrate(slot, source, random.choice([n for n in cluster.masters if n is not source]))
 
 
