@@ -107,12 +107,8 @@ static void take_unit(struct batch *b, const struct part *p, const redisReply *s
 static struct pend_field *told_number(const struct expectation *e)
 {
     if (e->number == NULL || !e->number->known || e->pend == NULL || e->pend->cmds != NULL ||
-        e->bd->deleted)
+        e->pend->behind)
         return NULL;
-    for (const struct pend *p = e->pend->next; p != NULL; p = p->next) {
-        if (p->key_len == e->pend->key_len && memcmp(p->key, e->pend->key, p->key_len) == 0)
-            return NULL;
-    }
     struct pend_field *f =
         (struct pend_field *)((char *)e->number - offsetof(struct pend_field, drift));
     return f->kind == FIELD_INCR && e->bd->second == NULL ? f : NULL;

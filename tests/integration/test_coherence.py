@@ -10,7 +10,7 @@ import pytest
 
 from fault_proxy import REPLIES, DeafProxy
 from histories import Foreigner, Mortal, Neighbour, Reaper, SlowMortal
-from models import KEY, ROOT, atomic, field, save_ada
+from models import ADA, KEY, ROOT, atomic, field, save_ada
 from rpc_client import RpcError, wait_until
 from test_fault_failover import SETTINGS as QUICK
 from test_fault_failover import Pair
@@ -633,6 +633,25 @@ def test_what_is_said_of_a_number_that_another_program_changed(redis_server, new
                 one.wait(request)
         stored = int(rdb.hget(*place))
         assert one.call("doc.get", KEY, {"fresh": True, "paths": [path]}) == {path: stored}
+
+
+@pytest.mark.parametrize("path, later", [
+    ("age", ["doc.save", KEY, ADA]), ("age", ["set", KEY, "age", 7]), ("age", ["doc.delete", KEY]),
+    ('counts["x"]', ["doc.save", KEY, ADA]), ('counts["x"]', ["dict.clear", KEY, "counts"])])
+def test_what_is_said_of_a_number_that_the_same_commit_has_replaced(redis_server, new_proxy, new_daemon, path, later):
+    """Where the answer was lost another number is there, which says nothing of others. Shows C8."""
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(proxy.address, PATIENT).connect() as one:
+        save_ada(one)
+        before = one.call("doc.load", KEY, path)
+        cut = proxy.cut_after(REPLIES, 0)
+        proxy.refusing = True
+        calls = [["str.append", KEY, "bio", "!"], ["num.incr", KEY, path, 1], later]
+        one.send_raw(b"".join(one.pack([0, 1000 + n, call[0], call[1:]]) for n, call in enumerate(calls)))
+        assert cut.fired.wait(20)
+        proxy.refusing = False
+        assert [one.wait(1000), one.wait(1001)] == ["hello!", before + 1]
+        one.wait(1002)
 
 
 def test_an_idle_daemon_asks_redis_nothing(pair, rdb):
