@@ -316,11 +316,12 @@ static void flush_merge(struct batch *b, struct writer *w, struct merge *m)
         buf_free(&m->members);
     buf_clear(&m->members);
     m->n = 0;
+    w->merging--;
 }
 
 static void flush_merges(struct batch *b, struct writer *w)
 {
-    for (unsigned i = 0; i < MERGES; i++)
+    for (unsigned i = 0; i < MERGES && w->merging > 0; i++)
         flush_merge(b, w, &w->merges[i]);
 }
 
@@ -340,6 +341,7 @@ static void merge_command(struct batch *b, struct writer *w, unsigned argc, cons
         buf_clear(&m->head);
         buf_append(&m->head, head->data, head->len);
     }
+    w->merging += m->n == 0;
     for (unsigned i = 2; i < argc; i++)
         resp_bulk(&m->members, argv[i].data, argv[i].len);
     m->n += argc - 2;
