@@ -476,7 +476,7 @@ static int check_cluster(struct load *l, const struct setting *s)
 {
     const struct config *c = l->config;
 
-    if (!are_addresses(c->redis + 8))
+    if (!are_addresses(config_cluster(c)))
         return refuse(l, s, "\"%s\" is not cluster:host:port,host:port", c->redis);
     if (!c->experimental_cluster)
         return refuse(l, s,
@@ -511,7 +511,7 @@ static int check_redis(struct load *l)
         return refuse(l, s, "\"%s\": an absolute path has to follow unix:", address);
     }
     bool sentinels = strncmp(address, "sentinel:", 9) == 0;
-    if (strncmp(address, "cluster:", 8) == 0)
+    if (config_cluster(l->config) != NULL)
         return check_cluster(l, s);
     if (sentinels ? !are_sentinels(address + 9) : !is_host_port(address))
         return refuse(l, s,
@@ -710,6 +710,13 @@ int config_set(struct config *c, const char *name, const char *value, char *erro
     free(l.set_at);
     config_free(&fresh);
     return status;
+}
+
+const char *config_cluster(const struct config *c)
+{
+    static const char head[] = "cluster:";
+    bool is = c->redis != NULL && strncmp(c->redis, head, strlen(head)) == 0;
+    return is ? c->redis + strlen(head) : NULL;
 }
 
 int config_reread_password(struct config *c, bool sentinel, char *error, size_t error_size)

@@ -121,6 +121,8 @@ void config_changes(struct config *c, struct config *fresh, char *taken, size_t 
 /* Changes one reloadable setting, "section.name". -1: it cannot be that, with a message. */
 int config_set(struct config *c, const char *name, const char *value, char *error,
                size_t error_size);
+/* host:port,host:port, the nodes of the cluster that redis names; NULL: it names none. */
+const char *config_cluster(const struct config *c);
 /* Reads redis_password_file again, or sentinel_password_file, after its password was refused. 1: it
  * has another by now, which is taken over. 0: the same, or there is no such file. -1: it cannot be
  * read, with the reason. */

@@ -28,7 +28,6 @@ struct lanes {
     struct lane_stats stats;
     struct event *settle; /* cluster: there is something to do; or, later, to be tried again */
     struct lane *home;
-    unsigned nslots;
     struct lane **all; /* those that there are */
     unsigned n, cap;
     bool changed, stopped;
@@ -214,15 +213,13 @@ struct lanes *lanes_new(struct event_base *base, struct config *config, const ch
 {
     static const struct router_callbacks router_cb = {
         .on_up = on_up, .on_down = on_down, .on_map = on_map};
-    bool cluster = config->redis != NULL && strncmp(config->redis, "cluster:", 8) == 0;
-    unsigned nslots = cluster ? SLOTS : 1;
-    struct lanes *l = alloc_zeroed(1, sizeof(*l) + nslots * sizeof(struct lane *));
+    bool cluster = config_cluster(config) != NULL;
+    struct lanes *l = alloc_zeroed(1, sizeof(*l) + (cluster ? SLOTS : 1) * sizeof(struct lane *));
     l->base = base;
     l->config = config;
     l->id = id;
     l->cb = *cb;
     l->arg = arg;
-    l->nslots = nslots;
     l->router = router_new(base, config, &router_cb, l);
     l->pool = batch_pool_new(config->key_prefix, id);
     batch_pool_index(l->pool, indexes);

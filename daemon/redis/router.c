@@ -16,8 +16,8 @@
 #define LOOK_EVERY_MS 10000 /* while all is well */
 #define EPOCH_STEP 4096     /* each is as if of another server: all is read anew (upstream.h) */
 #define ID_BYTES 64
-#define NODES_MAX \
-    2000 /* that are known: a cluster has 1000 at most, and they may get new addresses */
+/* That are known: a cluster has 1000 at most, and they may get new addresses. */
+#define NODES_MAX 2000
 
 struct node {
     struct router *router;
@@ -363,12 +363,13 @@ struct router *router_new(struct event_base *base, struct config *config,
     r->config = config;
     r->cb = *cb;
     r->arg = arg;
-    r->cluster = config->redis != NULL && strncmp(config->redis, "cluster:", 8) == 0;
+    const char *at = config_cluster(config);
+    r->cluster = at != NULL;
     r->only = upstream_new(base, config, &only_cb, r);
     r->timer = evtimer_new(base, on_timer, r);
     for (unsigned slot = 0; slot < SLOTS; slot++)
         r->epochs[slot] = 1;
-    for (const char *at = r->cluster ? config->redis + 8 : ""; *at != '\0';) {
+    while (at != NULL && *at != '\0') {
         size_t len = strcspn(at, ",");
         char *address = alloc_copy(at, len);
         (void)node_at(r, address);

@@ -644,7 +644,7 @@ struct upstream *upstream_new(struct event_base *base, struct config *config,
     u->overdue = evtimer_new(base, on_overdue, u);
     bool embedded = !config->redis || strcmp(config->redis, "embedded") == 0;
     bool sentinels = !embedded && strncmp(config->redis, "sentinel:", 9) == 0;
-    bool named = sentinels || (!embedded && strncmp(config->redis, "cluster:", 8) == 0);
+    bool named = sentinels || config_cluster(config) != NULL;
     if (!embedded && !named)
         u->address = alloc_str(config->redis);
     if (embedded)
