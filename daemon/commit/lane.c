@@ -302,13 +302,6 @@ void lane_go_on(struct lane *l)
         kick(l);
 }
 
-static void on_anything(void *arg, unsigned index, redisReply *reply)
-{
-    (void)arg;
-    (void)index;
-    (void)reply;
-}
-
 /* So that a marker that is missing later always means that Redis has lost its state. */
 static void set_first_marker(struct lane *l)
 {
@@ -316,7 +309,7 @@ static void set_first_marker(struct lane *l)
     const char *set[] = {"SET", (char *)l->marker.data, "0"};
     resp_command(&out, 3, set, (size_t[]){3, l->marker.len, 1});
     /* A replica or a full Redis refuses; then it is as if it had been lost. */
-    upstream_send(l->up, out.data, out.len, 1, on_anything, l);
+    upstream_send(l->up, out.data, out.len, 1, upstream_ignore, NULL);
     buf_free(&out);
 }
 

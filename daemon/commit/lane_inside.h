@@ -43,9 +43,10 @@ struct lane {
     struct commit *gathering, *in_flight, *spare;
     struct buf marker; /* its key */
     struct buf still;  /* that of nothing, in the same slot (batch.h); empty: one Redis has all */
-    struct upstream
-        *open_on;        /* the batch in flight was sent there, in this epoch of the link, and */
-    uint32_t open_epoch; /* is not answered; NULL: it is not open */
+    /* The batch in flight was sent there, in this epoch of the link, and is not answered; NULL: it
+     * is not open. */
+    struct upstream *open_on;
+    uint32_t open_epoch;
     bool unsure;         /* another node may have the slot: looked for at, and doubling */
     int64_t retry_at, retry_ms;
     uint64_t number;      /* of the gathering batch */

@@ -15,14 +15,6 @@
 
 #define TOLD_MS 1000
 
-/* Whatever Redis says to it. */
-static void on_anything(void *arg, unsigned index, redisReply *reply)
-{
-    (void)arg;
-    (void)index;
-    (void)reply;
-}
-
 /* What the link has learned. */
 struct recovery {
     struct lane *lane;
@@ -150,7 +142,8 @@ static void send_kept(struct lane *l, const struct kept *k)
     if (!upstream_send(l->up, out.data, out.len, r->last + 1, on_replayed, r))
         free(r);
     if (k->news.n > 0) /* who is not told reads anew from a Redis that has lost something */
-        upstream_send(l->up, k->resp.data + news_at, exec_at - news_at, k->news.n, on_anything, l);
+        upstream_send(l->up, k->resp.data + news_at, exec_at - news_at, k->news.n, upstream_ignore,
+                      NULL);
     buf_free(&out);
 }
 
@@ -166,7 +159,7 @@ static void replay_next(struct lane *l)
         return;
     }
     if (k->nleases > 0 && clock_boot_ms() - l->absent_since < (int64_t)l->config->lock_lease)
-        upstream_send(l->up, k->leases.data, k->leases.len, k->nleases, on_anything, l);
+        upstream_send(l->up, k->leases.data, k->leases.len, k->nleases, upstream_ignore, NULL);
     send_kept(l, k);
     l->place.stats->recovered_resent++;
 }

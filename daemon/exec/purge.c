@@ -47,13 +47,6 @@ static struct upstream *link_of_name(const struct purger *p)
     return router_link(p->router, router_slot(p->router, p->name, strlen(p->name)));
 }
 
-static void on_noted(void *arg, unsigned index, redisReply *reply)
-{
-    (void)arg;
-    (void)index;
-    (void)reply; /* whoever meets the document finds out by itself */
-}
-
 static void begin(struct purger *p)
 {
     const struct condemned *c = p->list;
@@ -71,7 +64,7 @@ static void done(struct purger *p)
     struct condemned *c = p->list;
     struct buf out = BUF_INIT;
     resp_words(&out, "HDEL", p->name, c->key, NULL);
-    upstream_send(link_of_name(p), out.data, out.len, 1, on_noted, NULL);
+    upstream_send(link_of_name(p), out.data, out.len, 1, upstream_ignore, NULL);
     buf_free(&out);
     DL_DELETE(p->list, c);
     p->gone(p->arg, c->key, c->len);
@@ -200,7 +193,8 @@ void purger_note(struct purger *p, const char *key)
 {
     struct buf out = BUF_INIT;
     resp_words(&out, "HSET", p->name, key, "1", NULL);
-    upstream_send(link_of_name(p), out.data, out.len, 1, on_noted, NULL);
+    /* Without it whoever meets the document finds out by itself. */
+    upstream_send(link_of_name(p), out.data, out.len, 1, upstream_ignore, NULL);
     buf_free(&out);
 }
 

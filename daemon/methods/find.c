@@ -554,13 +554,6 @@ static void begin(struct find *fi, const redisReply *first)
     }
 }
 
-static void on_noted(void *arg, unsigned index, redisReply *reply)
-{
-    (void)arg;
-    (void)index;
-    (void)reply;
-}
-
 /* It is built anew when that key is gone (indexer.h). */
 static void note_spoilt(struct find *fi)
 {
@@ -568,7 +561,7 @@ static void note_spoilt(struct find *fi)
     char *key = index_states_key(exec_config(fi->exec)->key_prefix);
     char *name = index_state_name(fi->model, fi->plan->spoilt);
     resp_words(&out, "HSET", key, name, "!", NULL);
-    upstream_send(upstream_of(fi), out.data, out.len, 1, on_noted, NULL);
+    upstream_send(upstream_of(fi), out.data, out.len, 1, upstream_ignore, NULL);
     buf_free(&out);
     free(key);
     free(name);

@@ -108,13 +108,6 @@ static void on_push(void *arg, redisReply *reply)
     b->cb.message(b->arg, payload->str, payload->len);
 }
 
-static void on_pong(void *arg, unsigned index, redisReply *reply)
-{
-    (void)arg;
-    (void)index;
-    (void)reply;
-}
-
 static void arm(struct bus *b)
 {
     unsigned ms = b->config->command_timeout;
@@ -149,7 +142,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     }
     struct buf out = BUF_INIT;
     resp_words(&out, "PING", NULL);
-    upstream_send(b->link, out.data, out.len, 1, on_pong, b);
+    upstream_send(b->link, out.data, out.len, 1, upstream_ignore, NULL);
     buf_free(&out);
 }
 

@@ -95,13 +95,6 @@ static void proof_step(struct changes *c)
     c->cb.proved(c->arg);
 }
 
-static void on_realm_set(void *arg, unsigned index, redisReply *reply)
-{
-    (void)arg;
-    (void)index;
-    (void)reply; /* the next proof says who was first */
-}
-
 static void name_realm(struct changes *c)
 {
     uint64_t random[2];
@@ -121,7 +114,8 @@ static void check_realm(struct changes *c, const redisReply *reply)
     } else {
         name_realm(c); /* not as it was: others look for that, too */
         resp_words(&out, "SET", (char *)c->realm_key.data, c->realm, "NX", NULL);
-        upstream_send(c->up, out.data, out.len, 1, on_realm_set, NULL);
+        /* The next proof says who was first. */
+        upstream_send(c->up, out.data, out.len, 1, upstream_ignore, NULL);
         buf_free(&out);
     }
     c->cb.everything(c->arg);
@@ -320,14 +314,8 @@ static bool went_unheard(struct changes *c, const char *key, size_t len)
     return RAPYER_UNHEARD != 0 && c->unheard_key == key_hash(key, len, "", 0);
 }
 
-static void on_want_heard(void *arg, unsigned index, redisReply *reply)
-{
-    (void)arg;
-    (void)index;
-    (void)reply; /* it is a courtesy: without it turns are left to chance */
-}
-
-/* The same channel as the commits: in front of this daemon's next one. */
+/* The same channel as the commits: in front of this daemon's next one. It is a courtesy: without it
+ * turns are left to chance. */
 void changes_want(struct changes *c, const char *key, size_t key_len)
 {
     struct buf out = BUF_INIT, message = BUF_INIT;
@@ -339,7 +327,7 @@ void changes_want(struct changes *c, const char *key, size_t key_len)
     const char *words[] = {"PUBLISH", (char *)c->channel.data, (char *)message.data};
     size_t lens[] = {strlen(words[0]), strlen(words[1]), message.len};
     resp_command(&out, 3, words, lens);
-    upstream_send(c->up, out.data, out.len, 1, on_want_heard, NULL);
+    upstream_send(c->up, out.data, out.len, 1, upstream_ignore, NULL);
     buf_free(&message);
     buf_free(&out);
 }

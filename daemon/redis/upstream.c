@@ -450,8 +450,7 @@ static bool is_redirect(const redisReply *reply)
             strncmp(reply->str, "TRYAGAIN", 8) == 0 || strncmp(reply->str, "CLUSTERDOWN", 11) == 0);
 }
 
-/* Of a request that was told already that it is lost. */
-static void pass_over(void *arg, unsigned index, redisReply *reply)
+void upstream_ignore(void *arg, unsigned index, redisReply *reply)
 {
     (void)arg;
     (void)index;
@@ -483,7 +482,7 @@ static bool take_reply(struct upstream *u, redisReply *reply)
     if (u->cb.on_redirect && is_redirect(reply)) {
         u->cb.on_redirect(u->arg, reply->str);
         reply = NULL;
-        first->fn = pass_over;
+        first->fn = upstream_ignore; /* it was told that it is lost */
     }
     if (++first->index == first->nreplies)
         requests_pop(&u->requests);

@@ -91,6 +91,8 @@ const char *upstream_why(const struct upstream *u); /* why it is not UP, for UNA
 /* Sends bytes holding exactly nreplies commands. False when not UP (fn is then never called). */
 bool upstream_send(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
                    upstream_reply_fn *fn, void *arg);
+/* A fn for answers that nobody needs. */
+void upstream_ignore(void *arg, unsigned index, redisReply *reply);
 /* The same of what is long, which is not copied. */
 bool upstream_give(struct upstream *u, struct blob *resp, unsigned nreplies, upstream_reply_fn *fn,
                    void *arg);
