@@ -39,10 +39,6 @@ local function elements_of(key, index)
   return call(index[5], key) or {}
 end
 
--- A pk as it stands in the name of a key (path.h).
-local escapes = {['{'] = '{7b', ['}'] = '{7d', ['/'] = '{2f'}
-local function escaped(pk) return (string.gsub(pk, '[{}/]', escapes)) end
-
 local function add_elements(out, root, index)
   local found = elements_of(root .. index[4], index)
   if not found then

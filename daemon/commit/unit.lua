@@ -16,10 +16,6 @@ local function lease(key, field, want)
   return found and found.fence == tonumber(want)
 end
 
--- A pk as it stands in the name of a key (path.h).
-local escapes = {['{'] = '{7b', ['}'] = '{7d', ['/'] = '{2f'}
-local function escaped(pk) return (string.gsub(pk, '[{}/]', escapes)) end
-
 local function hexadecimal(text)
   return (string.gsub(text, '.', function(c) return string.format('%02x', string.byte(c)) end))
 end

@@ -6,7 +6,6 @@
 -- `find key ...` answers, and of each its hash and what the n commands say of the keys below it. how:
 -- "all": each stride-th word, from value on, is a pk; "one": the answer is; "at": the word behind find
 -- is, if there is an answer; "among": the last word is, if it is in the answer, which is then not told.
-local escapes = { ['{'] = '{7b', ['}'] = '{7d', ['/'] = '{2f' }
 local function level(from, to)
   local key, how, n = ARGV[from], ARGV[from + 1], tonumber(ARGV[from + 4])
   local find = from + 5 + 2 * n
@@ -27,7 +26,7 @@ local function level(from, to)
     for i = tonumber(ARGV[from + 3]), #found, tonumber(ARGV[from + 2]) do pks[#pks + 1] = found[i] end
   end
   for _, pk in ipairs(pks) do
-    local element = key .. '/' .. string.gsub(pk, '[{}/]', escapes)
+    local element = key .. '/' .. escaped(pk)
     content[#content + 1] = redis.pcall('HGETALL', element)
     for i = from + 5, find - 1, 2 do
       content[#content + 1] = redis.pcall(ARGV[i], element .. ARGV[i + 1])
