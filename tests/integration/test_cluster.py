@@ -57,7 +57,8 @@ def test_what_is_in_several_slots_is_not_changed_together(daemon):
     with daemon.connect() as client:
         a, b = two_slots(client)
         for call in (["doc.delete", a, b], ["doc.insert", [["Log:c", {}], ["Log:d", {}]]],
-                     ["pipeline", [["num.incr", a, "n", 1], ["num.incr", b, "n", 1]]]):
+                     ["pipeline", [["num.incr", a, "n", 1], ["num.incr", b, "n", 1]]],
+                     ["pipeline", [["doc.load", a, "n"], ["doc.load", b, "n"]]]):
             said = refused(client, "CROSS_SLOT", *call)
             assert len(re.findall(r"Log:\w", said)) == 2
         assert [d["n"] for d in client.call("doc.get_many", [a, b])] == [1, 1]
@@ -69,7 +70,8 @@ def test_what_is_not_there_says_so(daemon):
         a, _ = two_slots(client)
         methods = client.call("hello")["features"]
         for method, *params in (["lock.acquire", a, "edit"], ["watch", a], ["find", "Log", ["n", "=", 1]],
-                                ["doc.keys", "Log"], ["segment.open"], ["admin.doctor"]):
+                                ["find.delete", "Log", ["n", "=", 1]], ["index.list"], ["doc.keys", "Log"],
+                                ["segment.open"], ["admin.doctor"], ["admin.locks"], ["admin.upgrade"]):
             assert method not in methods
             refused(client, "UNKNOWN_METHOD", method, *params)
         for extra in ({"index": "exact"}, {"unique": True}):
