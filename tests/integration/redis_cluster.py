@@ -25,11 +25,11 @@ class Node(RedisServer):
 
     def __init__(self, directory, timeout):
         self.frozen = False
-        self.cluster_port = next(port for port in iter(free_port, 0) if port < 55000)
+        port = next(port for port in iter(free_port, 0) if port < 55000)
         super().__init__(directory, tls=False, options=[
-            "--cluster-enabled", "yes", "--port", str(self.cluster_port), "--cluster-node-timeout", str(timeout),
+            "--cluster-enabled", "yes", "--port", str(port), "--cluster-node-timeout", str(timeout),
             "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"])
-        self.port = self.cluster_port
+        self.port = port
 
     def client(self):
         return redis.Redis(unix_socket_path=self.socket, socket_timeout=20)
@@ -67,15 +67,14 @@ class Node(RedisServer):
 
 
 class Cluster:
-    def __init__(self, directory, masters=3, replicas=True, timeout=1000):
-        self.nodes = [Node(f"{directory}/node{i}", timeout)
-                      for i in range(masters * (2 if replicas else 1))]
+    def __init__(self, directory, masters=3, timeout=1000):
+        self.nodes = [Node(f"{directory}/node{i}", timeout) for i in range(2 * masters)]
         self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
         first = self.nodes[0]
         for i, node in enumerate(self.nodes):  # else epochs collide, and have to be settled first
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
         for node in self.nodes[1:]:
-            first.ask("CLUSTER", "MEET", "127.0.0.1", node.cluster_port)
+            first.ask("CLUSTER", "MEET", "127.0.0.1", node.port)
         share = SLOTS // masters
         for i, node in enumerate(self.masters):
             end = SLOTS if i == masters - 1 else (i + 1) * share
@@ -115,18 +114,8 @@ class Cluster:
         return wait_until(lambda: self.owner(slot) if len(set(self.owners(slot))) == 1 else None,
                           what=f"nodes that agree whose slot {slot} is")
 
-    def hashes(self, prefix):
-        """Those below a prefix, by key, as their masters have them."""
-        found = {}
-        for node in {self.owner(slot) for slot in range(0, SLOTS, 64)}:
-            with node.client() as client:
-                for key in client.scan_iter(match=prefix + "*", count=1000):
-                    if client.type(key) == b"hash":
-                        found[key.decode()] = client.hgetall(key)
-        return found
-
-    def migrate(self, slot, source, target, between=None):
-        """Key by key, as redis-cli does it; between: called when half of the keys are there."""
+    def migrate(self, slot, source, target):
+        """Key by key, as redis-cli does it."""
         with source.client() as a, target.client() as b:
             b.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
             a.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
@@ -135,9 +124,6 @@ class Cluster:
                 if not keys:
                     break
                 a.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
-                if between is not None:
-                    between()
-                    between = None
             for node in (target, source, *self.masters):
                 if node.process.poll() is None and node.info()["role"] == "master":
                     node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)

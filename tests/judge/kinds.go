@@ -134,7 +134,7 @@ func (k *kinds) save(m map[string]interface{}) {
 	}
 }
 
-func args0(args []interface{}) string {
+func pathOf(args []interface{}) string {
 	if len(args) == 0 {
 		return ""
 	}

@@ -193,7 +193,7 @@ func index(i float64, n int) (int, bool) {
 
 // change: the operations on what is there. They may change d, which nobody else has yet.
 func change(d *doc, method string, args []interface{}) (interface{}, string) {
-	if path := args0(args); path != "" {
+	if path := pathOf(args); path != "" {
 		if result, code, done := d.kinds.change(method, path, args[1:]); done {
 			return result, code
 		}
