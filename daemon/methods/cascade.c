@@ -7,7 +7,6 @@
  */
 #include "daemon/methods/cascade.h"
 #include "daemon/base/clock.h"
-#include "daemon/methods/get_options.h"
 #include "daemon/methods/graph.h"
 #include "daemon/methods/methods.h"
 #include "daemon/rules/rules.h"
@@ -184,16 +183,9 @@ static int read_one(struct graph *g, const struct reached *s, struct cursor docu
     return 0;
 }
 
-static enum op_status level_run(struct call *c, struct buf *out)
-{
-    static const struct get_options whole;
-    c->fresh_only = true;
-    return get_all(c, c->request.params, &whole, out);
-}
-
 static const struct method level = {.name = "doc.ttl",
                                     .docs = params_keys,
-                                    .run = level_run,
+                                    .run = graph_read,
                                     .finish = graph_finish,
                                     .reads = true};
 

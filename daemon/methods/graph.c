@@ -1,5 +1,6 @@
 /* graph: see graph.h. */
 #include "daemon/methods/graph.h"
+#include "daemon/methods/get_options.h"
 #include "daemon/methods/methods.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
@@ -122,6 +123,13 @@ void graph_run(struct graph *g)
             return;
         }
     } while (g->answered);
+}
+
+enum op_status graph_read(struct call *c, struct buf *out)
+{
+    static const struct get_options whole;
+    c->fresh_only = true;
+    return get_all(c, c->request.params, &whole, out);
 }
 
 void graph_finish(struct call *c, const struct fault *f, const struct buf *out)

@@ -38,7 +38,7 @@ struct graph {
 
 /* What a method makes of it. */
 struct graph_use {
-    const struct method *level; /* of params_keys, a run() that ends in get_all, and graph_finish */
+    const struct method *level; /* of params_keys, graph_read or its like, and graph_finish */
     const char *too_many;       /* limits.max_resolve is passed: what then, and what helps */
     /* Whether one that was reached is to be read. NULL: each is. */
     bool (*wants)(const struct graph *g, const struct reached *s);
@@ -67,7 +67,9 @@ const struct model *graph_model(const struct graph *g, const struct reached *s);
 void graph_refuse(struct graph *g, const struct fault *f);
 void graph_clear(struct graph *g);
 
-/* The finish() of a level: [[key, ...]] -> [document or nil, ...]. */
+/* The run() of a level, [[key, ...]] -> [document or nil, ...]: the whole documents, but not as
+ * they were when the link was lost; and its finish(). */
+enum op_status graph_read(struct call *c, struct buf *out);
 void graph_finish(struct call *c, const struct fault *f, const struct buf *out);
 
 #endif

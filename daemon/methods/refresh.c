@@ -2,7 +2,6 @@
 #include "daemon/methods/refresh.h"
 #include "daemon/base/log.h"
 #include "daemon/commit/batch.h"
-#include "daemon/methods/get_options.h"
 #include "daemon/methods/graph.h"
 #include "daemon/methods/methods.h"
 #include "daemon/rules/rules.h"
@@ -40,16 +39,9 @@ static void give_up(struct graph *g, const struct fault *f)
 
 /* ---- what is read ---- */
 
-static enum op_status level_run(struct call *c, struct buf *out)
-{
-    static const struct get_options whole;
-    c->fresh_only = true;
-    return get_all(c, c->request.params, &whole, out);
-}
-
 static const struct method level = {.name = "doc.get",
                                     .docs = params_keys,
-                                    .run = level_run,
+                                    .run = graph_read,
                                     .finish = graph_finish,
                                     .reads = true};
 
