@@ -49,7 +49,8 @@ static const unsigned text_types = KIND(STR) | KIND(REF) | KIND(ENUM) | KIND(UUI
 static const unsigned digit_types = KIND(DATETIME) | KIND(DATE) | KIND(TIME) | KIND(NAIVE);
 static const unsigned number_types = KIND(INT) | KIND(FLOAT) | KIND(DECIMAL) | KIND(TIMEDELTA);
 
-/* Of which equal values have equal texts. */
+/* Of which equal texts are equal values; but for moments with an offset the other way round, too.
+ */
 static unsigned exact_types(void)
 {
     return text_types | digit_types | KIND(INT) | KIND(FLOAT) | KIND(BOOL) | KIND(TIMEDELTA) |

@@ -107,14 +107,15 @@ static void add_value(struct plan *p, const struct expr *e, unsigned value)
     bool some = raw_of(e, value, &raw);
     const char *text = some ? (raw.len > 0 ? (char *)raw.data : "") : NULL; /* NULL: null */
     bool equal = e->kind == EXPR_EQUAL || e->kind == EXPR_IN;
+    bool by_text = !some || type_bare(e->type)->kind != TYPE_ZONED; /* one moment has many texts */
     const struct index *exact = index_find(p->indexes, path, len, INDEX_EXACT);
     const struct index *range = index_find(p->indexes, path, len, INDEX_RANGE);
     const struct index *prefix = index_find(p->indexes, path, len, INDEX_PREFIX);
     const struct index *tags = index_find(p->indexes, path, len, INDEX_TAGS);
     bool ordered = e->kind >= EXPR_LESS && e->kind <= EXPR_AT_LEAST;
-    if (e->kind == EXPR_HAS && tags != NULL && some)
+    if (e->kind == EXPR_HAS && tags != NULL && some && by_text)
         add_set(p, tags, e, value, text, raw.len);
-    else if (equal && exact != NULL && (some || exact->at == AT_FIELD))
+    else if (equal && exact != NULL && by_text && (some || exact->at == AT_FIELD))
         add_set(p, exact, e, value, text, raw.len);
     else if ((equal || ordered) && range != NULL && some)
         add_number(p, range, e, value, &raw);

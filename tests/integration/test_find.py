@@ -390,14 +390,21 @@ def test_within(client):
 
 
 def test_moments_with_an_offset(client):
-    """By the moment that they are, as conditions have it."""
-    client.call("define", atomic("Call", field("at", "datetime_zoned")))
+    """By the moment that they are, as conditions have it; which no index knows."""
+    client.call("define", atomic("Call", field("at", "datetime_zoned", index="exact"),
+                                 field("all", "list<datetime_zoned>", index="tags"),
+                                 field("end", "optional<datetime_zoned>", default=None, index="exact")))
     for pk, at in (("a", "2024-01-31T12:00:00+02:00"), ("b", "2024-01-31T11:00:00+00:00")):
-        client.call("doc.save", f"Call:{pk}", {"at": at})
+        client.call("doc.save", f"Call:{pk}", {"at": at, "all": [at]})
     for e, keys in ((["=", "at", "2024-01-31T10:00:00+00:00"], ["Call:a"]),
+                    (["in", "at", ["2024-01-31T10:00:00+00:00"]], ["Call:a"]),
+                    (["has", "all", "2024-01-31T10:00:00+00:00"], ["Call:a"]),
                     (["<", "at", "2024-01-31T11:00:00+00:00"], ["Call:a"]),
                     ([">", "at", "2024-01-31T12:00:00+02:00"], ["Call:b"])):
         assert client.call("find", "Call", e, {"scan": True, "keys": True})["keys"] == keys
+        with pytest.raises(RpcError, match="^NO_INDEX"):
+            client.call("find", "Call", e)
+    assert client.call("find.count", "Call", ["=", "end", None]) == 2
 
 
 def test_more_elements_than_are_indexed(client):
