@@ -32,6 +32,14 @@ static int read_kind(struct cursor *in, uint8_t *kinds, const char *where, struc
     return 0;
 }
 
+const char *index_kind_name(enum index_kind kind)
+{
+    size_t i = 0;
+    while (kinds_by_name[i].kind != kind)
+        i++;
+    return kinds_by_name[i].name;
+}
+
 int index_read(struct cursor *in, uint8_t *kinds, const char *where, struct fault *f)
 {
     uint32_t n = 1;

@@ -23,6 +23,8 @@ enum index_kind {
 
 /* Reads "range", or a list of such. -1: BAD_SCHEMA; `where` begins the text. */
 int index_read(struct cursor *in, uint8_t *kinds, const char *where, struct fault *f);
+/* "range", of one kind. */
+const char *index_kind_name(enum index_kind kind);
 /* Whether a field of the model, with its default, can have them. -1: BAD_SCHEMA. */
 int index_check(const struct model *m, const struct field *field, const char *where,
                 struct fault *f);

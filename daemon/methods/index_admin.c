@@ -7,11 +7,6 @@
 #include "protocol/alloc.h"
 #include <stdlib.h>
 
-static const char *const names[] = {[INDEX_EXACT] = "exact",
-                                    [INDEX_RANGE] = "range",
-                                    [INDEX_PREFIX] = "prefix",
-                                    [INDEX_TAGS] = "tags"};
-
 /* A request that waits for Redis. */
 struct asking {
     struct exec *exec;
@@ -53,11 +48,10 @@ static struct upstream *upstream_of(const struct asking *a)
     return lane_upstream(exec_lane(a->exec));
 }
 
-static void unavailable(struct asking *a, const char *why)
+static void unavailable(struct asking *a, const redisReply *reply)
 {
     struct fault f;
-    fault_set(&f, FAULT_UNAVAILABLE, "Redis did not answer: %s",
-              why != NULL ? why : upstream_why(upstream_of(a)));
+    index_unanswered(upstream_of(a), reply, &f);
     refuse(a, &f);
 }
 
@@ -67,6 +61,14 @@ static void ask(struct asking *a, struct buf *out, upstream_reply_fn *fn)
     buf_free(out);
     if (!sent)
         unavailable(a, NULL);
+}
+
+void index_unanswered(const struct upstream *up, const redisReply *reply, struct fault *f)
+{
+    fault_set(f, FAULT_UNAVAILABLE, "Redis did not answer: %s",
+              reply == NULL                      ? upstream_why(up)
+              : reply->type == REDIS_REPLY_ERROR ? reply->str
+                                                 : "this is no answer");
 }
 
 const struct indexes *index_model(struct exec *e, const char *name, size_t len, struct fault *f)
@@ -131,7 +133,7 @@ static void list_one(struct listing *l, const struct model *m, const struct inde
     pack_cstr(&l->out, "path");
     pack_cstr(&l->out, ix->path);
     pack_cstr(&l->out, "index");
-    pack_cstr(&l->out, names[ix->kind]);
+    pack_cstr(&l->out, index_kind_name(ix->kind));
     pack_cstr(&l->out, "unique");
     pack_bool(&l->out, ix->unique);
     pack_cstr(&l->out, "state");
@@ -162,7 +164,7 @@ static void on_states(void *arg, unsigned index, redisReply *reply)
     struct asking *a = arg;
     (void)index;
     if (reply == NULL || reply->type != REDIS_REPLY_ARRAY) {
-        unavailable(a, reply != NULL && reply->type == REDIS_REPLY_ERROR ? reply->str : NULL);
+        unavailable(a, reply);
         return;
     }
     struct listing l = {.asking = a, .states = reply};
@@ -197,7 +199,7 @@ static void on_unmarked(void *arg, unsigned index, redisReply *reply)
     struct asking *a = arg;
     (void)index;
     if (reply == NULL || reply->type != REDIS_REPLY_INTEGER) {
-        unavailable(a, reply != NULL && reply->type == REDIS_REPLY_ERROR ? reply->str : NULL);
+        unavailable(a, reply);
         return;
     }
     struct buf *out = session_result(a->session, a->id);
@@ -252,7 +254,7 @@ static void on_stored(void *arg, unsigned index, redisReply *reply)
     struct asking *a = arg;
     (void)index;
     if (reply == NULL || reply->type != REDIS_REPLY_INTEGER)
-        unavailable(a, reply != NULL && reply->type == REDIS_REPLY_ERROR ? reply->str : NULL);
+        unavailable(a, reply);
     else if (reply->integer == 0)
         drop(a); /* somebody has declared meanwhile */
     else

@@ -19,5 +19,7 @@ void index_check_request(struct exec *e, struct session *s, const struct rpc *ms
 
 /* For its files. The atomic model of this name, with indexes. NULL: UNKNOWN_MODEL, NO_INDEX. */
 const struct indexes *index_model(struct exec *e, const char *name, size_t len, struct fault *f);
+/* UNAVAILABLE: what came in place of the answer that was waited for; NULL: the link was lost. */
+void index_unanswered(const struct upstream *up, const redisReply *reply, struct fault *f);
 
 #endif

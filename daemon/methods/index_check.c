@@ -71,10 +71,7 @@ static struct upstream *upstream_of(const struct check *c)
 static void unavailable(struct check *c, const redisReply *reply)
 {
     struct fault f;
-    fault_set(&f, FAULT_UNAVAILABLE, "Redis did not answer: %s",
-              reply != NULL && reply->type == REDIS_REPLY_ERROR ? reply->str
-              : reply != NULL                                   ? "this is no answer"
-                                                                : upstream_why(upstream_of(c)));
+    index_unanswered(upstream_of(c), reply, &f);
     refuse(c, &f);
 }
 

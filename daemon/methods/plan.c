@@ -621,10 +621,6 @@ bool plan_take_first(const struct plan *p, const redisReply *reply, struct first
 
 static void pack_source(const struct source *s, struct buf *out)
 {
-    static const char *const names[] = {[INDEX_EXACT] = "exact",
-                                        [INDEX_RANGE] = "range",
-                                        [INDEX_PREFIX] = "prefix",
-                                        [INDEX_TAGS] = "tags"};
     pack_map(out, 3);
     pack_cstr(out, "path");
     if (s->ix != NULL)
@@ -632,7 +628,7 @@ static void pack_source(const struct source *s, struct buf *out)
     else
         pack_nil(out);
     pack_cstr(out, "index");
-    pack_cstr(out, s->ix == NULL ? "scan" : names[s->ix->kind]);
+    pack_cstr(out, s->ix == NULL ? "scan" : index_kind_name(s->ix->kind));
     pack_cstr(out, "documents");
     if (s->leaf == NULL)
         pack_nil(out);
