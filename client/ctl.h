@@ -39,6 +39,8 @@ char *ctl_indented(const char *json);
  * terminal as a command, or turn what stands beside it. Changes it in place, and returns it; NULL:
  * NULL. */
 char *ctl_plain(char *s);
+/* A text of a cell, as ctl_plain leaves it; free it. NULL: no memory. */
+char *ctl_form(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* What begins a colour on a terminal, and ends it; "" where none are wanted ($NO_COLOR). */
 #define CTL_RED "\033[31m"
@@ -51,6 +53,9 @@ const char *ctl_paint(const struct ctl *c, const char *colour);
  * go to the right. On a terminal long cells are cut. `cells` is rows * columns texts, owned by the
  * caller. */
 void ctl_table(const char *const *titles, unsigned columns, char *const *cells, size_t rows);
+/* The same of a list, a row for each item that `fill` has filled; frees the cells. */
+void ctl_table_of(const rapyer_value *list, const char *const *titles, unsigned columns,
+                  void (*fill)(const rapyer_value *item, char **cells));
 
 /* Whether the question on standard error is answered with yes: 0, or the exit status. `yes`: it is
  * not asked. Who cannot be asked has to say --yes. */

@@ -20,35 +20,6 @@ static int show(struct ctl *c, const char *method)
     return ctl_call(c, method, 0, &none, false);
 }
 
-static char *form(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static char *form(const char *fmt, ...)
-{
-    va_list args;
-    char *s;
-
-    va_start(args, fmt);
-    int n = vasprintf(&s, fmt, args);
-    va_end(args);
-    return n < 0 ? NULL : ctl_plain(s);
-}
-
-/* Prints a table of a list, a row for each item that `fill` has filled, and frees the cells. */
-static void table_of(const rapyer_value *list, const char *const *titles, unsigned columns,
-                     void (*fill)(const rapyer_value *item, char **cells))
-{
-    size_t n = rapyer_len(list);
-    char **cells = calloc(n * columns + 1, sizeof *cells);
-
-    if (!cells)
-        return;
-    for (size_t i = 0; i < n; i++)
-        fill(rapyer_item(list, i), &cells[i * columns]);
-    ctl_table(titles, columns, cells, n);
-    for (size_t i = 0; i < n * columns; i++)
-        free(cells[i]);
-    free(cells);
-}
-
 int ctl_stats(struct ctl *c, int argc, char **argv)
 {
     (void)argc, (void)argv;
@@ -77,19 +48,19 @@ static const char *const client_titles[] = {" CLIENT",   " PID",     " UID",  "P
 
 static void fill_client(const rapyer_value *v, char **cells)
 {
-    cells[0] = form("%lld", (long long)rapyer_int(v, "number", 0));
-    cells[1] = form("%lld", (long long)rapyer_int(v, "pid", 0));
-    cells[2] = form("%lld", (long long)rapyer_int(v, "uid", 0));
-    cells[3] = form("%s", rapyer_str(v, "program", ""));
-    cells[4] = form("%lld", (long long)rapyer_int(v, "requests", 0));
-    cells[5] = form("%lld", (long long)rapyer_int(v, "faults", 0));
-    cells[6] = form("%.3f s", (double)rapyer_int(v, "busy_us", 0) / 1e6);
-    cells[7] = form("%lld K", (long long)rapyer_int(v, "memory", 0) / 1024);
-    cells[8] = form("%lld", (long long)rapyer_int(v, "unsent", 0));
-    cells[9] = form("%lld%s", (long long)rapyer_int(v, "waiting", 0),
-                    rapyer_bool(v, "paused", false) ? " paused" : "");
-    cells[10] = form("%s", rapyer_bool(v, "ring", false) ? "yes" : "");
-    cells[11] = form("%lld s", (long long)rapyer_int(v, "connected_ms", 0) / 1000);
+    cells[0] = ctl_form("%lld", (long long)rapyer_int(v, "number", 0));
+    cells[1] = ctl_form("%lld", (long long)rapyer_int(v, "pid", 0));
+    cells[2] = ctl_form("%lld", (long long)rapyer_int(v, "uid", 0));
+    cells[3] = ctl_form("%s", rapyer_str(v, "program", ""));
+    cells[4] = ctl_form("%lld", (long long)rapyer_int(v, "requests", 0));
+    cells[5] = ctl_form("%lld", (long long)rapyer_int(v, "faults", 0));
+    cells[6] = ctl_form("%.3f s", (double)rapyer_int(v, "busy_us", 0) / 1e6);
+    cells[7] = ctl_form("%lld K", (long long)rapyer_int(v, "memory", 0) / 1024);
+    cells[8] = ctl_form("%lld", (long long)rapyer_int(v, "unsent", 0));
+    cells[9] = ctl_form("%lld%s", (long long)rapyer_int(v, "waiting", 0),
+                        rapyer_bool(v, "paused", false) ? " paused" : "");
+    cells[10] = ctl_form("%s", rapyer_bool(v, "ring", false) ? "yes" : "");
+    cells[11] = ctl_form("%lld s", (long long)rapyer_int(v, "connected_ms", 0) / 1000);
 }
 
 int ctl_clients(struct ctl *c, int argc, char **argv)
@@ -102,7 +73,7 @@ int ctl_clients(struct ctl *c, int argc, char **argv)
     if (c->json || !c->terminal)
         ctl_print(c, v);
     else
-        table_of(v, client_titles, 12, fill_client);
+        ctl_table_of(v, client_titles, 12, fill_client);
     rapyer_value_free(v);
     return 0;
 }
@@ -207,9 +178,9 @@ static const char *const doc_titles[] = {"KEY", " BYTES", " REQUESTS"};
 
 static void fill_doc(const rapyer_value *v, char **cells)
 {
-    cells[0] = form("%s", rapyer_str(v, "key", ""));
-    cells[1] = form("%lld", (long long)rapyer_int(v, "bytes", 0));
-    cells[2] = form("%lld", (long long)rapyer_int(v, "requests", 0));
+    cells[0] = ctl_form("%s", rapyer_str(v, "key", ""));
+    cells[1] = ctl_form("%lld", (long long)rapyer_int(v, "bytes", 0));
+    cells[2] = ctl_form("%lld", (long long)rapyer_int(v, "requests", 0));
 }
 
 static void print_cache(const rapyer_value *v)
@@ -227,9 +198,9 @@ static void print_cache(const rapyer_value *v)
            (long long)rapyer_int(v, "shared_memory", 0),
            (long long)rapyer_int(v, "shared_hits", 0));
     printf("\nBiggest of %lld\n", (long long)rapyer_int(v, "looked_at", 0));
-    table_of(rapyer_get(v, "biggest"), doc_titles, 3, fill_doc);
+    ctl_table_of(rapyer_get(v, "biggest"), doc_titles, 3, fill_doc);
     printf("\nAsked for most\n");
-    table_of(rapyer_get(v, "hottest"), doc_titles, 3, fill_doc);
+    ctl_table_of(rapyer_get(v, "hottest"), doc_titles, 3, fill_doc);
 }
 
 int ctl_cache(struct ctl *c, int argc, char **argv)
@@ -386,11 +357,11 @@ static const char *const model_titles[] = {"MODEL", "KIND", " REVISION", " FIELD
 
 static void fill_model(const rapyer_value *v, char **cells)
 {
-    cells[0] = form("%s", rapyer_str(v, "name", ""));
-    cells[1] = form("%s", rapyer_str(v, "kind", ""));
-    cells[2] = form("%lld", (long long)rapyer_int(v, "revision", 0));
-    cells[3] = form("%zu", rapyer_len(rapyer_get(v, "fields")));
-    cells[4] = form("%s", rapyer_str(v, "key", ""));
+    cells[0] = ctl_form("%s", rapyer_str(v, "name", ""));
+    cells[1] = ctl_form("%s", rapyer_str(v, "kind", ""));
+    cells[2] = ctl_form("%lld", (long long)rapyer_int(v, "revision", 0));
+    cells[3] = ctl_form("%zu", rapyer_len(rapyer_get(v, "fields")));
+    cells[4] = ctl_form("%s", rapyer_str(v, "key", ""));
 }
 
 static const char *const field_titles[] = {"FIELD", "TYPE", "DEFAULT", "INDEX", ""};
@@ -402,7 +373,7 @@ static char *index_of(const rapyer_value *v)
     buf_printf(&out, "%s", rapyer_str(v, "", ""));
     for (size_t i = 0; i < rapyer_len(v) && rapyer_kind_of(v) == RAPYER_LIST; i++)
         buf_printf(&out, "%s%s", i ? " " : "", rapyer_str(rapyer_item(v, i), "", ""));
-    char *text = form("%s", out.len > 0 ? (char *)out.data : "");
+    char *text = ctl_form("%s", out.len > 0 ? (char *)out.data : "");
     buf_free(&out);
     return text;
 }
@@ -411,11 +382,11 @@ static void fill_field(const rapyer_value *v, char **cells)
 {
     const rapyer_value *fallback = rapyer_get(v, "default");
 
-    cells[0] = form("%s", rapyer_str(v, "name", ""));
-    cells[1] = form("%s", rapyer_str(v, "type", ""));
+    cells[0] = ctl_form("%s", rapyer_str(v, "name", ""));
+    cells[1] = ctl_form("%s", rapyer_str(v, "type", ""));
     cells[2] = fallback ? ctl_plain(rapyer_to_json(fallback)) : NULL;
     cells[3] = index_of(rapyer_get(v, "index"));
-    cells[4] = form("%s", rapyer_bool(v, "lazy", false) ? "lazy" : "");
+    cells[4] = ctl_form("%s", rapyer_bool(v, "lazy", false) ? "lazy" : "");
 }
 
 static void describe(const rapyer_value *m)
@@ -430,7 +401,7 @@ static void describe(const rapyer_value *m)
         printf(", lives %lld s%s", (long long)ttl,
                rapyer_bool(m, "refresh_ttl", false) ? " from its last change" : "");
     printf("\n\n");
-    table_of(rapyer_get(m, "fields"), field_titles, 5, fill_field);
+    ctl_table_of(rapyer_get(m, "fields"), field_titles, 5, fill_field);
 }
 
 int ctl_models(struct ctl *c, int argc, char **argv)
@@ -450,7 +421,7 @@ int ctl_models(struct ctl *c, int argc, char **argv)
     else if (one)
         describe(one);
     else
-        table_of(v, model_titles, 5, fill_model);
+        ctl_table_of(v, model_titles, 5, fill_model);
     rapyer_value_free(v);
     return argc == 1 && !one ? EXIT_NOT_THERE : 0;
 }
@@ -462,11 +433,11 @@ static const char *const latency_titles[] = {"METHOD", "STAGE", " COUNT", " MEAN
 
 static void add_times(char **cells, const rapyer_value *h)
 {
-    cells[2] = form("%lld", (long long)rapyer_int(h, "count", 0));
-    cells[3] = form("%.0f us", rapyer_float(h, "mean", 0));
-    cells[4] = form("%.0f us", rapyer_float(h, "p50", 0));
-    cells[5] = form("%.0f us", rapyer_float(h, "p99", 0));
-    cells[6] = form("%.0f us", rapyer_float(h, "p999", 0));
+    cells[2] = ctl_form("%lld", (long long)rapyer_int(h, "count", 0));
+    cells[3] = ctl_form("%.0f us", rapyer_float(h, "mean", 0));
+    cells[4] = ctl_form("%.0f us", rapyer_float(h, "p50", 0));
+    cells[5] = ctl_form("%.0f us", rapyer_float(h, "p99", 0));
+    cells[6] = ctl_form("%.0f us", rapyer_float(h, "p999", 0));
 }
 
 static size_t add_method(char **cells, const char *name, const rapyer_value *m)
@@ -474,10 +445,10 @@ static size_t add_method(char **cells, const char *name, const rapyer_value *m)
     const rapyer_value *stages = rapyer_get(m, "stages");
     size_t n = 1;
 
-    cells[0] = form("%s", name);
+    cells[0] = ctl_form("%s", name);
     add_times(cells, m);
     for (size_t i = 0; i < rapyer_len(stages); i++, n++) {
-        cells[n * 7 + 1] = form("%s", rapyer_item_key(stages, i));
+        cells[n * 7 + 1] = ctl_form("%s", rapyer_item_key(stages, i));
         add_times(&cells[n * 7], rapyer_item(stages, i));
     }
     return n;

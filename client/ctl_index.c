@@ -8,22 +8,21 @@
 
 #define PATIENCE_MS 600000 /* a check goes through all documents */
 
-static char *form(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static char *form(const char *fmt, ...)
-{
-    char *s;
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vasprintf(&s, fmt, ap);
-    va_end(ap);
-    return n < 0 ? NULL : s;
-}
-
 static void pack_model(const struct ctl *c, const char *model, struct buf *params)
 {
     char *whole = db_whole_name(c->db, model);
     pack_cstr(params, whole != NULL ? whole : model);
     free(whole);
+}
+
+static void fill_index(const rapyer_value *v, char **cells)
+{
+    cells[0] = ctl_form("%s", rapyer_str(v, "model", ""));
+    cells[1] = ctl_form("%s", rapyer_str(v, "path", ""));
+    cells[2] = ctl_form("%s", rapyer_str(v, "index", ""));
+    cells[3] = ctl_form("%s", rapyer_bool(v, "unique", false) ? "yes" : "");
+    cells[4] = ctl_form("%s", rapyer_str(v, "state", ""));
+    cells[5] = ctl_form("%s", rapyer_str(v, "key", ""));
 }
 
 static int run_list(struct ctl *c, int argc, char **argv)
@@ -35,25 +34,10 @@ static int run_list(struct ctl *c, int argc, char **argv)
     rapyer_value *v = ctl_ask(c, "index.list", argc > 0, &params);
     if (v == NULL)
         return ctl_answer_error(c);
-    size_t n = rapyer_len(v);
-    char **cells = c->json ? NULL : calloc(n * 6 + 1, sizeof(*cells));
     if (c->json)
         ctl_print(c, v);
-    for (size_t i = 0; cells != NULL && i < n; i++) {
-        const rapyer_value *one = rapyer_item(v, i);
-        char **row = &cells[i * 6];
-        row[0] = form("%s", rapyer_str(one, "model", ""));
-        row[1] = form("%s", rapyer_str(one, "path", ""));
-        row[2] = form("%s", rapyer_str(one, "index", ""));
-        row[3] = form("%s", rapyer_bool(one, "unique", false) ? "yes" : "");
-        row[4] = form("%s", rapyer_str(one, "state", ""));
-        row[5] = ctl_plain(form("%s", rapyer_str(one, "key", "")));
-    }
-    if (cells != NULL)
-        ctl_table(titles, 6, cells, n);
-    for (size_t i = 0; cells != NULL && i < n * 6; i++)
-        free(cells[i]);
-    free(cells);
+    else
+        ctl_table_of(v, titles, 6, fill_index);
     rapyer_value_free(v);
     return 0;
 }
@@ -75,7 +59,7 @@ static void add(struct sums *all, const rapyer_value *v)
     all->undeclared += rapyer_int(v, "undeclared", 0);
     all->spoilt += (int64_t)rapyer_len(spoilt);
     for (size_t i = 0; i < rapyer_len(spoilt); i++) {
-        char *key = ctl_plain(form("%s", rapyer_str(rapyer_item(spoilt, i), "", "")));
+        char *key = ctl_form("%s", rapyer_str(rapyer_item(spoilt, i), "", ""));
         fprintf(stderr, "rapyerctl: %s is spoilt\n", key != NULL ? key : "a key");
         free(key);
     }
@@ -121,7 +105,7 @@ static int run_check(struct ctl *c, int argc, char **argv, bool repair)
             return ctl_answer_error(c);
         add(&all, v);
         const char *next = rapyer_str(v, "cursor", NULL);
-        cursor = next != NULL ? form("%s", next) : NULL;
+        cursor = next != NULL ? strdup(next) : NULL;
         more = cursor != NULL;
         rapyer_value_free(v);
     }

@@ -105,6 +105,17 @@ char *ctl_plain(char *s)
     return s;
 }
 
+char *ctl_form(const char *fmt, ...)
+{
+    va_list args;
+    char *s;
+
+    va_start(args, fmt);
+    int n = vasprintf(&s, fmt, args);
+    va_end(args);
+    return n < 0 ? NULL : ctl_plain(s);
+}
+
 const char *ctl_paint(const struct ctl *c, const char *colour)
 {
     const char *no = getenv("NO_COLOR");
@@ -172,4 +183,20 @@ void ctl_table(const char *const *titles, unsigned columns, char *const *cells, 
     print_row(titles, widths, columns, heads);
     for (size_t r = 0; r < rows; r++)
         print_row(titles, widths, columns, (const char *const *)&cells[r * columns]);
+}
+
+void ctl_table_of(const rapyer_value *list, const char *const *titles, unsigned columns,
+                  void (*fill)(const rapyer_value *item, char **cells))
+{
+    size_t n = rapyer_len(list);
+    char **cells = calloc(n * columns + 1, sizeof *cells);
+
+    if (!cells)
+        return;
+    for (size_t i = 0; i < n; i++)
+        fill(rapyer_item(list, i), &cells[i * columns]);
+    ctl_table(titles, columns, cells, n);
+    for (size_t i = 0; i < n * columns; i++)
+        free(cells[i]);
+    free(cells);
 }
