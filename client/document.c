@@ -294,20 +294,24 @@ static int gather(rapyer_doc *doc, const char *method, uint32_t nparams, struct 
     return rc;
 }
 
-rapyer_value *rapyer_fetch_version(rapyer_doc *doc)
+/* doc.get with one option that is set. */
+static rapyer_value *fetch_with(rapyer_doc *doc, const char *key, const char *option)
 {
     struct buf params = BUF_INIT;
-    const char *key = need_key(doc);
-    rapyer_value *shared = key ? read_shared(doc, true) : NULL;
-    if (!key || shared)
-        return shared;
     pack_cstr(&params, key);
     pack_map(&params, 1);
-    pack_cstr(&params, "version");
+    pack_cstr(&params, option);
     pack_bool(&params, true);
     rapyer_value *v = hold_request(doc->lock, doc->home->db, "doc.get", false, 2, &params);
     buf_free(&params);
     return v;
+}
+
+rapyer_value *rapyer_fetch_version(rapyer_doc *doc)
+{
+    const char *key = need_key(doc);
+    rapyer_value *shared = key ? read_shared(doc, true) : NULL;
+    return !key || shared ? shared : fetch_with(doc, key, "version");
 }
 
 rapyer_value *rapyer_fetch_refs(rapyer_doc *doc, int depth, const char *const *fields, size_t n)
@@ -334,17 +338,8 @@ rapyer_value *rapyer_fetch_refs(rapyer_doc *doc, int depth, const char *const *f
 
 rapyer_value *rapyer_fetch_touch(rapyer_doc *doc)
 {
-    struct buf params = BUF_INIT;
     const char *key = need_key(doc);
-    if (!key)
-        return NULL;
-    pack_cstr(&params, key);
-    pack_map(&params, 1);
-    pack_cstr(&params, "touch");
-    pack_bool(&params, true);
-    rapyer_value *v = hold_request(doc->lock, doc->home->db, "doc.get", false, 2, &params);
-    buf_free(&params);
-    return v;
+    return key ? fetch_with(doc, key, "touch") : NULL;
 }
 
 /* What is asked for the document that a reference names. -1: error left with the connection. */

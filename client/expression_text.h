@@ -1,8 +1,8 @@
 /* expression_text: which documents are wanted, as people write it.
  *
- *   age > 30 and (city = "Boston" or not tags has red)
- *     ──► ["and", [">", "age", 30], ["or", ["=", "city", "Boston"], ["not", ["has", "tags",
- * "red"]]]]
+ *   age > 30 and (city = Boston or not tags has red)
+ *     ──► ["and", [">", "age", 30],
+ *                 ["or", ["=", "city", "Boston"], ["not", ["has", "tags", "red"]]]]
  *
  *   either      both { "or" both }
  *   both        one { "and" one }

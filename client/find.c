@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE 100 /* documents that are asked for at once, */
-#define PAGE_OF_KEYS                                                                           \
-    1000               /* of which only the keys are wanted, or which are sorted for each page \
-                        */
-#define PAGE_MAX 10000 /* the daemon's */
+/* Documents that are asked for at once; those of which only the keys are wanted, or which are
+ * sorted for each page; and as many as the daemon gives. */
+#define PAGE 100
+#define PAGE_OF_KEYS 1000
+#define PAGE_MAX 10000
 
 struct rapyer_cursor {
     rapyer *db;
