@@ -72,9 +72,9 @@ static struct expr *parse_bytes(const struct buf *b)
     return e;
 }
 
-static struct expr *parsed(const char *text)
+/* The same, and frees them. */
+static struct expr *parse(struct buf b)
 {
-    struct buf b = packed(text);
     struct expr *e = parse_bytes(&b);
     buf_free(&b);
     return e;
@@ -82,7 +82,7 @@ static struct expr *parsed(const char *text)
 
 static void refused(const char *text, enum fault_code code, const char *part)
 {
-    struct expr *e = parsed(text);
+    struct expr *e = parse(packed(text));
     cr_assert_null(e, "%s", text);
     cr_assert_eq(fault.code, code, "%s: %s", text, fault.text);
     cr_assert_not_null(strstr(fault.text, part), "%s: %s", text, fault.text);
@@ -90,7 +90,7 @@ static void refused(const char *text, enum fault_code code, const char *part)
 
 static bool holds(const char *text, struct record *r)
 {
-    struct expr *e = parsed(text);
+    struct expr *e = parse(packed(text));
     cr_assert_not_null(e, "%s: %s", text, fault.text);
     struct needs needs = {0};
     bool so = false;
@@ -205,7 +205,7 @@ Test(expression, values)
 }
 
 /* So many `not` around nil; as many parts; so many values of one `in`. */
-static struct expr *deep(unsigned n)
+static struct buf deep(unsigned n)
 {
     struct buf b = BUF_INIT;
     for (unsigned i = 0; i < n; i++) {
@@ -213,24 +213,20 @@ static struct expr *deep(unsigned n)
         pack_cstr(&b, "not");
     }
     pack_nil(&b);
-    struct expr *e = parse_bytes(&b);
-    buf_free(&b);
-    return e;
+    return b;
 }
 
-static struct expr *wide(unsigned n)
+static struct buf wide(unsigned n)
 {
     struct buf b = BUF_INIT;
     pack_array(&b, n + 1);
     pack_cstr(&b, "or");
     for (unsigned i = 0; i < n; i++)
         pack_nil(&b);
-    struct expr *e = parse_bytes(&b);
-    buf_free(&b);
-    return e;
+    return b;
 }
 
-static struct expr *many(unsigned n)
+static struct buf many(unsigned n)
 {
     struct buf b = BUF_INIT;
     pack_array(&b, 3);
@@ -239,25 +235,23 @@ static struct expr *many(unsigned n)
     pack_array(&b, n);
     for (unsigned i = 0; i < n; i++)
         pack_uint(&b, i);
-    struct expr *e = parse_bytes(&b);
-    buf_free(&b);
-    return e;
+    return b;
 }
 
 Test(expression, bounds)
 {
     static struct {
-        struct expr *(*of)(unsigned n);
+        struct buf (*of)(unsigned n);
         unsigned most;
     } all[] = {
         {deep, EXPRESSION_DEPTH - 1}, {wide, EXPRESSION_PARTS - 1}, {many, EXPRESSION_VALUES}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        struct expr *e = all[i].of(all[i].most);
+        struct expr *e = parse(all[i].of(all[i].most));
         cr_assert_not_null(e, "%zu: %s", i, fault.text);
         expression_free(e);
-        cr_assert_null(all[i].of(all[i].most + 1), "%zu", i);
+        cr_assert_null(parse(all[i].of(all[i].most + 1)), "%zu", i);
         cr_assert_eq(fault.code, FAULT_TOO_LARGE);
-        cr_assert_null(all[i].of(60000), "%zu", i);
+        cr_assert_null(parse(all[i].of(60000)), "%zu", i);
         cr_assert_eq(fault.code, FAULT_TOO_LARGE);
     }
 }
