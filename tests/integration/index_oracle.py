@@ -59,7 +59,7 @@ class Oracle:
         if text is None and field.get("default") is not None:
             text = str(field["default"]).encode()
         if kind == "exact":
-            yield self.index + name + b"=" + cut(text or NULL if text is None else text), pk, 0.0
+            yield self.index + name + b"=" + cut(NULL if text is None else text), pk, 0.0
         elif text is None or text == NULL:
             return
         elif kind == "range":

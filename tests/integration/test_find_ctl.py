@@ -64,7 +64,7 @@ def test_sort_limit_and_pages(ctl):
     assert ages(ctl("find", "--limit", "3", "User", "tags has even", "--sort", "age")) == [0, 2, 4]
 
 
-def test_what_no_index_sorts_goes_on_by_offset(ctl, client):
+def test_what_no_index_sorts_goes_on_by_the_cursor(ctl, client):
     client.call("doc.insert", [[f"User:m{i}", {"name": "many", "age": 1000 + i}] for i in range(1100)])
     keys = ctl("find", "User", "name = many", "--sort", "note", "--keys").split()
     assert sorted(keys) == sorted(f"User:m{i}" for i in range(1100))

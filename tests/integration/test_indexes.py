@@ -163,19 +163,20 @@ class Worker:
     def call(self):
         r = self.random
         key = f"Person:{r.randrange(6)}"
-        city = lambda: r.choice([None, "London", "Paris", "x" * 200, "x" * 150 + "y" * 50])
-        doc = lambda: {"name": r.choice(["Ada", "Adam", "Bob"]), "age": r.randrange(5),
-                       "city": city(), "tags": [r.choice("abc") for _ in range(r.randrange(4))]}
+        city = lambda: r.choice([None, "", "London", "Paris", "x" * 200, "x" * 150 + "y" * 50])
+        name, tag = (lambda: r.choice(["", "Ada", "Adam", "Bob"])), (lambda: r.choice(["", *"abc"]))
+        doc = lambda: {"name": name(), "age": r.randrange(5), "city": city(),
+                       "tags": [tag() for _ in range(r.randrange(4))]}
         return r.choice([
             lambda: ("doc.save", key, doc()), lambda: ("doc.delete", key),
             lambda: ("set", key, "city", city()), lambda: ("set", key, "age", r.randrange(5)),
             lambda: ("num.incr", key, "age", r.randrange(-3, 4)),
             lambda: ("num.incr", key, "rank", 1), lambda: ("num.mul", key, "rank", -1),
-            lambda: ("list.append", key, "tags", r.choice("abc")),
-            lambda: ("list.pop", key, "tags"), lambda: ("set.add", key, "clubs", r.choice("xyz")),
-            lambda: ("set.remove", key, "clubs", r.choice("xyz")),
+            lambda: ("list.append", key, "tags", tag()),
+            lambda: ("list.pop", key, "tags"), lambda: ("set.add", key, "clubs", tag()),
+            lambda: ("set.remove", key, "clubs", tag()),
             lambda: ("dict.set", key, "langs", r.choice("xyz"), 1),
-            lambda: ("set", key, "name", r.choice(["Ada", "Adam", "Bob"])),
+            lambda: ("set", key, "name", name()),
             lambda: ("doc.ttl", key, r.choice([0, 1000])),
             lambda: ("pipeline", [["set", key, "city", city()], ["num.incr", "Person:0", "age", 1],
                                   ["set", key, "name", "Eve"]])])()
