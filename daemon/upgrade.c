@@ -151,6 +151,8 @@ static const char *unquiet(const struct daemon *d)
         return "the embedded Redis is mended";
     if (!lanes_quiet(exec_lanes(d->exec)))
         return "a commit";
+    if (lane_unresolved(exec_lane(d->exec)))
+        return "only Redis knows of a commit whether it was applied";
     if (!exec_quiet(d->exec) || sessions_deferred(d->sessions) != exec_parked(d->exec))
         return "requests";
     if (d->lock_requests->granted != NULL)

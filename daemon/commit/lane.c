@@ -536,6 +536,11 @@ bool lane_quiet(const struct lane *l)
     return l->in_flight == NULL && l->gathering == NULL && l->sweeps.first == NULL;
 }
 
+bool lane_unresolved(const struct lane *l)
+{
+    return l->abandoned != 0;
+}
+
 const struct fault *lane_doubt(const struct lane *l)
 {
     return l->doubt;

@@ -110,6 +110,9 @@ void lane_unlisten(struct lane *l, struct commit_listener *listener);
 
 /* Nothing is gathering, in flight, or to be swept up. */
 bool lane_quiet(const struct lane *l);
+/* Clients were told of a commit that its outcome is unknown, and Redis was not asked since: the
+ * rest of it may be on its way there yet. */
+bool lane_unresolved(const struct lane *l);
 
 /* Within on_batch: when its commit was sent first, and Redis' answer had come (clock_boot_ns()); 0:
  * it was not, or that got lost. */

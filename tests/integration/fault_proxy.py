@@ -56,7 +56,7 @@ def hang_up(link):
 class Cut:
     """Cut the connection that begins the next transaction, after `count` bytes of a direction
     from that beginning on. late: Redis gets the rest of the request so many seconds after the
-    daemon has lost the connection, as from a slow network."""
+    daemon has lost the connection, as from a slow network; or when this Event is set."""
 
     def __init__(self, direction, count, late=None):
         self.direction = direction
@@ -199,7 +199,10 @@ class FaultProxy:
         link.held = True
         hang_up(link.daemon)
         plan.fired.set()
-        time.sleep(plan.late)
+        if isinstance(plan.late, threading.Event):
+            plan.late.wait()
+        else:
+            time.sleep(plan.late)
         sink.sendall(data[plan.left:])
         return True
 

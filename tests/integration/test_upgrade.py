@@ -14,6 +14,7 @@ import msgpack
 import pytest
 
 from daemon_process import binary, built
+from fault_proxy import REQUESTS
 from models import KEY, MODELS, USER, field, atomic, save_ada
 from ring_client import RingClient
 from rpc_client import Client, RpcError, wait_until
@@ -689,6 +690,29 @@ def test_redis_is_away(redis_server, new_daemon):
         save_ada(client)
         redis_server.kill()
         wait_until(lambda: client.call("admin.stats")["redis"] != "up", what="the loss of the link")
+def test_a_commit_that_may_arrive_yet(redis_server, new_proxy, new_daemon):
+    """Only who has sent it knows the connection that has the rest of it, and has that killed before it writes more."""
+    proxy = new_proxy(redis_server.address)
+    daemon = new_daemon(proxy.address, {"commit.queue_time": "300ms", "upgrade.still_time": "300ms"})
+    with daemon.connect() as client, redis_server.client() as rdb:
+        save_ada(client)
+        client.call("doc.get", KEY)
+        rest = threading.Event()
+        proxy.cut_after(REQUESTS, 20, late=rest)
+        proxy.refusing = True
+        with pytest.raises(RpcError, match="UNKNOWN_OUTCOME"):
+            client.call("num.incr", KEY, "age", 1)
+        with pytest.raises(RpcError, match="only Redis knows of a commit"):
+            client.call("admin.upgrade")
+        proxy.refusing = False
+        wait_until(lambda: client.call("admin.stats")["redis"] == "up", what="the link")
+        upgrade(client)
+        assert client.call("num.incr", KEY, "age", 10) == 46
+        rest.set()
+        wait_until(lambda: not any(link.held for link in proxy.links), what="the end of the old connection")
+        assert rdb.hget("rapyer:{User:ada}", "age") == b"46"
+
+
         request = client.send("admin.upgrade")
         written = other.send("num.incr", KEY, "age", 1)
         redis_server.start()
