@@ -3,31 +3,14 @@
 import json
 import os
 import re
+import socket
 import subprocess
-import sys
 
 import pytest
 
-from daemon_process import binary
+from daemon_process import binary, built
 from models import KEY, save_ada
 from rpc_client import RpcError, wait_until
-
-# In namespaces of its own it is the journal: prints each field of each message, and runs a daemon meanwhile.
-JOURNAL = r"""
-import os, socket, subprocess, sys
-subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
-os.makedirs("/run/systemd/journal")
-journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-journal.bind("/run/systemd/journal/socket")
-stream, end = socket.socketpair()
-at = os.fstat(end.fileno())
-daemon = subprocess.Popen(sys.argv[1:], stderr=end, env={**os.environ, "JOURNAL_STREAM": f"{at.st_dev}:{at.st_ino}"})
-journal.settimeout(20)
-for _ in range(3):
-    print(journal.recv(1 << 16).decode(), flush=True)
-daemon.terminate()
-daemon.wait()
-"""
 
 
 def lines(daemon):
@@ -88,13 +71,23 @@ def test_the_format_changes_while_it_runs(redis_server, new_daemon):
 
 
 def test_the_journal_is_given_fields(workdir, redis_server):
-    script = os.path.join(workdir, "journal.py")
-    with open(script, "w", encoding="utf-8") as file:
-        file.write(JOURNAL)
-    said = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", sys.executable, script, binary(),
-         "-o", f"listen.socket={workdir}/d.sock", "-o", f"redis.redis={redis_server.address}",
-         "-o", f"redis.state_dir={workdir}/state"], capture_output=True, text=True, timeout=60, check=True).stdout
+    """Where the service manager says that standard error is the journal's."""
+    path = os.path.join(workdir, "journal")
+    stream, end = socket.socketpair()
+    with stream, end, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(path)
+        journal.settimeout(20)
+        at = os.fstat(end.fileno())
+        daemon = subprocess.Popen(
+            [binary(), "-o", f"listen.socket={workdir}/d.sock", "-o", f"redis.redis={redis_server.address}",
+             "-o", f"redis.state_dir={workdir}/state"], stderr=end,
+            env={**os.environ, "ASAN_OPTIONS": "verify_asan_link_order=0", "PRELOAD_JOURNAL": path,
+                 "LD_PRELOAD": built("tests/preload_journal.so"), "JOURNAL_STREAM": f"{at.st_dev}:{at.st_ino}"})
+        try:
+            said = "".join(journal.recv(1 << 16).decode() for _ in range(3))
+        finally:
+            daemon.terminate()
+            daemon.wait()
     assert re.search(r"^MESSAGE=connected to Redis", said, re.MULTILINE)
     assert "PRIORITY=5\n" in said and "SYSLOG_IDENTIFIER=rapyerd\n" in said
 
