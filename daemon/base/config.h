@@ -38,8 +38,9 @@ struct config {
     size_t watch_memory;        /* 256K: what a client was not told yet of them */
     /* [redis] */
     /* "embedded" | "unix:/path" | "host:port" | "[::1]:6379" | "sentinel:name@host:port,host:port"
-     */
+     * | "cluster:host:port,host:port" */
     char *redis;
+    unsigned experimental_cluster; /* 0; 1: redis may name a cluster */
     char *redis_user;
     char *redis_password;
     char *redis_password_file;
@@ -75,7 +76,6 @@ struct config {
     /* [commit] */
     size_t queue_bytes;  /* 64M: requests waiting for Redis; past it UNAVAILABLE at once */
     unsigned queue_time; /* 5000: a request waits this long for Redis at most */
-    unsigned experimental_cluster; /* 0; 1: redis may name a cluster */
     unsigned commit_replicas;      /* 0: that have a commit before it is acknowledged */
     unsigned commit_fsync; /* 0; 1: disks have it, that of Redis and those of the replicas */
     unsigned commit_wait;  /* 1000: how long that may take */
