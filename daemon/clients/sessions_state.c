@@ -2,7 +2,6 @@
  * the next one needs for no client to notice. A frame that has arrived in part is scanned anew. */
 #include "daemon/clients/session_inside.h"
 #include "protocol/alloc.h"
-#include <errno.h>
 #include <stdlib.h>
 
 void sessions_still(struct sessions *all, bool still)

@@ -134,16 +134,6 @@ static enum lease_op decide(const struct lease *le, enum lock_mode *mode)
 
 /* ---- requests ---- */
 
-static struct lock_name name_of(const struct lock *l)
-{
-    return (struct lock_name){.key = lock_key(l),
-                              .path = lock_path(l),
-                              .action = lock_action(l),
-                              .key_len = l->key_len,
-                              .path_len = l->path_len,
-                              .action_len = l->action_len};
-}
-
 /* What changes here as the request is sent, not when it is answered: what is given up must not be
  * used while the request is on its way. */
 static void before_sending(struct lease *le, enum lease_op op)
@@ -187,7 +177,7 @@ static void look_at(struct lease *le)
         }
         return;
     }
-    struct lock_name name = name_of(le->lock);
+    struct lock_name name = lock_name_of(le->lock);
     struct lease_request request = {
         .op = op, .mode = mode, .have = le->have, .last = le->lock->fence, .whose = le};
     if (le->have != LOCK_NONE) {
@@ -365,7 +355,7 @@ void leases_stop(struct leases *ls, void (*done)(void *arg), void *arg)
 
 void lease_redis_key(const struct leases *ls, const struct lock *l, struct buf *key)
 {
-    struct lock_name name = name_of(l);
+    struct lock_name name = lock_name_of(l);
     lease_key(ls->config, "lock", &name, key);
 }
 

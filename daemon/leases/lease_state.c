@@ -3,7 +3,6 @@
  * wait in a queue there is asked for anew with the link. */
 #include "daemon/leases/lease_inside.h"
 #include "protocol/alloc.h"
-#include <stdio.h>
 
 bool leases_quiet(const struct leases *ls)
 {
@@ -14,11 +13,9 @@ bool leases_quiet(const struct leases *ls)
 
 static void save_one(const struct lease *le, struct buf *out)
 {
-    const struct lock *l = le->lock;
+    struct lock_name name = lock_name_of(le->lock);
     pack_array(out, 14);
-    pack_str(out, lock_key(l), l->key_len);
-    pack_str(out, lock_path(l), l->path_len);
-    pack_str(out, lock_action(l), l->action_len);
+    lock_name_save(&name, out);
     pack_uint(out, le->have);
     pack_int(out, le->fence);
     pack_int(out, le->expiry);
@@ -66,10 +63,7 @@ static void read_elsewhere(struct lease *le, struct state_reader *r)
 static int resume_one(struct leases *ls, struct state_reader *r)
 {
     struct state_tuple tuple = state_enter(r, 14);
-    struct lock_name name;
-    name.key = state_str(r, &name.key_len);
-    name.path = state_str(r, &name.path_len);
-    name.action = state_str(r, &name.action_len);
+    struct lock_name name = lock_name_read(r);
     struct lock *l = r->bad ? NULL : locks_find(ls->locks, &name);
     if (l == NULL || l->lease != NULL)
         return -1;

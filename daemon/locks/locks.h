@@ -114,6 +114,15 @@ static inline const char *lock_action(const struct lock *l)
 {
     return l->name + l->key_len + l->path_len + 2;
 }
+static inline struct lock_name lock_name_of(const struct lock *l)
+{
+    return (struct lock_name){.key = lock_key(l),
+                              .path = lock_path(l),
+                              .action = lock_action(l),
+                              .key_len = l->key_len,
+                              .path_len = l->path_len,
+                              .action_len = l->action_len};
+}
 
 /* HELD ──► LOST ──► REPORTED: until its client lets go of the token, or is gone. */
 enum hold_state {
@@ -280,6 +289,8 @@ bool lock_owner_first_seen(struct lock_owner *o, uint64_t search);
 
 /* Nobody is to be told of anything. */
 bool locks_quiet(const struct locks *t);
+void lock_name_save(const struct lock_name *n, struct buf *out);
+struct lock_name lock_name_read(struct state_reader *r); /* it points into the state */
 /* All of it when it is quiet and nothing is pinned: holds with their tokens, waits with their
  * places. `wait` is called for each to put a value, and there again to take it: it sets done and
  * arg. -1: what was handed over is not that. */

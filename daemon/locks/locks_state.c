@@ -4,7 +4,6 @@
 #include "daemon/base/clock.h"
 #include "daemon/locks/locks_inside.h"
 #include "protocol/alloc.h"
-#include <assert.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -15,12 +14,11 @@ bool locks_quiet(const struct locks *t)
 
 /* ---- saving ---- */
 
-static void save_name(const char *key, size_t key_len, const char *path, size_t path_len,
-                      const char *action, size_t action_len, struct buf *out)
+void lock_name_save(const struct lock_name *n, struct buf *out)
 {
-    pack_str(out, key, key_len);
-    pack_str(out, path, path_len);
-    pack_str(out, action, action_len);
+    pack_str(out, n->key, n->key_len);
+    pack_str(out, n->path, n->path_len);
+    pack_str(out, n->action, n->action_len);
 }
 
 static void save_owner(const struct lock_owner *o, struct buf *out)
@@ -49,10 +47,9 @@ static void save_hold(const struct hold *h, struct buf *out)
 
 static void save_lost(const struct hold *h, struct buf *out)
 {
-    const struct lock_name *n = &h->name;
     pack_array(out, 6);
     save_hold(h, out);
-    save_name(n->key, n->key_len, n->path, n->path_len, n->action, n->action_len, out);
+    lock_name_save(&h->name, out);
     pack_uint(out, h->why.code);
     pack_cstr(out, h->why.text);
 }
@@ -61,9 +58,9 @@ static void save_lock(const struct lock *l, struct state_writer *w,
                       void (*wait)(const struct wait *w, struct state_writer *out))
 {
     struct buf *out = &w->out;
+    struct lock_name name = lock_name_of(l);
     pack_array(out, 11);
-    save_name(lock_key(l), l->key_len, lock_path(l), l->path_len, lock_action(l), l->action_len,
-              out);
+    lock_name_save(&name, out);
     pack_uint(out, l->covers);
     pack_uint(out, l->demand);
     pack_uint(out, l->turns);
@@ -116,7 +113,7 @@ void locks_save(const struct locks *t, struct state_writer *w,
 
 /* ---- taking up ---- */
 
-static struct lock_name read_name(struct state_reader *r)
+struct lock_name lock_name_read(struct state_reader *r)
 {
     struct lock_name n;
     n.key = state_str(r, &n.key_len);
@@ -158,7 +155,7 @@ static void read_lost(struct locks *t, struct state_reader *r)
 {
     struct state_tuple tuple = state_enter(r, 6);
     struct hold *h = read_hold(t, r);
-    struct lock_name n = read_name(r);
+    struct lock_name n = lock_name_read(r);
     char *at = alloc_zeroed(n.key_len + n.path_len + n.action_len + 3, 1);
     h->name = n;
     h->name.key = at;
@@ -202,7 +199,7 @@ static int read_lock(struct locks *t, struct state_reader *r, int64_t now,
                      int (*wait)(void *arg, struct wait *w, struct state_reader *r), void *arg)
 {
     struct state_tuple tuple = state_enter(r, 11);
-    struct lock_name name = read_name(r);
+    struct lock_name name = lock_name_read(r);
     if (r->bad || locks_find(t, &name) != NULL)
         return -1;
     struct lock *l = lock_new(t, &name);

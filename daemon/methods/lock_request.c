@@ -458,9 +458,7 @@ static void save_wait(const struct wait *w, struct state_writer *out)
     pack_array(b, r->n);
     for (const struct want *want = r->wants; want < r->wants + r->n; want++) {
         pack_array(b, 8);
-        pack_str(b, want->name.key, want->name.key_len);
-        pack_str(b, want->name.path, want->name.path_len);
-        pack_str(b, want->name.action, want->name.action_len);
+        lock_name_save(&want->name, b);
         pack_uint(b, want->mode);
         pack_uint(b, want->asked);
         pack_uint(b, want->token);
@@ -481,11 +479,8 @@ void lock_requests_save(const struct lock_requests *d, struct state_writer *w)
 static void read_want(struct want *want, struct state_reader *r)
 {
     struct state_tuple tuple = state_enter(r, 8);
-    size_t key_len, path_len, action_len;
-    const char *key = state_str(r, &key_len);
-    const char *path = state_str(r, &path_len);
-    const char *action = state_str(r, &action_len);
-    want_name(want, key, key_len, path, path_len, action, action_len);
+    struct lock_name n = lock_name_read(r);
+    want_name(want, n.key, n.key_len, n.path, n.path_len, n.action, n.action_len);
     want->mode = (enum lock_mode)state_below(r, LOCK_EXCLUSIVE + 1);
     want->asked = (unsigned)state_uint(r);
     want->token = state_uint(r);
