@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from redis_server import free_port
+
 HERE = pathlib.Path(__file__).parents[2]
 USER = "65532"
 
@@ -82,10 +84,12 @@ def until(condition, log):
 
 
 def test_it_serves_and_ends(container, tmp_path):
-    redis = subprocess.Popen(["redis-server", "--port", "6398", "--dir", tmp_path], stdout=subprocess.DEVNULL)
+    port = free_port()
+    redis = subprocess.Popen(["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", tmp_path],
+                             stdout=subprocess.DEVNULL)
     try:
         assert not container.healthy()
-        container.start("-o", "redis.redis=127.0.0.1:6398")
+        container.start("-o", f"redis.redis=127.0.0.1:{port}")
         until(container.healthy, container.folder / "log")
         with open(f"/proc/{container.pid()}/status", encoding="ascii") as file:
             status = dict(line.rstrip().split(":\t", 1) for line in file)
