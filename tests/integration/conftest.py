@@ -1,6 +1,8 @@
 """Fixtures: a private Redis, the real daemon in front of it, a client, and a look into Redis."""
 
+import os
 import shutil
+import socket
 import tempfile
 
 import pytest
@@ -54,6 +56,29 @@ def new_proxy(workdir):
     yield new
     for proxy in proxies:
         proxy.stop()
+
+
+class ServiceManager:
+    """Is told by a daemon that has its environment how that is (sd_notify)."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(path)
+        self.socket.settimeout(20)
+        self.env = {"NOTIFY_SOCKET": path}
+        self.said = []
+
+    def until(self, *words):
+        """Each of them was said since `said` was cleared."""
+        while not all(any(word in message for message in self.said) for word in words):
+            self.said.append(self.socket.recv(4096))
+
+
+@pytest.fixture
+def service_manager(workdir):
+    it = ServiceManager(os.path.join(workdir, "notify"))
+    yield it
+    it.socket.close()
 
 
 @pytest.fixture

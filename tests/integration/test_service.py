@@ -115,32 +115,22 @@ def test_ready_when_redis_answers(redis_server, new_daemon, workdir):
             said += notify.recv(4096) + b"\n"
 
 
-def test_the_service_manager_is_told_what_happens(redis_server, new_daemon, workdir):
-    path = os.path.join(workdir, "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.bind(path)
-        notify.settimeout(20)
-        daemon = new_daemon(redis_server.address, env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "300000"})
-        said = []
-
-        def until(*words):
-            while not all(any(word in message for message in said) for word in words):
-                said.append(notify.recv(4096))
-
-        until(b"READY=1", b"WATCHDOG=1")
-        said.clear()
-        daemon.reload()
-        until(b"RELOADING=1\nMONOTONIC_USEC=", b"READY=1")
-        with daemon.connect() as client:
-            save_ada(client)
-            redis_server.pause()
-            client.send("num.incr", KEY, "age", 1)
-            client.call("hello")
-            said.clear()
-            daemon.process.send_signal(signal.SIGTERM)
-            until(b"STOPPING=1", b"STATUS=stopping: 1 requests wait for Redis")
-            redis_server.resume()
-        daemon.stop()
+def test_the_service_manager_is_told_what_happens(redis_server, new_daemon, service_manager):
+    daemon = new_daemon(redis_server.address, env={**service_manager.env, "WATCHDOG_USEC": "300000"})
+    service_manager.until(b"READY=1", b"WATCHDOG=1")
+    service_manager.said.clear()
+    daemon.reload()
+    service_manager.until(b"RELOADING=1\nMONOTONIC_USEC=", b"READY=1")
+    with daemon.connect() as client:
+        save_ada(client)
+        redis_server.pause()
+        client.send("num.incr", KEY, "age", 1)
+        client.call("hello")
+        service_manager.said.clear()
+        daemon.process.send_signal(signal.SIGTERM)
+        service_manager.until(b"STOPPING=1", b"STATUS=stopping: 1 requests wait for Redis")
+        redis_server.resume()
+    daemon.stop()
 
 
 def test_a_daemon_that_stands_still_is_ended_and_started_anew(redis_server, new_daemon, workdir):

@@ -488,24 +488,15 @@ def test_socket_of_the_service_manager(redis_server, new_daemon, workdir):
     assert os.path.exists(path)
 
 
-def test_the_service_manager_is_told(redis_server, new_daemon, workdir):
-    path = os.path.join(workdir, "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.bind(path)
-        notify.settimeout(20)
-        daemon = new_daemon(redis_server.address, env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "300000"})
-        said = []
-
-        def until(*words):
-            while not all(any(word in message for message in said) for word in words):
-                said.append(notify.recv(4096))
-
-        with daemon.connect() as client:
-            until(b"READY=1")
-            said.clear()
-            upgrade(client)
-            until(b"RELOADING=1\nMONOTONIC_USEC=", b"READY=1", b"WATCHDOG=1")
-            assert [m for m in said if b"RELOADING" in m or b"READY" in m][-1].startswith(b"READY=1")
+def test_the_service_manager_is_told(redis_server, new_daemon, service_manager):
+    daemon = new_daemon(redis_server.address, env={**service_manager.env, "WATCHDOG_USEC": "300000"})
+    with daemon.connect() as client:
+        service_manager.until(b"READY=1")
+        said = service_manager.said
+        said.clear()
+        upgrade(client)
+        service_manager.until(b"RELOADING=1\nMONOTONIC_USEC=", b"READY=1", b"WATCHDOG=1")
+        assert [m for m in said if b"RELOADING" in m or b"READY" in m][-1].startswith(b"READY=1")
 
 
 def test_a_program_that_was_found_by_its_name(redis_server, new_daemon, workdir):
@@ -690,6 +681,15 @@ def test_redis_is_away(redis_server, new_daemon):
         save_ada(client)
         redis_server.kill()
         wait_until(lambda: client.call("admin.stats")["redis"] != "up", what="the loss of the link")
+        request = client.send("admin.upgrade")
+        written = other.send("num.incr", KEY, "age", 1)
+        redis_server.start()
+        assert client.wait(request)["ready"] in (True, False)
+        with pytest.raises(RpcError) as gone:
+            other.wait(written)
+        assert gone.value.code == "NOT_FOUND"  # this Redis keeps nothing
+
+
 def test_a_commit_that_may_arrive_yet(redis_server, new_proxy, new_daemon):
     """Only who has sent it knows the connection that has the rest of it, and has that killed before it writes more."""
     proxy = new_proxy(redis_server.address)
@@ -711,15 +711,6 @@ def test_a_commit_that_may_arrive_yet(redis_server, new_proxy, new_daemon):
         rest.set()
         wait_until(lambda: not any(link.held for link in proxy.links), what="the end of the old connection")
         assert rdb.hget("rapyer:{User:ada}", "age") == b"46"
-
-
-        request = client.send("admin.upgrade")
-        written = other.send("num.incr", KEY, "age", 1)
-        redis_server.start()
-        assert client.wait(request)["ready"] in (True, False)
-        with pytest.raises(RpcError) as gone:
-            other.wait(written)
-        assert gone.value.code == "NOT_FOUND"  # this Redis keeps nothing
 
 
 def test_one_at_a_time(daemon, ada, other):
