@@ -97,5 +97,7 @@ const char *item_kind_name(enum item_kind k);
 
 /* Whether these bytes are well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms). */
 bool utf8_valid(const void *p, size_t n);
+/* How many bytes, at most `most`, of n that are UTF-8 end where a character does. */
+size_t utf8_cut(const char *s, size_t n, size_t most);
 
 #endif

@@ -59,3 +59,12 @@ bool utf8_valid(const void *data, size_t n)
     }
     return true;
 }
+
+size_t utf8_cut(const char *s, size_t n, size_t most)
+{
+    if (n <= most)
+        return n;
+    while (most > 0 && ((unsigned char)s[most] & 0xc0) == 0x80)
+        most--;
+    return most;
+}

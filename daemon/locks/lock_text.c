@@ -1,24 +1,16 @@
 /* lock_text: see lock_text.h. */
 #include "daemon/locks/lock_text.h"
 #include "daemon/base/clock.h"
+#include "protocol/cursor.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* At most `max` bytes of s, cut at a character's border. */
-static int shown(const char *s, size_t len, size_t max)
-{
-    if (len <= max)
-        return (int)len;
-    while (max > 0 && ((unsigned char)s[max] & 0xc0) == 0x80)
-        max--;
-    return (int)max;
-}
-
 const char *lock_text(const struct lock *l, size_t max, char *text, size_t size)
 {
-    int key = shown(lock_key(l), l->key_len, max), path = shown(lock_path(l), l->path_len, max),
-        action = shown(lock_action(l), l->action_len, max);
+    int key = (int)utf8_cut(lock_key(l), l->key_len, max),
+        path = (int)utf8_cut(lock_path(l), l->path_len, max),
+        action = (int)utf8_cut(lock_action(l), l->action_len, max);
     snprintf(text, size, "\"%.*s%s\" of %.*s%s%s%.*s%s", action, lock_action(l),
              (size_t)action < l->action_len ? "..." : "", key, lock_key(l),
              (size_t)key < l->key_len ? "..." : "", path > 0 ? ", path " : "", path, lock_path(l),

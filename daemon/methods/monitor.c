@@ -2,6 +2,7 @@
 #include "daemon/methods/monitor.h"
 #include "daemon/base/clock.h"
 #include "protocol/alloc.h"
+#include "protocol/cursor.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -110,13 +111,10 @@ static void put_line(struct buf *out, const struct line *l, uint64_t lost)
     put_number(out, "lost", (int64_t)lost);
 }
 
-/* A key is UTF-8 and stays so where it is cut. */
 static void set_key(struct line *l, const char *key, size_t len)
 {
-    size_t n = len < sizeof l->key ? len : sizeof l->key - 1;
+    size_t n = utf8_cut(key, len, sizeof l->key - 1);
 
-    while (n < len && n > 0 && ((unsigned char)key[n] & 0xc0) == 0x80)
-        n--;
     memcpy(l->key, key, n);
     l->key[n] = '\0';
     l->key_len = len;

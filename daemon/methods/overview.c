@@ -7,6 +7,7 @@
 #include "daemon/methods/lock_request.h"
 #include "daemon/metrics/history.h"
 #include "protocol/alloc.h"
+#include "protocol/cursor.h"
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -190,20 +191,18 @@ static void put_number(struct buf *out, const char *name, uint64_t value)
     pack_uint(out, value);
 }
 
-/* It is UTF-8 and stays so where it is cut; then an ellipsis shows that. */
+/* Where it is cut an ellipsis shows that. */
 static void put_name(struct buf *out, const char *name, const char *text, size_t len)
 {
     static const char more[] = "\xe2\x80\xa6";
     char cut[NAME_BYTES + sizeof more];
-    size_t n = NAME_BYTES;
+    size_t n = utf8_cut(text, len, NAME_BYTES);
 
     pack_cstr(out, name);
-    if (len <= NAME_BYTES) {
+    if (n == len) {
         pack_str(out, text, len);
         return;
     }
-    while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
-        n--;
     memcpy(cut, text, n);
     memcpy(cut + n, more, sizeof more - 1);
     pack_str(out, cut, n + sizeof more - 1);

@@ -82,3 +82,12 @@ Test(utf8, every_code_point)
             cr_assert_fail("U+%04X", cp);
     }
 }
+
+Test(utf8, is_cut_where_a_character_ends)
+{
+    const char *text = "a\u00e4\u20ac\U0001f600";
+    const size_t cut[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 10};
+
+    for (size_t most = 0; most < sizeof cut / sizeof *cut; most++)
+        cr_expect(utf8_cut(text, 10, most) == cut[most], "at most %zu", most);
+}
