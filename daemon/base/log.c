@@ -306,38 +306,21 @@ static bool may_tell(enum log_level level, const char *fmt, const char *text)
     return ++mine->lines <= BURST;
 }
 
-static void say(enum log_level level, const struct log_about *about, const char *fmt, va_list args)
+void log_about(enum log_level level, const struct log_about *about, const char *fmt, ...)
 {
     char text[TEXT_BYTES];
     int saved = errno;
+    va_list args;
 
+    if (level > threshold)
+        return;
+    va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
     make_plain(text, sizeof text - 1);
     if (level >= LOG_LEVEL_INFO || may_tell(level, fmt, text))
         tell(level, about, text);
     errno = saved;
-}
-
-void log_line(enum log_level level, const char *fmt, ...)
-{
-    va_list args;
-
-    if (level > threshold)
-        return;
-    va_start(args, fmt);
-    say(level, NULL, fmt, args);
-    va_end(args);
-}
-
-void log_about(enum log_level level, const struct log_about *about, const char *fmt, ...)
-{
-    va_list args;
-
-    if (level > threshold)
-        return;
-    va_start(args, fmt);
-    say(level, about, fmt, args);
-    va_end(args);
 }
 
 void log_end(void)

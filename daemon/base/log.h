@@ -30,12 +30,13 @@ struct log_about {
 };
 
 void log_setup(enum log_level level, enum log_format format);
-void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* about may be NULL. */
 void log_about(enum log_level level, const struct log_about *about, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Says of what was not written that it was not. At the end. */
 void log_end(void);
 
+#define log_line(level, ...) log_about(level, NULL, __VA_ARGS__)
 #define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_notice(...) log_line(LOG_LEVEL_NOTICE, __VA_ARGS__)
