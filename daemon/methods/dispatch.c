@@ -722,8 +722,10 @@ void dispatch_link_up(struct dispatch *d)
 
 struct overview *dispatch_overview(struct dispatch *d, struct event_base *base)
 {
+    bool names = exec_config(d->exec)->metrics_viewer >= VIEWER_NAMES;
+
     if (d->overview == NULL)
-        d->overview = overview_new(base, &d->admin, d->figures, d->nentries);
+        d->overview = overview_new(base, &d->admin, d->figures, d->nentries, names);
     return d->overview;
 }
 

@@ -39,7 +39,7 @@ enum figure {
     FIGURES
 };
 
-static const char *const names[FIGURES] = {
+static const char *const figures[FIGURES] = {
     [REQUESTS] = "requests",           /* a second */
     [FAULTS] = "faults",               /* a second */
     [MEAN] = "mean_us",                /* requests on documents */
@@ -72,8 +72,9 @@ struct overview {
     struct history *history;
     struct counted before;
     struct event *timer;
-    struct buf made[2]; /* by `names` */
-    int64_t made_at[2]; /* clock_mono_ms(); 0: never */
+    bool names;
+    struct buf made;
+    int64_t made_at; /* clock_mono_ms(); 0: never */
 };
 
 /* --- samples ----------------------------------------------------------------------------- */
@@ -389,14 +390,14 @@ static void put_documents(const struct overview *o, struct buf *out)
 
 /* --- */
 
-static void make(struct overview *o, bool with_names, int64_t now)
+static void make(struct overview *o, int64_t now)
 {
-    struct buf *out = &o->made[with_names];
-    int64_t last = o->made_at[with_names];
-    double seconds = (double)(last > 0 ? now - last : now - o->admin->started + 1) / 1000;
+    struct buf *out = &o->made;
+    double seconds =
+        (double)(o->made_at > 0 ? now - o->made_at : now - o->admin->started + 1) / 1000;
 
     buf_clear(out);
-    pack_map(out, with_names ? 8 : 4);
+    pack_map(out, o->names ? 8 : 4);
     put_number(out, "at", (uint64_t)clock_wall_ms());
     pack_cstr(out, "stats");
     admin_stats(o->admin, out);
@@ -404,22 +405,22 @@ static void make(struct overview *o, bool with_names, int64_t now)
     latency_pack(o->admin, o->methods, o->n, out);
     pack_cstr(out, "cache");
     admin_cache(o->admin, 0, out);
-    if (!with_names)
+    if (!o->names)
         return;
     put_clients(o, seconds, out);
     put_locks(o, out);
     put_documents(o, out);
 }
 
-const struct buf *overview_now(struct overview *o, bool with_names)
+const struct buf *overview_now(struct overview *o)
 {
     int64_t now = clock_mono_ms();
 
-    if (o->made_at[with_names] == 0 || now - o->made_at[with_names] >= FRESH_MS) {
-        make(o, with_names, now);
-        o->made_at[with_names] = now;
+    if (o->made_at == 0 || now - o->made_at >= FRESH_MS) {
+        make(o, now);
+        o->made_at = now;
     }
-    return &o->made[with_names];
+    return &o->made;
 }
 
 void overview_past(const struct overview *o, int64_t since, struct buf *out)
@@ -428,7 +429,7 @@ void overview_past(const struct overview *o, int64_t since, struct buf *out)
 }
 
 struct overview *overview_new(struct event_base *base, const struct admin *a,
-                              const struct method_figures *methods, size_t n)
+                              const struct method_figures *methods, size_t n, bool names)
 {
     struct overview *o = alloc_zeroed(1, sizeof *o);
     struct timeval every = {.tv_sec = HISTORY_SECONDS};
@@ -436,7 +437,8 @@ struct overview *overview_new(struct event_base *base, const struct admin *a,
     o->admin = a;
     o->methods = methods;
     o->n = n;
-    o->history = history_new(names, FIGURES);
+    o->names = names;
+    o->history = history_new(figures, FIGURES);
     count(o, &o->before);
     o->timer = event_new(base, -1, EV_PERSIST, on_timer, o);
     event_add(o->timer, &every);
@@ -449,7 +451,6 @@ void overview_free(struct overview *o)
         return;
     event_free(o->timer);
     history_free(o->history);
-    buf_free(&o->made[0]);
-    buf_free(&o->made[1]);
+    buf_free(&o->made);
     free(o);
 }

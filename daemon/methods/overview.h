@@ -8,13 +8,13 @@
 
 struct overview;
 
-/* Takes a sample every few seconds from here on. methods: n figures, kept by the caller. */
+/* Takes a sample every few seconds from here on. methods: n figures, kept by the caller. `names`:
+ * it is also about clients, locks and documents. */
 struct overview *overview_new(struct event_base *base, const struct admin *a,
-                              const struct method_figures *methods, size_t n);
+                              const struct method_figures *methods, size_t n, bool names);
 void overview_free(struct overview *o);
-/* One packed value, which lasts until the next call; `names`: also of clients, locks and documents.
- */
-const struct buf *overview_now(struct overview *o, bool names);
+/* One packed value, which lasts until the next call. */
+const struct buf *overview_now(struct overview *o);
 /* history_pack */
 void overview_past(const struct overview *o, int64_t since, struct buf *out);
 

@@ -37,7 +37,7 @@ static const char *word_of(enum viewer_level level)
 
 static void answer_overview(struct viewer *v, struct http_ask *ask, const char *why_not)
 {
-    const struct buf *now = overview_now(v->overview, v->level >= VIEWER_NAMES);
+    const struct buf *now = overview_now(v->overview);
     struct buf out = BUF_INIT;
 
     pack_map(&out, 3);
@@ -177,8 +177,6 @@ void viewer_ask(struct viewer *v, struct http_ask *ask, const char *why_not)
 struct viewer *viewer_new(struct event_base *base, const struct config *config,
                           struct sessions *sessions, struct overview *overview)
 {
-    if (config->metrics_viewer == VIEWER_OFF)
-        return NULL;
     struct viewer *v = alloc_zeroed(1, sizeof *v);
     v->base = base;
     v->sessions = sessions;

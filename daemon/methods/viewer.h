@@ -18,12 +18,12 @@
 
 struct viewer;
 
-/* NULL: config->metrics_viewer is VIEWER_OFF. */
+/* config->metrics_viewer is not VIEWER_OFF. */
 struct viewer *viewer_new(struct event_base *base, const struct config *config,
                           struct sessions *sessions, struct overview *overview);
 /* why_not: nothing is carried out now, as this text says; "" else. */
 void viewer_ask(struct viewer *v, struct http_ask *ask, const char *why_not);
-/* Whoever still waits is refused; before the sessions, and http, are closed. */
+/* Whoever still waits is refused; before the sessions, and http, are closed. v may be NULL. */
 void viewer_free(struct viewer *v);
 
 #endif
