@@ -615,7 +615,7 @@ static int read_settings(struct daemon *d, char *error, size_t size)
     else if (!spans_address_fits(c->traces))
         snprintf(error, size,
                  "metrics.traces: \"%s\" is not off, or as http://127.0.0.1:4318/v1/traces with an "
-                 "address in numbers or localhost",
+                 "address in numbers or localhost, and no query",
                  c->traces);
     else if (c->rights_file[0] != '\0' &&
              (d->rules = rules_read(c->rights_file, error, size)) == NULL)

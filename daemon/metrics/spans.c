@@ -48,14 +48,15 @@ static bool is_numeric(const char *host)
 
 bool spans_address_fits(const char *url)
 {
-    struct evhttp_uri *uri = strcmp(url, "off") == 0 ? NULL : evhttp_uri_parse(url);
-    const char *scheme = uri ? evhttp_uri_get_scheme(uri) : NULL;
-    const char *host = uri ? evhttp_uri_get_host(uri) : NULL;
-    bool fits = strcmp(url, "off") == 0 || (scheme && strcmp(scheme, "http") == 0 && host &&
-                                            is_numeric(host) && !evhttp_uri_get_userinfo(uri));
-
-    if (uri)
-        evhttp_uri_free(uri);
+    if (strcmp(url, "off") == 0)
+        return true;
+    struct evhttp_uri *uri = evhttp_uri_parse(url);
+    if (!uri)
+        return false;
+    const char *scheme = evhttp_uri_get_scheme(uri), *host = evhttp_uri_get_host(uri);
+    bool fits = scheme && strcmp(scheme, "http") == 0 && host && is_numeric(host) &&
+                !evhttp_uri_get_userinfo(uri) && !evhttp_uri_get_query(uri);
+    evhttp_uri_free(uri);
     return fits;
 }
 
@@ -226,12 +227,10 @@ void spans_add(struct spans *all, const struct span *s)
 {
     uint8_t id[SPAN_ID_BYTES];
 
-    if (all->nwaiting >= KEPT) {
+    if (all->nwaiting >= KEPT || getrandom(id, sizeof id, GRND_NONBLOCK) != sizeof id) {
         all->stats.dropped++;
         return;
     }
-    if (getrandom(id, sizeof id, GRND_NONBLOCK) != sizeof id)
-        return;
     if (all->nwaiting > 0)
         buf_append(&all->waiting, ",", 1);
     put_request(&all->waiting, s, id);

@@ -29,7 +29,7 @@ struct spans_stats {
 };
 
 /* "http://127.0.0.1:4318/v1/traces": an address in numbers, or localhost, since asking for a name
- * would stop the loop. */
+ * would stop the loop; without a query. */
 bool spans_address_fits(const char *url);
 /* NULL: url is "off". */
 struct spans *spans_new(struct event_base *base, const char *url);

@@ -207,7 +207,7 @@ def test_it_ends_while_a_collector_is_silent(redis_server, new_daemon):
 
 
 @pytest.mark.parametrize("url", ["on", "https://127.0.0.1/", "http://collector.example/v1/traces", "http://a:b@127.0.0.1/",
-                                 "http:///v1/traces", "127.0.0.1:4318"])
-def test_addresses_that_would_stop_the_loop_are_refused(redis_server, new_daemon, url):
+                                 "http:///v1/traces", "127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces?key=x"])
+def test_other_addresses_are_refused(redis_server, new_daemon, url):
     with pytest.raises(AssertionError, match="metrics.traces: .* is not off, or as http://"):
         new_daemon(redis_server.address, {"metrics.traces": url})
