@@ -6,7 +6,7 @@ import json
 import sys
 
 import redis.asyncio
-from wide import TASKS, seconds_each, wide_class
+from wide import TASKS, pipeline, seconds_each, wide_class
 
 from rapyer import AtomicRedisModel, init_rapyer
 
@@ -19,18 +19,10 @@ async def main():
     docs = [Wide() for _ in range(TASKS)]
     await Wide.ainsert(*docs)
 
-    async def pipeline(task):
-        async with docs[task].apipeline() as doc:
-            for _ in range(5):
-                doc.i0 += 1
-                doc.i1 += 2
-                doc.s0 = "new"
-                doc.f0 = 1.5
-
     work = {
         "get": lambda task: Wide.aget(docs[task].key),
         "increase": lambda task: docs[task].i0.aincrease(),
-        "pipeline": pipeline,
+        "pipeline": lambda task: pipeline(docs[task]),
     }
     while line := await asyncio.to_thread(sys.stdin.readline):
         what, each = json.loads(line)

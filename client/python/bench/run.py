@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT / "tests" / "integration")]
 
 from daemon_process import Daemon  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
-from wide import FIELDS, TASKS, seconds_each, wide_class  # noqa: E402
+from wide import FIELDS, TASKS, pipeline, seconds_each, wide_class  # noqa: E402
 
 import rapyerd  # noqa: E402
 from rapyerd import links, sync  # noqa: E402
@@ -181,14 +181,6 @@ def increments(bench):
 def pipelines(bench):
     docs, other = bench.docs, bench.redis_asyncio
 
-    async def ours(task):
-        async with docs[task].pipeline() as doc:
-            for _ in range(5):
-                doc.i0 += 1
-                doc.i1 += 2
-                doc.s0 = "new"
-                doc.f0 = 1.5
-
     async def by_hand(task):
         async with other.pipeline(transaction=True) as pipe:
             for _ in range(5):
@@ -201,7 +193,7 @@ def pipelines(bench):
     few = max(bench.each // 5, 10)
     bench.compare(
         "32 tasks, a pipeline of 20 operations",
-        bench.tasks(ours, few),
+        bench.tasks(lambda task: pipeline(docs[task]), few),
         {"redis-py, by hand": (bench.tasks(by_hand, few), 1.0), **bench.theirs("pipeline", 0.5, few)},
     )
 

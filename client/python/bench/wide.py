@@ -15,6 +15,16 @@ def wide_class(base):
     return type(base)("Wide", (base,), body)
 
 
+async def pipeline(doc):
+    """Twenty operations as one."""
+    async with doc.apipeline() as inside:
+        for _ in range(5):
+            inside.i0 += 1
+            inside.i1 += 2
+            inside.s0 = "new"
+            inside.f0 = 1.5
+
+
 async def seconds_each(work, each):
     """Seconds for one call, of TASKS tasks that do `each` calls."""
 
