@@ -67,7 +67,6 @@ def plan_of(cls: Any) -> Plan | None:
 
 
 def _made(cls: Any) -> Plan | None:
-
     plan: dict[str, dict[str, int | None]] = {}
     models = [cls]
     for model in models:  # which grows meanwhile
@@ -122,7 +121,6 @@ def _targets(annotation: Any) -> Iterator[Any]:
 
 def specials(key: str) -> int:
     """How many sets and queues a document of this key would have."""
-
     cls = owner_of(key.partition(":")[0])
     kinds = [] if cls is None else [codec.kind for codec in schema_of(cls).codecs.values()]
     return sum(kind in ("set", "queue") for kind in kinds)

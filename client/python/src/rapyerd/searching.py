@@ -27,6 +27,8 @@ from rapyerd.record import Recorder, current_pipeline, enter_pipeline, leave_pip
 from rapyerd.result import DeleteResult
 from rapyerd.ttl import timed, touch
 
+FOUND_AT_ONCE = 1000  # documents of one answer
+
 
 def find(
     cls: Any, args: tuple[Any, ...], max_results: int | None, sort: str | None = None
@@ -192,9 +194,6 @@ def get_holding(cls: Any, keys: list[str], conditions: list[Expression]) -> Step
     """Those documents for which all of these expressions hold."""
     found = yield from get_many([(cls, key) for key in keys], False)
     return [model for model in found if all(condition.holds(model) for condition in conditions)]
-
-
-FOUND_AT_ONCE = 1000  # documents of one answer
 
 
 def pages(cls: Any, wired: Any, most: int | None, options: dict[str, Any]) -> Steps[list[dict[str, Any]]]:
