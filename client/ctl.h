@@ -32,6 +32,8 @@ rapyer_value *ctl_ask(struct ctl *c, const char *method, uint32_t n, struct buf 
 int ctl_call(struct ctl *c, const char *method, uint32_t n, struct buf *params, bool quiet);
 /* As JSON: in several lines with indents on a terminal, else in one. */
 void ctl_print(const struct ctl *c, const rapyer_value *v);
+/* One of an array of JSON, before which n were printed; how it ends is up to the caller. */
+void ctl_print_element(const rapyer_value *v, size_t n);
 /* Compact JSON with line breaks and indents in it; free it. */
 char *ctl_indented(const char *json);
 

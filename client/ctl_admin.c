@@ -255,13 +255,10 @@ static int config_get(struct ctl *c, const char *name)
         const rapyer_value *s = rapyer_item(v, i);
         if (!is_asked(rapyer_str(s, "name", ""), name))
             continue;
-        if (c->json) {
-            char *json = rapyer_to_json(s);
-            printf("%s%s", shown ? "," : "[", json ? json : "");
-            free(json);
-        } else {
+        if (c->json)
+            ctl_print_element(s, shown);
+        else
             print_setting(s, name && strcmp(rapyer_str(s, "name", ""), name) == 0);
-        }
         shown++;
     }
     rapyer_value_free(v);

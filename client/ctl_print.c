@@ -77,6 +77,14 @@ void ctl_print(const struct ctl *c, const rapyer_value *v)
     free(json);
 }
 
+void ctl_print_element(const rapyer_value *v, size_t n)
+{
+    char *json = rapyer_to_json(v);
+
+    printf("%s%s", n == 0 ? "[" : ",", json ? json : "");
+    free(json);
+}
+
 /* --- tables ------------------------------------------------------------------------------ */
 
 /* How many bytes from here on are no sign of a text: a control character (also U+0080 to U+009F),

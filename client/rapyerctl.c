@@ -382,7 +382,7 @@ static int run_keys(struct ctl *c, int argc, char **argv)
     const char *pattern = strchr(argv[0], ':') ? argv[0] : NULL;
     char *model = strndup(argv[0], strcspn(argv[0], ":"));
     rapyer_value *keys = model ? rapyer_keys(c->db, model) : NULL;
-    bool first = true;
+    size_t shown = 0;
 
     (void)argc;
     free(model);
@@ -392,17 +392,14 @@ static int run_keys(struct ctl *c, int argc, char **argv)
         const rapyer_value *key = rapyer_item(keys, i);
         if (pattern && fnmatch(pattern, rapyer_str(key, "", ""), 0) != 0)
             continue;
-        if (c->json) {
-            char *json = rapyer_to_json(key);
-            printf("%s%s", first ? "[" : ",", json ? json : "");
-            free(json);
-        } else {
+        if (c->json)
+            ctl_print_element(key, shown);
+        else
             printf("%s\n", rapyer_str(key, "", ""));
-        }
-        first = false;
+        shown++;
     }
     if (c->json)
-        puts(first ? "[]" : "]");
+        puts(shown ? "]" : "[]");
     rapyer_value_free(keys);
     return 0;
 }
