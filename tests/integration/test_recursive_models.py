@@ -153,7 +153,14 @@ def test_models_are_declared_together_in_any_order(client, redis_server, new_dae
         assert other.call("set", "Person:a", 'teams[0].lead.name', "Eve") > 0
         more = {**TEAM, "fields": [*TEAM["fields"], field("city", "str", default="")]}
         assert other.call("define", more, PERSON) == [{"model": "Team", "revision": 2}, {"model": "Person", "revision": 1}]
-    wait_until(lambda: client.call("doc.load", "Person:a", "teams[0].city") == "")
+
+    def grown():
+        try:
+            return client.call("doc.load", "Person:a", "teams[0].city") == ""
+        except RpcError as error:
+            assert error.code == "UNKNOWN_FIELD", error
+            return False
+    wait_until(grown, what="the model that another declared")
     daemon.stop()
     daemon.start()
     with daemon.connect() as client:

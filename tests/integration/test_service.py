@@ -86,9 +86,15 @@ def test_figures_on_a_socket_that_is_handed_over(redis_server, new_daemon, workd
         port = any_port.getsockname()[1]
     open_to_all = new_daemon(redis_server.address, wait=False,
                              prefix=[*activate[:-1], f"{path}2", "-l", f"0.0.0.0:{port}", "--fdname=rapyerd:metrics"])
-    wait_until(lambda: os.path.exists(f"{path}2"), what="the socket")
+
+    def reached(one):
+        try:
+            one.connect(f"{path}2")
+            return True
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
     with socket.socket(socket.AF_UNIX) as one:
-        one.connect(f"{path}2")
+        wait_until(lambda: reached(one), what="the socket")
         assert open_to_all.process.wait(20) == 1
     open_to_all.killed = True
     assert "can be reached from other hosts" in open_to_all.log()
