@@ -74,11 +74,11 @@ struct config {
     unsigned coherence_bound; /* 1000 */
     unsigned coherence_audit; /* 2: documents in memory that are compared with Redis, a second */
     /* [commit] */
-    size_t queue_bytes;  /* 64M: requests waiting for Redis; past it UNAVAILABLE at once */
-    unsigned queue_time; /* 5000: a request waits this long for Redis at most */
-    unsigned commit_replicas;      /* 0: that have a commit before it is acknowledged */
-    unsigned commit_fsync; /* 0; 1: disks have it, that of Redis and those of the replicas */
-    unsigned commit_wait;  /* 1000: how long that may take */
+    size_t queue_bytes;       /* 64M: requests waiting for Redis; past it UNAVAILABLE at once */
+    unsigned queue_time;      /* 5000: a request waits this long for Redis at most */
+    unsigned commit_replicas; /* 0: that have a commit before it is acknowledged */
+    unsigned commit_fsync;    /* 0; 1: disks have it, that of Redis and those of the replicas */
+    unsigned commit_wait;     /* 1000: how long that may take */
     /* [locks] */
     unsigned lock_ttl;     /* 30000: of a hold whose client does not say */
     unsigned lock_max_ttl; /* 3600000 */

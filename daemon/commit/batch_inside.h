@@ -98,7 +98,7 @@ struct writer {
     struct buf scratch;
     char marker[SPLICE_MARKER];
     struct merge merges[MERGES];
-    unsigned merging; /* of these, those that are not free */
+    unsigned merging;      /* of these, those that are not free */
     struct unit_call call; /* what is gathered of the next script call */
     unsigned call_first;   /* expectation of its unit */
     bool scripts;          /* there are some in the text so far */

@@ -47,7 +47,7 @@ struct lane {
      * is not open. */
     struct upstream *open_on;
     uint32_t open_epoch;
-    bool unsure;         /* another node may have the slot: looked for at, and doubling */
+    bool unsure; /* another node may have the slot: looked for at, and doubling */
     int64_t retry_at, retry_ms;
     uint64_t number;      /* of the gathering batch */
     uint64_t applied;     /* of the last batch known to be in Redis: what the marker should say */
