@@ -7,6 +7,7 @@
 #include "daemon/methods/doctor.h"
 #include "daemon/methods/figures.h"
 #include "daemon/methods/find.h"
+#include "daemon/methods/held.h"
 #include "daemon/methods/index_admin.h"
 #include "daemon/methods/keys.h"
 #include "daemon/methods/latency.h"
@@ -40,14 +41,6 @@ struct entry {
     uint8_t right; /* what its user needs, on whatever (rules.h); 0: nothing here */
 };
 
-struct held {
-    struct held *prev, *next;
-    struct session *session;
-    struct rpc msg; /* method and params in bytes */
-    struct buf bytes;
-    int64_t deadline; /* clock_mono_ms() */
-};
-
 struct dispatch {
     struct exec *exec;
     struct registry *registry;
@@ -62,13 +55,14 @@ struct dispatch {
     size_t nentries;
     struct method_figures figures[METHODS_MAX]; /* in the same order */
     const struct entry
-        *slots[SLOTS]; /* by the hash of their names; the next one where it is taken */
-    struct held *held;
-    size_t held_bytes;
-    struct held *unknown, *learning; /* name what is not known here: not asked for yet, asked for */
-    const struct rpc *msg;           /* that is being taken, */
-    struct session *from;            /* of this session; */
-    bool learned;                    /* what it names was asked for before */
+        *slots[SLOTS];     /* by the hash of their names; the next one where it is taken */
+    struct held_list held; /* until the models are read */
+    struct held_list unknown,
+        learning;          /* name what is not known here: not asked for yet, asked for */
+    const struct rpc *msg; /* that is being taken, */
+    struct session *from;  /* of this session; */
+    bool learned;          /* what it names was asked for before */
+    bool asking;           /* the registry asks what is new */
     struct event *tick;
     bool stopping, cluster;
 };
@@ -435,10 +429,11 @@ static const char stopping_text[] = "rapyerd is stopping; nothing was applied";
 
 static int may_hold(const struct dispatch *d, struct fault *f)
 {
-    if (d->held_bytes > exec_config(d->exec)->queue_bytes)
+    size_t bytes = d->held.bytes + d->unknown.bytes + d->learning.bytes;
+    if (bytes > exec_config(d->exec)->queue_bytes)
         return fault_set(f, FAULT_UNAVAILABLE,
                          "%zu bytes of requests wait already (commit.queue_bytes); try again later",
-                         d->held_bytes);
+                         bytes);
     return lane_admit(exec_lane(d->exec), f);
 }
 
@@ -446,41 +441,31 @@ static int may_hold(const struct dispatch *d, struct fault *f)
 static void plan_tick(struct dispatch *d)
 {
     struct timeval tick = {.tv_usec = 100000};
-    if ((d->held != NULL || d->unknown != NULL) && !event_pending(d->tick, EV_TIMEOUT, NULL))
+    if ((d->held.first != NULL || d->unknown.first != NULL) &&
+        !event_pending(d->tick, EV_TIMEOUT, NULL))
         event_add(d->tick, &tick);
 }
 
-static void hold(struct dispatch *d, struct held **list, struct session *s, const struct rpc *msg)
+static void hold(struct dispatch *d, struct held_list *list, struct session *s,
+                 const struct rpc *msg)
 {
-    struct held *h = alloc_zeroed(1, sizeof(*h));
-    size_t params_len = (size_t)(msg->params.end - msg->params.at);
-    buf_append(&h->bytes, msg->method, msg->method_len);
-    buf_append(&h->bytes, msg->params.at, params_len);
-    h->msg = *msg;
-    h->msg.method = (const char *)h->bytes.data;
-    h->msg.params = cursor_of(h->bytes.data + msg->method_len, params_len);
-    h->session = session_ref(s);
-    h->deadline = clock_mono_ms() + (int64_t)exec_config(d->exec)->queue_time;
-    session_defer(s);
-    DL_APPEND(*list, h);
-    d->held_bytes += sizeof(*h) + h->bytes.len;
+    held_append(list, s, msg, clock_mono_ms() + (int64_t)exec_config(d->exec)->queue_time);
     plan_tick(d);
 }
 
-static void release(struct dispatch *d, struct held **list, struct held *h)
+static void refuse_first(struct held_list *list, const struct fault *f)
 {
-    DL_DELETE(*list, h);
-    d->held_bytes -= sizeof(*h) + h->bytes.len;
-    session_settle(h->session);
-    session_unref(h->session);
-    buf_free(&h->bytes);
-    free(h);
+    struct held *h = held_take(list);
+    session_fault(h->session, h->msg.id, f);
+    held_free(h);
 }
 
-static void refuse_held(struct dispatch *d, struct held **list, const struct fault *f)
+/* It is in no list meanwhile: what it leads to may be the end of its client. */
+static void take_up_first(struct dispatch *d, struct held_list *list)
 {
-    session_fault((*list)->session, (*list)->msg.id, f);
-    release(d, list, *list);
+    struct held *h = held_take(list);
+    dispatch_message(d, h->session, &h->msg);
+    held_free(h);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -490,10 +475,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(exec_lane(d->exec))));
-    while (d->held != NULL && d->held->deadline <= clock_mono_ms())
-        refuse_held(d, &d->held, &f);
-    while (d->unknown != NULL && d->unknown->deadline <= clock_mono_ms())
-        refuse_held(d, &d->unknown, &f);
+    while (d->held.first != NULL && d->held.first->deadline <= clock_mono_ms())
+        refuse_first(&d->held, &f);
+    while (d->unknown.first != NULL && d->unknown.first->deadline <= clock_mono_ms())
+        refuse_first(&d->unknown, &f);
     plan_tick(d);
 }
 
@@ -502,23 +487,20 @@ void dispatch_stop(struct dispatch *d)
     struct fault f;
     d->stopping = true;
     fault_set(&f, FAULT_UNAVAILABLE, stopping_text);
-    while (d->held != NULL)
-        refuse_held(d, &d->held, &f);
-    while (d->unknown != NULL)
-        refuse_held(d, &d->unknown, &f);
-    while (d->learning != NULL)
-        refuse_held(d, &d->learning, &f);
+    while (d->held.first != NULL)
+        refuse_first(&d->held, &f);
+    while (d->unknown.first != NULL)
+        refuse_first(&d->unknown, &f);
+    while (d->learning.first != NULL)
+        refuse_first(&d->learning, &f);
 }
 
 static void learn(struct dispatch *d);
 
 void dispatch_ready(struct dispatch *d)
 {
-    while (d->held != NULL) {
-        struct held *h = d->held;
-        dispatch_message(d, h->session, &h->msg);
-        release(d, &d->held, h);
-    }
+    while (d->held.first != NULL)
+        take_up_first(d, &d->held);
     learn(d);
 }
 
@@ -528,21 +510,19 @@ static void on_learned(void *arg)
 {
     struct dispatch *d = arg;
     d->learned = true;
-    while (d->learning != NULL) {
-        struct held *h = d->learning;
-        dispatch_message(d, h->session, &h->msg);
-        release(d, &d->learning, h);
-    }
-    d->learned = false;
+    while (d->learning.first != NULL)
+        take_up_first(d, &d->learning);
+    d->learned = d->asking = false;
     learn(d);
 }
 
 static void learn(struct dispatch *d)
 {
-    if (d->unknown == NULL || d->learning != NULL || !lane_ready(exec_lane(d->exec)))
+    if (d->unknown.first == NULL || d->asking || !lane_ready(exec_lane(d->exec)))
         return;
+    d->asking = true;
     d->learning = d->unknown;
-    d->unknown = NULL;
+    d->unknown = (struct held_list){0};
     registry_refresh(d->registry, on_learned, d);
 }
 
@@ -592,16 +572,7 @@ bool dispatch_fault(struct dispatch *d, struct session *s, uint64_t id, const st
 /* Then what the same client asks for next waits behind it. */
 static bool waits_to_know(const struct dispatch *d, const struct session *s)
 {
-    const struct held *h;
-    DL_FOREACH (d->learning, h) {
-        if (h->session == s)
-            return true;
-    }
-    DL_FOREACH (d->unknown, h) {
-        if (h->session == s)
-            return true;
-    }
-    return false;
+    return held_has(&d->learning, s) || held_has(&d->unknown, s);
 }
 
 /* ---- */
@@ -692,13 +663,10 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
 
 void dispatch_free(struct dispatch *d)
 {
-    while (d->held != NULL)
-        release(d, &d->held, d->held);
+    held_drop(&d->held, NULL);
     registry_cancel(d->registry, d);
-    while (d->unknown != NULL)
-        release(d, &d->unknown, d->unknown);
-    while (d->learning != NULL)
-        release(d, &d->learning, d->learning);
+    held_drop(&d->unknown, NULL);
+    held_drop(&d->learning, NULL);
     for (size_t i = 0; i < d->nentries; i++)
         free(d->figures[i].timing);
     event_free(d->tick);
@@ -750,6 +718,10 @@ bool dispatch_may_serve(const struct dispatch *d, char *why, size_t size)
 void dispatch_client_gone(struct dispatch *d, const struct session *s)
 {
     monitors_client_gone(d->monitors, s);
+    /* Nobody hears what becomes of these, and what a connection has (locks, watches) would stay. */
+    held_drop(&d->held, s);
+    held_drop(&d->unknown, s);
+    held_drop(&d->learning, s);
 }
 
 void dispatch_reloaded(struct dispatch *d)

@@ -262,6 +262,25 @@ def test_a_hold_that_ends_while_it_is_taken_again(redis_server, new_daemon):
         client.close()
 
 
+def test_a_client_that_ends_before_its_lock_is_looked_at(ada, other, daemon, redis_server):
+    """A request that waits for what Redis says of a model, as do those behind it, ends with its client."""
+    with daemon.connect() as client:
+        number = client.call("hello", {"client": "test", "protocol": 1}) and max(
+            c["number"] for c in ada.call("admin.clients"))
+        redis_server.pause()
+        client.send("doc.get", "None:1")
+        client.send("lock.acquire", KEY, "x")
+        client.send("watch", KEY)
+        wait_until(lambda: next(c for c in ada.call("admin.clients") if c["number"] == number)["waiting"] == 3,
+                   what="its requests")
+        assert ada.call("admin.kill", number) is True
+        redis_server.resume()
+    assert is_free(other, action="x")
+    assert ada.call("admin.stats")["watches"] == 0
+    assert holds_no_locks(ada)
+    assert ada.call("num.incr", KEY, "age", 1) == 37
+
+
 def test_noise(ada, daemon, redis_server):
     """Many connections ask for everything in no order and leave when they like; in the end nothing
     is held, and the daemon is well."""
