@@ -74,6 +74,6 @@ int ctl_read_json(const char *arg, struct buf *out, uint32_t *items);
 typedef int ctl_command(struct ctl *c, int argc, char **argv);
 ctl_command ctl_stats, ctl_metrics, ctl_clients, ctl_doctor, ctl_locks, ctl_lock, ctl_kill,
     ctl_cache, ctl_config, ctl_log, ctl_models, ctl_latency, ctl_slowlog, ctl_top, ctl_monitor,
-    ctl_trace, ctl_edit, ctl_export, ctl_find, ctl_import, ctl_index, ctl_upgrade;
+    ctl_trace, ctl_edit, ctl_export, ctl_find, ctl_import, ctl_index, ctl_upgrade, ctl_rights;
 
 #endif

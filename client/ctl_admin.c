@@ -78,6 +78,41 @@ int ctl_clients(struct ctl *c, int argc, char **argv)
     return 0;
 }
 
+static const char *const rule_titles[] = {"WHAT", "MODELS"};
+
+static void fill_rule(const rapyer_value *v, char **cells)
+{
+    cells[0] = ctl_form("%s", rapyer_str(rapyer_item(v, 0), "", ""));
+    cells[1] = ctl_form("%s", rapyer_str(rapyer_item(v, 1), "", ""));
+}
+
+int ctl_rights(struct ctl *c, int argc, char **argv)
+{
+    struct buf params = BUF_INIT;
+    char *end = "";
+    long long number = argc > 0 ? strtoll(argv[0], &end, 10) : 1;
+
+    if (*end || number < 1)
+        return ctl_usage_error("rights takes the number of a client (rapyerctl clients)", argv[0]);
+    if (argc > 0)
+        pack_int(&params, number);
+    rapyer_value *v = ctl_ask(c, "rights", argc > 0, &params);
+    if (!v)
+        return ctl_answer_error(c);
+    const rapyer_value *rules = rapyer_get(v, "rules");
+    if (c->json || !c->terminal)
+        ctl_print(c, v);
+    else if (rapyer_kind_of(rules) != RAPYER_LIST)
+        puts("everything: there are no rules (rights.file)");
+    else if (rapyer_len(rules) == 0)
+        printf("nothing: no line of the rules (rights.file) speaks of uid %lld or its groups\n",
+               (long long)rapyer_int(v, "uid", 0));
+    else
+        ctl_table_of(rules, rule_titles, 2, fill_rule);
+    rapyer_value_free(v);
+    return 0;
+}
+
 int ctl_kill(struct ctl *c, int argc, char **argv)
 {
     struct buf params = BUF_INIT;

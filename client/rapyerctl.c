@@ -582,6 +582,7 @@ static const struct command commands[] = {
     {"slowlog", "[clear]", "the last requests that took long (log.slow_time)", 0, 1, ctl_slowlog},
     {"latency", "", "how long requests take, by method and stage", 0, 0, ctl_latency},
     {"clients", "", "who is connected, and what each costs", 0, 0, ctl_clients},
+    {"rights", "[CLIENT]", "what the rules let us do, or another client", 0, 1, ctl_rights},
     {"kill", "CLIENT", "ends a connection, by its number", 1, 1, ctl_kill},
     {"cache", "[N]", "what is in memory, and the N documents that are biggest and hottest", 0, 1,
      ctl_cache},

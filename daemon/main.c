@@ -618,7 +618,7 @@ static int read_settings(struct daemon *d, char *error, size_t size)
                  "address in numbers or localhost, and no query",
                  c->traces);
     else if (c->rights_file[0] != '\0' &&
-             (d->rules = rules_read(c->rights_file, error, size)) == NULL)
+             (d->rules = rules_read(c->rights_file, dispatch_ruled(), error, size)) == NULL)
         ;
     else if (credentials_load(c, error, size) == 0)
         return 0;

@@ -27,7 +27,7 @@ void reload_limits(struct daemon *d)
  * more than before. */
 static int reload_rules(struct daemon *d, const char *file, char *error, size_t size)
 {
-    struct rules *fresh = file[0] != '\0' ? rules_read(file, error, size) : NULL;
+    struct rules *fresh = file[0] != '\0' ? rules_read(file, dispatch_ruled(), error, size) : NULL;
     if (file[0] != '\0' && fresh == NULL)
         return -1;
     struct rules *before = d->rules;

@@ -231,8 +231,9 @@ const struct setting settings[] = {
      "Post\n"
      "or group:analysts read,stats *, !Account. WHAT: read, write (with read), lock, break, "
      "define,\n"
-     "stats, admin. Whom no line speaks of may nothing. Empty: whoever may connect may "
-     "everything.\n"
+     "stats, admin; and methods: doc.get, list.*, !doc.delete. Whom no line speaks of may "
+     "nothing.\n"
+     "Empty: whoever may connect may everything.\n"
      "The file is read again by a reload; who may do something else then is disconnected."},
     {"rights", "user_clients", COUNT, AT(user_clients), "0", 0, 1000000, true,
      "Connections of one user (uid) at a time; one more is answered BUSY and closed. 0: no limit."},

@@ -97,15 +97,15 @@ int exec_check_key(const struct exec *e, const char *key, size_t len, struct fau
     return model_of(e, key, len, f) != NULL ? 0 : -1;
 }
 
-int exec_check_right(const struct exec *e, const struct session *s, const char *key, size_t len,
-                     unsigned rights, struct fault *f)
+int exec_check_right(const struct exec *e, const struct session *s, const char *method,
+                     const char *key, size_t len, unsigned rights, struct fault *f)
 {
     const struct model *m = model_of(e, key, len, f);
     if (m == NULL)
         return -1;
-    if (permit_may(session_permit(s), m, rights))
+    if (permit_may(session_permit(s), m, method, rights))
         return 0;
-    return permit_refuse_model(f, rights, "documents", m);
+    return permit_refuse(f, session_permit(s), method, m->name, rights);
 }
 
 /* A change is one transaction, and that is of one slot. */
@@ -120,12 +120,21 @@ static bool call_crosses(const struct call *c, const struct doc *d, struct fault
     return true;
 }
 
+static bool call_may(const struct call *c, const struct doc *d, struct fault *f)
+{
+    struct permit *permit = session_permit(c->request.session);
+    if (permit_may(permit, d->model, c->asks, c->needs))
+        return true;
+    permit_refuse(f, permit, c->asks, d->model->name, c->needs);
+    return false;
+}
+
 struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *f)
 {
-    /* A pipeline names one document again and again. */
+    /* A pipeline names one document again and again, each time for another method. */
     struct doc *last = c->ndocs > 0 ? c->docs[c->ndocs - 1] : NULL;
     if (last != NULL && last->key_len == len && memcmp(last->key, key, len) == 0)
-        return last;
+        return call_may(c, last, f) ? last : NULL;
     /* What is in the cache has a good name. */
     struct doc *d = cache_find(c->exec->cache, key, len);
     if (d == NULL) {
@@ -134,8 +143,7 @@ struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *
             return NULL;
         d = cache_doc(c->exec->cache, m, key, len);
     }
-    if (!permit_may(session_permit(c->request.session), d->model, c->needs)) {
-        permit_refuse_model(f, c->needs, c->request.method->name, d->model);
+    if (!call_may(c, d, f)) {
         cache_release(c->exec->cache, d);
         return NULL;
     }

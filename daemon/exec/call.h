@@ -89,7 +89,8 @@ struct call {
     struct doc **docs;
     unsigned ndocs, docs_cap;
     int64_t began;       /* clock_boot_ms() at its first run; 0: there was none */
-    unsigned needs;      /* rights on the documents that are named next; docs() may change it */
+    unsigned needs;      /* rights on the documents that are named next, */
+    const char *asks;    /* for this method; docs() may change both */
     struct guard *guard; /* its changes are made only if that holds; set by docs(); owned */
     bool spares_unique;  /* no unique field is changed; set by docs() */
     bool writes_unique;  /* one may be */
@@ -112,10 +113,10 @@ uint32_t call_epoch(const struct call *c, const struct doc *d);
 struct doc *call_doc(struct call *c, const char *key, size_t len, struct fault *f);
 /* Whether a key may name a document: BAD_KEY, UNKNOWN_MODEL. */
 int exec_check_key(const struct exec *e, const char *key, size_t len, struct fault *f);
-/* Whether the session's user has all of these rights on documents of the key's model, for which
- * exec_check_key is 0: FORBIDDEN. */
-int exec_check_right(const struct exec *e, const struct session *s, const char *key, size_t len,
-                     unsigned rights, struct fault *f);
+/* Whether the session's user has all of these rights for the method on documents of the key's
+ * model, for which exec_check_key is 0: FORBIDDEN. */
+int exec_check_right(const struct exec *e, const struct session *s, const char *method,
+                     const char *key, size_t len, unsigned rights, struct fault *f);
 /* Whether an operation at this path leaves all unique fields of the document alone. */
 bool call_spares_unique(const struct call *c, const struct doc *d, const char *path, size_t len);
 /* The i-th distinct document. */

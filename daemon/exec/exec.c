@@ -297,6 +297,7 @@ static int name_documents(struct exec *e, struct call *c)
     const struct method *m = c->request.method;
     c->run.number = ++e->runs;
     c->spares_unique = false;
+    c->asks = m->name;
     c->needs = m->needs != 0 ? m->needs : m->reads ? RIGHT_READ : RIGHT_WRITE;
     struct work *before = work_open(&c->run.work);
     int rc = c->request.method->docs(c, &c->fault);

@@ -105,6 +105,18 @@ void admin_stats(const struct admin *a, struct buf *out)
     put_locks(out, exec_lock_requests(a->exec));
 }
 
+void admin_rights(const struct session *of, struct buf *out)
+{
+    const struct session_peer *peer = session_peer(of);
+    pack_map(out, 5);
+    put(out, "number", session_number(of));
+    put(out, "pid", (uint64_t)peer->pid);
+    put(out, "uid", peer->uid);
+    put_str(out, "program", peer->program);
+    pack_cstr(out, "rules");
+    permit_pack(session_permit(of), out);
+}
+
 struct listing {
     struct buf *out;
     uint32_t n;

@@ -22,6 +22,8 @@ void admin_clients(const struct admin *a, struct buf *out);
 void admin_cache(const struct admin *a, unsigned top, struct buf *out);
 void admin_models(const struct admin *a, struct buf *out);
 void admin_config(const struct admin *a, struct buf *out);
+/* Who it is, and what the rules let it do. */
+void admin_rights(const struct session *of, struct buf *out);
 
 /* The locks of this document, or of all (key NULL). */
 void admin_locks(struct locks *locks, const char *key, size_t len, struct buf *out);

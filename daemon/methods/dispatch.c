@@ -38,7 +38,8 @@ struct entry {
     plain_fn *plain;
     struct method_figures *figures;
     bool early;    /* is answered before Redis is known */
-    uint8_t right; /* what its user needs, on whatever (rules.h); 0: nothing here */
+    uint8_t right; /* what its user needs, on whatever (rules.h); 0: nothing here, */
+    bool models;   /* but on models, which it asks for itself */
 };
 
 struct dispatch {
@@ -135,7 +136,10 @@ static void do_segment(struct dispatch *d, struct session *s, const struct rpc *
     size_t size = 0;
     /* It shows documents of all models, whoever maps it. */
     if (!permit_everywhere(session_permit(s), RIGHT_READ)) {
-        permit_refuse(&f, RIGHT_READ, "shared memory, which has documents of all models");
+        fault_set(
+            &f, FAULT_FORBIDDEN,
+            "segment.open: shared memory has documents of all models, and no line of the rules "
+            "(rights.file) gives this user \"read\" on * without exception");
         session_fault(s, msg->id, &f);
         return;
     }
@@ -165,6 +169,11 @@ static void take_hits(struct dispatch *d, const struct rpc *msg)
         publisher_hits(exec_publisher(d->exec), (uint64_t)n, key, len);
 }
 
+static void do_rights(struct dispatch *d, struct session *s, const struct rpc *msg)
+{
+    manage_rights(&d->admin, s, msg);
+}
+
 static void do_define(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
     registry_define(d->registry, s, msg);
@@ -185,15 +194,15 @@ static void admin_answer(struct dispatch *d, struct session *s, const struct rpc
     session_done(s);
 }
 
-static void do_stats(struct dispatch *d, struct session *s, const struct rpc *msg)
-{
-    admin_answer(d, s, msg, admin_stats);
-}
-
-static void do_clients(struct dispatch *d, struct session *s, const struct rpc *msg)
-{
-    admin_answer(d, s, msg, admin_clients);
-}
+#define ADMIN_METHOD(fn)                                                              \
+    static void do_##fn(struct dispatch *d, struct session *s, const struct rpc *msg) \
+    {                                                                                 \
+        admin_answer(d, s, msg, admin_##fn);                                          \
+    }
+ADMIN_METHOD(stats)
+ADMIN_METHOD(clients)
+ADMIN_METHOD(models)
+ADMIN_METHOD(config)
 
 static void do_cache(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
@@ -209,16 +218,6 @@ static void do_cache(struct dispatch *d, struct session *s, const struct rpc *ms
     }
     admin_cache(&d->admin, (unsigned)top, session_result(s, msg->id));
     session_done(s);
-}
-
-static void do_models(struct dispatch *d, struct session *s, const struct rpc *msg)
-{
-    admin_answer(d, s, msg, admin_models);
-}
-
-static void do_config(struct dispatch *d, struct session *s, const struct rpc *msg)
-{
-    admin_answer(d, s, msg, admin_config);
 }
 
 static void do_reload(struct dispatch *d, struct session *s, const struct rpc *msg)
@@ -336,22 +335,23 @@ static void do_unwatch(struct dispatch *d, struct session *s, const struct rpc *
 }
 
 static const struct entry plain_entries[] = {
-    {.name = "lock.acquire", .plain = do_acquire},
+    {.name = "lock.acquire", .plain = do_acquire, .models = true},
     {.name = "lock.acquire_many", .plain = do_acquire_many},
     {.name = "lock.release", .plain = do_release},
     {.name = "lock.renew", .plain = do_renew},
     {.name = "lock.cancel", .plain = do_cancel},
-    {.name = "lock.break", .plain = do_break},
+    {.name = "lock.break", .plain = do_break, .models = true},
     {.name = "admin.locks", .plain = do_list, .early = true, .right = RIGHT_STATS},
     {.name = "hello", .plain = do_hello, .early = true},
     {.name = "ring.open", .plain = do_ring, .early = true},
     {.name = "segment.open", .plain = do_segment, .early = true},
     {.name = "define", .plain = do_define},
-    {.name = "doc.keys", .plain = do_keys},
-    {.name = "find", .plain = do_find},
-    {.name = "find.count", .plain = do_find_count},
-    {.name = "find.update", .plain = do_find_update},
-    {.name = "find.delete", .plain = do_find_delete},
+    {.name = "doc.keys", .plain = do_keys, .models = true},
+    {.name = "find", .plain = do_find, .models = true},
+    {.name = "find.count", .plain = do_find_count, .models = true},
+    {.name = "find.update", .plain = do_find_update, .models = true},
+    {.name = "find.delete", .plain = do_find_delete, .models = true},
+    {.name = "rights", .plain = do_rights, .early = true},
     {.name = "index.list", .plain = do_index_list, .right = RIGHT_STATS},
     {.name = "index.check", .plain = do_index_check, .right = RIGHT_ADMIN},
     {.name = "index.build", .plain = do_index_build, .right = RIGHT_ADMIN},
@@ -371,9 +371,34 @@ static const struct entry plain_entries[] = {
     {.name = "admin.unmonitor", .plain = do_unmonitor, .early = true, .right = RIGHT_ADMIN},
     {.name = "admin.slowlog", .plain = do_slowlog, .early = true, .right = RIGHT_ADMIN},
     {.name = "admin.latency", .plain = do_latency, .early = true, .right = RIGHT_STATS},
-    {.name = "watch", .plain = do_watch},
+    {.name = "watch", .plain = do_watch, .models = true},
     {.name = "unwatch", .plain = do_unwatch},
 };
+
+/* ---- what rules may name ---- */
+
+static void name_all(const char **names, size_t *n, const struct method *m)
+{
+    for (; m->name != NULL; m++)
+        names[(*n)++] = m->name;
+}
+
+/* Those that need a right: a pipeline is what is in it, and who has a lock may give it back. */
+const char *const *dispatch_ruled(void)
+{
+    static const char *names[METHODS_MAX + 1]; /* NULL behind the last */
+    size_t n = 0;
+    name_all(names, &n, methods_doc);
+    name_all(names, &n, methods_get);
+    name_all(names, &n, methods_op);
+    name_all(names, &n, methods_ref);
+    for (size_t i = 0; i < sizeof(plain_entries) / sizeof(*plain_entries); i++) {
+        const struct entry *e = &plain_entries[i];
+        if (e->models || e->right != 0)
+            names[n++] = e->name;
+    }
+    return names;
+}
 
 /* ---- finding ---- */
 
@@ -590,8 +615,8 @@ static void carry_out(struct dispatch *d, struct session *s, const struct rpc *m
         fault_set(&f, FAULT_UNKNOWN_METHOD,
                   "there is no %s with a cluster yet; hello lists what there is", e->name);
         session_fault(s, msg->id, &f);
-    } else if (!permit_somewhere(session_permit(s), e->right)) {
-        permit_refuse(&f, e->right, e->name);
+    } else if (e->right != 0 && !permit_somewhere(session_permit(s), e->name, e->right)) {
+        permit_refuse(&f, session_permit(s), e->name, NULL, e->right);
         session_fault(s, msg->id, &f);
     } else if (!e->early && d->stopping) {
         fault_set(&f, FAULT_UNAVAILABLE, stopping_text);

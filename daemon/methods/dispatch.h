@@ -15,6 +15,9 @@ struct dispatch;
 struct monitors;
 struct sentinels;
 
+/* The methods that the lines of rules.h may name, NULL behind the last: those that need a right. */
+const char *const *dispatch_ruled(void);
+
 struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct registry *registry,
                               struct watches *watches);
 void dispatch_free(struct dispatch *d);

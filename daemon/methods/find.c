@@ -473,6 +473,7 @@ static void look_at_page(struct find *fi)
         return;
     }
     fi->page = (struct page_find){.e = fi->e,
+                                  .method = find_name(fi),
                                   .plan = fi->plan,
                                   .source = fi->source,
                                   .sort = find_sorts(fi) ? &fi->sort : NULL,

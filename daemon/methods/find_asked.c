@@ -133,8 +133,9 @@ static int read_model(struct find *fi, const char *name, size_t len, struct faul
     if (!fi->model->atomic)
         return fault_set(f, FAULT_UNKNOWN_MODEL, "%s is a plain model: it has no documents",
                          fi->model->name);
-    if (!permit_may(session_permit(fi->session), fi->model, rights))
-        return permit_refuse_model(f, rights, find_name(fi), fi->model);
+    struct permit *permit = session_permit(fi->session);
+    if (!permit_may(permit, fi->model, find_name(fi), rights))
+        return permit_refuse(f, permit, find_name(fi), fi->model->name, rights);
     return 0;
 }
 

@@ -76,6 +76,7 @@ static int update_docs(struct call *c, struct fault *f)
 static int delete_docs(struct call *c, struct fault *f)
 {
     c->spares_unique = true; /* what ends a document only sets its values free */
+    c->asks = "doc.delete";
     return params_docs(c, &c->request.params, 1, f);
 }
 

@@ -98,8 +98,15 @@ static void page_finish(struct call *c, const struct fault *f, const struct buf 
     pf->done(pf->arg, f, out);
 }
 
+static int page_docs(struct call *c, struct fault *f)
+{
+    const struct page_find *pf = c->request.context;
+    c->asks = pf->method;
+    return params_keys(c, f);
+}
+
 static const struct method page_method = {
-    .name = "find", .docs = params_keys, .run = page_run, .finish = page_finish, .reads = true};
+    .name = "find", .docs = page_docs, .run = page_run, .finish = page_finish, .reads = true};
 
 void find_page(struct exec *e, struct page_find *pf, struct session *s, uint64_t id,
                const struct buf *keys)

@@ -17,6 +17,7 @@ struct page_find {
     const struct expr_path *sort;  /* whose value is wanted of each; NULL: none is */
     const struct get_options *get; /* what is wanted of each; NULL: nothing but the key */
     bool fresh;
+    const char *method; /* which it is part of */
     /* [[number, sort value, document], ...]: numbers count the keys of the page. f NULL: it went
      * well. */
     void (*done)(void *arg, const struct fault *f, const struct buf *hits);

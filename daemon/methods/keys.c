@@ -153,8 +153,8 @@ void keys_request(struct upstream *up, const struct schema *schema, const char *
         rc = fault_set(&f, FAULT_BAD_REQUEST, "doc.keys takes [model, {cursor?, count?}?]");
     else if ((m = schema_model(schema, name, len)) == NULL)
         rc = fault_set(&f, FAULT_UNKNOWN_MODEL, "no model %.*s is defined", (int)len, name);
-    else if (!permit_may(session_permit(s), m, RIGHT_READ))
-        rc = permit_refuse_model(&f, RIGHT_READ, "doc.keys", m);
+    else if (!permit_may(session_permit(s), m, "doc.keys", RIGHT_READ))
+        rc = permit_refuse(&f, session_permit(s), "doc.keys", m->name, RIGHT_READ);
     else
         rc = options(&in, msg->nparams == 2, &cursor, &count, &f);
     if (rc < 0) {

@@ -114,6 +114,32 @@ void manage_upgrade(const struct manage_hooks *h, struct session *s, const struc
     h->upgrade(h->arg, s, msg->id);
 }
 
+void manage_rights(const struct admin *a, struct session *s, const struct rpc *msg)
+{
+    struct cursor in = msg->params;
+    struct session *of = s;
+    int64_t number;
+
+    if (msg->nparams > 1 || (msg->nparams == 1 && cursor_int(&in, &number) < 0)) {
+        refuse(s, msg, FAULT_BAD_REQUEST,
+               "rights takes nothing, or [number], that of a connection in admin.clients");
+        return;
+    }
+    if (msg->nparams == 1 && !permit_somewhere(session_permit(s), "rights", RIGHT_STATS)) {
+        refuse(s, msg, FAULT_FORBIDDEN,
+               "rights of others: the rules (rights.file) do not give this user \"stats\"");
+        return;
+    }
+    if (msg->nparams == 1)
+        of = sessions_find(a->sessions, (uint64_t)number);
+    if (of == NULL) {
+        refuse(s, msg, FAULT_NOT_FOUND, "no such client is connected");
+        return;
+    }
+    admin_rights(of, session_result(s, msg->id));
+    session_done(s);
+}
+
 void manage_kill(const struct admin *a, struct session *s, const struct rpc *msg)
 {
     struct cursor in = msg->params;

@@ -22,6 +22,7 @@ void manage_reload(const struct manage_hooks *h, struct session *s, const struct
 void manage_set(const struct admin *a, const struct manage_hooks *h, struct session *s,
                 const struct rpc *msg);
 void manage_upgrade(const struct manage_hooks *h, struct session *s, const struct rpc *msg);
+void manage_rights(const struct admin *a, struct session *s, const struct rpc *msg);
 void manage_kill(const struct admin *a, struct session *s, const struct rpc *msg);
 
 #endif

@@ -156,6 +156,7 @@ static int read_want(struct lock_request *r, struct cursor *in, uint32_t n, unsi
 {
     const char *key, *action;
     size_t key_len, action_len;
+    const char *method = right == RIGHT_LOCK ? "lock.acquire" : "lock.break";
     struct options o = {.path = "", .mode = LOCK_EXCLUSIVE};
     if (n < 2 || n > 3)
         return fault_set(f, FAULT_BAD_REQUEST,
@@ -163,7 +164,7 @@ static int read_want(struct lock_request *r, struct cursor *in, uint32_t n, unsi
                          "\"transfer\"]");
     if (params_str(in, "the key", &key, &key_len, f) < 0 ||
         exec_check_key(r->all->exec, key, key_len, f) < 0 ||
-        exec_check_right(r->all->exec, r->session, key, key_len, right, f) < 0 ||
+        exec_check_right(r->all->exec, r->session, method, key, key_len, right, f) < 0 ||
         read_text(in, "the action", ACTION_MAX, &action, &action_len, f) < 0)
         return -1;
     if (action_len == 0)

@@ -67,6 +67,13 @@ static const char *kind_name(int kind)
     return kind < OP_COUNT ? op_infos[kind].name : whole[kind - OP_COUNT].name;
 }
 
+static bool only_reads(int kind, uint32_t nparams)
+{
+    if (kind < OP_COUNT)
+        return !op_infos[kind].writes;
+    return kind == PLANNED_GET || kind == PLANNED_EXISTS || (kind == PLANNED_TTL && nparams == 1);
+}
+
 /* -1: there is none. */
 static int kind_by_name(const char *name, size_t len)
 {
@@ -149,6 +156,8 @@ static int read_op(struct call *c, struct cursor *in, uint32_t i, uint32_t behin
     if (check_count(op->kind, n - 1, i, f) < 0 ||
         params_str(in, "the key of an operation", &key, &key_len, f) < 0)
         return -1;
+    c->asks = kind_name(op->kind);
+    c->needs = only_reads(op->kind, n - 1) ? RIGHT_READ : RIGHT_WRITE;
     op->doc = call_doc(c, key, key_len, f);
     op->args = (size_t)(in->at - c->request.params.at);
     op->nargs = n - 2;
@@ -194,9 +203,9 @@ static int read_versions(struct call *c, struct cursor *in, struct fault *f)
         if (many && params_str(in, "a key in if_version", &key, &len, f) < 0)
             return -1;
         if (many) {
+            c->asks = c->request.method->name;
             c->needs = RIGHT_READ;
             d = call_doc(c, key, len, f);
-            c->needs = RIGHT_WRITE;
         }
         if (many && d == NULL)
             return -1;

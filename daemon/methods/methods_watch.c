@@ -40,7 +40,7 @@ static int read_words(const struct exec *e, const struct session *s, const struc
     if (params_str(&in, "the key", &out->key, &out->key_len, f) < 0 ||
         (msg->nparams == 2 && params_str(&in, "the path", &path, &path_len, f) < 0) ||
         exec_check_key(e, out->key, out->key_len, f) < 0 ||
-        exec_check_right(e, s, out->key, out->key_len, RIGHT_READ, f) < 0 ||
+        exec_check_right(e, s, "watch", out->key, out->key_len, RIGHT_READ, f) < 0 ||
         key_parse(out->key, out->key_len, &name, &name_len, &pk, &pk_len, f) < 0)
         return -1;
     out->model = pk_len == 1 && *pk == '*';

@@ -347,11 +347,13 @@ static void take_declarations(struct define *d)
 /* What is so already needs no right: programs declare what they use each time they begin. */
 static int may_declare(const struct define *d, const char *name, struct fault *f)
 {
-    char what[128];
-    if (permit_may_name(session_permit(d->session), name, strlen(name), RIGHT_DEFINE))
+    if (permit_may_name(session_permit(d->session), name, "define", RIGHT_DEFINE))
         return 0;
-    snprintf(what, sizeof(what), "define of %.80s, which is not so yet", name);
-    return permit_refuse(f, RIGHT_DEFINE, what);
+    return fault_set(
+        f, FAULT_FORBIDDEN,
+        "define of %.80s, which is not so yet: the rules (rights.file) do not give this "
+        "user \"define\"",
+        name);
 }
 
 /* A field has this key, and not nil or false for it. */

@@ -36,7 +36,8 @@ struct rule {
     enum who who;
     unsigned id; /* uid or gid */
     unsigned rights;
-    char *models; /* "User,Post": commas between */
+    char *methods; /* "doc.get,!find.*": commas between; "" for none */
+    char *models;  /* the same: "User,Post" */
 };
 
 struct rules {
@@ -47,7 +48,8 @@ struct rules {
 struct permit {
     const struct rule **lines; /* copies, owned */
     size_t n;
-    uint8_t *known; /* by model->number: rights, or UNKNOWN */
+    bool names_methods; /* some line does */
+    uint8_t *known;     /* by model->number: rights for any method, or UNKNOWN */
     uint32_t nknown;
 };
 
@@ -79,10 +81,24 @@ static bool about(const struct rule *r, const char *name, size_t len)
     return listed(r->models, false, name, len) && !listed(r->models, true, name, len);
 }
 
+static void list(struct buf *names, const char *name, size_t len)
+{
+    if (names->len > 0)
+        buf_append(names, ",", 1);
+    buf_append(names, name, len);
+}
+
+static char *list_text(struct buf *names)
+{
+    buf_append(names, "", 1);
+    return (char *)names->data;
+}
+
 /* --- the file ---------------------------------------------------------------------------- */
 
 struct reading {
     const char *path;
+    const char *const *methods;
     unsigned line;
     char *error;
     size_t size;
@@ -137,22 +153,50 @@ static int read_who(struct reading *in, const char *text, struct rule *r)
     return wrong(in, "\"%s\" is not user:NAME, group:NAME or *", text);
 }
 
+static bool is_method(const struct reading *in, const char *entry)
+{
+    for (const char *const *m = in->methods; *m; m++)
+        if (covers(entry, strlen(entry), *m, strlen(*m)))
+            return entry[0] != '*';
+    return false;
+}
+
+static int read_word(struct reading *in, const char *word, struct rule *r, struct buf *methods)
+{
+    for (size_t i = 0; i < NWORDS; i++) {
+        if (strcmp(words[i].name, word) == 0) {
+            r->rights |= words[i].gives;
+            return 0;
+        }
+    }
+    if (!is_method(in, word + (word[0] == '!')))
+        return wrong(
+            in,
+            "\"%s\" is not one of read, write, lock, break, define, stats, admin, and not "
+            "a method that needs one of them, as doc.get, list.* or !doc.delete; they have "
+            "commas and no spaces between",
+            word);
+    list(methods, word, strlen(word));
+    return 0;
+}
+
 static int read_what(struct reading *in, char *text, struct rule *r)
 {
+    struct buf methods = BUF_INIT;
+    bool gives = false;
+    int rc = 0;
     char *save;
 
-    for (char *word = strtok_r(text, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-        size_t i = 0;
-        while (i < NWORDS && strcmp(words[i].name, word) != 0)
-            i++;
-        if (i == NWORDS)
-            return wrong(in,
-                         "\"%s\" is not one of read, write, lock, break, define, stats, admin; "
-                         "they have commas and no spaces between",
-                         word);
-        r->rights |= words[i].gives;
+    for (char *word = strtok_r(text, ",", &save); word && rc == 0;
+         word = strtok_r(NULL, ",", &save)) {
+        rc = read_word(in, word, r, &methods);
+        gives = gives || word[0] != '!';
     }
-    return 0;
+    r->methods = list_text(&methods);
+    if (rc == 0 && !gives)
+        return wrong(in, "the line gives nothing: ! takes from what the same line gives, as in "
+                         "write,!doc.delete, and not from other lines");
+    return rc;
 }
 
 /* One form: commas, no spaces. */
@@ -165,13 +209,10 @@ static int read_models(struct reading *in, const char *text, struct rule *r)
         size_t n = strcspn(at, ", \t");
         if (n == 0)
             break;
-        if (out.len > 0)
-            buf_append(&out, ",", 1);
-        buf_append(&out, at, n);
+        list(&out, at, n);
         at += n;
     }
-    buf_append(&out, "", 1);
-    r->models = (char *)out.data;
+    r->models = list_text(&out);
     if (out.len <= 1)
         return wrong(in, "which models is missing: names, or * for all");
     return 0;
@@ -192,6 +233,7 @@ static int read_line(struct reading *in, char *line, struct rules *rules)
         return wrong(in, "a line is: WHO WHAT MODELS, as in user:www-data read,write User, Post");
     if (read_who(in, who, &r) < 0 || read_what(in, what, &r) < 0 ||
         read_models(in, models, &r) < 0) {
+        free(r.methods);
         free(r.models);
         return -1;
     }
@@ -213,9 +255,9 @@ static int read_lines(struct reading *in, FILE *f, struct rules *rules)
     return ferror(f) ? wrong(in, "cannot be read: %s", strerror(errno)) : 0;
 }
 
-struct rules *rules_read(const char *path, char *error, size_t size)
+struct rules *rules_read(const char *path, const char *const *methods, char *error, size_t size)
 {
-    struct reading in = {.path = path, .error = error, .size = size};
+    struct reading in = {.path = path, .methods = methods, .error = error, .size = size};
     struct rules *rules = alloc_zeroed(1, sizeof *rules);
     FILE *f = fopen(path, "re");
     struct stat st;
@@ -239,8 +281,10 @@ void rules_free(struct rules *r)
 {
     if (!r)
         return;
-    for (size_t i = 0; i < r->n; i++)
+    for (size_t i = 0; i < r->n; i++) {
+        free(r->all[i].methods);
         free(r->all[i].models);
+    }
     free(r->all);
     free(r);
 }
@@ -268,7 +312,9 @@ struct permit *rules_permit(const struct rules *r, uid_t uid, const gid_t *group
             continue;
         struct rule *line = alloc_zeroed(1, sizeof *line);
         *line = r->all[i];
+        line->methods = alloc_str(r->all[i].methods);
         line->models = alloc_str(r->all[i].models);
+        p->names_methods = p->names_methods || line->methods[0] != '\0';
         p->lines[p->n++] = line;
     }
     return p;
@@ -279,7 +325,8 @@ struct permit *permit_for(unsigned rights)
     struct permit *p = alloc_zeroed(1, sizeof *p);
     struct rule *line = alloc_zeroed(1, sizeof *line);
 
-    *line = (struct rule){.who = ANYBODY, .rights = rights, .models = alloc_str("*")};
+    *line = (struct rule){
+        .who = ANYBODY, .rights = rights, .methods = alloc_str(""), .models = alloc_str("*")};
     p->lines = alloc_zeroed(1, sizeof *p->lines);
     p->lines[p->n++] = line;
     return p;
@@ -290,6 +337,7 @@ void permit_free(struct permit *p)
     if (!p)
         return;
     for (size_t i = 0; i < p->n; i++) {
+        free(p->lines[i]->methods);
         free(p->lines[i]->models);
         free((void *)(uintptr_t)p->lines[i]);
     }
@@ -306,6 +354,7 @@ bool permit_same(const struct permit *a, const struct permit *b)
         return false;
     for (size_t i = 0; i < a->n; i++)
         if (a->lines[i]->rights != b->lines[i]->rights ||
+            strcmp(a->lines[i]->methods, b->lines[i]->methods) != 0 ||
             strcmp(a->lines[i]->models, b->lines[i]->models) != 0)
             return false;
     return true;
@@ -317,17 +366,37 @@ uint64_t permit_digest(const struct permit *p)
 
     for (size_t i = 0; p && i < p->n; i++) {
         const struct rule *line = p->lines[i];
-        digest = XXH3_64bits_withSeed(line->models, strlen(line->models), digest + line->rights);
+        digest = XXH3_64bits_withSeed(line->methods, strlen(line->methods), digest + line->rights);
+        digest = XXH3_64bits_withSeed(line->models, strlen(line->models), digest);
     }
     return p ? digest + 1 : 0;
 }
 
-static unsigned rights_on(const struct permit *p, const char *model, size_t len)
+/* All there are where the line names the method. */
+static unsigned rights_for(const struct rule *r, const char *method)
+{
+    if (listed(r->methods, true, method, strlen(method)))
+        return 0;
+    return listed(r->methods, false, method, strlen(method)) ? ~0u : r->rights;
+}
+
+static unsigned rights_on(const struct permit *p, const char *model, const char *method)
 {
     unsigned rights = 0;
 
     for (size_t i = 0; i < p->n; i++)
-        if (about(p->lines[i], model, len))
+        if (about(p->lines[i], model, strlen(model)))
+            rights |= rights_for(p->lines[i], method);
+    return rights;
+}
+
+/* Those that hold for any method. */
+static unsigned rights_any(const struct permit *p, const char *model)
+{
+    unsigned rights = 0;
+
+    for (size_t i = 0; i < p->n; i++)
+        if (!strchr(p->lines[i]->methods, '!') && about(p->lines[i], model, strlen(model)))
             rights |= p->lines[i]->rights;
     return rights;
 }
@@ -343,29 +412,36 @@ static void widen(struct permit *p, uint32_t number)
     p->nknown = n;
 }
 
-bool permit_may(struct permit *p, const struct model *m, unsigned rights)
+bool permit_may(struct permit *p, const struct model *m, const char *method, unsigned rights)
 {
     if (!p)
         return true;
     if (m->number >= p->nknown)
         widen(p, m->number);
     if (p->known[m->number] == UNKNOWN)
-        p->known[m->number] = (uint8_t)rights_on(p, m->name, strlen(m->name));
-    return (p->known[m->number] & rights) == rights;
+        p->known[m->number] = (uint8_t)rights_any(p, m->name);
+    if ((p->known[m->number] & rights) == rights)
+        return true;
+    return p->names_methods && (rights_on(p, m->name, method) & rights) == rights;
 }
 
-bool permit_may_name(const struct permit *p, const char *model, size_t len, unsigned rights)
+bool permit_may_name(const struct permit *p, const char *model, const char *method, unsigned rights)
 {
-    return !p || (rights_on(p, model, len) & rights) == rights;
+    return !p || (rights_on(p, model, method) & rights) == rights;
 }
 
-bool permit_somewhere(const struct permit *p, unsigned rights)
+static unsigned rights_somewhere(const struct permit *p, const char *method)
 {
-    unsigned all = 0;
+    unsigned rights = 0;
 
-    for (size_t i = 0; p && i < p->n; i++)
-        all |= p->lines[i]->rights;
-    return !p || (all & rights) == rights;
+    for (size_t i = 0; i < p->n; i++)
+        rights |= rights_for(p->lines[i], method);
+    return rights;
+}
+
+bool permit_somewhere(const struct permit *p, const char *method, unsigned rights)
+{
+    return !p || (rights_somewhere(p, method) & rights) == rights;
 }
 
 static bool names_all(const char *models)
@@ -374,31 +450,72 @@ static bool names_all(const char *models)
            (strlen(models) > 2 && strcmp(models + strlen(models) - 2, ",*") == 0);
 }
 
-/* One line has to say so: all models but one, and that one in another line, is not looked for. */
+/* One line has to say so: all but one, and that one in another line, is not looked for. */
 bool permit_everywhere(const struct permit *p, unsigned rights)
 {
     for (size_t i = 0; p && i < p->n; i++)
         if ((p->lines[i]->rights & rights) == rights && names_all(p->lines[i]->models) &&
-            !strchr(p->lines[i]->models, '!'))
+            !strchr(p->lines[i]->models, '!') && !strchr(p->lines[i]->methods, '!'))
             return true;
     return !p;
 }
 
-int permit_refuse(struct fault *f, unsigned rights, const char *what)
+/* The last, which is the most: of "read" and "write" that. */
+static const char *missing_word(unsigned rights)
 {
     const char *word = "this";
 
     for (size_t i = 0; i < NWORDS; i++)
         if (words[i].right & rights)
             word = words[i].name;
-    return fault_set(f, FAULT_FORBIDDEN, "%s: the rules (rights.file) do not give this user \"%s\"",
-                     what, word);
+    return word;
 }
 
-int permit_refuse_model(struct fault *f, unsigned rights, const char *what, const struct model *m)
+/* Some line takes the method from what it would give. */
+static bool excepted(const struct permit *p, const char *method, const char *model)
 {
-    char of[160];
+    for (size_t i = 0; i < p->n; i++)
+        if ((!model || about(p->lines[i], model, strlen(model))) &&
+            listed(p->lines[i]->methods, true, method, strlen(method)))
+            return true;
+    return false;
+}
 
-    snprintf(of, sizeof of, "%s of %.100s", what, m->name);
-    return permit_refuse(f, rights, of);
+int permit_refuse(struct fault *f, const struct permit *p, const char *method, const char *model,
+                  unsigned rights)
+{
+    unsigned has = model ? rights_on(p, model, method) : rights_somewhere(p, method);
+
+    return fault_set(f, FAULT_FORBIDDEN,
+                     "%s%s%.100s: the rules (rights.file) do not give this user \"%s\" %s\"%s\"",
+                     method, model ? " of " : "", model ? model : "", missing_word(rights & ~has),
+                     excepted(p, method, model) ? "with " : "or ", method);
+}
+
+/* "write,!doc.delete" */
+static void pack_what(const struct rule *r, struct buf *out)
+{
+    struct buf what = BUF_INIT;
+
+    for (size_t i = 0; i < NWORDS; i++)
+        if (r->rights & words[i].right)
+            list(&what, words[i].name, strlen(words[i].name));
+    if (r->methods[0] != '\0')
+        list(&what, r->methods, strlen(r->methods));
+    pack_str(out, (const char *)what.data, what.len);
+    buf_free(&what);
+}
+
+void permit_pack(const struct permit *p, struct buf *out)
+{
+    if (!p) {
+        pack_nil(out);
+        return;
+    }
+    pack_array(out, (uint32_t)p->n);
+    for (size_t i = 0; i < p->n; i++) {
+        pack_array(out, 2);
+        pack_what(p->lines[i], out);
+        pack_cstr(out, p->lines[i]->models);
+    }
 }

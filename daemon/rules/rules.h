@@ -3,15 +3,19 @@
  *   WHO              WHAT                  MODELS
  *   user:www-data    read,write,lock       User, Post, Session
  *   group:analysts   read,stats            *, !Account
+ *   user:importer    write,!doc.delete     Post
+ *   user:counter     num.incr,doc.load     Page
  *
- * What all the lines that speak of somebody say adds up; of whom none speaks may do nothing. WHAT:
- * read; write, which includes read; lock; break; define; stats, which is all of admin that only
- * tells; admin, which is all of it. MODELS: names, * for all, shop.* for those of
- * a namespace, and with ! before it none of them in this line.
+ * What all the lines that speak of somebody say adds up; of whom none speaks may do nothing. WHAT
+ * is of rights: read; write, which includes read; lock; break; define; stats, which is all of admin
+ * that only tells; admin, which is all of it; and of methods, for what needs no right of them:
+ * doc.get, list.* for those that begin so, and with ! before it not in this line. MODELS: names, *
+ * for all, shop.* for those of a namespace, and with ! before it none of them in this line.
  */
 #ifndef RAPYERD_RULES_H
 #define RAPYERD_RULES_H
 
+#include "protocol/buf.h"
 #include "protocol/fault.h"
 #include "protocol/schema.h"
 #include <sys/types.h>
@@ -31,8 +35,9 @@ struct rules;
  * everything. */
 struct permit;
 
-/* NULL with a message for a person ("rights.conf:3: ..."). */
-struct rules *rules_read(const char *path, char *error, size_t size);
+/* NULL with a message for a person ("rights.conf:3: ..."). methods: those that may be named, NULL
+ * behind the last. */
+struct rules *rules_read(const char *path, const char *const *methods, char *error, size_t size);
 void rules_free(struct rules *r);
 /* r NULL: NULL. Somebody of whom no line speaks has a permit for nothing. */
 struct permit *rules_permit(const struct rules *r, uid_t uid, const gid_t *groups, size_t n);
@@ -44,18 +49,21 @@ bool permit_same(const struct permit *a, const struct permit *b);
 /* The same number, on each run, for what allows the same. */
 uint64_t permit_digest(const struct permit *p);
 
-/* All of `rights` (enum right), on the documents of this model. Asked for each document: looked up
- * once for each model. */
-bool permit_may(struct permit *p, const struct model *m, unsigned rights);
+/* All of `rights` (enum right) for this method, on the documents of this model. Asked for each
+ * document: looked up once for each model, where no line names methods. */
+bool permit_may(struct permit *p, const struct model *m, const char *method, unsigned rights);
 /* The same by the name, also of a model that is not there. */
-bool permit_may_name(const struct permit *p, const char *model, size_t len, unsigned rights);
-/* On some model at least; on all there are and may come. */
-bool permit_somewhere(const struct permit *p, unsigned rights);
+bool permit_may_name(const struct permit *p, const char *model, const char *method,
+                     unsigned rights);
+/* On some model at least; for all methods on all models there are and may come. */
+bool permit_somewhere(const struct permit *p, const char *method, unsigned rights);
 bool permit_everywhere(const struct permit *p, unsigned rights);
 
-/* FORBIDDEN: says what it is that `what`, as "admin.kill", would need. */
-int permit_refuse(struct fault *f, unsigned rights, const char *what);
-/* The same for "find of User" or "documents of User". */
-int permit_refuse_model(struct fault *f, unsigned rights, const char *what, const struct model *m);
+/* FORBIDDEN: says what is missing for the method on this model; NULL: on whatever. */
+int permit_refuse(struct fault *f, const struct permit *p, const char *method, const char *model,
+                  unsigned rights);
+
+/* [[what, models], ...], as in the lines: what it may; nil: everything. */
+void permit_pack(const struct permit *p, struct buf *out);
 
 #endif

@@ -1,6 +1,7 @@
 """Who may do what: by rules, over the socket, a ring and shared memory; and what a user may have."""
 
 import grp
+import json
 import os
 import re
 import subprocess
@@ -117,6 +118,114 @@ def test_all_but_some_models(ruled):
         forbidden(client, "set", "Note:1", "text", "y")
 
 
+def test_single_methods(ruled):
+    ruled.set("* num.incr,doc.load,lock.acquire User", "* doc.* Note")
+    with ruled.connect() as client:
+        assert client.call("num.incr", KEY, "age", 1) == 37 and client.call("doc.load", KEY, "age") == 37
+        assert client.call("pipeline", [["num.incr", KEY, "age", 1], ["doc.load", KEY, "age"]]) == [38, 38]
+        for request in (("doc.get", KEY), ("set", KEY, "name", "x"), ("num.mul", KEY, "age", 2), ("find", "User"),
+                        ("find.count", "User", None), ("doc.keys", "User"), ("watch", KEY), ("if", KEY, "age", [[">", 1]]),
+                        ("segment.open",), ("admin.stats",), ("set", "Note:1", "text", "y")):
+            assert request[0] in forbidden(client, *request)
+        # One after the other on the same document, each as the method it is.
+        for operation in (["set", KEY, "name", "x"], ["doc.get", KEY], ["doc.delete", KEY], ["if", KEY, "age", [[">", 1]]]):
+            text = forbidden(client, "pipeline", [["num.incr", KEY, "age", 1], operation])
+            assert f"{operation[0]} of User" in text and f'or "{operation[0]}"' in text
+        held = client.call("lock.acquire", KEY, "edit", {"document": True})
+        assert held["document"]["age"] == 38
+        forbidden(client, "lock.release", held["token"], [["num.incr", KEY, "age", 1], ["set", KEY, "name", "x"]])
+        assert client.call("lock.release", held["token"], [["num.incr", KEY, "age", 1]]) == [39]
+        assert client.call("doc.get", "Note:1")["text"] == "x"
+        assert client.call("doc.save", "Note:2", {"text": "z"}) and client.call("doc.delete", "Note:2") == 1
+        assert client.call("doc.ttl", "Note:1", 1000) == 1000
+        forbidden(client, "doc.get", "Note:1", {"resolve": ["about"]})  # it would show a User
+
+
+def test_a_right_without_single_methods(ruled):
+    ruled.set("* write,lock,!doc.delete,!find.update,!list.* User", "* read Note")
+    with ruled.connect() as client:
+        assert client.call("num.incr", KEY, "age", 1) == 37 and client.call("doc.get", KEY)["age"] == 37
+        text = forbidden(client, "doc.delete", KEY)
+        assert 'give this user "write" with "doc.delete"' in text
+        held = client.call("lock.acquire", KEY, "edit")
+        for request in (("list.append", KEY, "tags", "x"), ("pipeline", [["num.incr", KEY, "age", 1], ["doc.delete", KEY]]),
+                        ("lock.release", held["token"], [["list.clear", KEY, "tags"]]),
+                        ("find.update", "User", None, [["num.incr", "age", 1]]), ("doc.delete", "Note:1")):
+            forbidden(client, *request)
+        for expression in (None, ["=", "age", 37]):  # what it does to a document counts as well
+            assert "doc.delete of User" in forbidden(client, "find.delete", "User", expression, {"scan": True})
+        assert client.call("find.count", "User", ["=", "age", 37], {"scan": True}) == 1
+    ruled.set("* find.update,find.count,num.incr User")
+    with ruled.connect() as client:
+        assert client.call("find.count", "User", ["=", "age", 37], {"scan": True}) == 1
+        forbidden(client, "find", "User", ["=", "age", 37], {"scan": True})
+        where = ["=", "age", 37], [["num.incr", "age", 1], ["set", "name", "x"]], {"scan": True}
+        assert "set of User" in forbidden(client, "find.update", "User", *where)
+        assert client.call("find.update", "User", where[0], where[1][:1], where[2])["updated"] == 1
+
+
+def test_single_methods_of_admin(ruled):
+    ruled.set("* stats,admin.slowlog *", "* admin,!admin.kill,!admin.set Note", f"user:{ME + 1} admin *")
+    with ruled.connect() as client:
+        assert client.call("admin.stats") and client.call("admin.slowlog") == []
+        assert client.call("admin.monitor") is not None
+        assert '"admin" with "admin.kill"' in forbidden(client, "admin.kill", 1)
+        forbidden(client, "admin.set", "log.log_level", "info")
+        ruled.set("* stats,admin.slowlog *", "* admin,!admin.kill Note")  # and admin.set: it may something else
+        with pytest.raises((Closed, BrokenPipeError, ConnectionResetError)):
+            client.expect_closed()
+            raise Closed
+
+
+def test_shared_memory_is_for_who_may_read_in_any_way(ruled):
+    ruled.set("* read,write *")
+    with Segment(ruled.daemon.socket) as segment, ruled.connect() as client:
+        def shown():
+            client.call("doc.get", KEY)
+            return segment.read(KEY)
+        assert wait_until(shown, what="the document in memory")
+        ruled.set("* read,write,!doc.get *")
+        assert segment.gone or segment.read(KEY) is None, "it is given up"
+    with ruled.connect() as client:
+        assert "without exception" in forbidden(client, "segment.open")
+        forbidden(client, "doc.get", KEY)
+        forbidden(client, "doc.get", "Note:none")
+        assert client.call("doc.load", KEY, "age") == 36
+    with RingClient(ruled.daemon.socket) as client:
+        forbidden(client, "doc.get", KEY)
+        forbidden(client, "pipeline", [["num.incr", KEY, "age", 1], ["doc.get", KEY]])
+    ruled.set("* read *", "* write,!doc.delete *")  # two lines
+    with Segment(ruled.daemon.socket) as segment, ruled.connect() as client:
+        forbidden(client, "doc.delete", KEY)
+
+
+def test_what_one_may_can_be_seen(ruled):
+    def ask(*args):
+        return subprocess.run([CTL, "-s", ruled.daemon.socket, "rights", *args], capture_output=True, text=True, check=False)
+    ruled.set("* write,!doc.delete User , Note", f"user:{ME} lock,num.* *,!Note", f"user:{ME + 1} admin *")
+    may = [["read,write,!doc.delete", "User,Note"], ["lock,num.*", "*,!Note"]]
+    with ruled.connect() as client:
+        said = client.call("rights")
+        assert said["rules"] == may and said["uid"] == ME and said["pid"] == os.getpid()
+        assert '"stats"' in forbidden(client, "rights", said["number"])
+        assert "rights" in client.call("hello")["features"]
+    assert json.loads(ask().stdout)["rules"] == may
+    ruled.set("* stats *")
+    with ruled.connect() as client:
+        number = client.call("rights")["number"]
+        assert client.call("rights", number)["rules"] == [["stats", "*"]]
+        assert json.loads(ask(str(number)).stdout)["pid"] == os.getpid()
+    gone = ask("999999")
+    assert gone.returncode == 4 and "NOT_FOUND" in gone.stderr
+    ruled.set(f"user:{ME + 1} admin *")
+    assert json.loads(ask().stdout)["rules"] == []
+
+
+def test_without_rules_one_may_everything(daemon):
+    with daemon.connect() as client:
+        assert client.call("rights")["rules"] is None
+
+
 def test_namespaces(ruled):
     for model in ("shop.Item", "shop.Secret", "Shop"):
         with ruled.connect() as client:
@@ -206,7 +315,8 @@ def test_refusals_are_counted_and_logged_but_not_for_ever(ruled):
 
 @pytest.mark.parametrize("line, word", [
     ("user:nobody-of-that-name read *", "no user"), ("* fly *", "fly"), ("* read", "MODELS"), ("somebody read *", "somebody"),
-    ("group:no-such-group read *", "no group")])
+    ("group:no-such-group read *", "no group"), ("* doc.fly *", "doc.fly"), ("* read,pipeline *", "pipeline"),
+    ("* * User", '"*"'), ("* !doc.delete *", "gives nothing"), ("* write,!read *", "!read")])
 def test_rules_that_are_wrong_are_refused(redis_server, new_daemon, workdir, line, word):
     path = os.path.join(workdir, "rights.conf")
     with open(path, "w", encoding="ascii") as file:
