@@ -3,6 +3,7 @@
 #define RAPYERD_DAEMON_H
 
 #include "daemon/base/config.h"
+#include "daemon/base/handed.h"
 #include "daemon/base/successor.h"
 #include "daemon/clients/listener.h"
 #include "daemon/commit/lanes.h"
@@ -47,10 +48,12 @@ struct daemon {
     char **argv;                 /* as it was started */
     char *program; /* where it was then, as its file may be another one later; or NULL */
     struct inheritance inherited;
+    struct handed handed;                                   /* by the service manager */
     struct saved_state state;                               /* which was inherited */
     struct event *term, *intr, *hup, *stop_tick, *watchdog; /* watchdog NULL: nobody watches */
     char id[40];
     bool taken_over;                   /* from a program before */
+    bool restarted;                    /* that one was another process, which ended */
     bool stopping, announced, leaving; /* leaving: the markers are being removed */
     int64_t stop_deadline;             /* clock_mono_ms() */
 };

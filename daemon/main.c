@@ -4,7 +4,6 @@
  *                              └──► registry ───────────────┘         └─ embedded, if so configured
  */
 #include "daemon/base/clock.h"
-#include "daemon/base/handed.h"
 #include "daemon/base/memory.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/refresh.h"
@@ -318,6 +317,16 @@ static void on_stop_tick(evutil_socket_t fd, short what, void *arg)
     leases_stop(d->leases, on_leases_gone, d);
 }
 
+static void stop(struct daemon *d)
+{
+    struct timeval tick = {.tv_usec = 10000};
+    listener_close(d->listener);
+    d->listener = NULL;
+    dispatch_stop(d->dispatch);
+    d->stop_deadline = clock_mono_ms() + STOP_TIMEOUT_MS;
+    event_add(d->stop_tick, &tick);
+}
+
 static void on_stop(evutil_socket_t sig, short what, void *arg)
 {
     struct daemon *d = arg;
@@ -330,12 +339,8 @@ static void on_stop(evutil_socket_t sig, short what, void *arg)
     upgrade_cancel(d, "rapyerd is stopping");
     log_notice("stopping on %s", strsignal((int)sig));
     sd_notify(0, "STOPPING=1");
-    listener_close(d->listener);
-    d->listener = NULL;
-    dispatch_stop(d->dispatch);
-    d->stop_deadline = clock_mono_ms() + STOP_TIMEOUT_MS;
-    struct timeval tick = {.tv_usec = 10000};
-    event_add(d->stop_tick, &tick);
+    if (sig != SIGTERM || !upgrade_by_restart(d, stop))
+        stop(d);
 }
 
 /* From the loop: who stands still in it is not alive. */
@@ -423,17 +428,15 @@ static void make_parts(struct daemon *d)
 /* What was not taken over. */
 static int listen_there(struct daemon *d, char *error, size_t size)
 {
-    struct handed handed;
-    if (handed_take(&handed, error, size) < 0)
-        return -1;
+    const struct handed *handed = &d->handed;
     if (d->listener == NULL)
         d->listener =
-            listener_open(d->base, &d->config, handed.clients, daemon_accept, d, error, size);
+            listener_open(d->base, &d->config, handed->clients, daemon_accept, d, error, size);
     if (d->listener == NULL)
         return -1;
-    if (d->http != NULL || (handed.metrics < 0 && strcmp(d->config.metrics_listen, "off") == 0))
+    if (d->http != NULL || (handed->metrics < 0 && strcmp(d->config.metrics_listen, "off") == 0))
         return 0;
-    d->http = daemon_http(d, handed.metrics, error, size);
+    d->http = daemon_http(d, handed->metrics, error, size);
     return d->http != NULL ? 0 : -1;
 }
 
@@ -485,11 +488,19 @@ static struct event *on_signal(struct daemon *d, int sig, event_callback_fn fn)
     return e;
 }
 
+static void allow_files(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 static void setup(struct daemon *d)
 {
     uint64_t seeds[2];
     uuid_t id;
-    struct rlimit files;
     if (getrandom(seeds, sizeof(seeds), 0) != sizeof(seeds))
         abort();
     hash_seed = seeds[0];
@@ -497,10 +508,6 @@ static void setup(struct daemon *d)
     uuid_generate_random(id);
     if (d->id[0] == '\0')
         uuid_unparse_lower(id, d->id);
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
     signal(SIGPIPE, SIG_IGN);
     d->base = event_base_new();
     if (d->base == NULL)
@@ -637,6 +644,11 @@ int main(int argc, char **argv)
     if (rc >= 0)
         return rc;
     log_setup(LOG_LEVEL_INFO, LOG_TEXT);
+    allow_files(); /* before any comes */
+    if (handed_take(&d.handed, error, sizeof(error)) < 0) {
+        log_error("%s", error);
+        return 1;
+    }
     upgrade_inherit(&d);
     if (read_settings(&d, error, sizeof(error)) < 0) {
         upgrade_refuse(&d, error);
@@ -652,6 +664,7 @@ int main(int argc, char **argv)
         config_free(&d.config);
         return 0;
     }
+    upgrade_check(&d);
     setup(&d);
     feed_watchdog(&d);
     rc = start(&d) < 0 ? 1 : 0;

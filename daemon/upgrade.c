@@ -1,6 +1,8 @@
 /* upgrade: see upgrade.h. */
 #include "daemon/upgrade.h"
 #include "daemon/base/clock.h"
+#include "daemon/io/manager.h"
+#include "daemon/io/parcel.h"
 #include "daemon/methods/monitor.h"
 #include "protocol/alloc.h"
 #include <errno.h>
@@ -12,6 +14,8 @@
 #define TICK_US 500    /* between two looks whether all is quiet */
 #define ANSWER_MS 5000 /* that the answer waits for Redis at most, in the new program */
 #define WHY_MAX 600
+#define MANAGER_MS 1000 /* that the service manager has to answer */
+#define MANAGER_FDS 2   /* that it has to keep: the state, and the parcel */
 
 enum upgrade_state { TRYING, STILL, TAKEN, RETURNED };
 
@@ -26,6 +30,10 @@ struct upgrade {
     int64_t still_since; /* clock_boot_ns() */
     unsigned clients;
     char was[64]; /* the version before */
+    /* Of a restart: whether it is one, and what is done where it is not, or cannot be. */
+    struct manager_question *question;
+    void (*stop)(struct daemon *d);
+    bool restarted;
 };
 
 /* ---- its end ---- */
@@ -42,6 +50,8 @@ static void upgrade_free(struct daemon *d)
         event_free(u->heard);
     if (u->tick != NULL)
         event_free(u->tick);
+    if (u->question != NULL)
+        manager_ask_no_more(u->question);
     free(u->program);
     free(u);
 }
@@ -59,8 +69,15 @@ static void fail(struct daemon *d, const char *why)
     struct upgrade *u = d->upgrade;
     struct fault f;
     char text[64] = "";
+    void (*stop)(struct daemon *) = u->stop;
     if (u->state == STILL)
         go_on(d);
+    if (stop != NULL) {
+        log_warning("connections end with this restart: %s", why);
+        upgrade_free(d);
+        stop(d);
+        return;
+    }
     if (u->state == STILL || u->state == RETURNED)
         snprintf(text, sizeof(text), "; requests stood still for %.1f ms",
                  (double)(clock_boot_ns() - u->still_since) / 1e6);
@@ -73,7 +90,7 @@ static void fail(struct daemon *d, const char *why)
 
 void upgrade_cancel(struct daemon *d, const char *why)
 {
-    if (d->upgrade != NULL && d->upgrade->state < TAKEN)
+    if (d->upgrade != NULL && d->upgrade->state < TAKEN && d->upgrade->stop == NULL)
         fail(d, why);
     else if (d->upgrade != NULL)
         upgrade_free(d);
@@ -136,10 +153,10 @@ static void save_all(struct daemon *d, struct state_writer *w)
     pack_array(&w->out, 2);
     listener_save(d->listener, w);
     http_save(d->http, w);
-    if (d->embedded != NULL)
+    if (d->embedded != NULL && d->upgrade->stop == NULL)
         embedded_save(d->embedded, w);
     else
-        pack_nil(&w->out);
+        pack_nil(&w->out); /* it ends with this process */
 }
 
 /* ---- still ---- */
@@ -207,6 +224,47 @@ static void hand_over(struct daemon *d)
     fail(d, why);
 }
 
+/* Behind it the service manager has both, or none that is of any use. */
+static int leave_with_manager(const struct state_writer *w, int memory)
+{
+    int parcel = parcel_pack(w->fds, w->nfds);
+    if (parcel < 0)
+        return -1;
+    if (manager_keep(memory, HANDED_STATE) == 0 && manager_keep(parcel, HANDED_PARCEL) == 0 &&
+        manager_heard(MANAGER_MS) == 0) {
+        close(parcel);
+        return 0;
+    }
+    int err = errno;
+    parcel_void(parcel);
+    manager_forget(HANDED_STATE);
+    manager_forget(HANDED_PARCEL);
+    errno = err;
+    return -1;
+}
+
+/* Nothing is taken apart: it is all the next process's. */
+static void leave(struct daemon *d)
+{
+    struct state_writer w = {.fds = NULL};
+    char why[WHY_MAX];
+    publisher_close(exec_publisher(d->exec));
+    save_all(d, &w);
+    int memory = state_store(&w);
+    if (memory >= 0 && leave_with_manager(&w, memory) == 0) {
+        if (d->embedded != NULL)
+            embedded_end(d->embedded);
+        log_end();
+        _exit(0);
+    }
+    snprintf(why, sizeof(why), "what there is cannot be left with the service manager: %s",
+             strerror(errno));
+    if (memory >= 0)
+        close(memory);
+    state_writer_free(&w);
+    fail(d, why);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct daemon *d = arg;
@@ -216,7 +274,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     const char *why = unquiet(d);
-    if (why == NULL) {
+    if (why == NULL && u->stop != NULL) {
+        leave(d);
+    } else if (why == NULL) {
         hand_over(d);
     } else if (clock_mono_ms() < u->deadline) {
         event_add(u->tick, &tick);
@@ -333,6 +393,39 @@ void upgrade_ask(void *arg, struct session *s, uint64_t id)
     }
 }
 
+/* ---- over a restart ---- */
+
+static void on_job(void *arg, bool restarts, const char *why_not)
+{
+    struct daemon *d = arg;
+    struct upgrade *u = d->upgrade;
+    void (*stop)(struct daemon *) = u->stop;
+    u->question = NULL;
+    if (restarts) {
+        come_to_rest(d);
+        return;
+    }
+    if (why_not != NULL)
+        log_info("taken as a stop, not as a restart: %s", why_not);
+    upgrade_free(d);
+    stop(d);
+}
+
+bool upgrade_by_restart(struct daemon *d, void (*stop)(struct daemon *d))
+{
+    enum leave wanted = d->config.upgrade_over_restart;
+    if (wanted == LEAVE_NEVER || !manager_there() || d->sessions == NULL ||
+        router_is_cluster(lanes_router(exec_lanes(d->exec))))
+        return false;
+    d->upgrade = alloc_zeroed(1, sizeof(*d->upgrade));
+    d->upgrade->stop = stop;
+    if (wanted == LEAVE_ALWAYS)
+        come_to_rest(d);
+    else
+        d->upgrade->question = manager_ask(d->base, MANAGER_FDS, MANAGER_MS, on_job, d);
+    return true;
+}
+
 /* ---- in the new program ---- */
 
 void upgrade_refuse(struct daemon *d, const char *why)
@@ -379,22 +472,59 @@ static void read_overrides(struct daemon *d, struct state_reader *r)
     }
 }
 
+/* A restart with nothing taken over: whom the process before left are disconnected. */
+static void start_anew(struct daemon *d, const char *why)
+{
+    log_warning("connections from before this restart end: %s", why);
+    state_free(&d->state);
+    close(d->inherited.memory);
+    d->inherited.memory = -1;
+    d->id[0] = '\0';
+    d->restarted = false;
+}
+
+/* Once: whatever becomes of it, what it says is not true a second time. */
+static void take_what_was_left(struct daemon *d)
+{
+    struct saved_state *s = &d->state;
+    char error[256];
+    d->restarted = true;
+    d->inherited.memory = d->handed.state;
+    manager_forget(HANDED_STATE);
+    manager_forget(HANDED_PARCEL);
+    if (state_load(s, d->inherited.memory, error, sizeof(error)) < 0) {
+        parcel_void(d->handed.parcel);
+        start_anew(d, error);
+        return;
+    }
+    if (parcel_unpack(d->handed.parcel, s->fds, s->nfds) == 0)
+        return;
+    s->nfds = 0;
+    start_anew(d, "what was left is not whole, or was taken up before");
+}
+
 void upgrade_inherit(struct daemon *d)
 {
     char error[256];
     d->program = realpath("/proc/self/exe", NULL);
+    if (d->inherited.memory < 0 && d->handed.state >= 0)
+        take_what_was_left(d);
+    else if (d->inherited.memory >= 0 &&
+             state_load(&d->state, d->inherited.memory, error, sizeof(error)) < 0)
+        upgrade_refuse(d, error);
     if (d->inherited.memory < 0)
         return;
-    if (state_load(&d->state, d->inherited.memory, error, sizeof(error)) < 0) {
-        upgrade_refuse(d, error);
-        return;
-    }
     struct state_reader r = state_read(&d->state);
     (void)state_enter(&r, 1);
     (void)state_enter(&r, 10);
-    read_overrides(d, &r);
+    if (d->restarted) /* as the files say it */
+        r.bad = r.bad || cursor_skip(&r.in) < 0;
+    else
+        read_overrides(d, &r);
     state_text(&r, d->id, sizeof(d->id));
-    if (r.bad)
+    if (r.bad && d->restarted)
+        start_anew(d, "the state cannot be read");
+    else if (r.bad)
         upgrade_refuse(d, "the state cannot be read");
 }
 
@@ -426,6 +556,20 @@ static bool same_place(const struct daemon *d, const struct head *h)
     return same;
 }
 
+void upgrade_check(struct daemon *d)
+{
+    struct head h;
+    if (!d->restarted)
+        return;
+    struct state_reader r = state_read(&d->state);
+    uint32_t n = state_count(&r);
+    read_head(&h, &r);
+    if (r.bad || n < 9)
+        start_anew(d, "the state cannot be read");
+    else if (!same_place(d, &h))
+        start_anew(d, "the configuration names another Redis by now, or other keys in it");
+}
+
 static void on_answer_due(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -440,6 +584,7 @@ static void note(struct daemon *d, const struct head *h)
     u->state = d->inherited.returned ? RETURNED : TAKEN;
     u->still_since = h->still_since;
     u->clients = h->clients;
+    u->restarted = d->restarted;
     u->id = h->id;
     snprintf(u->was, sizeof(u->was), "%s", h->was);
     u->asked = h->asked ? sessions_find(d->sessions, h->session) : NULL;
@@ -449,6 +594,19 @@ static void note(struct daemon *d, const struct head *h)
     event_add(u->tick, &patience);
 }
 
+/* A restart listens where a start would; with the same socket, unless another one is named. */
+static void prefer_handed(struct daemon *d, struct http_left *left)
+{
+    if (d->handed.clients >= 0 || !listener_is_at(d->listener, &d->config)) {
+        listener_close(d->listener);
+        d->listener = NULL;
+    }
+    if (d->handed.metrics >= 0 && left->fd >= 0) {
+        close(left->fd);
+        left->fd = -1;
+    }
+}
+
 static int resume_rest(struct daemon *d, struct state_reader *r, char *error, size_t size)
 {
     struct state_tuple t = state_enter(r, 2);
@@ -456,6 +614,8 @@ static int resume_rest(struct daemon *d, struct state_reader *r, char *error, si
     d->listener = listener_resume(d->base, r, daemon_accept, d);
     if (d->listener == NULL || http_resume(&left, &d->config, r) < 0)
         return -1;
+    if (d->restarted)
+        prefer_handed(d, &left);
     if (left.fd >= 0 && (d->http = daemon_http(d, left.fd, error, size)) == NULL)
         return -1;
     if (d->http != NULL)
@@ -463,6 +623,8 @@ static int resume_rest(struct daemon *d, struct state_reader *r, char *error, si
     state_leave(r, &t);
     if (d->embedded == NULL)
         return r->bad || !cursor_nil(&r->in) ? -1 : 0;
+    if (d->restarted)
+        return r->bad || !cursor_nil(&r->in) ? -1 : embedded_start(d->embedded, error, size);
     return embedded_resume(d->embedded, r, error, size);
 }
 
@@ -516,10 +678,9 @@ void upgrade_done(struct daemon *d)
     if (u == NULL || u->state != TAKEN)
         return;
     double pause = (double)(clock_boot_ns() - u->still_since) / 1e9;
-    log_notice("upgraded from "
-               "%s to " RAPYER_VERSION
+    log_notice("%s from %s to " RAPYER_VERSION
                ": %u connections were taken over, requests stood still for %.1f ms",
-               u->was, u->clients, pause * 1e3);
+               u->restarted ? "restarted" : "upgraded", u->was, u->clients, pause * 1e3);
     if (u->asked != NULL && session_open(u->asked)) {
         struct buf *out = session_result(u->asked, u->id);
         pack_map(out, 5);

@@ -116,7 +116,8 @@ static int set_value(struct load *l, const struct setting *s, const char *text)
     case TEXT: return set_text(l, s, text);
     case LEVEL:
     case FORMAT:
-    case VIEWER: return set_word(l, s, text);
+    case VIEWER:
+    case LEAVE: return set_word(l, s, text);
     default: return set_number(l, s, text);
     }
 }

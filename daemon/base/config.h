@@ -10,6 +10,7 @@
 
 /* What the page for a browser shows; each what those before show, too. */
 enum viewer_level { VIEWER_OFF, VIEWER_FIGURES, VIEWER_NAMES, VIEWER_CONTENTS };
+enum leave { LEAVE_ASK, LEAVE_ALWAYS, LEAVE_NEVER };
 
 struct config {
     /* [listen] */
@@ -95,9 +96,10 @@ struct config {
     enum viewer_level metrics_viewer;
     char *traces; /* "off" | "http://127.0.0.1:4318/v1/traces" */
     /* [upgrade] */
-    char *upgrade_program;  /* "": the one that runs, as it is on the disk */
-    unsigned upgrade_start; /* 10000 */
-    unsigned upgrade_still; /* 2000 */
+    char *upgrade_program;           /* "": the one that runs, as it is on the disk */
+    unsigned upgrade_start;          /* 10000 */
+    unsigned upgrade_still;          /* 2000 */
+    enum leave upgrade_over_restart; /* ask */
     /* [log] */
     enum log_level log_level;
     enum log_format log_format;

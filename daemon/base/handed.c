@@ -2,11 +2,13 @@
 #include "daemon/base/handed.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 static int take_one(int *place, int fd, const char *name, char *error, size_t n)
 {
@@ -31,20 +33,35 @@ static int take_one(int *place, int fd, const char *name, char *error, size_t n)
     return 0;
 }
 
+/* Of two of a name, which nobody leaves, the last one counts. */
+static bool was_left(struct handed *h, int fd, const char *name)
+{
+    int *place = strcmp(name, HANDED_STATE) == 0    ? &h->state
+                 : strcmp(name, HANDED_PARCEL) == 0 ? &h->parcel
+                                                    : NULL;
+    if (place == NULL)
+        return false;
+    if (*place >= 0)
+        close(*place);
+    *place = fd;
+    return true;
+}
+
 int handed_take(struct handed *h, char *error, size_t n)
 {
     char **names = NULL;
     int count = sd_listen_fds_with_names(1, &names), status = 0; /* makes them close-on-exec */
 
-    h->clients = h->metrics = -1;
+    *h = (struct handed){-1, -1, -1, -1};
     if (count < 0) {
         snprintf(error, n, "cannot take over the sockets from systemd: %s", strerror(-count));
         return -1;
     }
     for (int i = 0; i < count; i++) {
+        int fd = SD_LISTEN_FDS_START + i;
         int *place = strcmp(names[i], "metrics") == 0 ? &h->metrics : &h->clients;
-        if (status == 0)
-            status = take_one(place, SD_LISTEN_FDS_START + i, names[i], error, n);
+        if (!was_left(h, fd, names[i]) && status == 0)
+            status = take_one(place, fd, names[i], error, n);
         free(names[i]);
     }
     free(names);

@@ -273,6 +273,11 @@ const struct setting settings[] = {
     {"upgrade", "still_time", TIME, AT(upgrade_still), "2s", 10, HOUR, true,
      "How long requests may wait for what is under way to end, and for the new program to look at\n"
      "what it gets. Past it all goes on as before, and rapyerctl upgrade says why."},
+    {"upgrade", "over_restart", LEAVE, AT(upgrade_over_restart), "ask", 0, 0, true,
+     "Whether clients stay over a restart by systemd, which keeps them meanwhile\n"
+     "(FileDescriptorStoreMax=): ask systemd, over the bus, whether it is a restart or a stop; "
+     "always:\n"
+     "with each SIGTERM of a service manager that cannot be asked, and restarts at once; never."},
 
     {"log", "log_level", LEVEL, AT(log_level), "notice", 0, 0, true,
      "What is logged: error, warning, notice, info or debug."},
@@ -335,8 +340,15 @@ const char *const *setting_words(enum setting_kind kind)
     static const char *const levels[] = {"error", "warning", "notice", "info", "debug", NULL};
     static const char *const formats[] = {"text", "logfmt", "json", NULL};
     static const char *const viewers[] = {"off", "figures", "names", "contents", NULL};
+    static const char *const leaves[] = {"ask", "always", "never", NULL};
 
-    return kind == LEVEL ? levels : kind == FORMAT ? formats : kind == VIEWER ? viewers : NULL;
+    switch (kind) {
+    case LEVEL: return levels;
+    case FORMAT: return formats;
+    case VIEWER: return viewers;
+    case LEAVE: return leaves;
+    default: return NULL;
+    }
 }
 
 void setting_text(char *out, size_t size, struct config *c, const struct setting *s)

@@ -15,6 +15,7 @@ enum setting_kind {
     LEVEL,  /* enum log_level */
     FORMAT, /* enum log_format */
     VIEWER, /* enum viewer_level */
+    LEAVE,  /* enum leave */
 };
 
 struct setting {

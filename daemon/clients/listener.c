@@ -368,6 +368,11 @@ void listener_close(struct listener *l)
     free(l);
 }
 
+bool listener_is_at(const struct listener *l, const struct config *config)
+{
+    return !l->from_systemd && strcmp(path_of(l), config->socket) == 0;
+}
+
 bool listener_from_systemd(const struct listener *l)
 {
     return l->from_systemd;

@@ -29,6 +29,8 @@ struct listener *listener_resume(struct event_base *base, struct state_reader *r
 /* Stops listening. Removes the socket when it is ours and still the same file. */
 void listener_close(struct listener *l);
 /* Whether systemd owns the socket; then it outlives us. */
+/* It is its own, where the settings want it. */
+bool listener_is_at(const struct listener *l, const struct config *config);
 bool listener_from_systemd(const struct listener *l);
 
 #endif

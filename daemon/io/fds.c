@@ -25,3 +25,22 @@ int fds_send(int socket, const void *data, size_t len, const int *fds, unsigned 
     errno = EPIPE; /* half an answer is of no use */
     return -1;
 }
+
+int fds_receive(int socket, int *fds)
+{
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(FDS_MAX * sizeof *fds)];
+    char byte;
+    struct iovec bytes = {.iov_base = &byte, .iov_len = sizeof byte};
+    struct msghdr message = {.msg_iov = &bytes,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *c = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
+
+    if (!c || c->cmsg_type != SCM_RIGHTS)
+        return got < 0 ? -1 : 0;
+    size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof *fds;
+    memcpy(fds, CMSG_DATA(c), n * sizeof *fds);
+    return (int)n;
+}

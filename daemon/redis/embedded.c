@@ -599,6 +599,27 @@ void embedded_stop(struct embedded *e)
     arm(e, e->pid ? STOP_PATIENCE : 0);
 }
 
+/* Without the loop, which would go on with what is not ours any more. */
+void embedded_end(struct embedded *e)
+{
+    struct timespec pause = {.tv_nsec = 1000000};
+    int64_t patience = clock_mono_ms() + STOP_PATIENCE;
+    if (e->pid)
+        kill(e->pid, SIGTERM);
+    while (e->pid && waitpid(e->pid, NULL, WNOHANG) == 0) {
+        if (clock_mono_ms() > patience) {
+            log_warning("the embedded Redis (pid %d) did not end within %d ms, it is killed",
+                        (int)e->pid, STOP_PATIENCE);
+            kill(e->pid, SIGKILL);
+            waitpid(e->pid, NULL, 0);
+            break;
+        }
+        nanosleep(&pause, NULL);
+    }
+    e->pid = 0;
+    enter(e, STOPPED, "the embedded Redis is stopped");
+}
+
 pid_t embedded_pid(const struct embedded *e)
 {
     return e->pid;

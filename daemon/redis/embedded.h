@@ -40,6 +40,8 @@ void embedded_save(const struct embedded *e, struct state_writer *w);
 int embedded_resume(struct embedded *e, struct state_reader *r, char *error, size_t error_size);
 /* Asks it to save and end; kills it after 10 s. */
 void embedded_stop(struct embedded *e);
+/* The same in one go, and nothing is called. */
+void embedded_end(struct embedded *e);
 pid_t embedded_pid(const struct embedded *e);       /* 0: not running now */
 const char *embedded_why(const struct embedded *e); /* why it is not ready; "" when it is */
 /* Kills the process if it still runs; embedded_stop is the way to end it in peace. */

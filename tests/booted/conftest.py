@@ -55,6 +55,7 @@ def machine():
 @pytest.fixture
 def service(machine):
     """rapyerd.service, that runs and has a document."""
+    machine.run("systemctl", "reset-failed")
     machine.run("rapyerctl", "define", "/tmp/models.json", user="member")
     machine.run("rapyerctl", "save", "User:ada", '{"name": "Ada", "age": 36}', user="member")
     return machine

@@ -6,7 +6,9 @@ import signal
 
 import pytest
 
+from load_clients import COUNTER, Load, count_alone, pour, take_turns, watch
 from ring_client import RingClient
+from rpc_client import Client
 
 SOCKET = "/run/rapyerd/rapyerd.sock"
 
@@ -134,6 +136,77 @@ def test_an_upgrade_keeps_process_redis_and_clients(service):
     service.until(lambda: service.show("rapyerd.service", "SubState", "StatusText") == ["running", "Redis answers"],
                   "the end of it for systemd")
     assert service.show("rapyerd.service", "NRestarts", "Result")[1] == "success"
+
+
+class Installed:
+    """What load_clients want of a daemon."""
+
+    def __init__(self, machine):
+        self.socket = machine.path(SOCKET)
+
+    def connect(self):
+        return Client(self.socket)
+
+
+def pauses(machine):
+    return [float(line.split(" stood still for ")[1].split(" ms")[0])
+            for line in machine.journal("rapyerd.service").splitlines() if "restarted from" in line]
+
+
+def test_a_restart_keeps_clients_and_what_they_hold(service):
+    """systemctl restart, under load: no error, nothing lost or doubled, holders and waiters as before."""
+    before = pauses(service)
+    daemon = Installed(service)
+    turn = {"key": "Counter:turn", "inside": 0, "n": 0, "taken": 0}
+    said = []
+    with daemon.connect() as client, RingClient(daemon.socket) as holder, daemon.connect() as waiter:
+        client.call("define", COUNTER)
+        client.call("doc.save", turn["key"], {"n": 0})
+        mine = holder.call("lock.acquire", "User:ada", "mine", {"ttl": 600})
+        waiting = waiter.send("lock.acquire", "User:ada", "mine", {"wait": 600})
+        service.until(lambda: any(lock["waiters"] for lock in client.call("admin.locks")), "the one who waits")
+        load = Load(daemon)
+        load.start(count_alone, "Counter:raw", Client)
+        load.start(count_alone, "Counter:ring", RingClient)
+        for _ in range(2):
+            load.start(take_turns, turn)
+        load.start(pour, "Counter:poured")
+        load.start(watch, "Counter:raw", said)
+        for n in range(5):
+            process, done = main_pid(service), len(load.latencies)
+            service.run("systemctl", "reset-failed")  # it counts how often it starts, too
+            service.run("systemctl", "restart", "rapyerd.service")
+            assert main_pid(service) not in (0, process)
+            assert service.show("rapyerd.service", "NFileDescriptorStore") == "0", "it was taken"
+            service.until(lambda: len(load.latencies) > done + 20, "work after a restart")
+            service.until(lambda: len(pauses(service)) == len(before) + n + 1, "the pause is told")
+        load.join()
+        assert turn["taken"] == 2 and client.call("doc.get", turn["key"])["n"] == turn["n"]
+        assert None in said, "nobody was told to look after a restart"
+        holder.call("lock.release", mine["token"])
+        assert waiter.wait(waiting)["fence"] > mine["fence"]
+    print(f"pauses: {pauses(service)[len(before):]} ms; the longest of {len(load.latencies)} requests"
+          f" {max(load.latencies) * 1e3:.0f} ms")
+
+
+def test_a_stop_ends_connections(service):
+    with Installed(service).connect() as client:
+        client.call("lock.acquire", "User:ada", "mine", {"ttl": 600})
+        service.run("systemctl", "stop", "rapyerd.service")
+        client.expect_closed()
+    assert service.show("rapyerd.service", "NFileDescriptorStore", "Result") == ["0", "success"]
+    with Installed(service).connect() as client:
+        assert client.call("lock.acquire", "User:ada", "mine", {"wait": 20})["token"]
+
+
+def test_a_restart_of_the_socket_too(service):
+    """Another socket, and the same clients."""
+    with Installed(service).connect() as client:
+        service.run("systemctl", "restart", "rapyerd.socket")
+        service.until(lambda: service.show("rapyerd.service", "SubState") == "running", "it is ready")
+        assert client.call("doc.exists", "User:ada")
+        with Installed(service).connect() as new:
+            assert new.call("doc.exists", "User:ada")
 
 
 def test_one_that_stands_still_is_started_anew(service):

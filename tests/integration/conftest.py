@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import tempfile
 
 import pytest
@@ -12,6 +11,7 @@ from daemon_process import BIG_WORK, Daemon
 from fault_proxy import FaultProxy
 from models import KEY, save_ada
 from redis_server import RedisServer
+from service_manager import ServiceManager
 
 
 def pytest_configure(config):
@@ -58,27 +58,11 @@ def new_proxy(workdir):
         proxy.stop()
 
 
-class ServiceManager:
-    """Is told by a daemon that has its environment how that is (sd_notify)."""
-
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(path)
-        self.socket.settimeout(20)
-        self.env = {"NOTIFY_SOCKET": path}
-        self.said = []
-
-    def until(self, *words):
-        """Each of them was said since `said` was cleared."""
-        while not all(any(word in message for message in self.said) for word in words):
-            self.said.append(self.socket.recv(4096))
-
-
 @pytest.fixture
 def service_manager(workdir):
     it = ServiceManager(os.path.join(workdir, "notify"))
     yield it
-    it.socket.close()
+    it.close()
 
 
 @pytest.fixture
