@@ -180,10 +180,10 @@ static void on_link_ready(void *arg)
         sd_notify(0, "STATUS=Redis answers");
 }
 
-static void on_learned(void *arg)
+static void on_learned(void *arg, bool asked)
 {
     struct daemon *d = arg;
-    exec_learned(d->exec);
+    exec_learned(d->exec, asked);
 }
 
 /* Some of them may have indexes now. */

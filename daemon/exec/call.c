@@ -220,6 +220,15 @@ bool call_doubtful(const struct call *c, enum op_status st)
     return judged && old && c->run.ntouched == 0 && c->run.stale < 0 && c->exec->config->coherence;
 }
 
+bool call_unlearned(struct call *c, enum op_status st)
+{
+    enum fault_code code = st == OP_REFUSED ? c->fault.code : FAULT_NONE;
+    c->run.unlearned = (code == FAULT_UNKNOWN_MODEL || code == FAULT_UNKNOWN_FIELD) &&
+                       !c->request.learned && c->exec->learned < c->request.arrived &&
+                       c->run.ntouched == 0 && c->ndocs > 0;
+    return c->run.unlearned;
+}
+
 /* It is not read in pieces again. */
 static bool was_written(const struct call *c, struct doc *d)
 {

@@ -52,6 +52,7 @@ struct request {
     int64_t came;          /* clock_boot_ns(), once it was looked at; 0 before */
     uint64_t stamp;        /* session_stamp when it came: documents must have been checked since */
     uint64_t arrived;      /* exec's stamp of then */
+    bool learned;          /* the registry was read since it came */
 };
 
 /* A number in an answer that is another when somebody else wrote in between. */
@@ -75,6 +76,7 @@ struct run {
     unsigned nmissing, missing_cap;
     struct doc *missing_of; /* the one that reports */
     bool nothing;           /* a path led on from null (op.h) */
+    bool unlearned;         /* it names what is not declared here */
     bool spoilt;            /* it needs what another program spoilt: call->spoilt says what */
     struct batch_doc **touched;
     unsigned ntouched, touched_cap;

@@ -195,6 +195,8 @@ enum op_status exec_run(struct task *t, struct buf *out)
     } else if (call_doubtful(c, st)) {
         call_check(c);
         st = OP_NEEDS;
+    } else if (call_unlearned(c, st)) {
+        st = OP_NEEDS;
     } else if (st == OP_NEEDS && c->run.spoilt) {
         st = exec_judge_spoilt(c);
     } else if (st == OP_NEEDS) {
@@ -359,7 +361,7 @@ static void take(struct exec *e, const struct request *r)
 }
 
 void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg,
-                  struct timing *timing)
+                  struct timing *timing, bool learned)
 {
     take(e, &(struct request){.method = m,
                               .session = s,
@@ -368,6 +370,7 @@ void exec_request(struct exec *e, const struct method *m, struct session *s, con
                               .nparams = msg->nparams,
                               .arrived = ++e->stamp,
                               .timing = timing,
+                              .learned = learned,
                               .stamp = session_stamp(s)});
 }
 
@@ -591,9 +594,9 @@ static void on_lane_link(void *arg)
     e->cb.on_link(e->arg);
 }
 
-void exec_learned(struct exec *e)
+void exec_learned(struct exec *e, bool asked)
 {
-    e->looked_up_to = e->asked_up_to;
+    fetch_learned(e, asked);
     wake_all(e);
 }
 

@@ -24,11 +24,12 @@ struct exec_callbacks {
     void (*on_link)(void *arg);  /* the link is up; before anything is sent again over it */
     void (*on_ready)(void *arg); /* requests are carried out */
     void (*on_down)(void *arg);
-    /* A document was written by newer models: the registry is to be read, then exec_learned. */
+    /* A document was written by newer models, or a request names what is not declared here: the
+     * registry is to be read, then exec_learned. Once until then. */
     void (*on_behind)(void *arg);
 };
-/* All models that Redis had at the time of on_behind are known, or it could not be asked. */
-void exec_learned(struct exec *e);
+/* All models that Redis had at the time of on_behind are known; not `asked`: it was not there. */
+void exec_learned(struct exec *e, bool asked);
 void exec_start(struct exec *e, const struct exec_callbacks *cb, void *arg);
 /* That of what is no document (lanes.h). */
 struct lane *exec_lane(const struct exec *e);
@@ -61,9 +62,10 @@ void exec_bytes(const struct exec *e, size_t *waiting, size_t *kept);
 /* How often requests were done again, as a document was not as the tree had it. */
 uint64_t exec_done_again(const struct exec *e);
 
-/* Takes a request; it is answered exactly once. timing: what counts how long that took. */
+/* Takes a request; it is answered exactly once. timing: what counts how long that took. learned:
+ * the registry was read since it came. */
 void exec_request(struct exec *e, const struct method *m, struct session *s, const struct rpc *msg,
-                  struct timing *timing);
+                  struct timing *timing, bool learned);
 /* The session reads again, or is gone: what was held back for it goes on. */
 void exec_drained(struct exec *e, struct session *s);
 /* The same for other methods of this daemon, with a context for the call; params stand behind the

@@ -54,6 +54,8 @@ struct exec {
     uint64_t runs;        /* numbers of runs that were given out */
     int64_t looked_up_to; /* documents written by models of this revision, and what was asked for */
     int64_t asked_up_to;  /* last: the registry was read for them */
+    uint64_t learned;     /* what arrived up to this stamp: the registry was read since, */
+    uint64_t learning;    /* or is being read for it; 0: it is not */
     uint32_t good_epoch;  /* of the link when it was last up */
     int64_t lost_at;      /* when it was lost, clock_boot_ms(); 0: it is up, or never was */
     int64_t ticks[2];     /* the same of the last two ticks */
@@ -179,6 +181,8 @@ void exec_unpark(struct exec *e);
 /* Has what is missing brought, or leaves the call waiting for what will make it runnable again
  * (a commit, the link). -1: it cannot be brought. */
 int exec_fetch(struct exec *e, struct call *c);
+/* The registry was read, for what was behind or unlearned; or it could not be. */
+void fetch_learned(struct exec *e, bool asked);
 /* It needs what another program spoilt. That, or somebody else, may have mended it since: no
  * message tells of it. So it is refused when all was read after the request came. */
 enum op_status exec_judge_spoilt(struct call *c);
@@ -261,6 +265,9 @@ bool call_unfresh(const struct call *c, const struct doc *d);
 /* A refusal, or that there is nothing to change, is judged by documents of which one was not
  * checked since the request came. */
 bool call_doubtful(const struct call *c, enum op_status st);
+/* It is refused as it names a model or a field that nobody has declared here, and the registry was
+ * not read since it came: the run notes so. */
+bool call_unlearned(struct call *c, enum op_status st);
 /* Whether what a run that changed nothing has read anew is of one moment, or not known to be: then
  * the proof is awaited, or it is read once more. */
 bool call_of_one_moment(struct call *c);

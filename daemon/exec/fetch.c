@@ -1,15 +1,36 @@
 /* fetch: has what a run lacks read from Redis, or waits for what will let it be. */
 #include "daemon/exec/exec_inside.h"
 
+/* For all that have arrived so far. Who comes while Redis is asked has the next question. */
+static void learn(struct exec *e)
+{
+    if (e->learning != 0)
+        return;
+    e->learning = e->stamp;
+    e->cb.on_behind(e->arg);
+    if (e->learning == 0) /* at once: who asked is not in its queues yet, and was not woken */
+        exec_plan_turn(e, 1);
+}
+
+/* Without an answer they ask again when the link is back. That of the registry is not theirs in a
+ * cluster, where nobody would say so. */
+void fetch_learned(struct exec *e, bool asked)
+{
+    e->looked_up_to = e->asked_up_to;
+    if (asked || e->cluster)
+        e->learned = e->learning;
+    e->learning = 0;
+}
+
 static bool bring(struct exec *e, struct doc *d, enum load_what what, const struct missing *missing,
                   unsigned n)
 {
     if (d->loading || doc_dirty(d))
         return true; /* it becomes runnable when that is over */
     if (call_behind(e, d)) {
-        if (d->written > e->asked_up_to)
+        if (e->learning == 0 && d->written > e->asked_up_to)
             e->asked_up_to = d->written;
-        e->cb.on_behind(e->arg);
+        learn(e);
         return true; /* then exec_learned */
     }
     cache_miss(e->cache);
@@ -30,6 +51,8 @@ int exec_fetch(struct exec *e, struct call *c)
     bool ok = true;
     if (!e->cluster && !lane_ready(e->lane))
         return lane_admit(e->lane, &c->fault);
+    if (c->run.unlearned)
+        learn(e);
     /* What can be reached is brought meanwhile. */
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (!reachable(e, c->docs[i]) && lane_admit(exec_lane_of(e, c->docs[i]), &c->fault) < 0)

@@ -531,9 +531,15 @@ void dispatch_ready(struct dispatch *d)
 
 /* ---- what is not known here may have been declared through another daemon ---- */
 
-static void on_learned(void *arg)
+static void on_learned(void *arg, bool asked)
 {
     struct dispatch *d = arg;
+    if (!asked && !d->cluster) { /* they wait until the link is back, as long as they may */
+        held_prepend(&d->unknown, &d->learning);
+        d->asking = false;
+        plan_tick(d);
+        return;
+    }
     d->learned = true;
     while (d->learning.first != NULL)
         take_up_first(d, &d->learning);
@@ -631,7 +637,7 @@ static void carry_out(struct dispatch *d, struct session *s, const struct rpc *m
         e->figures->calls += !d->learned; /* else it was counted */
         if (e->figures->timing == NULL)
             e->figures->timing = alloc_zeroed(1, sizeof(*e->figures->timing));
-        exec_request(d->exec, e->method, s, msg, e->figures->timing);
+        exec_request(d->exec, e->method, s, msg, e->figures->timing, d->learned);
     } else {
         e->figures->calls++;
         monitors_taken(d->monitors, s, msg);

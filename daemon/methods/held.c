@@ -25,6 +25,14 @@ void held_append(struct held_list *all, struct session *s, const struct rpc *msg
     all->bytes += size_of(h);
 }
 
+void held_prepend(struct held_list *all, struct held_list *first)
+{
+    DL_CONCAT(first->first, all->first);
+    all->first = first->first;
+    all->bytes += first->bytes;
+    *first = (struct held_list){0};
+}
+
 static void take_out(struct held_list *all, struct held *h)
 {
     DL_DELETE(all->first, h);

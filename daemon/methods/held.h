@@ -24,6 +24,9 @@ struct held_list {
 /* The session owes one answer more until it is freed. */
 void held_append(struct held_list *all, struct session *s, const struct rpc *msg, int64_t deadline);
 
+/* Moves all of `first` in front of what is there. */
+void held_prepend(struct held_list *all, struct held_list *first);
+
 /* Takes the first out; it is the caller's to free. The list is not empty. */
 struct held *held_take(struct held_list *all);
 

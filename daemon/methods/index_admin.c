@@ -234,9 +234,10 @@ void index_build_request(struct exec *e, struct session *s, const struct rpc *ms
 
 /* ---- index.drop ---- */
 
-static void on_dropped(void *arg)
+static void on_dropped(void *arg, bool asked)
 {
     struct asking *a = arg;
+    (void)asked;
     struct buf *out = session_result(a->session, a->id);
     pack_map(out, 2);
     pack_cstr(out, "model");
@@ -351,10 +352,11 @@ static int read_drop(struct asking *a, struct fault *f)
     return 0;
 }
 
-static void on_refreshed(void *arg)
+static void on_refreshed(void *arg, bool asked)
 {
     struct asking *a = arg;
     struct fault f;
+    (void)asked;
     if (read_drop(a, &f) < 0)
         refuse(a, &f);
     else

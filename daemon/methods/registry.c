@@ -17,7 +17,7 @@ static const char news[] = "\x91\xa6models"; /* to all daemons: something was de
 /* Who wants to know what is new. */
 struct wait {
     struct wait *next;
-    void (*fn)(void *arg);
+    void (*fn)(void *arg, bool asked);
     void *arg;
 };
 
@@ -113,9 +113,10 @@ static void tell_change(struct registry *r)
         r->on_change(r->change_arg);
 }
 
-static void on_refreshed(void *arg)
+static void on_refreshed(void *arg, bool asked)
 {
     struct define *d = arg;
+    (void)asked;
     tell_change(d->r);
     answer(arg);
 }
@@ -135,7 +136,7 @@ static void on_stored(void *arg, unsigned index, redisReply *reply)
     } else if (reply->type == REDIS_REPLY_INTEGER &&
                reply->integer == schema_known(d->r->schema) + 1) {
         schema_know(d->r->schema, reply->integer);
-        on_refreshed(d);
+        on_refreshed(d, true);
     } else {
         registry_refresh(d->r, on_refreshed, d); /* others have declared, too */
     }
@@ -611,14 +612,14 @@ void registry_load(struct registry *r)
 static void ask_revision(struct registry *r);
 
 /* Who has come since is asked for again: what he has seen may be newer. */
-static void refreshed(struct registry *r)
+static void refreshed(struct registry *r, bool asked)
 {
     struct wait *told = r->asking;
     r->asking = NULL;
     while (told != NULL) {
         struct wait *w = told;
         LL_DELETE(told, w);
-        w->fn(w->arg);
+        w->fn(w->arg, asked);
         free(w);
     }
     ask_revision(r);
@@ -631,7 +632,7 @@ static void on_news(void *arg, unsigned index, redisReply *reply)
     if (reply != NULL)
         (void)take_reply(arg, reply, &revision);
     tell_change(arg);
-    refreshed(arg);
+    refreshed(arg, reply != NULL);
 }
 
 static void on_revision(void *arg, unsigned index, redisReply *reply)
@@ -641,7 +642,7 @@ static void on_revision(void *arg, unsigned index, redisReply *reply)
     bool newer = reply != NULL && reply->type == REDIS_REPLY_STRING &&
                  strtoll(reply->str, NULL, 10) > schema_known(r->schema);
     if (!newer || !read_models(r, "HGETALL", NULL, on_news))
-        refreshed(r);
+        refreshed(r, reply != NULL && !newer);
 }
 
 static void ask_revision(struct registry *r)
@@ -651,12 +652,13 @@ static void ask_revision(struct registry *r)
     r->asking = r->waiting;
     r->waiting = NULL;
     if (!read_models(r, "HGET", REVISION, on_revision))
-        refreshed(r);
+        refreshed(r, false);
 }
 
-static void nobody(void *arg)
+static void nobody(void *arg, bool asked)
 {
     (void)arg;
+    (void)asked;
 }
 
 void registry_cancel(struct registry *r, void *arg)
@@ -668,7 +670,7 @@ void registry_cancel(struct registry *r, void *arg)
         w->fn = w->arg == arg ? nobody : w->fn;
 }
 
-void registry_refresh(struct registry *r, void (*fn)(void *arg), void *arg)
+void registry_refresh(struct registry *r, void (*fn)(void *arg, bool asked), void *arg)
 {
     struct wait *w = alloc_zeroed(1, sizeof(*w));
     *w = (struct wait){.fn = fn != NULL ? fn : nobody, .arg = arg};

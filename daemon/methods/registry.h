@@ -29,9 +29,9 @@ void registry_free(struct registry *r);
 void registry_load(struct registry *r);
 bool registry_loaded(const struct registry *r); /* at least once */
 /* Reads what was declared since, by whomever; fn, which may be NULL, is called when all that Redis
- * had at the time of the call is known, or Redis could not be asked. Costs one HGET when nothing is
- * new. */
-void registry_refresh(struct registry *r, void (*fn)(void *arg), void *arg);
+ * had at the time of the call is known, or Redis could not be asked (`asked` false). Costs one HGET
+ * when nothing is new. */
+void registry_refresh(struct registry *r, void (*fn)(void *arg, bool asked), void *arg);
 /* Nobody with this arg is told any more. */
 void registry_cancel(struct registry *r, void *arg);
 /* Takes a message of another daemon; false: it is about something else. */

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fault_proxy import DeafProxy
 from models import KEY, atomic, field, plain, save_ada
 from rpc_client import RpcError, wait_until
 from test_bad_input import refused
@@ -61,6 +62,87 @@ def test_a_field_that_another_daemon_has_declared_is_known(sides):
     new.call("define", NEW)
     assert old.call("list.append", NOTE, "links", "x") == 1
     assert old.call("doc.get", NOTE)["color"] == "none"
+
+
+# What is asked of a document that has to be read first.
+COLD = [
+    ("doc.load", NOTE, "color"), ("doc.get", NOTE, {"paths": ["color"]}), ("doc.get_many", [NOTE], {"paths": ["color"]}),
+    ("set", NOTE, "color", "red"), ("list.append", NOTE, "links", "x"), ("dict.set", NOTE, "by", "x", 1),
+    ("pipeline", [["set", NOTE, "text", "u"], ["str.append", NOTE, "color", "!"]]),
+    ("pipeline", [["if", NOTE, "color", {"==": "none"}], ["set", NOTE, "text", "u"]]),
+    ("doc.save", NOTE, {"color": "red"}), ("lock.acquire", NOTE, "x", {"path": "links"}),
+    ("lock.acquire_many", [[NOTE, "x", {"path": "links"}]]), ("watch", NOTE, "color"),
+    ("find", "Note", ["=", "color", "none"], {"scan": True}),
+    ("find", "Note", ["=", "text", "t"], {"scan": True, "paths": ["color"]}),
+    ("find.update", "Note", ["=", "text", "t"], [["set", "color", "red"]], {"scan": True}),
+]
+
+
+@pytest.fixture
+def deaf(redis_server, workdir):
+    """Tells nobody of declarations."""
+    proxy = DeafProxy(workdir, redis_server.address)
+    proxy.unheard = lambda channel, payload: b"@bus" in channel and payload.endswith(b"models")
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def unheard(redis_server, deaf, new_daemon):
+    """A client of a daemon with newer models, and one of another that has not heard of these, nor has the document in
+    memory, which older models have written."""
+    with new_daemon(redis_server.address).connect() as new, new_daemon(deaf.address).connect() as old:
+        new.call("define", OLD)
+        new.call("doc.save", NOTE, {"text": "t"})
+        old.call("doc.exists", "Note:0")
+        new.call("define", NEW)
+        yield new, old
+
+
+@pytest.mark.parametrize("request_", COLD, ids=lambda request: request[0])
+def test_a_field_is_known_to_who_has_to_read_the_document_first(unheard, request_):
+    """Shows C11."""
+    _, old = unheard
+    answer = old.call(*request_)
+    if request_[0] == "find.update":
+        assert answer["updated"] == 1 and not answer["refused"]
+
+
+def test_requests_on_a_document_stay_in_order_while_it_is_asked_for_a_field(unheard):
+    _, old = unheard
+    sent = [old.send(*request) for request in (
+        ("set", NOTE, "text", "a"), ("str.append", NOTE, "color", "-1"), ("str.append", NOTE, "text", "b"),
+        ("pipeline", [["str.append", NOTE, "color", "-2"], ["str.append", NOTE, "text", "c"]]),
+        ("doc.get", NOTE, {"paths": ["text", "color"]}))]
+    answers = [old.wait(request) for request in sent]
+    assert answers[1:4] == ["none-1", "ab", ["none-1-2", "abc"]]
+    assert (answers[4]["text"], answers[4]["color"]) == ("abc", "none-1-2")
+
+
+def test_a_field_that_is_nowhere_declared_costs_one_question(unheard, rdb):
+    """Also where the document had to be read."""
+    new, old = unheard
+    keys = [f"Note:none{n}" for n in range(20)]
+    new.call("doc.insert", [[key, {}] for key in keys])
+    refused(old, "UNKNOWN_FIELD", "set", keys.pop(), "none", 1)  # now it knows of the others, too
+    begin_to_count(rdb)
+    for key in keys:
+        refused(old, "UNKNOWN_FIELD", "set", key, "none", 1)
+    assert asked(rdb)["hget"] == len(keys)
+
+
+@pytest.mark.parametrize("request_", [("list.append", NOTE, "links", "x"), ("doc.exists", "Other:1")],
+                         ids=lambda request: request[0])
+def test_what_may_have_been_declared_is_asked_for_again_when_the_link_was_lost(unheard, deaf, request_):
+    """Shows C11."""
+    new, old = unheard
+    old.call("doc.exists", NOTE)
+    new.call("define", atomic("Other", field("n", "int", default=0)))
+    deaf.freeze()
+    request = old.send(*request_)
+    deaf.cut()
+    deaf.thaw()
+    assert old.wait(request) == (1 if request_[0] == "list.append" else 0)
 
 
 def test_requests_of_a_client_stay_in_order_behind_one_that_waits_for_a_declaration(sides):
