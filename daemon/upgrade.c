@@ -142,7 +142,7 @@ static void save_head(const struct daemon *d, struct state_writer *w)
 
 static void save_all(struct daemon *d, struct state_writer *w)
 {
-    pack_array(&w->out, 9);
+    pack_array(&w->out, 10);
     save_head(d, w);
     exec_save(d->exec, w); /* before the sessions, which ask again for what it has */
     sessions_save(d->sessions, w);
@@ -157,6 +157,7 @@ static void save_all(struct daemon *d, struct state_writer *w)
         embedded_save(d->embedded, w);
     else
         pack_nil(&w->out); /* it ends with this process */
+    dispatch_save_past(d->dispatch, w);
 }
 
 /* ---- still ---- */
@@ -628,6 +629,16 @@ static int resume_rest(struct daemon *d, struct state_reader *r, char *error, si
     return embedded_resume(d->embedded, r, error, size);
 }
 
+/* Where nobody looks any more it is forgotten. What an older program has left has none. */
+static int resume_past(struct daemon *d, uint32_t parts, struct state_reader *r)
+{
+    bool shown = d->config.metrics_viewer != VIEWER_OFF &&
+                 (d->handed.metrics >= 0 || strcmp(d->config.metrics_listen, "off") != 0);
+    if (parts < 10 || !shown)
+        return 0;
+    return dispatch_resume_past(d->dispatch, d->base, r);
+}
+
 int upgrade_resume(struct daemon *d, char *error, size_t size)
 {
     struct state_reader r = state_read(&d->state);
@@ -649,7 +660,7 @@ int upgrade_resume(struct daemon *d, char *error, size_t size)
         lock_requests_resume(d->lock_requests, d->sessions, &r) < 0 ||
         leases_resume(d->leases, &r) < 0 || watches_resume(d->watches, d->sessions, &r) < 0 ||
         monitors_resume(dispatch_monitors(d->dispatch), d->sessions, &r) < 0 ||
-        resume_rest(d, &r, error, size) < 0) {
+        resume_rest(d, &r, error, size) < 0 || resume_past(d, n, &r) < 0) {
         if (errno != 0)
             snprintf(error, size, "what was handed over cannot be taken up: %s", strerror(errno));
         return -1;

@@ -728,6 +728,21 @@ struct overview *dispatch_overview(struct dispatch *d, struct event_base *base)
     return d->overview;
 }
 
+void dispatch_save_past(const struct dispatch *d, struct state_writer *w)
+{
+    if (d->overview != NULL)
+        overview_past(d->overview, INT64_MIN, &w->out);
+    else
+        pack_nil(&w->out);
+}
+
+int dispatch_resume_past(struct dispatch *d, struct event_base *base, struct state_reader *r)
+{
+    if (r->bad || cursor_nil(&r->in))
+        return r->bad ? -1 : 0;
+    return overview_resume(dispatch_overview(d, base), r);
+}
+
 void dispatch_figures(const struct dispatch *d, struct page *p)
 {
     figures_write(&d->admin, d->figures, d->nentries, p);

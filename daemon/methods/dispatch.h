@@ -30,6 +30,10 @@ void dispatch_reloaded(struct dispatch *d); /* the settings have changed */
 struct overview;
 /* Begun with the first call; the sessions are known by then. */
 struct overview *dispatch_overview(struct dispatch *d, struct event_base *base);
+/* The last hour of it, for another process of the daemon; there as dispatch_overview. -1: it is not
+ * what was saved. */
+void dispatch_save_past(const struct dispatch *d, struct state_writer *w);
+int dispatch_resume_past(struct dispatch *d, struct event_base *base, struct state_reader *r);
 /* All figures, without page_end. */
 void dispatch_figures(const struct dispatch *d, struct page *p);
 /* Whether requests are carried out now; else `why` says why not. */

@@ -428,6 +428,11 @@ void overview_past(const struct overview *o, int64_t since, struct buf *out)
     history_pack(o->history, since, out);
 }
 
+int overview_resume(struct overview *o, struct state_reader *r)
+{
+    return history_resume(o->history, r);
+}
+
 struct overview *overview_new(struct event_base *base, const struct admin *a,
                               const struct method_figures *methods, size_t n, bool names)
 {

@@ -17,5 +17,7 @@ void overview_free(struct overview *o);
 const struct buf *overview_now(struct overview *o);
 /* history_pack */
 void overview_past(const struct overview *o, int64_t since, struct buf *out);
+/* history_resume */
+int overview_resume(struct overview *o, struct state_reader *r);
 
 #endif

@@ -3,7 +3,7 @@
 #ifndef RAPYERD_HISTORY_H
 #define RAPYERD_HISTORY_H
 
-#include "protocol/buf.h"
+#include "daemon/base/state.h"
 
 #define HISTORY_SECONDS 10 /* between two samples, by who adds them */
 #define HISTORY_SAMPLES 360
@@ -17,5 +17,8 @@ void history_free(struct history *h);
 void history_add(struct history *h, int64_t at, const double *values);
 /* Packs {"at": [ms, ...], name: [value, ...], ...}, of what is later than `since`, oldest first. */
 void history_pack(const struct history *h, int64_t since, struct buf *out);
+/* Begins with what history_pack has packed in another process of the daemon; figures that it did
+ * not have are 0 there. -1: it is something else. */
+int history_resume(struct history *h, struct state_reader *r);
 
 #endif

@@ -133,7 +133,6 @@ def is_gone(client):
 
 
 def test_a_state_that_is_not_understood(managed, managed_ada, service_manager):
-    managed_ada.call("lock.acquire", KEY, "mine", {"ttl": 60})
     service_manager.end(managed)
     service_manager.forget("rapyerd-state")
     memory = os.memfd_create("state")
@@ -146,7 +145,6 @@ def test_a_state_that_is_not_understood(managed, managed_ada, service_manager):
     wait_until(lambda: is_gone(managed_ada), what="the end of the connection")
     with managed.connect() as client:
         assert client.call("doc.get", KEY)["age"] == 36
-        assert client.call("lock.acquire", KEY, "mine", {"wait": 60})["token"]
 
 
 def test_kill_9_while_it_takes_over(managed, managed_ada, service_manager):

@@ -232,8 +232,17 @@ def test_passwords_and_tls(new_house, new_daemon, tmp_path):
            "redis.sentinel_password_file": secret}
     daemon = new_daemon(house.address(), tls)
     named(daemon, house.master.port)
-    with daemon.connect() as client:
+    with daemon.connect() as client, daemon.connect() as waiter:
         save_ada(client)
+        mine = client.call("lock.acquire", KEY, "mine", {"ttl": 60})
+        waiting = waiter.send("lock.acquire", KEY, "mine", {"wait": 60})
+        wait_until(lambda: client.call("admin.locks")[0]["waiters"], what="the one who waits")
+        client.call("admin.set", "upgrade.still_time", "30s")
+        for age in range(37, 40):
+            assert client.call("admin.upgrade")["ready"]
+            assert client.call("num.incr", KEY, "age", 1) == age == age_in(house.master)
+        client.call("lock.release", mine["token"])
+        assert waiter.wait(waiting)["fence"] > mine["fence"]
     without = {name: value for name, value in tls.items() if "sentinel_password" not in name}
     for settings, text in ((without, "Sentinel at .* wants a password and none is configured"),
                            ({**tls, "redis.sentinel_tls": 0}, "Sentinel at .* perhaps it wants TLS")):

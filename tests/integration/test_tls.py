@@ -73,6 +73,22 @@ def test_all_connections_are_encrypted(tls_redis, new_daemon, authority):
         assert rdb.hget(ROOT, "name").decode() == big
 
 
+def test_an_upgrade(tls_redis, new_daemon, authority):
+    """The new program makes connections of its own; nothing is lost or doubled over that."""
+    daemon = new_daemon(tls_redis().address, {**settings(authority), "upgrade.still_time": "30s"})
+    with daemon.connect() as client, daemon.connect() as other:
+        save_ada(client)
+        expected = 36
+        for _ in range(5):
+            requests = [other.send("num.incr", KEY, "age", 1) for _ in range(50)]
+            assert client.call("admin.upgrade")["ready"]
+            for request in requests:
+                expected += 1
+                assert other.wait(request) == expected
+    links = [line for line in daemon.log().splitlines() if "connected to Redis" in line]
+    assert len(links) >= 6 and all(", TLS)" in line for line in links)
+
+
 def test_tls_1_2_and_nothing_older(tls_redis, new_daemon, authority):
     redis = tls_redis(options=["--tls-protocols", "TLSv1.2"])
     daemon = new_daemon(redis.address, settings(authority))

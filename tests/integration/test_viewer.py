@@ -325,6 +325,10 @@ def test_what_it_shows_is_so(shown, browser, redis_server):
 
         wait_until(busy, what="the method")
         wait_until(lambda: page.value("history")["at"], what="a sample")
+        past = page.value("history")
+        client.call("admin.set", "upgrade.still_time", "30s")
+        client.call("admin.upgrade")
+        assert all(page.value("history")[name][:len(values)] == values for name, values in past.items()), "as before"
         wait_until(lambda: "\u2013" not in text_of(browser, "plots").split("\n")[1], what="a plot")
         words = browser.find_element(By.ID, "words")
         words.send_keys("us")
