@@ -164,6 +164,12 @@ static void on_schema(void *arg)
     upgrade_done(d);
 }
 
+static void on_named(void *arg, bool tags)
+{
+    struct daemon *d = arg;
+    exec_named(d->exec, tags);
+}
+
 static void on_link(void *arg)
 {
     struct daemon *d = arg;
@@ -406,15 +412,17 @@ static void make_parts(struct daemon *d)
                                                    .on_drained = on_drained,
                                                    .on_close = on_close,
                                                    .on_fault = on_fault};
+    static const struct registry_callbacks registry_cb = {.on_named = on_named,
+                                                          .on_loaded = on_schema};
     d->schema = schema_new();
     d->exec = exec_new(d->base, &d->config, d->schema, d->id);
     d->indexer = indexer_new(d->base, d->exec, d->id);
     start_locks(d);
     d->registry = registry_new(d->schema, exec_indexes(d->exec), lanes_router(exec_lanes(d->exec)),
-                               &d->config, on_schema, d);
+                               &d->config, &registry_cb, d);
     registry_on_change(d->registry, on_models, d);
-    d->watches =
-        watches_new(d->base, &d->config, d->schema, exec_lane(d->exec), exec_coherence(d->exec));
+    d->watches = watches_new(d->base, &d->config, exec_names(d->exec), d->schema,
+                             exec_lane(d->exec), exec_coherence(d->exec));
     d->dispatch = dispatch_new(d->base, d->exec, d->registry, d->watches);
     d->sessions = sessions_new(d->base, &d->config, &handler, d);
     sessions_set_rules(d->sessions, d->rules);

@@ -12,14 +12,15 @@
 #define SCRIPT_BYTES 2500
 #define NOTES_KEPT 4096 /* expectations and parts */
 
-struct batch_pool *batch_pool_new(const char *prefix, const char *daemon)
+struct batch_pool *batch_pool_new(const struct names *names, const char *daemon)
 {
     struct batch_pool *p = alloc_zeroed(1, sizeof(*p));
-    p->prefix = prefix;
+    p->names = names;
+    p->prefix = names->prefix;
     p->daemon = daemon;
-    p->prefix_len = strlen(prefix);
-    buf_printf(&p->channel, "%s:@changes", prefix);
-    buf_printf(&p->own, "%s:@own:%s", prefix, daemon);
+    p->prefix_len = strlen(names->prefix);
+    buf_printf(&p->channel, "%s:@changes", names->prefix);
+    buf_printf(&p->own, "%s:@own:%s", names->prefix, daemon);
     return p;
 }
 
@@ -276,10 +277,10 @@ static struct pend *pend_new(struct batch *b, struct batch_doc *bd, const char *
                              size_t suffix_len)
 {
     const struct doc *d = bd->doc;
-    size_t len = layout_key_len(b->pool->prefix_len, d->key, d->key_len, suffix_len);
+    size_t len = layout_key_len(b->pool->names, d->key, d->key_len, suffix_len);
     struct pend *p = arena_zero(&b->arena, sizeof(*p) + len + 1);
     struct buf key = {.data = (uint8_t *)p->key, .cap = len};
-    layout_key(&key, b->pool->prefix, d->key, d->key_len, suffix, suffix_len);
+    layout_key(&key, b->pool->names, d->key, d->key_len, suffix, suffix_len);
     p->bd = bd;
     p->key_len = len;
     p->suffix_at = len - suffix_len;

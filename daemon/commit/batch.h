@@ -24,6 +24,7 @@
 #include "daemon/documents/doc.h"
 #include "daemon/documents/indexes.h"
 #include "daemon/documents/stored.h"
+#include "daemon/redis/names.h"
 #include "protocol/buf.h"
 #include "protocol/fault.h"
 #include <hiredis/hiredis.h>
@@ -76,7 +77,7 @@ struct waiter {
 
 /* What the batches of a lane share: how Redis keys begin, this daemon's id, and memory. The strings
  * are kept by the caller; freed after its batches. */
-struct batch_pool *batch_pool_new(const char *prefix, const char *daemon);
+struct batch_pool *batch_pool_new(const struct names *names, const char *daemon);
 void batch_pool_free(struct batch_pool *p);
 /* Whose indexes the batches keep right; kept by the caller. */
 void batch_pool_index(struct batch_pool *p, struct index_table *indexes);

@@ -120,7 +120,7 @@ unsigned batch_ask_state(const struct batch *b, struct buf *out)
     struct buf key = BUF_INIT;
     for (const struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         buf_clear(&key);
-        layout_key(&key, b->pool->prefix, bd->doc->key, bd->doc->key_len, "", 0);
+        layout_key(&key, b->pool->names, bd->doc->key, bd->doc->key_len, "", 0);
         resp_command(out, 3, (const char *[]){"HGET", (char *)key.data, LAYOUT_VERSION_FIELD},
                      (size_t[]){4, key.len, strlen(LAYOUT_VERSION_FIELD)});
         n++;

@@ -19,7 +19,7 @@ void index_call_add(struct index_call *c, const char *prefix, const struct index
     struct buf name = BUF_INIT, key = BUF_INIT;
     buf_printf(&name, "%s:", of->model->name);
     buf_append(&name, pk, pk_len);
-    layout_key(&key, prefix, (char *)name.data, name.len, "", 0);
+    layout_key(&key, &(struct names){.prefix = prefix}, (char *)name.data, name.len, "", 0);
     resp_bulk(&c->keys, key.data, key.len);
     buf_free(&name);
     buf_free(&key);

@@ -106,6 +106,7 @@ struct writer {
 
 /* What the batches of a lane share, and hand on from one to the next. */
 struct batch_pool {
+    const struct names *names;
     const char *prefix, *daemon;
     size_t prefix_len;
     /* Names in Redis: of what all hear, of what this one hears. */

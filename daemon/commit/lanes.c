@@ -209,7 +209,8 @@ struct lane *lanes_at(struct lanes *l, uint16_t slot)
 }
 
 struct lanes *lanes_new(struct event_base *base, struct config *config, const char *id,
-                        struct index_table *indexes, const struct lanes_callbacks *cb, void *arg)
+                        const struct names *names, struct index_table *indexes,
+                        const struct lanes_callbacks *cb, void *arg)
 {
     static const struct router_callbacks router_cb = {
         .on_up = on_up, .on_down = on_down, .on_map = on_map};
@@ -221,7 +222,7 @@ struct lanes *lanes_new(struct event_base *base, struct config *config, const ch
     l->cb = *cb;
     l->arg = arg;
     l->router = router_new(base, config, &router_cb, l);
-    l->pool = batch_pool_new(config->key_prefix, id);
+    l->pool = batch_pool_new(names, id);
     batch_pool_index(l->pool, indexes);
     l->retained = (struct retained){.max = cluster ? RETAIN_BATCHES_CLUSTER : RETAIN_BATCHES,
                                     .max_bytes = RETAIN_BYTES};

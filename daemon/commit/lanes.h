@@ -21,9 +21,11 @@ struct lanes_callbacks {
     void (*on_slots)(void *arg); /* some other lanes are ready, or not any more */
 };
 
-/* Their commits keep the indexes right that are in `indexes`, which the caller keeps. */
+/* Their commits keep the indexes right that are in `indexes`. The caller keeps these and the
+ * names. */
 struct lanes *lanes_new(struct event_base *base, struct config *config, const char *id,
-                        struct index_table *indexes, const struct lanes_callbacks *cb, void *arg);
+                        const struct names *names, struct index_table *indexes,
+                        const struct lanes_callbacks *cb, void *arg);
 void lanes_free(struct lanes *l);
 void lanes_start(struct lanes *l);
 /* The end: nothing more is sent, and whoever waits is told. */

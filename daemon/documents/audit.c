@@ -240,8 +240,9 @@ static void on_next(evutil_socket_t fd, short what, void *arg)
 /* ---- interface ---- */
 
 struct audit *audit_new(struct event_base *base, const struct config *config,
-                        const struct router *router, struct coherence *coherence,
-                        struct cache *cache, const struct schema *schema)
+                        const struct router *router, const struct names *names,
+                        struct coherence *coherence, struct cache *cache,
+                        const struct schema *schema)
 {
     struct audit *a = alloc_zeroed(1, sizeof(*a));
     a->config = config;
@@ -249,7 +250,7 @@ struct audit *audit_new(struct event_base *base, const struct config *config,
     a->coherence = coherence;
     a->cache = cache;
     a->schema = schema;
-    a->loader = loader_new(router, cache, coherence, config->key_prefix, on_read, a);
+    a->loader = loader_new(router, cache, coherence, names, on_read, a);
     a->next = evtimer_new(base, on_next, a);
     coherence_on_next_use(coherence, on_use, a);
     return a;

@@ -19,12 +19,14 @@
 #include "daemon/documents/coherence.h"
 
 struct audit;
+struct names;
 
-/* `up` is the link that documents are read over. */
+/* The names are kept by the caller. */
 struct audit *audit_new(struct event_base *base, const struct config *config,
-                        const struct router *router, struct coherence *coherence,
-                        struct cache *cache, const struct schema *schema);
-/* When `up` has told all that were outstanding; before cache and coherence. */
+                        const struct router *router, const struct names *names,
+                        struct coherence *coherence, struct cache *cache,
+                        const struct schema *schema);
+/* When the links have told all that were outstanding; before cache and coherence. */
 void audit_free(struct audit *a);
 
 #define AUDIT_TIMES 3 /* when the bound is over, 1 s and 10 s later */

@@ -24,7 +24,7 @@ struct row {
 
 struct cache {
     const struct router *router; /* NULL: no cluster */
-    const char *prefix;
+    const struct names *names;
     struct table by_key;
     struct row small, main, absent, big;
     struct ghosts ghosts;
@@ -155,16 +155,16 @@ struct doc *cache_find(struct cache *c, const char *key, size_t len)
     return find(c, key, len, hash_of(key, len));
 }
 
-void cache_route(struct cache *c, const struct router *router, const char *prefix)
+void cache_route(struct cache *c, const struct router *router, const struct names *names)
 {
     c->router = router_is_cluster(router) ? router : NULL;
-    c->prefix = prefix;
+    c->names = names;
 }
 
 static void find_slot(const struct cache *c, struct doc *d)
 {
     struct buf root = BUF_INIT;
-    layout_key(&root, c->prefix, d->key, d->key_len, "", 0);
+    layout_key(&root, c->names, d->key, d->key_len, "", 0);
     d->slot = router_slot(c->router, (char *)root.data, root.len);
     buf_free(&root);
 }

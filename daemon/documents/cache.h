@@ -27,14 +27,15 @@
 
 struct cache;
 struct router;
+struct names;
 
 struct cache *cache_new(size_t memory, size_t absent);
 void cache_free(struct cache *c);
 /* Bytes, and a number of documents. */
 void cache_bound(struct cache *c, size_t memory, size_t absent);
 
-/* In a cluster its documents get the slots that their keys are in, below this prefix. */
-void cache_route(struct cache *c, const struct router *router, const char *prefix);
+/* In a cluster its documents get the slots that their keys are in. */
+void cache_route(struct cache *c, const struct router *router, const struct names *names);
 
 /* The entry of a key, made (UNKNOWN) when there is none. */
 struct doc *cache_doc(struct cache *c, const struct model *model, const char *key, size_t len);

@@ -14,19 +14,18 @@
 
 /* Keys */
 
-void layout_key(struct buf *out, const char *prefix, const char *key, size_t key_len,
+void layout_key(struct buf *out, const struct names *names, const char *key, size_t key_len,
                 const char *suffix, size_t suffix_len)
 {
-    buf_append(out, prefix, strlen(prefix));
-    buf_append(out, ":{", 2);
-    pk_append(out, key, key_len);
-    buf_append(out, "}", 1);
+    buf_append(out, names->prefix, strlen(names->prefix));
+    buf_append(out, ":", 1);
+    names_root(names, key, key_len, out);
     buf_append(out, suffix, suffix_len);
 }
 
-size_t layout_key_len(size_t prefix_len, const char *key, size_t key_len, size_t suffix_len)
+size_t layout_key_len(const struct names *names, const char *key, size_t key_len, size_t suffix_len)
 {
-    return prefix_len + 3 + pk_escaped_len(key, key_len) + suffix_len;
+    return strlen(names->prefix) + 1 + names_root_len(names, key, key_len) + suffix_len;
 }
 
 void layout_pattern(const char *text, size_t len, struct buf *out)
@@ -38,29 +37,16 @@ void layout_pattern(const char *text, size_t len, struct buf *out)
     }
 }
 
-bool layout_split(const char *prefix, const char *redis_key, size_t len, struct buf *key,
+bool layout_split(const struct names *names, const char *redis_key, size_t len, struct buf *key,
                   const char **suffix, size_t *suffix_len)
 {
-    size_t head = strlen(prefix);
-    if (len < head + 2 || memcmp(redis_key, prefix, head) != 0 ||
-        memcmp(redis_key + head, ":{", 2) != 0)
+    size_t head = strlen(names->prefix) + 1;
+    if (len < head || memcmp(redis_key, names->prefix, head - 1) != 0 || redis_key[head - 1] != ':')
         return false;
-    const char *begin = redis_key + head + 2;
-    const char *close = memchr(begin, '}', (size_t)(redis_key + len - begin));
-    if (!close || close == begin)
-        return false;
-    const char *rest = close + 1, *end = redis_key + len;
-    if (rest < end && *rest != '/')
-        return false;
-    size_t key_len = (size_t)(close - begin);
-    if (!buf_grow(key, key_len) ||
-        !pk_unescape((char *)key->data + key->len, begin, key_len, &key_len) ||
-        !utf8_valid(key->data + key->len, key_len))
-        return false;
-    key->len += key_len;
-    *suffix = rest;
-    *suffix_len = (size_t)(end - rest);
-    return true;
+    size_t root = names_read(names, redis_key + head, len - head, key);
+    *suffix = redis_key + head + root;
+    *suffix_len = len - head - root;
+    return root > 0;
 }
 
 /* Types */

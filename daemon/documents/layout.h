@@ -3,7 +3,8 @@
  *   rapyer:{User:42}                     root key: a hash of the root's fields, "@v" and "@s"
  *   rapyer:{User:42}/posts/<pk>/tags     root key + suffix (op.h says how suffixes grow)
  *
- * '{', '}' and '/' in a pk are written "{7b", "{7d", "{2f" there (path.h), and nowhere else.
+ * '{', '}' and '/' in a pk are written "{7b", "{7d", "{2f" there (path.h), and nowhere else;
+ * names.h says where a pk has a {tag}.
  *
  * One raw string per cell, so that HINCRBY and any other program can work on it:
  *
@@ -20,6 +21,7 @@
 #ifndef RAPYERD_LAYOUT_H
 #define RAPYERD_LAYOUT_H
 
+#include "daemon/redis/names.h"
 #include "protocol/buf.h"
 #include "protocol/cell.h"
 #include "protocol/fault.h"
@@ -31,14 +33,15 @@
 /* There is no document any more, and its keys are being removed (exec/purge.h). */
 #define LAYOUT_DELETED_FIELD "@d"
 
-/* How long "<prefix>:{<key>}<suffix>" is, with the key as it is written there (pk_escape). */
-size_t layout_key_len(size_t prefix_len, const char *key, size_t key_len, size_t suffix_len);
+/* How long "<prefix>:{<key>}<suffix>" is, with the key as it is written there (names.h). */
+size_t layout_key_len(const struct names *names, const char *key, size_t key_len,
+                      size_t suffix_len);
 /* Appends it; key is "Model:pk". The suffix is in its form for Redis already. */
-void layout_key(struct buf *out, const char *prefix, const char *key, size_t key_len,
+void layout_key(struct buf *out, const struct names *names, const char *key, size_t key_len,
                 const char *suffix, size_t suffix_len);
 /* The reverse: the key, appended, and where the suffix is in a Redis key; false when it is none of
  * ours, as one is whose pk is no UTF-8. */
-bool layout_split(const char *prefix, const char *redis_key, size_t len, struct buf *key,
+bool layout_split(const struct names *names, const char *redis_key, size_t len, struct buf *key,
                   const char **suffix, size_t *suffix_len);
 
 /* Appends a text so that a pattern of Redis (MATCH) has each byte of it mean itself. */

@@ -24,7 +24,7 @@ struct loader {
     const struct router *router;
     struct cache *cache;
     struct coherence *coherence;
-    const char *prefix;
+    const struct names *names;
     loader_done_fn *done;
     void *arg;
     uint64_t readings; /* of roots, so far */
@@ -337,7 +337,7 @@ static void ruined(struct load *l, redisReply **lengths, const char *why)
     take_lengths(l, l->root, "", &lengths);
     free(d->wrong);
     struct buf root = BUF_INIT;
-    layout_key(&root, l->loader->prefix, d->key, d->key_len, "", 0);
+    layout_key(&root, l->loader->names, d->key, d->key_len, "", 0);
     d->wrong = alloc_text("%s: the Redis key %.*s %s; save the whole document, or delete it",
                           d->key, (int)root.len, (char *)root.data, why);
     buf_free(&root);
@@ -507,7 +507,7 @@ static void take_element(struct load *l, struct target *t, size_t j, redisReply 
     } else {
         struct buf why = BUF_INIT;
         buf_printf(&why, "its element %s, at ", s + t->suffix_len + 1);
-        layout_key(&why, l->loader->prefix, l->doc->key, l->doc->key_len, s, strlen(s));
+        layout_key(&why, l->loader->names, l->doc->key, l->doc->key_len, s, strlen(s));
         buf_printf(&why, ": %s", wrong_type(it, stored_hash.type));
         target_spoil(t, (char *)why.data);
         buf_free(&why);
@@ -737,14 +737,14 @@ static void name_targets(struct load *l, const struct missing *missing, unsigned
 /* ---- */
 
 struct loader *loader_new(const struct router *router, struct cache *cache,
-                          struct coherence *coherence, const char *prefix, loader_done_fn *done,
-                          void *arg)
+                          struct coherence *coherence, const struct names *names,
+                          loader_done_fn *done, void *arg)
 {
     struct loader *l = tree_alloc(sizeof(*l));
     *l = (struct loader){.router = router,
                          .cache = cache,
                          .coherence = coherence,
-                         .prefix = prefix,
+                         .names = names,
                          .done = done,
                          .arg = arg};
     return l;
@@ -766,7 +766,7 @@ bool loader_load(struct loader *loader, struct doc *d, enum load_what what,
     l->doc = d;
     l->epoch = router_epoch(loader->router, d->slot);
     l->round =
-        (struct round){.up = up, .prefix = loader->prefix, .doc = d, .done = on_answers, .arg = l};
+        (struct round){.up = up, .names = loader->names, .doc = d, .done = on_answers, .arg = l};
     bool sent;
     d->loading = true;
     if (d->state == DOC_UNKNOWN || !upstream_same_server(d->epoch, l->epoch))

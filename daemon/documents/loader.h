@@ -28,8 +28,8 @@ struct loader;
 typedef void loader_done_fn(void *arg, struct doc *d, const struct fault *fault);
 
 struct loader *loader_new(const struct router *router, struct cache *cache,
-                          struct coherence *coherence, const char *prefix, loader_done_fn *done,
-                          void *arg);
+                          struct coherence *coherence, const struct names *names,
+                          loader_done_fn *done, void *arg);
 void loader_free(struct loader *l);
 
 /* A container that an operation missed, or one element of it. */

@@ -19,7 +19,7 @@ void round_command(struct round *r, const char *suffix, size_t suffix_len, const
                    const struct round_word *words, unsigned n)
 {
     struct buf key = BUF_INIT;
-    layout_key(&key, r->prefix, r->doc->key, r->doc->key_len, suffix, suffix_len);
+    layout_key(&key, r->names, r->doc->key, r->doc->key_len, suffix, suffix_len);
     const char **argv = alloc_zeroed(n + 2, sizeof(*argv));
     size_t *len = alloc_zeroed(n + 2, sizeof(*len));
     argv[0] = command;
@@ -108,7 +108,7 @@ static bool send_as_script(struct round *r)
     struct buf words = BUF_INIT, out = BUF_INIT;
     unsigned n = script_words(&r->resp, &words);
     struct buf root = BUF_INIT; /* whoever has not its slot is to say so */
-    layout_key(&root, r->prefix, r->doc->key, r->doc->key_len, "", 0);
+    layout_key(&root, r->names, r->doc->key, r->doc->key_len, "", 0);
     buf_printf(&out, "*%u\r\n$4\r\nEVAL\r\n$%zu\r\n%s\r\n$1\r\n1\r\n", n + 4,
                sizeof(round_script) - 1, round_script);
     resp_bulk(&out, root.data, root.len);

@@ -7,6 +7,7 @@
 #define RAPYERD_ROUND_H
 
 #include "daemon/documents/doc.h"
+#include "daemon/redis/names.h"
 #include "daemon/redis/upstream.h"
 #include "protocol/fault.h"
 #include <string.h>
@@ -17,7 +18,7 @@ typedef void round_done_fn(void *arg, redisReply *answers, const struct fault *f
 /* Embedded in who asks. */
 struct round {
     struct upstream *up;
-    const char *prefix;
+    const struct names *names;
     const struct doc *doc;
     round_done_fn *done;
     void *arg;

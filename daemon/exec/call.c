@@ -115,8 +115,9 @@ static bool call_crosses(const struct call *c, const struct doc *d, struct fault
         return false;
     fault_set(f, FAULT_CROSS_SLOT,
               "%s and %s are in different hash slots (%u and %u) of the cluster, so they cannot be "
-              "changed together",
-              c->docs[0]->key, d->key, c->docs[0]->slot, d->slot);
+              "changed together%s",
+              c->docs[0]->key, d->key, c->docs[0]->slot, d->slot,
+              c->exec->names.tags ? "; pks that begin with the same {tag} are in one slot" : "");
     return true;
 }
 

@@ -724,6 +724,7 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
                                                     .on_slots = on_slots};
     struct exec *e = alloc_zeroed(1, sizeof(*e));
     e->config = config;
+    e->names.prefix = config->key_prefix;
     e->stamp = 1;
     e->observe_from = INT64_MAX;
     e->schema = schema;
@@ -731,18 +732,18 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     e->cache = cache_new(config->cache_memory, config->absent);
     e->publisher = publisher_new(config, e->cache);
     schema_on_change(schema, on_models_changed, e);
-    e->lanes = lanes_new(base, config, id, e->indexes, &lanes_cb, e);
+    e->lanes = lanes_new(base, config, id, &e->names, e->indexes, &lanes_cb, e);
     e->lane = lanes_home(e->lanes);
     e->router = lanes_router(e->lanes);
     e->cluster = router_is_cluster(e->router);
-    cache_route(e->cache, e->router, config->key_prefix);
+    cache_route(e->cache, e->router, &e->names);
     static const struct coherence_callbacks coherence_cb = {
         .proved = on_proved, .changed = on_gap, .taken = on_taken};
     e->coherence =
         coherence_new(base, config, id, lane_upstream(e->lane), e->cache, &coherence_cb, e);
-    e->loader = loader_new(e->router, e->cache, e->coherence, config->key_prefix, on_loaded, e);
-    e->purger = purger_new(base, e->router, config->key_prefix, on_purged, e);
-    e->audit = audit_new(base, config, e->router, e->coherence, e->cache, e->schema);
+    e->loader = loader_new(e->router, e->cache, e->coherence, &e->names, on_loaded, e);
+    e->purger = purger_new(base, e->router, &e->names, on_purged, e);
+    e->audit = audit_new(base, config, e->router, &e->names, e->coherence, e->cache, e->schema);
     slices_begin(e, base);
     e->tick = evtimer_new(base, on_tick, e);
     e->turn = evtimer_new(base, on_turn, e);

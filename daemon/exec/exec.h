@@ -44,6 +44,9 @@ struct purger *exec_purger(const struct exec *e);
 struct cache *exec_cache(const struct exec *e);
 struct publisher *exec_publisher(const struct exec *e);
 const struct config *exec_config(const struct exec *e);
+const struct names *exec_names(const struct exec *e); /* of all Redis keys */
+/* It is known whether pks have tags (names.h); before the first request. */
+void exec_named(struct exec *e, bool tags);
 struct schema *exec_schema(const struct exec *e);
 struct index_table *exec_indexes(const struct exec *e);
 /* The end: all that waits is answered, and nothing is carried out any more. */

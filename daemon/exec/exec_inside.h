@@ -28,6 +28,7 @@ enum exec_state {
 
 struct exec {
     const struct config *config;
+    struct names names; /* of Redis keys */
     struct schema *schema;
     struct index_table *indexes;
     struct cache *cache;

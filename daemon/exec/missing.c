@@ -18,7 +18,7 @@ static void note_spoilt(struct call *c, const struct cell *cell, const char *suf
 {
     const struct doc *d = c->run.missing_of;
     struct buf root = BUF_INIT;
-    layout_key(&root, c->exec->config->key_prefix, d->key, d->key_len, "", 0);
+    layout_key(&root, &c->exec->names, d->key, d->key_len, "", 0);
     buf_append(&root, "", 1);
     const char *name = suffix + len;
     while (name > suffix && name[-1] != '/')

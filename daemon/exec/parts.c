@@ -41,6 +41,17 @@ const struct config *exec_config(const struct exec *e)
     return e->config;
 }
 
+const struct names *exec_names(const struct exec *e)
+{
+    return &e->names;
+}
+
+void exec_named(struct exec *e, bool tags)
+{
+    e->names.tags = tags;
+    purger_named(e->purger);
+}
+
 struct index_table *exec_indexes(const struct exec *e)
 {
     return e->indexes;

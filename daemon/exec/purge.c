@@ -22,11 +22,12 @@ struct condemned {
 
 struct purger {
     const struct router *router;
-    const char *prefix;
+    const struct names *names;
     void (*gone)(void *arg, const char *key, size_t len);
     void *arg;
     struct condemned *list; /* the first one is being purged (utlist) */
     struct event *again;
+    bool named;      /* it is known how keys are made of documents */
     bool busy;       /* an answer will come */
     char name[128];  /* of the hash of those that are there */
     char cursor[24]; /* where SCAN goes on */
@@ -52,7 +53,7 @@ static void begin(struct purger *p)
     const struct condemned *c = p->list;
     buf_clear(&p->root);
     buf_clear(&p->match);
-    layout_key(&p->root, p->prefix, c->key, c->len, "", 0);
+    layout_key(&p->root, p->names, c->key, c->len, "", 0);
     layout_pattern((char *)p->root.data, p->root.len, &p->match);
     buf_append(&p->match, "/*", 3);
     strcpy(p->cursor, "0");
@@ -229,6 +230,8 @@ static void on_left(void *arg, unsigned index, redisReply *reply)
 void purger_up(struct purger *p)
 {
     struct buf out = BUF_INIT;
+    if (!p->named)
+        return;
     p->busy = false;
     if (p->list != NULL)
         begin(p);
@@ -238,13 +241,20 @@ void purger_up(struct purger *p)
     go_on(p);
 }
 
-struct purger *purger_new(struct event_base *base, const struct router *router, const char *prefix,
+void purger_named(struct purger *p)
+{
+    p->named = true;
+    purger_up(p);
+}
+
+struct purger *purger_new(struct event_base *base, const struct router *router,
+                          const struct names *names,
                           void (*gone)(void *arg, const char *key, size_t len), void *arg)
 {
     struct purger *p = alloc_zeroed(1, sizeof(*p));
-    *p = (struct purger){.router = router, .prefix = prefix, .gone = gone, .arg = arg};
+    *p = (struct purger){.router = router, .names = names, .gone = gone, .arg = arg};
     p->again = evtimer_new(base, on_again, p);
-    snprintf(p->name, sizeof(p->name), "%s:@gone", prefix);
+    snprintf(p->name, sizeof(p->name), "%s:@gone", names->prefix);
     return p;
 }
 

@@ -11,14 +11,18 @@
 
 #include "daemon/redis/upstream.h"
 
+struct names;
 struct purger;
 struct router;
 
-/* The strings are kept by the caller. gone: nothing is left under this key (or somebody else is at
+/* The names are kept by the caller. gone: nothing is left under this key (or somebody else is at
  * it); it may add to the purger. */
-struct purger *purger_new(struct event_base *base, const struct router *router, const char *prefix,
+struct purger *purger_new(struct event_base *base, const struct router *router,
+                          const struct names *names,
                           void (*gone)(void *arg, const char *key, size_t len), void *arg);
 void purger_free(struct purger *p);
+/* The names are what they will be: what is left is looked for from then on. */
+void purger_named(struct purger *p);
 /* Notes in Redis that the document is going to be deleted; before the commit that does. */
 void purger_note(struct purger *p, const char *key);
 /* The document is deleted: the rest of it is removed soon. */

@@ -181,8 +181,8 @@ static void do_define(struct dispatch *d, struct session *s, const struct rpc *m
 
 static void do_keys(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
-    keys_request(lane_upstream(exec_lane(d->exec)), exec_schema(d->exec),
-                 exec_config(d->exec)->key_prefix, s, msg);
+    keys_request(lane_upstream(exec_lane(d->exec)), exec_schema(d->exec), exec_names(d->exec), s,
+                 msg);
 }
 
 static void admin_answer(struct dispatch *d, struct session *s, const struct rpc *msg,
@@ -497,9 +497,12 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct dispatch *d = arg;
     struct fault f;
+    const char *why = lane_ready(exec_lane(d->exec)) && !registry_loaded(d->registry)
+                          ? registry_why(d->registry)
+                          : upstream_why(lane_upstream(exec_lane(d->exec)));
     (void)fd;
     (void)what;
-    fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(lane_upstream(exec_lane(d->exec))));
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", why);
     while (d->held.first != NULL && d->held.first->deadline <= clock_mono_ms())
         refuse_first(&d->held, &f);
     while (d->unknown.first != NULL && d->unknown.first->deadline <= clock_mono_ms())
@@ -755,7 +758,7 @@ bool dispatch_may_serve(const struct dispatch *d, char *why, size_t size)
     else if (!lane_ready(exec_lane(d->exec)))
         snprintf(why, size, "%s", upstream_why(lane_upstream(exec_lane(d->exec))));
     else if (!registry_loaded(d->registry))
-        snprintf(why, size, "the models are not read yet");
+        snprintf(why, size, "%s", registry_why(d->registry));
     else
         return true;
     return false;

@@ -192,7 +192,7 @@ static void compare_documents(struct check *c, const redisReply *found)
         struct buf key = BUF_INIT;
         const char *suffix;
         size_t suffix_len = 0, head = strlen(c->all->model->name) + 1;
-        if (layout_split(prefix_of(c), one->str, one->len, &key, &suffix, &suffix_len) &&
+        if (layout_split(exec_names(c->exec), one->str, one->len, &key, &suffix, &suffix_len) &&
             suffix_len == 0 && key.len > head)
             index_call_add(&c->page, prefix_of(c), c->all, (char *)key.data + head, key.len - head);
         buf_free(&key);

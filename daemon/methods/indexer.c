@@ -254,7 +254,8 @@ static void settle(struct indexer *x, const struct indexes *all, const redisRepl
         size_t suffix_len = 0, head = strlen(all->model->name) + 1;
         if (!keys)
             index_call_add(&call, prefix_of(x), all, one->str, one->len);
-        else if (layout_split(prefix_of(x), one->str, one->len, &key, &suffix, &suffix_len) &&
+        else if (layout_split(exec_names(x->exec), one->str, one->len, &key, &suffix,
+                              &suffix_len) &&
                  suffix_len == 0 && key.len > head)
             index_call_add(&call, prefix_of(x), all, (char *)key.data + head, key.len - head);
         buf_free(&key);

@@ -16,7 +16,7 @@ struct page {
     struct session *session;
     uint64_t id;
     struct upstream *up;
-    const char *prefix;
+    const struct names *names;
     struct buf match; /* with a NUL */
     int64_t left;     /* keys to look at */
     struct buf keys;  /* MessagePack */
@@ -62,7 +62,7 @@ static void take(struct page *p, const redisReply *keys)
         size_t suffix_len;
         buf_clear(&p->key);
         if (keys->element[i]->type == REDIS_REPLY_STRING &&
-            layout_split(p->prefix, keys->element[i]->str, keys->element[i]->len, &p->key, &suffix,
+            layout_split(p->names, keys->element[i]->str, keys->element[i]->len, &p->key, &suffix,
                          &suffix_len) &&
             suffix_len == 0) {
             pack_str(&p->keys, (const char *)p->key.data, p->key.len);
@@ -138,7 +138,7 @@ static int options(struct cursor *in, bool present, uint64_t *cursor, int64_t *c
     return 0;
 }
 
-void keys_request(struct upstream *up, const struct schema *schema, const char *prefix,
+void keys_request(struct upstream *up, const struct schema *schema, const struct names *names,
                   struct session *s, const struct rpc *msg)
 {
     struct cursor in = msg->params;
@@ -164,8 +164,8 @@ void keys_request(struct upstream *up, const struct schema *schema, const char *
     struct page *p = alloc_zeroed(1, sizeof(*p));
     char at[24];
     *p = (struct page){
-        .session = session_ref(s), .id = msg->id, .up = up, .prefix = prefix, .left = count};
-    layout_pattern(prefix, strlen(prefix), &p->match);
+        .session = session_ref(s), .id = msg->id, .up = up, .names = names, .left = count};
+    layout_pattern(names->prefix, strlen(names->prefix), &p->match);
     buf_printf(&p->match, ":{%.*s:*}", (int)len, name);
     buf_append(&p->match, "", 1);
     snprintf(at, sizeof(at), "%" PRIu64, cursor);

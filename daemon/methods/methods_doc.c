@@ -306,21 +306,25 @@ static enum op_status insert_run(struct call *c, struct buf *out)
 struct doc *doc_copy_target(struct call *c, const struct doc *from, struct cursor *in, bool given,
                             struct fault *f)
 {
-    const char *pk;
+    const char *pk, *tag;
     size_t len;
-    char uuid[37];
+    struct buf key = BUF_INIT;
+    buf_printf(&key, "%s:", from->model->name);
     if (given && !cursor_nil(in)) {
-        if (params_str(in, "the new pk", &pk, &len, f) < 0)
+        if (params_str(in, "the new pk", &pk, &len, f) < 0) {
+            buf_free(&key);
             return NULL;
+        }
+        buf_append(&key, pk, len);
     } else {
+        char uuid[37];
         uuid_t id;
         uuid_generate_random(id);
         uuid_unparse_lower(id, uuid);
-        pk = uuid;
-        len = 36;
+        len = names_tag(exec_names(c->exec), from->key, from->key_len, &tag);
+        buf_append(&key, tag, len); /* in a cluster it has to be in the same slot */
+        buf_append(&key, uuid, 36);
     }
-    struct buf key = BUF_INIT;
-    buf_printf(&key, "%s:%.*s", from->model->name, (int)len, pk);
     struct doc *to = call_doc(c, (char *)key.data, key.len, f);
     buf_free(&key);
     if (to != from)

@@ -179,7 +179,7 @@ static int read_op(struct call *c, struct cursor *in, uint32_t i, uint32_t behin
 static void add_version(struct call *c, struct doc *d, int64_t version)
 {
     struct buf key = BUF_INIT;
-    layout_key(&key, exec_config(c->exec)->key_prefix, d->key, d->key_len, "", 0);
+    layout_key(&key, exec_names(c->exec), d->key, d->key_len, "", 0);
     struct guard_check check = {.kind = GUARD_VERSION,
                                 .key = (char *)key.data,
                                 .key_len = key.len,

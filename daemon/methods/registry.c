@@ -10,7 +10,9 @@
 #include <utlist.h>
 
 #define ATTEMPTS_MAX 5
-#define REVISION "@rev" /* in the hash, beside the models, whose names have no such sign */
+/* In the hash, beside the models, whose names have no such sign. */
+#define REVISION "@rev"
+#define TAGS "@tags"
 
 static const char news[] = "\x91\xa6models"; /* to all daemons: something was declared */
 
@@ -30,11 +32,13 @@ struct registry {
     char *index_key;               /* and of that of the states of indexes */
     struct buf channel;            /* of all daemons */
     struct wait *waiting, *asking; /* for the next question; for that on its way (utlist) */
-    void (*on_loaded)(void *arg);
+    struct registry_callbacks cb;
     void *arg;
     void (*on_change)(void *arg);
     void *change_arg;
     bool loaded;
+    bool named, tags; /* it is known whether pks have tags; they have */
+    const char *why;  /* it cannot be worked with; NULL: it can, or is not known yet */
 };
 
 static struct upstream *link_of(const struct registry *r)
@@ -501,6 +505,42 @@ static int64_t take_all(struct registry *r, redisReply *all)
     return revision;
 }
 
+/* ---- whether pks have tags ---- */
+
+static const redisReply *value_in(const redisReply *all, const char *name)
+{
+    for (size_t i = 0; i + 1 < all->elements; i += 2) {
+        if (all->element[i]->type == REDIS_REPLY_STRING && strcmp(all->element[i]->str, name) == 0)
+            return all->element[i + 1];
+    }
+    return NULL;
+}
+
+static void name(struct registry *r, bool tags)
+{
+    r->named = true;
+    r->tags = tags;
+    r->cb.on_named(r->arg, tags);
+}
+
+/* False: documents would be looked for where they are not. */
+static bool take_tags(struct registry *r, const redisReply *all)
+{
+    bool tags = value_in(all, TAGS) != NULL;
+    const char *why = NULL;
+    if (tags && !router_is_cluster(r->router))
+        why = "this database was begun in a cluster, so its pks have tags; take its documents out "
+              "with rapyerctl export there, and import them here";
+    else if (tags && r->named && !r->tags)
+        why = "the database was emptied, and begun anew with tags in pks; start rapyerd anew";
+    if (why != NULL && r->why == NULL)
+        log_error("Redis key %s: %s", r->key, why);
+    r->why = why;
+    if (why == NULL && !r->named)
+        name(r, tags);
+    return why == NULL;
+}
+
 struct restoring {
     struct registry *registry;
     const redisReply *stored;
@@ -556,11 +596,21 @@ static void restore_revision(struct registry *r)
     buf_free(&out);
 }
 
+static void restore_tags(struct registry *r)
+{
+    struct buf out = BUF_INIT;
+    resp_words(&out, "HSET", r->key, TAGS, "1", NULL);
+    upstream_send(link_of(r), out.data, out.len, 1, on_restored, NULL);
+    buf_free(&out);
+}
+
 /* A Redis that came back empty: the clients have defined their models and will not do so again,
  * but a daemon that starts later knows only what is stored. */
 static void restore_missing(struct registry *r, const redisReply *stored, int64_t revision)
 {
     struct restoring w = {.registry = r, .stored = stored};
+    if (r->tags && value_in(stored, TAGS) == NULL) /* before any model */
+        restore_tags(r);
     schema_each(r->schema, restore, &w);
     if (revision < schema_known(r->schema))
         restore_revision(r);
@@ -573,6 +623,8 @@ static bool take_reply(struct registry *r, redisReply *reply, int64_t *revision)
                   reply->type == REDIS_REPLY_ERROR ? reply->str : "it is something else");
         return false;
     }
+    if (!take_tags(r, reply))
+        return false;
     *revision = take_all(r, reply);
     schema_know(r->schema, *revision);
     return true;
@@ -587,9 +639,11 @@ static void on_all(void *arg, unsigned index, redisReply *reply)
         return; /* the link is lost; it is read again when it is back */
     if (take_reply(r, reply, &revision))
         restore_missing(r, reply, revision);
+    if (r->why != NULL || !r->named)
+        return;
     r->loaded = true;
     tell_change(r);
-    r->on_loaded(r->arg);
+    r->cb.on_loaded(r->arg);
 }
 
 static bool read_models(struct registry *r, const char *command, const char *field,
@@ -602,9 +656,24 @@ static bool read_models(struct registry *r, const char *command, const char *fie
     return sent;
 }
 
+/* Begins the database where there is none. */
+static void begin_tagged(struct registry *r)
+{
+    static const char script[] =
+        "if redis.call('EXISTS',KEYS[1])==0 then redis.call('HSET',KEYS[1],ARGV[1],'1') end "
+        "return redis.call('HGETALL',KEYS[1])";
+    struct buf out = BUF_INIT;
+    resp_words(&out, "EVAL", script, "1", r->key, TAGS, NULL);
+    upstream_send(link_of(r), out.data, out.len, 1, on_all, r);
+    buf_free(&out);
+}
+
 void registry_load(struct registry *r)
 {
-    read_models(r, "HGETALL", NULL, on_all);
+    if (router_is_cluster(r->router) && !r->named)
+        begin_tagged(r);
+    else
+        read_models(r, "HGETALL", NULL, on_all);
 }
 
 /* ---- what is new ---- */
@@ -695,12 +764,17 @@ bool registry_message(struct registry *r, const void *payload, size_t len)
 
 bool registry_loaded(const struct registry *r)
 {
-    return r->loaded;
+    return r->loaded && r->why == NULL;
+}
+
+const char *registry_why(const struct registry *r)
+{
+    return r->why != NULL ? r->why : "the models are not read yet";
 }
 
 struct registry *registry_new(struct schema *schema, struct index_table *indexes,
                               const struct router *router, const struct config *config,
-                              void (*on_loaded)(void *arg), void *arg)
+                              const struct registry_callbacks *cb, void *arg)
 {
     struct registry *r = alloc_zeroed(1, sizeof(*r));
     r->key = alloc_text("%s:@schema", config->key_prefix);
@@ -710,8 +784,10 @@ struct registry *registry_new(struct schema *schema, struct index_table *indexes
     bus_channel(config, BUS_ALL, &r->channel);
     r->schema = schema;
     r->router = router;
-    r->on_loaded = on_loaded;
+    r->cb = *cb;
     r->arg = arg;
+    if (!router_is_cluster(router))
+        name(r, false);
     return r;
 }
 

@@ -1,6 +1,10 @@
 /* registry: the model declarations as Redis keeps them, in the hash <prefix>:@schema: one for each
  * model, and "@rev", which goes up with each that is new or changed.
  *
+ * "@tags" there says that pks have tags (names.h). It is written as the first of all keys where a
+ * database is begun in a cluster, and never later: documents would be looked for where they are
+ * not. A daemon that has begun otherwise does not work with such a database.
+ *
  * Loaded whenever the link comes up, and written through: `define` is answered when Redis has
  * the declaration. Two daemons that define the same model at once are told apart by comparing
  * what is stored with what was read.
@@ -19,15 +23,22 @@
 
 struct registry;
 
+struct registry_callbacks {
+    void (*on_named)(void *arg,
+                     bool tags); /* it is known whether pks have tags; before on_loaded */
+    void (*on_loaded)(void *arg);
+};
+
 struct registry *registry_new(struct schema *schema, struct index_table *indexes,
                               const struct router *router, const struct config *config,
-                              void (*on_loaded)(void *arg), void *arg);
+                              const struct registry_callbacks *cb, void *arg);
 /* Whom to tell when models may have been declared, here or elsewhere. One at most. */
 void registry_on_change(struct registry *r, void (*fn)(void *arg), void *arg);
 void registry_free(struct registry *r);
 /* Reads what is stored; on_loaded follows, unless the link is lost before. */
 void registry_load(struct registry *r);
-bool registry_loaded(const struct registry *r); /* at least once */
+bool registry_loaded(const struct registry *r);     /* at least once, and it can be worked with */
+const char *registry_why(const struct registry *r); /* it is not; for people */
 /* Reads what was declared since, by whomever; fn, which may be NULL, is called when all that Redis
  * had at the time of the call is known, or Redis could not be asked (`asked` false). Costs one HGET
  * when nothing is new. */

@@ -14,7 +14,7 @@ struct look {
 
 struct looks {
     struct upstream *up;
-    const char *prefix;
+    const struct names *names;
     looks_fn *seen;
     void *arg;
     struct look *due;
@@ -28,10 +28,10 @@ struct asked {
     struct look *of[];
 };
 
-struct looks *looks_new(struct upstream *up, const char *prefix, looks_fn *seen, void *arg)
+struct looks *looks_new(struct upstream *up, const struct names *names, looks_fn *seen, void *arg)
 {
     struct looks *l = alloc_zeroed(1, sizeof(*l));
-    *l = (struct looks){.up = up, .prefix = prefix, .seen = seen, .arg = arg};
+    *l = (struct looks){.up = up, .names = names, .seen = seen, .arg = arg};
     return l;
 }
 
@@ -147,7 +147,7 @@ void looks_send(struct looks *l)
         HASH_DELETE(hh, l->due, k);
         a->of[a->n++] = k;
         buf_clear(&key);
-        layout_key(&key, l->prefix, k->key, k->key_len, "", 0);
+        layout_key(&key, l->names, k->key, k->key_len, "", 0);
         const char *words[] = {"HMGET", (char *)key.data, LAYOUT_VERSION_FIELD,
                                LAYOUT_SCHEMA_FIELD};
         resp_command(

@@ -14,13 +14,14 @@
 #define VERSION_UNKNOWN (-1)
 
 struct looks;
+struct names;
 
 /* version 0: it is not there; VERSION_UNKNOWN: Redis could not say. */
 typedef void looks_fn(void *arg, const char *key, size_t key_len, int64_t version,
                       const struct touched *t);
 
-/* The prefix is kept by the caller. */
-struct looks *looks_new(struct upstream *up, const char *prefix, looks_fn *seen, void *arg);
+/* The names are kept by the caller. */
+struct looks *looks_new(struct upstream *up, const struct names *names, looks_fn *seen, void *arg);
 /* When the upstream is gone. */
 void looks_free(struct looks *l);
 /* The document is to be looked at, as this of it has changed (touched_add, touched_all). */

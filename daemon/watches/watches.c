@@ -486,15 +486,15 @@ int watches_resume(struct watches *w, struct sessions *all, struct state_reader 
 }
 
 struct watches *watches_new(struct event_base *base, const struct config *config,
-                            const struct schema *schema, struct lane *lane,
-                            struct coherence *coherence)
+                            const struct names *names, const struct schema *schema,
+                            struct lane *lane, struct coherence *coherence)
 {
     struct watches *w = alloc_zeroed(1, sizeof(*w));
     w->config = config;
     w->schema = schema;
     w->lane = lane;
     w->coherence = coherence;
-    w->looks = looks_new(lane_upstream(lane), config->key_prefix, on_seen, w);
+    w->looks = looks_new(lane_upstream(lane), names, on_seen, w);
     w->commits = (struct commit_listener){.on_committed = on_commit, .arg = w};
     w->kick = event_new(base, -1, 0, on_kick, w);
     w->beat = evtimer_new(base, on_beat, w);

@@ -21,8 +21,8 @@ struct watches;
 struct watch;
 
 struct watches *watches_new(struct event_base *base, const struct config *config,
-                            const struct schema *schema, struct lane *lane,
-                            struct coherence *coherence);
+                            const struct names *names, const struct schema *schema,
+                            struct lane *lane, struct coherence *coherence);
 /* When sessions and lane are gone. */
 void watches_free(struct watches *w);
 

@@ -1,5 +1,6 @@
 """Clients that append texts of their own to lists all over a cluster, and what has to be there at the
-end: each that was acknowledged once, each whose outcome is unknown once at most, no other."""
+end: each that was acknowledged once, each whose outcome is unknown once at most, no other. Every second
+document has a partner, with which it shares a tag: what is appended to both is in both, or in neither."""
 
 import threading
 
@@ -8,6 +9,14 @@ from rpc_client import Closed, RpcError
 MODEL = {"name": "Log", "kind": "atomic", "fields": [
     {"name": "n", "type": "int", "default": 0}, {"name": "lines", "type": "list<str>"},
     {"name": "last", "type": "str", "default": ""}]}
+
+
+def document(i):
+    return f"Log:{{t{i}}}a" if i % 2 else f"Log:{i}"
+
+
+def partner(key):
+    return key[:-1] + "b" if key.startswith("Log:{") else None
 
 
 class Writer(threading.Thread):
@@ -28,27 +37,35 @@ class Writer(threading.Thread):
             self.faults.append(fault)
 
     def write(self, client, key, line, i):
+        both = partner(key) if i % 4 == 1 else None
+        keys = [key] + [both] * (both is not None)
         try:
-            if i % 3 == 2:  # computed, so a unit
+            if both is not None:
+                client.call("pipeline", [["list.append", key, "lines", line], ["str.append", key, "last", "."],
+                                         ["list.append", both, "lines", line]])
+            elif i % 3 == 2:  # computed, so a unit
                 client.call("pipeline", [["str.append", key, "last", "."], ["list.append", key, "lines", line]])
             else:
                 client.call("list.append", key, "lines", line)
-            self.acknowledged.setdefault(key, []).append(line)
+            for done in keys:
+                self.acknowledged.setdefault(done, []).append(line)
         except RpcError as refusal:
             code = str(refusal).partition(":")[0]
             if code == "UNKNOWN_OUTCOME":
-                self.unknown.setdefault(key, []).append(line)
+                for done in keys:
+                    self.unknown.setdefault(done, []).append(line)
             else:
                 assert code in ("UNAVAILABLE", "BUSY"), refusal
 
 
 class Storm:
     def __init__(self, daemons, ndocs=30, nwriters=4):
-        self.keys = [f"Log:{i}" for i in range(ndocs)]
+        self.keys = [document(i) for i in range(ndocs)]
+        self.all = self.keys + [both for both in map(partner, self.keys) if both is not None]
         self.daemons = daemons
         with daemons[0].connect() as client:
             client.call("define", MODEL)
-            for key in self.keys:
+            for key in self.all:
                 client.call("doc.save", key, {"lines": []})
         for daemon in daemons[1:]:
             with daemon.connect() as client:
@@ -70,11 +87,12 @@ class Storm:
             assert not writer.faults, writer.faults
 
     def judge(self):
-        """What is wrong: [(key, line, how often it is there, whether it was acknowledged), ...]"""
+        """What is wrong: [(key, line, how often it is there, whether it was acknowledged), ...]; of one that
+        its partner has otherwise the last is "half"."""
         wrong = []
         with self.daemons[0].connect() as client:
-            stored = {key: client.call("doc.get", key)["lines"] for key in self.keys}
-        for key in self.keys:
+            stored = {key: client.call("doc.get", key)["lines"] for key in self.all}
+        for key in self.all:
             known = set()
             for writer in self.writers:
                 for line in writer.acknowledged.get(key, []):
@@ -85,6 +103,8 @@ class Storm:
                     known.add(line)
                     if stored[key].count(line) > 1:
                         wrong.append((key, line, stored[key].count(line), False))
+                    if key not in self.keys and stored[key].count(line) != stored[key[:-1] + "a"].count(line):
+                        wrong.append((key, line, stored[key].count(line), "half"))
             wrong += [(key, line, 1, None) for line in stored[key] if line not in known]
         return wrong
 

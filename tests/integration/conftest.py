@@ -10,6 +10,7 @@ import certificates
 from daemon_process import BIG_WORK, Daemon
 from fault_proxy import FaultProxy
 from models import KEY, save_ada
+from redis_cluster import Cluster
 from redis_server import RedisServer
 from service_manager import ServiceManager
 
@@ -43,6 +44,31 @@ def new_redis(workdir):
     yield new
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def cluster(workdir):
+    """3 masters, each with a replica."""
+    started = Cluster(workdir)
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def kept_cluster():
+    path = tempfile.mkdtemp(prefix="rapyer-")
+    started = Cluster(path)
+    yield started
+    started.stop()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def calm_cluster(kept_cluster):
+    """One for all tests of a file that kill and freeze none of its nodes; empty."""
+    for node in kept_cluster.masters:
+        node.ask("FLUSHALL")
+    return kept_cluster
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A private cluster: masters and replicas that the tests freeze, kill, promote, and move slots between."""
 
 import binascii
+import random
 
 import redis
 
@@ -8,6 +9,7 @@ from redis_server import RedisServer, free_port
 from rpc_client import wait_until
 
 SLOTS = 16384
+EXPERIMENTAL = {"redis.experimental_cluster": "1"}
 
 
 def slot_of(key):
@@ -16,8 +18,15 @@ def slot_of(key):
     return binascii.crc_hqx(text.encode(), 0) % SLOTS
 
 
+def name_of(key):
+    """In Redis, of a document; its pk is plain, or plain behind a {tag}."""
+    model, _, pk = key.partition(":")
+    tag, closed, rest = pk[1:].partition("}")
+    return f"rapyer:{{{tag}}}{model}:{rest}" if pk.startswith("{") and closed and tag else f"rapyer:{{{key}}}"
+
+
 def slot_of_document(key):
-    return slot_of(f"rapyer:{{{key}}}")
+    return slot_of(name_of(key))
 
 
 class Node(RedisServer):
@@ -131,3 +140,10 @@ class Cluster:
     def stop(self):
         for node in self.nodes:
             node.stop()
+
+
+def reshard(cluster, slots, rounds):
+    for _ in range(rounds):
+        slot = random.choice(slots)
+        source = cluster.agreed_owner(slot)
+        cluster.migrate(slot, source, random.choice([n for n in cluster.masters if n is not source]))

@@ -1,28 +1,18 @@
 """A Redis Cluster, as far as rapyerd goes with it: what is refused, where the marker is, and that nothing
 is lost or doubled while slots move and masters go."""
 
-import random
 import re
 
 import pytest
 
 from cluster_storm import MODEL, Storm
-from redis_cluster import Cluster, slot_of, slot_of_document
+from redis_cluster import EXPERIMENTAL, reshard, slot_of, slot_of_document
 from rpc_client import RpcError, wait_until
 
-EXPERIMENTAL = {"redis.experimental_cluster": "1"}
-
 
 @pytest.fixture
-def cluster(workdir):
-    found = Cluster(workdir)
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def daemon(cluster, new_daemon):
-    return new_daemon(cluster.address, EXPERIMENTAL)
+def daemon(calm_cluster, new_daemon):
+    return new_daemon(calm_cluster.address, EXPERIMENTAL)
 
 
 def refused(client, code, *call):
@@ -98,7 +88,8 @@ def test_a_redis_that_is_no_cluster(redis_server, new_redis, new_daemon):
     wait_until(lambda: "is no node of a cluster" in daemon.log(), what="the refusal")
 
 
-def test_the_marker_is_in_the_slot_it_speaks_for(cluster, daemon):
+def test_the_marker_is_in_the_slot_it_speaks_for(calm_cluster, daemon):
+    cluster = calm_cluster
     with daemon.connect() as client:
         keys = two_slots(client)
         slots = {slot_of_document(key) for key in keys}
@@ -120,7 +111,8 @@ def test_the_marker_is_in_the_slot_it_speaks_for(cluster, daemon):
             assert not at_node.keys("rapyer:~seq:*")
 
 
-def test_what_another_daemon_writes_is_read(cluster, new_daemon):
+def test_what_another_daemon_writes_is_read(calm_cluster, new_daemon):
+    cluster = calm_cluster
     with new_daemon(cluster.address, EXPERIMENTAL).connect() as one, \
             new_daemon(cluster.address, EXPERIMENTAL).connect() as other:
         a, b = two_slots(one)
@@ -130,13 +122,6 @@ def test_what_another_daemon_writes_is_read(cluster, new_daemon):
             assert other.call("pipeline", [["doc.load", a, "n"]])[0] == n
             other.call("list.append", b, "lines", str(n))
             assert one.call("doc.load", b, "lines")[-1] == str(n)
-
-
-def reshard(cluster, slots, rounds):
-    for _ in range(rounds):
-        slot = random.choice(slots)
-        source = cluster.agreed_owner(slot)
-        cluster.migrate(slot, source, random.choice([n for n in cluster.masters if n is not source]))
 
 
 def replaced(cluster, node, slot, timeout=30):
@@ -149,7 +134,8 @@ def judged(storm):
     return storm.told()
 
 
-def test_slots_that_move(cluster, new_daemon):
+def test_slots_that_move(calm_cluster, new_daemon):
+    cluster = calm_cluster
     storm = Storm([new_daemon(cluster.address, EXPERIMENTAL) for _ in range(2)])
     reshard(cluster, [slot_of_document(key) for key in storm.keys[:8]], 40)
     told = judged(storm)
@@ -173,8 +159,9 @@ def test_masters_that_go(cluster, new_daemon, how):
     assert judged(storm)["lost_states"] == 0
 
 
-def test_connections_that_are_cut(cluster, new_daemon):
+def test_connections_that_are_cut(calm_cluster, new_daemon):
     """Whether a commit without an answer was applied is looked for: each is there once."""
+    cluster = calm_cluster
     storm = Storm([new_daemon(cluster.address, EXPERIMENTAL)])
     for _ in range(20):
         wait_until(lambda at=storm.acknowledged(): storm.acknowledged() > at + 20, timeout=30, what="commits")
@@ -184,8 +171,9 @@ def test_connections_that_are_cut(cluster, new_daemon):
     assert told["recovered_applied"] + told["recovered_resent"] > 0 and told["unknown"] == 0
 
 
-def test_a_replica_that_lacks_the_last_commits(cluster, daemon):
+def test_a_replica_that_lacks_the_last_commits(cluster, new_daemon):
     """They are applied again, in their order."""
+    daemon = new_daemon(cluster.address, EXPERIMENTAL)
     with daemon.connect() as client:
         key, _ = two_slots(client)
         slot = slot_of_document(key)

@@ -380,22 +380,25 @@ Test(layout, elements_of_atomic_models_are_their_pk)
     free(t);
 }
 
+static const struct names plain = {.prefix = "rapyer"};
+static const struct names tagged = {.prefix = "rapyer", .tags = true};
+
 Test(layout, keys_hold_the_document_in_their_hash_tag)
 {
     struct buf b = BUF_INIT;
-    layout_key(&b, "rapyer", "User:42", 7, "/posts/p1/tags", 14);
+    layout_key(&b, &plain, "User:42", 7, "/posts/p1/tags", 14);
     cr_expect(b.len == 30 && memcmp(b.data, "rapyer:{User:42}/posts/p1/tags", 30) == 0, "%zu %.*s",
               b.len, (int)b.len, (char *)b.data);
     buf_free(&b);
 }
 
-static const char *split(const char *redis_key)
+static const char *split_with(const struct names *names, const char *redis_key)
 {
     static char text[128];
     const char *suffix;
     size_t suffix_len;
     struct buf key = BUF_INIT;
-    bool ours = layout_split("rapyer", redis_key, strlen(redis_key), &key, &suffix, &suffix_len);
+    bool ours = layout_split(names, redis_key, strlen(redis_key), &key, &suffix, &suffix_len);
     if (ours)
         snprintf(text, sizeof(text), "%.*s|%.*s", (int)key.len, (char *)key.data, (int)suffix_len,
                  suffix);
@@ -403,6 +406,11 @@ static const char *split(const char *redis_key)
     if (!ours)
         return "none";
     return text;
+}
+
+static const char *split(const char *redis_key)
+{
+    return split_with(&plain, redis_key);
 }
 
 Test(layout, keys_are_taken_apart)
@@ -420,4 +428,48 @@ Test(layout, keys_are_taken_apart)
     cr_expect_str_eq(split("rapyer:schema"), "none");
     cr_expect_str_eq(split("other:{User:42}"), "none");
     cr_expect_str_eq(split("rapy"), "none");
+}
+
+/* A pk that begins with {tag} is in the slot of the tag, and is read back from its name. */
+static void expect_name(const struct names *names, const char *key, const char *root)
+{
+    struct buf b = BUF_INIT;
+    char back[160], full[160];
+    layout_key(&b, names, key, strlen(key), "/tags", 5);
+    cr_expect_eq(b.len, layout_key_len(names, key, strlen(key), 5));
+    buf_append(&b, "", 1);
+    snprintf(full, sizeof(full), "%s/tags", root);
+    cr_expect_str_eq((char *)b.data, full);
+    snprintf(back, sizeof(back), "%s|/tags", key);
+    cr_expect_str_eq(split_with(names, (char *)b.data), back);
+    snprintf(back, sizeof(back), "%s|", key);
+    cr_expect_str_eq(split_with(names, root), back);
+    buf_free(&b);
+}
+
+Test(layout, a_tag_of_a_pk_stands_in_front)
+{
+    expect_name(&tagged, "Order:{c42}7", "rapyer:{c42}Order:7");
+    expect_name(&tagged, "Customer:{c42}", "rapyer:{c42}Customer:");
+    expect_name(&tagged, "Order:{a/b{c}d/{e}", "rapyer:{a{2fb{7bc}Order:d{2f{7be{7d");
+    expect_name(&tagged, "Note:{Order:7}x", "rapyer:{Order:7}Note:x");
+    expect_name(&tagged, "shop.Order:{c42}7", "rapyer:{c42}shop.Order:7");
+}
+
+Test(layout, what_is_no_tag_is_escaped)
+{
+    expect_name(&tagged, "Order:7", "rapyer:{Order:7}");
+    expect_name(&tagged, "Order:7{c42}", "rapyer:{Order:7{7bc42{7d}");
+    expect_name(&tagged, "Order:{}7", "rapyer:{Order:{7b{7d7}");
+    expect_name(&tagged, "Order:{c42", "rapyer:{Order:{7bc42}");
+    expect_name(&plain, "Order:{c42}7", "rapyer:{Order:{7bc42{7d7}");
+}
+
+Test(layout, each_document_has_one_name)
+{
+    cr_expect_str_eq(split_with(&tagged, "rapyer:{Order:{7bc42{7d7}"), "none");
+    cr_expect_str_eq(split_with(&tagged, "rapyer:{c42}Order"), "none");
+    cr_expect_str_eq(split_with(&tagged, "rapyer:{c42}Or}der:7"), "none");
+    cr_expect_str_eq(split_with(&tagged, "rapyer:{}Order:7"), "none");
+    cr_expect_str_eq(split_with(&plain, "rapyer:{c42}Order:7"), "none");
 }

@@ -54,11 +54,13 @@ static struct guard *guard(enum guard_kind kind, const char *key, int64_t number
     return g;
 }
 
+static const struct names names = {.prefix = "rapyer"};
+
 static void setup(void)
 {
     hash_seed = 1;
     ndocs = nguards = 0;
-    pool = batch_pool_new("rapyer", "me");
+    pool = batch_pool_new(&names, "me");
     buf_clear(&marker);
     unit_marker_key("rapyer", "me", NULL, &marker);
     b = batch_new(pool, 7, &marker, &still);
