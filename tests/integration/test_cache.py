@@ -33,7 +33,7 @@ def evictions(client):
 def narrow(redis_server, new_daemon):
     return new_daemon(redis_server.address,
                       {"cache.cache_memory": "1M", "cache.shared_memory": "0", "cache.absent": "100",
-                       "coherence.audit": "0"})
+                       "coherence.audit": "0", "coherence.bound": "10s"})  # it is let run so often at least
 
 
 @pytest.fixture

@@ -58,14 +58,15 @@ def test_logfmt(strict):
     pid, uid = refused(daemon)
     line = next(line for line in lines(daemon) if "code=FORBIDDEN" in line)
     assert re.match(rf"time=\S+ level=warning client=2 program=\S+ pid={pid} uid={uid} request=\d+ code=FORBIDDEN "
-                    r'msg="refused: doc\.get of User: .*\\"read\\""$', line), line
+                    r'msg="refused: doc\.get of User: .*\\"read\\" or \\"doc\.get\\""$', line), line
 
 
 def test_the_format_changes_while_it_runs(redis_server, new_daemon):
     daemon = new_daemon(redis_server.address)
     with daemon.connect() as client:
         client.call("admin.set", "log.format", "json")
-        assert json.loads(lines(daemon)[-1])["msg"] == "log.format is json until the next start"
+        said = [json.loads(line)["msg"] for line in lines(daemon) if line.startswith("{")]
+        assert "log.format is json until the next start" in said
         with pytest.raises(RpcError, match='"xml" is not one of text, logfmt, json'):
             client.call("admin.set", "log.format", "xml")
 
