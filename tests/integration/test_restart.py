@@ -121,6 +121,19 @@ def test_a_restart_takes_what_the_file_says(managed, managed_ada, service_manage
     assert not os.path.exists(f"{managed.directory}/rapyerd.sock")
 
 
+def test_redis_is_away(managed, managed_ada, service_manager, redis_server):
+    """Nothing is under way, so all goes over; the next process waits for Redis as this one did."""
+    redis_server.kill()
+    wait_until(lambda: managed_ada.call("admin.stats")["redis"] != "up", what="the loss of the link")
+    for _ in range(2):
+        service_manager.end(managed)
+        service_manager.start(managed)
+    redis_server.start()
+    service_manager.until(b"READY=1")
+    save_ada(managed_ada)  # this Redis keeps nothing
+    assert managed_ada.call("num.incr", KEY, "age", 1) == 37
+
+
 # --- nothing is taken over -------------------------------------------------------------------
 
 

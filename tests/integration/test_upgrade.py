@@ -1,6 +1,7 @@
 """Another program takes over from the running daemon (rapyerctl upgrade): does any client notice? Is
 all as before where it cannot? What latencies were is printed (pytest -s), not judged."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -10,13 +11,12 @@ import subprocess
 import threading
 import time
 
-import msgpack
 import pytest
 
 from daemon_process import binary, built
 from fault_proxy import REQUESTS
 from load_clients import COUNTER, Load, count_alone, count_together, pour, take_turns, watch
-from models import KEY, MODELS, USER, field, atomic, save_ada
+from models import KEY, save_ada
 from ring_client import RingClient
 from rpc_client import Client, RpcError, wait_until
 from segment_reader import Segment
@@ -540,6 +540,16 @@ def test_kill_9_of_what_is_tried(refused, workdir):
     assert "without a word" in refused(script=script, during=kill)
 
 
+def nobody_has_its_socket(daemon):
+    """What is tried ends with the daemon, but a moment later."""
+    with open(f"{daemon.socket}.lock", "rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+
+
 def test_kill_9_of_the_daemon_in_the_middle(redis_server, new_daemon, workdir):
     """At any moment of an upgrade: it is a crash as any other."""
     daemon = new_daemon(redis_server.address)
@@ -554,6 +564,7 @@ def test_kill_9_of_the_daemon_in_the_middle(redis_server, new_daemon, workdir):
             client.send("admin.upgrade")
             time.sleep(after)
             daemon.kill()
+        wait_until(lambda: nobody_has_its_socket(daemon), what="the end of what was tried")
         daemon.start()
         with daemon.connect() as client:
             wait_until(lambda: client.call("doc.get", "Counter:1")["n"] == acknowledged)
