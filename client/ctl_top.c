@@ -184,7 +184,7 @@ static void print_line(const struct look *b, const struct sums *s)
     localtime_r(&t, &tm);
     strftime(when, sizeof when, "%H:%M:%S", &tm);
     printf("%s  %.0f requests/s  %.1f %% found  %.0f commits/s of %.0f us  Redis %s  %lld clients  "
-           "%lld waiting  %lld locks, %lld waited for  %.1f M\n",
+           "%lld waiting  %lld locks, %lld waited for  %.1f MB held\n",
            when, s->requests, s->hits, s->commits, s->redis_us, rapyer_str(b->stats, "redis", ""),
            (long long)rapyer_int(b->stats, "clients", 0),
            (long long)rapyer_int(b->stats, "waiting", 0),

@@ -698,6 +698,26 @@ static int qualify(struct ctl *c, const struct command *command, int argc, char 
     return 0;
 }
 
+/* Options that stand behind the command, where no value may stand. */
+static void read_behind(struct options *o, const struct command *c, int *argc, char **argv)
+{
+    bool takes_values = strstr(c->args, "VALUE") || strstr(c->args, "JSON");
+    while (*argc > 0 && !takes_values) {
+        const char *last = argv[*argc - 1];
+        if (strcmp(last, "--json") == 0 || strcmp(last, "-j") == 0)
+            o->json = true;
+        else if (strcmp(last, "--raw") == 0 || strcmp(last, "-r") == 0)
+            o->raw = true;
+        else if (strcmp(last, "--help") == 0 || strcmp(last, "-h") == 0)
+            o->done = true;
+        else
+            break;
+        --*argc;
+    }
+    if (o->done)
+        printf("Usage: rapyerctl %s %s\n  %s\n", c->name, c->args, c->help);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.timeout_ms = DEFAULT_TIMEOUT_MS};
@@ -710,6 +730,9 @@ int main(int argc, char **argv)
     int n = argc - optind - 1;
     if (!command)
         return ctl_usage_error("there is no such command", argv[optind]);
+    read_behind(&o, command, &n, argv + optind + 1);
+    if (o.done)
+        return 0;
     if (n < command->min || (command->max >= 0 && n > command->max)) {
         fprintf(stderr, "Usage: rapyerctl %s %s\n", command->name, command->args);
         return EXIT_USAGE;

@@ -368,6 +368,15 @@ def test_latency_clients_and_cache(ctl, client):
         client.call("admin.cache", 1000000)
 
 
+def test_options_behind_a_command(ctl, client):
+    save_ada(client)
+    assert json.loads(ctl("latency", "--json"))["methods"] and json.loads(ctl("cache", "1", "-j"))["biggest"]
+    assert ctl("get", KEY, "name", "--raw") == ctl("--raw", "get", KEY, "name") == "Ada\n"
+    assert ctl("top", "--help").startswith("Usage: rapyerctl top [SECONDS")
+    ctl("set", KEY, "name", "--json")  # where a value may stand it is one
+    assert ctl("--raw", "get", KEY, "name") == "--json\n"
+
+
 def test_top(ctl, client, daemon):
     save_ada(client)
     stop = threading.Event()
