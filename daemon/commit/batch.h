@@ -166,6 +166,11 @@ struct batch_news {
  * nobody is told of it. Without the units that are lost already: once more after the answer, it is
  * what is to be applied if Redis loses its state. */
 unsigned batch_format(struct batch *b, struct batch_news *news, struct buf *out);
+/* The same as one call of a script that Redis knows by its hash (whole_loop.lua), which is answered
+ * as EXEC would be, or with an error where nothing was done. news: others are told by it. False,
+ * and nothing is appended: not all of it is units, or it is too long. */
+bool batch_format_whole(struct batch *b, const struct whole_scripts *known, bool news,
+                        struct buf *out);
 /* Takes EXEC's reply. 0: applied; drifts and `failed` are filled in (look at each document).
  * -1: not applied at all, *f says why. */
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f);

@@ -1,5 +1,5 @@
-/* batch_inside: what batch.c, batch_text.c and batch_answer.c share, and nobody else: the batch as
- * it is kept, and what its text notes for its answer. */
+/* batch_inside: what batch.c, batch_text.c, batch_news.c and batch_answer.c share, and nobody else:
+ * the batch as it is kept, and what its text notes for its answer. */
 #ifndef RAPYERD_BATCH_INSIDE_H
 #define RAPYERD_BATCH_INSIDE_H
 
@@ -201,6 +201,8 @@ bool part_ends(const struct batch_doc *bd);
 struct pend *batch_root(struct batch *b, struct batch_doc *bd);
 struct pend *batch_key(struct batch *b, struct batch_doc *bd, const char *suffix,
                        size_t suffix_len);
+/* Replaces *payload by the message that others are sent. */
+void batch_pack_news(struct batch *b, struct buf *payload);
 void writer_free(struct writer *w);
 
 #endif

@@ -22,10 +22,6 @@
 #define CALL_WORDS_MAX 262144
 #define CALL_KEPT (1u << 20)
 
-/* More fields, or longer names, are told as the hash that they are in. */
-#define FIELDS_TOLD 8
-#define FIELD_TOLD 256
-
 static void more_words(struct writer *w)
 {
     w->cap = w->cap ? w->cap * 2 : 64; /* of both */
@@ -57,6 +53,14 @@ static void add_part(struct batch *b, struct unit *u, unsigned first, unsigned s
 {
     vec_push(b->parts, b->nparts, b->parts_cap,
              (struct part){u, first, b->nexpect - first, b->nreplies, sub});
+}
+
+/* A reply of which nothing is wanted but that it is no error. */
+static void any_reply(struct batch *b)
+{
+    expect(b, NULL, NULL, NULL);
+    add_part(b, NULL, b->nexpect - 1, 0);
+    b->nreplies++;
 }
 
 static void flush_call(struct batch *b, struct writer *w)
@@ -306,12 +310,10 @@ static void flush_merge(struct batch *b, struct writer *w, struct merge *m)
 {
     if (m->n == 0)
         return;
-    expect(b, NULL, NULL, NULL);
     buf_printf(w->out, "*%u\r\n", 2 + m->n);
     buf_append(w->out, m->head.data, m->head.len);
     buf_append(w->out, m->members.data, m->members.len);
-    add_part(b, NULL, b->nexpect - 1, 0);
-    b->nreplies++;
+    any_reply(b);
     if (m->members.cap > CALL_KEPT / MERGES)
         buf_free(&m->members);
     buf_clear(&m->members);
@@ -417,83 +419,6 @@ static void format_still(struct batch *b, struct writer *w)
     end(b, w, NULL, NULL, NULL);
 }
 
-/* It is there in Redis, and others are told. */
-static bool tells_others(const struct batch_doc *bd)
-{
-    return part_changes(bd) && !batch_doc_refused(bd);
-}
-
-/* The fields of a model's hash that have changed, each behind a '.', where they are few: for who is
- * to be told. Returns their number. */
-static uint32_t pack_fields(const struct pend *p, struct buf *out)
-{
-    uint32_t n = 0;
-    char name[FIELD_TOLD] = ".";
-    for (const struct pend_field *f = pend_fields(p); f != NULL; f = f->next) {
-        n += !field_own(f);
-        if (n > FIELDS_TOLD || f->name_len >= sizeof(name))
-            return 0;
-    }
-    for (const struct pend_field *f = pend_fields(p); f != NULL; f = f->next) {
-        if (field_own(f))
-            continue;
-        memcpy(name + 1, f->name, f->name_len);
-        pack_str(out, name, f->name_len + 1);
-    }
-    return n;
-}
-
-/* [key, version or nil when deleted, by how much it went up, its unit or nil, [suffix or .field or
- * ".", ...], and where it went up by nothing its deadline]. Then the keys are told so that nobody
- * takes them for written by a program without a daemon. */
-static void pack_change(const struct batch_doc *bd, struct buf *out)
-{
-    uint32_t nkeys = 0;
-    pack_array(out, part_touches(bd) ? 6 : 5);
-    pack_str(out, bd->doc->key, bd->doc->key_len);
-    if (bd->deleted)
-        pack_nil(out);
-    else
-        pack_int(out, bd->version.expected);
-    pack_int(out, bd->bump);
-    if (bd->unit != NULL)
-        pack_uint(out, bd->unit->number);
-    else
-        pack_nil(out);
-    size_t keys = pack_array_open(out);
-    for (const struct pend *p = bd->pends; p != NULL; p = p->next) {
-        if (only_version(p))
-            continue;
-        pack_str(out, p->key + p->suffix_at, p->key_len - p->suffix_at);
-        nkeys += 1 + pack_fields(p, out);
-    }
-    if (bd->rewritten) {
-        pack_cstr(out, ".");
-        nkeys++;
-    }
-    pack_array_close(out, keys, nkeys);
-    if (part_touches(bd))
-        pack_int(out, bd->expires);
-}
-
-/* [daemon, number of the batch, [change, ...]], as redis/changes.c reads it. Of the units those
- * that were refused have said so (unit.lua). */
-static void pack_news(struct batch *b, struct buf *payload)
-{
-    uint32_t ndocs = 0;
-    buf_clear(payload);
-    pack_array(payload, 3);
-    pack_cstr(payload, b->pool->daemon);
-    pack_uint(payload, b->number);
-    for (const struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next)
-        ndocs += tells_others(bd);
-    pack_array(payload, ndocs);
-    for (const struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
-        if (tells_others(bd))
-            pack_change(bd, payload);
-    }
-}
-
 static void format_publish(struct batch *b, struct writer *w, const struct buf *channel)
 {
     w->n = 0;
@@ -523,7 +448,7 @@ static void format_news(struct batch *b, struct writer *w, struct batch_news *ne
 {
     bool own = w->scripts && b->pool->explains;
     *news = (struct batch_news){.at = w->out->len, .n = own ? 2 : 1};
-    pack_news(b, &w->scratch);
+    batch_pack_news(b, &w->scratch);
     if (own)
         format_publish_own(b, w);
     format_publish(b, w, &b->pool->channel);
@@ -571,25 +496,36 @@ static bool changes_something(const struct unit *u)
 
 static void format_indexes(struct batch *b, struct writer *w, enum index_todo todo)
 {
-    for (unsigned n = batch_format_indexes(b, todo, w->out); n > 0; n--) {
-        expect(b, NULL, NULL, NULL);
-        add_part(b, NULL, b->nexpect - 1, 0);
-        b->nreplies++;
+    for (unsigned n = batch_format_indexes(b, todo, w->out); n > 0; n--)
+        any_reply(b);
+}
+
+static struct writer *begin_text(struct batch *b, struct buf *out)
+{
+    struct writer *w = &b->pool->writer;
+    b->nexpect = b->nparts = b->nreplies = 0;
+    w->out = out;
+    w->scripts = false;
+    batch_plan_indexes(b);
+    batch_plan_uniques(b);
+    return w;
+}
+
+static void format_units(struct batch *b, struct writer *w)
+{
+    for (struct unit *u = b->units; u != NULL; u = u->next) {
+        if (u->refused_by == 0 && changes_something(u))
+            format_unit(b, w, u);
     }
 }
 
 unsigned batch_format(struct batch *b, struct batch_news *news, struct buf *out)
 {
     static const char multi[] = "*1\r\n$5\r\nMULTI\r\n", exec[] = "*1\r\n$4\r\nEXEC\r\n";
-    struct writer *w = &b->pool->writer;
-    b->nexpect = b->nparts = b->nreplies = 0;
-    w->out = out;
-    w->scripts = false;
+    struct writer *w = begin_text(b, out);
     buf_append(out, multi, sizeof(multi) - 1);
     if (b->still->len > 0)
         format_still(b, w);
-    batch_plan_indexes(b);
-    batch_plan_uniques(b);
     format_indexes(b, w, INDEX_LEAVE);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         if (bd->unit == NULL)
@@ -598,10 +534,7 @@ unsigned batch_format(struct batch *b, struct batch_news *news, struct buf *out)
     flush_merges(b, w);
     if (RAPYER_EXACTLY_ONCE)
         format_marker(b, w);
-    for (struct unit *u = b->units; u != NULL; u = u->next) {
-        if (u->refused_by == 0 && changes_something(u))
-            format_unit(b, w, u);
-    }
+    format_units(b, w);
     flush_call(b, w);
     if (w->call.words.cap > CALL_KEPT)
         unit_call_free(&w->call);
@@ -610,6 +543,59 @@ unsigned batch_format(struct batch *b, struct batch_news *news, struct buf *out)
         format_news(b, w, news);
     buf_append(out, exec, sizeof(exec) - 1);
     return b->nreplies + 2;
+}
+
+/* ---- as one script ---- */
+
+#define WHOLE_BYTES (64u << 10) /* to hash the script is little beside more than that */
+
+/* Units that can be applied, and nothing that stands around them. */
+static bool only_units(const struct batch *b)
+{
+    const struct batch_doc *bd = b->docs;
+    while (bd != NULL && bd->unit != NULL && bd->indexed != INDEXED_BY_SCRIPT)
+        bd = bd->next;
+    return bd == NULL && !batch_any_refused(b);
+}
+
+/* What the script is to PUBLISH, in front of its units; returns the number of words. */
+static unsigned format_messages(struct batch *b, struct writer *w, bool news, struct buf *head)
+{
+    unsigned n = !news ? 0 : b->pool->explains ? 2 : 1;
+    char number[RESP_DECIMAL_MAX];
+    resp_bulk(head, number, resp_decimal(number, (int64_t)b->number));
+    resp_bulk(head, number, resp_decimal(number, n));
+    batch_pack_news(b, &w->scratch);
+    for (unsigned i = 0; i < n; i++) {
+        const struct buf *channel = i + 1 == n ? &b->pool->channel : &b->pool->own;
+        resp_bulk(head, channel->data, channel->len);
+        resp_bulk(head, w->scratch.data, w->scratch.len);
+        any_reply(b);
+    }
+    return 2 + 2 * n;
+}
+
+bool batch_format_whole(struct batch *b, const struct whole_scripts *known, bool news,
+                        struct buf *out)
+{
+    struct buf head = BUF_INIT;
+    size_t at = out->len;
+    if (!RAPYER_EXACTLY_ONCE || b->bytes > WHOLE_BYTES || !only_units(b))
+        return false;
+    struct writer *w = begin_text(b, out);
+    if (!only_units(b)) /* as it is known by now */
+        return false;
+    any_reply(b); /* to the marker */
+    format_units(b, w);
+    if (b->nreplies++ > 1 || w->call.nunits == 0) { /* several calls, or none */
+        flush_call(b, w);
+        out->len = at;
+        return false;
+    }
+    unsigned n = format_messages(b, w, news, &head);
+    unit_call_flush_whole(&w->call, known, b->marker, &head, n, out);
+    buf_free(&head);
+    return true;
 }
 
 unsigned batch_format_leases(struct batch *b, int64_t ms, struct buf *out)

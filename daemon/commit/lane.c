@@ -41,14 +41,53 @@ static struct commit *commit_new(struct lane *l)
     return c;
 }
 
+/* ---- the scripts of whole batches ---- */
+
+static void on_loaded(void *arg, unsigned index, redisReply *reply)
+{
+    struct lane *l = arg;
+    char *sha = l->scripts.sha[index];
+    if (reply == NULL || reply->type != REDIS_REPLY_STRING || reply->len != 40)
+        return;
+    memcpy(sha, reply->str, 41);
+    l->scripted = l->scripts.sha[WHOLE_PLAIN][0] != '\0' && index == WHOLE_SCRIPTS - 1;
+}
+
+/* A slot has none: what is refused there has to be refused as a whole (format_still). */
+static void load_scripts(struct lane *l)
+{
+    struct buf out = BUF_INIT;
+    l->load_at = 0;
+    l->scripted = false;
+    memset(&l->scripts, 0, sizeof(l->scripts));
+    if (in_cluster(l))
+        return;
+    for (int i = 0; i < WHOLE_SCRIPTS; i++)
+        resp_words(&out, "SCRIPT", "LOAD", unit_whole_script(i), NULL);
+    upstream_send(l->up, out.data, out.len, WHOLE_SCRIPTS, on_loaded, l);
+    buf_free(&out);
+}
+
+/* Transactions say what is wrong with them. */
+static void leave_scripts(struct lane *l)
+{
+    l->scripted = false;
+    l->load_at = clock_mono_ms() + MUTE_MS;
+}
+
 static void format(struct lane *l, struct commit *c)
 {
     bool mute = in_cluster(l) || (l->mute_until != 0 && clock_mono_ms() < l->mute_until);
+    if (l->load_at != 0 && clock_mono_ms() > l->load_at)
+        load_scripts(l);
     if (c->lent != NULL)
         text_free(&c->resp, &c->lent);
     buf_clear(&c->resp);
     c->news.n = 0;
-    c->ncommands = batch_format(c->batch, mute ? NULL : &c->news, &c->resp);
+    c->ncommands = 1;
+    c->whole = l->scripted && batch_format_whole(c->batch, &l->scripts, !mute, &c->resp);
+    if (!c->whole)
+        c->ncommands = batch_format(c->batch, mute ? NULL : &c->news, &c->resp);
 }
 
 static void commit_free(struct lane *l, struct commit *c)
@@ -99,6 +138,7 @@ void lane_retain(struct lane *l, struct commit *c)
     k->resp = c->resp;
     k->lent = c->lent;
     k->ncommands = c->ncommands;
+    k->whole = c->whole;
     k->news = c->news;
     k->nleases = batch_format_leases(c->batch, l->config->queue_time, &k->leases);
     retained_grew(l->place.retained, k->leases.len);
@@ -138,6 +178,31 @@ static bool mute(struct lane *l, struct commit *c)
     return true;
 }
 
+/* Nothing was done: Redis does not know the script any more, or refused its first command. As a
+ * transaction it is applied, or refused in a way that is known. */
+static bool spell_out(struct lane *l, struct commit *c, const redisReply *reply)
+{
+    if (!c->whole || reply->type != REDIS_REPLY_ERROR)
+        return false;
+    if (strncmp(reply->str, "NOSCRIPT", 8) == 0)
+        load_scripts(l);
+    else
+        leave_scripts(l);
+    format(l, c);
+    lane_send(l);
+    return true;
+}
+
+/* That it must not tell others is for a transaction to find out (mute). */
+static void look_at_news(struct lane *l, const struct commit *c, const redisReply *reply)
+{
+    bool told = true;
+    for (size_t i = 2; c->whole && i < reply->elements; i++)
+        told = told && reply->element[i]->type != REDIS_REPLY_ERROR;
+    if (!told)
+        leave_scripts(l);
+}
+
 void lane_unanswered(struct lane *l)
 {
     if (!in_cluster(l) || upstream_state(l->up) != UPSTREAM_UP)
@@ -163,6 +228,8 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     }
     struct fault f;
     l->open_on = NULL;
+    if (spell_out(l, c, reply))
+        return;
     if (batch_answer(c->batch, reply, &f) < 0) {
         if (mute(l, c))
             return;
@@ -185,6 +252,7 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
         log_info("other daemons are told of commits again");
         l->mute_logged = false;
     }
+    look_at_news(l, c, reply);
     lane_retain(l, c);
     l->applied = batch_number(c->batch);
     sweeps_add(&l->sweeps, c->batch, true);
@@ -325,6 +393,7 @@ void lane_link(struct lane *l, struct upstream *up)
 {
     l->up = l->sweeps.up = up;
     l->unsure = false;
+    load_scripts(l);
     if (is_first(l)) {
         if (!in_cluster(l))
             set_first_marker(l);

@@ -137,8 +137,12 @@ static void send_kept(struct lane *l, const struct kept *k)
     r->last = k->ncommands - k->news.n - 1;
     l->open_on = l->up;
     l->open_epoch = upstream_epoch(l->up);
-    buf_append(&out, k->resp.data, news_at);
-    buf_append(&out, k->resp.data + exec_at, EXEC_BYTES);
+    if (k->whole) {
+        unit_spell_whole(&k->resp, &out);
+    } else {
+        buf_append(&out, k->resp.data, news_at);
+        buf_append(&out, k->resp.data + exec_at, EXEC_BYTES);
+    }
     if (!upstream_send(l->up, out.data, out.len, r->last + 1, on_replayed, r))
         free(r);
     if (k->news.n > 0) /* who is not told reads anew from a Redis that has lost something */

@@ -16,6 +16,7 @@ struct kept {
     struct buf resp;
     struct blob *lent; /* resp is part of it, as others hold it, too; or NULL */
     unsigned ncommands;
+    bool whole; /* one script (batch_format_whole) */
     struct batch_news news;
     struct buf leases; /* commands that take back what its units need */
     unsigned nleases;

@@ -6,6 +6,8 @@
 #include "daemon/commit/splice_one_script.h"
 #include "daemon/commit/unit_plain_script.h"
 #include "daemon/commit/unit_script.h"
+#include "daemon/commit/whole_plain_script.h"
+#include "daemon/commit/whole_script.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/changes.h"
 #include "daemon/redis/resp.h"
@@ -22,6 +24,11 @@ const char *unit_splice_script(void)
 const char *unit_follow_script(void)
 {
     return follow_one_script;
+}
+
+const char *unit_whole_script(enum whole_script which)
+{
+    return which == WHOLE_PLAIN ? whole_plain_script : whole_script;
 }
 
 void unit_marker_key(const char *prefix, const char *daemon, const char *tag, struct buf *out)
@@ -157,28 +164,63 @@ void unit_call_end(struct unit_call *c, unsigned number)
     c->nchecks = c->ncommands = 0;
 }
 
-void unit_call_flush(struct unit_call *c, const struct buf *marker, struct buf *out)
+/* script: two words, EVAL or EVALSHA and what to carry out. */
+static void flush(struct unit_call *c, const struct buf *script, const struct buf *marker,
+                  const struct buf *more, unsigned nmore, struct buf *out)
 {
-    unsigned n = 0;
+    unsigned n = 2;
     struct buf head = BUF_INIT;
-    text(&head, &n, "EVAL");
-    if (c->plain)
-        word(&head, &n, unit_plain_script, sizeof(unit_plain_script) - 1);
-    else
-        word(&head, &n, unit_script, sizeof(unit_script) - 1);
+    buf_append(&head, script->data, script->len);
     number_word(&head, &n, 1 + (int64_t)c->nkeys);
     word(&head, &n, marker->data, marker->len);
     char words[RESP_DECIMAL_MAX];
     buf_append(out, "*", 1);
-    buf_append(out, words, resp_decimal(words, n + c->nkeys + c->nwords));
+    buf_append(out, words, resp_decimal(words, n + c->nkeys + nmore + c->nwords));
     buf_append(out, "\r\n", 2);
     buf_append(out, head.data, head.len);
     buf_append(out, c->keys.data, c->keys.len);
+    buf_append(out, more->data, more->len);
     append(out, &c->words);
     buf_free(&head);
     buf_clear(&c->keys);
     c->nkeys = c->nwords = c->nunits = 0;
     c->plain = true;
+}
+
+void unit_call_flush(struct unit_call *c, const struct buf *marker, struct buf *out)
+{
+    unsigned n = 0;
+    struct buf script = BUF_INIT;
+    text(&script, &n, "EVAL");
+    if (c->plain)
+        word(&script, &n, unit_plain_script, sizeof(unit_plain_script) - 1);
+    else
+        word(&script, &n, unit_script, sizeof(unit_script) - 1);
+    flush(c, &script, marker, &(struct buf)BUF_INIT, 0, out);
+    buf_free(&script);
+}
+
+#define BY_HASH "$7\r\nEVALSHA\r\n$40\r\n"
+
+void unit_call_flush_whole(struct unit_call *c, const struct whole_scripts *known,
+                           const struct buf *marker, const struct buf *head, unsigned nhead,
+                           struct buf *out)
+{
+    const char *sha = known->sha[c->plain ? WHOLE_PLAIN : WHOLE_ANY];
+    char named[sizeof(BY_HASH) + 42];
+    struct buf script = {.data = (uint8_t *)named};
+    script.len = (size_t)snprintf(named, sizeof(named), BY_HASH "%.40s\r\n", sha);
+    flush(c, &script, marker, head, nhead, out);
+}
+
+void unit_spell_whole(const struct buf *call, struct buf *out)
+{
+    const uint8_t *words = memchr(call->data, '\n', call->len);
+    size_t at = (size_t)(words + 1 - call->data), named = at + strlen(BY_HASH) + 42;
+    buf_append(out, call->data, at);
+    resp_bulk(out, "EVAL", 4);
+    resp_bulk(out, whole_script, sizeof(whole_script) - 1);
+    buf_append(out, call->data + named, call->len - named);
 }
 
 void unit_call_free(struct unit_call *c)

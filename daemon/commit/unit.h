@@ -12,6 +12,10 @@
  * and 3, for their checks 1 and 2; behind "=" the pk of who has a unique value, in hexadecimal), so
  * that it is known also when EXEC's answer is lost, and so that the further calls of a unit that is
  * too long for one do as the first did.
+ *
+ * A batch of which all is in one such call needs no MULTI: then the script writes the marker, too,
+ * and tells others (whole_loop.lua). As it is all or nothing by itself, Redis may be asked for it
+ * by its hash.
  */
 #ifndef RAPYERD_UNIT_H
 #define RAPYERD_UNIT_H
@@ -69,6 +73,13 @@ struct unit_call {
     bool plain;                  /* nothing in it is more than unit_plain.lua knows */
 };
 
+/* The scripts for a batch that is one call, by the hashes that Redis has given them; "": it does
+ * not know the script. */
+enum whole_script { WHOLE_PLAIN, WHOLE_ANY, WHOLE_SCRIPTS };
+struct whole_scripts {
+    char sha[WHOLE_SCRIPTS][41];
+};
+
 #define UNIT_CHECKS_MAX 65536 /* of one call */
 
 void unit_call_begin(struct unit_call *c); /* a unit */
@@ -86,6 +97,15 @@ void unit_call_command(struct unit_call *c, int argc, const char *const *argv, c
 void unit_call_end(struct unit_call *c, unsigned number);
 /* Appends the call, and is ready for another. */
 void unit_call_flush(struct unit_call *c, const struct buf *marker, struct buf *out);
+/* The same of a batch of which it is all (whole_loop.lua). head: nhead words that come in front of
+ * the units. */
+void unit_call_flush_whole(struct unit_call *c, const struct whole_scripts *known,
+                           const struct buf *marker, const struct buf *head, unsigned nhead,
+                           struct buf *out);
+/* Appends such a call with the script itself: for a Redis that need not know it. */
+void unit_spell_whole(const struct buf *call, struct buf *out);
+/* One of the scripts, for SCRIPT LOAD. */
+const char *unit_whole_script(enum whole_script which);
 void unit_call_free(struct unit_call *c);
 
 /* Whether a unit's reply says that it was not applied; u, if given, takes what it says. */

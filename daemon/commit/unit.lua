@@ -10,38 +10,5 @@
 -- A unit that was begun in an earlier call goes by the marker. Within a script no command undoes
 -- another's failure: each one's error is in its place, as in a MULTI.
 
-local function lease(key, field, want)
-  local value = value_of(key, field)
-  local found = value and lease_read(value)
-  return found and found.fence == tonumber(want)
-end
-
-local function hexadecimal(text)
-  return (string.gsub(text, '.', function(c) return string.format('%02x', string.byte(c)) end))
-end
-
-local function same(value, text)
-  return value == text or (value == '-0' and text == '0') or (value == '0' and text == '-0')
-end
-
--- No other document that the index names for the value has it. Else who: "=", and its pk.
-local function unique(key, field, want)
-  local head, own, text = unpack(cmsgpack.unpack(want))
-  local named = redis.pcall('SMEMBERS', key)
-  if named.err then
-    local prefix = string.match(KEYS[1], '^(.*):~seq:')
-    local name = string.match(string.sub(key, #prefix + 9), '^[^=]*=')
-    redis.pcall('HSET', prefix .. ':@index', name, '!' .. key) -- to be built anew, as in index.lua
-    return false, '='
-  end
-  for _, pk in ipairs(named) do
-    if pk ~= own then
-      local is = redis.pcall('HMGET', head .. escaped(pk) .. '}', '@s', field)
-      if not is.err and is[1] and same(is[2], text) then return false, '=' .. hexadecimal(pk) end
-    end
-  end
-  return true
-end
-
 return carry_out({version = version, present = present, lease = lease, unique = unique},
-                 {splice = splice, follow = follow})
+                 {splice = splice, follow = follow}, 1)

@@ -1,4 +1,4 @@
--- unit_loop: how the units of a call are carried out (unit.lua, unit_plain.lua).
+-- unit_loop: how the units of a call are carried out (unit.lua, unit_plain.lua, whole.lua).
 
 -- Whether it holds, and what is there instead, where that is of use. A key that is no hash has nothing of
 -- what has to be there.
@@ -35,9 +35,9 @@ local function tell_refused()
   redis.pcall('PUBLISH', prefix .. ':@own:' .. daemon, message)
 end
 
--- By the checks and functions that are known, by their names.
-local function carry_out(checks, functions)
-  local out, at, key = {}, 1, 1
+-- By the checks and functions that are known, by their names. `at`: where the units begin in ARGV.
+local function carry_out(checks, functions, at)
+  local out, key = {}, 1
   while ARGV[at] do
     local unit, before, nchecks = ' ' .. ARGV[at] .. '/', tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
     local stop = at + 4 + 3 * nchecks + tonumber(ARGV[at + 3])

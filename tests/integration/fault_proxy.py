@@ -18,10 +18,12 @@ REQUESTS, REPLIES = "requests", "replies"
 # Transactions that do nothing: of the greeting, and of the doctor's rehearsal.
 NOTHING = re.compile(rb"MULTI\r\n\*1\r\n\$(?:4\r\nEXEC|7\r\nDISCARD)"
                      rb"|MULTI\r\n\*2\r\n\$7\r\nHGETALL\r\n\$\d+\r\n[^\r]*:{rights}")
+# A commit that is one script, by its hash or its text: its first key is the marker.
+SCRIPT = re.compile(rb"\nEVAL(?:SHA)?\r\n\$\d+\r\n.*?\r\n\$\d+\r\n\d+\r\n\$\d+\r\n[^\r]*:~seq:", re.DOTALL)
 
 
 def begins_transaction(data):
-    return b"MULTI" in data and b"MULTI" in NOTHING.sub(b"", data)
+    return b"MULTI" in NOTHING.sub(b"", data) or SCRIPT.search(data) is not None
 
 
 def dial(address):

@@ -907,3 +907,115 @@ Test(unit_redis, leases_are_taken_back_where_nobody_has_them)
     ask(NULL);
     buf_free(&out);
 }
+
+/* ---- as one script ---- */
+
+static struct whole_scripts known;
+
+static void load(void)
+{
+    for (int i = 0; i < WHOLE_SCRIPTS; i++) {
+        redisReply *r = ask("SCRIPT LOAD %s", unit_whole_script(i));
+        snprintf(known.sha[i], sizeof(known.sha[i]), "%s", r->str);
+    }
+    ask(NULL);
+}
+
+static redisReply *reply_to(const struct buf *resp)
+{
+    redisReply *reply = NULL;
+    redisAppendFormattedCommand(redis, (const char *)resp->data, resp->len);
+    cr_assert_eq(redisGetReply(redis, (void **)&reply), REDIS_OK);
+    return reply;
+}
+
+static void commit_whole(bool spelled)
+{
+    struct buf resp = BUF_INIT, text = BUF_INIT;
+    cr_assert(batch_format_whole(b, &known, true, &resp));
+    unit_spell_whole(&resp, &text);
+    redisReply *reply = reply_to(spelled ? &text : &resp);
+    cr_assert_eq(batch_answer(b, reply, &fault), 0, "%s", fault.text);
+    freeReplyObject(reply);
+    buf_free(&resp);
+    buf_free(&text);
+}
+
+Test(unit_redis, a_whole_batch)
+{
+    struct batch_doc *bd = stage_in(doc_new("User:a", 4), batch_unit(b, NULL));
+    batch_rely(bd, RELIES_ON_STATE);
+    const struct drift *age = incr(bd, "age", 3, 3);
+    push(bd, "red", 1);
+    load();
+    ask("HSET %s @v 4", A);
+    commit_whole(false);
+    cr_assert_eq(bd->unit->refused_by, 0);
+    cr_assert_eq(age->by, 0);
+    cr_assert_not(bd->failed);
+    assert_string("5", "HGET %s @v", A);
+    assert_integer(1, "LLEN %s/tags", A);
+    assert_string("7", "GET %s", MARKER);
+}
+
+Test(unit_redis, a_whole_batch_that_is_refused)
+{
+    struct batch_doc *bd = stage(doc_new("User:a", 0), guard(GUARD_LEASE, LEASE, 5));
+    set(bd, "name", "x");
+    load();
+    commit_whole(false);
+    cr_assert_eq(bd->unit->refused_by, 1);
+    assert_integer(0, "EXISTS %s", A);
+    assert_string("7 0/1", "GET %s", MARKER);
+}
+
+Test(unit_redis, a_whole_batch_for_who_does_not_know_its_script)
+{
+    struct batch_doc *bd = stage_in(doc_new("User:a", 4), batch_unit(b, NULL));
+    struct buf resp = BUF_INIT;
+    batch_rely(bd, RELIES_ON_STATE);
+    set(bd, "name", "x");
+    load();
+    ask("SCRIPT FLUSH");
+    ask("HSET %s @v 4", A);
+    cr_assert(batch_format_whole(b, &known, true, &resp));
+    redisReply *reply = reply_to(&resp);
+    cr_assert_eq(reply->type, REDIS_REPLY_ERROR);
+    freeReplyObject(reply);
+    assert_integer(0, "EXISTS %s", MARKER);
+    commit_whole(true);
+    assert_string("x", "HGET %s name", A);
+    assert_string("7", "GET %s", MARKER);
+    buf_free(&resp);
+}
+
+/* Of what is refused by its first command nothing is there. */
+Test(unit_redis, a_whole_batch_without_a_marker)
+{
+    struct batch_doc *bd = stage_in(doc_new("User:a", 4), batch_unit(b, NULL));
+    struct buf resp = BUF_INIT;
+    batch_rely(bd, RELIES_ON_STATE);
+    set(bd, "name", "x");
+    load();
+    ask("HSET %s @v 4", A);
+    ask("CONFIG SET maxmemory 1");
+    cr_assert(batch_format_whole(b, &known, true, &resp));
+    redisReply *reply = reply_to(&resp);
+    cr_assert_eq(reply->type, REDIS_REPLY_ERROR);
+    freeReplyObject(reply);
+    assert_integer(0, "EXISTS %s", MARKER);
+    assert_string("4", "HGET %s @v", A);
+    buf_free(&resp);
+}
+
+Test(unit, what_is_no_unit_is_no_whole_batch)
+{
+    struct buf resp = BUF_INIT;
+    set(stage(doc_new("User:a", 0), guard(GUARD_LEASE, LEASE, 5)), "name", "x");
+    cr_assert(batch_format_whole(b, &known, true, &resp));
+    buf_clear(&resp);
+    set(stage(doc_new("User:b", 0), NULL), "name", "x");
+    cr_assert_not(batch_format_whole(b, &known, true, &resp));
+    cr_assert_eq(resp.len, 0);
+    buf_free(&resp);
+}
