@@ -190,13 +190,13 @@ static void flush(struct unit_call *c, const struct buf *script, const struct bu
 void unit_call_flush(struct unit_call *c, const struct buf *marker, struct buf *out)
 {
     unsigned n = 0;
-    struct buf script = BUF_INIT;
+    struct buf script = BUF_INIT, none = BUF_INIT;
     text(&script, &n, "EVAL");
     if (c->plain)
         word(&script, &n, unit_plain_script, sizeof(unit_plain_script) - 1);
     else
         word(&script, &n, unit_script, sizeof(unit_script) - 1);
-    flush(c, &script, marker, &(struct buf)BUF_INIT, 0, out);
+    flush(c, &script, marker, &none, 0, out);
     buf_free(&script);
 }
 
