@@ -48,6 +48,7 @@ struct dispatch {
     struct watches *watches;
     struct admin admin;
     struct doctor *doctor;
+    struct keys *keys;
     struct manage_hooks hooks;
     struct spans *spans; /* NULL: they are not exported */
     struct monitors *monitors;
@@ -73,9 +74,9 @@ struct dispatch {
 /* What a cluster does not have yet. */
 static bool is_missing(const struct dispatch *d, const struct entry *e)
 {
-    static const char *const missing[] = {"lock.",        "watch",        "unwatch",     "find",
-                                          "segment.open", "admin.doctor", "admin.locks", "doc.keys",
-                                          "index.",       "admin.upgrade"};
+    static const char *const missing[] = {"lock.",       "watch",        "unwatch",
+                                          "find",        "segment.open", "admin.doctor",
+                                          "admin.locks", "index.",       "admin.upgrade"};
     for (size_t i = 0; d->cluster && i < sizeof(missing) / sizeof(*missing); i++) {
         if (strncmp(e->name, missing[i], strlen(missing[i])) == 0)
             return true;
@@ -181,8 +182,7 @@ static void do_define(struct dispatch *d, struct session *s, const struct rpc *m
 
 static void do_keys(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
-    keys_request(lane_upstream(exec_lane(d->exec)), exec_schema(d->exec), exec_names(d->exec), s,
-                 msg);
+    keys_request(d->keys, s, msg);
 }
 
 static void admin_answer(struct dispatch *d, struct session *s, const struct rpc *msg,
@@ -521,6 +521,7 @@ void dispatch_stop(struct dispatch *d)
         refuse_first(&d->unknown, &f);
     while (d->learning.first != NULL)
         refuse_first(&d->learning, &f);
+    keys_stop(d->keys);
 }
 
 static void learn(struct dispatch *d);
@@ -682,6 +683,7 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
     d->spans = spans_new(base, exec_config(exec)->traces);
     d->admin.spans = d->spans;
     d->monitors = monitors_new(exec, d->spans, &(struct monitors_hooks){knows, retakes, d});
+    d->keys = keys_new(base, exec);
     d->doctor = doctor_new(lane_upstream(exec_lane(exec)), exec_config(exec), exec_audit(exec));
     add_all(d, methods_doc);
     add_all(d, methods_get);
@@ -706,6 +708,7 @@ void dispatch_free(struct dispatch *d)
     event_free(d->tick);
     overview_free(d->overview);
     doctor_free(d->doctor);
+    keys_free(d->keys);
     monitors_free(d->monitors);
     spans_free(d->spans);
     free(d);
