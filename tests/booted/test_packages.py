@@ -11,6 +11,7 @@ import pytest
 
 from conftest import ready
 from machine import Machine
+from rpc_client import Client
 from test_units import ctl, main_pid
 
 DEBS = os.environ.get("RAPYER_DEBS")
@@ -139,8 +140,11 @@ def test_the_python_package_is_there(empty):
 def test_upgrade(empty, tmp_path):
     empty.run("sed", "-i", "s/^#slow_time = .*/slow_time = 7ms/", "/etc/rapyerd/rapyerd.conf")
     before = main_pid(empty), main_pid(empty, "rapyerd@blue.service"), empty.show("rapyerd.socket", "InvocationID")
-    with Knocking(empty.path("/run/rapyerd/rapyerd.sock")) as knocking:
+    socket_path = empty.path("/run/rapyerd/rapyerd.sock")
+    with Knocking(socket_path) as knocking, Client(socket_path) as client:
+        mine = client.call("lock.acquire", "User:ada", "mine", {"ttl": 600})
         install(empty, next_version(tmp_path))
+        client.call("lock.release", mine["token"])  # who is connected stays so, with what he holds
     assert version(empty) == f"{built()}.1" and has_document(empty) and has_document(empty, name="blue")
     assert not knocking.wrong and knocking.times > 100, "nobody is turned away meanwhile"
     assert main_pid(empty) not in (0, before[0]) and main_pid(empty, "rapyerd@blue.service") not in (0, before[1])
