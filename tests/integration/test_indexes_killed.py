@@ -8,6 +8,7 @@ import time
 import pytest
 
 from index_oracle import Oracle
+from models import atomic, field
 from rpc_client import Closed, RpcError, wait_until
 from test_indexes import FULL, PERSON, Worker
 
@@ -119,3 +120,37 @@ def test_the_same_as_a_full_scan(new_redis, new_proxy, new_daemon, seed):
         time_is_over = int(rdb.time()[0]) + 1
         wait_until(lambda: not rdb.zcount("rapyer:@index:Person/@ttl", "-inf", (time_is_over - 15) * 1000), timeout=60,
                    what="the end of entries of what has ended")
+
+
+def test_who_builds_an_index_dies_in_the_middle(redis_server, new_proxy, new_daemon, rdb):
+    """Half of the documents have their entries then: nobody finds by them. Another daemon begins anew, while
+    it writes."""
+    proxy = new_proxy(redis_server.address)
+    builder = new_daemon(proxy.address)
+    page, rome = b"$4\r\nSCAN\r\n", "rapyer:@index:City/country=Italy"
+
+    def second_page():
+        proxy.ahead = page, builder.kill
+
+    with builder.connect() as client:
+        client.call("define", atomic("City", field("country", "str"), field("n", "int", default=0)))
+        client.call("doc.insert", [[f"City:{i}", {"country": "Italy"}] for i in range(1200)])
+        proxy.ahead = page, second_page
+        client.call("define", atomic("City", field("country", "str", index="exact"), field("n", "int", default=0)))
+        wait_until(lambda: builder.process.poll() is not None, timeout=60, what="the end of who builds")
+    assert 0 < rdb.scard(rome) < 1200
+    rdb.delete("rapyer:@index:@builder")  # it ends by itself within some seconds
+    with new_daemon(redis_server.address).connect() as client:
+        client.call("define", atomic("City", field("country", "str", index="exact"), field("n", "int", default=0)))
+        with pytest.raises(RpcError, match="^NO_INDEX: "):
+            client.call("find.count", "City", ["=", "country", "Italy"])
+        for i in range(0, 1200, 100):
+            client.call("set", f"City:{i}", "country", "Malta")
+        client.call("doc.delete", "City:1")
+        wait_until(lambda: {i["state"] for i in client.call("index.list", "City")} == {"complete"}, timeout=60,
+                   what="the index")
+        assert client.call("find.count", "City", ["=", "country", "Malta"]) == 12
+        assert client.call("find.count", "City", ["=", "country", "Italy"]) == 1187
+        found = client.call("index.check", "City")
+        assert (found["missing"], found["undeclared"], found["spoilt"]) == (0, 0, [])
+    assert rdb.scard(rome) == 1187
