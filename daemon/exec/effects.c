@@ -8,6 +8,12 @@ static const struct stored *stored_as(const struct effect *e)
     return e->in != 0 ? stored_kinds[e->in] : &stored_hash;
 }
 
+/* What an element that is named by what it is is called in Redis: also an empty one is somewhere. */
+static const char *member_name(const struct buf *raw)
+{
+    return raw->data != NULL ? (const char *)raw->data : "";
+}
+
 /* A field by its name, with its value; or a member, with its score if it has one. */
 static void field_set(struct batch *b, struct batch_doc *bd, const struct effect *e,
                       struct buf *raw)
@@ -31,8 +37,8 @@ static void field_set(struct batch *b, struct batch_doc *bd, const struct effect
     size_t len = raw->len;
     if (as->score >= 0)
         layout_score(e->score, raw);
-    batch_field_set(b, bd, as, e->suffix, e->suffix_len, (const char *)raw->data, len,
-                    raw->data + len, raw->len - len);
+    batch_field_set(b, bd, as, e->suffix, e->suffix_len, member_name(raw), len,
+                    member_name(raw) + len, raw->len - len);
 }
 
 static void field_del(struct batch *b, struct batch_doc *bd, const struct effect *e,
@@ -40,7 +46,7 @@ static void field_del(struct batch *b, struct batch_doc *bd, const struct effect
 {
     const struct stored *as = stored_as(e);
     if (as->by_value)
-        batch_field_del(b, bd, as, e->suffix, e->suffix_len, (const char *)raw->data, raw->len);
+        batch_field_del(b, bd, as, e->suffix, e->suffix_len, member_name(raw), raw->len);
     else
         batch_field_del(b, bd, as, e->suffix, e->suffix_len, e->field, e->field_len);
 }

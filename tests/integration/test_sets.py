@@ -104,6 +104,17 @@ def test_no_set_of_models(client):
         client.call("define", atomic("Hall", field("seats", "set<Seat>")))
 
 
+def test_the_empty_text_is_a_member(client, rdb, new_daemon, redis_server):
+    """Also where it is the first thing that a daemon writes."""
+    with new_daemon(redis_server.address).connect() as other:
+        other.call("define", CLUB)
+        assert other.call("set.add", KEY, "members", "") == 1
+    with new_daemon(redis_server.address).connect() as other:
+        other.call("define", CLUB)
+        assert other.call("set.remove", KEY, "members", "") == 1
+    assert rdb.smembers(f"{ROOT}/members") == {b"a", b"b", b"c"}
+
+
 def test_a_pipeline_is_taken_back(client, rdb):
     with pytest.raises(RpcError, match="OUT_OF_RANGE|NOT_FOUND"):
         client.call("pipeline", [["set.add", KEY, "members", "z"], ["set.pop", KEY, "members"],
