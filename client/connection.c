@@ -201,11 +201,40 @@ void connection_lose(rapyer *db, const struct fault *why)
 
 /* ---- write ---- */
 
+/* Who is one too many is told so, by an answer to nothing, and the connection is closed. */
+static bool turns_away(const struct rpc *m, struct fault *f)
+{
+    struct cursor error = m->error;
+    const char *s, *text;
+    size_t len, text_len;
+    if (m->kind != RPC_RESPONSE || m->has_id || cursor_str(&error, &s, &len) < 0 ||
+        fault_parse(s, len, &text, &text_len) != FAULT_BUSY)
+        return false;
+    fault_set(f, FAULT_BUSY, "%.*s", (int)text_len, text);
+    return true;
+}
+
+/* What is said may find the connection closed before that answer is read. */
+static bool turned_away(rapyer *db, struct fault *f)
+{
+    uint8_t last[512];
+    struct rpc m;
+    struct scan scan;
+    struct fault ignored;
+    if (db->fd < 0 || db->channel || db->in.len > db->in_at)
+        return false;
+    ssize_t n = recv(db->fd, last, sizeof last, MSG_PEEK);
+    scan_init(&scan, sizeof last);
+    return n > 0 && scan_run(&scan, last, (size_t)n, &ignored) == SCAN_DONE &&
+           rpc_parse(&m, last, scan.at, &ignored) == 0 && turns_away(&m, f);
+}
+
 static int lost(rapyer *db, const char *what)
 {
     struct fault f;
-    fault_set(&f, FAULT_UNAVAILABLE, "the connection to rapyerd at %s was lost: %s", db->socket,
-              what);
+    if (!turned_away(db, &f))
+        fault_set(&f, FAULT_UNAVAILABLE, "the connection to rapyerd at %s was lost: %s", db->socket,
+                  what);
     connection_lose(db, &f);
     return -1;
 }
@@ -297,6 +326,10 @@ static int take_frame(rapyer *db, size_t len)
     struct rpc m;
     struct fault f;
     if (rpc_parse(&m, db->in.data + db->in_at, len, &f) < 0) {
+        connection_lose(db, &f);
+        return -1;
+    }
+    if (turns_away(&m, &f)) {
         connection_lose(db, &f);
         return -1;
     }

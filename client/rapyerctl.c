@@ -741,7 +741,9 @@ int main(int argc, char **argv)
         .db = rapyer_connect(o.socket), .raw = o.raw, .json = o.json, .terminal = isatty(1)};
     if (rapyer_errcode(c.db)) {
         fprintf(stderr, "rapyerctl: %s\n", rapyer_errmsg(c.db));
-        rc = access(c.db->socket, W_OK) < 0 && errno == EACCES ? EXIT_DENIED : EXIT_CONNECT;
+        rc = access(c.db->socket, W_OK) < 0 && errno == EACCES ? EXIT_DENIED
+             : rapyer_errcode(c.db) == RAPYER_BUSY             ? EXIT_NOT_NOW
+                                                               : EXIT_CONNECT;
         rapyer_close(c.db);
         return rc;
     }

@@ -1,12 +1,13 @@
 """Clients we did not write, very many clients, and clients that do not read."""
 
 import resource
+import subprocess
 import time
 
 import pytest
 from pynvim.msgpack_rpc import ErrorResponse, socket_session
 
-from daemon_process import BIG_WORK
+from daemon_process import BIG_WORK, built
 from models import ADA, KEY, MODELS, save_ada
 from rpc_client import Closed, RpcError, wait_until
 
@@ -61,6 +62,10 @@ def test_one_client_too_many(redis_server, new_daemon):
     with daemon.connect() as late:
         said = late.expect_closed()
         assert said and said[0][2].startswith("BUSY: ")
+    for command in (("stats",), ("get", "User:1"), ("set", "User:1", "name", "x")):
+        said = subprocess.run([built("client/rapyerctl"), "-s", daemon.socket, *command],
+                              capture_output=True, text=True, check=False)
+        assert said.returncode == 5 and "BUSY: 10 clients are connected, limits.max_clients" in said.stderr
     clients[0].call("hello")
     clients.pop().close()
     wait_until(daemon.answers, what="a free place")
