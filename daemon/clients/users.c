@@ -33,8 +33,18 @@ struct users *users_new(const struct config *config)
     return all;
 }
 
+static void forget(struct user *u)
+{
+    HASH_DEL(u->all->table, u);
+    free(u);
+}
+
 void users_free(struct users *all)
 {
+    struct user *u, *next;
+
+    HASH_ITER (hh, all->table, u, next)
+        forget(u);
     free(all);
 }
 
@@ -77,19 +87,44 @@ struct user *users_join_always(struct users *all, uid_t uid)
     return u;
 }
 
-void user_leave(struct user *u)
-{
-    if (--u->clients > 0)
-        return;
-    HASH_DEL(u->all->table, u);
-    free(u);
-}
-
 static void fill(struct bucket *b, double most, double seconds)
 {
     b->left += most * seconds;
     if (b->left > most)
         b->left = most;
+}
+
+static void fill_both(struct user *u)
+{
+    const struct config *c = u->all->config;
+    int64_t now = clock_mono_ms();
+    double seconds = (double)(now - u->filled) / 1000;
+
+    u->filled = now;
+    fill(&u->requests, c->user_rate, seconds);
+    fill(&u->bytes, (double)c->user_bytes, seconds);
+}
+
+/* Nobody asks for it, and it may ask for as much as somebody new. */
+static bool is_forgettable(struct user *u)
+{
+    if (u->clients > 0)
+        return false;
+    fill_both(u);
+    return u->requests.left >= u->all->config->user_rate &&
+           u->bytes.left >= (double)u->all->config->user_bytes;
+}
+
+/* Who comes again and again for one request is no newcomer each time. */
+void user_leave(struct user *u)
+{
+    struct users *all = u->all;
+    struct user *next;
+
+    u->clients--;
+    HASH_ITER (hh, all->table, u, next)
+        if (is_forgettable(u))
+            forget(u);
 }
 
 static int refuse(const struct user *u, const char *what, const char *setting, double most,
@@ -108,17 +143,15 @@ int user_asks(struct user *u, size_t bytes, struct fault *f)
                       c->user_requests, f);
     if (c->user_rate == 0 && c->user_bytes == 0)
         return 0;
-    int64_t now = clock_mono_ms();
-    double seconds = (double)(now - u->filled) / 1000;
-    u->filled = now;
-    fill(&u->requests, c->user_rate, seconds);
-    fill(&u->bytes, (double)c->user_bytes, seconds);
+    fill_both(u);
     if (c->user_rate > 0 && u->requests.left < 1)
         return refuse(u, "asks too often", "user_rate", c->user_rate, f);
     if (c->user_bytes > 0 && u->bytes.left <= 0)
         return refuse(u, "sends too much", "user_bytes", (double)c->user_bytes, f);
-    u->requests.left -= 1;
-    u->bytes.left -= (double)bytes;
+    if (c->user_rate > 0)
+        u->requests.left -= 1;
+    if (c->user_bytes > 0)
+        u->bytes.left -= (double)bytes;
     return 0;
 }
 

@@ -412,6 +412,32 @@ def test_requests_and_bytes_in_a_second(redis_server, new_daemon):
         wait_until(lambda: _tries(client, "set", KEY, "bio", "y"), what="its turn")
 
 
+def test_who_comes_again_for_each_request_is_no_newcomer(redis_server, new_daemon):
+    daemon = new_daemon(redis_server.address, {"rights.user_rate": 20})
+
+    def asks():
+        with daemon.connect() as client:
+            return client.call("rights")["uid"]
+    said = []
+    for _ in range(2000):
+        try:
+            said.append(asks())
+        except RpcError as busy:
+            assert busy.code == "BUSY" and "user_rate" in busy.text
+            break
+    else:
+        raise AssertionError("it may ask as often as it likes")
+    wait_until(lambda: _answers(asks), what="its turn")
+
+
+def _answers(ask):
+    try:
+        return ask() == ME
+    except RpcError as busy:
+        assert busy.code == "BUSY"
+        return False
+
+
 def _tries(client, *request):
     try:
         client.call(*request)
