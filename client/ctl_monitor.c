@@ -20,12 +20,19 @@
 
 /* --- lines ------------------------------------------------------------------------------- */
 
-static void print_stage(const rapyer_value *us, const char *name)
+/* A line has one unit: microseconds, or from 10 ms on milliseconds. */
+static void print_times(const rapyer_value *us)
 {
-    int64_t took = rapyer_int(us, name, -1);
+    static const char *const stages[] = {"queue", "gather", "redis", "answer"};
+    int64_t all = rapyer_int(us, "all", 0);
+    bool in_ms = all >= 10000;
 
-    if (took >= 0)
-        printf("  %s %lld", name, (long long)took);
+    printf(in_ms ? "  %.1f ms" : "  %.0f us", (double)all / (in_ms ? 1e3 : 1));
+    for (int i = 0; i < 4; i++) {
+        int64_t took = rapyer_int(us, stages[i], -1);
+        if (took >= 0)
+            printf(in_ms ? "  %s %.1f" : "  %s %.0f", stages[i], (double)took / (in_ms ? 1e3 : 1));
+    }
 }
 
 static void print_line(const struct ctl *c, const rapyer_value *v)
@@ -59,11 +66,8 @@ static void print_line(const struct ctl *c, const rapyer_value *v)
                ctl_paint(c, CTL_NORMAL));
     if (rapyer_str(v, "trace", NULL))
         printf("  trace %s", rapyer_str(v, "trace", ""));
-    if (rapyer_kind_of(us) == RAPYER_DICT) {
-        printf("  %lld us", (long long)rapyer_int(us, "all", 0));
-        for (int i = 0; i < 4; i++)
-            print_stage(us, ((const char *const[]){"queue", "gather", "redis", "answer"})[i]);
-    }
+    if (rapyer_kind_of(us) == RAPYER_DICT)
+        print_times(us);
     putchar('\n');
 }
 

@@ -175,17 +175,20 @@ static void print_json(const struct look *b, const struct sums *s, const struct 
     puts("}}");
 }
 
-static void print_line(const struct look *b, const struct sums *s)
+static void print_line(const struct ctl *c, const struct look *b, const struct sums *s)
 {
+    const char *redis = rapyer_str(b->stats, "redis", "");
+    bool up = strcmp(redis, "up") == 0;
     time_t t = time(NULL);
     struct tm tm;
     char when[16];
 
     localtime_r(&t, &tm);
     strftime(when, sizeof when, "%H:%M:%S", &tm);
-    printf("%s  %.0f requests/s  %.1f %% found  %.0f commits/s of %.0f us  Redis %s  %lld clients  "
-           "%lld waiting  %lld locks, %lld waited for  %.1f MB held\n",
-           when, s->requests, s->hits, s->commits, s->redis_us, rapyer_str(b->stats, "redis", ""),
+    printf("%s  %.0f requests/s  %.1f %% found  %.0f commits/s of %.0f us  %sRedis %s%s%s%s  %lld "
+           "clients  %lld waiting  %lld locks, %lld waited for  %.1f MB held\n",
+           when, s->requests, s->hits, s->commits, s->redis_us, up ? "" : ctl_paint(c, CTL_RED),
+           up ? "up" : "away (", up ? "" : redis, up ? "" : ")", up ? "" : ctl_paint(c, CTL_NORMAL),
            (long long)rapyer_int(b->stats, "clients", 0),
            (long long)rapyer_int(b->stats, "waiting", 0),
            (long long)rapyer_int(b->stats, "locks_held", 0),
@@ -303,13 +306,13 @@ static void print_locks(const rapyer_value *locks)
     free(waited);
 }
 
-static void print_screen(const struct look *a, const struct look *b, const struct sums *s,
-                         const struct rate *rates, size_t n)
+static void print_screen(const struct ctl *c, const struct look *a, const struct look *b,
+                         const struct sums *s, const struct rate *rates, size_t n)
 {
     printf("\033[H\033[2J\033[1mrapyerd %s\033[0m  up %lld s\n",
            rapyer_str(b->stats, "version", ""),
            (long long)rapyer_int(b->stats, "uptime_ms", 0) / 1000);
-    print_line(b, s);
+    print_line(c, b, s);
     print_methods(rates, n);
     print_clients(a, b);
     print_documents(rapyer_get(b->cache, "hottest"));
@@ -330,9 +333,9 @@ static void print(const struct ctl *c, const struct look *a, const struct look *
     if (c->json)
         print_json(b, &s, rates, n);
     else if (c->terminal)
-        print_screen(a, b, &s, rates, n);
+        print_screen(c, a, b, &s, rates, n);
     else
-        print_line(b, &s);
+        print_line(c, b, &s);
     fflush(stdout);
     free(rates);
 }
