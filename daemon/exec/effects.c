@@ -8,7 +8,8 @@ static const struct stored *stored_as(const struct effect *e)
     return e->in != 0 ? stored_kinds[e->in] : &stored_hash;
 }
 
-/* What an element that is named by what it is is called in Redis: also an empty one is somewhere. */
+/* What an element is called in Redis that is named by what it is: an empty one is somewhere, too.
+ */
 static const char *member_name(const struct buf *raw)
 {
     return raw->data != NULL ? (const char *)raw->data : "";
