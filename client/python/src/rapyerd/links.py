@@ -177,10 +177,10 @@ class AsyncConnection(_Connection, asyncio.Protocol):
 
     def _push(self, data: bytes) -> None:
         out = self._out
-        if not out:
-            self.loop.call_soon(self._flush)
         out.append(data)
-        if len(out) == AT_ONCE:
+        if len(out) == 1:
+            self.loop.call_soon(self._flush)
+        elif len(out) == AT_ONCE:
             self._flush()
 
     def _attach(self, path: str) -> None:
@@ -372,10 +372,10 @@ async def run(steps: Steps[T]) -> T:
 def write(method: str, params: list[Any], model: type) -> Awaitable[Any]:
     """The answer to one request that changes something, under no lock: what `run` makes of it, but short, as
     nothing is to be done when its caller is cancelled. The caller has to expect `lost`."""
-    link = async_link()
-    connection = link.connection
+    link: AsyncLink | None = getattr(asyncio.get_running_loop(), _LINK, None)
+    connection = link.connection if link is not None else None
     if connection is None or not connection.open or model not in connection.declared:
-        return link.perform(Call(method, params, (model,)))
+        return async_link().perform(Call(method, params, (model,)))
     try:
         return connection.send(method, params, True)[1]
     except (OverflowError, TypeError, ValueError) as error:

@@ -97,7 +97,13 @@ def field_path(owner: Any, name: str) -> str:
 
 def key_of(root: Any) -> str:
     """The key of a document."""
-    return schema_of(type(root)).prefix + pk_of(root)
+    schema = schema_of(type(root))
+    if schema.key is None:
+        try:
+            return schema.prefix + root.__rapyer_place__.pk  # type: ignore[no-any-return]
+        except (AttributeError, TypeError):  # nobody has asked for it yet
+            pass
+    return schema.prefix + pk_of(root)
 
 
 def own(owner: Any, name: str | None, model: Any) -> None:
@@ -110,8 +116,11 @@ def own(owner: Any, name: str | None, model: Any) -> None:
 
 def live(root: Any) -> bool:
     """Does what is done to it go to the daemon?"""
-    place = place_of(root)
-    return place.saved or place.named
+    try:
+        place = root.__rapyer_place__
+    except AttributeError:
+        return False
+    return place.saved or place.named  # type: ignore[no-any-return]
 
 
 def is_draft(model: Any) -> bool:

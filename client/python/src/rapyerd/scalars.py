@@ -211,20 +211,23 @@ def _increase(value: Number, amount: Any, guess: Any) -> Steps[Any]:
     return getattr(owner, name)
 
 
-async def _increased(value: Number, amount: Any, guess: Any) -> Any:
+async def _increased(value: Number, root: Any, amount: Any, guess: Any) -> Any:
     """The same under asyncio. Few things are done as often as this: where nobody gathers it, and nothing is
     to be done behind it, it goes a short way."""
-    owner, name = value._owner, value._name
-    root = root_of(owner)
     if not ungathered() or not live(root) or RedisConfig.grouped or RedisConfig.cascades:
         return await links.run(_increase(value, amount, guess))
+    owner, name = value._owner, value._name
     path = name if owner is root else field_path(owner, name)
     try:
         answer = await links.write("num.incr", [key_of(root), path, value._wired(amount)], type(root))
     except links.lost:
         raise links.after_loss("num.incr") from None
-    owner.__dict__[name] = schema_of(type(owner)).codecs[name].take(answer)
-    return getattr(owner, name)
+    kind: Any = type(value)
+    decode = schema_of(type(owner)).codecs[name].decode
+    made = owner.__dict__[name] = kind(answer if decode is None else decode(answer))
+    made._owner = owner
+    made._name = name
+    return made
 
 
 class Number(Scalar):
@@ -240,9 +243,10 @@ class Number(Scalar):
         if owner.__rapyer_owner__ is not None:
             return self._run(owner._increase_element(self._name, self, amount))  # type: ignore[no-any-return]
         guess = owner.__dict__[self._name] + amount
-        run = type(root_of(owner)).__rapyer_run__
+        root = root_of(owner)
+        run = root.__rapyer_run__
         if run is links.run:
-            return _increased(self, amount, guess)
+            return _increased(self, root, amount, guess)
         return run(_increase(self, amount, guess))  # type: ignore[no-any-return]
 
     aincrease = increase

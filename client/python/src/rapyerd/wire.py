@@ -119,7 +119,7 @@ class Wire:
             for message in unpacker:
                 if message[0] == 1:
                     _, request, said, result = message
-                    waiter = waiters.pop(request, None) or writes.pop(request, None)
+                    waiter = writes.pop(request, None) or waiters.pop(request, None)
                     if waiter is not None:
                         if waiter.done():
                             continue
