@@ -44,6 +44,7 @@ from rapyerd.result import (
     RapyerDeleteResult,
 )
 from rapyerd.settings import configure
+from rapyerd.tracing import trace
 from rapyerd.watching import Change, awatch
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "lock_from_key",
     "pipeline",
     "teardown_rapyer",
+    "trace",
     "where",
 ]
 

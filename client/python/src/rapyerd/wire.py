@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgpack
 
 from rapyerd.errors import BadValueError, RapyerError, error_of
+from rapyerd.tracing import traceparent
 
 # The daemon's limit for one answer is 64 MiB; a little more than that must fit.
 MAX_BUFFER = 80 << 20
@@ -95,9 +96,12 @@ class Wire:
     def request(
         self, method: str, params: list[Any], waiter: Waiter, writes: bool = False
     ) -> tuple[int, bytes]:
-        """The id and the bytes of a request."""
+        """The id and the bytes of a request, with the trace that it belongs to."""
         request = self._next + 1
         data: bytes = self._pack((0, request, method, params))
+        belongs = traceparent()
+        if belongs is not None:  # of the next request, this one
+            data = self.notification("trace", [belongs]) + data
         self._next = request
         if writes:
             self.writes[request] = waiter
