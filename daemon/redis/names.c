@@ -25,7 +25,9 @@ static struct tagged take_apart(const struct names *n, const char *key, size_t l
 
 void names_root(const struct names *n, const char *key, size_t len, struct buf *out)
 {
-    struct tagged t = take_apart(n, key, len);
+    struct tagged t = {0};
+    if (n->tags)
+        t = take_apart(n, key, len);
     buf_append(out, "{", 1);
     pk_append(out, t.tag > 0 ? key + t.model + 1 : key, t.tag > 0 ? t.tag : len);
     buf_append(out, "}", 1);
@@ -38,9 +40,9 @@ void names_root(const struct names *n, const char *key, size_t len, struct buf *
 
 size_t names_root_len(const struct names *n, const char *key, size_t len)
 {
-    struct tagged t = take_apart(n, key, len);
+    size_t escaped = pk_escaped_len(key, len);
     /* The braces around a tag are there already, and not as "{7b" and "{7d". */
-    return pk_escaped_len(key, len) + 2 - (t.tag > 0 ? 6 : 0);
+    return n->tags && take_apart(n, key, len).tag > 0 ? escaped - 4 : escaped + 2;
 }
 
 size_t names_tag(const struct names *n, const char *key, size_t len, const char **tag)
