@@ -487,8 +487,6 @@ static int check_cluster(struct load *l, const struct setting *s)
         return refuse(l, s, "a cluster has database 0 only, and redis.redis_db is %u", c->redis_db);
     if (c->stale_reads)
         return refuse(l, s, "cache.stale_reads is not there with a cluster yet");
-    if (c->commit_replicas || c->commit_fsync)
-        return refuse(l, s, "commit.replicas and commit.fsync are not there with a cluster yet");
     return 0;
 }
 

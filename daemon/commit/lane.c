@@ -261,15 +261,21 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
         conclude(l, NULL);
 }
 
+/* Of another number: it was sent again meanwhile, perhaps to another node. */
+void lane_waited(struct lane *l, uint64_t sent, const redisReply *reply)
+{
+    struct commit *c = l->in_flight;
+    struct fault f;
+    if (c == NULL || reply == NULL || !c->applied || sent != l->sent)
+        return; /* it was refused, or the link is lost: on_down */
+    conclude(l, durable_judge(&c->durable, reply, &f) < 0 ? &f : NULL);
+}
+
 static void on_waited(void *arg, unsigned index, redisReply *reply)
 {
     struct lane *l = arg;
-    struct commit *c = l->in_flight;
-    struct fault f;
     (void)index;
-    if (c == NULL || reply == NULL || !c->applied)
-        return; /* it was refused, or the link is lost: on_down */
-    conclude(l, durable_judge(&c->durable, reply, &f) < 0 ? &f : NULL);
+    lane_waited(l, l->sent, reply);
 }
 
 void lane_send(struct lane *l)
@@ -288,7 +294,10 @@ void lane_send(struct lane *l)
     else
         upstream_send(l->up, c->resp.data, c->resp.len, c->ncommands, on_reply, l);
     c->asked = durable_ask(l->config, &c->durable, &wait);
-    if (c->asked)
+    l->sent++;
+    if (c->asked && in_cluster(l))
+        l->cb->on_sent(l->arg, l, l->sent);
+    else if (c->asked)
         upstream_send(l->up, wait.data, wait.len, 1, on_waited, l);
     buf_free(&wait);
 }

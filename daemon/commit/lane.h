@@ -33,6 +33,9 @@ struct lane_callbacks {
     void (*on_down)(void *arg, struct lane *l);
     /* Whoever has its slot is to be looked for, and lane_link be called. Comes behind on_down. */
     void (*on_unsure)(void *arg, struct lane *l);
+    /* In a cluster: WAIT is to follow what was just sent, which has this number; then lane_waited.
+     */
+    void (*on_sent)(void *arg, struct lane *l, uint64_t sent);
 };
 
 struct lane_stats {
@@ -77,6 +80,9 @@ bool lane_unsure(const struct lane *l, int64_t *retry_at);
  * NULL: there is none. Before that is over lane_link must not be called. */
 struct upstream *lane_open_on(const struct lane *l, uint32_t *epoch);
 void lane_answered(struct lane *l); /* it is over */
+
+/* The answer to WAIT behind what was sent with this number; NULL: it was lost. */
+void lane_waited(struct lane *l, uint64_t sent, const redisReply *reply);
 
 /* It looks at the marker, or sends again what is not there. */
 bool lane_recovers(const struct lane *l);

@@ -50,6 +50,7 @@ struct lane {
     uint32_t open_epoch;
     bool unsure; /* another node may have the slot: looked for at, and doubling */
     int64_t retry_at, retry_ms;
+    uint64_t sent;        /* counts what was sent */
     uint64_t number;      /* of the gathering batch */
     uint64_t applied;     /* of the last batch known to be in Redis: what the marker should say */
     uint64_t abandoned;   /* one whose clients were told that its outcome is unknown; 0: none */

@@ -3,11 +3,13 @@
  * who has its slot, and at whether he may be asked. */
 #include "daemon/commit/lanes.h"
 #include "daemon/base/clock.h"
+#include "daemon/commit/durable.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
 #include "daemon/redis/slots.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
+#include <utlist.h>
 
 /* Committed batches that are kept for a Redis that lost the last of them in a restart. */
 #define RETAIN_BATCHES 1024
@@ -15,6 +17,19 @@
 #define RETAIN_BYTES (16u << 20)
 
 #define TICK_MS 2 /* while a slot is looked for */
+
+/* What was sent over a link in one turn: one WAIT is behind all of it, as Redis answers nothing
+ * else on a connection meanwhile. */
+struct waits {
+    struct waits *next;
+    struct upstream *up;
+    struct buf ask;
+    struct sent {
+        struct lane *lane;
+        uint64_t number;
+    } * all;
+    unsigned n, cap;
+};
 
 struct lanes {
     struct event_base *base;
@@ -30,6 +45,8 @@ struct lanes {
     struct lane *home;
     struct lane **all; /* those that there are */
     unsigned n, cap;
+    struct waits *waits; /* to be asked, one for each link (utlist) */
+    struct event *wait;  /* active: they are */
     bool changed, stopped;
     unsigned forgetting; /* links that are asked for it */
     void (*forgotten)(void *arg);
@@ -88,6 +105,55 @@ static void on_unsure(void *arg, struct lane *lane)
     (void)lane;
     router_look(l->router);
     settle_soon(l);
+}
+
+/* ---- replicas and disks ---- */
+
+static void waits_free(struct waits *w)
+{
+    buf_free(&w->ask);
+    free(w->all);
+    free(w);
+}
+
+static void on_sent(void *arg, struct lane *lane, uint64_t number)
+{
+    struct lanes *l = arg;
+    struct waits *w;
+    struct durable asked;
+    LL_SEARCH_SCALAR(l->waits, w, up, lane_upstream(lane));
+    if (w == NULL) {
+        w = alloc_zeroed(1, sizeof(*w));
+        w->up = lane_upstream(lane);
+        (void)durable_ask(l->config, &asked, &w->ask);
+        LL_PREPEND(l->waits, w);
+    }
+    vec_room(w->all, w->n, w->cap, 1);
+    w->all[w->n++] = (struct sent){.lane = lane, .number = number};
+    event_active(l->wait, 0, 0);
+}
+
+static void on_waited(void *arg, unsigned index, redisReply *reply)
+{
+    struct waits *w = arg;
+    (void)index;
+    for (unsigned i = 0; i < w->n; i++)
+        lane_waited(w->all[i].lane, w->all[i].number, reply);
+    waits_free(w);
+}
+
+/* If it cannot be asked the link is lost, which lanes are told. */
+static void on_wait(evutil_socket_t fd, short what, void *arg)
+{
+    struct lanes *l = arg;
+    (void)fd;
+    (void)what;
+    while (l->waits != NULL) {
+        struct waits *w = l->waits;
+        LL_DELETE(l->waits, w);
+        if (!upstream_send(w->up, w->ask.data, w->ask.len, 1, on_waited, w))
+            waits_free(w);
+    }
 }
 
 /* ---- where slots are ---- */
@@ -181,7 +247,8 @@ static struct lane *open_lane(struct lanes *l, uint16_t slot)
                                              .on_link = on_link,
                                              .on_ready = on_ready,
                                              .on_down = on_lane_down,
-                                             .on_unsure = on_unsure};
+                                             .on_unsure = on_unsure,
+                                             .on_sent = on_sent};
     bool cluster = router_is_cluster(l->router);
     struct lane_place place = {.id = l->id,
                                .tag = cluster ? slot_tag(slot) : NULL,
@@ -227,6 +294,7 @@ struct lanes *lanes_new(struct event_base *base, struct config *config, const ch
     l->retained = (struct retained){.max = cluster ? RETAIN_BATCHES_CLUSTER : RETAIN_BATCHES,
                                     .max_bytes = RETAIN_BYTES};
     l->settle = evtimer_new(base, on_settle, l);
+    l->wait = event_new(base, -1, 0, on_wait, l);
     struct buf key = BUF_INIT;
     buf_printf(&key, "%s:@schema", config->key_prefix);
     l->home = open_lane(l, router_slot(l->router, (char *)key.data, key.len));
@@ -256,7 +324,13 @@ void lanes_free(struct lanes *l)
     free(l->all);
     retained_free(&l->retained);
     batch_pool_free(l->pool);
+    while (l->waits != NULL) {
+        struct waits *w = l->waits;
+        LL_DELETE(l->waits, w);
+        waits_free(w);
+    }
     event_free(l->settle);
+    event_free(l->wait);
     free(l);
 }
 

@@ -1,5 +1,5 @@
 """Clients that append texts of their own to lists all over a cluster, and what has to be there at the
-end: each that was acknowledged once, each whose outcome is unknown once at most, no other. Every second
+end: each that was acknowledged once, each whose outcome or safety is unknown once at most, no other. Every second
 document has a partner, with which it shares a tag: what is appended to both is in both, or in neither."""
 
 import threading
@@ -51,7 +51,7 @@ class Writer(threading.Thread):
                 self.acknowledged.setdefault(done, []).append(line)
         except RpcError as refusal:
             code = str(refusal).partition(":")[0]
-            if code == "UNKNOWN_OUTCOME":
+            if code in ("UNKNOWN_OUTCOME", "NOT_DURABLE"):
                 for done in keys:
                     self.unknown.setdefault(done, []).append(line)
             else:

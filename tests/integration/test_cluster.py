@@ -72,7 +72,6 @@ def test_what_is_not_there_says_so(daemon):
 
 @pytest.mark.parametrize("setting, text", [
     ({}, "experimental_cluster"), ({**EXPERIMENTAL, "cache.stale_reads": "1s"}, "stale_reads"),
-    ({**EXPERIMENTAL, "commit.replicas": "1"}, "commit.replicas"),
     ({**EXPERIMENTAL, "redis.redis_db": "1"}, "database 0")])
 def test_settings(new_daemon, setting, text):
     daemon = new_daemon("cluster:127.0.0.1:1", setting, wait=False)
@@ -193,3 +192,32 @@ def test_a_replica_that_lacks_the_last_commits(cluster, new_daemon):
         assert client.call("doc.get", key) == {
             "@pk": key[4:], "n": 11, "lines": [str(n) for n in range(10)], "last": ""}
         assert client.call("admin.stats")["lost_states"] == 0
+
+
+def test_commits_that_wait_for_replicas(cluster, new_daemon):
+    """While slots move; where a replica stands still, and only there; and what was acknowledged is on the
+    replica, though master and rapyerd are killed together."""
+    settings = {**EXPERIMENTAL, "commit.replicas": "1", "commit.wait": "3s"}
+    daemon = new_daemon(cluster.address, settings)
+    storm = Storm([daemon])
+    reshard(cluster, [slot_of_document(key) for key in storm.keys[:8]], 10)
+    wait_until(lambda at=storm.acknowledged(): storm.acknowledged() > at + 50, what="commits")
+    judged(storm)
+    with daemon.connect() as client:
+        a, _ = two_slots(client)
+        master = cluster.agreed_owner(slot_of_document(a))
+        elsewhere = next(key for key in storm.keys if cluster.agreed_owner(slot_of_document(key)) is not master)
+        replica = cluster.replicas[cluster.masters.index(master)]
+        replica.pause()
+        client.call("admin.set", "commit.wait", "100ms")
+        refused(client, "NOT_DURABLE", "num.incr", a, "n", 1)
+        client.call("admin.set", "commit.wait", "3s")
+        assert client.call("num.incr", elsewhere, "n", 1) == 1
+        replica.resume()
+        for n in range(50):
+            client.call("list.append", a, "lines", str(n))
+    daemon.kill()
+    master.kill()
+    replaced(cluster, master, slot_of_document(a))
+    with new_daemon(cluster.address, settings).connect() as client:
+        assert client.call("doc.load", a, "lines") == [str(n) for n in range(50)]
