@@ -320,6 +320,22 @@ def test_only_what_has_changed_is_read_again(redis_server, daemons, rdb, pair):
 # --- programs without a daemon ---------------------------------------------------------------
 
 
+def evict(rdb, key):
+    """Redis has no memory left, and this is the one key that may go."""
+    rdb.pexpire(key, 3600 * 1000)
+    rdb.config_set("maxmemory-policy", "volatile-ttl")
+    rdb.config_set("maxmemory", 1)
+    assert not rdb.exists(key)
+    rdb.config_set("maxmemory", 0)
+
+
+def copy_of(rdb, change, key=ROOT):
+    """All of it is replaced, by what differs by this."""
+    rdb.copy(key, "aside")
+    change("aside")
+    rdb.copy("aside", key, replace=True)
+
+
 FOREIGN = [
     (lambda rdb: rdb.hset(ROOT, "age", 77), "age", 77),
     (lambda rdb: rdb.rpush(ROOT + "/tags", "z"), "tags", ["a", "b", "c", "z"]),
@@ -332,6 +348,13 @@ FOREIGN = [
      ["s1", "s2"]),
     (lambda rdb: rdb.eval("redis.call('HSET',KEYS[1],'bio','x') redis.call('HSET',KEYS[1],'nick','y')", 1,
                           ROOT), "nick", "y"),
+    (lambda rdb: copy_of(rdb, lambda key: rdb.hset(key, "age", 77)), "age", 77),
+    (lambda rdb: copy_of(rdb, lambda key: rdb.lset(key, 0, "other"), ROOT + "/tags"), "tags", ["other", "b", "c"]),
+    (lambda rdb: rdb.copy(ROOT + "/sections", ROOT + "/tags", replace=True), "tags", ["s1", "s2"]),
+    (lambda rdb: copy_of(rdb, lambda key: rdb.hset(key, "name", "other"), ROOT + "/sections/s1"),
+     'sections["s1"].name', "other"),
+    (lambda rdb: evict(rdb, ROOT + "/counts"), "counts", {}),
+    (lambda rdb: evict(rdb, ROOT + "/sections/s1/tasks"), 'sections["s1"].tasks', []),
 ]
 
 
@@ -386,15 +409,62 @@ def test_fresh_is_of_one_moment(redis_server, new_proxy, new_daemon, rdb, path, 
         assert found in (before, after)
 
 
-@pytest.mark.parametrize("how", ["flushall", "flushdb", "delete", "expire", "swapdb", "rename"])
+def copy_of_what_ends(rdb):
+    rdb.copy(ROOT, "aside")
+    rdb.pipeline().pexpire("aside", 1).copy("aside", ROOT, replace=True).execute()
+
+
+REMOVALS = {
+    "flushall": lambda rdb: rdb.flushall(), "flushdb": lambda rdb: rdb.flushdb(),
+    "delete": lambda rdb: rdb.delete(*rdb.keys(ROOT + "*")), "expire": lambda rdb: rdb.pexpire(ROOT, 1),
+    "swapdb": lambda rdb: rdb.swapdb(0, 1), "rename": lambda rdb: rdb.rename(ROOT, "elsewhere"),
+    "evict": lambda rdb: evict(rdb, ROOT), "copy": copy_of_what_ends,
+}
+
+
+@pytest.mark.parametrize("how", REMOVALS)
 def test_a_document_that_another_program_removes_is_gone(pair, rdb, how):
     """Shows C4."""
-    {"flushall": rdb.flushall, "flushdb": rdb.flushdb,
-     "delete": lambda: rdb.delete(*rdb.keys(ROOT + "*")), "expire": lambda: rdb.pexpire(ROOT, 1),
-     "swapdb": lambda: rdb.swapdb(0, 1), "rename": lambda: rdb.rename(ROOT, "elsewhere")}[how]()
+    REMOVALS[how](rdb)
     for client in pair:
         wait_until(lambda: client.call("doc.get_many", [KEY]) == [None], timeout=BOUND + 5,
                    what="the end of the document")
+
+
+@pytest.mark.parametrize("how", [how for how in REMOVALS if how not in ("expire", "copy")])
+def test_fresh_sees_at_once_that_another_program_removed_the_document(pair, rdb, how):
+    """Shows C1."""
+    REMOVALS[how](rdb)
+    for client in pair:
+        assert outcome(client, "doc.get", KEY, {"fresh": True}) == "NOT_FOUND"
+
+
+def test_a_deadline_that_another_program_takes_away(pair, rdb):
+    """From the document with all that it has. Shows C4, C9."""
+    one, two = pair
+    one.call("doc.ttl", KEY, 1000)
+    wait_until(lambda: two.call("doc.ttl", KEY) > 0, what="the deadline")
+    for key in rdb.keys(ROOT + "*"):
+        rdb.persist(key)
+    for client in pair:
+        assert client.call("doc.get", KEY, {"fresh": True, "paths": ["tags"]}) == {"tags": ["a", "b", "c"]}
+        wait_until(lambda: client.call("doc.ttl", KEY) == -1, timeout=BOUND + 5, what="no deadline")
+
+
+def test_a_document_ends_although_what_it_has_was_made_to_stay(pair, rdb):
+    """A program has persisted its lists and dicts: nobody is given them after the deadline. Shows C9."""
+    one, two = pair
+    one.call("doc.ttl", KEY, 1000)
+    for key in rdb.keys(ROOT + "/*"):
+        rdb.persist(key)
+    for client in pair:
+        assert client.call("doc.load", KEY, "tags") == ["a", "b", "c"]
+    rdb.pexpire(ROOT, 1)
+    wait_until(lambda: not rdb.exists(ROOT), what="the deadline")
+    for client in pair:
+        assert outcome(client, "doc.get", KEY, {"fresh": True}) == "NOT_FOUND"
+        assert outcome(client, "doc.load", KEY, "tags") == "NOT_FOUND"
+    assert rdb.exists(ROOT + "/tags")
 
 
 def test_a_write_in_the_same_turn_as_ours_is_seen(pair, rdb):
