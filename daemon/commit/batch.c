@@ -4,6 +4,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/commit/batch_inside.h"
 #include "daemon/documents/layout.h"
+#include "daemon/redis/changes.h"
 #include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
 #include <utlist.h>
@@ -20,6 +21,7 @@ struct batch_pool *batch_pool_new(const struct names *names, const char *daemon)
     p->daemon = daemon;
     p->prefix_len = strlen(names->prefix);
     buf_printf(&p->channel, "%s:@changes", names->prefix);
+    buf_printf(&p->turn, "%s:" TURN_KEY, names->prefix);
     buf_printf(&p->own, "%s:@own:%s", names->prefix, daemon);
     return p;
 }
@@ -38,6 +40,7 @@ void batch_pool_free(struct batch_pool *p)
     table_clear(&p->fields);
     buf_free(&p->channel);
     buf_free(&p->own);
+    buf_free(&p->turn);
     writer_free(&p->writer);
     free(p);
 }

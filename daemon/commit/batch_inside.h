@@ -109,8 +109,8 @@ struct batch_pool {
     const struct names *names;
     const char *prefix, *daemon;
     size_t prefix_len;
-    /* Names in Redis: of what all hear, of what this one hears. */
-    struct buf channel, own;
+    /* Names in Redis: of what all hear, of what this one hears; and TURN_KEY. */
+    struct buf channel, own, turn;
     bool explains;
     struct arena spare; /* of the batch before, as the following */
     struct table pends, fields;

@@ -428,17 +428,18 @@ static void format_publish(struct batch *b, struct writer *w, const struct buf *
     end(b, w, NULL, NULL, NULL);
 }
 
-/* What scripts write is named to who called them. So is the marker then: it says where the turn
- * ends (changes.h). */
+/* What scripts write is named to who called them. Where nothing else of it is, as it was refused or
+ * is of plain commands, the turn key is: what was said ends with the turn (changes.h). */
 static void format_publish_own(struct batch *b, struct writer *w)
 {
     static const char script[] = "redis.pcall('PUBLISH',ARGV[1],ARGV[2])"
-                                 "redis.pcall('APPEND',KEYS[1],'')";
+                                 "redis.pcall('SET',KEYS[1],'')"
+                                 "redis.pcall('UNLINK',KEYS[1])";
     w->n = 0;
     word(w, "EVAL", 4);
     word(w, script, sizeof(script) - 1);
     word(w, "1", 1);
-    word(w, b->marker->data, b->marker->len);
+    word(w, b->pool->turn.data, b->pool->turn.len);
     word(w, b->pool->own.data, b->pool->own.len);
     word(w, w->scratch.data, w->scratch.len);
     end(b, w, NULL, NULL, NULL);

@@ -29,11 +29,12 @@ struct changes {
     void *arg;
     /* Of what all daemons do, what scripts of ours did, proofs; NUL-terminated. */
     struct buf channel, own, proofs, realm_key;
-    struct buf markers; /* how the keys of markers begin; NUL-terminated, too */
-    char realm[33];     /* what stands at realm_key in the database that we are in */
-    bool subscribed;    /* to all but what other daemons do */
-    bool listening;     /* to that, too, or it is asked for */
-    unsigned tracks;    /* answers to track() that are to come */
+    struct buf documents, markers; /* how their keys begin; NUL-terminated, too */
+    char realm[33];                /* what stands at realm_key in the database that we are in */
+    bool subscribed;               /* to all but what other daemons do */
+    bool listening;                /* to that, too, or it is asked for */
+    enum { UNMARKED, MARKING, MARKED } marks; /* whether markers are tracked */
+    unsigned tracks;                          /* answers to track() that are to come */
     bool hearing, tracking, warned;
     bool untracked; /* tracking was refused: what daemons say is all there is to hear */
     /* The marker of the last batch of which a part was refused; it names those (unit.lua). */
@@ -571,11 +572,52 @@ static void listen_to_daemons(struct changes *c, bool on)
     buf_free(&out);
 }
 
+/* What is tracked already stays so; `second` may be NULL. */
+static void pack_tracking(const struct changes *c, const struct buf *first,
+                          const struct buf *second, struct buf *out)
+{
+    char id[RESP_DECIMAL_MAX + 1];
+    id[resp_decimal(id, (int64_t)upstream_info(c->link)->client_id)] = '\0';
+    resp_words(out, "CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST", "NOLOOP", "PREFIX",
+               (char *)first->data, second != NULL ? "PREFIX" : NULL,
+               second != NULL ? (char *)second->data : NULL, NULL);
+}
+
+/* It may be about what was tracked before: track() has said since what is. */
+static void on_marked(void *arg, unsigned index, redisReply *reply)
+{
+    struct changes *c = arg;
+    (void)index;
+    if (reply == NULL || c->marks != MARKING)
+        return;
+    c->marks = reply->type == REDIS_REPLY_ERROR ? UNMARKED : MARKED;
+    if (c->marks == MARKED && c->hearing && c->tracking && !c->listening)
+        listen_to_daemons(c, true);
+}
+
+/* Each marker that is tracked costs Redis as much as a key of a document. Who hears nothing that
+ * ends with the turn does without; where they are tracked once they stay so, as to end that would
+ * be to miss what is written meanwhile. */
+static void mark(struct changes *c)
+{
+    struct buf out = BUF_INIT;
+    if (c->marks != UNMARKED)
+        return;
+    pack_tracking(c, &c->markers, NULL, &out);
+    if (upstream_send(c->up, out.data, out.len, 1, on_marked, c))
+        c->marks = MARKING;
+    buf_free(&out);
+}
+
 /* To begin late is no gap: what others have written was named, and unexplained. */
 static void on_peers(void *arg, bool others)
 {
     struct changes *c = arg;
-    if (c->hearing && c->tracking && c->listening != others)
+    if (!c->hearing || !c->tracking || c->listening == others)
+        return;
+    if (others && c->marks != MARKED)
+        mark(c); /* then we listen */
+    else
         listen_to_daemons(c, others);
 }
 
@@ -611,20 +653,15 @@ static void on_tracking(void *arg, unsigned index, redisReply *reply)
  * for a connection that is gone. */
 static void track(struct changes *c)
 {
-    struct buf out = BUF_INIT, prefix = BUF_INIT;
-    char id[RESP_DECIMAL_MAX + 1];
+    struct buf out = BUF_INIT;
     if (!c->subscribed)
         return;
-    id[resp_decimal(id, (int64_t)upstream_info(c->link)->client_id)] = '\0';
-    buf_printf(&prefix, "%s:{", c->config->key_prefix);
-    buf_append(&prefix, "", 1);
     resp_words(&out, "CLIENT", "TRACKING", "OFF", NULL);
-    resp_words(&out, "CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST", "PREFIX",
-               (char *)prefix.data, "PREFIX", (char *)c->markers.data, "NOLOOP", NULL);
+    pack_tracking(c, &c->documents, c->listening ? &c->markers : NULL, &out);
+    c->marks = c->listening ? MARKED : UNMARKED;
     if (upstream_send(c->up, out.data, out.len, TRACK_ANSWERS, on_tracking, c))
         c->tracks++;
     buf_free(&out);
-    buf_free(&prefix);
 }
 
 static void on_subscribed(void *arg, unsigned index, redisReply *reply)
@@ -697,6 +734,8 @@ struct changes *changes_new(struct event_base *base, struct config *config, cons
     name(&c->own, config->key_prefix, "own:", id);
     name(&c->proofs, config->key_prefix, "proof:", id);
     name(&c->realm_key, config->key_prefix, "realm", "");
+    buf_printf(&c->documents, "%s:{", config->key_prefix);
+    buf_append(&c->documents, "", 1);
     buf_printf(&c->markers, "%s:" COMMIT_MARKER, config->key_prefix);
     buf_append(&c->markers, "", 1);
     name_realm(c);
@@ -716,6 +755,7 @@ void changes_free(struct changes *c)
     buf_free(&c->own);
     buf_free(&c->proofs);
     buf_free(&c->realm_key);
+    buf_free(&c->documents);
     buf_free(&c->markers);
     buf_free(&c->refused);
     free(c->explained);

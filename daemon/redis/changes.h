@@ -9,7 +9,8 @@
  * the same turn was written by a program that knows nothing of daemons. A key that was explained
  * may have been written by such a program, too; nothing can tell. Where a turn ends the markers
  * say: each commit writes that of its daemon, Redis tells prefixes in their order, and theirs is
- * behind that of documents.
+ * behind that of documents. They are tracked from when we first listen to other daemons. Behind
+ * what our own scripts write one of them writes a key that begins as those of documents do.
  *
  * What we have written ourselves is not named, as most writes are ours, and to be told of each
  * costs Redis half as much as the write. The link of our commits tracks, for the connection that
@@ -30,6 +31,8 @@
 
 /* How the keys of markers go on behind the prefix of all keys; then there is the daemon's name. */
 #define COMMIT_MARKER "~seq:"
+/* The key that a commit with scripts writes and removes, so that its turn is named. */
+#define TURN_KEY "{~turn}"
 
 struct changes;
 

@@ -12,7 +12,7 @@ from models import KEY, ROOT, save_ada
 from rpc_client import RpcError, wait_until
 from segment_reader import Segment
 from test_coherence import outcome
-from test_watch import told
+from test_watch import told, told_until
 
 BOUND = 1.0
 CHANGES = "rapyer:@changes"
@@ -26,6 +26,11 @@ def daemon(redis_server, new_daemon):
 
 def listeners(rdb):
     return dict(rdb.pubsub_numsub(CHANGES))[CHANGES.encode()]
+
+
+def prefixes(rdb):
+    """How many beginnings of keys Redis looks for in each write."""
+    return rdb.info()["tracking_total_prefixes"]
 
 
 def soon(client, path, value):
@@ -190,6 +195,27 @@ def test_a_write_just_after_a_script_of_ours(ada, other, rdb):
         soon(ada, "numbers[7]", -n)
 
 
+def test_a_write_just_after_what_redis_refused(ada, other, rdb):
+    """Nothing of that is named, and of what we wrote beside it in the same commit no more; it explains nothing later."""
+    ada.call("list.extend", KEY, "numbers", list(range(2000)))
+    ada.call("doc.save", "User:bob", {"name": "Bob"})
+    other.call("watch", KEY, "numbers")
+    for n in range(5):
+        token = ada.call("lock.acquire", "User:bob", "edit")["token"]
+        rdb.delete(*rdb.keys("rapyer:@lock:*"))
+        for key in KEY, "User:bob":  # nothing of them is to be read, so that one commit has both
+            ada.call("doc.get", key)
+        ada.send_raw(ada.pack([0, 1000 + n, "list.append", [KEY, "numbers", n]]) +
+                     ada.pack([0, 2000 + n, "pipeline", [[["set", "User:bob", "age", n]], {"lock": token}]]))
+        ada.wait(1000 + n)
+        with pytest.raises(RpcError, match="LOCK_LOST"):
+            ada.wait(2000 + n)
+        assert told(other)[2] == ["numbers"]
+        rdb.lset(ROOT + "/numbers", 7, -n)
+        assert told(other)[2] == ["numbers"]
+    assert not rdb.exists("rapyer:{~turn}")
+
+
 def test_what_redis_refuses_explains_nothing(ada, other, first, redis_server):
     """Nothing of the pipeline was written, as another program was first. What that one has written else is told."""
     ada.call("list.extend", KEY, "numbers", list(range(2000)))
@@ -217,10 +243,11 @@ def test_what_redis_refuses_explains_nothing(ada, other, first, redis_server):
 def test_nobody_listens_to_himself_alone(redis_server, new_daemon, ada, rdb):
     for n in range(5):
         ada.call("set", KEY, "age", n)
-    assert listeners(rdb) == 0
+    assert listeners(rdb) == 0 and prefixes(rdb) == 1
     second = new_daemon(redis_server.address)
     with second.connect() as other:
         wait_until(lambda: listeners(rdb) == 2, what="both")
+        assert prefixes(rdb) == 2
         other.call("set", KEY, "age", 77)
         soon(ada, "age", 77)
         ada.call("set", KEY, "age", 78)
@@ -250,10 +277,11 @@ def test_who_does_not_know_of_others_sees_what_they_do(redis_server, new_daemon,
         assert listeners(rdb) == 0
 
 
-def test_what_was_said_explains_nothing_later(redis_server, new_daemon, ada, first, rdb):
+def test_what_was_said_explains_nothing_later(redis_server, new_daemon, ada, third, rdb):
     """Where another daemon and then we write the same in one turn nothing is named in it. What a program
-    without one writes after that is not taken for theirs, however soon, and however long it is."""
+    without one writes after that is not taken for theirs, however soon, and however long it is; who watches is told."""
     ada.call("list.extend", KEY, "numbers", list(range(2000)))
+    third.call("watch", KEY)
     with new_daemon(redis_server.address).connect() as other:
         wait_until(lambda: listeners(rdb) == 2, what="both")
         for n in range(3):
@@ -262,6 +290,10 @@ def test_what_was_said_explains_nothing_later(redis_server, new_daemon, ada, fir
             in_one_turn(redis_server, lambda: sends(other, "list.append", KEY, "numbers", n),
                         lambda: sends(ada, "list.append", KEY, "numbers", n))
             wait_until(lambda: rdb.llen(ROOT + "/numbers") == 2003 + 2 * (n + 1), what="both")
-            assert len(ada.call("doc.load", KEY, "numbers")) == 2003 + 2 * (n + 1)
+            wait_until(lambda: len(ada.call("doc.load", KEY, "numbers")) == 2003 + 2 * (n + 1), timeout=BOUND + 5,
+                       what="the other's")
+            ada.call("set", KEY, "bio", f"that was turn {n}")
+            told_until(third, lambda key, version, paths: "bio" in paths)
             rdb.lset(ROOT + "/numbers", 7, -n)
+            told_until(third, lambda key, version, paths: "numbers" in paths)
             soon(ada, "numbers[7]", -n)
