@@ -7,7 +7,7 @@ import pytest
 from rpc_client import Client, wait_until
 
 import rapyerd
-from rapyerd import AtomicRedisModel, errors, sync
+from rapyerd import AtomicRedisModel, errors, links, sync
 
 
 class Note(AtomicRedisModel):
@@ -256,3 +256,48 @@ def test_threads_exclude_each_other(daemon):
     assert Counter.get(counter.key).n == 80
     with pytest.raises(TypeError, match="async with"), Book().lock():
         pass
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_task_that_is_cancelled_as_it_gets_the_lock(daemon, book, before):
+    """In the turn of the loop in which the answer comes, before it or behind it."""
+    task = asyncio.create_task(book.lock("x").__aenter__())
+    connection = links.async_link().connection
+    take = connection.data_received
+
+    def data_received(data):
+        if before:
+            task.cancel()
+        take(data)
+        task.cancel()
+
+    connection.data_received = data_received
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    finally:
+        del connection.data_received
+    async with book.lock("x", wait=20):
+        book.n += 1
+    assert (await Book.get(book.key)).n == 1
+
+
+async def test_a_task_that_is_cancelled_at_any_moment_leaves_no_lock(daemon, book):
+    other = Book()
+    await other.save()
+
+    async def work():
+        async with book.lock("x"):
+            book.n += 1
+            async with other.lock("y"):
+                other.n += 1
+
+    for turns in range(50):
+        task = asyncio.create_task(work())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with asyncio.timeout(20):
+            while holders(daemon):
+                await asyncio.sleep(0.001)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import weakref
@@ -285,8 +286,13 @@ class Lock(Context[M]):
             return
         try:
             yield from self._save(lock)
-        except BaseException:
+        except RapyerError:
             lock.put_back()
+            raise
+        except BaseException:  # cancelled: whatever was on its way, the lock must not stay
+            lock.put_back()
+            with contextlib.suppress(RapyerError):
+                yield from self._release(lock)
             raise
         return
 

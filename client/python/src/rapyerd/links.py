@@ -209,19 +209,37 @@ class AsyncConnection(_Connection, asyncio.Protocol):
                 await self.send("define", declarations)[1]
             self.declared.update(models)
 
-    def drop(self, request: int, call: Call) -> None:
-        """The task that waited was cancelled. A lock that is granted all the same goes back."""
+    def ask_for_lock(self, params: list[Any]) -> tuple[int, asyncio.Future[Any]]:
+        """`send` of a ``lock.acquire``. What is granted to a task that was cancelled meanwhile goes back: the
+        loop may turn between that and the moment that it runs."""
+        future = self.loop.create_future()
+
+        def answered(error: RapyerError | None, result: Any) -> None:
+            if future.done():
+                if error is None:
+                    self._give_back(result)
+            elif error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        request, data = self.wire.request(ACQUIRE, params, Reply(answered))
+        self._push(data)
+        return request, future
+
+    def _give_back(self, granted: dict[str, Any]) -> None:
+        if self.open:
+            self.send("lock.release", [granted["token"]])[1].add_done_callback(_look)
+
+    def drop(self, request: int, call: Call, future: asyncio.Future[Any]) -> None:
+        """The task that waited for this was cancelled."""
         if call.method != ACQUIRE:
             if call.read:
                 self.wire.forget(request)
-            return
-
-        def granted(error: RapyerError | None, result: Any) -> None:
-            if error is None and self.open:
-                self.send("lock.release", [result["token"]])[1].add_done_callback(_look)
-
-        self.wire.forget(request, Reply(granted))
-        if "lock.cancel" in self.features and self.open:
+        elif not future.cancelled():  # it was answered, and the task has not seen it
+            if future.exception() is None:
+                self._give_back(future.result())
+        elif "lock.cancel" in self.features and self.open:
             self.send("lock.cancel", [request])[1].add_done_callback(_look)
 
 
@@ -317,14 +335,16 @@ class AsyncLink:
                     raise after_loss(call.method) from None
                 continue
             try:
-                writes = not call.read and call.method != ACQUIRE
-                request, future = connection.send(call.method, call.params, writes)
+                if call.method == ACQUIRE:
+                    request, future = connection.ask_for_lock(call.params)
+                else:
+                    request, future = connection.send(call.method, call.params, not call.read)
             except (OverflowError, TypeError, ValueError) as error:
                 raise refused(call.method, call.params, error) from error
             try:
                 answer = await future
             except asyncio.CancelledError:
-                connection.drop(request, call)
+                connection.drop(request, call, future)
                 raise
             except _Lost:
                 if call.read and call.link is None:
@@ -425,14 +445,14 @@ class BlockingConnection(_Connection):
             self.close()
             raise
         except BaseException:  # an interrupt: the answer is not waited for any more
-            self._drop(request, method, read)
+            self._drop(request, method, read, got)
             raise
         error, result = got[0]
         if error is not None:
             raise error
         return result
 
-    def _drop(self, request: int, method: str, read: bool) -> None:
+    def _drop(self, request: int, method: str, read: bool, got: list[tuple[RapyerError | None, Any]]) -> None:
         if method != ACQUIRE:
             if read:
                 self.wire.forget(request)
@@ -442,6 +462,9 @@ class BlockingConnection(_Connection):
             if error is None and self.open:
                 self._tell("lock.release", [result["token"]])
 
+        if got:  # the answer came just before
+            granted(*got[0])
+            return
         self.wire.forget(request, Reply(granted))
         if "lock.cancel" in self.features:
             self._tell("lock.cancel", [request])
