@@ -72,6 +72,22 @@ static void put_audit(struct buf *out, const struct audit *a)
     put(out, "audit_wrong_10s", s.wrong[2]);
 }
 
+static void put_nodes(const struct router *r, struct buf *out)
+{
+    struct router_node n;
+    uint32_t count = 0;
+    pack_cstr(out, "nodes");
+    size_t at = pack_array_open(out);
+    for (; router_node(r, count, &n); count++) {
+        pack_map(out, 3);
+        put_str(out, "address", n.address);
+        pack_cstr(out, "up");
+        pack_bool(out, n.ready);
+        put(out, "slots", n.slots);
+    }
+    pack_array_close(out, at, count);
+}
+
 void admin_stats(const struct admin *a, struct buf *out)
 {
     static const char *const states[] = {"down", "connecting", "greeting", "up"};
@@ -79,7 +95,8 @@ void admin_stats(const struct admin *a, struct buf *out)
     const struct upstream *up = lane_upstream(lane);
     struct lane_stats l;
     lanes_stats(exec_lanes(a->exec), &l);
-    pack_map(out, 38);
+    const struct router *router = lanes_router(exec_lanes(a->exec));
+    pack_map(out, router_is_cluster(router) ? 39 : 38);
     put_str(out, "version", RAPYER_VERSION);
     put(out, "uptime_ms", (uint64_t)(clock_mono_ms() - a->started));
     put_str(out, "redis", states[upstream_state(up)]);
@@ -103,6 +120,8 @@ void admin_stats(const struct admin *a, struct buf *out)
     put_watches(out, a->watches);
     put_audit(out, exec_audit(a->exec));
     put_locks(out, exec_lock_requests(a->exec));
+    if (router_is_cluster(router))
+        put_nodes(router, out);
 }
 
 void admin_rights(const struct session *of, struct buf *out)

@@ -122,6 +122,20 @@ static void put_redis(const struct admin *a, struct page *p)
                  "How often Redis came back without what it had acknowledged.");
 }
 
+static void put_nodes(const struct router *r, struct page *p)
+{
+    struct router_node n;
+    if (!router_is_cluster(r))
+        return;
+    page_family(p, PAGE_GAUGE, "rapyerd_node_up", "Whether this node of the cluster answers.");
+    for (unsigned i = 0; router_node(r, i, &n); i++)
+        page_number(p, PAGE_LABELS({"node", n.address}), n.ready);
+    page_family(p, PAGE_GAUGE, "rapyerd_node_slots",
+                "Hash slots of which this node of the cluster is the master.");
+    for (unsigned i = 0; router_node(r, i, &n); i++)
+        page_number(p, PAGE_LABELS({"node", n.address}), n.slots);
+}
+
 /* --- others ------------------------------------------------------------------------------ */
 
 static void put_others(const struct admin *a, struct page *p)
@@ -250,6 +264,7 @@ void figures_write(const struct admin *a, const struct method_figures *methods, 
     put_process(a, p);
     put_requests(a, methods, n, p);
     put_redis(a, p);
+    put_nodes(lanes_router(exec_lanes(a->exec)), p);
     put_others(a, p);
     put_locks(exec_lock_requests(a->exec), p);
     put_cache(a, p);

@@ -457,3 +457,12 @@ void router_each(const struct router *r, void (*fn)(void *arg, struct upstream *
             fn(arg, r->nodes[i]->up);
     }
 }
+
+bool router_node(const struct router *r, unsigned i, struct router_node *out)
+{
+    if (i >= r->nnodes)
+        return false;
+    const struct node *n = r->nodes[i];
+    *out = (struct router_node){.address = n->address, .ready = n->ready, .slots = n->nslots};
+    return true;
+}

@@ -49,4 +49,12 @@ void router_look(struct router *r);
 /* Calls fn for the link of each master of a cluster. */
 void router_each(const struct router *r, void (*fn)(void *arg, struct upstream *up), void *arg);
 
+struct router_node {
+    const char *address; /* host:port */
+    bool ready;          /* router_ready of its link */
+    unsigned slots;      /* that it has, as far as is known */
+};
+/* The nodes of a cluster that links are kept to: true while there is an i-th one. */
+bool router_node(const struct router *r, unsigned i, struct router_node *out);
+
 #endif

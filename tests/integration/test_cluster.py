@@ -9,6 +9,8 @@ from cluster_storm import MODEL, Storm
 from redis_cluster import EXPERIMENTAL, reshard, slot_of, slot_of_document
 from rpc_client import RpcError, wait_until
 
+FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "20ms"}
+
 
 @pytest.fixture
 def daemon(calm_cluster, new_daemon):
@@ -126,6 +128,12 @@ def replaced(cluster, node, slot, timeout=30):
     wait_until(lambda: cluster.owner(slot) not in (None, node), timeout=timeout, what="a promotion")
 
 
+def said_of(daemon, node):
+    """By admin.stats, of one of its nodes."""
+    with daemon.connect() as client:
+        return next(n for n in client.call("admin.stats")["nodes"] if n["address"] == f"127.0.0.1:{node.port}")
+
+
 def judged(storm):
     storm.stop()
     assert storm.judge() == []
@@ -144,13 +152,17 @@ def test_slots_that_move(calm_cluster, new_daemon):
 def test_masters_that_go(cluster, new_daemon, how):
     """One daemon: what another one has written in the same lost moment may be in the way of a change
     that was computed, which is told in the log."""
-    storm = Storm([new_daemon(cluster.address, EXPERIMENTAL)])
+    daemon = new_daemon(cluster.address, EXPERIMENTAL)
+    storm = Storm([daemon])
     slot = slot_of_document(storm.keys[0])
     for _ in range(2):
         wait_until(lambda at=storm.acknowledged(): storm.acknowledged() > at + 50, what="commits")
         gone = cluster.owner(slot)
+        wait_until(lambda: said_of(daemon, gone)["up"] and said_of(daemon, gone)["slots"] > 0, what="the link")
         gone.kill() if how == "kill" else gone.pause()
         replaced(cluster, gone, slot)
+        wait_until(lambda: said_of(daemon, gone)["slots"] == 0 and not said_of(daemon, gone)["up"], timeout=30,
+                   what="the loss to be known")
         wait_until(lambda at=storm.acknowledged(): storm.acknowledged() > at + 50, timeout=30, what="commits")
         gone.start() if how == "kill" else gone.resume()
         wait_until(lambda: all(cluster.is_well(node) for node in cluster.nodes), timeout=30, what="the cluster")
@@ -160,7 +172,7 @@ def test_masters_that_go(cluster, new_daemon, how):
 def test_connections_that_are_cut(calm_cluster, new_daemon):
     """Whether a commit without an answer was applied is looked for: each is there once."""
     cluster = calm_cluster
-    storm = Storm([new_daemon(cluster.address, EXPERIMENTAL)])
+    storm = Storm([new_daemon(cluster.address, {**EXPERIMENTAL, **FAST})])
     for _ in range(20):
         wait_until(lambda at=storm.acknowledged(): storm.acknowledged() > at + 20, timeout=30, what="commits")
         for node in cluster.masters:
