@@ -47,7 +47,8 @@ static void on_loaded(void *arg, unsigned index, redisReply *reply)
 {
     struct lane *l = arg;
     char *sha = l->scripts.sha[index];
-    if (reply == NULL || reply->type != REDIS_REPLY_STRING || reply->len != 40)
+    bool hash = reply != NULL && reply->type == REDIS_REPLY_STRING && reply->len == 40;
+    if (!hash || strspn(reply->str, "0123456789abcdef") != 40)
         return;
     memcpy(sha, reply->str, 41);
     l->scripted = l->scripts.sha[WHOLE_PLAIN][0] != '\0' && index == WHOLE_SCRIPTS - 1;
