@@ -207,6 +207,32 @@ async def test_a_fork_under_asyncio(daemon):
     assert (await Doc.get(doc.key)).n == 5  # ours goes on
 
 
+def test_a_fork_in_a_lock_does_not_hold_it(daemon):
+    """Nor is it in its parent's pipeline."""
+    doc = SyncDoc()
+    doc.save()
+
+    def work(results):
+        try:
+            doc.n.increase()
+            with SyncDoc.lock_from_key(doc.key, "other") as locked:
+                locked.tags.append("child")
+            results.put("ok")
+        except BaseException as error:
+            results.put(repr(error))
+
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    process = context.Process(target=work, args=(results,))
+    with doc.lock("mine"), doc.pipeline():
+        process.start()
+        assert results.get(timeout=60) == "ok"
+        assert SyncDoc.get(doc.key).n == 1
+        doc.n += 1
+    process.join()
+    assert SyncDoc.get(doc.key) == SyncDoc(n=2, tags=["child"])
+
+
 def test_a_parent_that_dies_frees_its_locks_whatever_its_children_do(daemon):
     doc = SyncDoc()
     doc.save()

@@ -32,6 +32,7 @@ from rapyerd.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
+from rapyerd.record import forget_context
 from rapyerd.settings import settings
 from rapyerd.shared import Reader, attach
 from rapyerd.wire import Nonsense, Reply, Wire, refused
@@ -622,6 +623,7 @@ def _forget_parent() -> None:
             blocking.connection.sock.close()
         blocking.connection = None
     _blocking.clear()
+    forget_context()
 
 
 os.register_at_fork(after_in_child=_forget_parent)

@@ -144,6 +144,12 @@ def held(key: str | None = None) -> tuple[Held, ...]:
     return tuple(lock for lock in locks if lock.key == key)
 
 
+def forget_context() -> None:
+    """In a child: the pipeline and the locks in which it was forked are its parent's."""
+    _pipeline.set(None)
+    _held.set(())
+
+
 def enter_lock(lock: Held) -> None:
     _held.set((*_held.get(), lock))
 
