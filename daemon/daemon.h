@@ -48,9 +48,9 @@ struct daemon {
     char **argv;                 /* as it was started */
     char *program; /* where it was then, as its file may be another one later; or NULL */
     struct inheritance inherited;
-    struct handed handed;                                   /* by the service manager */
-    struct saved_state state;                               /* which was inherited */
-    struct event *term, *intr, *hup, *stop_tick, *watchdog; /* watchdog NULL: nobody watches */
+    struct handed handed;                         /* by the service manager */
+    struct saved_state state;                     /* which was inherited */
+    struct event *signals, *stop_tick, *watchdog; /* watchdog NULL: nobody watches */
     char id[40];
     bool taken_over;                   /* from a program before */
     bool restarted;                    /* that one was another process, which ended */

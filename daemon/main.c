@@ -18,7 +18,9 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 #include <uuid/uuid.h>
 
 #define STOP_TIMEOUT_MS 5000 /* for commits that are under way */
@@ -333,20 +335,30 @@ static void stop(struct daemon *d)
     event_add(d->stop_tick, &tick);
 }
 
-static void on_stop(evutil_socket_t sig, short what, void *arg)
+static void on_stop(struct daemon *d, int sig)
 {
-    struct daemon *d = arg;
-    (void)what;
     if (d->stopping) {
         event_base_loopbreak(d->base); /* asked twice: at once */
         return;
     }
     d->stopping = true;
     upgrade_cancel(d, "rapyerd is stopping");
-    log_notice("stopping on %s", strsignal((int)sig));
+    log_notice("stopping on %s", strsignal(sig));
     sd_notify(0, "STOPPING=1");
     if (sig != SIGTERM || !upgrade_by_restart(d, stop))
         stop(d);
+}
+
+static void on_signal(evutil_socket_t fd, short what, void *arg)
+{
+    struct signalfd_siginfo sig;
+    (void)what;
+    while (read(fd, &sig, sizeof(sig)) == (ssize_t)sizeof(sig)) {
+        if (sig.ssi_signo == SIGHUP)
+            reload_on_signal(arg);
+        else
+            on_stop(arg, (int)sig.ssi_signo);
+    }
 }
 
 /* From the loop: who stands still in it is not alive. */
@@ -487,13 +499,21 @@ static int start(struct daemon *d)
     return -1;
 }
 
-static struct event *on_signal(struct daemon *d, int sig, event_callback_fn fn)
+/* They are blocked for good, and read: one that comes while this program becomes another
+ * (upgrade.h) waits for that one, where a handler would have been told of it in vain. */
+static void take_signals(struct daemon *d)
 {
-    signal(sig,
-           SIG_IGN); /* what holds again when the event is freed: one more does not matter then */
-    struct event *e = evsignal_new(d->base, sig, fn, d);
-    event_add(e, NULL);
-    return e;
+    sigset_t ours;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGTERM);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGHUP);
+    sigprocmask(SIG_SETMASK, &ours, NULL); /* all others come again (successor_exec) */
+    int fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0)
+        abort();
+    d->signals = event_new(d->base, fd, EV_READ | EV_PERSIST, on_signal, d);
+    event_add(d->signals, NULL);
 }
 
 static void allow_files(void)
@@ -520,11 +540,8 @@ static void setup(struct daemon *d)
     d->base = event_base_new();
     if (d->base == NULL)
         abort();
-    d->term = on_signal(d, SIGTERM, on_stop);
-    d->intr = on_signal(d, SIGINT, on_stop);
-    d->hup = on_signal(d, SIGHUP, reload_on_signal);
+    take_signals(d);
     d->stop_tick = event_new(d->base, -1, EV_PERSIST, on_stop_tick, d);
-    successor_settle();
 }
 
 static void take_apart(struct daemon *d)
@@ -549,9 +566,8 @@ static void take_apart(struct daemon *d)
     if (d->embedded != NULL)
         embedded_free(d->embedded);
     schema_free(d->schema);
-    event_free(d->term);
-    event_free(d->intr);
-    event_free(d->hup);
+    close(event_get_fd(d->signals));
+    event_free(d->signals);
     event_free(d->stop_tick);
     if (d->watchdog != NULL)
         event_free(d->watchdog);

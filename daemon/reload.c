@@ -83,13 +83,11 @@ int reload_asked(void *arg, char *taken, char *left, char *error, size_t size)
     return 0;
 }
 
-void reload_on_signal(evutil_socket_t sig, short what, void *arg)
+void reload_on_signal(struct daemon *d)
 {
     char taken[MANAGE_TEXT], left[MANAGE_TEXT], error[MANAGE_TEXT];
-    (void)sig;
-    (void)what;
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_us());
-    reload_asked(arg, taken, left, error, sizeof(taken));
+    reload_asked(d, taken, left, error, sizeof(taken));
     sd_notify(0, "READY=1");
 }
 

@@ -10,6 +10,6 @@ void reload_limits(struct daemon *d);
 int reload_asked(void *arg, char *taken, char *left, char *error, size_t size);
 int reload_set(void *arg, const char *name, const char *value, char *error, size_t size);
 /* For an event of SIGHUP. */
-void reload_on_signal(evutil_socket_t sig, short what, void *arg);
+void reload_on_signal(struct daemon *d);
 
 #endif

@@ -90,10 +90,14 @@ static void fail(struct daemon *d, const char *why)
 
 void upgrade_cancel(struct daemon *d, const char *why)
 {
-    if (d->upgrade != NULL && d->upgrade->state < TAKEN && d->upgrade->stop == NULL)
-        fail(d, why);
-    else if (d->upgrade != NULL)
+    if (d->upgrade == NULL)
+        return;
+    if (d->upgrade->stop != NULL)
         upgrade_free(d);
+    else if (d->upgrade->state < TAKEN)
+        fail(d, why);
+    else
+        upgrade_done(d); /* who asked for it may be taken over once more, and still wait */
 }
 
 /* ---- what goes over ---- */

@@ -22,7 +22,7 @@
 
 /* For manage_hooks. */
 void upgrade_ask(void *arg, struct session *s, uint64_t id);
-/* It ends, with nothing done: the daemon does. */
+/* The daemon ends. What was not done yet is not done, and whoever asked is answered. */
 void upgrade_cancel(struct daemon *d, const char *why);
 
 /* On SIGTERM: false where nothing can be left with a service manager. Else `stop` is called where

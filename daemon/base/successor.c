@@ -47,14 +47,6 @@ void successor_report(const struct inheritance *in, const char *why_not)
     _exit(write(in->report, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1) < 0);
 }
 
-void successor_settle(void)
-{
-    sigset_t none;
-
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* ---- trying it ---- */
 
 /* The environment with the variable; a trial must not speak to the service manager. */

@@ -45,13 +45,12 @@ bool trial_wait(struct trial *t, int64_t ms);
 const char *trial_end(struct trial *t);
 
 /* Returns only when it fails: -1 with errno, and all is as before. All signals are blocked across
- * it; successor_settle, in the new program when it handles them, lets them come. */
+ * it; the new program lets them come when it handles them. */
 int successor_exec(const char *program, char *const argv[], const struct state_writer *w,
                    int memory);
 /* The same back, for as long as nothing was touched. s: what was taken over, empty if nothing was.
  */
 int successor_go_back(const struct inheritance *in, char *const argv[],
                       const struct saved_state *s);
-void successor_settle(void);
 
 #endif

@@ -60,8 +60,12 @@ class ServiceManager:
                 os.close(fd)
 
     def end(self, daemon):
-        """SIGTERM, and waits for its end; what it leaves is kept."""
+        """SIGTERM, and waits for its end."""
         daemon.process.send_signal(signal.SIGTERM)
+        self.see_out(daemon)
+
+    def see_out(self, daemon):
+        """What it leaves is kept."""
         while daemon.process.poll() is None:
             try:
                 self.hear(0.02)

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from daemon_process import binary
 from load_clients import COUNTER, Load, count_alone, count_together, pour, take_turns, watch
 from models import KEY, save_ada
 from ring_client import RingClient
@@ -119,6 +120,21 @@ def test_a_restart_takes_what_the_file_says(managed, managed_ada, service_manage
     with managed.connect() as client:
         assert client.call("doc.exists", KEY)
     assert not os.path.exists(f"{managed.directory}/rapyerd.sock")
+
+
+def test_a_restart_right_behind_an_upgrade(managed, managed_ada, service_manager, workdir):
+    """The signal comes before the new program has begun; whoever asked for the upgrade is told of it, and stays."""
+    managed.settings["upgrade.program"] = f"{workdir}/new"
+    managed.write_config()
+    with open(f"{workdir}/new", "w", encoding="ascii") as file:
+        file.write(f'#!/bin/sh\necho >>{workdir}/tries\n[ $(wc -l <{workdir}/tries) != 3 ] || kill -TERM $$\n'
+                   f'exec {binary()} "$@"\n')
+    os.chmod(f"{workdir}/new", 0o755)
+    asked = managed_ada.send("admin.upgrade")
+    service_manager.see_out(managed)
+    service_manager.start(managed)
+    assert managed_ada.wait(asked)["clients"] == 1
+    assert managed_ada.call("num.incr", KEY, "age", 1) == 37
 
 
 def test_redis_is_away(managed, managed_ada, service_manager, redis_server):

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from daemon_process import binary, built
+from daemon_process import Daemon, binary, built
 from fault_proxy import REQUESTS
 from load_clients import COUNTER, Load, count_alone, count_together, pour, take_turns, watch
 from models import KEY, save_ada
@@ -489,6 +489,28 @@ def test_a_program_that_hangs_over_the_state(redis_server, new_daemon, workdir):
         with pytest.raises(RpcError, match="upgrade.still_time.*"):
             client.call("admin.upgrade")
         assert client.call("num.incr", KEY, "age", 1) == 37
+
+
+@pytest.mark.parametrize("attempt", range(1, 4))
+def test_a_stop_meanwhile(attempt, redis_server, new_daemon, workdir):
+    """While the other program is tried, is tried with the state, and while this one becomes the other: whoever has
+    asked is answered, and it stops."""
+    tries = f"{workdir}/tries"
+    daemon = new_daemon(redis_server.address, {"upgrade.program": f"{workdir}/new"})
+    with open(f"{workdir}/new", "w", encoding="ascii") as file:
+        file.write(f'#!/bin/sh\necho >>{tries}\n[ $(wc -l <{tries}) != {attempt} ] || kill -TERM {daemon.pid}\n'
+                   f'exec {binary()} "$@"\n')
+    os.chmod(f"{workdir}/new", 0o755)
+    with daemon.connect() as client:
+        save_ada(client)
+        if attempt == 1:
+            with pytest.raises(RpcError, match="rapyerd is stopping"):
+                client.call("admin.upgrade")
+        else:
+            assert client.call("admin.upgrade")["clients"] == 1
+        client.expect_closed()
+    assert daemon.process.wait(Daemon.STOP_TIME) == 0
+    assert "stopping on Terminated" in daemon.log()
 
 
 def test_a_broken_configuration(daemon, ada, refused):
