@@ -30,7 +30,9 @@ def test_a_program_that_was_written_for_rapyer(daemon, tmp_path):
     script = tmp_path / "old.py"
     script.write_text(
         "import asyncio, sys\n"
-        "from rapyer import AtomicRedisModel\n"
+        "from rapyer import *\n"
+        "from rapyer.types import *\n"  # of which one submodule is called float
+        "assert float('0.5') == 0.5\n"
         "from rapyer.errors import KeyNotFound\n"
         "from rapyer.fields import Key\n"
         "from rapyer.types import RedisInt\n"

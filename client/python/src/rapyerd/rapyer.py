@@ -89,7 +89,9 @@ def install_as_rapyer() -> None:
         module = types.ModuleType(name, f"{sources[0]}, under Rapyer's name")
         for source in reversed(sources):
             found = vars(importlib.import_module(source))
-            module.__dict__.update({k: v for k, v in found.items() if not k.startswith("__")})
+            module.__dict__.update(
+                {k: v for k, v in found.items() if not k.startswith("__") or k == "__all__"}
+            )
         if any(other.startswith(name + ".") for other in _MODULES):
             module.__path__ = []
         sys.modules[name] = module
