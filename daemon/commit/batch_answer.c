@@ -164,8 +164,18 @@ static bool is_exec_reply(const struct batch *b, const redisReply *exec)
     return is;
 }
 
+/* MULTI was refused, and what was to be its transaction carried out one by one. */
+static bool without_multi(const redisReply *exec)
+{
+    return exec->type == REDIS_REPLY_ERROR && strstr(exec->str, "EXEC without MULTI") != NULL;
+}
+
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
 {
+    if (without_multi(exec))
+        return fault_set(f, FAULT_UNKNOWN_OUTCOME,
+                         "Redis does not let us begin a transaction (ACL: +multi), and has carried "
+                         "out what was to be in it");
     if (exec->type == REDIS_REPLY_ERROR)
         return fault_set(f, FAULT_UNAVAILABLE, "Redis refused the commit, nothing was applied: %s",
                          exec->str);

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from models import atomic, field
+from rpc_client import RpcError
 
 JOBS = atomic("Jobs", field("queue", "sorted<int>"), field("done", "list<int>"), field("n", "float", default=1.0))
 N = 200
@@ -44,6 +45,20 @@ def test_without_the_right_to_give_it_scripts(redis_server, new_daemon, rdb):
         before = by_hash(rdb)
         assert client.call("num.mul", "Jobs:1", "n", 2) == 2.0
         assert by_hash(rdb) == before
+
+
+def test_without_the_right_to_begin_a_transaction(redis_server, new_daemon, rdb):
+    """Redis refuses MULTI, and does all that is behind it."""
+    rdb.execute_command("ACL", "SETUSER", "worker", "on", ">secret", "~*", "&*", "+@all")
+    daemon = new_daemon(redis_server.address, {"redis.redis_user": "worker", "redis.redis_password": "secret"})
+    with daemon.connect() as client:
+        begin(client)
+        rdb.execute_command("ACL", "SETUSER", "worker", "-multi")
+        with pytest.raises(RpcError, match=r"^UNKNOWN_OUTCOME: .*\+multi"):
+            client.call("list.append", "Jobs:1", "done", 1)
+        rdb.execute_command("ACL", "SETUSER", "worker", "+multi")
+        assert client.call("list.append", "Jobs:1", "done", 2) == rdb.llen("rapyer:{Jobs:1}/done")
+        assert client.call("doc.load", "Jobs:1", "done") == [1, 2]
 
 
 @pytest.mark.exact
