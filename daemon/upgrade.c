@@ -599,10 +599,11 @@ static void note(struct daemon *d, const struct head *h)
     event_add(u->tick, &patience);
 }
 
-/* A restart listens where a start would; with the same socket, unless another one is named. */
+/* A restart listens where a start would, and lets the same users come; with the same socket, unless
+ * that would be another one. */
 static void prefer_handed(struct daemon *d, struct http_left *left)
 {
-    if (d->handed.clients >= 0 || !listener_is_at(d->listener, &d->config)) {
+    if (d->handed.clients >= 0 || !listener_is_as_set(d->listener, &d->config)) {
         listener_close(d->listener);
         d->listener = NULL;
     }

@@ -100,19 +100,22 @@ static const char *path_of(const struct listener *l)
     return l->address.sun_path;
 }
 
+/* The directory that it is in; "" for the root. */
+static void parent_of(const struct listener *l, char parent[sizeof l->address.sun_path])
+{
+    strcpy(parent, path_of(l));
+    *strrchr(parent, '/') = '\0';
+}
+
 /* One missing directory is made (/run is emptied at boot); more than one is a wrong path. */
 static int make_parent(struct listener *l)
 {
     char parent[sizeof l->address.sun_path];
     struct stat st;
 
-    snprintf(parent, sizeof parent, "%s", path_of(l));
-    char *slash = strrchr(parent, '/');
-    if (!slash)
-        return refuse(l, "listen.socket: \"%s\" is not an absolute path", path_of(l));
-    if (slash == parent)
+    parent_of(l, parent);
+    if (!parent[0])
         return 0;
-    *slash = '\0';
     if (stat(parent, &st) == 0) {
         if (S_ISDIR(st.st_mode))
             return 0;
@@ -368,9 +371,30 @@ void listener_close(struct listener *l)
     free(l);
 }
 
-bool listener_is_at(const struct listener *l, const struct config *config)
+/* That of a file that is made beside it. */
+static gid_t group_there(const struct listener *l)
 {
-    return !l->from_systemd && strcmp(path_of(l), config->socket) == 0;
+    char parent[sizeof l->address.sun_path];
+    struct stat st;
+
+    parent_of(l, parent);
+    return stat(parent[0] ? parent : "/", &st) == 0 && st.st_mode & S_ISGID ? st.st_gid : getegid();
+}
+
+bool listener_is_as_set(struct listener *l, const struct config *config)
+{
+    struct stat st;
+    uid_t uid;
+    gid_t gid;
+
+    if (l->from_systemd || strcmp(path_of(l), config->socket) != 0 || lstat(path_of(l), &st) < 0 ||
+        st.st_dev != l->dev || st.st_ino != l->ino ||
+        find_owner(l, config->socket_owner, &uid) < 0 ||
+        find_group(l, config->socket_group, &gid) < 0)
+        return false;
+    return (st.st_mode & ALLPERMS) == config->socket_mode &&
+           st.st_uid == (uid != (uid_t)-1 ? uid : geteuid()) &&
+           st.st_gid == (gid != (gid_t)-1 ? gid : group_there(l));
 }
 
 bool listener_from_systemd(const struct listener *l)

@@ -28,9 +28,10 @@ struct listener *listener_resume(struct event_base *base, struct state_reader *r
                                  listener_accept_fn *on_accept, void *arg);
 /* Stops listening. Removes the socket when it is ours and still the same file. */
 void listener_close(struct listener *l);
+/* It is its own, still there, and where and whose the settings say: listener_open would make
+ * another just like it. */
+bool listener_is_as_set(struct listener *l, const struct config *config);
 /* Whether systemd owns the socket; then it outlives us. */
-/* It is its own, where the settings want it. */
-bool listener_is_at(const struct listener *l, const struct config *config);
 bool listener_from_systemd(const struct listener *l);
 
 #endif

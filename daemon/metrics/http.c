@@ -554,6 +554,15 @@ void http_save(const struct http *h, struct state_writer *w)
     state_fd(w, evconnlistener_get_fd(h->listener));
 }
 
+/* No file is an address, which has no mode. */
+static bool is_as_set(const struct http_left *left, const struct config *c)
+{
+    struct stat st;
+
+    return !left->path[0] || (lstat(left->path, &st) == 0 && st.st_ino == left->ino &&
+                              (st.st_mode & ALLPERMS) == c->metrics_mode);
+}
+
 int http_resume(struct http_left *left, const struct config *config, struct state_reader *r)
 {
     char address[ADDRESS_BYTES];
@@ -569,7 +578,7 @@ int http_resume(struct http_left *left, const struct config *config, struct stat
     state_leave(r, &t);
     if (r->bad || left->fd < 0 || fcntl(left->fd, F_SETFD, FD_CLOEXEC) < 0)
         return -1;
-    if (strcmp(address, config->metrics_listen) == 0)
+    if (strcmp(address, config->metrics_listen) == 0 && is_as_set(left, config))
         return 0;
     close(left->fd);
     left->fd = -1;

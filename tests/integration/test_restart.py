@@ -2,6 +2,7 @@
 them where nothing can be taken over? How long requests stood still is printed (pytest -rP), not judged."""
 
 import os
+import socket
 import statistics
 import threading
 
@@ -120,6 +121,28 @@ def test_a_restart_takes_what_the_file_says(managed, managed_ada, service_manage
     with managed.connect() as client:
         assert client.call("doc.exists", KEY)
     assert not os.path.exists(f"{managed.directory}/rapyerd.sock")
+
+
+def test_who_may_connect(redis_server, new_daemon, service_manager, workdir):
+    """As the file says, not as the socket was made; and a socket that somebody has removed is there again."""
+    metrics = f"{workdir}/metrics"
+    daemon = new_daemon(redis_server.address, {**ALWAYS, "metrics.listen": f"unix:{metrics}"}, env=service_manager.env)
+    with daemon.connect() as client:
+        save_ada(client)
+        for mode in (0o600, 0o666):
+            daemon.settings.update({"listen.socket_mode": f"{mode:04o}", "metrics.socket_mode": f"{mode:04o}"})
+            service_manager.restart(daemon)
+            assert [os.stat(path).st_mode & 0o7777 for path in (daemon.socket, metrics)] == [mode, mode]
+            made = os.stat(daemon.socket).st_ino
+            service_manager.restart(daemon)
+            assert os.stat(daemon.socket).st_ino == made, "who waited to be accepted was sent away"
+        os.unlink(daemon.socket)
+        os.unlink(metrics)
+        service_manager.restart(daemon)
+        with daemon.connect() as other, socket.socket(socket.AF_UNIX) as scraper:
+            scraper.connect(metrics)
+            assert other.call("doc.exists", KEY)
+        assert client.call("num.incr", KEY, "age", 1) == 37
 
 
 def test_a_restart_right_behind_an_upgrade(managed, managed_ada, service_manager, workdir):
