@@ -57,7 +57,7 @@ def cluster(workdir):
 @pytest.fixture(scope="module")
 def kept_cluster():
     path = tempfile.mkdtemp(prefix="rapyer-")
-    started = Cluster(path)
+    started = Cluster(path, timeout=15000)  # that nothing fails over by itself
     yield started
     started.stop()
     shutil.rmtree(path, ignore_errors=True)

@@ -2,10 +2,11 @@
 
 import binascii
 import random
+import socket
 
 import redis
 
-from redis_server import RedisServer, free_port
+from redis_server import RedisServer
 from rpc_client import wait_until
 
 SLOTS = 16384
@@ -29,12 +30,26 @@ def slot_of_document(key):
     return slot_of(name_of(key))
 
 
+def free_ports():
+    """One, and that which is higher by 10000. Below those that connections get, so none of them takes it
+    before the node begins, or while it is away."""
+    while True:
+        port = random.SystemRandom().randrange(11000, 20000)
+        try:
+            for number in (port, port + 10000):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", number))
+            return port
+        except OSError:
+            pass  # somebody has it
+
+
 class Node(RedisServer):
     """One of a cluster. Its nodes talk on the port that is higher by 10000."""
 
     def __init__(self, directory, timeout):
         self.frozen = False
-        port = next(port for port in iter(free_port, 0) if port < 55000)
+        port = free_ports()
         super().__init__(directory, tls=False, options=[
             "--cluster-enabled", "yes", "--port", str(port), "--cluster-node-timeout", str(timeout),
             "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"])
