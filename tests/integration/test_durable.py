@@ -74,6 +74,7 @@ def test_too_few_replicas(pair, new_daemon):
         with pytest.raises(RpcError, match="^NOT_FOUND"):  # a refusal stays what it is
             client.call("num.incr", "User:nobody", "age", 1)
         client.call("admin.set", "commit.replicas", "1")
+        client.call("admin.set", "commit.wait", "4s")
         assert client.call("num.incr", KEY, "age", 1) == 40
     assert age_in(replica) == 40
 
