@@ -517,6 +517,10 @@ void upgrade_inherit(struct daemon *d)
     else if (d->inherited.memory >= 0 &&
              state_load(&d->state, d->inherited.memory, error, sizeof(error)) < 0)
         upgrade_refuse(d, error);
+    if (d->handed.state < 0 && d->handed.parcel >= 0) { /* nobody can say who is in it */
+        manager_forget(HANDED_PARCEL);
+        parcel_void(d->handed.parcel);
+    }
     if (d->inherited.memory < 0)
         return;
     struct state_reader r = state_read(&d->state);

@@ -126,6 +126,14 @@ static int make_parent(struct listener *l)
     return refuse(l, "listen.socket: cannot make the directory %s: %s", parent, strerror(errno));
 }
 
+static bool write_pid(const struct listener *l)
+{
+    char pid[32];
+    int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+
+    return ftruncate(l->lock, 0) == 0 && pwrite(l->lock, pid, (size_t)len, 0) == len;
+}
+
 static int take_lock(struct listener *l)
 {
     char path[sizeof l->address.sun_path + 8], pid[32] = "";
@@ -144,8 +152,7 @@ static int take_lock(struct listener *l)
         return refuse(l, "another rapyerd (pid %s) has the socket %s", pid[0] ? pid : "unknown",
                       path_of(l));
     }
-    int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    if (ftruncate(l->lock, 0) < 0 || pwrite(l->lock, pid, (size_t)len, 0) != len)
+    if (!write_pid(l))
         return refuse(l, "listen.socket: cannot write %s: %s", path, strerror(errno));
     return 0;
 }
@@ -319,7 +326,8 @@ struct listener *listener_resume(struct event_base *base, struct state_reader *r
     state_leave(r, &t);
     if (!r->bad && sd_is_socket(l->fd, AF_UNIX, SOCK_STREAM, 1) > 0 &&
         fcntl(l->fd, F_SETFD, FD_CLOEXEC) == 0 &&
-        (l->lock < 0 || fcntl(l->lock, F_SETFD, FD_CLOEXEC) == 0) && watch(l, base) == 0)
+        (l->lock < 0 || (fcntl(l->lock, F_SETFD, FD_CLOEXEC) == 0 && write_pid(l))) &&
+        watch(l, base) == 0)
         return l;
     l->ino = 0; /* it is another's */
     listener_close(l);

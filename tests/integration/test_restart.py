@@ -136,6 +136,8 @@ def test_who_may_connect(redis_server, new_daemon, service_manager, workdir):
             made = os.stat(daemon.socket).st_ino
             service_manager.restart(daemon)
             assert os.stat(daemon.socket).st_ino == made, "who waited to be accepted was sent away"
+            with open(f"{daemon.socket}.lock", encoding="ascii") as lock:
+                assert int(lock.read()) == daemon.pid
         os.unlink(daemon.socket)
         os.unlink(metrics)
         service_manager.restart(daemon)
@@ -194,6 +196,15 @@ def test_a_state_that_is_not_understood(managed, managed_ada, service_manager):
     service_manager.until(b"READY=1")
     assert "connections from before this restart end: the state is of version 99" in managed.log()
     assert not service_manager.kept
+    wait_until(lambda: is_gone(managed_ada), what="the end of the connection")
+    with managed.connect() as client:
+        assert client.call("doc.get", KEY)["age"] == 36
+
+
+def test_a_state_that_was_lost(managed, managed_ada, service_manager):
+    service_manager.end(managed)
+    service_manager.forget("rapyerd-state")
+    service_manager.start(managed)
     wait_until(lambda: is_gone(managed_ada), what="the end of the connection")
     with managed.connect() as client:
         assert client.call("doc.get", KEY)["age"] == 36
