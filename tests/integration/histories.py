@@ -402,9 +402,9 @@ class Reaper(Foreigner):
 
 
 def record(daemons, redis, number, rng, clients=6, operations=30, documents=2, bound=1.0, foreign=None,
-           nemesis=None, actor=Actor):
+           nemesis=None, actor=Actor, tag=""):
     """One history of documents of its own; nemesis() runs beside it once."""
-    keys = [f"Page:{number}-{i}" for i in range(documents)]
+    keys = [f"Page:{tag}{number}-{i}" for i in range(documents)]
     recorder = Recorder(bound)
     workers = [actor(i, daemons[i % len(daemons)], recorder, keys, random.Random(rng.random()))
                for i in range(clients)]
