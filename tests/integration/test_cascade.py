@@ -4,7 +4,7 @@ import pytest
 
 from fault_proxy import FaultProxy
 from models import atomic, field
-from rpc_client import RpcError
+from rpc_client import RpcError, wait_until
 from test_rules import forbidden, ruled  # noqa: F401
 
 NODE = {**atomic("Node", field("next", "optional<ref<Node>>", default=None), field("others", "set<ref<Node>>"),
@@ -59,9 +59,9 @@ def test_each_gets_the_ttl_of_its_own_model(client, redis_server, new_daemon):
         assert answer["ttl"] == {"Node:a": 60, **{f"Node:{name}": 3600 for name in ("b", "c", "d", "up")}}
         client.call("set", "Node:a", "next", "Node:alone")  # is seen at once
         assert "Node:alone" in other.call("doc.ttl", "Node:a", None, {"cascade": ["next"]})["ttl"]
-    assert client.call("doc.ttl", "Node:a") > 60
+    wait_until(lambda: client.call("doc.ttl", "Node:a") > 60, what="what the other has set")
     assert client.call("doc.ttl", "Page:p") == -1
-    assert ending(client, ["a", "b", "c", "d", "up", "alone"]) == "abcdupalone"
+    wait_until(lambda: ending(client, ["a", "b", "c", "d", "up", "alone"]) == "abcdupalone", what="all ends")
     assert client.call("doc.ttl", "Page:p", None, {"cascade": True})["ttl"].keys() >= {"Node:up"}
     assert client.call("doc.ttl", "Page:p", 9, {"cascade": False}) == 9
 
