@@ -103,6 +103,19 @@ def of_one_document(request, text):
     return ["pipeline", [operation for operation in operations if operation[1] == operations[-1][1]]]
 
 
+def by_document(request, result):
+    """Of a pipeline over several documents that found nothing to change in any of them what it says of each, by
+    itself: it only read, and they need not be as of one moment (PROTOCOL.md, Several hosts)."""
+    if request[0] != "pipeline" or not result or any(answer is not False for answer in result):
+        return [(request, result)]
+    parts = {}
+    for operation, answer in zip(request[1], result):
+        operations, answers = parts.setdefault(operation[1], ([], []))
+        operations.append(operation)
+        answers.append(answer)
+    return [(["pipeline", operations], answers) for operations, answers in parts.values()]
+
+
 class Recorder:
     """One history. Threads add what they did."""
 
@@ -253,8 +266,8 @@ class Actor:
         if error is None and request[0] in ("set", "dict.set", "doc.save"):
             version = result["version"] if request[0] == "doc.save" else result
             result = None
-        self.recorder.add(self.number, self.daemon.socket, shown(request), call, end, result, error, plain,
-                          version)
+        for asked, answer in by_document(shown(request), result):
+            self.recorder.add(self.number, self.daemon.socket, asked, call, end, answer, error, plain, version)
         return error
 
     def work(self, count):
