@@ -520,10 +520,25 @@ static unsigned page_size(const struct find *fi, bool all)
     return want < PAGE_MIN ? PAGE_MIN : (unsigned)want;
 }
 
+/* What another run of Redis has given of a SCAN is of no use here, and the source begins anew: some
+ * may be met again. */
+static void keep_place(struct find *fi)
+{
+    enum source_kind kind = fi->plan->chosen[fi->source]->kind;
+    const char *run = upstream_info(upstream_of(fi))->run_id;
+    if ((kind == SOURCE_SET || kind == SOURCE_KEYS) && fi->at.len > 0 &&
+        strncmp(fi->run, run, UPSTREAM_RUN) != 0) {
+        buf_clear(&fi->at);
+        buf_clear(&fi->rest);
+    }
+    snprintf(fi->run, sizeof(fi->run), "%.*s", UPSTREAM_RUN, run);
+}
+
 static void ask_page(struct find *fi)
 {
     struct buf out = BUF_INIT;
     const struct source *s = fi->plan->chosen[fi->source];
+    keep_place(fi);
     bool all = fi->what != FIND_DOCUMENTS || find_sorts(fi) || s->kind == SOURCE_KEYS;
     plan_page(fi->plan, s, (char *)fi->at.data, fi->at.len, page_size(fi, all), &out);
     bool sent = upstream_send(upstream_of(fi), out.data, out.len, 1, on_page, fi);
@@ -541,6 +556,8 @@ static void begin(struct find *fi, const redisReply *first)
     int rc = fi->cursor.len > 0
                  ? find_cursor_read(fi, &f)
                  : plan_choose(fi->plan, fi->scan, exec_config(fi->exec)->find_sorted, &f);
+    if (rc == 0 && fi->plan->nchosen > 0)
+        keep_place(fi);
     if (rc < 0) {
         find_refuse(fi, &f);
     } else if (fi->rest.len > 0) {

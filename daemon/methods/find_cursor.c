@@ -1,5 +1,5 @@
-/* find_cursor: where a find goes on, as a text: hash, plan, its hash, source, place, the rest of a
- * page, what is left of the offset, in hexadecimal. */
+/* find_cursor: where a find goes on, as a text: hash, plan, its hash, source, place and of which
+ * run of Redis that is, the rest of a page, what is left of the offset, in hexadecimal. */
 #include "daemon/methods/find_inside.h"
 #include "protocol/value.h"
 
@@ -12,6 +12,7 @@ void find_cursor_pack(struct find *fi, int64_t source, const struct buf *at, con
     pack_uint(&in, plan_hash(fi->plan) >> 1);
     pack_int(&in, source);
     pack_bin(&in, at->data, at->len);
+    pack_cstr(&in, fi->run);
     pack_bin(&in, rest->data, rest->len);
     pack_int(&in, fi->offset); /* what is left of it */
     for (size_t i = 0; i < in.len; i++)
@@ -57,8 +58,8 @@ static bool is_place(const struct find *fi, const char *s, size_t len)
 int find_cursor_read(struct find *fi, struct fault *f)
 {
     struct buf bytes = BUF_INIT;
-    const char *s = (char *)fi->cursor.data, *how, *at, *rest;
-    size_t how_len, at_len, rest_len;
+    const char *s = (char *)fi->cursor.data, *how, *at, *run, *rest;
+    size_t how_len, at_len, run_len, rest_len;
     int64_t asked, plan, source, skip = 0;
     bool good = fi->cursor.len % 2 == 0;
     for (size_t i = 0; i + 1 < fi->cursor.len && good; i += 2) {
@@ -71,13 +72,15 @@ int find_cursor_read(struct find *fi, struct fault *f)
            plan_choose_again(fi->plan, fi->scan, how, how_len) == 0 &&
            cursor_int(&in, &plan) == 0 && (uint64_t)plan == plan_hash(fi->plan) >> 1 &&
            cursor_int(&in, &source) == 0 && source >= 0 && source < fi->plan->nchosen &&
-           cursor_str(&in, &at, &at_len) == 0 && cursor_str(&in, &rest, &rest_len) == 0 &&
+           cursor_str(&in, &at, &at_len) == 0 && cursor_str(&in, &run, &run_len) == 0 &&
+           run_len <= UPSTREAM_RUN && cursor_str(&in, &rest, &rest_len) == 0 &&
            is_rest(rest, rest_len) && cursor_int(&in, &skip) == 0 && skip >= 0 &&
            (!find_sorts(fi) || is_place(fi, at, at_len));
     if (good) {
         fi->source = (unsigned)source;
         fi->offset = skip < INT64_MAX - fi->offset ? fi->offset + skip : INT64_MAX;
         buf_append(find_sorts(fi) ? &fi->place : &fi->at, at, at_len);
+        snprintf(fi->run, sizeof(fi->run), "%.*s", (int)run_len, run);
         buf_append(&fi->rest, rest, rest_len);
     }
     buf_free(&bytes);

@@ -35,13 +35,14 @@ struct find {
     /* The way. */
     struct plan *plan;
     unsigned replies, source;
-    bool first;             /* the last of the replies is a page (plan_ask_first) */
-    struct fault why;       /* the plan is none */
-    struct buf place;       /* of one that sorts: behind what; packed: the value, the key */
-    struct buf at;          /* where the page in hand begins, in the source */
-    struct buf rest;        /* packed pks of the page before that, from a cursor */
-    struct buf next;        /* where the next page begins */
-    struct buf pks, places; /* packed arrays: of the page, as documents' keys; where each is */
+    bool first;                 /* the last of the replies is a page (plan_ask_first) */
+    struct fault why;           /* the plan is none */
+    struct buf place;           /* of one that sorts: behind what; packed: the value, the key */
+    struct buf at;              /* where the page in hand begins, in the source */
+    char run[UPSTREAM_RUN + 1]; /* whose SCAN that is of, where it is of one */
+    struct buf rest;            /* packed pks of the page before that, from a cursor */
+    struct buf next;            /* where the next page begins */
+    struct buf pks, places;     /* packed arrays: of the page, as documents' keys; where each is */
     uint32_t npks;
     uint64_t looked, counted;
     struct page_find page;

@@ -13,6 +13,7 @@
 #include "daemon/methods/index_check_script.h"
 #include "daemon/methods/methods.h"
 #include "daemon/redis/resp.h"
+#include "daemon/redis/scan_place.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
 
@@ -27,8 +28,8 @@ struct check {
     uint64_t id;
     const struct indexes *all;
     bool repair;
-    bool documents;  /* what it is at */
-    char cursor[24]; /* of SCAN: the next page; "0": there is none */
+    bool documents;          /* what it is at */
+    struct scan_place place; /* of the next page; "0": there is none */
     bool begun;
     struct buf keys; /* packed: those of the page that are still to be looked at */
     size_t at;
@@ -120,9 +121,11 @@ static void answer(struct check *c, bool more)
     buf_append(out, c->spoilt.data, c->spoilt.len);
     pack_cstr(out, "cursor");
     if (more) {
-        char *text = alloc_text("%c%s", c->documents ? 'd' : 'k', c->cursor);
-        pack_cstr(out, text);
-        free(text);
+        struct buf text = BUF_INIT;
+        buf_append(&text, c->documents ? "d" : "k", 1);
+        scan_place_text(&c->place, &text);
+        pack_str(out, (char *)text.data, text.len);
+        buf_free(&text);
     } else {
         pack_nil(out);
     }
@@ -138,11 +141,11 @@ static void page_done(struct check *c)
         check_free(c); /* nobody waits any more */
         return;
     }
-    if (strcmp(c->cursor, "0") == 0 && c->documents) {
+    if (strcmp(c->place.at, "0") == 0 && c->documents) {
         answer(c, false);
         return;
     }
-    c->documents = c->documents || strcmp(c->cursor, "0") == 0;
+    c->documents = c->documents || strcmp(c->place.at, "0") == 0;
     if (c->looked >= exec_config(c->exec)->find_documents)
         answer(c, true);
     else
@@ -289,7 +292,7 @@ static void on_page(void *arg, unsigned index, redisReply *reply)
         unavailable(c, reply);
         return;
     }
-    strcpy(c->cursor, reply->element[0]->str);
+    strcpy(c->place.at, reply->element[0]->str);
     if (c->documents) {
         compare_documents(c, reply->element[1]);
         return;
@@ -306,6 +309,7 @@ static void ask_page(struct check *c)
 {
     struct buf match = BUF_INIT, out = BUF_INIT;
     const char *model = c->all->model->name;
+    scan_place_enter(&c->place, upstream_of(c));
     buf_clear(&c->keys);
     c->at = 0;
     layout_pattern(prefix_of(c), strlen(prefix_of(c)), &match);
@@ -321,7 +325,7 @@ static void ask_page(struct check *c)
     }
     c->begun = true;
     buf_append(&match, "", 1);
-    resp_words(&out, "SCAN", c->cursor, "MATCH", (char *)match.data, "COUNT",
+    resp_words(&out, "SCAN", c->place.at, "MATCH", (char *)match.data, "COUNT",
                c->documents ? DOCUMENTS_PAGE : KEYS_PAGE, c->documents ? "TYPE" : NULL, "hash",
                NULL);
     buf_free(&match);
@@ -332,11 +336,10 @@ static void ask_page(struct check *c)
 
 static int read_cursor(struct check *c, const char *s, size_t len, struct fault *f)
 {
-    if (len < 2 || len > 21 || (*s != 'k' && *s != 'd') || strspn(s + 1, "0123456789") < len - 1)
+    if (len < 2 || (*s != 'k' && *s != 'd') || !scan_place_read(&c->place, s + 1, len - 1))
         return fault_set(f, FAULT_BAD_REQUEST, "the cursor is none that index.check has given");
     c->documents = *s == 'd';
     c->begun = true;
-    snprintf(c->cursor, sizeof(c->cursor), "%.*s", (int)(len - 1), s + 1);
     return 0;
 }
 
@@ -373,7 +376,8 @@ void index_check_request(struct exec *e, struct session *s, const struct rpc *ms
     struct fault f;
     const char *name;
     size_t len;
-    *c = (struct check){.exec = e, .session = session_ref(s), .id = msg->id, .cursor = "0"};
+    *c = (struct check){.exec = e, .session = session_ref(s), .id = msg->id};
+    scan_place_begin(&c->place);
     session_defer(s);
     if (msg->nparams < 1 || msg->nparams > 2 || cursor_str(&in, &name, &len) < 0) {
         fault_set(&f, FAULT_BAD_REQUEST, "index.check takes [model, {repair?, cursor?}?]");

@@ -456,9 +456,10 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
 {
     struct indexer *x = arg;
     (void)index;
-    if (reply == NULL)
+    if (reply == NULL) {
         x->doing = NOTHING;
-    else
+        strcpy(x->clean, "0"); /* another run of Redis cannot go on with that */
+    } else
         take(x, reply);
 }
 

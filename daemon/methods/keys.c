@@ -11,6 +11,7 @@
 #include "daemon/documents/layout.h"
 #include "daemon/redis/listing.h"
 #include "daemon/redis/resp.h"
+#include "daemon/redis/scan_place.h"
 #include "protocol/alloc.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -29,11 +30,11 @@ struct page {
     uint64_t id;
     const struct model *model;
     struct upstream *up;
-    char cursor[24];  /* of SCAN, to begin with */
-    int64_t left;     /* keys to look at */
-    struct buf match; /* with a NUL */
-    struct buf found; /* MessagePack */
-    struct buf key;   /* one of them */
+    struct scan_place place; /* of one Redis */
+    int64_t left;            /* keys to look at */
+    struct buf match;        /* with a NUL */
+    struct buf found;        /* MessagePack */
+    struct buf key;          /* one of them */
     uint32_t count;
 
     struct listing *listing; /* NULL: there is one Redis */
@@ -117,7 +118,7 @@ static bool is_scanned(const redisReply *r)
 {
     return r->type == REDIS_REPLY_ARRAY && r->elements == 2 &&
            r->element[0]->type == REDIS_REPLY_STRING && r->element[0]->len > 0 &&
-           r->element[0]->len < sizeof(((struct page *)0)->cursor) &&
+           r->element[0]->len < sizeof(((struct page *)0)->place.at) &&
            strspn(r->element[0]->str, "0123456789") == r->element[0]->len &&
            r->element[1]->type == REDIS_REPLY_ARRAY;
 }
@@ -134,7 +135,16 @@ static void add_scan(struct page *p, const char *cursor, struct buf *out)
 
 /* ---- one Redis ---- */
 
-static void scan(struct page *p, const char *cursor);
+static void scan(struct page *p);
+
+static void answer_scan(struct page *p)
+{
+    struct buf text = BUF_INIT;
+    bool all = strcmp(p->place.at, "0") == 0;
+    scan_place_text(&p->place, &text);
+    answer(p, all ? "0" : (char *)text.data, all ? 1 : text.len);
+    buf_free(&text);
+}
 
 static void on_scanned(void *arg, unsigned index, redisReply *reply)
 {
@@ -148,18 +158,20 @@ static void on_scanned(void *arg, unsigned index, redisReply *reply)
         refuse(p, "its answer is no page of SCAN");
     } else {
         take(p, reply->element[1]);
-        if (p->left > 0 && strcmp(reply->element[0]->str, "0") != 0)
-            scan(p, reply->element[0]->str);
+        strcpy(p->place.at, reply->element[0]->str);
+        if (p->left > 0 && strcmp(p->place.at, "0") != 0)
+            scan(p);
         else
-            answer(p, reply->element[0]->str, reply->element[0]->len);
+            answer_scan(p);
     }
 }
 
-static void scan(struct page *p, const char *cursor)
+static void scan(struct page *p)
 {
     struct buf out = BUF_INIT;
     p->up = lane_upstream(exec_lane(p->all->exec));
-    add_scan(p, cursor, &out);
+    scan_place_enter(&p->place, p->up);
+    add_scan(p, p->place.at, &out);
     if (!upstream_send(p->up, out.data, out.len, 1, on_scanned, p))
         refuse(p, upstream_why(p->up));
     buf_free(&out);
@@ -323,12 +335,10 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 
 static bool take_cursor(struct page *p, const char *s, size_t len)
 {
-    bool is_number = len > 0 && len < 21 && strspn(s, "0123456789") >= len;
-    if (p->listing != NULL)
-        return (len == 1 && *s == '0') || listing_read(p->listing, s, len) == 0;
-    if (is_number)
-        snprintf(p->cursor, sizeof(p->cursor), "%.*s", (int)len, s);
-    return is_number;
+    if (len == 1 && *s == '0')
+        return true;
+    return p->listing != NULL ? listing_read(p->listing, s, len) == 0
+                              : scan_place_read(&p->place, s, len);
 }
 
 static int options(struct page *p, struct cursor *in, bool present, struct fault *f)
@@ -388,7 +398,7 @@ void keys_request(struct keys *k, struct session *s, const struct rpc *msg)
     p->id = msg->id;
     p->left = COUNT_DEFAULT;
     p->deadline = clock_mono_ms() + (int64_t)exec_config(k->exec)->queue_time;
-    strcpy(p->cursor, "0");
+    scan_place_begin(&p->place);
     session_defer(s);
     if (router_is_cluster(k->router))
         p->listing = alloc_zeroed(1, sizeof(*p->listing));
@@ -401,7 +411,7 @@ void keys_request(struct keys *k, struct session *s, const struct rpc *msg)
     if (p->listing != NULL)
         ask_node(p);
     else
-        scan(p, p->cursor);
+        scan(p);
 }
 
 void keys_stop(struct keys *k)

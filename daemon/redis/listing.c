@@ -118,10 +118,10 @@ static void give_up(struct listing *l)
 
 void listing_ask(struct listing *l, const char *run_id)
 {
-    if (strncmp(l->run, run_id, LISTING_RUN) == 0 && l->scan != 0)
+    if (strncmp(l->run, run_id, UPSTREAM_RUN) == 0 && l->scan != 0)
         return;
     give_up(l);
-    size_t len = strnlen(run_id, LISTING_RUN);
+    size_t len = strnlen(run_id, UPSTREAM_RUN);
     memcpy(l->run, run_id, len);
     l->run[len] = '\0';
 }

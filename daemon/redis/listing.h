@@ -19,18 +19,17 @@
 #define RAPYERD_LISTING_H
 
 #include "daemon/redis/slots.h"
+#include "daemon/redis/upstream.h"
 #include "protocol/buf.h"
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LISTING_RUN 16 /* so much of a run_id */
-
 enum listed { LISTED_LEFT, LISTED_NOW, LISTED_DONE };
 
 struct listing {
-    char run[LISTING_RUN + 1]; /* whose SCAN it is, */
-    uint64_t epoch, scan;      /* in which configuration, and its cursor; 0: it is to begin */
-    uint8_t slots[SLOTS];      /* enum listed */
+    char run[UPSTREAM_RUN + 1]; /* whose SCAN it is, */
+    uint64_t epoch, scan;       /* in which configuration, and its cursor; 0: it is to begin */
+    uint8_t slots[SLOTS];       /* enum listed */
 };
 
 void listing_begin(struct listing *l);

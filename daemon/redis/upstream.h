@@ -22,6 +22,10 @@ struct upstream;
 
 enum upstream_state { UPSTREAM_DOWN, UPSTREAM_CONNECTING, UPSTREAM_GREETING, UPSTREAM_UP };
 
+/* So much of a run_id names the run of a server. A place that SCAN or SSCAN gave is good for that
+ * run alone: another one has hashes of its own, and would leave out what it was to give. */
+#define UPSTREAM_RUN 16
+
 struct upstream_info { /* of the Redis behind it, valid in UP */
     char run_id[48];
     char version[32];   /* of Redis, or that which it is like */
