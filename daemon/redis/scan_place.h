@@ -1,5 +1,6 @@
-/* scan_place: where a SCAN goes on, and of which run of a server that is. Another run has hashes of its
- * own: to go on there would leave out what was to come, so it begins anew, and gives some twice. */
+/* scan_place: where a SCAN goes on, and of which run of a server that is. Another run has hashes of
+ * its own: to go on there would leave out what was to come, so it begins anew, and gives some
+ * twice. */
 #ifndef RAPYERD_REDIS_SCAN_PLACE_H
 #define RAPYERD_REDIS_SCAN_PLACE_H
 
