@@ -192,12 +192,15 @@ def test_one_ring_too_many_is_refused_until_another_goes(daemon, ada):
 
 def test_answers_are_to_be_read_before_a_ring_is_asked_for(unharmed, daemon):
     with RingClient(daemon.socket, ring=False) as client:
-        loads = [client.send("doc.load", KEY, "bio") for _ in range(20)]
         unharmed.call("set", KEY, "bio", "x" * (200 * KIB))
-        loads += [client.send("doc.load", KEY, "bio") for _ in range(10)]
-        wait_until(lambda: any(c["unsent"] > 100 * KIB for c in unharmed.call("admin.clients")),
-                   what="answers that the socket does not take")
+        loads = [client.send("doc.load", KEY, "bio") for _ in range(3)]  # with more it is not read from
+
+        def congested():
+            return next((c for c in unharmed.call("admin.clients") if c["unsent"] > 300 * KIB), None)
+
+        before = wait_until(congested, what="answers that the socket does not take")["requests"]
         asked = client.send("ring.open")
+        wait_until(lambda: congested()["requests"] > before, what="a daemon that has looked at it")
         with pytest.raises(RpcError, match="^BUSY: "):
             client.wait(asked)
         for load in loads:
