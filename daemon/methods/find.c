@@ -2,6 +2,7 @@
 #include "daemon/methods/find.h"
 #include "daemon/base/hash.h"
 #include "daemon/methods/find_inside.h"
+#include "daemon/redis/scan_place.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
 
@@ -525,13 +526,11 @@ static unsigned page_size(const struct find *fi, bool all)
 static void keep_place(struct find *fi)
 {
     enum source_kind kind = fi->plan->chosen[fi->source]->kind;
-    const char *run = upstream_info(upstream_of(fi))->run_id;
-    if ((kind == SOURCE_SET || kind == SOURCE_KEYS) && fi->at.len > 0 &&
-        strncmp(fi->run, run, UPSTREAM_RUN) != 0) {
+    bool another = scan_run_enter(fi->run, upstream_of(fi));
+    if (another && (kind == SOURCE_SET || kind == SOURCE_KEYS) && fi->at.len > 0) {
         buf_clear(&fi->at);
         buf_clear(&fi->rest);
     }
-    snprintf(fi->run, sizeof(fi->run), "%.*s", UPSTREAM_RUN, run);
 }
 
 static void ask_page(struct find *fi)

@@ -3,6 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
+bool scan_run_enter(char run[UPSTREAM_RUN + 1], const struct upstream *up)
+{
+    const char *now = upstream_info(up)->run_id;
+    bool another = strncmp(run, now, UPSTREAM_RUN) != 0;
+    snprintf(run, UPSTREAM_RUN + 1, "%.*s", UPSTREAM_RUN, now);
+    return another;
+}
+
 void scan_place_begin(struct scan_place *p)
 {
     *p = (struct scan_place){.at = "0"};
@@ -10,10 +18,8 @@ void scan_place_begin(struct scan_place *p)
 
 void scan_place_enter(struct scan_place *p, const struct upstream *up)
 {
-    const char *run = upstream_info(up)->run_id;
-    if (strncmp(p->run, run, UPSTREAM_RUN) != 0)
-        scan_place_begin(p);
-    snprintf(p->run, sizeof(p->run), "%.*s", UPSTREAM_RUN, run);
+    if (scan_run_enter(p->run, up))
+        strcpy(p->at, "0");
 }
 
 void scan_place_text(const struct scan_place *p, struct buf *out)

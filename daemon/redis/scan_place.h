@@ -12,6 +12,9 @@ struct scan_place {
     char run[UPSTREAM_RUN + 1];
 };
 
+/* Notes the run of this server. True: it is another one than was noted. */
+bool scan_run_enter(char run[UPSTREAM_RUN + 1], const struct upstream *up);
+
 void scan_place_begin(struct scan_place *p);
 /* Before a SCAN is asked of this one. */
 void scan_place_enter(struct scan_place *p, const struct upstream *up);

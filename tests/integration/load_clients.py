@@ -5,6 +5,7 @@ import threading
 import time
 
 from models import atomic, field
+from rpc_client import wait_until
 
 COUNTER = atomic("Counter", field("n", "int", default=0), field("log", "list<int>"))
 
@@ -25,6 +26,22 @@ class Load:
                 self.wrong.append(f"{work.__name__}{args}: {error!r}")
         self.threads.append(threading.Thread(target=run))
         self.threads[-1].start()
+
+    def start_counting(self, client, alone):
+        """Counters, each alone of one kind of client, and one that all share; turns behind a lock; a stream. Gives
+        what is shared, and the turns."""
+        shared = {"key": "Counter:shared", "lock": threading.Lock(), "added": 0}
+        turn = {"key": "Counter:turn", "inside": 0, "n": 0, "taken": 0}
+        wait_until(lambda: client.call("define", COUNTER) or True)
+        for key in (shared["key"], turn["key"]):
+            client.call("doc.save", key, {"n": 0})
+        for i, kind in enumerate(alone):
+            self.start(count_alone, f"Counter:alone{i}", kind)
+        for _ in range(2):
+            self.start(count_together, shared)
+            self.start(take_turns, turn)
+        self.start(pour, "Counter:poured")
+        return shared, turn
 
     def timed(self, client, *request):
         begun = time.monotonic()

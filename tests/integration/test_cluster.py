@@ -7,7 +7,8 @@ import pytest
 
 from cluster_storm import MODEL, Storm
 from redis_cluster import EXPERIMENTAL, reshard, slot_of, slot_of_document
-from rpc_client import RpcError, wait_until
+from rpc_client import wait_until
+from test_bad_input import refused
 
 FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "20ms"}
 
@@ -15,12 +16,6 @@ FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "20ms"}
 @pytest.fixture
 def daemon(calm_cluster, new_daemon):
     return new_daemon(calm_cluster.address, EXPERIMENTAL)
-
-
-def refused(client, code, *call):
-    with pytest.raises(RpcError, match=f"^{code}: ") as refusal:
-        client.call(*call)
-    return str(refusal.value)
 
 
 def two_slots(client):

@@ -5,7 +5,8 @@ import pytest
 
 from cluster_storm import MODEL
 from redis_cluster import EXPERIMENTAL, name_of, slot_of, slot_of_document
-from rpc_client import RpcError, wait_until
+from rpc_client import wait_until
+from test_bad_input import refused
 
 OTHER = {**MODEL, "name": "Other"}
 TOGETHER = ["Log:{c42}a", "Other:{c42}", "Log:{c42}b/{x}"]
@@ -19,12 +20,6 @@ def cluster(calm_cluster):
 @pytest.fixture
 def daemon(cluster, new_daemon):
     return new_daemon(cluster.address, EXPERIMENTAL)
-
-
-def refused(client, code, *call):
-    with pytest.raises(RpcError, match=f"^{code}: ") as refusal:
-        client.call(*call)
-    return str(refusal.value)
 
 
 def save_all(client, keys, models=(MODEL, OTHER)):

@@ -4,12 +4,11 @@ them where nothing can be taken over? How long requests stood still is printed (
 import os
 import socket
 import statistics
-import threading
 
 import pytest
 
 from daemon_process import binary
-from load_clients import COUNTER, Load, count_alone, count_together, pour, take_turns, watch
+from load_clients import Load, watch
 from models import KEY, save_ada
 from ring_client import RingClient
 from rpc_client import Client, Closed, RpcError, wait_until
@@ -32,20 +31,10 @@ def managed_ada(managed):
 @pytest.mark.parametrize("redis", ["outside", "embedded"])
 def test_nobody_notices(redis, new_redis, new_daemon, service_manager):
     daemon = new_daemon(new_redis().address if redis == "outside" else "embedded", ALWAYS, env=service_manager.env)
-    shared = {"key": "Counter:shared", "lock": threading.Lock(), "added": 0}
-    turn = {"key": "Counter:turn", "inside": 0, "n": 0, "taken": 0}
     said = []
     with daemon.connect() as client:
-        wait_until(lambda: client.call("define", COUNTER) or True)
-        for key in (shared["key"], turn["key"]):
-            client.call("doc.save", key, {"n": 0})
         load = Load(daemon)
-        for i, kind in enumerate([Client, RingClient]):
-            load.start(count_alone, f"Counter:alone{i}", kind)
-        for _ in range(2):
-            load.start(count_together, shared)
-            load.start(take_turns, turn)
-        load.start(pour, "Counter:poured")
+        shared, turn = load.start_counting(client, [Client, RingClient])
         load.start(watch, shared["key"], said)
         pauses = []
         for _ in range(5):

@@ -177,13 +177,14 @@ def test_single_methods_of_admin(ruled):
             raise Closed
 
 
+def await_shown(client, segment):
+    wait_until(lambda: client.call("doc.get", KEY) and segment.read(KEY), what="the document in memory")
+
+
 def test_shared_memory_is_for_who_may_read_in_any_way(ruled):
     ruled.set("* read,write *")
     with Segment(ruled.daemon.socket) as segment, ruled.connect() as client:
-        def shown():
-            client.call("doc.get", KEY)
-            return segment.read(KEY)
-        assert wait_until(shown, what="the document in memory")
+        await_shown(client, segment)
         ruled.set("* read,write,!doc.get *")
         assert segment.gone or segment.read(KEY) is None, "it is given up"
     with ruled.connect() as client:
@@ -260,10 +261,7 @@ def test_a_ring_is_no_way_around(ruled):
 def test_shared_memory_is_for_who_may_read_all(ruled):
     ruled.set("* read,write *")
     with Segment(ruled.daemon.socket) as segment, ruled.connect() as client:
-        def shown():
-            client.call("doc.get", KEY)
-            return segment.read(KEY)
-        assert wait_until(shown, what="the document in memory")
+        await_shown(client, segment)
         ruled.set("* read *,!Note")
         assert segment.gone or segment.read(KEY) is None, "it is given up"
     for rule in ("* read *,!Note", "* read User", "* write *,!Note\n* read Note", "* lock *"):

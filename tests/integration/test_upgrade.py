@@ -15,7 +15,7 @@ import pytest
 
 from daemon_process import Daemon, binary, built
 from fault_proxy import REQUESTS
-from load_clients import COUNTER, Load, count_alone, count_together, pour, take_turns, watch
+from load_clients import COUNTER, Load, watch
 from models import KEY, save_ada
 from ring_client import RingClient
 from rpc_client import Client, RpcError, wait_until
@@ -37,20 +37,10 @@ def upgrade(client):
 @pytest.mark.parametrize("redis", ["outside", "embedded"])
 def test_nobody_notices(redis, new_redis, new_daemon, request):
     daemon = new_daemon(new_redis().address if redis == "outside" else "embedded")
-    shared = {"key": "Counter:shared", "lock": threading.Lock(), "added": 0}
-    turn = {"key": "Counter:turn", "inside": 0, "n": 0, "taken": 0}
     said, pauses = [], []
     with daemon.connect() as client:
-        wait_until(lambda: client.call("define", COUNTER) or True)
-        for key in (shared["key"], turn["key"]):
-            client.call("doc.save", key, {"n": 0})
         load = Load(daemon)
-        for i, kind in enumerate([Client, Client, RingClient, RingClient]):
-            load.start(count_alone, f"Counter:alone{i}", kind)
-        for _ in range(2):
-            load.start(count_together, shared)
-            load.start(take_turns, turn)
-        load.start(pour, "Counter:poured")
+        shared, turn = load.start_counting(client, [Client, Client, RingClient, RingClient])
         load.start(watch, shared["key"], said)
         pid = daemon.pid
         for _ in range(UPGRADES):
