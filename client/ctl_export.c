@@ -3,7 +3,7 @@
  *   {"rapyer-export":1,"models":["User"]}
  *   {"define":{"name":"User", ...}}                     each model that is there, inner ones first
  *   {"key":"User:1","ttl":null,"document":{...}}        with its lazy fields; ttl in seconds
- *   {"next":{"model":"User","cursor":"17"}}             behind each page: whoever resumes begins
+ *   {"next":{"model":"User","cursor":"..."}}            behind each page: whoever resumes begins
  * there
  *   {"end":{"documents":1}}
  *
