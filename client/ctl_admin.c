@@ -140,6 +140,66 @@ static const char *colour_of(const char *state)
     return strcmp(state, "ok") == 0 ? CTL_GREEN : strcmp(state, "warn") == 0 ? CTL_YELLOW : CTL_RED;
 }
 
+static bool same(const rapyer_value *a, const rapyer_value *b, const char *field)
+{
+    return strcmp(rapyer_str(a, field, ""), rapyer_str(b, field, "")) == 0;
+}
+
+/* Of other nodes of a cluster. */
+static bool says_the_same(const rapyer_value *a, const rapyer_value *b)
+{
+    return same(a, b, "check") && same(a, b, "state") && same(a, b, "found");
+}
+
+/* Where not all nodes have said this, those that have stand in front. */
+static void print_nodes(const rapyer_value *all, size_t at)
+{
+    const rapyer_value *f = rapyer_item(all, at);
+    size_t n = rapyer_len(all), alike = 0, others = 0;
+    for (size_t i = 0; i < n; i++) {
+        const rapyer_value *other = rapyer_item(all, i);
+        if (same(f, other, "check"))
+            *(says_the_same(f, other) ? &alike : &others) += 1;
+    }
+    for (size_t i = at; i < n && others > 0; i++) {
+        const rapyer_value *other = rapyer_item(all, i);
+        if (says_the_same(f, other))
+            printf("%s%s", rapyer_str(other, "node", ""), --alike > 0 ? ", " : ": ");
+    }
+}
+
+static void print_finding(const struct ctl *c, const rapyer_value *all, size_t at)
+{
+    const rapyer_value *f = rapyer_item(all, at);
+    const char *state = rapyer_str(f, "state", "");
+    const char *advice = rapyer_str(f, "advice", "");
+    for (size_t i = 0; i < at; i++) {
+        if (says_the_same(rapyer_item(all, i), f))
+            return; /* it was told there */
+    }
+    printf("%s%-4s%s  %-12s  ", ctl_paint(c, colour_of(state)), state, ctl_paint(c, CTL_NORMAL),
+           rapyer_str(f, "check", ""));
+    print_nodes(all, at);
+    printf("%s\n", rapyer_str(f, "found", ""));
+    if (advice[0])
+        printf("      %-12s  %s\n", "", advice);
+}
+
+/* What is said of one thing by all nodes of a cluster stands together. */
+static void print_doctor(const struct ctl *c, const rapyer_value *all)
+{
+    for (size_t i = 0; i < rapyer_len(all); i++) {
+        const rapyer_value *f = rapyer_item(all, i);
+        bool told = false;
+        for (size_t k = 0; k < i && !told; k++)
+            told = same(rapyer_item(all, k), f, "check");
+        for (size_t k = i; k < rapyer_len(all) && !told; k++) {
+            if (same(rapyer_item(all, k), f, "check"))
+                print_finding(c, all, k);
+        }
+    }
+}
+
 /* A table, with advice below what is not well; EXIT_ANSWER when there is any such. */
 int ctl_doctor(struct ctl *c, int argc, char **argv)
 {
@@ -149,21 +209,14 @@ int ctl_doctor(struct ctl *c, int argc, char **argv)
     (void)argc, (void)argv;
     if (!v)
         return ctl_answer_error(c);
+    for (size_t i = 0; i < rapyer_len(v); i++) {
+        if (strcmp(rapyer_str(rapyer_item(v, i), "state", ""), "ok") != 0)
+            rc = EXIT_ANSWER;
+    }
     if (c->json)
         ctl_print(c, v);
-    for (size_t i = 0; i < rapyer_len(v); i++) {
-        const rapyer_value *f = rapyer_item(v, i);
-        const char *state = rapyer_str(f, "state", "");
-        const char *advice = rapyer_str(f, "advice", "");
-        if (strcmp(state, "ok") != 0)
-            rc = EXIT_ANSWER;
-        if (c->json)
-            continue;
-        printf("%s%-4s%s  %-12s  %s\n", ctl_paint(c, colour_of(state)), state,
-               ctl_paint(c, CTL_NORMAL), rapyer_str(f, "check", ""), rapyer_str(f, "found", ""));
-        if (advice[0])
-            printf("      %-12s  %s\n", "", advice);
-    }
+    else
+        print_doctor(c, v);
     rapyer_value_free(v);
     return rc;
 }

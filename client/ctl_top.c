@@ -175,21 +175,43 @@ static void print_json(const struct look *b, const struct sums *s, const struct 
     puts("}}");
 }
 
+/* Whether it is up, or all nodes of a cluster that have slots are. */
+static bool describe_redis(const rapyer_value *stats, char *out, size_t size)
+{
+    const rapyer_value *nodes = rapyer_get(stats, "nodes");
+    const char *redis = rapyer_str(stats, "redis", "");
+    size_t masters = 0, up = 0;
+
+    for (size_t i = 0; i < rapyer_len(nodes); i++) {
+        const rapyer_value *node = rapyer_item(nodes, i);
+        bool has = rapyer_int(node, "slots", 0) > 0;
+        masters += has;
+        up += has && rapyer_bool(node, "up", false);
+    }
+    bool all = masters > 0 ? up == masters : strcmp(redis, "up") == 0;
+    if (masters > 0)
+        snprintf(out, size, "%zu of %zu masters up", up, masters);
+    else if (all)
+        snprintf(out, size, "Redis up");
+    else
+        snprintf(out, size, "Redis away (%s)", redis);
+    return all;
+}
+
 static void print_line(const struct ctl *c, const struct look *b, const struct sums *s)
 {
-    const char *redis = rapyer_str(b->stats, "redis", "");
-    bool up = strcmp(redis, "up") == 0;
+    char redis[64];
+    bool up = describe_redis(b->stats, redis, sizeof redis);
     time_t t = time(NULL);
     struct tm tm;
     char when[16];
 
     localtime_r(&t, &tm);
     strftime(when, sizeof when, "%H:%M:%S", &tm);
-    printf("%s  %.0f requests/s  %.1f %% found  %.0f commits/s of %.0f us  %sRedis %s%s%s%s  %lld "
+    printf("%s  %.0f requests/s  %.1f %% found  %.0f commits/s of %.0f us  %s%s%s  %lld "
            "clients  %lld waiting  %lld locks, %lld waited for  %.1f MB held\n",
            when, s->requests, s->hits, s->commits, s->redis_us, up ? "" : ctl_paint(c, CTL_RED),
-           up ? "up" : "away (", up ? "" : redis, up ? "" : ")", up ? "" : ctl_paint(c, CTL_NORMAL),
-           (long long)rapyer_int(b->stats, "clients", 0),
+           redis, up ? "" : ctl_paint(c, CTL_NORMAL), (long long)rapyer_int(b->stats, "clients", 0),
            (long long)rapyer_int(b->stats, "waiting", 0),
            (long long)rapyer_int(b->stats, "locks_held", 0),
            (long long)rapyer_int(b->stats, "locks_waiting", 0),
@@ -306,6 +328,22 @@ static void print_locks(const rapyer_value *locks)
     free(waited);
 }
 
+/* Of a cluster. */
+static void print_nodes(const struct look *a, const struct look *b)
+{
+    const rapyer_value *was = rapyer_get(a->stats, "nodes"), *all = rapyer_get(b->stats, "nodes");
+
+    if (rapyer_len(all) > 0)
+        printf("\n\033[1m%-30s %8s %10s\033[0m\n", "NODE", "SLOTS", "REQ/S");
+    for (size_t i = 0; i < rapyer_len(all) && i < SHOWN; i++) {
+        const rapyer_value *node = rapyer_item(all, i); /* none ever leaves its place */
+        printf("%-30s %8lld %10.1f  %s\n", rapyer_str(node, "address", ""),
+               (long long)rapyer_int(node, "slots", 0),
+               change(rapyer_item(was, i), node, "requests") / (b->at - a->at),
+               rapyer_bool(node, "up", false) ? "" : rapyer_str(node, "why", "away"));
+    }
+}
+
 static void print_screen(const struct ctl *c, const struct look *a, const struct look *b,
                          const struct sums *s, const struct rate *rates, size_t n)
 {
@@ -313,6 +351,7 @@ static void print_screen(const struct ctl *c, const struct look *a, const struct
            rapyer_str(b->stats, "version", ""),
            (long long)rapyer_int(b->stats, "uptime_ms", 0) / 1000);
     print_line(c, b, s);
+    print_nodes(a, b);
     print_methods(rates, n);
     print_clients(a, b);
     print_documents(rapyer_get(b->cache, "hottest"));

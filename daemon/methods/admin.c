@@ -79,11 +79,13 @@ static void put_nodes(const struct router *r, struct buf *out)
     pack_cstr(out, "nodes");
     size_t at = pack_array_open(out);
     for (; router_node(r, count, &n); count++) {
-        pack_map(out, 3);
+        pack_map(out, 5);
         put_str(out, "address", n.address);
         pack_cstr(out, "up");
         pack_bool(out, n.ready);
         put(out, "slots", n.slots);
+        put(out, "requests", upstream_asked(n.up));
+        put_str(out, "why", n.ready ? "" : upstream_why(n.up));
     }
     pack_array_close(out, at, count);
 }

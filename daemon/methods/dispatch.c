@@ -74,9 +74,9 @@ struct dispatch {
 /* What a cluster does not have yet. */
 static bool is_missing(const struct dispatch *d, const struct entry *e)
 {
-    static const char *const missing[] = {"lock.",       "watch",        "unwatch",
-                                          "find",        "segment.open", "admin.doctor",
-                                          "admin.locks", "index.",       "admin.upgrade"};
+    static const char *const missing[] = {"lock.",  "watch",        "unwatch",
+                                          "find",   "segment.open", "admin.locks",
+                                          "index.", "admin.upgrade"};
     for (size_t i = 0; d->cluster && i < sizeof(missing) / sizeof(*missing); i++) {
         if (strncmp(e->name, missing[i], strlen(missing[i])) == 0)
             return true;
@@ -684,7 +684,7 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
     d->admin.spans = d->spans;
     d->monitors = monitors_new(exec, d->spans, &(struct monitors_hooks){knows, retakes, d});
     d->keys = keys_new(base, exec);
-    d->doctor = doctor_new(lane_upstream(exec_lane(exec)), exec_config(exec), exec_audit(exec));
+    d->doctor = doctor_new(lanes_router(exec_lanes(exec)), exec_config(exec), exec_audit(exec));
     add_all(d, methods_doc);
     add_all(d, methods_get);
     add_all(d, methods_op);
@@ -721,8 +721,7 @@ struct monitors *dispatch_monitors(const struct dispatch *d)
 
 void dispatch_link_up(struct dispatch *d)
 {
-    if (!d->cluster)
-        doctor_link_up(d->doctor);
+    doctor_link_up(d->doctor);
 }
 
 struct overview *dispatch_overview(struct dispatch *d, struct event_base *base)

@@ -134,6 +134,12 @@ static void put_nodes(const struct router *r, struct page *p)
                 "Hash slots of which this node of the cluster is the master.");
     for (unsigned i = 0; router_node(r, i, &n); i++)
         page_number(p, PAGE_LABELS({"node", n.address}), n.slots);
+    page_family(p, PAGE_COUNTER, "rapyerd_node_requests", "What this node was asked.");
+    for (unsigned i = 0; router_node(r, i, &n); i++)
+        page_number(p, PAGE_LABELS({"node", n.address}), upstream_asked(n.up));
+    page_family(p, PAGE_GAUGE, "rapyerd_node_unsent_bytes", "What waits to be sent to it.");
+    for (unsigned i = 0; router_node(r, i, &n); i++)
+        page_number(p, PAGE_LABELS({"node", n.address}), upstream_unsent(n.up));
 }
 
 /* --- others ------------------------------------------------------------------------------ */

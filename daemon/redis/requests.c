@@ -5,6 +5,7 @@
 
 void requests_push(struct requests *r, const struct request *request)
 {
+    r->pushed++;
     if (r->count == r->cap) {
         size_t cap = r->cap ? r->cap * 2 : 64;
         struct request *at = alloc_zeroed(cap, sizeof(*at));

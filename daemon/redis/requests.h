@@ -14,6 +14,7 @@ struct request {
 struct requests { /* a ring; its capacity is a power of two; zeroes at first */
     struct request *at;
     size_t cap, head, count;
+    uint64_t pushed; /* since the start */
 };
 
 void requests_push(struct requests *r, const struct request *request);

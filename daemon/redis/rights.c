@@ -18,6 +18,7 @@ enum use {
     NEWS,
     FOREIGN,
     ECHO,
+    NODES,
     DOCTOR,
     USES
 };
@@ -39,11 +40,12 @@ static const struct {
               "leases run out."},
     [FOREIGN] = {false, "What other programs write into Redis is not noticed."},
     [ECHO] = {false, "Redis sends each commit back to us when other daemons are gone."},
+    [NODES] = {true, "It is not known who has which slots."},
     [DOCTOR] = {false, "Some of these checks cannot be made."},
 };
 
 /* A command as ACL SETUSER names it, and as it is rehearsed: the prefix of all keys stands in front
- * of words that begin with a colon. */
+ * of words that begin with a colon, and in a cluster "{rights}" is a tag of the node's slots. */
 static const struct {
     const char *name;
     enum use use;
@@ -60,8 +62,8 @@ static const struct {
     {"llen", DOCUMENTS, "LLEN :{rights}"},
     {"lrange", DOCUMENTS, "LRANGE :{rights} 0 0"},
     {"pttl", DOCUMENTS, "PTTL :{rights}"},
-    {"get", DOCUMENTS, "GET :~seq:rights"},
-    {"set", DOCUMENTS, "SET :~seq:rights 0"},
+    {"get", DOCUMENTS, "GET :~seq:{rights}"},
+    {"set", DOCUMENTS, "SET :~seq:{rights} 0"},
     {"unlink", DOCUMENTS, "UNLINK :{rights}"},
     {"hset", DOCUMENTS, "HSET :{rights} f v"},
     {"hdel", DOCUMENTS, "HDEL :{rights} f"},
@@ -80,26 +82,26 @@ static const struct {
     {"srem", DOCUMENTS, "SREM :{rights} v"},
     {"pexpireat", DOCUMENTS, "PEXPIREAT :{rights} 1"},
     {"persist", DOCUMENTS, "PERSIST :{rights}"},
-    {"eval", DOCUMENTS, "EVAL return(1) 1 :@schema"},
+    {"eval", DOCUMENTS, "EVAL return(1) 1 :@lock:{rights}"},
     {"lpos", ALONE, "LPOS :{rights} v"},
     {"lindex", COMPUTED, "LINDEX :{rights} 0"},
     {"linsert", COMPUTED, "LINSERT :{rights} BEFORE v v"},
     {"lrem", COMPUTED, "LREM :{rights} 1 v"},
-    {"append", COMPUTED, "APPEND :~seq:rights v"},
+    {"append", COMPUTED, "APPEND :~seq:{rights} v"},
     {"time", COMPUTED, "TIME"},
     {"hkeys", INDEXES, "HKEYS :{rights}"},
-    {"smismember", INDEXES, "SMISMEMBER :@index:rights v"},
-    {"sinter", INDEXES, "SINTER :@index:rights"},
-    {"zincrby", INDEXES, "ZINCRBY :@index:rights 1 v"},
-    {"zcount", INDEXES, "ZCOUNT :@index:rights 0 1"},
-    {"zlexcount", INDEXES, "ZLEXCOUNT :@index:rights - +"},
-    {"zmscore", INDEXES, "ZMSCORE :@index:rights v"},
-    {"zrank", INDEXES, "ZRANK :@index:rights v"},
-    {"zrevrank", INDEXES, "ZREVRANK :@index:rights v"},
-    {"zrevrange", INDEXES, "ZREVRANGE :@index:rights 0 0"},
-    {"zrangebylex", INDEXES, "ZRANGEBYLEX :@index:rights - +"},
-    {"zrangebyscore", INDEXES, "ZRANGEBYSCORE :@index:rights 0 1"},
-    {"zrevrangebyscore", INDEXES, "ZREVRANGEBYSCORE :@index:rights 1 0"},
+    {"smismember", INDEXES, "SMISMEMBER :@index:{rights} v"},
+    {"sinter", INDEXES, "SINTER :@index:{rights}"},
+    {"zincrby", INDEXES, "ZINCRBY :@index:{rights} 1 v"},
+    {"zcount", INDEXES, "ZCOUNT :@index:{rights} 0 1"},
+    {"zlexcount", INDEXES, "ZLEXCOUNT :@index:{rights} - +"},
+    {"zmscore", INDEXES, "ZMSCORE :@index:{rights} v"},
+    {"zrank", INDEXES, "ZRANK :@index:{rights} v"},
+    {"zrevrank", INDEXES, "ZREVRANK :@index:{rights} v"},
+    {"zrevrange", INDEXES, "ZREVRANGE :@index:{rights} 0 0"},
+    {"zrangebylex", INDEXES, "ZRANGEBYLEX :@index:{rights} - +"},
+    {"zrangebyscore", INDEXES, "ZRANGEBYSCORE :@index:{rights} 0 1"},
+    {"zrevrangebyscore", INDEXES, "ZREVRANGEBYSCORE :@index:{rights} 1 0"},
     {"evalsha", LOCKS, "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff831 1 :@lock:{rights}"},
     {"script|load", LOCKS, "SCRIPT LOAD return(1)"},
     {"pexpire", DOCUMENTS, "PEXPIRE :@lock:{rights} 1"},
@@ -114,6 +116,9 @@ static const struct {
     {"subscribe", FOREIGN, "SUBSCRIBE " INVALIDATE},
     {"client|tracking", FOREIGN, "CLIENT TRACKING OFF"},
     {"unsubscribe", ECHO, "UNSUBSCRIBE :@changes"},
+    {"cluster|slots", NODES, "CLUSTER SLOTS"},
+    {"cluster|info", NODES, "CLUSTER INFO"},
+    {"cluster|nodes", KEYS, "CLUSTER NODES"},
     {"config|get", DOCTOR, "CONFIG GET maxmemory"},
 };
 
@@ -126,14 +131,27 @@ void rights_ask_discard(struct buf *out)
     resp_words(out, "EXEC", NULL);
 }
 
-static void rehearse(const char *text, const char *prefix, struct buf *out)
+/* A word, up to a space. */
+static void put_word(const struct rights_terms *t, const char *word, int len, char out[WORD_MAX])
+{
+    static const char mark[] = "{rights}";
+    const char *tag = t->tag != NULL ? strstr(word, mark) : NULL;
+    const char *prefix = *word == ':' ? t->prefix : "";
+    int before = tag != NULL ? (int)(tag - word) : len;
+    if (before >= len)
+        snprintf(out, WORD_MAX, "%s%.*s", prefix, len, word);
+    else
+        snprintf(out, WORD_MAX, "%s%.*s{%s}", prefix, before, word, t->tag);
+}
+
+static void rehearse(const char *text, const struct rights_terms *t, struct buf *out)
 {
     char words[8][WORD_MAX];
     const char *argv[8];
     int argc = 0;
     for (; *text != '\0'; text += strspn(text, " ")) {
         int len = (int)strcspn(text, " ");
-        snprintf(words[argc], WORD_MAX, "%s%.*s", *text == ':' ? prefix : "", len, text);
+        put_word(t, text, len, words[argc]);
         argv[argc] = words[argc];
         argc++;
         text += len;
@@ -141,13 +159,32 @@ static void rehearse(const char *text, const char *prefix, struct buf *out)
     resp_command(out, argc, argv, NULL);
 }
 
-unsigned rights_rehearse(const char *prefix, struct buf *out)
+/* The others are asked for of nodes alone. */
+static bool is_said(unsigned i, const struct rights_terms *t)
 {
+    return t->tag != NULL || strncmp(commands[i].name, "cluster|", 8) != 0;
+}
+
+unsigned rights_rehearse(const struct rights_terms *t, struct buf *out)
+{
+    unsigned n = 2;
     resp_words(out, "MULTI", NULL);
-    for (unsigned i = 0; i < COMMANDS; i++)
-        rehearse(commands[i].words, prefix, out);
+    for (unsigned i = 0; i < COMMANDS; i++) {
+        if (is_said(i, t))
+            rehearse(commands[i].words, t, out);
+        n += is_said(i, t);
+    }
     resp_words(out, "DISCARD", NULL);
-    return COMMANDS + 2;
+    return n;
+}
+
+/* The command that was the i-th, from 1; COMMANDS: none. */
+static unsigned command_at(const struct rights_terms *t, unsigned index)
+{
+    unsigned i = 0;
+    for (; i < COMMANDS && index > 0; i++)
+        index -= is_said(i, t);
+    return index == 0 && i > 0 ? i - 1 : COMMANDS;
 }
 
 static void add(char *out, size_t size, bool *cut, const char *text)
@@ -166,26 +203,37 @@ static void add_once(struct rights *r, const char *right)
         add(r->missing, sizeof(r->missing), &r->cut, right);
 }
 
-void rights_take(struct rights *r, unsigned index, const char *prefix, const redisReply *reply)
+static void add_missing(struct rights *r, const char *prefix, unsigned at, const char *error)
 {
     char right[WORD_MAX];
-    if (index < 1 || index > COMMANDS || reply->type != REDIS_REPLY_ERROR ||
-        strncmp(reply->str, "NOPERM", 6) != 0)
-        return;
-    enum use use = commands[index - 1].use;
     /* The words differ from version to version, but not these. */
-    if (strstr(reply->str, "command") != NULL) {
-        const char *name = commands[index - 1].name;
+    if (strstr(error, "command") != NULL) {
+        const char *name = commands[at].name;
         snprintf(right, sizeof(right), "+%s", name);
-        if (index < 2 || strcmp(commands[index - 2].name, name) != 0) /* else it is named already */
+        if (at == 0 || strcmp(commands[at - 1].name, name) != 0) /* else it is named already */
             add(r->missing, sizeof(r->missing), &r->cut, right);
-    } else if (strstr(commands[index - 1].words, INVALIDATE) != NULL) {
+    } else if (strstr(commands[at].words, INVALIDATE) != NULL) {
         add_once(r, "&" INVALIDATE);
     } else {
-        snprintf(right, sizeof(right), "%c%s:*", strstr(reply->str, "channel") != NULL ? '&' : '~',
+        snprintf(right, sizeof(right), "%c%s:*", strstr(error, "channel") != NULL ? '&' : '~',
                  prefix);
         add_once(r, right);
     }
+}
+
+void rights_take(struct rights *r, unsigned index, const struct rights_terms *t,
+                 const redisReply *reply)
+{
+    unsigned at = command_at(t, index);
+    if (at == COMMANDS || reply->type != REDIS_REPLY_ERROR)
+        return;
+    if (strncmp(reply->str, "ERR unknown ", 12) == 0)
+        add(r->absent, sizeof(r->absent), &r->cut, commands[at].name);
+    else if (strncmp(reply->str, "NOPERM", 6) == 0)
+        add_missing(r, t->prefix, at, reply->str);
+    else
+        return;
+    enum use use = commands[at].use;
     r->grave |= uses[use].grave;
     if ((r->without & 1u << use) == 0)
         add(r->lacking, sizeof(r->lacking), &r->cut, uses[use].text);

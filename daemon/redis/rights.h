@@ -11,9 +11,15 @@
 #include "daemon/redis/resp.h"
 #include <hiredis/hiredis.h>
 
+struct rights_terms {
+    const char *prefix; /* of all keys */
+    const char *tag;    /* of a slot that the node has; NULL: it is in no cluster */
+};
+
 struct rights {
     char missing[800]; /* as ACL SETUSER takes them: "+eval &rapyer:*"; "": none */
     char lacking[640]; /* what does not work without them, as sentences */
+    char absent[400];  /* commands that it does not know, or not by their names; "": none */
     bool grave;        /* more than speed and advice is lost */
     bool cut;          /* more is missing than there was room for */
     uint16_t without;  /* the sentences that are there */
@@ -25,9 +31,10 @@ struct rights {
 void rights_ask_discard(struct buf *out);
 /* Appends the rehearsal; returns the number of its commands. To be sent only after it is known that
  * the user may. */
-unsigned rights_rehearse(const char *prefix, struct buf *out);
+unsigned rights_rehearse(const struct rights_terms *terms, struct buf *out);
 /* Takes the reply at `index` of the rehearsal. */
-void rights_take(struct rights *r, unsigned index, const char *prefix, const redisReply *reply);
+void rights_take(struct rights *r, unsigned index, const struct rights_terms *terms,
+                 const redisReply *reply);
 
 /* The line that gives our user what is missing, as in rights.missing, with a NUL. */
 void rights_line(const struct config *config, const char *missing, struct buf *out);

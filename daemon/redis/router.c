@@ -463,6 +463,38 @@ bool router_node(const struct router *r, unsigned i, struct router_node *out)
     if (i >= r->nnodes)
         return false;
     const struct node *n = r->nodes[i];
-    *out = (struct router_node){.address = n->address, .ready = n->ready, .slots = n->nslots};
+    *out = (struct router_node){
+        .up = n->up, .address = n->address, .ready = n->ready, .slots = n->nslots};
     return true;
+}
+
+static void put_range(unsigned from, unsigned to, char *out, size_t size)
+{
+    char range[24];
+    size_t used = strlen(out);
+    snprintf(range, sizeof(range), from == to ? "%u" : "%u-%u", from, to);
+    if (used + strlen(range) + sizeof(" ...") + 1 <= size)
+        snprintf(out + used, size - used, "%s%s", used > 0 ? " " : "", range);
+    else if (used < 3 || strcmp(out + used - 3, "...") != 0)
+        snprintf(out + used, size - used, " ...");
+}
+
+unsigned router_ranges(const struct router *r, const struct upstream *up, uint16_t *first,
+                       char *out, size_t size)
+{
+    const struct node *n = up != NULL ? node_of(r, up) : NULL;
+    unsigned count = 0;
+    out[0] = '\0';
+    for (unsigned slot = 0; slot < SLOTS; slot++) {
+        unsigned from = slot;
+        while (slot < SLOTS && r->owner[slot] == n)
+            slot++;
+        if (slot == from)
+            continue;
+        if (first != NULL && count == 0)
+            *first = (uint16_t)from;
+        count += slot - from;
+        put_range(from, slot - 1, out, size);
+    }
+    return count;
 }

@@ -50,11 +50,16 @@ void router_look(struct router *r);
 void router_each(const struct router *r, void (*fn)(void *arg, struct upstream *up), void *arg);
 
 struct router_node {
+    struct upstream *up;
     const char *address; /* host:port */
     bool ready;          /* router_ready of its link */
     unsigned slots;      /* that it has, as far as is known */
 };
 /* The nodes of a cluster that links are kept to: true while there is an i-th one. */
 bool router_node(const struct router *r, unsigned i, struct router_node *out);
+/* How many slots the node of this link has, or NULL nobody; *first is one of them if there is any
+ * (it may be NULL), `out` all of them as "0-99 200", cut with "..." at its size. */
+unsigned router_ranges(const struct router *r, const struct upstream *up, uint16_t *first,
+                       char *out, size_t size);
 
 #endif

@@ -787,6 +787,11 @@ void upstream_reset(struct upstream *u, const char *why)
         lose(u, why);
 }
 
+uint64_t upstream_asked(const struct upstream *u)
+{
+    return u->requests.pushed;
+}
+
 size_t upstream_unsent(const struct upstream *u)
 {
     return u->stream ? stream_unsent(u->stream) : 0;

@@ -103,5 +103,6 @@ bool upstream_give(struct upstream *u, struct blob *resp, unsigned nreplies, ups
 /* Drops the connection and connects anew (a fault was found in what it sent). */
 void upstream_reset(struct upstream *u, const char *why);
 size_t upstream_unsent(const struct upstream *u);
+uint64_t upstream_asked(const struct upstream *u); /* requests since the start */
 
 #endif

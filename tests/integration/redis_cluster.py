@@ -6,6 +6,7 @@ import socket
 
 import redis
 
+import certificates
 from redis_server import RedisServer
 from rpc_client import wait_until
 
@@ -47,12 +48,13 @@ def free_ports():
 class Node(RedisServer):
     """One of a cluster. Its nodes talk on the port that is higher by 10000."""
 
-    def __init__(self, directory, timeout):
+    def __init__(self, directory, timeout, tls, options):
         self.frozen = False
         port = free_ports()
+        encrypted = [*certificates.common.server_options(port), "--tls-cluster", "yes"] if tls else []
         super().__init__(directory, tls=False, options=[
             "--cluster-enabled", "yes", "--port", str(port), "--cluster-node-timeout", str(timeout),
-            "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"])
+            "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *encrypted, *options])
         self.port = port
 
     def client(self):
@@ -91,8 +93,11 @@ class Node(RedisServer):
 
 
 class Cluster:
-    def __init__(self, directory, masters=3, timeout=1000):
-        self.nodes = [Node(f"{directory}/node{i}", timeout) for i in range(2 * masters)]
+    def __init__(self, directory, masters=3, timeout=1000, replicas=None, tls=None, options=()):
+        """replicas: how many; one for each master if nothing is said. options: more, for each node."""
+        tls = certificates.TLS if tls is None else tls
+        n = masters + (masters if replicas is None else replicas)
+        self.nodes = [Node(f"{directory}/node{i}", timeout, tls, options) for i in range(n)]
         self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
         first = self.nodes[0]
         for i, node in enumerate(self.nodes):  # else epochs collide, and have to be settled first

@@ -77,6 +77,20 @@ def test_each_missing_right_is_named(redis_server, new_daemon, rdb, allowed):
         save_ada(client)  # and the link is as it was
 
 
+def test_commands_that_redis_does_not_have(new_redis, new_daemon):
+    """As where somebody else looks after it, or has renamed them."""
+    redis = new_redis(options=["--rename-command", "CONFIG", "", "--rename-command", "SCAN", "browse"])
+    daemon = new_daemon(redis.address)
+    with daemon.connect() as client:
+        save_ada(client)
+        found = doctor(client)
+        assert found["rights"]["found"] == "missing: scan config|get"
+        assert "doc.keys is refused" in found["rights"]["advice"] and "ACL" not in found["rights"]["advice"]
+        assert found["fsync"]["state"] == "ok" and "unknown command" in found["persistence"]["found"]
+        with pytest.raises(RpcError, match="unknown command"):
+            client.call("doc.keys", "User")
+
+
 def test_many_missing_rights(redis_server, new_daemon, rdb, allowed):
     for right in ("eval", "hset", "scan"):
         forbid(rdb, right)
