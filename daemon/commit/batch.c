@@ -20,15 +20,17 @@ struct batch_pool *batch_pool_new(const struct names *names, const char *daemon)
     p->prefix = names->prefix;
     p->daemon = daemon;
     p->prefix_len = strlen(names->prefix);
+    p->tells_others = true;
     buf_printf(&p->channel, "%s:@changes", names->prefix);
     buf_printf(&p->turn, "%s:" TURN_KEY, names->prefix);
     buf_printf(&p->own, "%s:@own:%s", names->prefix, daemon);
     return p;
 }
 
-void batch_pool_explain(struct batch_pool *p, bool on)
+void batch_pool_tell(struct batch_pool *p, bool own, bool others)
 {
-    p->explains = on;
+    p->tells_own = own;
+    p->tells_others = others;
 }
 
 void batch_pool_free(struct batch_pool *p)

@@ -81,8 +81,9 @@ struct batch_pool *batch_pool_new(const struct names *names, const char *daemon)
 void batch_pool_free(struct batch_pool *p);
 /* Whose indexes the batches keep right; kept by the caller. */
 void batch_pool_index(struct batch_pool *p, struct index_table *indexes);
-/* Whether batches say to this daemon, too, what they did, where a script did it. */
-void batch_pool_explain(struct batch_pool *p, bool on);
+/* Whom batches tell what they did: this daemon, where a script did it; all others. At first only
+ * those. */
+void batch_pool_tell(struct batch_pool *p, bool own, bool others);
 
 /* marker: the key that its number is written to; still: one in the same slot that nobody ever
  * makes: a slot of which keys are on the move takes no transaction that looks for it; empty: there

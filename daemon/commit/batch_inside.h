@@ -111,7 +111,7 @@ struct batch_pool {
     size_t prefix_len;
     /* Names in Redis: of what all hear, of what this one hears; and TURN_KEY. */
     struct buf channel, own, turn;
-    bool explains;
+    bool tells_own, tells_others;
     struct arena spare; /* of the batch before, as the following */
     struct table pends, fields;
     struct expectation *expect;

@@ -447,12 +447,15 @@ static void format_publish_own(struct batch *b, struct writer *w)
 
 static void format_news(struct batch *b, struct writer *w, struct batch_news *news)
 {
-    bool own = w->scripts && b->pool->explains;
-    *news = (struct batch_news){.at = w->out->len, .n = own ? 2 : 1};
+    bool own = w->scripts && b->pool->tells_own, others = b->pool->tells_others;
+    *news = (struct batch_news){.at = w->out->len, .n = (unsigned)own + others};
+    if (!own && !others)
+        return;
     batch_pack_news(b, &w->scratch);
     if (own)
         format_publish_own(b, w);
-    format_publish(b, w, &b->pool->channel);
+    if (others)
+        format_publish(b, w, &b->pool->channel);
 }
 
 static void format_checks(struct batch *b, struct writer *w, struct unit *u)
@@ -562,13 +565,19 @@ static bool only_units(const struct batch *b)
 /* What the script is to PUBLISH, in front of its units; returns the number of words. */
 static unsigned format_messages(struct batch *b, struct writer *w, bool news, struct buf *head)
 {
-    unsigned n = !news ? 0 : b->pool->explains ? 2 : 1;
+    const struct batch_pool *pool = b->pool;
+    const struct buf *channels[] = {pool->tells_own ? &pool->own : NULL,
+                                    pool->tells_others ? &pool->channel : NULL};
+    unsigned n = !news ? 0 : (unsigned)pool->tells_own + pool->tells_others;
     char number[RESP_DECIMAL_MAX];
     resp_bulk(head, number, resp_decimal(number, (int64_t)b->number));
     resp_bulk(head, number, resp_decimal(number, n));
-    batch_pack_news(b, &w->scratch);
-    for (unsigned i = 0; i < n; i++) {
-        const struct buf *channel = i + 1 == n ? &b->pool->channel : &b->pool->own;
+    if (n > 0)
+        batch_pack_news(b, &w->scratch);
+    for (unsigned i = 0; n > 0 && i < 2; i++) {
+        const struct buf *channel = channels[i];
+        if (channel == NULL)
+            continue;
         resp_bulk(head, channel->data, channel->len);
         resp_bulk(head, w->scratch.data, w->scratch.len);
         any_reply(b);

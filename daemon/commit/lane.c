@@ -584,9 +584,9 @@ const char *lane_why(const struct lane *l)
                      : upstream_why(l->up);
 }
 
-void lane_explain(struct lane *l, bool on)
+void lane_tell(struct lane *l, bool own, bool others)
 {
-    batch_pool_explain(l->place.pool, on);
+    batch_pool_tell(l->place.pool, own, others);
 }
 
 bool lane_recovers(const struct lane *l)

@@ -93,8 +93,9 @@ bool lane_ready(const struct lane *l);
  * too much waits already). */
 int lane_admit(const struct lane *l, struct fault *f);
 
-/* Whether commits say to this daemon what their scripts wrote (changes.h). */
-void lane_explain(struct lane *l, bool on);
+/* Whether commits say to this daemon what their scripts wrote, and to others what they did
+ * (changes.h). */
+void lane_tell(struct lane *l, bool own, bool others);
 
 /* The batch that gathers; whatever is put in goes out at the end of this loop turn or later. */
 struct batch *lane_batch(struct lane *l);

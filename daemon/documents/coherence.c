@@ -198,6 +198,12 @@ static void on_everything(void *arg)
     c->cb.changed(c->arg);
 }
 
+static void on_others(void *arg)
+{
+    struct coherence *c = arg;
+    c->cb.changed(c->arg);
+}
+
 static void on_proved(void *arg)
 {
     struct coherence *c = arg;
@@ -224,6 +230,11 @@ void coherence_listen(struct coherence *c, const struct coherence_listener *list
 bool coherence_hearing(const struct coherence *c)
 {
     return changes_hearing(c->changes);
+}
+
+bool coherence_alone(const struct coherence *c)
+{
+    return changes_alone(c->changes);
 }
 
 bool coherence_current(const struct coherence *c, const struct doc *d, int64_t now)
@@ -319,6 +330,7 @@ struct coherence *coherence_new(struct event_base *base, struct config *config, 
     static const struct changes_callbacks changes_cb = {.committed = on_committed,
                                                         .written = on_written,
                                                         .wanted = on_wanted,
+                                                        .others = on_others,
                                                         .everything = on_everything,
                                                         .proved = on_proved,
                                                         .hearing = on_everything,

@@ -18,8 +18,8 @@
 struct coherence;
 
 struct coherence_callbacks {
-    void (*proved)(void *arg);               /* what waits for a proof goes on, or asks again */
-    void (*changed)(void *arg);              /* deaf, or not any more: what waits looks again */
+    void (*proved)(void *arg);  /* what waits for a proof goes on, or asks again */
+    void (*changed)(void *arg); /* deaf, or alone, or not any more: what waits looks again */
     void (*taken)(void *arg, struct doc *d); /* another daemon has taken its turn */
 };
 
@@ -35,6 +35,8 @@ void coherence_set_address(struct coherence *c, const char *address); /* as upst
 
 /* Whether others' changes are heard. */
 bool coherence_hearing(const struct coherence *c);
+/* Nobody listens to what this daemon says (changes_alone). */
+bool coherence_alone(const struct coherence *c);
 /* Nothing is known to have changed in the document since it was read. At one moment (now,
  * clock_boot_ms) for all of a request: what was current must not stop to be half way through it. */
 bool coherence_current(const struct coherence *c, const struct doc *d, int64_t now);

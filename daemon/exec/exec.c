@@ -577,11 +577,11 @@ static void allow_readers(struct exec *e)
                                       (!e->config->coherence || coherence_hearing(e->coherence)));
 }
 
-/* Deaf, or not any more, or nothing is as it was. */
+/* Deaf, or not any more, or nothing is as it was; alone, or not any more. */
 static void on_gap(void *arg)
 {
     struct exec *e = arg;
-    lane_explain(e->lane, coherence_hearing(e->coherence));
+    lane_tell(e->lane, coherence_hearing(e->coherence), !coherence_alone(e->coherence));
     allow_readers(e);
     wake_all(e);
 }

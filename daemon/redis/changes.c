@@ -31,6 +31,7 @@ struct changes {
     struct buf channel, own, proofs, realm_key;
     struct buf documents, markers; /* how their keys begin; NUL-terminated, too */
     char realm[33];                /* what stands at realm_key in the database that we are in */
+    bool alone;                    /* nobody else was counted since we hear */
     bool subscribed;               /* to all but what other daemons do */
     bool listening;                /* to that, too, or it is asked for */
     enum { UNMARKED, MARKING, MARKED } marks; /* whether markers are tracked */
@@ -56,7 +57,7 @@ struct changes {
 static void set_deaf(struct changes *c)
 {
     bool was = c->hearing;
-    c->hearing = c->tracking = c->untracked = false;
+    c->hearing = c->tracking = c->untracked = c->alone = false;
     c->proof_away = c->another = false;
     c->proved_at = 0;
     event_del(c->overdue);
@@ -613,6 +614,11 @@ static void mark(struct changes *c)
 static void on_peers(void *arg, bool others)
 {
     struct changes *c = arg;
+    bool alone = c->hearing && !others;
+    if (c->alone != alone) {
+        c->alone = alone;
+        c->cb.others(c->arg);
+    }
     if (!c->hearing || !c->tracking || c->listening == others)
         return;
     if (others && c->marks != MARKED)
@@ -782,6 +788,11 @@ void changes_set_address(struct changes *c, const char *address)
 bool changes_hearing(const struct changes *c)
 {
     return c->hearing;
+}
+
+bool changes_alone(const struct changes *c)
+{
+    return c->alone;
 }
 
 bool changes_tracking(const struct changes *c)

@@ -16,7 +16,8 @@
  * costs Redis half as much as the write. The link of our commits tracks, for the connection that
  * listens; so nothing is heard without either. What scripts write is named all the same, whoever
  * called them. Who is alone at his Redis does not listen to what daemons do, which would be himself
- * (peers.h); as long as he does not know that he is not, what they write is named, and unexplained.
+ * (peers.h), and need not say it either; as long as one of two does not know of the other, what is
+ * written is named, and unexplained.
  *
  * Silence says nothing: the link may be dead, we may be behind, or were frozen. A *proof* does: a
  * message to ourselves, sent over the link that reads documents. When it has come back, all that
@@ -69,6 +70,7 @@ struct changes_callbacks {
                     size_t suffix_len, bool explained);
     /* Another daemon was too late with a change of the document, and wants its turn. */
     void (*wanted)(void *arg, const char *key, size_t key_len);
+    void (*others)(void *arg);     /* changes_alone has changed */
     void (*everything)(void *arg); /* FLUSHALL, SWAPDB: nothing is as it was */
     void (*proved)(void *arg);     /* changes_proved_at has moved */
     void (*hearing)(void *arg);    /* from now on; what was before may have been missed */
@@ -85,6 +87,9 @@ void changes_link(struct changes *c, bool up); /* `up` is there now, or not any 
 void changes_set_address(struct changes *c, const char *address); /* as upstream_set_address */
 
 bool changes_hearing(const struct changes *c);
+/* No other daemon is at this Redis, as far as is known: nobody need be told of commits. Who comes
+ * takes them for those of a program without a daemon, until its hello was heard. */
+bool changes_alone(const struct changes *c);
 /* Whether Redis names the keys that were written; else only daemons are heard of. */
 bool changes_tracking(const struct changes *c);
 /* All that was acknowledged before this moment (clock_boot_ms) has been told; 0: nothing is sure.

@@ -33,6 +33,16 @@ def prefixes(rdb):
     return rdb.info()["tracking_total_prefixes"]
 
 
+def said(rdb, client, *request):
+    """How many messages to all daemons come of it."""
+    with rdb.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe(CHANGES)
+        heard.get_message(timeout=5)
+        client.call(*request)
+        rdb.publish(CHANGES, "the end")
+        return sum(1 for _ in iter(lambda: heard.get_message(timeout=5)["data"], b"the end"))
+
+
 def soon(client, path, value):
     wait_until(lambda: client.call("doc.load", KEY, path) == value, timeout=BOUND + 5, what=f"{value} at {path}")
 
@@ -241,19 +251,24 @@ def test_what_redis_refuses_explains_nothing(ada, other, first, redis_server):
 
 
 def test_nobody_listens_to_himself_alone(redis_server, new_daemon, ada, rdb):
+    wait_until(lambda: ada.call("num.incr", KEY, "age", 1) and said(rdb, ada, "num.incr", KEY, "age", 1) == 0,
+               what="silence")
     for n in range(5):
-        ada.call("set", KEY, "age", n)
+        assert said(rdb, ada, "set", KEY, "age", n) == 0
+        assert said(rdb, ada, "num.mul", KEY, "age", 2) == 0
     assert listeners(rdb) == 0 and prefixes(rdb) == 1
     second = new_daemon(redis_server.address)
     with second.connect() as other:
         wait_until(lambda: listeners(rdb) == 2, what="both")
         assert prefixes(rdb) == 2
+        assert said(rdb, ada, "set", KEY, "age", 76) == said(rdb, ada, "num.mul", KEY, "age", 2) == 1
         other.call("set", KEY, "age", 77)
         soon(ada, "age", 77)
         ada.call("set", KEY, "age", 78)
         soon(other, "age", 78)
     second.stop()
     wait_until(lambda: ada.call("num.incr", KEY, "age", 1) and listeners(rdb) == 0, timeout=30, what="nobody")
+    assert said(rdb, ada, "set", KEY, "age", 79) == 0
 
 
 def test_who_does_not_know_of_others_sees_what_they_do(redis_server, new_daemon, ada, rdb):

@@ -387,6 +387,19 @@ Test(batch, a_refused_transaction_is_told)
     cr_assert_eq(fault.code, FAULT_UNKNOWN_OUTCOME);
 }
 
+Test(batch, nobody_is_told_where_nobody_listens)
+{
+    struct buf resp = BUF_INIT;
+    struct batch_news news = {.n = 7};
+    batch_pool_tell(pool, false, false);
+    set(stage(doc_new("User:a", 4)), "", "name", "x");
+    cr_assert_eq(batch_format(b, &news, &resp), 5);
+    cr_assert_null(strstr(lines(&resp), "PUBLISH"));
+    cr_assert_eq(news.n, 0);
+    cr_assert_eq(answer("*3\r\n:0\r\n:5\r\n+OK\r\n"), 0);
+    buf_free(&resp);
+}
+
 Test(batch, a_deleted_document_has_no_version)
 {
     struct batch_doc *bd = stage(doc_new("User:a", 4));
