@@ -178,12 +178,30 @@ static int check_insert(rapyer *db, rapyer_doc *const *drafts, size_t n)
     return 0;
 }
 
-int rapyer_insert_many(rapyer *db, rapyer_doc *const *drafts, size_t n)
+/* Behind the documents: {parts: true}. */
+static void pack_parts(struct buf *params)
+{
+    pack_map(params, 1);
+    pack_cstr(params, "parts");
+    pack_bool(params, true);
+}
+
+/* Whether the answer to doc.insert has the draft of this key: "saved" of one in parts. */
+static bool is_saved(const rapyer_value *v, const char *key, bool parts)
+{
+    const rapyer_value *saved = v && parts ? rapyer_get(v, "saved") : NULL;
+    bool found = v && !parts;
+    for (size_t i = 0; saved && !found && i < rapyer_len(saved); i++)
+        found = strcmp(rapyer_str(rapyer_item(saved, i), "key", ""), key) == 0;
+    return found;
+}
+
+static rapyer_value *insert(rapyer *db, rapyer_doc *const *drafts, size_t n, bool parts)
 {
     struct buf params = BUF_INIT;
     bool complete = true;
     if (!db || check_insert(db, drafts, n) < 0)
-        return -1;
+        return NULL;
     char **keys = calloc(n + 1, sizeof *keys);
     pack_array(&params, (uint32_t)n);
     for (size_t i = 0; keys && i < n; i++) {
@@ -193,19 +211,31 @@ int rapyer_insert_many(rapyer *db, rapyer_doc *const *drafts, size_t n)
         pack_draft(drafts[i]->home, keys[i] ? keys[i] : "", &params);
         drafts[i]->home->in_flight = true;
     }
-    rapyer_value *v = keys && complete ? request_wait(db, "doc.insert", 1, &params) : NULL;
+    if (parts)
+        pack_parts(&params);
+    rapyer_value *v = keys && complete ? request_wait(db, "doc.insert", 1 + parts, &params) : NULL;
     if (!keys || !complete)
         db_no_memory(db);
     for (size_t i = 0; keys && i < n; i++) {
         drafts[i]->home->in_flight = false;
-        if (v)
+        if (is_saved(v, keys[i], parts))
             home_goes_live(drafts[i]->home, keys[i]);
         else
             free(keys[i]);
     }
     free(keys);
     buf_free(&params);
-    return done(v);
+    return v;
+}
+
+int rapyer_insert_many(rapyer *db, rapyer_doc *const *drafts, size_t n)
+{
+    return done(insert(db, drafts, n, false));
+}
+
+rapyer_value *rapyer_insert_parts(rapyer *db, rapyer_doc *const *drafts, size_t n)
+{
+    return insert(db, drafts, n, true);
 }
 
 /* ---- saved ones ---- */
@@ -484,6 +514,18 @@ rapyer_doc *rapyer_duplicate(rapyer_doc *doc, const char *pk)
     return copy;
 }
 
+static void pack_keys(const rapyer *db, const char *const *keys, size_t n, struct buf *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct buf whole = BUF_INIT;
+        const char *key = keys[i] ? keys[i] : "";
+        namespace_name(db->namespace, key, strlen(key), &whole);
+        pack_str(out, whole.len ? (char *)whole.data : "", whole.len);
+        out->failed |= whole.failed;
+        buf_free(&whole);
+    }
+}
+
 rapyer_value *rapyer_get_many(rapyer *db, const char *const *keys, size_t n)
 {
     struct buf params = BUF_INIT;
@@ -491,15 +533,20 @@ rapyer_value *rapyer_get_many(rapyer *db, const char *const *keys, size_t n)
     if (!db || shared)
         return shared;
     pack_array(&params, (uint32_t)n);
-    for (size_t i = 0; i < n; i++) {
-        struct buf whole = BUF_INIT;
-        const char *key = keys[i] ? keys[i] : "";
-        namespace_name(db->namespace, key, strlen(key), &whole);
-        pack_str(&params, whole.len ? (char *)whole.data : "", whole.len);
-        params.failed |= whole.failed;
-        buf_free(&whole);
-    }
+    pack_keys(db, keys, n, &params);
     rapyer_value *v = request_wait(db, "doc.get_many", 1, &params);
+    buf_free(&params);
+    return v;
+}
+
+rapyer_value *rapyer_delete_parts(rapyer *db, const char *const *keys, size_t n)
+{
+    struct buf params = BUF_INIT;
+    if (!db)
+        return NULL;
+    pack_keys(db, keys, n, &params);
+    pack_parts(&params);
+    rapyer_value *v = request_wait(db, "doc.delete", (uint32_t)n + 1, &params);
     buf_free(&params);
     return v;
 }

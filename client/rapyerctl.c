@@ -415,7 +415,22 @@ static int run_delete(struct ctl *c, int argc, char **argv)
 {
     struct buf params = BUF_INIT;
     pack_args(&params, argc, argv);
-    return ctl_call(c, "doc.delete", (uint32_t)argc, &params, false);
+    if (argc == 1)
+        return ctl_call(c, "doc.delete", 1, &params, false);
+    pack_map(&params, 1);
+    pack_cstr(&params, "parts");
+    pack_bool(&params, true);
+    rapyer_value *v = ctl_ask(c, "doc.delete", (uint32_t)argc + 1, &params);
+    if (!v)
+        return ctl_answer_error(c);
+    const rapyer_value *refused = rapyer_get(v, "refused");
+    int rc = rapyer_len(refused) > 0 ? EXIT_ANSWER : 0;
+    printf("%lld\n", (long long)rapyer_int(v, "deleted", 0));
+    for (size_t i = 0; i < rapyer_len(refused); i++)
+        fprintf(stderr, "rapyerctl: %s: %s\n", rapyer_str(rapyer_item(refused, i), "[0]", ""),
+                rapyer_str(rapyer_item(refused, i), "[1]", ""));
+    rapyer_value_free(v);
+    return rc;
 }
 
 static int run_exists(struct ctl *c, int argc, char **argv)

@@ -34,6 +34,21 @@ static void insert(rapyer *db)
         rapyer_free(drafts[i]);
 }
 
+/* With a cluster they need not be in one slot: what was done of it is told. */
+static void in_parts(rapyer *db)
+{
+    rapyer_doc *drafts[] = {rapyer_new(db, "Member:x", "{name: Xi, age: 1, tags: []}"),
+                            rapyer_new(db, "Member:y", "{name: Yo, age: 2, tags: []}")};
+    rapyer_auto_value *said = rapyer_insert_parts(db, drafts, 2);
+    EXPECT(rapyer_len(rapyer_get(said, "saved")) == 2 && !rapyer_is_draft(drafts[0]));
+    EXPECT(rapyer_len(rapyer_get(said, "refused")) == 0);
+    rapyer_auto_value *gone =
+        rapyer_delete_parts(db, (const char *const[]){"Member:x", "Member:y", "Member:z"}, 3);
+    EXPECT(rapyer_int(gone, "deleted", 0) == 2);
+    rapyer_free(drafts[0]);
+    rapyer_free(drafts[1]);
+}
+
 /* How many there are, all of which have been looked at. */
 static int number(rapyer_cursor *found)
 {
@@ -146,6 +161,7 @@ int main(void)
     rapyer_define(db, &Member);
     EXPECT(rapyer_errcode(db) == RAPYER_OK);
     insert(db);
+    in_parts(db);
     expressions(db);
     sorted(db);
     pages(db);

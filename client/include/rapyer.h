@@ -237,6 +237,10 @@ RAPYER_API bool rapyer_is_draft(rapyer_doc *at);
 RAPYER_API int rapyer_save(rapyer_doc *draft);
 /* Several drafts as new documents, all or none; CONFLICT when one of them is there already. */
 RAPYER_API int rapyer_insert_many(rapyer *db, rapyer_doc *const *drafts, size_t n);
+/* The same with a Redis Cluster, where they need not be in one slot: all or none of each slot.
+ * {saved: [{key, version}, ...], refused: [[key, "CODE: text"], ...]}; the drafts that were saved
+ * are documents by then. NULL: nothing was done. */
+RAPYER_API rapyer_value *rapyer_insert_parts(rapyer *db, rapyer_doc *const *drafts, size_t n);
 
 /* Reading: the caller frees what it gets. NULL: NOT_FOUND, or another error. */
 /* The handle's own place; a document without its lazy fields, which "@lazy" names: a map with that
@@ -267,7 +271,9 @@ RAPYER_API rapyer_value *rapyer_fetch_touch(rapyer_doc *doc);
 RAPYER_API rapyer_value *rapyer_get_many(rapyer *db, const char *const *keys, size_t n);
 RAPYER_API rapyer_value *rapyer_keys(rapyer *db, const char *model); /* a list of keys */
 
-RAPYER_API int rapyer_delete(rapyer_doc *doc);  /* 1: it was there, 0: it was not, -1 */
+RAPYER_API int rapyer_delete(rapyer_doc *doc); /* 1: it was there, 0: it was not, -1 */
+/* Documents by their keys, as rapyer_insert_parts: {deleted: how many, refused: [...]}. */
+RAPYER_API rapyer_value *rapyer_delete_parts(rapyer *db, const char *const *keys, size_t n);
 RAPYER_API int rapyer_exists(rapyer_doc *doc);  /* 1, 0, -1 */
 RAPYER_API int64_t rapyer_ttl(rapyer_doc *doc); /* seconds left, 0: lives for ever, -1 */
 RAPYER_API int rapyer_set_ttl(rapyer_doc *doc, int64_t seconds); /* 0: for ever */

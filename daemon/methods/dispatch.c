@@ -8,6 +8,7 @@
 #include "daemon/methods/figures.h"
 #include "daemon/methods/find.h"
 #include "daemon/methods/held.h"
+#include "daemon/methods/in_parts.h"
 #include "daemon/methods/index_admin.h"
 #include "daemon/methods/keys.h"
 #include "daemon/methods/latency.h"
@@ -38,6 +39,7 @@ struct entry {
     plain_fn *plain;
     struct method_figures *figures;
     bool early;    /* is answered before Redis is known */
+    bool parts;    /* may be asked for slot by slot (in_parts.h) */
     uint8_t right; /* what its user needs, on whatever (rules.h); 0: nothing here, */
     bool models;   /* but on models, which it asks for itself */
 };
@@ -87,11 +89,11 @@ static bool is_missing(const struct dispatch *d, const struct entry *e)
 static void do_hello(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
     /* What is no method, but was not always there. */
-    static const char *const kinds[] = {"define.many",       "define.unique",  "define.refresh",
-                                        "models.optional",   "models.nested",  "models.recursive",
-                                        "models.namespaces", "types.texts",    "types.inside",
-                                        "keys.any",          "pipeline.if",    "doc.get.resolve",
-                                        "doc.get.touch",     "doc.ttl.cascade"};
+    static const char *const kinds[] = {"define.many",       "define.unique",   "define.refresh",
+                                        "models.optional",   "models.nested",   "models.recursive",
+                                        "models.namespaces", "types.texts",     "types.inside",
+                                        "keys.any",          "pipeline.if",     "doc.get.resolve",
+                                        "doc.get.touch",     "doc.ttl.cascade", "doc.parts"};
     struct buf *out = session_result(s, msg->id);
     uint32_t features = 0;
     pack_map(out, 3);
@@ -637,6 +639,10 @@ static void carry_out(struct dispatch *d, struct session *s, const struct rpc *m
             session_fault(s, msg->id, &f);
         else
             hold(d, registry_loaded(d->registry) ? &d->unknown : &d->held, s, msg);
+    } else if (e->parts && in_parts_wanted(msg)) {
+        e->figures->calls++;
+        monitors_taken(d->monitors, s, msg);
+        in_parts_request(d->exec, e->name, s, msg);
     } else if (e->method != NULL) {
         e->figures->calls += !d->learned; /* else it was counted */
         if (e->figures->timing == NULL)
@@ -668,7 +674,7 @@ void dispatch_message(struct dispatch *d, struct session *s, const struct rpc *m
 static void add_all(struct dispatch *d, const struct method *m)
 {
     for (; m->name != NULL; m++)
-        add(d, (struct entry){.name = m->name, .method = m});
+        add(d, (struct entry){.name = m->name, .method = m, .parts = in_parts_may(m->name)});
 }
 
 struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct registry *registry,

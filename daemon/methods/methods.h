@@ -60,6 +60,14 @@ bool doc_keeps_deadline(const struct doc *d, bool reset);
 int64_t doc_new_deadline(const struct doc *d);
 /* {reset_ttl?} of doc.save. */
 int doc_save_options(struct cursor *in, bool *reset, struct fault *f);
+/* {parts?, replace?} of doc.insert and doc.delete. */
+struct doc_parts_options {
+    bool parts;   /* slot by slot (in_parts.h) */
+    bool replace; /* those that are there, as doc.save */
+};
+int doc_parts_options(struct cursor *in, struct doc_parts_options *o, struct fault *f);
+/* Both of what is in one slot, for in_parts. */
+extern const struct method doc_insert_part, doc_delete_part;
 /* The parts of doc.duplicate. In docs(): the document that the copy becomes, whose pk is at the
  * cursor if it is given and not nil, else random; NULL: refused. In run(): the copy, to be put
  * there; `from` is present, and `to` known. */

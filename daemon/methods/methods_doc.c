@@ -3,6 +3,7 @@
 #include "daemon/documents/layout.h"
 #include "daemon/exec/purge.h"
 #include "daemon/methods/cascade.h"
+#include "daemon/methods/in_parts.h"
 #include "daemon/methods/methods.h"
 #include "protocol/alloc.h"
 #include <errno.h>
@@ -237,10 +238,33 @@ static enum op_status save_run(struct call *c, struct buf *out)
     return OP_DONE;
 }
 
+int doc_parts_options(struct cursor *in, struct doc_parts_options *o, struct fault *f)
+{
+    uint32_t n = 0;
+    const char *name;
+    size_t len;
+    *o = (struct doc_parts_options){.parts = false};
+    int rc = cursor_nil(in) ? 0 : cursor_map(in, &n);
+    for (uint32_t i = 0; i < n && rc == 0; i++) {
+        rc = cursor_str(in, &name, &len);
+        if (rc == 0 && len == 5 && memcmp(name, "parts", 5) == 0)
+            rc = cursor_bool(in, &o->parts);
+        else if (rc == 0 && len == 7 && memcmp(name, "replace", 7) == 0)
+            rc = cursor_bool(in, &o->replace);
+        else
+            rc = -1;
+    }
+    return rc == 0 ? 0
+                   : fault_set(f, FAULT_BAD_REQUEST,
+                               "the options are a map: doc.insert {parts?, replace?}, doc.delete "
+                               "{parts?}, true or false");
+}
+
 static int insert_docs(struct call *c, struct fault *f)
 {
     uint32_t n, two;
-    if (params_count(c, 1, 1, "[[[key, map], ...]]", f) < 0)
+    struct doc_parts_options o;
+    if (params_count(c, 1, 2, "[[[key, map], ...], {parts?, replace?}?]", f) < 0)
         return -1;
     if (cursor_array(&c->request.params, &n) < 0)
         return fault_set(f, FAULT_BAD_REQUEST, "doc.insert takes a list of [key, map]");
@@ -257,7 +281,17 @@ static int insert_docs(struct call *c, struct fault *f)
                              i);
         cursor_skip(&c->request.params);
     }
-    return 0;
+    return c->request.nparams == 2 ? doc_parts_options(&c->request.params, &o, f) : 0;
+}
+
+/* Whether those that are there are replaced, by options that were read before. */
+static bool inserts_over(const struct call *c)
+{
+    struct cursor in = c->request.params;
+    struct doc_parts_options o = {.replace = false};
+    struct fault none;
+    cursor_skip(&in);
+    return c->request.nparams == 2 && doc_parts_options(&in, &o, &none) == 0 && o.replace;
 }
 
 /* Builds all of them before anything is changed. */
@@ -266,6 +300,7 @@ static enum op_status insert_run(struct call *c, struct buf *out)
     struct cursor in = c->request.params;
     enum op_status st = OP_DONE;
     uint32_t n = 0, two;
+    bool over = inserts_over(c);
     for (unsigned i = 0; i < c->ndocs; i++) {
         if (call_known(c, c->docs[i]) != OP_DONE || doc_keys_known(c, c->docs[i]) != OP_DONE)
             st = OP_NEEDS;
@@ -274,13 +309,17 @@ static enum op_status insert_run(struct call *c, struct buf *out)
         return st;
     if (call_admit(c) < 0)
         return OP_REFUSED;
+    for (unsigned i = 0; over && i < c->ndocs; i++) {
+        if (doc_whole_check(c, c->docs[i]) < 0)
+            return OP_REFUSED;
+    }
     struct record **roots = alloc_zeroed(c->ndocs + 1, sizeof(*roots));
     cursor_array(&in, &n);
     for (unsigned i = 0; i < c->ndocs && st == OP_DONE; i++) {
         struct doc *d = c->docs[i];
         cursor_array(&in, &two);
         cursor_skip(&in);
-        if (d->state != DOC_ABSENT)
+        if (d->state != DOC_ABSENT && !over)
             st = fault_set(&c->fault, FAULT_CONFLICT,
                            "%s is there already, with version %" PRId64 "; doc.save replaces it",
                            d->key, d->version);
@@ -292,7 +331,7 @@ static enum op_status insert_run(struct call *c, struct buf *out)
         for (unsigned i = 0; i < c->ndocs; i++)
             call_computes(c, c->docs[i]); /* that it is new holds only for what we know */
         for (unsigned i = 0; i < c->ndocs; i++)
-            doc_replace(c, c->docs[i], roots[i], true);
+            doc_replace(c, c->docs[i], roots[i], !over);
         for (unsigned i = 0; i < c->ndocs; i++)
             doc_pack_saved(c->docs[i], c, out);
     } else {
@@ -418,18 +457,35 @@ static enum op_status duplicate_run(struct call *c, struct buf *out)
 
 /* ---- existence ---- */
 
-static int many_docs(struct call *c, struct fault *f)
+static bool is_map(const struct cursor *at)
 {
-    if (params_count(c, 1, UINT32_MAX, "[key, ...]", f) < 0)
+    struct cursor in = *at;
+    uint32_t n;
+    return cursor_map(&in, &n) == 0;
+}
+
+static int delete_docs(struct call *c, struct fault *f)
+{
+    struct doc_parts_options o;
+    struct cursor *in = &c->request.params;
+    if (params_count(c, 1, UINT32_MAX, "[key, ..., {parts?}?]", f) < 0)
         return -1;
     c->spares_unique = true; /* what ends a document only sets its values free */
-    return params_docs(c, &c->request.params, c->request.nparams, f);
+    if (params_docs(c, in, c->request.nparams - 1, f) < 0)
+        return -1;
+    if (c->ndocs == 0 || !is_map(in))
+        return params_docs(c, in, 1, f);
+    if (doc_parts_options(in, &o, f) < 0)
+        return -1;
+    return o.replace ? fault_set(f, FAULT_BAD_REQUEST, "doc.delete has the option parts") : 0;
 }
 
 static int exists_docs(struct call *c, struct fault *f)
 {
     call_check(c);
-    return many_docs(c, f);
+    if (params_count(c, 1, UINT32_MAX, "[key, ...]", f) < 0)
+        return -1;
+    return params_docs(c, &c->request.params, c->request.nparams, f);
 }
 
 static enum op_status all_known(struct call *c)
@@ -693,10 +749,18 @@ static enum op_status get_or_create_run(struct call *c, struct buf *out)
     return doc_pack(c, d, out);
 }
 
+const struct method doc_insert_part = {
+    .name = "doc.insert", .docs = insert_docs, .run = insert_run, .finish = in_parts_finish};
+const struct method doc_delete_part = {.name = "doc.delete",
+                                       .docs = delete_docs,
+                                       .run = delete_run,
+                                       .finish = in_parts_finish,
+                                       .mends = true};
+
 const struct method methods_doc[] = {
     {.name = "doc.save", .docs = save_docs, .run = save_run, .mends = true},
     {.name = "doc.insert", .docs = insert_docs, .run = insert_run},
-    {.name = "doc.delete", .docs = many_docs, .run = delete_run, .mends = true},
+    {.name = "doc.delete", .docs = delete_docs, .run = delete_run, .mends = true},
     {.name = "doc.exists", .docs = exists_docs, .run = exists_run, .reads = true},
     {.name = "doc.ttl", .docs = ttl_docs, .run = ttl_run, .reads = true},
     {.name = "doc.persist", .docs = persist_docs, .run = persist_run},

@@ -10,15 +10,22 @@
 
 struct refresh {
     struct graph graph;
-    struct buf answer; /* of the write */
-    unsigned written;  /* documents, the first of the graph: they live on already */
+    struct buf answer;       /* of the write, */
+    void (*then)(void *arg); /* or who answers it */
+    void *arg;
+    unsigned written; /* documents, the first of the graph: they live on already */
 };
 
 static void answer(struct graph *g)
 {
     struct refresh *r = (struct refresh *)g;
-    session_answer(g->session, g->id, r->answer.data, r->answer.len);
+    void (*then)(void *arg) = r->then;
+    void *arg = r->arg;
+    if (then == NULL)
+        session_answer(g->session, g->id, r->answer.data, r->answer.len);
     g->use->forget(g);
+    if (then != NULL)
+        then(arg);
 }
 
 static void forget(struct graph *g)
@@ -148,15 +155,15 @@ static bool leads_on(const struct batch_doc *bd)
     return bd->doc->model->cascades && !bd->deleted && !batch_doc_only_ends(bd);
 }
 
-bool refresh_answers(struct call *c, const struct buf *out)
+/* NULL: there is nothing to do. */
+static struct refresh *open_for(struct call *c)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < c->run.ntouched; i++)
         n += leads_on(c->run.touched[i]);
     if (n == 0)
-        return false;
+        return NULL;
     struct refresh *r = alloc_zeroed(1, sizeof(*r));
-    buf_append(&r->answer, out->data, out->len);
     graph_open(&r->graph, &use, c);
     for (unsigned i = 0; i < c->run.ntouched; i++) {
         const struct doc *d = c->run.touched[i]->doc;
@@ -164,6 +171,26 @@ bool refresh_answers(struct call *c, const struct buf *out)
             graph_reach(&r->graph, d->key, d->key_len, UINT32_MAX);
     }
     r->written = r->graph.n;
+    return r;
+}
+
+bool refresh_answers(struct call *c, const struct buf *out)
+{
+    struct refresh *r = open_for(c);
+    if (r == NULL)
+        return false;
+    buf_append(&r->answer, out->data, out->len);
+    graph_run(&r->graph);
+    return true;
+}
+
+bool refresh_then(struct call *c, void (*then)(void *arg), void *arg)
+{
+    struct refresh *r = open_for(c);
+    if (r == NULL)
+        return false;
+    r->then = then;
+    r->arg = arg;
     graph_run(&r->graph);
     return true;
 }

@@ -12,5 +12,8 @@
 
 /* Whether the call, which went well, is answered by this with `out`, when that is done. */
 bool refresh_answers(struct call *c, const struct buf *out);
+/* The same of a call that has its own finish(), in that: whether `then` is called when it is done.
+ */
+bool refresh_then(struct call *c, void (*then)(void *arg), void *arg);
 
 #endif

@@ -228,3 +228,26 @@ def test_commits_that_wait_for_replicas(cluster, new_daemon):
     replaced(cluster, master, slot_of_document(a))
     with new_daemon(cluster.address, settings).connect() as client:
         assert client.call("doc.load", a, "lines") == [str(n) for n in range(50)]
+
+
+def test_several_slots_in_parts(calm_cluster, daemon):
+    cluster = calm_cluster
+    with daemon.connect() as client:
+        a, b = two_slots(client)
+        said = client.call("doc.insert", [["Log:c", {"n": 1}], [a, {}], ["Log:{t}d", {}], ["Log:{t}e", {}]],
+                           {"parts": True})
+        assert {one["key"] for one in said["saved"]} == {"Log:c", "Log:{t}d", "Log:{t}e"}
+        assert [key for key, _ in said["refused"]] == [a] and said["refused"][0][1].startswith("CONFLICT: ")
+        said = client.call("doc.insert", [["Log:{t}f", {}], ["Log:{t}e", {}], ["Log:g", {}]], {"parts": True})
+        assert {key for key, _ in said["refused"]} == {"Log:{t}f", "Log:{t}e"}  # a slot is whole
+        assert client.call("doc.exists", "Log:{t}f") == 0
+        assert client.call("doc.insert", [[a, {"n": 9}], [b, {"n": 9}]], {"parts": True, "replace": True})["refused"] == []
+        assert client.call("doc.get", a)["n"] == 9
+        everywhere = ["Log:c", a, b, "Log:{t}d", "Log:{t}e", "Log:gone"]
+        assert client.call("doc.delete", *everywhere, {"parts": True}) == {"deleted": 5, "refused": []}
+        assert client.call("doc.exists", *everywhere) == 0
+        many = [f"Log:{i}" for i in range(2000)]
+        assert len(client.call("doc.insert", [[key, {}] for key in many], {"parts": True})["saved"]) == 2000
+        assert client.call("doc.delete", *many, {"parts": True})["deleted"] == 2000
+        refused(client, "BAD_REQUEST", "doc.insert", [[a, {}], [b, {}], [a, {}]], {"parts": True})
+        refused(client, "BAD_KEY", "doc.delete", a, "nothing", {"parts": True})

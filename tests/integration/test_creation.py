@@ -116,3 +116,17 @@ def test_bad_input_in_a_pipeline(client, op, code):
         client.call("doc.save", NOTE_KEY, {"text": "x"})
     with pytest.raises(RpcError, match=code):
         client.call("pipeline", [op])
+
+
+def test_in_parts(client):
+    """One Redis has one part: it is whole, or refused."""
+    client.call("define", NOTE)
+    said = client.call("doc.insert", [[NOTE_KEY, {"text": ""}], ["Note:2", {"text": ""}]], {"parts": True})
+    assert [one["key"] for one in said["saved"]] == [NOTE_KEY, "Note:2"] and said["refused"] == []
+    said = client.call("doc.insert", [[NOTE_KEY, {"text": ""}], ["Note:3", {"text": ""}]], {"parts": True})
+    assert said["saved"] == [] and [key for key, _ in said["refused"]] == [NOTE_KEY, "Note:3"]
+    assert client.call("doc.exists", "Note:3") == 0
+    assert client.call("doc.insert", [[NOTE_KEY, {"text": ""}]], {"replace": True})[0]["key"] == NOTE_KEY
+    assert client.call("doc.insert", [], {"parts": True}) == {"saved": [], "refused": []}
+    assert client.call("doc.delete", NOTE_KEY, "Note:2", NOTE_KEY, {"parts": True}) == {"deleted": 2, "refused": []}
+    assert client.call("doc.delete", NOTE_KEY, {"parts": False}) == 0

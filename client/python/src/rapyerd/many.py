@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rapyerd.call import Call, Steps
 from rapyerd.config import FETCHES
 from rapyerd.described import schema_of
-from rapyerd.errors import CorruptedModelError, KeyNotFound, UnsupportedArgumentTypeError
+from rapyerd.errors import (
+    CorruptedModelError,
+    KeyNotFound,
+    NotSupportedError,
+    UnsupportedArgumentTypeError,
+    error_of,
+)
 from rapyerd.place import key_of, place_of, settle
 from rapyerd.reading import read_many
 from rapyerd.record import current_pipeline
@@ -42,9 +48,30 @@ def must_be_model(model: Any, what: str) -> None:
         raise UnsupportedArgumentTypeError(f"{what} takes models, not {repr(model)[:80]}{more}")
 
 
+def _must_be_done(refused: list[Any]) -> None:
+    """Of what was done in parts: the first that was refused is raised."""
+    if refused:
+        key, why = refused[0]
+        more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
+        raise error_of(f"{why} ({key}{more}; others were done)")
+
+
+def _in_one_or_parts(whole: Call, parts: Call) -> Steps[Any]:
+    """What is in several slots of a cluster goes slot by slot; whether it did, and the answer."""
+    try:
+        return False, (yield whole)
+    except NotSupportedError as error:
+        if error.code != "CROSS_SLOT":
+            raise
+    return True, (yield parts)
+
+
 def insert_all(models: tuple[Any, ...]) -> Steps[tuple[Any, ...]]:
-    """Saves several documents, all or none."""
+    """Saves several documents, all or none; of those in several slots of a cluster all or none of each
+    slot, and what was refused is raised when the others are saved."""
     ops = []
+    done: set[str] | None = None
+    refused: list[Any] = []
     pipeline = current_pipeline()
     for model in models:
         must_be_model(model, "insert")
@@ -57,12 +84,23 @@ def insert_all(models: tuple[Any, ...]) -> Steps[tuple[Any, ...]]:
             pipeline.remember(model)
             pipeline.add(model, op, None)
     elif ops:
-        yield Call("pipeline", [ops], tuple(dict.fromkeys(type(m) for m in models)))
-        yield from spread(ops)
+        classes = tuple(dict.fromkeys(type(m) for m in models))
+        documents = [list(op[1:]) for op in {op[1]: op for op in ops}.values()]
+        in_parts, said = yield from _in_one_or_parts(
+            Call("pipeline", [ops], classes),
+            Call("doc.insert", [documents, {"parts": True, "replace": True}], classes),
+        )
+        if in_parts:
+            refused = said["refused"]
+            done = {one["key"] for one in said["saved"]}
+        yield from spread([op for op in ops if done is None or op[1] in done])
     for model in models:
+        if done is not None and key_of(model) not in done:
+            continue
         place = place_of(model)
         place.saved = True
         place.changes = None
+    _must_be_done(refused)
     return models
 
 
@@ -74,9 +112,16 @@ def delete_keys(wanted: list[tuple[Any, str]]) -> Steps[tuple[int, bool]]:
             yield from cls._delete_key(key)
         return len(wanted), False
     count = 0
+    refused: list[Any] = []
     for begin in range(0, len(wanted), PAGE):
         part = wanted[begin : begin + PAGE]
-        count += yield Call("doc.delete", [key for _, key in part], tuple(dict.fromkeys(c for c, _ in part)))
+        keys, classes = [key for _, key in part], tuple(dict.fromkeys(c for c, _ in part))
+        in_parts, said = yield from _in_one_or_parts(
+            Call("doc.delete", keys, classes), Call("doc.delete", [*keys, {"parts": True}], classes)
+        )
+        refused += said["refused"] if in_parts else []
+        count += said["deleted"] if in_parts else said
+    _must_be_done(refused)
     return count, True
 
 
