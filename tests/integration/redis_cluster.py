@@ -73,11 +73,19 @@ class Node(RedisServer):
         return said if isinstance(said, dict) else dict(
             line.split(":") for line in said.decode().split("\r\n") if line)
 
-    def slots(self):
-        """[[first, last, [host, port, id], ...], ...], raw."""
+    def raw(self, command):
         with self.client() as client:
             client.response_callbacks.clear()
-            return client.execute_command("CLUSTER SLOTS")
+            return client.execute_command(command)
+
+    def slots(self):
+        """[[first, last, [host, port, id], ...], ...], raw."""
+        return self.raw("CLUSTER SLOTS")
+
+    def epochs(self):
+        """Of each master that it takes for one, the epoch of its configuration, as far as it has heard."""
+        nodes = [line.split() for line in self.raw("CLUSTER NODES").decode().splitlines()]
+        return {name: int(epoch) for name, _, flags, _, _, _, epoch, *_ in nodes if "master" in flags}
 
     def pause(self):
         self.frozen = True
@@ -126,11 +134,12 @@ class Cluster:
     def address(self):
         return "cluster:" + ",".join(f"127.0.0.1:{node.port}" for node in self.masters)
 
+    def awake(self):
+        return [node for node in self.nodes if node.process.poll() is None and not node.frozen]
+
     def owners(self, slot):
         """As each of those says that run, and are not frozen."""
-        for node in self.nodes:
-            if node.process.poll() is not None or node.frozen:
-                continue
+        for node in self.awake():
             for first, last, (_, port, *_), *_ in node.slots():
                 if first <= slot <= last:
                     yield next(n for n in self.nodes if n.port == port)
@@ -143,8 +152,16 @@ class Cluster:
         return wait_until(lambda: self.owner(slot) if len(set(self.owners(slot))) == 1 else None,
                           what=f"nodes that agree whose slot {slot} is")
 
+    def epochs_known(self):
+        """Everywhere, and each has its own."""
+        first, *others = [node.epochs() for node in self.awake()]
+        return len(set(first.values())) == len(first) and all(other == first for other in others)
+
     def migrate(self, slot, source, target):
-        """Key by key, as redis-cli does it."""
+        """Key by key, as redis-cli does it. A target that takes its epoch for the highest, as it has not heard yet that
+        the source has a higher one by another move, keeps it; and what the source said before it gave the slot
+        away then takes the slot back, and the target deletes the keys."""
+        wait_until(self.epochs_known, what="epochs that all nodes know")
         with source.client() as a, target.client() as b:
             b.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
             a.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
