@@ -146,7 +146,7 @@ static void save_head(const struct daemon *d, struct state_writer *w)
 
 static void save_all(struct daemon *d, struct state_writer *w)
 {
-    pack_array(&w->out, 10);
+    pack_array(&w->out, 11);
     save_head(d, w);
     exec_save(d->exec, w); /* before the sessions, which ask again for what it has */
     sessions_save(d->sessions, w);
@@ -162,6 +162,7 @@ static void save_all(struct daemon *d, struct state_writer *w)
     else
         pack_nil(&w->out); /* it ends with this process */
     dispatch_save_past(d->dispatch, w);
+    lanes_save(exec_lanes(d->exec), w);
 }
 
 /* ---- still ---- */
@@ -173,7 +174,7 @@ static const char *unquiet(const struct daemon *d)
         return "the embedded Redis is mended";
     if (!lanes_quiet(exec_lanes(d->exec)))
         return "a commit";
-    if (lane_unresolved(exec_lane(d->exec)))
+    if (lanes_unresolved(exec_lanes(d->exec)))
         return "only Redis knows of a commit whether it was applied";
     if (!exec_quiet(d->exec) || sessions_deferred(d->sessions) != exec_parked(d->exec))
         return "requests";
@@ -181,7 +182,7 @@ static const char *unquiet(const struct daemon *d)
         return "the models are not read yet";
     if (!locks_quiet(d->locks) || !leases_quiet(d->leases))
         return "locks between hosts";
-    if (upstream_unsent(lane_upstream(exec_lane(d->exec))) > 0)
+    if (lanes_unsent(exec_lanes(d->exec)))
         return "Redis takes no more";
     return NULL;
 }
@@ -419,8 +420,7 @@ static void on_job(void *arg, bool restarts, const char *why_not)
 bool upgrade_by_restart(struct daemon *d, void (*stop)(struct daemon *d))
 {
     enum leave wanted = d->config.upgrade_over_restart;
-    if (wanted == LEAVE_NEVER || !manager_there() || d->sessions == NULL ||
-        router_is_cluster(lanes_router(exec_lanes(d->exec))))
+    if (wanted == LEAVE_NEVER || !manager_there() || d->sessions == NULL)
         return false;
     d->upgrade = alloc_zeroed(1, sizeof(*d->upgrade));
     d->upgrade->stop = stop;
@@ -643,9 +643,19 @@ static int resume_past(struct daemon *d, uint32_t parts, struct state_reader *r)
 {
     bool shown = d->config.metrics_viewer != VIEWER_OFF &&
                  (d->handed.metrics >= 0 || strcmp(d->config.metrics_listen, "off") != 0);
-    if (parts < 10 || !shown)
+    if (parts < 10)
         return 0;
+    if (!shown) {
+        r->bad = r->bad || cursor_skip(&r->in) < 0;
+        return r->bad ? -1 : 0;
+    }
     return dispatch_resume_past(d->dispatch, d->base, r);
+}
+
+/* What an older program has left has none: it had no cluster. */
+static int resume_commits(struct daemon *d, uint32_t parts, struct state_reader *r)
+{
+    return parts < 11 ? 0 : lanes_resume(exec_lanes(d->exec), r);
 }
 
 int upgrade_resume(struct daemon *d, char *error, size_t size)
@@ -669,7 +679,8 @@ int upgrade_resume(struct daemon *d, char *error, size_t size)
         lock_requests_resume(d->lock_requests, d->sessions, &r) < 0 ||
         leases_resume(d->leases, &r) < 0 || watches_resume(d->watches, d->sessions, &r) < 0 ||
         monitors_resume(dispatch_monitors(d->dispatch), d->sessions, &r) < 0 ||
-        resume_rest(d, &r, error, size) < 0 || resume_past(d, n, &r) < 0) {
+        resume_rest(d, &r, error, size) < 0 || resume_past(d, n, &r) < 0 ||
+        resume_commits(d, n, &r) < 0) {
         if (errno != 0)
             snprintf(error, size, "what was handed over cannot be taken up: %s", strerror(errno));
         return -1;

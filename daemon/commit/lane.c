@@ -134,6 +134,7 @@ void lane_retain(struct lane *l, struct commit *c)
     struct kept *k = retained_add(l->place.retained, &l->kept, c->resp.len);
     if (k == NULL)
         return;
+    k->slot = l->place.slot;
     k->number = batch_number(c->batch);
     k->after = l->applied;
     k->resp = c->resp;

@@ -13,6 +13,7 @@
 #define RAPYERD_LANE_H
 
 #include "daemon/base/histogram.h"
+#include "daemon/base/state.h"
 #include "daemon/commit/batch.h"
 #include "daemon/commit/retained.h"
 #include "daemon/redis/upstream.h"
@@ -131,6 +132,15 @@ struct lane_times lane_times(const struct lane *l);
 /* Within on_batch, of one that is committed: on fewer replicas or disks than the settings want.
  * NULL: on enough. */
 const struct fault *lane_doubt(const struct lane *l);
+
+/* Appends [slot, what its marker says, the number of the last batch], for another process; there is
+ * nothing in it or of unknown outcome. */
+void lane_save(const struct lane *l, struct buf *out);
+/* Before the first lane_link. */
+void lane_resume(struct lane *l, uint64_t applied, uint64_t number);
+/* One that is kept: [slot, ...]. Behind the slot it is read again, in the same order. */
+void kept_save(const struct kept *k, struct buf *out);
+void lane_resume_kept(struct lane *l, struct state_reader *r);
 
 /* Adds what waits and what is on its way. */
 void lane_bytes(const struct lane *l, size_t *gathering, size_t *in_flight);

@@ -404,6 +404,64 @@ bool lanes_quiet(const struct lanes *l)
     return quiet;
 }
 
+bool lanes_unresolved(const struct lanes *l)
+{
+    bool unresolved = false;
+    for (unsigned i = 0; i < l->n; i++)
+        unresolved = unresolved || lane_unresolved(l->all[i]);
+    return unresolved;
+}
+
+bool lanes_unsent(const struct lanes *l)
+{
+    bool unsent = false;
+    for (unsigned i = 0; i < l->n; i++)
+        unsent = unsent || upstream_unsent(lane_upstream(l->all[i])) > 0;
+    return unsent;
+}
+
+/* ---- another process ---- */
+
+/* What is kept in its own order, over all lanes. */
+void lanes_save(const struct lanes *l, struct state_writer *w)
+{
+    bool cluster = router_is_cluster(l->router);
+    const struct kept *k;
+    pack_array(&w->out, 2);
+    pack_array(&w->out, cluster ? l->n : 0);
+    for (unsigned i = 0; cluster && i < l->n; i++)
+        lane_save(l->all[i], &w->out);
+    pack_array(&w->out, cluster ? l->retained.n : 0);
+    DL_FOREACH (l->retained.all, k) {
+        if (cluster)
+            kept_save(k, &w->out);
+    }
+}
+
+int lanes_resume(struct lanes *l, struct state_reader *r)
+{
+    struct state_tuple all = state_enter(r, 2);
+    for (uint32_t n = state_count(r); n > 0 && !r->bad; n--) {
+        struct state_tuple t = state_enter(r, 3);
+        uint16_t slot = (uint16_t)state_below(r, SLOTS);
+        uint64_t applied = state_uint(r), number = state_uint(r);
+        r->bad = r->bad || applied > number || !router_is_cluster(l->router);
+        if (!r->bad)
+            lane_resume(lanes_at(l, slot), applied, number);
+        state_leave(r, &t);
+    }
+    for (uint32_t n = state_count(r); n > 0 && !r->bad; n--) {
+        struct state_tuple t = state_enter(r, 10);
+        uint16_t slot = (uint16_t)state_below(r, SLOTS);
+        r->bad = r->bad || !router_is_cluster(l->router) || l->at[slot] == NULL;
+        if (!r->bad)
+            lane_resume_kept(l->at[slot], r);
+        state_leave(r, &t);
+    }
+    state_leave(r, &all);
+    return r->bad ? -1 : 0;
+}
+
 void lanes_stats(const struct lanes *l, struct lane_stats *out)
 {
     *out = l->stats;

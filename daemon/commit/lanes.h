@@ -39,6 +39,15 @@ struct lane *lanes_at(struct lanes *l, uint16_t slot); /* of its documents (doc.
  * that is done; false: there is nobody to ask, and fn is not called. */
 bool lanes_forget(struct lanes *l, void (*fn)(void *arg), void *arg);
 bool lanes_quiet(const struct lanes *l); /* nothing is gathering or in flight */
+/* Clients were told of a commit that its outcome is unknown, and nobody was asked since. */
+bool lanes_unresolved(const struct lanes *l);
+/* Bytes that a link has not taken yet. */
+bool lanes_unsent(const struct lanes *l);
+
+/* For another process of the daemon, in a cluster, once all is quiet and nothing unresolved: what
+ * the markers say, and the commits that are kept. With one Redis the marker begins anew. */
+void lanes_save(const struct lanes *l, struct state_writer *w);
+int lanes_resume(struct lanes *l, struct state_reader *r); /* before lanes_start */
 void lanes_stats(const struct lanes *l, struct lane_stats *out);
 
 #endif

@@ -46,6 +46,17 @@ struct kept *retained_add(struct retained *r, struct kept **lane, size_t bytes)
     return k;
 }
 
+void retained_fill(struct kept *k, const struct kept *from)
+{
+    struct kept filled = *from;
+    filled.prev = k->prev;
+    filled.next = k->next;
+    filled.prev_of_lane = k->prev_of_lane;
+    filled.next_of_lane = k->next_of_lane;
+    filled.lane = k->lane;
+    *k = filled;
+}
+
 void retained_grew(struct retained *r, size_t bytes)
 {
     r->bytes += bytes;

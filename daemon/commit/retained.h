@@ -11,6 +11,7 @@ struct kept {
     struct kept *prev, *next;                 /* of all, oldest first (utlist) */
     struct kept *prev_of_lane, *next_of_lane; /* of one lane, the same */
     struct kept **lane;                       /* where its list begins */
+    uint16_t slot;                            /* of the lane */
     uint64_t number;
     uint64_t after; /* what the marker said before it: numbers have gaps where Redis refused */
     struct buf resp;
@@ -32,6 +33,8 @@ struct retained {
 /* One more in the list that begins at *lane, to be filled in, but for what it links; of so many
  * bytes, with those that leases will take. NULL: too big, and nothing before it is of use. */
 struct kept *retained_add(struct retained *r, struct kept **lane, size_t bytes);
+/* All that `from` says, but for what it links; its texts are the other's from then on. */
+void retained_fill(struct kept *k, const struct kept *from);
 /* It has become longer by so much. */
 void retained_grew(struct retained *r, size_t bytes);
 void retained_clear(struct retained *r, struct kept **lane);

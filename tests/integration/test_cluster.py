@@ -9,6 +9,7 @@ from cluster_storm import MODEL, Storm
 from redis_cluster import EXPERIMENTAL, reshard, slot_of, slot_of_document
 from rpc_client import wait_until
 from test_bad_input import refused
+from test_upgrade import upgrade
 
 FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "20ms"}
 
@@ -57,7 +58,7 @@ def test_what_is_not_there_says_so(daemon):
         a, _ = two_slots(client)
         methods = client.call("hello")["features"]
         for method, *params in (["lock.acquire", a, "edit"], ["watch", a], ["find", "Log", ["n", "=", 1]],
-                                ["find.delete", "Log", ["n", "=", 1]], ["index.list"], ["segment.open"], ["admin.locks"], ["admin.upgrade"]):
+                                ["find.delete", "Log", ["n", "=", 1]], ["index.list"], ["segment.open"], ["admin.locks"]):
             assert method not in methods
             refused(client, "UNKNOWN_METHOD", method, *params)
         for extra in ({"index": "exact"}, {"unique": True}):
@@ -136,9 +137,14 @@ def judged(storm):
 
 
 def test_slots_that_move(calm_cluster, new_daemon):
+    """One of two daemons is upgraded meanwhile."""
     cluster = calm_cluster
     storm = Storm([new_daemon(cluster.address, EXPERIMENTAL) for _ in range(2)])
-    reshard(cluster, [slot_of_document(key) for key in storm.keys[:8]], 40)
+    slots = [slot_of_document(key) for key in storm.keys[:8]]
+    with storm.daemons[1].connect() as client:
+        for _ in range(4):
+            reshard(cluster, slots, 10)
+            upgrade(client)
     told = judged(storm)
     assert told["recovered_resent"] > 0 and told["unknown"] == 0 and told["lost_states"] == 0
 
@@ -177,7 +183,7 @@ def test_connections_that_are_cut(calm_cluster, new_daemon):
 
 
 def test_a_replica_that_lacks_the_last_commits(cluster, new_daemon):
-    """They are applied again, in their order."""
+    """They are applied again, in their order, also those from before an upgrade."""
     daemon = new_daemon(cluster.address, EXPERIMENTAL)
     with daemon.connect() as client:
         key, _ = two_slots(client)
@@ -192,6 +198,8 @@ def test_a_replica_that_lacks_the_last_commits(cluster, new_daemon):
         for n in range(10):
             client.call("list.append", key, "lines", str(n))
             client.call("num.incr", key, "n", 1)
+            if n == 5:
+                upgrade(client)
         master.kill()
         replica.resume()
         replaced(cluster, master, slot)
