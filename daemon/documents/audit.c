@@ -65,7 +65,7 @@ static bool is_given_out(const struct audit *a, const struct doc *d)
     bool over = d->expires != 0 && d->expires <= clock_wall_ms();
     return known && !outgrown && !over && !d->corrupt && d->written <= schema_known(a->schema) &&
            upstream_state(router_link(a->router, d->slot)) == UPSTREAM_UP &&
-           d->epoch == router_epoch(a->router, d->slot) && coherence_hearing(a->coherence) &&
+           d->epoch == router_epoch(a->router, d->slot) && coherence_hearing(a->coherence, d) &&
            coherence_current(a->coherence, d, clock_boot_ms());
 }
 
@@ -121,13 +121,14 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 {
     struct look *l = arg;
     struct audit *a = l->audit;
+    struct doc *d = looked_at(l);
     (void)fd;
     (void)what;
-    if (looked_at(l) == NULL)
+    if (d == NULL)
         end_look(l);
-    else if (coherence_proved_at(a->coherence) > l->differed)
+    else if (coherence_proved_at(a->coherence, d) > l->differed)
         read_copy(l);
-    else if (coherence_prove(a->coherence))
+    else if (coherence_prove(a->coherence, &d, 1))
         look_again(l, PROOF_WAIT);
     else
         end_look(l);
@@ -215,6 +216,7 @@ static void begin_look(struct audit *a, const struct doc *d)
     struct look *l = alloc_zeroed(1, sizeof(*l));
     l->audit = a;
     l->copy = doc_alone(d->model, d->key, d->key_len);
+    l->copy->slot = d->slot;
     l->reading = d->reading;
     l->version = d->version;
     l->state = d->state;

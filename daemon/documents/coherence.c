@@ -13,16 +13,32 @@
  * over a slow link or on a busy machine. For as long after it nobody is waited for again. */
 #define TURN_MS 100
 
-struct coherence {
-    struct config *config;
+/* What one Redis says. */
+struct source {
+    struct coherence *coherence;
     struct changes *changes;
+    struct upstream *link; /* that its documents are read over; not ours */
+    /* Its last gap, as the number that it has among all, and the one before. What was read since
+     * then is not older than what is heard. */
+    uint32_t gap, gap_before;
+    uint64_t asked; /* coherence_prove: the number of the last proof */
+};
+
+struct coherence {
+    struct event_base *base;
+    struct config *config;
+    const char *id;
+    const struct router *router;
+    struct source *only;     /* without a cluster */
+    struct source **sources; /* by the number of the node (router.h); NULL: it was never there */
+    unsigned nsources, sources_cap;
     struct cache *cache;
     struct coherence_callbacks cb;
     void *arg;
     const struct coherence_listener *listener; /* NULL: nobody */
     void *listener_arg;
     struct shown_suspect *shown, *last_shown; /* oldest first */
-    uint32_t hearing;                         /* counts the gaps in what was heard */
+    uint32_t gaps;                            /* in what was heard, of all sources */
     void (*on_use)(void *arg);                /* NULL: nobody waits for one */
     void *on_use_arg;
     struct coherence_stats stats;
@@ -32,6 +48,15 @@ struct coherence {
 static int64_t half_bound(const struct coherence *c)
 {
     return (int64_t)c->config->coherence_bound / 2;
+}
+
+/* NULL: nobody is known to have its slot, or he was never there. */
+static inline struct source *source_of(const struct coherence *c, const struct doc *d)
+{
+    if (c->only != NULL)
+        return c->only;
+    unsigned number = router_number(c->router, d->slot);
+    return number < c->nsources ? c->sources[number] : NULL;
 }
 
 /* ---- what is heard ---- */
@@ -48,7 +73,7 @@ static void on_touched(struct coherence *c, const struct change *change)
 
 static void on_committed(void *arg, const struct change *change)
 {
-    struct coherence *c = arg;
+    struct coherence *c = ((struct source *)arg)->coherence;
     if (change->expires != 0) {
         on_touched(c, change);
         return;
@@ -83,7 +108,7 @@ static void on_committed(void *arg, const struct change *change)
 
 static void on_wanted(void *arg, const char *key, size_t key_len)
 {
-    struct coherence *c = arg;
+    struct coherence *c = ((struct source *)arg)->coherence;
     struct doc *d = cache_find(c->cache, key, key_len);
     int64_t now = clock_mono_ms();
     if (d != NULL && (d->yields == 0 || now >= d->yields + TURN_MS))
@@ -92,11 +117,12 @@ static void on_wanted(void *arg, const char *key, size_t key_len)
 
 void coherence_want_turn(struct coherence *c, struct doc *d)
 {
+    const struct source *s = source_of(c, d);
     int64_t now = clock_mono_ms();
-    if (d->wanted == now)
+    if (d->wanted == now || s == NULL)
         return; /* said */
     d->wanted = now;
-    changes_want(c->changes, d->key, d->key_len);
+    changes_want(s->changes, d->key, d->key_len);
 }
 
 int64_t coherence_yields(const struct doc *d)
@@ -146,7 +172,7 @@ static void suspect(struct coherence *c, struct doc *d, int64_t since, const cha
 void coherence_wrote(struct coherence *c, struct doc *d, int64_t sent, const char *suffix,
                      size_t len)
 {
-    if (changes_tracking(c->changes))
+    if (coherence_names_writers(c, d))
         suspect(c, d, sent, suffix, len);
 }
 
@@ -167,7 +193,7 @@ static void take_oldest(struct coherence *c)
 static void on_written(void *arg, const char *key, size_t key_len, const char *suffix,
                        size_t suffix_len, bool explained)
 {
-    struct coherence *c = arg;
+    struct coherence *c = ((struct source *)arg)->coherence;
     if (c->listener != NULL && !explained)
         c->listener->written(c->listener_arg, key, key_len, suffix, suffix_len);
     struct doc *d = cache_find(c->cache, key, key_len);
@@ -183,16 +209,13 @@ static void on_written(void *arg, const char *key, size_t key_len, const char *s
 }
 
 /* All that was read before is to be read again before it is used. */
-static void gap(struct coherence *c)
-{
-    c->hearing++;
-    c->stats.gaps++;
-}
-
 static void on_everything(void *arg)
 {
-    struct coherence *c = arg;
-    gap(c);
+    struct source *s = arg;
+    struct coherence *c = s->coherence;
+    s->gap_before = s->gap;
+    s->gap = ++c->gaps;
+    c->stats.gaps++;
     if (c->listener != NULL)
         c->listener->gap(c->listener_arg);
     c->cb.changed(c->arg);
@@ -200,13 +223,13 @@ static void on_everything(void *arg)
 
 static void on_others(void *arg)
 {
-    struct coherence *c = arg;
+    struct coherence *c = ((struct source *)arg)->coherence;
     c->cb.changed(c->arg);
 }
 
 static void on_proved(void *arg)
 {
-    struct coherence *c = arg;
+    struct coherence *c = ((struct source *)arg)->coherence;
     c->stats.proofs++;
     c->cb.proved(c->arg);
 }
@@ -227,33 +250,46 @@ void coherence_listen(struct coherence *c, const struct coherence_listener *list
 
 /* ---- what may be used ---- */
 
-bool coherence_hearing(const struct coherence *c)
+static bool hears(const struct source *s)
 {
-    return changes_hearing(c->changes);
+    return s != NULL && changes_hearing(s->changes);
+}
+
+bool coherence_hearing(const struct coherence *c, const struct doc *d)
+{
+    return hears(source_of(c, d));
+}
+
+bool coherence_hears_all(const struct coherence *c)
+{
+    return hears(c->only);
 }
 
 bool coherence_alone(const struct coherence *c)
 {
-    return changes_alone(c->changes);
+    return c->only != NULL && changes_alone(c->only->changes);
 }
 
 bool coherence_current(const struct coherence *c, const struct doc *d, int64_t now)
 {
+    const struct source *s = source_of(c, d);
     bool unmarked = d->stale == NULL && (d->suspect == 0 || now - d->suspect <= half_bound(c));
-    return !c->config->coherence || (d->hearing == c->hearing && unmarked);
+    return !c->config->coherence || ((s == NULL || d->hearing >= s->gap) && unmarked);
 }
 
 bool coherence_was_current(const struct coherence *c, const struct doc *d, int64_t now)
 {
+    const struct source *s = source_of(c, d);
     return coherence_current(c, d, now) ||
-           (!coherence_hearing(c) && d->hearing + 1 >= c->hearing && d->stale == NULL);
+           (s != NULL && !hears(s) && d->hearing >= s->gap_before && d->stale == NULL);
 }
 
 struct stale *coherence_read(struct coherence *c, struct doc *d)
 {
-    if (d->hearing != c->hearing)
+    const struct source *s = source_of(c, d);
+    if (s != NULL && d->hearing < s->gap)
         stale_mark_all(d);
-    d->hearing = c->hearing;
+    d->hearing = c->gaps;
     d->others = 0;
     d->others_from = INT64_MAX;
     return stale_take(d);
@@ -273,14 +309,21 @@ static void used(struct coherence *c)
         fn(c->on_use_arg);
 }
 
-bool coherence_proved(struct coherence *c, int64_t now)
+/* As of when it has told all; 0: nothing is sure. */
+static int64_t proved_at(const struct source *s)
+{
+    return s != NULL ? changes_proved_at(s->changes) : 0;
+}
+
+bool coherence_proved(struct coherence *c, const struct doc *d, int64_t now)
 {
     if (!c->config->coherence)
         return true;
     used(c);
-    int64_t at = changes_proved_at(c->changes), age = now - at;
-    if (at == 0 || age > half_bound(c))
-        (void)changes_prove(c->changes);
+    struct source *s = source_of(c, d);
+    int64_t at = proved_at(s), age = now - at;
+    if (s != NULL && (at == 0 || age > half_bound(c)))
+        (void)changes_prove(s->changes);
     return at != 0 && age <= (int64_t)c->config->coherence_bound;
 }
 
@@ -288,59 +331,97 @@ int64_t coherence_trust(struct coherence *c)
 {
     if (!c->config->coherence)
         return INT64_MAX / 2;
-    int64_t now = clock_boot_ms();
-    (void)coherence_proved(c, now);
+    int64_t now = clock_boot_ms(), at = proved_at(c->only);
+    used(c);
+    if (c->only != NULL && (at == 0 || now - at > half_bound(c)))
+        (void)changes_prove(c->only->changes);
     while (c->shown != NULL && now - c->shown->listed > half_bound(c))
         take_oldest(c);
-    int64_t at = changes_proved_at(c->changes);
     return at != 0 ? at + (int64_t)c->config->coherence_bound : 0;
 }
 
-uint64_t coherence_prove(struct coherence *c)
+/* Of several the lowest number stands for all (proofs.h). */
+uint64_t coherence_prove(struct coherence *c, struct doc *const *docs, unsigned n)
 {
-    return changes_prove(c->changes);
+    uint64_t lowest = 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct source *s = source_of(c, docs[i]);
+        if (s == NULL)
+            return 0;
+        if (lowest != 0 && s->asked >= lowest)
+            continue;
+        s->asked = changes_prove(s->changes);
+        if (s->asked == 0)
+            return 0;
+        if (lowest == 0)
+            lowest = s->asked;
+    }
+    return lowest;
 }
 
-bool coherence_has_proved(const struct coherence *c, uint64_t number)
+bool coherence_awaits(const struct coherence *c, struct doc *const *docs, unsigned n,
+                      uint64_t number)
 {
-    return changes_has_proved(c->changes, number);
+    for (unsigned i = 0; i < n; i++) {
+        const struct source *s = source_of(c, docs[i]);
+        if (hears(s) && !changes_has_proved(s->changes, number))
+            return true;
+    }
+    return false;
 }
 
-bool coherence_names_writers(const struct coherence *c)
+bool coherence_names_writers(const struct coherence *c, const struct doc *d)
 {
-    return changes_tracking(c->changes);
+    const struct source *s = source_of(c, d);
+    return s != NULL && changes_tracking(s->changes);
 }
 
 bool coherence_untouched(const struct coherence *c, const struct doc *d)
 {
-    return d->hearing == c->hearing && d->stale == NULL && d->suspect == 0;
+    const struct source *s = source_of(c, d);
+    return s != NULL && d->hearing >= s->gap && d->stale == NULL && d->suspect == 0;
 }
 
-int64_t coherence_proved_at(const struct coherence *c)
+int64_t coherence_proved_at(const struct coherence *c, const struct doc *d)
 {
-    return changes_proved_at(c->changes);
+    return proved_at(source_of(c, d));
 }
 
 /* ---- interface ---- */
 
+static struct source *open_source(struct coherence *c, struct upstream *link)
+{
+    static const struct changes_callbacks cb = {.committed = on_committed,
+                                                .written = on_written,
+                                                .wanted = on_wanted,
+                                                .others = on_others,
+                                                .everything = on_everything,
+                                                .proved = on_proved,
+                                                .hearing = on_everything,
+                                                .deaf = on_everything};
+    struct source *s = alloc_zeroed(1, sizeof(*s));
+    s->coherence = c;
+    s->link = link;
+    s->changes = changes_new(c->base, c->config, c->id, link, &cb, s);
+    return s;
+}
+
 struct coherence *coherence_new(struct event_base *base, struct config *config, const char *id,
-                                struct upstream *up, struct cache *cache,
+                                const struct router *router, struct cache *cache,
                                 const struct coherence_callbacks *cb, void *arg)
 {
-    static const struct changes_callbacks changes_cb = {.committed = on_committed,
-                                                        .written = on_written,
-                                                        .wanted = on_wanted,
-                                                        .others = on_others,
-                                                        .everything = on_everything,
-                                                        .proved = on_proved,
-                                                        .hearing = on_everything,
-                                                        .deaf = on_everything};
     struct coherence *c = alloc_zeroed(1, sizeof(*c));
+    c->base = base;
     c->config = config;
+    c->id = id;
+    c->router = router;
     c->cache = cache;
     c->cb = *cb;
     c->arg = arg;
-    c->changes = changes_new(base, config, id, up, &changes_cb, c);
+    if (!router_is_cluster(router)) {
+        c->only = open_source(c, router_link(router, 0));
+        vec_push(c->sources, c->nsources, c->sources_cap, c->only);
+    }
     return c;
 }
 
@@ -348,7 +429,12 @@ void coherence_free(struct coherence *c)
 {
     if (c == NULL)
         return;
-    changes_free(c->changes);
+    for (unsigned i = 0; i < c->nsources; i++) {
+        if (c->sources[i] != NULL)
+            changes_free(c->sources[i]->changes);
+        free(c->sources[i]);
+    }
+    free(c->sources);
     while (c->shown != NULL)
         take_oldest(c);
     free(c);
@@ -356,23 +442,30 @@ void coherence_free(struct coherence *c)
 
 void coherence_start(struct coherence *c)
 {
-    if (c->config->coherence)
-        changes_start(c->changes);
+    if (c->config->coherence && c->only != NULL)
+        changes_start(c->only->changes);
 }
 
 void coherence_stop(struct coherence *c)
 {
-    changes_stop(c->changes);
+    for (unsigned i = 0; i < c->nsources; i++) {
+        if (c->sources[i] != NULL)
+            changes_stop(c->sources[i]->changes);
+    }
 }
 
-void coherence_link(struct coherence *c, bool up)
+void coherence_link(struct coherence *c, struct upstream *link, bool up)
 {
-    changes_link(c->changes, up);
+    for (unsigned i = 0; i < c->nsources; i++) {
+        if (c->sources[i] != NULL && c->sources[i]->link == link)
+            changes_link(c->sources[i]->changes, up);
+    }
 }
 
 void coherence_set_address(struct coherence *c, const char *address)
 {
-    changes_set_address(c->changes, address);
+    if (c->only != NULL)
+        changes_set_address(c->only->changes, address);
 }
 
 void coherence_stats(const struct coherence *c, struct coherence_stats *out)

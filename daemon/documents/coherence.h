@@ -7,13 +7,16 @@
  * have heard since it was read. A plain read wants, besides, that we knew of everything no longer
  * ago than coherence.bound; and asks for a proof in good time, so that it seldom waits for one.
  * When nothing is heard every read asks Redis.
+ *
+ * All of this is said of a document by the master of its slot, of which a cluster has several: who
+ * loses one of them has documents that are not known to be current, and others that are.
  */
 #ifndef RAPYERD_COHERENCE_H
 #define RAPYERD_COHERENCE_H
 
 #include "daemon/base/config.h"
 #include "daemon/documents/cache.h"
-#include "daemon/redis/upstream.h"
+#include "daemon/redis/router.h"
 
 struct coherence;
 
@@ -23,18 +26,20 @@ struct coherence_callbacks {
     void (*taken)(void *arg, struct doc *d); /* another daemon has taken its turn */
 };
 
-/* `up` is the link that documents are read and written over; `id` this daemon's name. */
+/* `id` is this daemon's name. */
 struct coherence *coherence_new(struct event_base *base, struct config *config, const char *id,
-                                struct upstream *up, struct cache *cache,
+                                const struct router *router, struct cache *cache,
                                 const struct coherence_callbacks *cb, void *arg);
 void coherence_free(struct coherence *c);
 void coherence_start(struct coherence *c);
 void coherence_stop(struct coherence *c);
-void coherence_link(struct coherence *c, bool up); /* `up` is there now, or not any more */
+/* This link of the router's is there now, or not any more. */
+void coherence_link(struct coherence *c, struct upstream *link, bool up);
 void coherence_set_address(struct coherence *c, const char *address); /* as upstream_set_address */
 
-/* Whether others' changes are heard. */
-bool coherence_hearing(const struct coherence *c);
+/* Whether others' changes of the document are heard. */
+bool coherence_hearing(const struct coherence *c, const struct doc *d);
+bool coherence_hears_all(const struct coherence *c); /* of whatever document */
 /* Nobody listens to what this daemon says (changes_alone). */
 bool coherence_alone(const struct coherence *c);
 /* Nothing is known to have changed in the document since it was read. At one moment (now,
@@ -42,22 +47,23 @@ bool coherence_alone(const struct coherence *c);
 bool coherence_current(const struct coherence *c, const struct doc *d, int64_t now);
 /* It was so when others were last heard: for reads that take what is stale. */
 bool coherence_was_current(const struct coherence *c, const struct doc *d, int64_t now);
-/* We knew of everything within the bound, as of now. */
-bool coherence_proved(struct coherence *c, int64_t now);
-/* Until when (clock_boot_ms) that is so; a new proof is asked for in good time. For who gives
- * documents to readers that do not ask. */
+/* We knew of everything that was done to the document within the bound, as of now. */
+bool coherence_proved(struct coherence *c, const struct doc *d, int64_t now);
+/* Until when (clock_boot_ms) that is so of all documents; new proofs are asked for in good time.
+ * For who gives documents to readers that do not ask. */
 int64_t coherence_trust(struct coherence *c);
-/* Asks for a proof as of now. Its number; 0: nothing is heard. */
-uint64_t coherence_prove(struct coherence *c);
-/* That proof, or a later one, has come back. */
-bool coherence_has_proved(const struct coherence *c, uint64_t number);
+/* Asks for a proof as of now for these documents. Its number; 0: of some nothing is heard. */
+uint64_t coherence_prove(struct coherence *c, struct doc *const *docs, unsigned n);
+/* That proof, or a later one, has not come back yet, and it can. */
+bool coherence_awaits(const struct coherence *c, struct doc *const *docs, unsigned n,
+                      uint64_t number);
 /* For what is known of the document to be of one moment: whether programs without a daemon would be
  * heard of, and nobody was, since its root was read. */
-bool coherence_names_writers(const struct coherence *c);
+bool coherence_names_writers(const struct coherence *c, const struct doc *d);
 bool coherence_untouched(const struct coherence *c, const struct doc *d);
-/* All that was acknowledged before this moment (clock_boot_ms) has been told; 0: nothing is sure.
- */
-int64_t coherence_proved_at(const struct coherence *c);
+/* All that was acknowledged of it before this moment (clock_boot_ms) has been told; 0: nothing is
+ * sure. */
+int64_t coherence_proved_at(const struct coherence *c, const struct doc *d);
 /* Calls fn once, when somebody next relies on what is in memory (coherence_proved). */
 void coherence_on_next_use(struct coherence *c, void (*fn)(void *arg), void *arg);
 

@@ -246,21 +246,21 @@ bool call_of_one_moment(struct call *c)
     bool pieces = false, written = false;
     for (unsigned i = 0; i < c->ndocs; i++)
         pieces = pieces || c->docs[i]->moments == DOC_IN_PIECES;
-    if (!c->read_anew || !pieces || !coherence_names_writers(coherence))
+    for (unsigned i = 0; i < c->ndocs && pieces; i++)
+        pieces = coherence_names_writers(coherence, c->docs[i]);
+    if (!c->read_anew || !pieces)
         return true;
     for (unsigned i = 0; i < c->ndocs; i++)
         written = was_written(c, c->docs[i]) || written;
     if (!written && c->proof != 0)
         return !call_awaits_proof(c);
-    c->proof = written ? 0 : coherence_prove(coherence);
+    c->proof = written ? 0 : coherence_prove(coherence, c->docs, c->ndocs);
     return !written && c->proof == 0;
 }
 
 bool call_awaits_proof(const struct call *c)
 {
-    const struct coherence *coherence = c->exec->coherence;
-    return c->proof != 0 && coherence_hearing(coherence) &&
-           !coherence_has_proved(coherence, c->proof);
+    return c->proof != 0 && coherence_awaits(c->exec->coherence, c->docs, c->ndocs, c->proof);
 }
 
 /* It holds changes that may still be refused as a whole, with a guard that is not the call's (or
@@ -310,8 +310,8 @@ static bool unproved(const struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
     return c->request.method->reads && d->checked < c->request.arrived && c->run.stale < 0 &&
-           coherence_hearing(e->coherence) && !coherence_proved(e->coherence, c->run.clock) &&
-           coherence_proved_at(e->coherence) < c->began;
+           coherence_hearing(e->coherence, d) && !coherence_proved(e->coherence, d, c->run.clock) &&
+           coherence_proved_at(e->coherence, d) < c->began;
 }
 
 enum op_status call_known(struct call *c, struct doc *d)

@@ -157,6 +157,14 @@ static void settle(struct exec *e, struct task *t, const struct batch *b, const 
 
 /* ---- running ---- */
 
+static bool hears_all_of(const struct call *c)
+{
+    bool all = true;
+    for (unsigned i = 0; i < c->ndocs && all; i++)
+        all = coherence_hearing(c->exec->coherence, c->docs[i]);
+    return all;
+}
+
 enum op_status exec_run(struct task *t, struct buf *out)
 {
     struct call *c = &t->call;
@@ -170,8 +178,7 @@ enum op_status exec_run(struct task *t, struct buf *out)
         c->began = c->run.clock;
     /* Nobody is heard: Redis has to be asked each time. */
     bool shows = c->request.method->reads || (e->cluster && c->request.method->shows);
-    if (shows && e->config->coherence && (e->cluster || lane_ready(e->lane)) &&
-        !coherence_hearing(e->coherence))
+    if (shows && e->config->coherence && (e->cluster || lane_ready(e->lane)) && !hears_all_of(c))
         call_read_anew(c);
     t->is_long = t->no_room = false;
     if (call_awaits_proof(c))
@@ -574,14 +581,14 @@ static void on_proved(void *arg)
 static void allow_readers(struct exec *e)
 {
     publisher_allow(e->publisher, !e->cluster && lane_ready(e->lane) &&
-                                      (!e->config->coherence || coherence_hearing(e->coherence)));
+                                      (!e->config->coherence || coherence_hears_all(e->coherence)));
 }
 
 /* Deaf, or not any more, or nothing is as it was; alone, or not any more. */
 static void on_gap(void *arg)
 {
     struct exec *e = arg;
-    lane_tell(e->lane, coherence_hearing(e->coherence), !coherence_alone(e->coherence));
+    lane_tell(e->lane, coherence_hears_all(e->coherence), !coherence_alone(e->coherence));
     allow_readers(e);
     wake_all(e);
 }
@@ -590,7 +597,7 @@ static void on_lane_link(void *arg)
 {
     struct exec *e = arg;
     if (!e->cluster)
-        coherence_link(e->coherence, true);
+        coherence_link(e->coherence, lane_upstream(e->lane), true);
     e->cb.on_link(e->arg);
 }
 
@@ -624,7 +631,7 @@ static void on_lane_down(void *arg)
     struct exec *e = arg;
     publisher_allow(e->publisher, false);
     if (!e->cluster)
-        coherence_link(e->coherence, false);
+        coherence_link(e->coherence, lane_upstream(e->lane), false);
     /* When this process was last seen to run with the link up: it may have stood still since. The
      * last tick may be of the turn in which it went on. */
     if (e->lost_at == 0 && e->good_epoch != 0)
@@ -739,8 +746,7 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     cache_route(e->cache, e->router, &e->names);
     static const struct coherence_callbacks coherence_cb = {
         .proved = on_proved, .changed = on_gap, .taken = on_taken};
-    e->coherence =
-        coherence_new(base, config, id, lane_upstream(e->lane), e->cache, &coherence_cb, e);
+    e->coherence = coherence_new(base, config, id, e->router, e->cache, &coherence_cb, e);
     e->loader = loader_new(e->router, e->cache, e->coherence, &e->names, on_loaded, e);
     e->purger = purger_new(base, e->router, &e->names, on_purged, e);
     e->audit = audit_new(base, config, e->router, &e->names, e->coherence, e->cache, e->schema);

@@ -44,7 +44,7 @@ static void put_others(struct buf *out, const struct coherence *c)
     struct coherence_stats s;
     coherence_stats(c, &s);
     pack_cstr(out, "hears_others");
-    pack_bool(out, coherence_hearing(c));
+    pack_bool(out, coherence_hears_all(c));
     put(out, "others_commits", s.commits);
     put(out, "foreign_writes", s.foreign);
     put(out, "gaps", s.gaps);

@@ -155,7 +155,7 @@ static void put_others(const struct admin *a, struct page *p)
     coherence_stats(c, &s);
     audit_stats(exec_audit(a->exec), &audit);
     watches_stats(a->watches, &w);
-    page_gauge(p, "rapyerd_hears_others", coherence_hearing(c),
+    page_gauge(p, "rapyerd_hears_others", coherence_hears_all(c),
                "Whether changes by others are heard of.");
     page_counter(p, "rapyerd_others_commits", s.commits,
                  "Changes of documents in memory by other daemons.");

@@ -4,6 +4,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/base/log.h"
 #include "daemon/redis/peers.h"
+#include "daemon/redis/proofs.h"
 #include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
 #include "protocol/buf.h"
@@ -16,24 +17,21 @@
 #define INVALIDATE "__redis__:invalidate"
 #define CHANNELS 4               /* that are listened to for ever */
 #define EXPLAINED_MAX (1u << 16) /* keys, in one turn of Redis */
-#define SLOW_MS \
-    250 /* that a proof may take, however short the bound is: the link is slow, not dead */
 
 struct changes {
     struct config *config;
     const char *id;
     struct upstream *up;   /* for proofs, and it tracks; not ours */
     struct upstream *link; /* listens */
+    struct proofs *proofs;
     struct peers *peers;
     struct changes_callbacks cb;
     void *arg;
-    /* Of what all daemons do, what scripts of ours did, proofs; NUL-terminated. */
-    struct buf channel, own, proofs, realm_key;
-    struct buf documents, markers; /* how their keys begin; NUL-terminated, too */
-    char realm[33];                /* what stands at realm_key in the database that we are in */
-    bool alone;                    /* nobody else was counted since we hear */
-    bool subscribed;               /* to all but what other daemons do */
-    bool listening;                /* to that, too, or it is asked for */
+    struct buf channel, own; /* of what all daemons do, what scripts of ours did; NUL-terminated */
+    struct buf documents, markers;            /* how their keys begin; NUL-terminated, too */
+    bool alone;                               /* nobody else was counted since we hear */
+    bool subscribed;                          /* to all but what other daemons do */
+    bool listening;                           /* to that, too, or it is asked for */
     enum { UNMARKED, MARKING, MARKED } marks; /* whether markers are tracked */
     unsigned tracks;                          /* answers to track() that are to come */
     bool hearing, tracking, warned;
@@ -46,21 +44,13 @@ struct changes {
     uint64_t
         unheard; /* RAPYER_UNHEARD: changes so far; the document whose key is passed over next */
     uint64_t unheard_key;
-    int64_t proved_at;
-    /* The proof on its way; it has come back when both its message and its answer have. */
-    uint64_t proof, proved; /* its number, and that of the last one that has */
-    int64_t proof_sent;
-    bool proof_away, proof_heard, proof_answered, another;
-    struct event *overdue; /* a proof that does not come back */
 };
 
 static void set_deaf(struct changes *c)
 {
     bool was = c->hearing;
     c->hearing = c->tracking = c->untracked = c->alone = false;
-    c->proof_away = c->another = false;
-    c->proved_at = 0;
-    event_del(c->overdue);
+    proofs_void(c->proofs);
     c->nexplained = 0;
     c->refused_by = 0;
     if (was)
@@ -78,129 +68,6 @@ static void cannot_hear(struct changes *c, const char *why)
 {
     warn(c, "changes by other daemons are not heard; each read asks Redis", why);
     upstream_reset(c->link, why);
-}
-
-/* ---- proofs ---- */
-
-static void send_proof(struct changes *c);
-
-static void proof_step(struct changes *c)
-{
-    if (!c->proof_heard || !c->proof_answered)
-        return;
-    c->proof_away = false;
-    c->proved_at = c->proof_sent;
-    c->proved = c->proof;
-    event_del(c->overdue);
-    if (c->another)
-        send_proof(c);
-    c->cb.proved(c->arg);
-}
-
-static void name_realm(struct changes *c)
-{
-    uint64_t random[2];
-    evutil_secure_rng_get_bytes(random, sizeof(random));
-    snprintf(c->realm, sizeof(c->realm), "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
-}
-
-/* Another database stands where ours did, or nothing: SWAPDB tells nobody. */
-static void check_realm(struct changes *c, const redisReply *reply)
-{
-    bool same = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, c->realm) == 0;
-    if (same || reply->type == REDIS_REPLY_ERROR)
-        return;
-    struct buf out = BUF_INIT;
-    if (reply->type == REDIS_REPLY_STRING) { /* of daemons that were there first */
-        snprintf(c->realm, sizeof(c->realm), "%s", reply->str);
-    } else {
-        name_realm(c); /* not as it was: others look for that, too */
-        resp_words(&out, "SET", (char *)c->realm_key.data, c->realm, "NX", NULL);
-        /* The next proof says who was first. */
-        upstream_send(c->up, out.data, out.len, 1, upstream_ignore, NULL);
-        buf_free(&out);
-    }
-    c->cb.everything(c->arg);
-}
-
-/* The realm, then how many have heard the message. */
-static void on_proof_answer(void *arg, unsigned index, redisReply *reply)
-{
-    struct changes *c = arg;
-    if (reply == NULL) {
-        c->proof_away = false; /* whoever waits for it is told that the link is down */
-        return;
-    }
-    if (index == 0) {
-        check_realm(c, reply);
-        return;
-    }
-    if (!c->proof_away)
-        return;
-    if (reply->type == REDIS_REPLY_ERROR) { /* until the next connection */
-        warn(c,
-             "nothing proves that changes by other daemons are heard (PUBLISH); each read asks "
-             "Redis",
-             reply->str);
-        set_deaf(c);
-        return;
-    }
-    c->proof_answered = true;
-    if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0)
-        upstream_reset(c->link, "Redis does not know of our subscription");
-    else
-        proof_step(c);
-}
-
-static void send_proof(struct changes *c)
-{
-    struct buf out = BUF_INIT;
-    char number[RESP_DECIMAL_MAX + 1];
-    number[resp_decimal(number, (int64_t)++c->proof)] = '\0';
-    c->proof_away = true;
-    c->proof_heard = c->proof_answered = c->another = false;
-    c->proof_sent = clock_boot_ms();
-    resp_words(&out, "GET", (char *)c->realm_key.data, NULL);
-    resp_words(&out, "PUBLISH", (char *)c->proofs.data, number, NULL);
-    if (!upstream_send(c->up, out.data, out.len, 2, on_proof_answer, c))
-        c->proof_away = false;
-    unsigned ms = c->config->coherence_bound > SLOW_MS ? c->config->coherence_bound : SLOW_MS;
-    event_add(c->overdue, &(struct timeval){ms / 1000, (suseconds_t)(ms % 1000 * 1000)});
-    buf_free(&out);
-}
-
-static void on_overdue(evutil_socket_t fd, short what, void *arg)
-{
-    struct changes *c = arg;
-    (void)fd;
-    (void)what;
-    if (c->proof_away && c->hearing)
-        upstream_reset(c->link, "a message to ourselves does not come back");
-}
-
-uint64_t changes_prove(struct changes *c)
-{
-    if (!c->hearing || upstream_state(c->up) != UPSTREAM_UP)
-        return 0;
-    if (c->proof_away) {
-        c->another = true;
-        return c->proof + 1;
-    }
-    send_proof(c);
-    return c->proof;
-}
-
-bool changes_has_proved(const struct changes *c, uint64_t number)
-{
-    return c->proved >= number;
-}
-
-static void take_proof(struct changes *c, const redisReply *payload)
-{
-    if (!c->proof_away || strtoull(payload->str, NULL, 10) != c->proof)
-        return;
-    c->proof_heard = true;
-    proof_step(c);
 }
 
 /* ---- what daemons say ---- */
@@ -522,8 +389,8 @@ static void on_push(void *arg, redisReply *reply)
         take_keys(c, payload);
     else if (payload->type != REDIS_REPLY_STRING)
         return;
-    else if (is_channel(name, &c->proofs))
-        take_proof(c, payload);
+    else if (is_channel(name, proofs_channel(c->proofs)))
+        proofs_take(c->proofs, payload);
     else if (is_channel(name, &c->channel) || is_channel(name, &c->own))
         take_message(c, payload, is_channel(name, &c->own));
     else if (is_channel(name, peers_channel(c->peers)))
@@ -690,7 +557,7 @@ static void on_up(void *arg)
     struct buf out = BUF_INIT;
     const char *names[CHANNELS] = {
         INVALIDATE,
-        (char *)c->proofs.data,
+        (char *)proofs_channel(c->proofs)->data,
         (char *)c->own.data,
         (char *)peers_channel(c->peers)->data,
     };
@@ -716,6 +583,30 @@ void changes_link(struct changes *c, bool up)
         set_deaf(c);
 }
 
+/* ---- proofs ---- */
+
+static void on_proved(void *arg)
+{
+    struct changes *c = arg;
+    c->cb.proved(c->arg);
+}
+
+static void on_another_realm(void *arg)
+{
+    struct changes *c = arg;
+    c->cb.everything(c->arg);
+}
+
+/* Until the next connection. */
+static void on_proof_refused(void *arg, const char *why)
+{
+    struct changes *c = arg;
+    warn(c,
+         "nothing proves that changes by other daemons are heard (PUBLISH); each read asks Redis",
+         why);
+    set_deaf(c);
+}
+
 /* ---- interface ---- */
 
 static void name(struct buf *out, const char *prefix, const char *what, const char *id)
@@ -729,6 +620,8 @@ struct changes *changes_new(struct event_base *base, struct config *config, cons
 {
     static const struct upstream_callbacks link_cb = {
         .on_up = on_up, .on_down = on_down, .on_push = on_push, .quiet = true};
+    static const struct proofs_callbacks proofs_cb = {
+        .proved = on_proved, .another_realm = on_another_realm, .refused = on_proof_refused};
     struct changes *c = alloc_zeroed(1, sizeof(*c));
     c->config = config;
     c->id = id;
@@ -738,15 +631,12 @@ struct changes *changes_new(struct event_base *base, struct config *config, cons
     c->peers = peers_new(config, id, up, on_peers, c);
     name(&c->channel, config->key_prefix, "changes", "");
     name(&c->own, config->key_prefix, "own:", id);
-    name(&c->proofs, config->key_prefix, "proof:", id);
-    name(&c->realm_key, config->key_prefix, "realm", "");
     buf_printf(&c->documents, "%s:{", config->key_prefix);
     buf_append(&c->documents, "", 1);
     buf_printf(&c->markers, "%s:" COMMIT_MARKER, config->key_prefix);
     buf_append(&c->markers, "", 1);
-    name_realm(c);
     c->link = upstream_new(base, config, &link_cb, c);
-    c->overdue = evtimer_new(base, on_overdue, c);
+    c->proofs = proofs_new(base, config, id, up, c->link, &proofs_cb, c);
     return c;
 }
 
@@ -755,12 +645,10 @@ void changes_free(struct changes *c)
     if (c == NULL)
         return;
     upstream_free(c->link);
+    proofs_free(c->proofs);
     peers_free(c->peers);
-    event_free(c->overdue);
     buf_free(&c->channel);
     buf_free(&c->own);
-    buf_free(&c->proofs);
-    buf_free(&c->realm_key);
     buf_free(&c->documents);
     buf_free(&c->markers);
     buf_free(&c->refused);
@@ -802,5 +690,15 @@ bool changes_tracking(const struct changes *c)
 
 int64_t changes_proved_at(const struct changes *c)
 {
-    return c->proved_at;
+    return proofs_at(c->proofs);
+}
+
+uint64_t changes_prove(struct changes *c)
+{
+    return c->hearing ? proofs_ask(c->proofs) : 0;
+}
+
+bool changes_has_proved(const struct changes *c, uint64_t number)
+{
+    return proofs_has(c->proofs, number);
 }

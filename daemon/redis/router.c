@@ -7,6 +7,7 @@
 #include "daemon/redis/suspects.h"
 #include "protocol/alloc.h"
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ struct node {
     struct router *router;
     struct upstream *up;
     struct suspects suspects;
+    unsigned number; /* in nodes */
     bool ready;
     unsigned nslots, killing; /* answers to CLIENT KILL that are awaited */
     char id[ID_BYTES];        /* "": not known */
@@ -144,6 +146,7 @@ static struct node *node_at(struct router *r, const char *address)
         return NULL;
     struct node *n = alloc_zeroed(1, sizeof(*n) + strlen(address) + 1);
     n->router = r;
+    n->number = r->nnodes;
     strcpy(n->address, address);
     n->up = upstream_new(r->base, r->config, &cb, n);
     upstream_set_address(n->up, address);
@@ -417,6 +420,11 @@ bool router_is_cluster(const struct router *r)
 struct upstream *router_link(const struct router *r, uint16_t slot)
 {
     return r->owner[slot] != NULL ? r->owner[slot]->up : r->only;
+}
+
+unsigned router_number(const struct router *r, uint16_t slot)
+{
+    return r->owner[slot] != NULL ? r->owner[slot]->number : UINT_MAX;
 }
 
 bool router_ready(const struct router *r, const struct upstream *up)

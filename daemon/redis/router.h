@@ -32,6 +32,9 @@ bool router_is_cluster(const struct router *r);
 /* Never NULL: where nobody is known to have the slot it is a link that is down. They stay what they
  * are until router_free. Without a cluster all keys have slot 0. */
 struct upstream *router_link(const struct router *r, uint16_t slot);
+/* In a cluster: which node has the slot, as router_node counts them, and as long as the router
+ * lives; UINT_MAX where nobody is known to have it. */
+unsigned router_number(const struct router *r, uint16_t slot);
 /* Whether on_up was called for it, and not on_down since. */
 bool router_ready(const struct router *r, const struct upstream *up);
 /* As upstream_epoch, of what was read from the slot: another one also when the slot has moved. */

@@ -558,6 +558,8 @@ def listening(redis_server, new_daemon, workdir):
         writer.call("doc.save", "User:bob", {"name": "b", "settings": {}})
         for key in (KEY, "User:bob"):
             reader.call("doc.get", key)
+        with redis_server.client() as rdb:  # they have found each other
+            wait_until(lambda: rdb.pubsub_numsub("rapyer:@changes")[0][1] == 2, what="both to listen")
         yield writer, reader, deaf
     deaf.stop()
 

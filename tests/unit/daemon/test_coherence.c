@@ -15,7 +15,7 @@ static struct config config = {.redis = (char *)"unix:/nowhere",
                                .reconnect_max = 60000};
 static const struct model user = {.name = (char *)"User", .atomic = true};
 static struct event_base *base;
-static struct upstream *up;
+static struct router *router;
 static struct cache *cache;
 static struct coherence *coherence;
 static struct doc *doc;
@@ -27,12 +27,12 @@ static void nothing(void *arg)
 
 static void setup(void)
 {
-    static const struct upstream_callbacks link = {.on_up = nothing};
+    static const struct router_callbacks links = {.on_map = nothing};
     static const struct coherence_callbacks calls = {.proved = nothing, .changed = nothing};
     base = event_base_new();
-    up = upstream_new(base, &config, &link, NULL);
+    router = router_new(base, &config, &links, NULL);
     cache = cache_new(1 << 20, 1000);
-    coherence = coherence_new(base, &config, "me", up, cache, &calls, NULL);
+    coherence = coherence_new(base, &config, "me", router, cache, &calls, NULL);
     doc = cache_doc(cache, &user, "User:a", 6);
     doc->state = DOC_PRESENT;
     doc->version = 7;
@@ -43,7 +43,7 @@ static void teardown(void)
     doc->state = DOC_UNKNOWN;
     coherence_free(coherence);
     cache_free(cache);
-    upstream_free(up);
+    router_free(router);
     event_base_free(base);
 }
 
