@@ -133,16 +133,12 @@ static void on_bus_message(void *arg, const void *payload, size_t len)
         (void)probes_message(d->probes, payload, len);
 }
 
-static void on_bus_listening(void *arg)
+static void on_bus_listening(void *arg, struct upstream *up)
 {
     struct daemon *d = arg;
-    leases_listening(d->leases);
-    registry_refresh(d->registry, NULL, NULL); /* what was said before was not heard */
-}
-
-static void on_bus_deaf(void *arg)
-{
-    (void)arg;
+    leases_listening(d->leases, up);
+    if (up == lane_upstream(exec_lane(d->exec)))
+        registry_refresh(d->registry, NULL, NULL); /* what was said before was not heard */
 }
 
 void daemon_accept(void *arg, int fd)
@@ -175,7 +171,15 @@ static void on_named(void *arg, bool tags)
 static void on_link(void *arg)
 {
     struct daemon *d = arg;
-    leases_link_up(d->leases);
+    if (!router_is_cluster(lanes_router(exec_lanes(d->exec))))
+        leases_link_up(d->leases);
+}
+
+static void on_links(void *arg)
+{
+    struct daemon *d = arg;
+    bus_links(d->bus);
+    leases_links(d->leases);
 }
 
 static void on_link_ready(void *arg)
@@ -210,7 +214,8 @@ static void on_behind(void *arg)
 static void on_link_down(void *arg)
 {
     struct daemon *d = arg;
-    leases_link_down(d->leases);
+    if (!router_is_cluster(lanes_router(exec_lanes(d->exec))))
+        leases_link_down(d->leases);
     if (d->sentinels != NULL)
         sentinels_ask(d->sentinels);
     sd_notify(0, "STATUS=Redis cannot be reached");
@@ -221,10 +226,10 @@ static void connect_redis(struct daemon *d)
     static const struct exec_callbacks cb = {.on_link = on_link,
                                              .on_ready = on_link_ready,
                                              .on_down = on_link_down,
+                                             .on_links = on_links,
                                              .on_behind = on_behind};
     exec_start(d->exec, &cb, d);
-    if (!router_is_cluster(lanes_router(exec_lanes(d->exec)))) /* there nobody needs it yet */
-        bus_start(d->bus);
+    bus_start(d->bus);
 }
 
 /* The embedded Redis has its socket; Sentinels name the master. */
@@ -392,13 +397,14 @@ static void start_locks(struct daemon *d)
                                                     .ended = on_ended,
                                                     .where = where};
     static const struct leases_callbacks leases_cb = {.taken = on_taken};
-    static const struct bus_callbacks bus_cb = {
-        .message = on_bus_message, .listening = on_bus_listening, .deaf = on_bus_deaf};
-    struct upstream *up = lane_upstream(exec_lane(d->exec));
+    static const struct bus_callbacks bus_cb = {.message = on_bus_message,
+                                                .listening = on_bus_listening};
+    struct router *router = lanes_router(exec_lanes(d->exec));
     reload_limits(d);
     d->locks = locks_new(d->base, &d->lock_limits, &locks_cb, d);
-    d->bus = bus_new(d->base, &d->config, d->id, up, &bus_cb, d);
-    d->leases = leases_new(d->base, &d->config, d->id, up, d->bus, d->locks, &leases_cb, d);
+    d->bus = bus_new(d->base, &d->config, d->id, router, &bus_cb, d);
+    d->leases = leases_new(d->base, &d->config, d->id, router, exec_names(d->exec), d->bus,
+                           d->locks, &leases_cb, d);
     d->probes = probes_new(d->base, &d->config, d->id, d->bus, d->locks);
     d->lock_requests = lock_requests_new(d->exec, d->locks, d->leases);
     exec_set_lock_requests(d->exec, d->lock_requests);

@@ -216,12 +216,19 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
 
 /* ---- what the router reports ---- */
 
+static void links_changed(struct lanes *l)
+{
+    if (!l->stopped && router_is_cluster(l->router))
+        l->cb.on_links(l->arg);
+    settle_soon(l);
+}
+
 static void on_up(void *arg, struct upstream *up)
 {
     struct lanes *l = arg;
     if (!router_is_cluster(l->router))
         lane_link(l->home, up);
-    settle_soon(l);
+    links_changed(l);
 }
 
 static void on_down(void *arg, struct upstream *up)
@@ -231,12 +238,12 @@ static void on_down(void *arg, struct upstream *up)
         if (lane_upstream(l->all[i]) == up)
             lane_unlink(l->all[i]);
     }
-    settle_soon(l);
+    links_changed(l);
 }
 
 static void on_map(void *arg)
 {
-    settle_soon(arg);
+    links_changed(arg);
 }
 
 /* ---- interface ---- */

@@ -19,6 +19,9 @@ struct lanes_callbacks {
     void (*on_ready)(void *arg);
     void (*on_down)(void *arg);
     void (*on_slots)(void *arg); /* some other lanes are ready, or not any more */
+    /* A cluster: links are up or down, or slots have another one (router.h); before anything is
+     * sent again. */
+    void (*on_links)(void *arg);
 };
 
 /* Their commits keep the indexes right that are in `indexes`. The caller keeps these and the

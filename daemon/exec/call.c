@@ -3,6 +3,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/documents/layout.h"
 #include "daemon/exec/exec_inside.h"
+#include "daemon/locks/locks.h"
 #include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
 
@@ -108,17 +109,38 @@ int exec_check_right(const struct exec *e, const struct session *s, const char *
     return permit_refuse(f, session_permit(s), method, m->name, rights);
 }
 
+static const char *tags_text(const struct call *c)
+{
+    return c->exec->names.tags ? "; pks that begin with the same {tag} are in one slot" : "";
+}
+
 /* A change is one transaction, and that is of one slot. */
 static bool call_crosses(const struct call *c, const struct doc *d, struct fault *f)
 {
-    if (c->request.method->reads || c->ndocs == 0 || c->docs[0]->slot == d->slot)
+    if (c->request.method->reads || c->request.method->apart || c->ndocs == 0 ||
+        c->docs[0]->slot == d->slot)
         return false;
     fault_set(f, FAULT_CROSS_SLOT,
               "%s and %s are in different hash slots (%u and %u) of the cluster, so they cannot be "
               "changed together%s",
-              c->docs[0]->key, d->key, c->docs[0]->slot, d->slot,
-              c->exec->names.tags ? "; pks that begin with the same {tag} are in one slot" : "");
+              c->docs[0]->key, d->key, c->docs[0]->slot, d->slot, tags_text(c));
     return true;
+}
+
+/* Nor can a lock of another slot be looked at in it. */
+int call_near_locks(struct call *c, struct fault *f)
+{
+    for (unsigned i = 0; c->guard != NULL && c->ndocs > 0 && i < c->guard->n; i++) {
+        const struct guard_check *check = &c->guard->checks[i];
+        const struct doc *d = c->docs[0];
+        uint16_t slot = router_slot(c->exec->router, check->key, check->key_len);
+        if (check->kind == GUARD_LEASE && slot != d->slot)
+            return fault_set(f, FAULT_CROSS_SLOT,
+                             "%s and %s are in different hash slots (%u and %u) of the cluster, so "
+                             "one cannot be changed under a lock of the other%s",
+                             d->key, lock_key(check->lock), d->slot, slot, tags_text(c));
+    }
+    return 0;
 }
 
 static bool call_may(const struct call *c, const struct doc *d, struct fault *f)

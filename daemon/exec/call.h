@@ -34,6 +34,7 @@ struct method {
     uint8_t needs; /* rights (rules.h) on its documents; 0: to read, or to write unless it reads */
     bool mends;    /* replaces or removes whole documents, whatever another program made of them */
     bool reads;    /* changes nothing, and may be given what was true when the link was lost */
+    bool apart;    /* changes nothing together: its documents may be in several slots */
     bool shows;    /* may change something, and answers with what else is there as well */
     /* NULL: the client gets the result or the fault. Else this is called in place of that, once,
      * when all that the run saw and did is committed; f NULL: it went well. `out` is gone when it

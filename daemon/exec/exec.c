@@ -312,6 +312,8 @@ static int name_documents(struct exec *e, struct call *c)
     int rc = c->request.method->docs(c, &c->fault);
     work_open(before);
     c->request.params = params;
+    if (rc == 0 && e->cluster)
+        rc = call_near_locks(c, &c->fault);
     if (rc == 0 && !m->reads && (m->needs == 0 || (m->needs & RIGHT_WRITE)))
         call_guard_unique(c);
     return rc;
@@ -626,6 +628,12 @@ static void on_slots(void *arg)
     wake_all(e);
 }
 
+static void on_links(void *arg)
+{
+    struct exec *e = arg;
+    e->cb.on_links(e->arg);
+}
+
 static void on_lane_down(void *arg)
 {
     struct exec *e = arg;
@@ -728,7 +736,8 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
                                                     .on_link = on_lane_link,
                                                     .on_ready = on_lane_ready,
                                                     .on_down = on_lane_down,
-                                                    .on_slots = on_slots};
+                                                    .on_slots = on_slots,
+                                                    .on_links = on_links};
     struct exec *e = alloc_zeroed(1, sizeof(*e));
     e->config = config;
     e->names.prefix = config->key_prefix;

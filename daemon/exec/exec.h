@@ -24,6 +24,7 @@ struct exec_callbacks {
     void (*on_link)(void *arg);  /* the link is up; before anything is sent again over it */
     void (*on_ready)(void *arg); /* requests are carried out */
     void (*on_down)(void *arg);
+    void (*on_links)(void *arg); /* lanes.h */
     /* A document was written by newer models, or a request names what is not declared here: the
      * registry is to be read, then exec_learned. Once until then. */
     void (*on_behind)(void *arg);

@@ -259,6 +259,8 @@ void call_empty(struct call *c);
 void call_begin_run(struct call *c);
 size_t call_memory(const struct call *c); /* bytes that it holds beside itself */
 void call_free(struct call *c);
+/* The locks of its guard are in the slot of its documents; -1: CROSS_SLOT. */
+int call_near_locks(struct call *c, struct fault *f);
 /* Nothing may be said of it before the registry was read. */
 bool call_behind(const struct exec *e, const struct doc *d);
 /* Nothing may be said of the document before Redis was asked. */

@@ -15,8 +15,8 @@
  * loop alone, never from inside locks.c, so that it may change locks as it likes. Requests that
  * fall due in the same turn go out together.
  *
- * This file says what comes next; lease_term.c for how long a lease counts, and lease_news.c takes
- * what Redis and other daemons tell. */
+ * This file says what comes next; lease_term.c for how long a lease counts, lease_slot.c whether
+ * Redis can be asked, and lease_news.c takes what Redis and other daemons tell. */
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/leases/lease_inside.h"
@@ -40,6 +40,8 @@ struct lease *lease_new(struct leases *ls, struct lock *l)
     le->lock = l;
     l->lease = le;
     DL_APPEND(ls->leases, le);
+    struct lock_name name = lock_name_of(l);
+    lease_slot_join(le, lease_slot_number(ls, &name));
     return le;
 }
 
@@ -47,6 +49,7 @@ static void lease_free(struct lease *le)
 {
     struct leases *ls = le->all;
     DL_DELETE(ls->leases, le);
+    lease_slot_leave(le);
     if (le->have != LOCK_NONE)
         DL_DELETE2(ls->held, le, prev_held, next_held);
     if (le->due)
@@ -185,7 +188,7 @@ static void look_at(struct lease *le)
         request.expiry = le->expiry;
     }
     before_sending(le, op);
-    lease_calls_request(ls->calls, &request, &name);
+    lease_calls_request(ls->calls, le->slot->slot, &request, &name);
 }
 
 void lease_refuse_waits(struct lease *le, bool tries_only, const struct fault *f)
@@ -209,19 +212,18 @@ void lease_refuse_waits(struct lease *le, bool tries_only, const struct fault *f
 static void refuse_away(struct lease *le)
 {
     struct fault f;
-    fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(le->all->up));
-    lease_refuse_waits(le, !le->all->given_up, &f);
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", lease_slot_why(le->slot));
+    lease_refuse_waits(le, !le->slot->given_up, &f);
 }
 
 static void flush(struct leases *ls)
 {
-    bool up = upstream_state(ls->up) == UPSTREAM_UP;
     for (struct lease *le; (le = ls->due) != NULL;) {
         DL_DELETE2(ls->due, le, prev_due, next_due);
         le->due = false;
-        if (!up)
+        if (!lease_slot_up(le->slot) || le->slot->given_up)
             refuse_away(le);
-        else if (le->op == LEASE_NOTHING)
+        if (le->op == LEASE_NOTHING && lease_slot_may_ask(le->slot))
             look_at(le);
     }
     lease_calls_flush(ls->calls);
@@ -229,7 +231,8 @@ static void flush(struct leases *ls)
 
 static void end_stop(struct leases *ls)
 {
-    if (!ls->stopping || !lease_calls_idle(ls->calls) || ls->due != NULL || ls->stopped == NULL)
+    if (!ls->stopping || !lease_calls_idle(ls->calls) || ls->due != NULL || ls->stopped == NULL ||
+        lease_slots_pause(ls))
         return;
     void (*stopped)(void *arg) = ls->stopped;
     ls->stopped = NULL;
@@ -261,17 +264,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     leases_plan_tick(ls);
 }
 
-static void on_away(evutil_socket_t fd, short what, void *arg)
-{
-    struct leases *ls = arg;
-    struct lease *le;
-    (void)fd;
-    (void)what;
-    ls->given_up = true;
-    DL_FOREACH (ls->leases, le)
-        lease_set_due(le);
-}
-
 static void on_report(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -292,38 +284,44 @@ void leases_eased(struct leases *ls, struct lock *l)
     lease_set_due(l->lease != NULL ? l->lease : lease_new(ls, l));
 }
 
+void leases_links(struct leases *ls)
+{
+    leases_end_over(ls);
+    lease_slots_look(ls);
+    event_active(ls->flush, EV_TIMEOUT, 0); /* before commits go on, later in this turn */
+}
+
 void leases_link_up(struct leases *ls)
 {
-    struct lease *le;
     lease_calls_link_up(ls->calls);
-    ls->given_up = false;
-    event_del(ls->away);
     leases_end_over(ls);
-    DL_FOREACH (ls->leases, le) {
-        le->queued = LOCK_NONE;
-        lease_renew(le);
-        lease_set_due(le);
-    }
+    lease_slots_look(ls);
     flush(ls);
     leases_plan_tick(ls);
 }
 
 void leases_link_down(struct leases *ls)
 {
-    struct lease *le;
-    arm(ls->away, ls->config->queue_time);
-    DL_FOREACH (ls->leases, le)
-        lease_set_due(le); /* for those who only try */
+    lease_slots_look(ls);
     leases_plan_tick(ls);
 }
 
-void leases_listening(struct leases *ls)
+void lease_renew_all(struct lease_slot *s)
 {
     struct lease *le;
-    DL_FOREACH (ls->leases, le) {
+    DL_FOREACH2(s->leases, le, next_in_slot)
+    {
         le->queued = LOCK_NONE; /* was it granted? */
         lease_renew(le);        /* is it wanted? */
         lease_set_due(le);
+    }
+}
+
+void leases_listening(struct leases *ls, const struct upstream *up)
+{
+    for (struct lease_slot *s = ls->slots; s != NULL; s = s->hh.next) {
+        if (lease_slot_link(s) == up)
+            lease_renew_all(s);
     }
 }
 
@@ -343,6 +341,7 @@ void leases_stop(struct leases *ls, void (*done)(void *arg), void *arg)
     ls->stopped = done;
     ls->stopped_arg = arg;
     event_del(ls->tick);
+    leases_end_breaks(ls);
     DL_FOREACH (ls->leases, le) {
         lease_no_retry(le);
         lease_set_due(le);
@@ -356,7 +355,7 @@ void leases_stop(struct leases *ls, void (*done)(void *arg), void *arg)
 void lease_redis_key(const struct leases *ls, const struct lock *l, struct buf *key)
 {
     struct lock_name name = lock_name_of(l);
-    lease_key(ls->config, "lock", &name, key);
+    lease_key(ls->names, "lock", &name, key);
 }
 
 int64_t lease_fence(const struct lock *l)
@@ -375,6 +374,12 @@ const char *lease_elsewhere_at(const struct lock *l, size_t i)
 {
     const struct lease *le = l->lease;
     return le != NULL && i < le->nelsewhere ? le->elsewhere[i] : NULL;
+}
+
+struct upstream *lease_link(const struct lock *l)
+{
+    const struct lease *le = l->lease;
+    return lease_slot_link(le->slot);
 }
 
 const char *lease_elsewhere(const struct lock *l)
@@ -396,25 +401,24 @@ const char *lease_where(const struct lock *l)
 /* ---- the whole ---- */
 
 struct leases *leases_new(struct event_base *base, const struct config *config, const char *id,
-                          struct upstream *up, struct bus *bus, struct locks *locks,
-                          const struct leases_callbacks *cb, void *arg)
+                          struct router *router, const struct names *names, struct bus *bus,
+                          struct locks *locks, const struct leases_callbacks *cb, void *arg)
 {
     struct leases *ls = alloc_zeroed(1, sizeof(*ls));
     ls->config = config;
     snprintf(ls->id, sizeof(ls->id), "%s", id);
-    ls->up = up;
+    ls->router = router;
+    ls->names = names;
     ls->bus = bus;
     ls->locks = locks;
     ls->cb = *cb;
     ls->arg = arg;
     ls->base = base;
-    ls->calls = lease_calls_new(config, ls->id, up, leases_answer, ls);
+    ls->calls = lease_calls_new(config, ls->id, router, names, bus, leases_answer, ls);
     ls->flush = evtimer_new(base, on_flush, ls);
     ls->tick = evtimer_new(base, on_tick, ls);
-    ls->away = evtimer_new(base, on_away, ls);
     ls->report = evtimer_new(base, on_report, ls);
     ls->logged = clock_boot_ms() - LOG_MS;
-    arm(ls->away, config->queue_time); /* Redis may not be there from the beginning */
     return ls;
 }
 
@@ -422,12 +426,12 @@ void leases_free(struct leases *ls)
 {
     if (ls == NULL)
         return;
+    leases_end_breaks(ls);
     lease_calls_free(ls->calls);
     while (ls->leases != NULL)
         lease_free(ls->leases);
     event_free(ls->flush);
     event_free(ls->tick);
-    event_free(ls->away);
     event_free(ls->report);
     free(ls);
 }

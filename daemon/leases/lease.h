@@ -7,8 +7,9 @@
  *
  * One Redis hash per lock: who has the lease, in which mode, with which fence, until when by
  * Redis' clock; beside it a sorted set of the daemons that wait. All that happens to them is one
- * script, so every step is atomic. The lease counts here from the moment its request was sent, on
- * CLOCK_BOOTTIME, so it ends here before it ends in Redis.
+ * script, so every step is atomic. In a cluster all of it is in the slot of the document that the
+ * lock is named by, and moves with it (lease_slot.c). The lease counts here from the moment its
+ * request was sent, on CLOCK_BOOTTIME, so it ends here before it ends in Redis.
  *
  * Whoever gives a lease up offers it to the first that waits and tells it so on its channel; one
  * whose channel nobody listens to is passed over at once. No polling: only a lease whose holder
@@ -20,7 +21,8 @@
 #include "daemon/base/config.h"
 #include "daemon/locks/locks.h"
 #include "daemon/redis/bus.h"
-#include "daemon/redis/upstream.h"
+#include "daemon/redis/names.h"
+#include "daemon/redis/router.h"
 
 struct leases;
 
@@ -30,22 +32,24 @@ struct leases_callbacks {
     void (*taken)(void *arg, struct lock *l);
 };
 
-/* `up` is the link that commits use as well. id: this daemon's. May be freed before `up` is. */
+/* `router` has the links that commits use as well. id: this daemon's. May be freed after it. */
 struct leases *leases_new(struct event_base *base, const struct config *config, const char *id,
-                          struct upstream *up, struct bus *bus, struct locks *locks,
-                          const struct leases_callbacks *cb, void *arg);
+                          struct router *router, const struct names *names, struct bus *bus,
+                          struct locks *locks, const struct leases_callbacks *cb, void *arg);
 void leases_free(struct leases *ls);
 
 /* From locks_callbacks. */
 void leases_want(struct leases *ls, struct lock *l, enum lock_mode mode);
 void leases_eased(struct leases *ls, struct lock *l);
 
-/* The link is up (before it is used for commits: leases that are held are renewed, or taken
- * again where Redis has lost them and nobody else has them) or down (they run on, to their end). */
+/* A link is up (before it is used for commits: leases that are held are renewed, or taken
+ * again where Redis has lost them and nobody else has them) or down (they run on, to their end); in
+ * a cluster also when slots have another one. */
 void leases_link_up(struct leases *ls);
 void leases_link_down(struct leases *ls);
-/* The bus listens (again): messages may have been missed. */
-void leases_listening(struct leases *ls);
+void leases_links(struct leases *ls);
+/* The bus listens (again) to what is said over that link: messages may have been missed. */
+void leases_listening(struct leases *ls, const struct upstream *up);
 /* A message of another daemon; false when it is not about leases. */
 bool leases_message(struct leases *ls, const void *payload, size_t len);
 
@@ -57,6 +61,8 @@ int64_t lease_left(const struct lock *l);  /* ms that it counts on; <= 0: none, 
 const char *lease_elsewhere(const struct lock *l);
 /* A shared lease can be at several: the i-th from 0, NULL past the last one known. */
 const char *lease_elsewhere_at(const struct lock *l, size_t i);
+/* The link that it is asked for over; it has one (lease_elsewhere_at). */
+struct upstream *lease_link(const struct lock *l);
 /* "another host (daemon 1a2b3c4d)", or NULL when nobody is known to have it; until the next call.
  * For locks_callbacks' where. */
 const char *lease_where(const struct lock *l);

@@ -2,6 +2,7 @@
 -- atomic. lease_call.c sends it; daemon/leases/lease.h says what leases are for.
 --
 --   KEYS  1: highest fence ever given     then for each lock: its leases (hash), its queue (zset)
+--         in a cluster all are of one slot, and the last one is none (format_still)
 --   ARGV  1: this daemon   2: length of a lease in ms   3: highest fence this daemon has seen
 --         4: how channels begin           then for each lock 9 words: operation, mode, have, fence,
 --         expiry, last, key, path, action
@@ -314,7 +315,7 @@ end
 
 -- What one lock's keys hold wrongly is no concern of the others.
 local answers = {}
-for i = 2, #KEYS, 2 do
+for i = 2, #KEYS - 1, 2 do
   local at = 4 + (i - 2) / 2 * 9
   local lock = {
     leases = KEYS[i], queue = KEYS[i + 1], first = 0,

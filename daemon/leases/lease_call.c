@@ -2,10 +2,9 @@
 #include "daemon/leases/lease_call.h"
 #include "daemon/base/clock.h"
 #include "daemon/leases/lease_script.h"
-#include "daemon/redis/bus.h"
 #include "daemon/redis/resp.h"
+#include "daemon/redis/slots.h"
 #include "protocol/alloc.h"
-#include "protocol/path.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <utlist.h>
@@ -21,21 +20,32 @@ static const char *const op_words[] = {
 struct call {
     struct call *prev, *next;
     struct lease_calls *all; /* NULL: nobody is interested any more */
+    uint16_t slot;
+    bool spelled;        /* sent with the text of the script */
+    struct upstream *up; /* where it was sent */
     struct buf keys, args;
     unsigned count;
     struct lease_request requests[CHUNK];
 };
 
+struct load {
+    struct load *prev, *next;
+    struct lease_calls *all; /* as in a call */
+};
+
 struct lease_calls {
     const struct config *config;
     const char *id;
-    struct upstream *up;
+    struct router *router;
+    const struct names *names;
+    const struct bus *bus;
     lease_answer_fn *fn;
     void *arg;
-    struct call *calls; /* sent, and the one that gathers */
-    struct call *gathering;
-    struct call *loading; /* SCRIPT LOAD is on its way; not among the calls */
-    char sha[41];         /* of the script, when Redis keeps it */
+    struct call *calls;     /* sent */
+    struct call *gathering; /* one for each slot */
+    struct load *loading;   /* SCRIPT LOADs that are on their way */
+    char sha[41];           /* of the script, when Redis has said that it keeps it */
+    bool unkept;            /* it does not let us: the text is sent each time */
     int64_t floor;
 };
 
@@ -62,12 +72,12 @@ static const char *mode_word(enum lock_mode mode)
     return mode == LOCK_EXCLUSIVE ? "x" : mode == LOCK_SHARED ? "s" : "-";
 }
 
-void lease_key(const struct config *config, const char *kind, const struct lock_name *n,
+void lease_key(const struct names *names, const char *kind, const struct lock_name *n,
                struct buf *out)
 {
-    buf_printf(out, "%s:@%s:{", config->key_prefix, kind);
-    pk_append(out, n->key, n->key_len);
-    buf_append(out, "}/", 2);
+    buf_printf(out, "%s:@%s:", names->prefix, kind);
+    names_root(names, n->key, n->key_len, out);
+    buf_append(out, "/", 1);
     buf_append(out, n->path, n->path_len);
     buf_append(out, "!", 1);
     buf_append(out, n->action, n->action_len);
@@ -76,34 +86,37 @@ void lease_key(const struct config *config, const char *kind, const struct lock_
 static void add_key(struct call *c, const char *kind, const struct lock_name *n)
 {
     struct buf key = BUF_INIT;
-    lease_key(c->all->config, kind, n, &key);
+    lease_key(c->all->names, kind, n, &key);
     word(&c->keys, key.data, key.len);
     buf_free(&key);
 }
 
-static struct call *call_new(struct lease_calls *lc)
+static struct call *call_of_slot(struct lease_calls *lc, uint16_t slot)
 {
-    struct call *c = alloc_zeroed(1, sizeof(*c));
-    c->all = lc;
-    DL_APPEND(lc->calls, c);
+    struct call *c;
+    DL_SEARCH_SCALAR(lc->gathering, c, slot, slot);
+    if (c == NULL) {
+        c = alloc_zeroed(1, sizeof(*c));
+        c->all = lc;
+        c->slot = slot;
+        DL_PREPEND(lc->gathering, c); /* many of one slot come one after the other */
+    }
     return c;
 }
 
 static void call_free(struct call *c)
 {
-    if (c->all != NULL)
-        DL_DELETE(c->all->calls, c);
     buf_free(&c->keys);
     buf_free(&c->args);
     free(c);
 }
 
-void lease_calls_request(struct lease_calls *lc, const struct lease_request *request,
+static void flush_call(struct call *c);
+
+void lease_calls_request(struct lease_calls *lc, uint16_t slot, const struct lease_request *request,
                          const struct lock_name *name)
 {
-    if (lc->gathering == NULL)
-        lc->gathering = call_new(lc);
-    struct call *c = lc->gathering;
+    struct call *c = call_of_slot(lc, slot);
     c->requests[c->count++] = *request;
     add_key(c, "lock", name);
     add_key(c, "lockq", name);
@@ -117,7 +130,7 @@ void lease_calls_request(struct lease_calls *lc, const struct lease_request *req
     word(&c->args, name->path, name->path_len);
     word(&c->args, name->action, name->action_len);
     if (c->count == CHUNK)
-        lease_calls_flush(lc);
+        flush_call(c);
 }
 
 /* ---- reading ---- */
@@ -202,31 +215,32 @@ static void send_call(struct call *c);
 
 static void on_loaded(void *arg, unsigned index, redisReply *reply)
 {
-    struct call *c = arg;
-    struct lease_calls *lc = c->all;
+    struct load *l = arg;
+    struct lease_calls *lc = l->all;
     (void)index;
     if (lc != NULL) {
-        lc->loading = NULL;
-        /* Refused: then the text is sent each time. */
-        if (reply != NULL && reply->type == REDIS_REPLY_STRING && reply->len + 1 == sizeof(lc->sha))
+        DL_DELETE(lc->loading, l);
+        bool kept =
+            reply != NULL && reply->type == REDIS_REPLY_STRING && reply->len + 1 == sizeof(lc->sha);
+        if (kept)
             memcpy(lc->sha, reply->str, sizeof(lc->sha));
+        lc->unkept = reply != NULL && !kept;
     }
-    free(c);
+    free(l);
 }
 
-static void load_script(struct lease_calls *lc)
+static void load_script(struct lease_calls *lc, struct upstream *up)
 {
     struct buf out = BUF_INIT;
     const char *argv[] = {"SCRIPT", "LOAD", lease_script};
     size_t len[] = {6, 4, sizeof(lease_script) - 1};
-    struct call *c = alloc_zeroed(1, sizeof(*c));
-    c->all = lc;
-    lc->sha[0] = '\0';
+    struct load *l = alloc_zeroed(1, sizeof(*l));
+    l->all = lc;
     resp_command(&out, 3, argv, len);
-    if (upstream_send(lc->up, out.data, out.len, 1, on_loaded, c))
-        lc->loading = c;
+    if (upstream_send(up, out.data, out.len, 1, on_loaded, l))
+        DL_APPEND(lc->loading, l);
     else
-        free(c);
+        free(l);
     buf_free(&out);
 }
 
@@ -235,14 +249,18 @@ static void on_answer(void *arg, unsigned index, redisReply *reply)
     struct call *c = arg;
     struct lease_calls *lc = c->all;
     (void)index;
+    if (lc != NULL)
+        DL_DELETE(lc->calls, c);
     if (lc != NULL && reply != NULL && reply->type == REDIS_REPLY_ERROR &&
-        strncmp(reply->str, "NOSCRIPT", 8) == 0 && lc->sha[0] != '\0') {
-        load_script(lc);
+        strncmp(reply->str, "NOSCRIPT", 8) == 0 && !c->spelled) {
+        load_script(lc, c->up);
+        c->spelled = true;
         send_call(c);
         return;
     }
+    bool undone = upstream_state(c->up) == UPSTREAM_UP; /* a redirect (upstream.h) */
     for (unsigned i = 0; i < c->count && lc != NULL; i++) {
-        struct lease_answer a = {.kind = LEASE_UNKNOWN};
+        struct lease_answer a = {.kind = undone ? LEASE_UNDONE : LEASE_UNKNOWN};
         if (reply != NULL)
             a = read_answer(element(reply, i) != NULL ? element(reply, i) : reply);
         lc->fn(lc->arg, &c->requests[i], &a);
@@ -250,57 +268,91 @@ static void on_answer(void *arg, unsigned index, redisReply *reply)
     call_free(c);
 }
 
+/* All in the slot of its locks: the highest fence, and a key that nobody ever makes, by which a
+ * slot that is on the move is refused as a whole, and no script is cut off in the middle (as in
+ * format_still). */
+static void add_keys_of_slot(const struct call *c, struct buf *out)
+{
+    const char *prefix = c->all->config->key_prefix;
+    bool cluster = router_is_cluster(c->all->router);
+    struct buf name = BUF_INIT;
+    number(out, 1 + 2 * c->count + cluster);
+    buf_printf(&name, "%s:@fence", prefix);
+    if (cluster)
+        buf_printf(&name, "{%s}", slot_tag(c->slot));
+    word(out, name.data, name.len);
+    buf_append(out, c->keys.data, c->keys.len);
+    if (cluster) {
+        buf_clear(&name);
+        buf_printf(&name, "%s:@still{%s}", prefix, slot_tag(c->slot));
+        word(out, name.data, name.len);
+    }
+    buf_free(&name);
+}
+
+static void format_call(const struct call *c, struct buf *out)
+{
+    const struct lease_calls *lc = c->all;
+    struct buf channels = BUF_INIT;
+    unsigned nkeys = 1 + 2 * c->count + router_is_cluster(lc->router), nargs = 4 + 9 * c->count;
+    buf_printf(out, "*%u\r\n", 3 + nkeys + nargs);
+    text(out, c->spelled ? "EVAL" : "EVALSHA");
+    if (c->spelled)
+        word(out, lease_script, sizeof(lease_script) - 1);
+    else
+        text(out, lc->sha);
+    add_keys_of_slot(c, out);
+    text(out, lc->id);
+    number(out, lc->config->lock_lease);
+    number(out, lc->floor);
+    bus_channel_at(lc->bus, c->up, "", &channels);
+    word(out, channels.data, channels.len);
+    buf_append(out, c->args.data, c->args.len);
+    buf_free(&channels);
+}
+
 static void send_call(struct call *c)
 {
     struct lease_calls *lc = c->all;
-    struct buf out = BUF_INIT, name = BUF_INIT;
+    struct buf out = BUF_INIT;
     for (unsigned i = 0; i < c->count; i++) {
         c->requests[i].sent = clock_boot_ms();
         c->requests[i].length = lc->config->lock_lease;
     }
-    unsigned nkeys = 1 + 2 * c->count, nargs = 4 + 9 * c->count;
-    buf_printf(&out, "*%u\r\n", 3 + nkeys + nargs);
-    text(&out, lc->sha[0] != '\0' ? "EVALSHA" : "EVAL");
-    if (lc->sha[0] != '\0')
-        text(&out, lc->sha);
-    else
-        word(&out, lease_script, sizeof(lease_script) - 1);
-    number(&out, nkeys);
-    buf_printf(&name, "%s:@fence", lc->config->key_prefix);
-    word(&out, name.data, name.len);
-    buf_append(&out, c->keys.data, c->keys.len);
-    text(&out, lc->id);
-    number(&out, lc->config->lock_lease);
-    number(&out, lc->floor);
-    buf_clear(&name);
-    bus_channel(lc->config, "", &name);
-    word(&out, name.data, name.len);
-    buf_append(&out, c->args.data, c->args.len);
-    bool sent = upstream_send(lc->up, out.data, out.len, 1, on_answer, c);
-    buf_free(&name);
+    c->up = router_link(lc->router, c->slot);
+    if (lc->sha[0] == '\0' && lc->loading == NULL && !lc->unkept)
+        load_script(lc, c->up);
+    c->spelled = c->spelled || lc->sha[0] == '\0';
+    format_call(c, &out);
+    DL_APPEND(lc->calls, c);
+    bool sent = upstream_send(c->up, out.data, out.len, 1, on_answer, c);
     buf_free(&out);
     if (!sent)
         on_answer(c, 0, NULL);
 }
 
+static void flush_call(struct call *c)
+{
+    DL_DELETE(c->all->gathering, c);
+    send_call(c);
+}
+
 void lease_calls_flush(struct lease_calls *lc)
 {
-    struct call *c = lc->gathering;
-    lc->gathering = NULL;
-    if (c != NULL)
-        send_call(c);
+    while (lc->gathering != NULL)
+        flush_call(lc->gathering);
 }
 
 /* ---- the whole ---- */
 
 void lease_calls_link_up(struct lease_calls *lc)
 {
-    load_script(lc);
+    load_script(lc, router_link(lc->router, 0));
 }
 
 bool lease_calls_idle(const struct lease_calls *lc)
 {
-    return lc->calls == NULL;
+    return lc->calls == NULL && lc->gathering == NULL;
 }
 
 void lease_calls_floor(struct lease_calls *lc, int64_t fence)
@@ -315,12 +367,15 @@ int64_t lease_calls_floor_now(const struct lease_calls *lc)
 }
 
 struct lease_calls *lease_calls_new(const struct config *config, const char *id,
-                                    struct upstream *up, lease_answer_fn *fn, void *arg)
+                                    struct router *router, const struct names *names,
+                                    const struct bus *bus, lease_answer_fn *fn, void *arg)
 {
     struct lease_calls *lc = alloc_zeroed(1, sizeof(*lc));
     lc->config = config;
     lc->id = id;
-    lc->up = up;
+    lc->router = router;
+    lc->names = names;
+    lc->bus = bus;
     lc->fn = fn;
     lc->arg = arg;
     return lc;
@@ -329,11 +384,14 @@ struct lease_calls *lease_calls_new(const struct config *config, const char *id,
 void lease_calls_free(struct lease_calls *lc)
 {
     struct call *c, *next;
-    if (lc->gathering != NULL)
-        call_free(lc->gathering);
-    DL_FOREACH_SAFE (lc->calls, c, next)
+    struct load *l;
+    DL_FOREACH_SAFE (lc->gathering, c, next) {
+        DL_DELETE(lc->gathering, c);
+        call_free(c);
+    }
+    DL_FOREACH (lc->calls, c)
         c->all = NULL; /* freed when the link tells it */
-    if (lc->loading != NULL)
-        lc->loading->all = NULL;
+    DL_FOREACH (lc->loading, l)
+        l->all = NULL;
     free(lc);
 }

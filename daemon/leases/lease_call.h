@@ -2,15 +2,18 @@
  *
  *   lease_calls_request, again, ... lease_calls_flush ──► EVALSHA ──► an answer for each
  *
- * The script is sent with its text until Redis has said that it keeps it, and again when it does
- * not. Knows nothing of what leases are for; the words are explained in lease.lua.
+ * In a cluster a request is of the locks of one slot, and goes to whoever has it. The script is
+ * sent with its text until Redis has said that it keeps it, and again when it does not. Knows
+ * nothing of what leases are for; the words are explained in lease.lua.
  */
 #ifndef RAPYERD_LEASE_CALL_H
 #define RAPYERD_LEASE_CALL_H
 
 #include "daemon/base/config.h"
 #include "daemon/locks/locks.h"
-#include "daemon/redis/upstream.h"
+#include "daemon/redis/bus.h"
+#include "daemon/redis/names.h"
+#include "daemon/redis/router.h"
 
 #define LEASE_ELSEWHERE_MAX 8
 
@@ -41,6 +44,7 @@ struct lease_request {
 
 enum lease_kind {
     LEASE_UNKNOWN, /* the link was lost: whether it was done is not known */
+    LEASE_UNDONE,  /* it was not: another node has the slot, or it is on the move */
     LEASE_HELD,
     LEASE_QUEUED,
     LEASE_LOST,
@@ -64,22 +68,24 @@ typedef void lease_answer_fn(void *arg, const struct lease_request *request,
                              const struct lease_answer *a);
 
 struct lease_calls *lease_calls_new(const struct config *config, const char *id,
-                                    struct upstream *up, lease_answer_fn *fn, void *arg);
+                                    struct router *router, const struct names *names,
+                                    const struct bus *bus, lease_answer_fn *fn, void *arg);
 /* What is not answered yet stays untold; the link may tell it later. */
 void lease_calls_free(struct lease_calls *lc);
-/* One more operation; it goes out with the next flush, or when many are together. */
-void lease_calls_request(struct lease_calls *lc, const struct lease_request *request,
+/* One more operation; it goes out with the next flush, or when many are together. slot: of the
+ * lock. */
+void lease_calls_request(struct lease_calls *lc, uint16_t slot, const struct lease_request *request,
                          const struct lock_name *name);
 void lease_calls_flush(struct lease_calls *lc);
-/* Another connection, perhaps to another server. */
+/* No cluster: another connection, perhaps to another server. */
 void lease_calls_link_up(struct lease_calls *lc);
 bool lease_calls_idle(const struct lease_calls *lc); /* all are answered */
 /* Fences given from now on are above this one. */
 void lease_calls_floor(struct lease_calls *lc, int64_t fence);
 int64_t lease_calls_floor_now(const struct lease_calls *lc);
 
-/* Appends "<prefix>:@<kind>:{<key>}/<path>!<action>". */
-void lease_key(const struct config *config, const char *kind, const struct lock_name *n,
+/* Appends "<prefix>:@<kind>:{<key>}/<path>!<action>": in the slot of the document. */
+void lease_key(const struct names *names, const char *kind, const struct lock_name *n,
                struct buf *out);
 /* x, s: of answers and messages. */
 enum lock_mode lease_mode(const char *word);

@@ -1,5 +1,6 @@
-/* lease_inside: what lease.c, lease_term.c, lease_news.c and lease_state.c share, and nobody else:
- * a lease as this daemon knows it, and the steps of one file that another one takes. */
+/* lease_inside: what lease.c, lease_slot.c, lease_term.c, lease_news.c and lease_state.c share, and
+ * nobody else: a lease as this daemon knows it, and the steps of one file that another one takes.
+ */
 #ifndef RAPYERD_LEASE_INSIDE_H
 #define RAPYERD_LEASE_INSIDE_H
 
@@ -10,6 +11,7 @@
 
 #define ID_MAX 40
 #define LOG_MS 1000 /* between two lines on lost locks */
+#define LEASE_SLOT_MOVES "the slot of the lock is on the move between nodes of the cluster"
 
 /* What is to be done about the term of a lease that is held. */
 enum lease_upkeep {
@@ -18,12 +20,27 @@ enum lease_upkeep {
     LEASE_UNUSED /* nobody has used it for a third of its length: given up, unless somebody comes */
 };
 
+/* The leases of one hash slot. Without a cluster all are in one. */
+struct lease_slot {
+    UT_hash_handle hh; /* by slot */
+    struct leases *all;
+    uint16_t slot;
+    struct lease *leases; /* by next_in_slot */
+    uint32_t epoch;       /* router_epoch when they were last asked for anew */
+    int64_t since;        /* from when on Redis could not be asked for them; 0: it can */
+    int64_t next, pause;  /* it is asked again then, and after that so many ms later */
+    bool given_up;        /* it lasts for longer than anybody is to wait */
+    struct event *timer;
+};
+
 struct lease {
-    struct lease *prev, *next;           /* of all */
+    struct lease *prev, *next; /* of all */
+    struct lease *prev_in_slot, *next_in_slot;
     struct lease *prev_held, *next_held; /* of those held, by `until` */
     struct lease *prev_due, *next_due;
     struct leases *all;
     struct lock *lock;
+    struct lease_slot *slot;
     enum lease_op op; /* in flight */
     bool due;
     enum lock_mode have;   /* counts here, until `until` */
@@ -52,20 +69,21 @@ struct lease {
 struct leases {
     const struct config *config;
     char id[ID_MAX];
-    struct upstream *up;
+    struct router *router;
+    const struct names *names;
     struct bus *bus;
     struct locks *locks;
     struct leases_callbacks cb;
     void *arg;
     struct event_base *base;
     struct lease *leases, *held, *due;
+    struct lease_slot *slots;
+    struct breaking *breaks; /* of lock.break, that are not answered yet (lease_news.c) */
     struct lease_calls *calls;
     struct event *flush, *tick;
     int64_t
-        soonest; /* the next renewals: not before; set when some went out, and by nothing else */
-    struct event *away; /* ends the patience with a Redis that cannot be reached */
-    bool given_up;      /* it has ended */
-    unsigned nlost;     /* leases with holds, since that was last logged */
+        soonest;    /* the next renewals: not before; set when some went out, and by nothing else */
+    unsigned nlost; /* leases with holds, since that was last logged */
     int64_t logged;
     char lost_why[FAULT_TEXT_MAX];
     struct event *report;
@@ -102,6 +120,27 @@ bool lease_can_share(const struct lease *le);
  * meanwhile. */
 void lease_refuse_waits(struct lease *le, bool tries_only, const struct fault *f);
 
+/* Asks again for all that is not as it should be, or may not be. */
+void lease_renew_all(struct lease_slot *s);
+
+/* ---- lease_slot.c: whether Redis can be asked ---- */
+
+uint16_t lease_slot_number(const struct leases *ls, const struct lock_name *name);
+void lease_slot_join(struct lease *le, uint16_t slot);
+void lease_slot_leave(struct lease *le);
+struct upstream *lease_slot_link(const struct lease_slot *s);
+/* It is up. */
+bool lease_slot_up(const struct lease_slot *s);
+/* It is, and has not just said that this is not the time. */
+bool lease_slot_may_ask(const struct lease_slot *s);
+const char *lease_slot_why(const struct lease_slot *s); /* it cannot be asked */
+void lease_slot_answered(struct lease_slot *s);
+void lease_slot_unanswered(struct lease_slot *s);
+/* Links or slots have changed. */
+void lease_slots_look(struct leases *ls);
+/* Some that can be reached have been told to ask again later. */
+bool lease_slots_pause(const struct leases *ls);
+
 /* ---- lease_term.c: how long it counts ---- */
 
 /* A request sent at `sent` was granted: it counts from then on (whoever had it not before sets
@@ -131,5 +170,7 @@ void leases_plan_tick(struct leases *ls);
 void leases_answer(void *arg, const struct lease_request *request, const struct lease_answer *a);
 /* Stops the timer that asks again where no news has come. */
 void lease_no_retry(struct lease *le);
+/* Ends those that wait to be asked for again. */
+void leases_end_breaks(struct leases *ls);
 
 #endif

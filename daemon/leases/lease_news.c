@@ -10,6 +10,7 @@
 #include <event2/util.h>
 #include <string.h>
 
+#define BREAK_AGAIN_MS 20
 #define LOOKS 4            /* in the length of a lease, of who waits for it */
 #define RETRY_SLACK_MS 5   /* after a lease must have run out */
 #define RETRY_JITTER_MS 8  /* several daemons wait for the same moment */
@@ -82,7 +83,7 @@ static void retry_in(struct lease *le, int64_t ms)
         ms = le->retry_latest - now;
     evutil_secure_rng_get_bytes(&jitter, sizeof(jitter));
     make_retry(le);
-    if (!bus_listening(le->all->bus) && ms > DEAF_RETRY_MS)
+    if (!bus_listening(le->all->bus, lease_slot_link(le->slot)) && ms > DEAF_RETRY_MS)
         ms = DEAF_RETRY_MS;
     le->retry_at = now + ms;
     arm(le->retry, ms + RETRY_SLACK_MS + jitter % RETRY_JITTER_MS);
@@ -210,8 +211,16 @@ static void on_error(struct lease *le, const struct lease_request *request, cons
 static void on_lease(struct lease *le, const struct lease_request *request,
                      const struct lease_answer *a)
 {
+    if (a->kind == LEASE_UNKNOWN || a->kind == LEASE_UNDONE)
+        lease_slot_unanswered(le->slot);
+    else
+        lease_slot_answered(le->slot);
     switch (a->kind) {
-    case LEASE_UNKNOWN: le->queued = LOCK_NONE; break; /* all is asked anew when the link is up */
+    case LEASE_UNDONE:
+    case LEASE_UNKNOWN: /* all is asked anew when it can be */
+        le->queued = LOCK_NONE;
+        lease_renew(le);
+        break;
     case LEASE_HELD: on_held(le, request, a); break;
     case LEASE_QUEUED: on_queued(le, request, a); break;
     case LEASE_LOST:
@@ -230,39 +239,106 @@ static void on_lease(struct lease *le, const struct lease_request *request,
     lease_set_due(le);
 }
 
+/* Asked for again while its slot is on the move, but not when a link was lost: who has the lock by
+ * then may be another one. */
 struct breaking {
+    struct breaking *prev, *next;
+    struct leases *all;
     lease_broken_fn *done;
     void *arg;
+    uint16_t slot;
+    int64_t until;      /* it is asked for again */
+    struct event *wait; /* pending: until it is asked for */
+    size_t key_len, path_len, action_len;
+    char text[];
 };
 
-void leases_break(struct leases *ls, const struct lock_name *name, lease_broken_fn *done, void *arg)
+static void end_break(struct breaking *b, int64_t count, const struct fault *f)
 {
+    DL_DELETE(b->all->breaks, b);
+    b->done(b->arg, count, f);
+    event_free(b->wait);
+    free(b);
+}
+
+static struct upstream *link_of(const struct breaking *b)
+{
+    return router_link(b->all->router, b->slot);
+}
+
+static void ask_break(struct breaking *b)
+{
+    struct leases *ls = b->all;
+    struct lease_request request = {.op = LEASE_BREAK, .whose = b};
+    struct lock_name name = {.key = b->text,
+                             .key_len = b->key_len,
+                             .path = b->text + b->key_len,
+                             .path_len = b->path_len,
+                             .action = b->text + b->key_len + b->path_len,
+                             .action_len = b->action_len};
     struct fault f;
-    if (upstream_state(ls->up) != UPSTREAM_UP) {
-        fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(ls->up));
-        done(arg, 0, &f);
+    if (!router_ready(ls->router, link_of(b))) {
+        fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(link_of(b)));
+        end_break(b, 0, &f);
         return;
     }
-    struct breaking *b = alloc_zeroed(1, sizeof(*b));
-    *b = (struct breaking){.done = done, .arg = arg};
-    struct lease_request request = {.op = LEASE_BREAK, .whose = b};
-    lease_calls_request(ls->calls, &request, name);
+    lease_calls_request(ls->calls, b->slot, &request, &name);
     lease_calls_flush(ls->calls);
 }
 
 static void answer_break(struct breaking *b, const struct lease_answer *a)
 {
     struct fault f;
-    if (a->kind == LEASE_BROKE) {
-        b->done(b->arg, a->count, NULL);
+    if (a->kind == LEASE_UNDONE && clock_boot_ms() < b->until && !b->all->stopping) {
+        arm(b->wait, BREAK_AGAIN_MS);
+    } else if (a->kind == LEASE_BROKE) {
+        end_break(b, a->count, NULL);
     } else {
         if (a->kind == LEASE_UNKNOWN)
             fault_set(&f, FAULT_UNAVAILABLE, "the link to Redis was lost; the lock may be broken");
+        else if (a->kind == LEASE_UNDONE)
+            fault_set(&f, FAULT_UNAVAILABLE, "%s", LEASE_SLOT_MOVES);
         else
             fault_set(&f, FAULT_UNAVAILABLE, "Redis would not break the lock: %s", a->text);
-        b->done(b->arg, 0, &f);
+        end_break(b, 0, &f);
     }
-    free(b);
+}
+
+void leases_end_breaks(struct leases *ls)
+{
+    static const struct lease_answer undone = {.kind = LEASE_UNDONE};
+    struct breaking *b, *next;
+    DL_FOREACH_SAFE (ls->breaks, b, next) {
+        if (event_pending(b->wait, EV_TIMEOUT, NULL))
+            answer_break(b, &undone);
+    }
+}
+
+static void on_break_time(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    ask_break(arg);
+}
+
+void leases_break(struct leases *ls, const struct lock_name *name, lease_broken_fn *done, void *arg)
+{
+    size_t len = name->key_len + name->path_len + name->action_len;
+    struct breaking *b = alloc_zeroed(1, sizeof(*b) + len);
+    b->all = ls;
+    b->done = done;
+    b->arg = arg;
+    b->slot = lease_slot_number(ls, name);
+    b->until = clock_boot_ms() + ls->config->queue_time;
+    b->wait = evtimer_new(ls->base, on_break_time, b);
+    b->key_len = name->key_len;
+    b->path_len = name->path_len;
+    b->action_len = name->action_len;
+    char *at = mempcpy(b->text, name->key, name->key_len);
+    at = mempcpy(at, name->path, name->path_len);
+    memcpy(at, name->action, name->action_len);
+    DL_APPEND(ls->breaks, b);
+    ask_break(b);
 }
 
 void leases_answer(void *arg, const struct lease_request *request, const struct lease_answer *a)
@@ -327,9 +403,9 @@ static void on_granted(struct leases *ls, struct message *m)
     } else if (le != NULL && le->have == LOCK_NONE && may_give_back(ls)) {
         le->in_redis = true;
         lease_set_due(le);
-    } else if (le == NULL && upstream_state(ls->up) == UPSTREAM_UP && may_give_back(ls)) {
+    } else if (le == NULL && may_give_back(ls)) {
         struct lease_request request = {.op = LEASE_DROP}; /* nobody here wants it any more */
-        lease_calls_request(ls->calls, &request, &m->name);
+        lease_calls_request(ls->calls, lease_slot_number(ls, &m->name), &request, &m->name);
         lease_calls_flush(ls->calls);
     }
 }

@@ -6,7 +6,7 @@
 
 bool leases_quiet(const struct leases *ls)
 {
-    return ls->due == NULL && lease_calls_idle(ls->calls);
+    return ls->due == NULL && lease_calls_idle(ls->calls) && ls->breaks == NULL;
 }
 
 /* ---- saving ---- */

@@ -90,7 +90,7 @@ static void lose_over(struct lease *le)
 {
     struct fault f;
     int64_t ago = clock_boot_ms() - le->sent;
-    if (upstream_state(le->all->up) != UPSTREAM_UP)
+    if (!lease_slot_may_ask(le->slot))
         fault_set(&f, FAULT_LOCK_LOST,
                   "%s: its lease in Redis ran out; Redis could not be reached for %s",
                   LOCK_TEXT(le->lock), LOCK_SPAN_TEXT(ago));
@@ -129,13 +129,9 @@ void leases_plan_tick(struct leases *ls)
         return;
     }
     int64_t now = clock_boot_ms(), length = lease_length(ls);
-    int64_t at = first->until;
-    if (upstream_state(ls->up) == UPSTREAM_UP) {
-        int64_t renewal = first->sent + length / 3;
-        renewal = renewal < ls->soonest ? ls->soonest : renewal;
-        at = renewal < at ? renewal : at;
-    }
-    arm(ls->tick, at - now + 1);
+    int64_t renewal = first->sent + length / 3;
+    renewal = renewal < ls->soonest ? ls->soonest : renewal;
+    arm(ls->tick, (renewal < first->until ? renewal : first->until) - now + 1);
 }
 
 /* It was not used since it was renewed before: then it goes. */
@@ -164,7 +160,8 @@ static bool renew_some(struct leases *ls)
     for (struct lease *le = ls->held; le != NULL; le = le->next_held) {
         if (le->sent + length / 4 > now)
             return false;
-        if (le->op != LEASE_NOTHING || le->tried + length / 20 > now)
+        if (le->op != LEASE_NOTHING || le->tried + length / 20 > now ||
+            !lease_slot_may_ask(le->slot))
             continue;
         if (n++ == RENEW_MAX)
             return true;
@@ -175,7 +172,7 @@ static bool renew_some(struct leases *ls)
 
 void leases_renew(struct leases *ls)
 {
-    bool rest = upstream_state(ls->up) == UPSTREAM_UP && renew_some(ls);
+    bool rest = renew_some(ls);
     /* Those that are on their way, or were refused, have time until then. */
     ls->soonest = clock_boot_ms() + (rest ? RENEW_PAUSE_MS : lease_length(ls) / 20);
 }

@@ -151,7 +151,7 @@ static void send_on(struct search *s, const struct lock *l, const char *to)
     pack_str(&b, lock_action(l), l->action_len);
     pack_str(&b, s->way, s->way_len);
     if (b.len <= PAYLOAD_MAX)
-        (void)bus_send(s->p->bus, to, b.data, b.len);
+        (void)bus_send(s->p->bus, lease_link(l), to, b.data, b.len);
     buf_free(&b);
 }
 

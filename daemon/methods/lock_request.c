@@ -221,6 +221,7 @@ static void reading_finish(struct call *c, const struct fault *f, const struct b
 
 static const struct method reading = {.name = "lock.acquire",
                                       .needs = RIGHT_LOCK,
+                                      .apart = true,
                                       .docs = reading_docs,
                                       .run = reading_run,
                                       .finish = reading_finish};
@@ -407,6 +408,7 @@ static void placing_finish(struct call *c, const struct fault *f, const struct b
 }
 
 static const struct method placing = {.needs = RIGHT_LOCK,
+                                      .apart = true,
                                       .name = "lock.acquire",
                                       .docs = placing_docs,
                                       .run = placing_run,
