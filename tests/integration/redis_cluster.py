@@ -107,6 +107,7 @@ class Cluster:
         n = masters + (masters if replicas is None else replicas)
         self.nodes = [Node(f"{directory}/node{i}", timeout, tls, options) for i in range(n)]
         self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
+        self.by_id = {node.id: node for node in self.nodes}
         first = self.nodes[0]
         for i, node in enumerate(self.nodes):  # else epochs collide, and have to be settled first
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
@@ -140,9 +141,9 @@ class Cluster:
     def owners(self, slot):
         """As each of those says that run, and are not frozen."""
         for node in self.awake():
-            for first, last, (_, port, *_), *_ in node.slots():
+            for first, last, (_, _, name, *_), *_ in node.slots():  # over a unix socket the port of TLS is not told
                 if first <= slot <= last:
-                    yield next(n for n in self.nodes if n.port == port)
+                    yield self.by_id[name.decode()]
 
     def owner(self, slot):
         return next(self.owners(slot), None)

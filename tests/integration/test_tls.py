@@ -85,7 +85,7 @@ def test_an_upgrade(tls_redis, new_daemon, authority):
             for request in requests:
                 expected += 1
                 assert other.wait(request) == expected
-    links = [line for line in daemon.log().splitlines() if "connected to Redis" in line]
+    links = [line for line in daemon.log().splitlines() if " connected to " in line]
     assert len(links) >= 6 and all(", TLS)" in line for line in links)
 
 
