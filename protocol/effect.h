@@ -36,6 +36,8 @@ struct effect {
     const struct cell *value;
     const struct cell *was; /* FIELD_SET, _INCR of a record's field: what was there; or NULL */
     double score;           /* FIELD_SET, where members have one */
+    bool told; /* FIELD_SET, _DEL of a member: whether that adds one (`now`: 1) or takes one
+                * out is the answer */
     union {
         struct {
             int64_t by, now; /* FIELD_INCR */

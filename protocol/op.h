@@ -22,7 +22,8 @@
 #include "protocol/tree.h"
 
 /* What an operation answers. A length or a number is worked out from the tree, and Redis has the
- * last word on it: another daemon may have pushed to the same list, or counted with the same field.
+ * last word on it: another daemon may have pushed to the same list, counted with the same field, or
+ * added the same member.
  */
 enum op_result { RESULT_VALUE, RESULT_VERSION, RESULT_LENGTH, RESULT_NUMBER };
 
@@ -65,9 +66,9 @@ enum op_into { INTO_PLACE, INTO_LIST, INTO_ENTRY };
     X(DICT_POP, "dict.pop", 1, 2, RESULT_VALUE, true, INTO_PLACE, run_dict_pop)                   \
     X(DICT_POPITEM, "dict.popitem", 0, 0, RESULT_VALUE, true, INTO_PLACE, run_dict_popitem)       \
     X(DICT_CLEAR, "dict.clear", 0, 0, RESULT_VERSION, true, INTO_PLACE, run_dict_clear)           \
-    X(SET_ADD, "set.add", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_add)                      \
+    X(SET_ADD, "set.add", 1, 1, RESULT_NUMBER, true, INTO_PLACE, run_set_add)                     \
     X(SET_ADD_MANY, "set.add_many", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_add_many)       \
-    X(SET_REMOVE, "set.remove", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_remove)             \
+    X(SET_REMOVE, "set.remove", 1, 1, RESULT_NUMBER, true, INTO_PLACE, run_set_remove)            \
     X(SET_POP, "set.pop", 0, 0, RESULT_VALUE, true, INTO_PLACE, run_set_pop)                      \
     X(SET_CLEAR, "set.clear", 0, 0, RESULT_VERSION, true, INTO_PLACE, run_set_clear)              \
     X(SET_HAS, "set.has", 1, 1, RESULT_VALUE, false, INTO_PLACE, run_set_has)                     \
@@ -79,13 +80,13 @@ enum op_into { INTO_PLACE, INTO_LIST, INTO_ENTRY };
     X(SET_UNITE, "set.unite", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_combine)              \
     X(SET_INTERSECT, "set.intersect", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_combine)      \
     X(SET_SUBTRACT, "set.subtract", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_set_combine)        \
-    X(SORTED_PUSH, "sorted.push", 2, 2, RESULT_VALUE, true, INTO_PLACE, run_sorted_push)          \
+    X(SORTED_PUSH, "sorted.push", 2, 2, RESULT_NUMBER, true, INTO_PLACE, run_sorted_push)         \
     X(SORTED_PUSH_MANY, "sorted.push_many", 1, 1, RESULT_VALUE, true, INTO_PLACE,                 \
       run_sorted_push_many)                                                                       \
     X(SORTED_INCR, "sorted.incr", 2, 2, RESULT_VALUE, true, INTO_PLACE, run_sorted_incr)          \
     X(SORTED_POP_MIN, "sorted.pop_min", 0, 1, RESULT_VALUE, true, INTO_PLACE, run_sorted_pop_min) \
     X(SORTED_POP_MAX, "sorted.pop_max", 0, 1, RESULT_VALUE, true, INTO_PLACE, run_sorted_pop_max) \
-    X(SORTED_REMOVE, "sorted.remove", 1, 1, RESULT_VALUE, true, INTO_PLACE, run_sorted_remove)    \
+    X(SORTED_REMOVE, "sorted.remove", 1, 1, RESULT_NUMBER, true, INTO_PLACE, run_sorted_remove)   \
     X(SORTED_REMOVE_RANGE, "sorted.remove_range", 1, 2, RESULT_VALUE, true, INTO_PLACE,           \
       run_sorted_remove_range)                                                                    \
     X(SORTED_REMOVE_BY_SCORE, "sorted.remove_by_score", 2, 2, RESULT_VALUE, true, INTO_PLACE,     \

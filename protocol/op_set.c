@@ -1,7 +1,8 @@
 /* op_set: what can be done to a set<> field.
  *
  * What was there before decides every answer, so all but the size need the set; and what is told of
- * a change was worked out from it, so that it is exact whoever else works on the set. The other
+ * a change was worked out from it, so that it is exact whoever else works on the set. Only whether
+ * one member was there is said by Redis, as it puts it in or takes it out. The other
  * side of a union or the like is an array of members, or {"path": ...}: another set of the
  * document, or with "key" of another one.
  */
@@ -23,8 +24,9 @@ static enum op_status member_arg(struct run *run, struct cell *member)
     return st == OP_DONE ? arg_cell(run, run->at.type->of, false, NULL, NULL, member) : st;
 }
 
-/* Puts a member in or takes it out; false: it was so already. Borrows the member. */
-static bool change_member(struct run *run, const struct cell *member, bool in)
+/* Puts a member in or takes it out; false: it was so already. Borrows the member. told: no more is
+ * answered, and Redis says it. */
+static bool change_member(struct run *run, const struct cell *member, bool in, bool told)
 {
     struct container *set = run->at.cell->container;
     struct dict *members = set_members(set);
@@ -32,12 +34,15 @@ static bool change_member(struct run *run, const struct cell *member, bool in)
     const char *key = (const char *)cell_bytes(member, &len);
     if (set_has(set, member) == in)
         return false;
-    run_computes(run);
+    if (!told)
+        run_computes(run);
     struct cell old = in ? dict_put(members, key, len, cell_nil()) : dict_take(members, key, len);
     tell(run, (struct effect){.kind = in ? EFFECT_FIELD_SET : EFFECT_FIELD_DEL,
                               .in = TYPE_SET,
                               .type = run->at.type->of,
-                              .value = member});
+                              .value = member,
+                              .told = told,
+                              .now = 1});
     undo_dict(run->env->undo, members, key, len, old);
     return true;
 }
@@ -48,7 +53,7 @@ static enum op_status change_one(struct run *run, bool in)
     enum op_status st = member_arg(run, &member);
     if (st != OP_DONE)
         return st;
-    pack_uint(run->result, change_member(run, &member, in));
+    pack_uint(run->result, change_member(run, &member, in, true));
     cell_free(&member);
     return OP_DONE;
 }
@@ -82,7 +87,7 @@ enum op_status run_set_add_many(struct run *run)
             list_insert(members, i, member);
     }
     for (size_t i = 0; st == OP_DONE && i < list_len(members); i++)
-        added += change_member(run, list_at(members, i), true);
+        added += change_member(run, list_at(members, i), true, false);
     container_free((struct container *)members);
     run->args = in;
     if (st == OP_DONE)
@@ -102,7 +107,7 @@ enum op_status run_set_pop(struct run *run)
         return REFUSE(run, FAULT_NOT_FOUND, "set.pop: '%s' is empty", run_where(run, where));
     struct cell member = cell_copy(e.cell);
     if ((st = element_pack(run, &member, run->at.type->of)) == OP_DONE)
-        (void)change_member(run, &member, false);
+        (void)change_member(run, &member, false, false);
     else
         run->result->len = had;
     cell_free(&member);
@@ -333,9 +338,9 @@ enum op_status run_set_combine(struct run *run)
     run_computes(run);
     for (struct element e = {0}; container_next(was, &e);)
         if (!stays(kind, set_has(other.container, e.cell)))
-            (void)change_member(run, e.cell, false);
+            (void)change_member(run, e.cell, false, false);
     for (struct element e = {0}; kind == OP_SET_UNITE && container_next(other.container, &e);)
-        (void)change_member(run, e.cell, true);
+        (void)change_member(run, e.cell, true, false);
     container_free(was);
     cell_free(&other);
     pack_uint(run->result, mine->len);

@@ -2,7 +2,8 @@
  *
  * What was there before decides every answer, so all but the size need the members; and what is
  * told of a change was worked out from them, so that it is exact whoever else works on the field:
- * two who pop at once get two members.
+ * two who pop at once get two members. Only whether one member was there is said by Redis, as it
+ * puts it in or takes it out.
  */
 #include "protocol/change.h"
 #include "protocol/work.h"
@@ -41,34 +42,40 @@ static void undo_score(struct run *run, const struct cell *member, bool had, dou
     undo_element(run->env->undo, run->at.cell->container, key, len, was);
 }
 
-/* Gives a member this score; false: it was there. */
-static bool member_put(struct run *run, const struct cell *member, double score)
+/* Gives a member this score; false: it was there. told: no more is answered, and Redis says it. */
+static bool member_put(struct run *run, const struct cell *member, double score, bool told)
 {
     struct container *c = run->at.cell->container;
     double old = 0;
-    run_computes(run);
+    if (!told)
+        run_computes(run);
     bool had = sorted_put(c, member, score, &old);
     tell(run, (struct effect){.kind = EFFECT_FIELD_SET,
                               .in = TYPE_SORTED,
                               .type = run->at.type->of,
                               .value = member,
-                              .score = score});
+                              .score = score,
+                              .told = told,
+                              .now = !had});
     undo_score(run, member, had, old);
     return !had;
 }
 
-static bool member_take(struct run *run, const struct cell *member)
+static bool member_take(struct run *run, const struct cell *member, bool told)
 {
     struct cell own = cell_copy(member); /* it may be the container's */
     double old = 0;
     bool had = sorted_score(run->at.cell->container, &own, &old);
     if (had) {
-        run_computes(run);
+        if (!told)
+            run_computes(run);
         (void)sorted_take(run->at.cell->container, &own, &old);
         tell(run, (struct effect){.kind = EFFECT_FIELD_DEL,
                                   .in = TYPE_SORTED,
                                   .type = run->at.type->of,
-                                  .value = &own});
+                                  .value = &own,
+                                  .told = told,
+                                  .now = 1});
         undo_score(run, &own, true, old);
     }
     cell_free(&own);
@@ -83,7 +90,7 @@ enum op_status run_sorted_push(struct run *run)
     if (st != OP_DONE || (st = member_arg(run, &member)) != OP_DONE)
         return st;
     if ((st = score_arg(run, "score", &score)) == OP_DONE)
-        pack_uint(run->result, member_put(run, &member, score));
+        pack_uint(run->result, member_put(run, &member, score, true));
     cell_free(&member);
     return st;
 }
@@ -96,7 +103,7 @@ enum op_status run_sorted_push_many(struct run *run)
     if (st != OP_DONE || (st = arg_cell(run, run->at.type, true, NULL, NULL, &built)) != OP_DONE)
         return st;
     for (struct element e = {0}; container_next(built.container, &e);)
-        added += member_put(run, e.cell, e.score);
+        added += member_put(run, e.cell, e.score, false);
     cell_free(&built);
     pack_uint(run->result, added);
     return OP_DONE;
@@ -118,7 +125,7 @@ enum op_status run_sorted_incr(struct run *run)
                         run_where(run, where));
     }
     if (st == OP_DONE) {
-        (void)member_put(run, &member, score);
+        (void)member_put(run, &member, score, false);
         pack_float(run->result, score);
     }
     cell_free(&member);
@@ -131,7 +138,7 @@ enum op_status run_sorted_remove(struct run *run)
     enum op_status st = check_sorted(run);
     if (st != OP_DONE || (st = member_arg(run, &member)) != OP_DONE)
         return st;
-    pack_uint(run->result, member_take(run, &member));
+    pack_uint(run->result, member_take(run, &member, true));
     cell_free(&member);
     return OP_DONE;
 }
@@ -227,7 +234,7 @@ static void take_ranks(struct run *run, const struct ranks *r)
 {
     double score;
     for (size_t i = r->n; i-- > 0;)
-        (void)member_take(run, sorted_at(run->at.cell->container, r->from + i, &score));
+        (void)member_take(run, sorted_at(run->at.cell->container, r->from + i, &score), false);
 }
 
 /* At one end: without a count one pair, which must be there; else a list of up to so many. */

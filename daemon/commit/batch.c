@@ -378,12 +378,67 @@ static struct pend *fields_of(struct batch *b, struct batch_doc *bd, const struc
     return p;
 }
 
+/* ---- commands that go in their order ---- */
+
+static struct list_cmd *list_cmd(struct batch *b, struct pend *p, enum list_kind kind)
+{
+    struct list_cmd *c = arena_zero(&b->arena, sizeof(*c));
+    c->kind = kind;
+    c->next_of_all = b->all_cmds;
+    b->all_cmds = c;
+    if (p->last_cmd != NULL)
+        p->last_cmd->next = c;
+    else
+        p->cmds = c;
+    p->last_cmd = c;
+    return c;
+}
+
+static void list_raw(struct batch *b, struct list_cmd *c, const void *raw, size_t len)
+{
+    uint32_t n = (uint32_t)len;
+    buf_append(&c->raws, &n, sizeof(n));
+    buf_append(&c->raws, raw, len);
+    c->nraws++;
+    b->bytes += len + 16;
+}
+
+static struct list_cmd *member_cmd(struct batch *b, struct pend *p, enum list_kind kind,
+                                   const char *member, size_t len, const void *score,
+                                   size_t score_len)
+{
+    struct list_cmd *c = list_cmd(b, p, kind);
+    if (kind == MEMBERS_IN && p->as->words == TEXT_AND_NAME)
+        list_raw(b, c, score, score_len);
+    list_raw(b, c, member, len);
+    return c;
+}
+
+const struct drift *batch_member(struct batch *b, struct batch_doc *bd, const struct stored *as,
+                                 const char *suffix, size_t suffix_len, bool in, const char *member,
+                                 size_t member_len, const void *score, size_t score_len,
+                                 int64_t expected)
+{
+    struct pend *p = fields_of(b, bd, as, suffix, suffix_len);
+    struct list_cmd *c =
+        member_cmd(b, p, in ? MEMBERS_IN : MEMBERS_OUT, member, member_len, score, score_len);
+    c->drift.expected = expected;
+    c->drift.known = true;
+    return &c->drift;
+}
+
+/* ---- fields ---- */
+
 void batch_field_set(struct batch *b, struct batch_doc *bd, const struct stored *as,
                      const char *suffix, size_t suffix_len, const char *field, size_t field_len,
                      const void *raw, size_t raw_len)
 {
     bool fresh;
     struct pend *p = fields_of(b, bd, as, suffix, suffix_len);
+    if (p->cmds != NULL) { /* behind those */
+        (void)member_cmd(b, p, MEMBERS_IN, field, field_len, raw, raw_len);
+        return;
+    }
     field_set(b, field_of(b, p, field, field_len, &fresh), raw, raw_len);
 }
 
@@ -434,7 +489,10 @@ void batch_field_del(struct batch *b, struct batch_doc *bd, const struct stored 
 {
     bool fresh;
     struct pend *p = fields_of(b, bd, as, suffix, suffix_len);
-    field_of(b, p, field, field_len, &fresh)->kind = FIELD_DEL;
+    if (p->cmds != NULL)
+        (void)member_cmd(b, p, MEMBERS_OUT, field, field_len, NULL, 0);
+    else
+        field_of(b, p, field, field_len, &fresh)->kind = FIELD_DEL;
 }
 
 void batch_field_was(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
@@ -453,28 +511,6 @@ void batch_field_was(struct batch *b, struct batch_doc *bd, const char *suffix, 
     if (raw_len > 0)
         memcpy(f->was, raw, raw_len);
     b->bytes += raw_len;
-}
-
-static struct list_cmd *list_cmd(struct batch *b, struct pend *p, enum list_kind kind)
-{
-    struct list_cmd *c = arena_zero(&b->arena, sizeof(*c));
-    c->kind = kind;
-    c->next_of_all = b->all_cmds;
-    b->all_cmds = c;
-    if (p->last_cmd != NULL)
-        p->last_cmd->next = c;
-    else
-        p->cmds = c;
-    p->last_cmd = c;
-    return c;
-}
-static void list_raw(struct batch *b, struct list_cmd *c, const void *raw, size_t len)
-{
-    uint32_t n = (uint32_t)len;
-    buf_append(&c->raws, &n, sizeof(n));
-    buf_append(&c->raws, raw, len);
-    c->nraws++;
-    b->bytes += len + 16;
 }
 
 const struct drift *batch_list_push(struct batch *b, struct batch_doc *bd, const char *suffix,

@@ -57,16 +57,18 @@ struct batch_doc {
     bool deadline; /* an operation asked for one: expires, 0: none. Else new keys get that of the
                     * root as Redis has it */
     int64_t expires;
-    bool touched;    /* to be given a deadline, if nothing else: changes although bump is 0 */
-    bool deleted;    /* has no @v at the end of the batch */
-    bool rewritten;  /* the batch writes all of it, so that it may be missing before */
-    bool failed;     /* a command of it failed */
-    bool gone;       /* it was not in Redis any more: what the batch left there is a stump */
-    bool unanswered; /* the answer was lost: failed commands are not known */
-    bool overtaken;  /* unanswered: its version is another one than this part has left */
-    bool unsure;     /* unanswered: nor is it known whether it was still there */
-    bool missing;    /* unsure: it is not there now */
-    bool drifted;    /* what was seen of it until now never was */
+    bool touched;      /* to be given a deadline, if nothing else: changes although bump is 0 */
+    bool deleted;      /* has no @v at the end of the batch */
+    bool rewritten;    /* the batch writes all of it, so that it may be missing before */
+    bool failed;       /* a command of it failed */
+    bool gone;         /* it was not in Redis any more: what the batch left there is a stump */
+    bool unanswered;   /* the answer was lost: failed commands are not known */
+    bool overtaken;    /* unanswered: its version is another one than this part has left */
+    bool unsure;       /* unanswered: nor is it known whether it was still there */
+    bool missing;      /* unsure: it is not there now */
+    bool drifted;      /* what was seen of it until now never was */
+    bool undated;      /* it had a deadline that nobody knew of here: keys that it made have none */
+    struct drift left; /* where that is asked, PTTL's answer beside that there is none */
     enum indexing indexed;
 };
 
@@ -131,6 +133,12 @@ void batch_field_del(struct batch *b, struct batch_doc *bd, const struct stored 
 /* Behind the first change of a field of a hash: the text that the tree had before; NULL: none. */
 void batch_field_was(struct batch *b, struct batch_doc *bd, const char *suffix, size_t suffix_len,
                      const char *field, size_t field_len, const void *raw, size_t raw_len);
+/* The same of a member of a set or sorted set, where nothing but whether this adds one, or takes
+ * one out, is to be told: `expected` is 1 if so. Never NULL. */
+const struct drift *batch_member(struct batch *b, struct batch_doc *bd, const struct stored *as,
+                                 const char *suffix, size_t suffix_len, bool in, const char *member,
+                                 size_t member_len, const void *score, size_t score_len,
+                                 int64_t expected);
 /* Of a hash. `now` is the value after it; returns what to look at for the result, NULL when the
  * field is set in this batch and the result is certain. */
 const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const char *suffix,
@@ -216,12 +224,15 @@ void batch_unanswered(struct batch_doc *bd, int64_t version);
 unsigned batch_ask_state(const struct batch *b, struct buf *out);
 void batch_take_state(struct batch *b, const int64_t *said);
 /* Appends commands that remove what the batch left of documents that were gone, and of elements
- * that others had removed; each does nothing when somebody has made that anew since. Returns their
- * number. */
+ * that others had removed; each does nothing when somebody has made that anew since. And those that
+ * put deadlines right. Returns their number. */
 unsigned batch_format_sweep(struct batch *b, struct buf *out);
 /* Takes the marker as Redis has it after this batch: which units were not applied. */
 void batch_take_marker(struct batch *b, const char *marker);
 bool batch_any_refused(const struct batch *b); /* some unit was not applied */
+/* Some document turned out to have a deadline, which keys of it lack: its sweep gives it to them,
+ * and what is formatted from now on. */
+bool batch_any_undated(const struct batch *b);
 /* The units of b with the guard of one that was not applied `before` are not applied either: they
  * were built upon it, and their guard may hold again by then. */
 void batch_follow(struct batch *b, const struct batch *before);

@@ -190,6 +190,7 @@ int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
             take(b, &b->expect[p->first], exec->element[p->reply]);
     }
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+        bd->undated = bd->left.by > 0;
         if (!bd->failed)
             take_version(bd, with_drift(&bd->version));
     }
@@ -208,6 +209,14 @@ bool batch_any_refused(const struct batch *b)
     while (u != NULL && u->refused_by == 0)
         u = u->next;
     return u != NULL;
+}
+
+bool batch_any_undated(const struct batch *b)
+{
+    const struct batch_doc *bd = b->docs;
+    while (bd != NULL && !bd->undated)
+        bd = bd->next;
+    return bd != NULL;
 }
 
 void batch_follow(struct batch *b, const struct batch *before)
@@ -327,6 +336,7 @@ void batch_unanswered(struct batch_doc *bd, int64_t version)
     if (batch_doc_refused(bd) || !part_changes(bd))
         return;
     bd->unanswered = true;
+    bd->undated = bd->left.expected != 0; /* it may be */
     if (bd->relies == RELIES_ON_STATE)
         return; /* nobody has changed it before this part, so all is as it was worked out */
     bd->missing = version == 0;

@@ -37,14 +37,22 @@ struct pend_field {
     char name[];
 };
 
-enum list_kind { LIST_RPUSH, LIST_LPUSH, LIST_SET, LIST_INSERT, LIST_REMOVE };
+enum list_kind {
+    LIST_RPUSH,
+    LIST_LPUSH,
+    LIST_SET,
+    LIST_INSERT,
+    LIST_REMOVE,
+    MEMBERS_IN, /* of a set or sorted set */
+    MEMBERS_OUT
+};
 
-/* One list command, or several neighbours of one kind. */
+/* One command of those that go in their order, or several neighbours of one kind. */
 struct list_cmd {
     struct list_cmd *next, *next_of_all;
     enum list_kind kind;
     unsigned nraws;
-    struct buf raws; /* u32 length + bytes, each */
+    struct buf raws; /* u32 length + bytes, each; of MEMBERS_IN with scores: score, member */
     size_t index, count, len_before;
     struct drift drift;
 };

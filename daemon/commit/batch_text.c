@@ -226,6 +226,11 @@ static void format_list_cmd(struct batch *b, struct writer *w, struct pend *p, s
         }
         break;
     case LIST_REMOVE: format_remove(b, w, p, c); return;
+    case MEMBERS_IN:
+    case MEMBERS_OUT:
+        begin(w, c->kind == MEMBERS_IN ? p->as->set : p->as->del, p);
+        number = &c->drift;
+        break;
     }
     for (size_t at = 0; at < c->raws.len;) {
         uint32_t n;
@@ -260,7 +265,8 @@ static bool may_make(const struct pend *p)
     for (const struct pend_field *f = p->fields; f != NULL && !puts; f = f->next)
         puts = f->kind != FIELD_DEL;
     for (const struct list_cmd *c = p->cmds; c != NULL && !puts; c = c->next)
-        puts = c->kind == LIST_RPUSH || c->kind == LIST_LPUSH || c->kind == LIST_INSERT;
+        puts = c->kind == LIST_RPUSH || c->kind == LIST_LPUSH || c->kind == LIST_INSERT ||
+               c->kind == MEMBERS_IN;
     return puts && !p->behind && p->key_len > p->suffix_at;
 }
 
@@ -296,12 +302,26 @@ static struct pend *follow_some(struct batch *b, struct writer *w, struct batch_
     return p;
 }
 
+/* Where none is known there is hardly one, and a script costs as much as all the rest: Redis is
+ * asked, and keys without the deadline that there is get it behind the batch (sweep_deadline). */
+static void format_left(struct batch *b, struct writer *w, struct batch_doc *bd)
+{
+    struct pend *root = batch_root(b, bd);
+    bd->left = (struct drift){.expected = -1};
+    begin(w, "PTTL", root);
+    end(b, w, bd, root, &bd->left);
+}
+
 /* Nobody but Redis knows what deadline the document has in this moment. */
 static void format_follow(struct batch *b, struct writer *w, struct batch_doc *bd)
 {
     bool any = false;
     for (struct pend *p = bd->pends; p != NULL && !any; p = p->next)
         any = may_make(p) && !bd->deadline;
+    if (any && bd->unit == NULL && bd->doc->expires == 0 && !bd->undated) {
+        format_left(b, w, bd);
+        return;
+    }
     for (struct pend *p = any ? bd->pends : NULL; p != NULL;)
         p = follow_some(b, w, bd, p);
 }
@@ -706,6 +726,25 @@ static unsigned sweep_elements(struct batch *b, struct batch_doc *bd, struct buf
     return n;
 }
 
+/* Its deadline for the keys that it may have made; they go where it is over by now. */
+static unsigned sweep_deadline(struct batch *b, struct batch_doc *bd, struct buf *out)
+{
+    struct writer *w = &b->pool->writer;
+    char nkeys[RESP_DECIMAL_MAX];
+    unsigned n = 0;
+    struct pend *root = batch_root(b, bd);
+    for (struct pend *p = bd->pends, *next; p != NULL; p = next) {
+        next = begin_sweep(w, unit_follow_script(), root, p, may_make, nkeys);
+        if (w->n == 4) /* the root alone */
+            break;
+        resp_command(out, w->n, w->argv, w->len);
+        (void)begin_sweep(w, sweep_script, root, p, may_make, nkeys);
+        resp_command(out, w->n, w->argv, w->len);
+        n += 2;
+    }
+    return n;
+}
+
 unsigned batch_format_sweep(struct batch *b, struct buf *out)
 {
     unsigned n = 0;
@@ -714,6 +753,8 @@ unsigned batch_format_sweep(struct batch *b, struct buf *out)
             n += sweep_document(b, bd, out);
         else if (part_overtaken(bd))
             n += sweep_elements(b, bd, out);
+        if (bd->undated && !bd->gone)
+            n += sweep_deadline(b, bd, out);
     }
     return n;
 }

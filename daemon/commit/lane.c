@@ -129,7 +129,8 @@ void lane_retain(struct lane *l, struct commit *c)
 {
     if (!RAPYER_EXACTLY_ONCE)
         return;
-    if (batch_any_refused(c->batch)) /* an earlier state may let them pass, and they were refused */
+    /* An earlier state may let units pass that were refused, and lack a deadline that it gets. */
+    if (batch_any_refused(c->batch) || batch_any_undated(c->batch))
         format(l, c);
     struct kept *k = retained_add(l->place.retained, &l->kept, c->resp.len);
     if (k == NULL)

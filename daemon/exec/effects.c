@@ -42,6 +42,22 @@ static void field_set(struct batch *b, struct batch_doc *bd, const struct effect
                     member_name(raw) + len, raw->len - len);
 }
 
+/* What is told of it is Redis' word. */
+static const struct drift *member(struct batch *b, struct batch_doc *bd, const struct effect *e,
+                                  struct buf *raw)
+{
+    const struct stored *as = stored_as(e);
+    bool in = e->kind == EFFECT_FIELD_SET;
+    buf_clear(raw);
+    layout_raw(e->type, e->value, raw);
+    size_t len = raw->len;
+    if (in && as->score >= 0)
+        layout_score(e->score, raw);
+    const char *name = member_name(raw);
+    return batch_member(b, bd, as, e->suffix, e->suffix_len, in, name, len, name + len,
+                        raw->len - len, e->now);
+}
+
 static void field_del(struct batch *b, struct batch_doc *bd, const struct effect *e,
                       const struct buf *raw)
 {
@@ -128,6 +144,10 @@ void call_effect(void *arg, const struct effect *e)
     buf_clear(raw);
     if (e->value != NULL && e->kind != EFFECT_FIELD_INCR && e->kind != EFFECT_FIELD_SET)
         layout_raw(e->type, e->value, raw);
+    if (e->told) {
+        c->drift = member(b, bd, e, raw);
+        return;
+    }
     switch (e->kind) {
     case EFFECT_FIELD_SET: field_set(b, bd, e, raw); break;
     case EFFECT_FIELD_INCR:

@@ -15,7 +15,7 @@ MODELS = [
     atomic("Item", field("n", "int", default=0), field("tags", "list<str>"), field("inner", "dict<int>")),
     atomic("Stay", field("n", "int", default=0), field("text", "str", default=""), field("tags", "list<str>"),
            field("full", "list<str>"), field("counts", "dict<int>"), field("items", "list<Item>"),
-           field("named", "dict<Item>")),
+           field("named", "dict<Item>"), field("marks", "set<str>")),
 ]
 START = {"full": ["a", "b"], "items": [{"@pk": "i", "tags": ["t"]}], "named": {"k": {"@pk": "k"}}}
 
@@ -28,6 +28,7 @@ OPERATIONS = {
     "a product": ["num.mul", KEY, "n", 2],
     "a new dict": ["dict.set", KEY, "counts", "x", 1],
     "a new element": ["list.append", KEY, "items", {"@pk": "new", "tags": ["x"]}],
+    "a new set": ["set.add", KEY, "marks", "x"],
     "within an element": ["dict.set", KEY, 'items["i"].inner', "x", 1],
     "a pipeline": ["pipeline", [["list.extend", KEY, "tags", ["x", "y"]],
                                 ["dict.update", KEY, "named", {"m": {"@pk": "m", "tags": ["z"]}}]]],

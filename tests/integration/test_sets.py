@@ -9,7 +9,8 @@ from daemon_process import BIG_WORK
 from models import atomic, field
 from rpc_client import RpcError
 from test_basic import Version
-from test_two_daemons import crowd
+from test_guard import FAST
+from test_two_daemons import crowd, done_again, held, scripts
 
 CLUB = atomic("Club", field("name", "str", default=""), field("members", "set<str>"),
               field("numbers", "set<int>"), field("days", "set<datetime>"), field("rows", "set<list<int>>"),
@@ -176,6 +177,46 @@ def test_as_a_set_of_python(client, rdb):
         if dice.randrange(50) == 0:
             assert set(client.call("doc.load", KEY, "numbers")) == model
             assert rdb.smembers(f"{ROOT}/numbers") == {str(n).encode() for n in model}
+
+
+def test_the_other_was_first(redis_server, new_proxy, new_daemon, rdb):
+    """Redis says whether a member was there, as it is added or taken out: no script, and nothing is done again.
+    What follows from the members is. Shows C7."""
+    hall = atomic("Hall", field("set", "set<str>"), field("sorted", "sorted<str>"))
+    both, key = ["a", "b"], "Hall:1"
+    proxy = new_proxy(redis_server.address)
+    with new_daemon(proxy.address, {**FAST, "coherence.bound": "1h"}).connect() as client, \
+            new_daemon(redis_server.address).connect() as other:
+        for one in client, other:
+            one.call("define", hall)
+        for op, args, theirs, answer, left in [
+                ("set.add", ["x"], ["set.add", "x"], 0, ["a", "b", "x"]),
+                ("set.add", ["x"], ["set.remove", "a"], 1, ["b", "x"]),
+                ("set.remove", ["a"], ["set.remove", "a"], 0, ["b"]),
+                ("set.remove", ["a"], ["set.clear"], 0, []),
+                ("set.add", ["x"], ["set.clear"], 1, ["x"]),
+                ("sorted.push", ["x", 3], ["sorted.push", "x", 4], 0, [["a", 1], ["b", 2], ["x", 3]]),
+                ("sorted.push", ["a", 3], ["sorted.remove", "a"], 1, [["b", 2], ["a", 3]]),
+                ("sorted.remove", ["a"], ["sorted.remove", "a"], 0, [["b", 2]]),
+                ("sorted.remove", ["a"], ["sorted.push", "a", 7], 1, [["b", 2]])]:
+            path = op.partition(".")[0]
+            client.call("doc.save", key, {"set": both, "sorted": [["a", 1], ["b", 2]]})
+            other.call("doc.get", key, {"fresh": True})
+            client.call("doc.get", key, {"fresh": True})
+            before, again = scripts(rdb), done_again(client)
+            change = [theirs[0], key, path, *theirs[1:]]
+            assert held(client, proxy, [op, key, path, *args], lambda c=change: other.call(*c)) == answer, (op, theirs)
+            assert done_again(client) == again and scripts(rdb) == before, (op, theirs)
+            for one in client, other:
+                there = one.call("doc.load", key, path)
+                assert (sorted(there) if path == "set" else there) == left, (op, theirs)
+        client.call("doc.save", key, {"set": both})
+        pipeline = ["pipeline", [["set.add", key, "set", "x"], ["set.add", key, "set", "y"], ["set.size", key, "set"]]]
+        assert held(client, proxy, pipeline, lambda: other.call("set.add", key, "set", "x")) == [0, 1, 4]
+        pipeline[1].pop()
+        assert held(client, proxy, [*pipeline[:1], [["set.remove", key, "set", "x"], ["set.remove", key, "set", "y"]]],
+                    lambda: other.call("set.remove", key, "set", "y")) == [1, 0]
+        assert sorted(client.call("doc.load", key, "set")) == both
 
 
 def test_two_daemons_claim(redis_server, new_daemon, rdb):

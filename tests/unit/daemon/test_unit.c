@@ -365,12 +365,12 @@ Test(unit, what_was_changed_before_comes_first)
                 "HINCRBY " A " n 1\n"
                 "RPUSH " A "/tags x\n"
                 "HINCRBY " A " @v 1\n"
-                "EVAL (long) 2 " A " " A "/tags\n"
+                "PTTL " A "\n"
                 "SET " MARKER " 7\n"
                 "EVAL (long) 2 " MARKER " " A " 0 0 1 18 version @v 5 "
                 "4 HSET " A " n 30 3 RPUSH " A "/tags y 4 HINCRBY " A " @v 2 +4\n"
                 "PUBLISH\n");
-    cr_assert_eq(answer("*7\r\n:5\r\n:1\r\n:9\r\n:0\r\n+OK\r\n*1\r\n+REFUSED 1 9\r\n:0\r\n"), 0);
+    cr_assert_eq(answer("*7\r\n:5\r\n:1\r\n:9\r\n:-1\r\n+OK\r\n*1\r\n+REFUSED 1 9\r\n:0\r\n"), 0);
     cr_assert(unit_outdated(second->unit));
     cr_assert(batch_doc_refused(second));
     cr_assert_not(batch_doc_refused(first));
