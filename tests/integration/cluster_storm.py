@@ -3,8 +3,9 @@ end: each that was acknowledged once, each whose outcome or safety is unknown on
 document has a partner, with which it shares a tag: what is appended to both is in both, or in neither."""
 
 import threading
+import time
 
-from rpc_client import Closed, RpcError
+from rpc_client import Closed, RpcError, wait_until
 
 MODEL = {"name": "Log", "kind": "atomic", "fields": [
     {"name": "n", "type": "int", "default": 0}, {"name": "lines", "type": "list<str>"},
@@ -23,18 +24,25 @@ class Writer(threading.Thread):
     def __init__(self, daemon, number, keys):
         super().__init__()
         self.daemon_process, self.number, self.keys = daemon, number, keys
-        self.acknowledged, self.unknown, self.faults = {}, {}, []
+        self.acknowledged, self.unknown, self.not_durable, self.faults = {}, {}, {}, []
         self.done = threading.Event()
 
     def run(self):
-        try:
-            with self.daemon_process.connect() as client:
-                i = 0
-                while not self.done.is_set():
-                    self.write(client, self.keys[i % len(self.keys)], f"{self.number}:{i}", i)
-                    i += 1
-        except Exception as fault:  # told in the test's own thread
-            self.faults.append(fault)
+        i = 0
+        while not self.done.is_set():
+            try:
+                with self.daemon_process.connect() as client:
+                    while not self.done.is_set():
+                        i += 1
+                        self.write(client, self.keys[i % len(self.keys)], f"{self.number}:{i}", i)
+            except (Closed, OSError) as end:
+                if not self.daemon_process.may_end:
+                    self.faults.append(end)
+                    return
+                time.sleep(0.01)
+            except Exception as fault:  # told in the test's own thread
+                self.faults.append(fault)
+                return
 
     def write(self, client, key, line, i):
         both = partner(key) if i % 4 == 1 else None
@@ -49,11 +57,17 @@ class Writer(threading.Thread):
                 client.call("list.append", key, "lines", line)
             for done in keys:
                 self.acknowledged.setdefault(done, []).append(line)
+        except (Closed, OSError):  # killed with it
+            for done in keys:
+                self.unknown.setdefault(done, []).append(line)
+            raise
         except RpcError as refusal:
             code = str(refusal).partition(":")[0]
             if code in ("UNKNOWN_OUTCOME", "NOT_DURABLE"):
                 for done in keys:
                     self.unknown.setdefault(done, []).append(line)
+                    if code == "NOT_DURABLE":
+                        self.not_durable.setdefault(done, []).append(line)
             else:
                 assert code in ("UNAVAILABLE", "BUSY"), refusal
 
@@ -77,6 +91,18 @@ class Storm:
 
     def acknowledged(self):
         return sum(len(lines) for writer in self.writers for lines in list(writer.acknowledged.values()))
+
+    def of_each(self):
+        """How often each document was written, as far as is known."""
+        assert not [fault for writer in self.writers for fault in writer.faults]
+        return {key: sum(len(said.get(key, [])) for writer in self.writers
+                         for said in (writer.acknowledged, writer.not_durable)) for key in self.all}
+
+    def goes_on(self, what):
+        """With every document, whatever happened."""
+        before = self.of_each()
+        wait_until(lambda: all(n > before[key] for key, n in self.of_each().items()), timeout=60,
+                   what=f"commits to all documents after {what}")
 
     def stop(self):
         for writer in self.writers:

@@ -51,6 +51,7 @@ class Daemon:
         self.env = env or {}
         self.pass_fds = pass_fds
         self.killed = False
+        self.may_end = False  # and be started again: who is connected is to connect anew
         self.start(wait)
 
     def write_config(self):

@@ -55,7 +55,12 @@ class Node(RedisServer):
         super().__init__(directory, tls=False, options=[
             "--cluster-enabled", "yes", "--port", str(port), "--cluster-node-timeout", str(timeout),
             "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *encrypted, *options])
-        self.port = port
+        self.port = self.announced = port
+
+    def announce(self, address, tls):
+        """As where others are to reach it."""
+        self.announced = int(address.rpartition(":")[2])
+        self.ask("CONFIG", "SET", f"cluster-announce-{'tls-' * tls}port", self.announced)
 
     def client(self):
         return redis.Redis(unix_socket_path=self.socket, socket_timeout=20)
@@ -101,13 +106,17 @@ class Node(RedisServer):
 
 
 class Cluster:
-    def __init__(self, directory, masters=3, timeout=1000, replicas=None, tls=None, options=()):
-        """replicas: how many; one for each master if nothing is said. options: more, for each node."""
+    def __init__(self, directory, masters=3, timeout=1000, replicas=None, tls=None, options=(), proxy=None):
+        """replicas: how many; one for each master if nothing is said. options: more, for each node. proxy: makes one
+        in front of an address, as which a master is known then; they are in `proxies`."""
         tls = certificates.TLS if tls is None else tls
         n = masters + (masters if replicas is None else replicas)
         self.nodes = [Node(f"{directory}/node{i}", timeout, tls, options) for i in range(n)]
         self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
         self.by_id = {node.id: node for node in self.nodes}
+        self.proxies = {node: proxy(f"127.0.0.1:{node.port}") for node in self.masters} if proxy else {}
+        for node, it in self.proxies.items():
+            node.announce(it.address, tls)
         first = self.nodes[0]
         for i, node in enumerate(self.nodes):  # else epochs collide, and have to be settled first
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
@@ -133,10 +142,18 @@ class Cluster:
 
     @property
     def address(self):
-        return "cluster:" + ",".join(f"127.0.0.1:{node.port}" for node in self.masters)
+        return "cluster:" + ",".join(f"127.0.0.1:{node.announced}" for node in self.masters)
 
     def awake(self):
         return [node for node in self.nodes if node.process.poll() is None and not node.frozen]
+
+    def leaders(self):
+        """The masters of now."""
+        return [node for node in self.awake() if node.info()["role"] == "master"]
+
+    def replica_of(self, master):
+        """One of those that follow it."""
+        return next(node for node in self.awake() if node.info().get("master_port") == master.announced)
 
     def owners(self, slot):
         """As each of those says that run, and are not frozen."""
@@ -152,6 +169,11 @@ class Cluster:
         """What the nodes tell each other after a slot has moved takes a moment."""
         return wait_until(lambda: self.owner(slot) if len(set(self.owners(slot))) == 1 else None,
                           what=f"nodes that agree whose slot {slot} is")
+
+    def ports_known(self):
+        """All masters are known by what they announce."""
+        wanted = {node.announced for node in self.leaders()}
+        return all({port for _, _, (_, port, *_), *_ in node.slots()} == wanted for node in self.awake())
 
     def epochs_known(self):
         """Everywhere, and each has its own."""
@@ -171,9 +193,8 @@ class Cluster:
                 if not keys:
                     break
                 a.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
-            for node in (target, source, *self.masters):
-                if node.process.poll() is None and node.info()["role"] == "master":
-                    node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+            for node in (target, source, *self.leaders()):
+                node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
 
     def stop(self):
         for node in self.nodes:
@@ -184,4 +205,4 @@ def reshard(cluster, slots, rounds):
     for _ in range(rounds):
         slot = random.choice(slots)
         source = cluster.agreed_owner(slot)
-        cluster.migrate(slot, source, random.choice([n for n in cluster.masters if n is not source]))
+        cluster.migrate(slot, source, random.choice([n for n in cluster.leaders() if n is not source]))
