@@ -51,7 +51,9 @@ static void on_loaded(void *arg, unsigned index, redisReply *reply)
     if (!hash || strspn(reply->str, "0123456789abcdef") != 40)
         return;
     memcpy(sha, reply->str, 41);
-    l->scripted = l->scripts.sha[WHOLE_PLAIN][0] != '\0' && index == WHOLE_SCRIPTS - 1;
+    l->scripted = index == WHOLE_SCRIPTS - 1;
+    for (unsigned i = 0; i < index; i++)
+        l->scripted = l->scripted && l->scripts.sha[i][0] != '\0';
 }
 
 /* A slot has none: what is refused there has to be refused as a whole (format_still). */

@@ -6,6 +6,7 @@
 #include "daemon/commit/splice_one_script.h"
 #include "daemon/commit/unit_plain_script.h"
 #include "daemon/commit/unit_script.h"
+#include "daemon/commit/whole_one_script.h"
 #include "daemon/commit/whole_plain_script.h"
 #include "daemon/commit/whole_script.h"
 #include "daemon/documents/layout.h"
@@ -28,7 +29,9 @@ const char *unit_follow_script(void)
 
 const char *unit_whole_script(enum whole_script which)
 {
-    return which == WHOLE_PLAIN ? whole_plain_script : whole_script;
+    return which == WHOLE_ONE     ? whole_one_script
+           : which == WHOLE_PLAIN ? whole_plain_script
+                                  : whole_script;
 }
 
 void unit_marker_key(const char *prefix, const char *daemon, const char *tag, struct buf *out)
@@ -66,6 +69,7 @@ void unit_call_begin(struct unit_call *c)
 {
     c->before = 0;
     c->plain = c->plain || c->nunits == 0;
+    c->simple = c->nunits == 0;
 }
 
 static void begin_check(struct unit_call *c, const char *kind, const void *key, size_t key_len,
@@ -73,6 +77,7 @@ static void begin_check(struct unit_call *c, const char *kind, const void *key, 
 {
     unsigned n = 0;
     c->plain = c->plain && (strcmp(kind, "version") == 0 || strcmp(kind, "present") == 0);
+    c->simple = c->simple && c->nchecks == 0 && strcmp(kind, "version") == 0;
     word(&c->keys, &n, key, key_len);
     text(&c->checks, &n, kind);
     text(&c->checks, &n, field);
@@ -126,6 +131,7 @@ void unit_call_command(struct unit_call *c, int argc, const char *const *argv, c
 {
     number_word(&c->commands, &c->ncommands, argc);
     c->plain = c->plain && (len[0] != 6 || memcmp(argv[0], "splice", 6) != 0);
+    c->simple = c->simple && c->plain && (len[0] != 6 || memcmp(argv[0], "follow", 6) != 0);
     for (int i = 0; i < argc; i++)
         word(&c->commands, &c->ncommands, argv[i], len[i]);
 }
@@ -206,7 +212,8 @@ void unit_call_flush_whole(struct unit_call *c, const struct whole_scripts *know
                            const struct buf *marker, const struct buf *head, unsigned nhead,
                            struct buf *out)
 {
-    const char *sha = known->sha[c->plain ? WHOLE_PLAIN : WHOLE_ANY];
+    bool one = c->simple && c->nunits == 1 && c->nkeys == 1;
+    const char *sha = known->sha[one ? WHOLE_ONE : c->plain ? WHOLE_PLAIN : WHOLE_ANY];
     char named[sizeof(BY_HASH) + 42];
     struct buf script = {.data = (uint8_t *)named};
     script.len = (size_t)snprintf(named, sizeof(named), BY_HASH "%.40s\r\n", sha);

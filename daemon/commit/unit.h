@@ -71,11 +71,12 @@ struct unit_call {
     unsigned nchecks, ncommands; /* checks; words of commands */
     unsigned before;             /* checks that it had in earlier calls */
     bool plain;                  /* nothing in it is more than unit_plain.lua knows */
+    bool simple;                 /* nor, in its unit, than whole_one.lua does */
 };
 
 /* The scripts for a batch that is one call, by the hashes that Redis has given them; "": it does
  * not know the script. */
-enum whole_script { WHOLE_PLAIN, WHOLE_ANY, WHOLE_SCRIPTS };
+enum whole_script { WHOLE_ONE, WHOLE_PLAIN, WHOLE_ANY, WHOLE_SCRIPTS };
 struct whole_scripts {
     char sha[WHOLE_SCRIPTS][41];
 };

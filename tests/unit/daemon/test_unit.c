@@ -958,6 +958,87 @@ Test(unit_redis, a_whole_batch)
     assert_string("7", "GET %s", MARKER);
 }
 
+/* The script for those that need no more (whole_one.lua). */
+static struct batch_doc *one_of_version(int64_t version)
+{
+    struct batch_doc *bd = stage_in(doc_new("User:a", version), batch_unit(b, NULL));
+    batch_rely(bd, RELIES_ON_STATE);
+    set(bd, "name", "x");
+    batch_member(b, bd, stored_kinds[TYPE_SORTED], "/queue", 6, false, "job", 3, NULL, 0, 1);
+    load();
+    known.sha[WHOLE_PLAIN][0] = known.sha[WHOLE_ANY][0] = 'x';
+    return bd;
+}
+
+Test(unit_redis, a_whole_batch_of_one)
+{
+    struct batch_doc *bd = one_of_version(4);
+    ask("HSET %s @v 4", A);
+    ask("ZADD %s/queue 1 job 2 other", A);
+    commit_whole(false);
+    cr_assert_eq(bd->unit->refused_by, 0);
+    cr_assert_not(bd->failed);
+    cr_assert_eq(bd->version.by, 0);
+    assert_string("5", "HGET %s @v", A);
+    assert_string("x", "HGET %s name", A);
+    assert_integer(1, "ZCARD %s/queue", A);
+    assert_string("7", "GET %s", MARKER);
+}
+
+Test(unit_redis, a_whole_batch_of_one_that_is_refused)
+{
+    struct batch_doc *bd = one_of_version(4);
+    ask("HSET %s @v 6", A);
+    commit_whole(false);
+    cr_assert_eq(bd->unit->refused_by, 1);
+    cr_assert(unit_outdated(bd->unit));
+    cr_assert_eq(bd->unit->found, 6);
+    assert_string("6", "HGET %s @v", A);
+    assert_string("7 0/1", "GET %s", MARKER);
+}
+
+Test(unit_redis, a_whole_batch_of_one_where_nothing_is)
+{
+    struct batch_doc *bd = one_of_version(4);
+    commit_whole(false);
+    cr_assert_eq(bd->unit->refused_by, 1);
+    cr_assert_eq(bd->unit->found, 0);
+    assert_integer(0, "EXISTS %s", A);
+}
+
+Test(unit_redis, a_whole_batch_of_one_where_something_else_is)
+{
+    struct batch_doc *bd = one_of_version(4);
+    ask("SET %s text", A);
+    commit_whole(false);
+    cr_assert_eq(bd->unit->refused_by, 1);
+    cr_assert_eq(bd->unit->found, -1);
+    assert_string("text", "GET %s", A);
+}
+
+Test(unit_redis, a_whole_batch_of_one_of_which_a_command_fails)
+{
+    struct batch_doc *bd = one_of_version(4);
+    ask("HSET %s @v 4", A);
+    ask("SET %s/queue text", A);
+    commit_whole(false);
+    cr_assert_eq(bd->unit->refused_by, 0);
+    cr_assert(bd->failed);
+    assert_string("5", "HGET %s @v", A);
+}
+
+Test(unit_redis, a_whole_batch_of_one_that_is_new)
+{
+    struct batch_doc *bd = stage_in(doc_new("User:a", 0), batch_unit(b, NULL));
+    batch_rely(bd, RELIES_ON_STATE);
+    set(bd, "name", "x");
+    load();
+    known.sha[WHOLE_PLAIN][0] = known.sha[WHOLE_ANY][0] = 'x';
+    commit_whole(false);
+    cr_assert_eq(bd->unit->refused_by, 0);
+    assert_string("x", "HGET %s name", A);
+}
+
 Test(unit_redis, a_whole_batch_that_is_refused)
 {
     struct batch_doc *bd = stage(doc_new("User:a", 0), guard(GUARD_LEASE, LEASE, 5));
