@@ -94,7 +94,7 @@ const struct setting settings[] = {
     {"redis", "experimental_cluster", COUNT, AT(experimental_cluster), "0", 0, 1, false,
      "1: redis may name a cluster. This is not finished: documents can be read and changed, each\n"
      "by itself or with others of its {tag}, and locked; watches, find, indexes, unique fields,\n"
-     "and shared memory are not there, and each read asks Redis."},
+     "and shared memory are not there."},
     {"redis", "redis_user", TEXT, AT(redis_user), "", 0, 255, true,
      "User for AUTH. Empty: Redis' default user. This and the password are taken over with the "
      "next\n"

@@ -226,7 +226,9 @@ static void links_changed(struct lanes *l)
 static void on_up(void *arg, struct upstream *up)
 {
     struct lanes *l = arg;
-    if (!router_is_cluster(l->router))
+    if (router_is_cluster(l->router))
+        l->cb.on_node(l->arg, up, true);
+    else
         lane_link(l->home, up);
     links_changed(l);
 }
@@ -238,6 +240,8 @@ static void on_down(void *arg, struct upstream *up)
         if (lane_upstream(l->all[i]) == up)
             lane_unlink(l->all[i]);
     }
+    if (router_is_cluster(l->router))
+        l->cb.on_node(l->arg, up, false);
     links_changed(l);
 }
 

@@ -18,6 +18,8 @@ struct lanes_callbacks {
     void (*on_link)(void *arg); /* of the home lane, as the following (lane.h) */
     void (*on_ready)(void *arg);
     void (*on_down)(void *arg);
+    /* Of a cluster: a node can be reached over this link, or not any more (router.h). */
+    void (*on_node)(void *arg, struct upstream *up, bool is_up);
     void (*on_slots)(void *arg); /* some other lanes are ready, or not any more */
     /* A cluster: links are up or down, or slots have another one (router.h); before anything is
      * sent again. */

@@ -17,7 +17,6 @@
 struct source {
     struct coherence *coherence;
     struct changes *changes;
-    struct upstream *link; /* that its documents are read over; not ours */
     /* Its last gap, as the number that it has among all, and the one before. What was read since
      * then is not older than what is heard. */
     uint32_t gap, gap_before;
@@ -28,7 +27,8 @@ struct coherence {
     struct event_base *base;
     struct config *config;
     const char *id;
-    const struct router *router;
+    const struct names *names;
+    struct router *router;
     struct source *only;     /* without a cluster */
     struct source **sources; /* by the number of the node (router.h); NULL: it was never there */
     unsigned nsources, sources_cap;
@@ -197,8 +197,8 @@ static void on_written(void *arg, const char *key, size_t key_len, const char *s
     if (c->listener != NULL && !explained)
         c->listener->written(c->listener_arg, key, key_len, suffix, suffix_len);
     struct doc *d = cache_find(c->cache, key, key_len);
-    if (d == NULL)
-        return;
+    if (d == NULL || source_of(c, d) != arg)
+        return; /* what he says of others' slots is not so any more, or not yet */
     if (explained) {
         suspect(c, d, clock_boot_ms(), suffix, suffix_len);
         return;
@@ -262,7 +262,18 @@ bool coherence_hearing(const struct coherence *c, const struct doc *d)
 
 bool coherence_hears_all(const struct coherence *c)
 {
-    return hears(c->only);
+    struct router_node n;
+    unsigned heard = 0;
+    if (c->only != NULL)
+        return hears(c->only);
+    for (unsigned i = 0; router_node(c->router, i, &n); i++) {
+        if (n.slots == 0)
+            continue;
+        if (i >= c->nsources || !hears(c->sources[i]))
+            return false;
+        heard++;
+    }
+    return heard > 0;
 }
 
 bool coherence_alone(const struct coherence *c)
@@ -401,19 +412,20 @@ static struct source *open_source(struct coherence *c, struct upstream *link)
                                                 .deaf = on_everything};
     struct source *s = alloc_zeroed(1, sizeof(*s));
     s->coherence = c;
-    s->link = link;
-    s->changes = changes_new(c->base, c->config, c->id, link, &cb, s);
+    s->changes = changes_new(c->base, c->config, c->id, c->names, c->router, link, &cb, s);
     return s;
 }
 
 struct coherence *coherence_new(struct event_base *base, struct config *config, const char *id,
-                                const struct router *router, struct cache *cache,
-                                const struct coherence_callbacks *cb, void *arg)
+                                const struct names *names, struct router *router,
+                                struct cache *cache, const struct coherence_callbacks *cb,
+                                void *arg)
 {
     struct coherence *c = alloc_zeroed(1, sizeof(*c));
     c->base = base;
     c->config = config;
     c->id = id;
+    c->names = names;
     c->router = router;
     c->cache = cache;
     c->cb = *cb;
@@ -454,12 +466,30 @@ void coherence_stop(struct coherence *c)
     }
 }
 
+/* Of a node of the cluster; it has its address from when it is first there. */
+static struct source *source_at(struct coherence *c, struct upstream *link)
+{
+    struct router_node n;
+    unsigned i = 0;
+    while (router_node(c->router, i, &n) && n.up != link)
+        i++;
+    while (c->nsources <= i)
+        vec_push(c->sources, c->nsources, c->sources_cap, NULL);
+    if (c->sources[i] == NULL) {
+        c->sources[i] = open_source(c, link);
+        changes_set_address(c->sources[i]->changes, upstream_address(link));
+        changes_start(c->sources[i]->changes);
+    }
+    return c->sources[i];
+}
+
 void coherence_link(struct coherence *c, struct upstream *link, bool up)
 {
-    for (unsigned i = 0; i < c->nsources; i++) {
-        if (c->sources[i] != NULL && c->sources[i]->link == link)
-            changes_link(c->sources[i]->changes, up);
-    }
+    struct source *s = c->only;
+    if (s == NULL && c->config->coherence)
+        s = source_at(c, link);
+    if (s != NULL)
+        changes_link(s->changes, up);
 }
 
 void coherence_set_address(struct coherence *c, const char *address)

@@ -26,10 +26,11 @@ struct coherence_callbacks {
     void (*taken)(void *arg, struct doc *d); /* another daemon has taken its turn */
 };
 
-/* `id` is this daemon's name. */
+/* `id` is this daemon's name, `names` those of Redis keys. */
 struct coherence *coherence_new(struct event_base *base, struct config *config, const char *id,
-                                const struct router *router, struct cache *cache,
-                                const struct coherence_callbacks *cb, void *arg);
+                                const struct names *names, struct router *router,
+                                struct cache *cache, const struct coherence_callbacks *cb,
+                                void *arg);
 void coherence_free(struct coherence *c);
 void coherence_start(struct coherence *c);
 void coherence_stop(struct coherence *c);

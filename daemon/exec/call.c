@@ -217,12 +217,22 @@ bool call_behind(const struct exec *e, const struct doc *d)
     return d->written > known && d->written > e->looked_up_to && d->written - known < AHEAD_MAX;
 }
 
+/* In a cluster a document may come into being on another node, before its slot is known to be
+ * there, and nobody is told. What there is leaves with the slot, and that is told. */
+static bool may_have_come(const struct call *c, const struct doc *d)
+{
+    const struct method *m = c->request.method;
+    return c->exec->cluster && d->state == DOC_ABSENT && (m->reads || m->shows) &&
+           d->checked < c->request.arrived && c->exec->config->coherence;
+}
+
 bool call_unfresh(const struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
     return call_behind(e, d) || d->state == DOC_UNKNOWN || d->epoch != call_epoch(c, d) ||
            d->checked < c->request.stamp || (c->check && d->checked < c->request.arrived) ||
            (c->read_anew && d->read < c->request.arrived) || outgrown(e, d) ||
+           may_have_come(c, d) ||
            (d->checked < c->request.arrived && !coherence_current(e->coherence, d, c->run.clock));
 }
 

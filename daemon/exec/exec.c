@@ -590,7 +590,8 @@ static void allow_readers(struct exec *e)
 static void on_gap(void *arg)
 {
     struct exec *e = arg;
-    lane_tell(e->lane, coherence_hears_all(e->coherence), !coherence_alone(e->coherence));
+    if (!e->cluster)
+        lane_tell(e->lane, coherence_hears_all(e->coherence), !coherence_alone(e->coherence));
     allow_readers(e);
     wake_all(e);
 }
@@ -619,6 +620,12 @@ static void on_lane_ready(void *arg)
     purger_up(e->purger);
     wake_all(e);
     e->cb.on_ready(e->arg);
+}
+
+static void on_node(void *arg, struct upstream *up, bool is_up)
+{
+    struct exec *e = arg;
+    coherence_link(e->coherence, up, is_up);
 }
 
 static void on_slots(void *arg)
@@ -736,6 +743,7 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
                                                     .on_link = on_lane_link,
                                                     .on_ready = on_lane_ready,
                                                     .on_down = on_lane_down,
+                                                    .on_node = on_node,
                                                     .on_slots = on_slots,
                                                     .on_links = on_links};
     struct exec *e = alloc_zeroed(1, sizeof(*e));
@@ -755,7 +763,8 @@ struct exec *exec_new(struct event_base *base, struct config *config, struct sch
     cache_route(e->cache, e->router, &e->names);
     static const struct coherence_callbacks coherence_cb = {
         .proved = on_proved, .changed = on_gap, .taken = on_taken};
-    e->coherence = coherence_new(base, config, id, e->router, e->cache, &coherence_cb, e);
+    e->coherence =
+        coherence_new(base, config, id, &e->names, e->router, e->cache, &coherence_cb, e);
     e->loader = loader_new(e->router, e->cache, e->coherence, &e->names, on_loaded, e);
     e->purger = purger_new(base, e->router, &e->names, on_purged, e);
     e->audit = audit_new(base, config, e->router, &e->names, e->coherence, e->cache, e->schema);
@@ -818,6 +827,5 @@ void exec_start(struct exec *e, const struct exec_callbacks *cb, void *arg)
     e->cb = *cb;
     e->arg = arg;
     lanes_start(e->lanes);
-    if (!e->cluster) /* then nobody is heard: each read asks Redis */
-        coherence_start(e->coherence);
+    coherence_start(e->coherence);
 }

@@ -15,12 +15,14 @@
 #include <string.h>
 
 #define INVALIDATE "__redis__:invalidate"
-#define CHANNELS 4               /* that are listened to for ever */
+#define CHANNELS 4               /* that are listened to for ever; in a cluster the first alone */
 #define EXPLAINED_MAX (1u << 16) /* keys, in one turn of Redis */
 
 struct changes {
     struct config *config;
     const char *id;
+    const struct names *names;
+    bool cluster;
     struct upstream *up;   /* for proofs, and it tracks; not ours */
     struct upstream *link; /* listens */
     struct proofs *proofs;
@@ -188,7 +190,7 @@ static bool went_unheard(struct changes *c, const char *key, size_t len)
 void changes_want(struct changes *c, const char *key, size_t key_len)
 {
     struct buf out = BUF_INIT, message = BUF_INIT;
-    if (!c->hearing)
+    if (!c->hearing || c->cluster)
         return;
     pack_array(&message, 2);
     pack_cstr(&message, c->id);
@@ -321,24 +323,26 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* "<prefix>:{<key>}<suffix>" */
-static void take_key(struct changes *c, const char *name, size_t len)
+static void take_document(struct changes *c, const char *key, size_t key_len, const char *suffix,
+                          size_t suffix_len)
 {
-    size_t head = strlen(c->config->key_prefix) + 2;
-    const char *end = len > head ? memchr(name + head, '}', len - head) : NULL;
-    if (end == NULL)
-        return;
-    const char *suffix = end + 1;
-    char key[KEY_ESCAPED_MAX];
-    size_t key_len = (size_t)(end - name) - head, suffix_len = (size_t)(name + len - suffix);
-    if (key_len > sizeof(key) || !pk_unescape(key, name + head, key_len, &key_len))
-        return;
     if (went_unheard(c, key, key_len))
         return;
     uint64_t hash = key_hash(key, key_len, suffix, suffix_len);
     bool explained = c->nexplained > 0 &&
                      bsearch(&hash, c->explained, c->nexplained, sizeof(hash), by_value) != NULL;
     c->cb.written(c->arg, key, key_len, suffix, suffix_len, explained);
+}
+
+/* "<prefix>:<root><suffix>" */
+static void take_key(struct changes *c, const char *name, size_t len)
+{
+    struct buf key = BUF_INIT;
+    size_t head = strlen(c->config->key_prefix) + 1;
+    size_t root = len > head ? names_read(c->names, name + head, len - head, &key) : 0;
+    if (root > 0)
+        take_document(c, (char *)key.data, key.len, name + head + root, len - head - root);
+    buf_free(&key);
 }
 
 /* The marker of a commit comes behind the keys that were written in its turn, also where there are
@@ -408,7 +412,8 @@ static void begin_hearing(struct changes *c)
     if (!c->hearing)
         return;
     (void)changes_prove(c);
-    peers_hello(c->peers);
+    if (!c->cluster)
+        peers_hello(c->peers);
 }
 
 static void on_listening(void *arg, unsigned index, redisReply *reply)
@@ -506,13 +511,18 @@ static void on_tracking(void *arg, unsigned index, redisReply *reply)
     if (reply == NULL || c->tracks > 0 || !c->subscribed)
         return;
     c->tracking = reply->type != REDIS_REPLY_ERROR;
-    c->untracked = !c->tracking;
+    c->untracked = !c->tracking && !c->cluster;
     if (!c->tracking && strncmp(reply->str, "ERR The client ID", 17) == 0) {
         upstream_reset(c->link, "Redis does not know the connection that listens");
         return;
     }
     if (c->tracking) {
         begin_hearing(c);
+        return;
+    }
+    if (c->cluster) { /* until the next connection */
+        warn(c, "what others write is not heard (CLIENT TRACKING); each read asks Redis",
+             reply->str);
         return;
     }
     warn(c, "what other programs write into Redis is not noticed (CLIENT TRACKING)", reply->str);
@@ -537,6 +547,11 @@ static void track(struct changes *c)
     buf_free(&out);
 }
 
+static unsigned channels(const struct changes *c)
+{
+    return c->cluster ? 1 : CHANNELS;
+}
+
 static void on_subscribed(void *arg, unsigned index, redisReply *reply)
 {
     struct changes *c = arg;
@@ -544,7 +559,7 @@ static void on_subscribed(void *arg, unsigned index, redisReply *reply)
         return;
     if (reply->type == REDIS_REPLY_ERROR) {
         cannot_hear(c, reply->str);
-    } else if (index == CHANNELS - 1) {
+    } else if (index == channels(c) - 1) {
         c->subscribed = true;
         c->listening = false;
         track(c);
@@ -561,9 +576,9 @@ static void on_up(void *arg)
         (char *)c->own.data,
         (char *)peers_channel(c->peers)->data,
     };
-    for (unsigned i = 0; i < CHANNELS; i++)
+    for (unsigned i = 0; i < channels(c); i++)
         resp_words(&out, "SUBSCRIBE", names[i], NULL);
-    upstream_send(c->link, out.data, out.len, CHANNELS, on_subscribed, c);
+    upstream_send(c->link, out.data, out.len, channels(c), on_subscribed, c);
     buf_free(&out);
 }
 
@@ -607,6 +622,13 @@ static void on_proof_refused(void *arg, const char *why)
     set_deaf(c);
 }
 
+/* Nothing is asked over the link that listens that has a slot. */
+static void on_redirect(void *arg, const char *error)
+{
+    (void)arg;
+    (void)error;
+}
+
 /* ---- interface ---- */
 
 static void name(struct buf *out, const char *prefix, const char *what, const char *id)
@@ -616,15 +638,23 @@ static void name(struct buf *out, const char *prefix, const char *what, const ch
 }
 
 struct changes *changes_new(struct event_base *base, struct config *config, const char *id,
-                            struct upstream *up, const struct changes_callbacks *cb, void *arg)
+                            const struct names *names, struct router *router, struct upstream *up,
+                            const struct changes_callbacks *cb, void *arg)
 {
     static const struct upstream_callbacks link_cb = {
         .on_up = on_up, .on_down = on_down, .on_push = on_push, .quiet = true};
+    static const struct upstream_callbacks node_cb = {.on_up = on_up,
+                                                      .on_down = on_down,
+                                                      .on_push = on_push,
+                                                      .on_redirect = on_redirect,
+                                                      .quiet = true};
     static const struct proofs_callbacks proofs_cb = {
         .proved = on_proved, .another_realm = on_another_realm, .refused = on_proof_refused};
     struct changes *c = alloc_zeroed(1, sizeof(*c));
     c->config = config;
     c->id = id;
+    c->names = names;
+    c->cluster = router_is_cluster(router);
     c->up = up;
     c->cb = *cb;
     c->arg = arg;
@@ -635,8 +665,9 @@ struct changes *changes_new(struct event_base *base, struct config *config, cons
     buf_append(&c->documents, "", 1);
     buf_printf(&c->markers, "%s:" COMMIT_MARKER, config->key_prefix);
     buf_append(&c->markers, "", 1);
-    c->link = upstream_new(base, config, &link_cb, c);
-    c->proofs = proofs_new(base, config, id, up, c->link, &proofs_cb, c);
+    c->link = upstream_new(base, config, c->cluster ? &node_cb : &link_cb, c);
+    c->proofs =
+        proofs_new(base, config, id, c->cluster ? router : NULL, up, c->link, &proofs_cb, c);
     return c;
 }
 

@@ -21,13 +21,18 @@
  *
  * Silence says nothing: the link may be dead, we may be behind, or were frozen. A *proof* does: a
  * message to ourselves, sent over the link that reads documents. When it has come back, all that
- * was acknowledged to anybody before it was sent has been told.
+ * was acknowledged to anybody before it was sent has been told (proofs.h).
+ *
+ * In a cluster there is one of these for each master. There daemons say nothing yet: what others
+ * and our own scripts write is named, and unexplained. Keys that leave a master or come to it with
+ * their slot are named as well.
  */
 #ifndef RAPYERD_CHANGES_H
 #define RAPYERD_CHANGES_H
 
 #include "daemon/base/config.h"
-#include "daemon/redis/upstream.h"
+#include "daemon/redis/names.h"
+#include "daemon/redis/router.h"
 #include "protocol/cursor.h"
 
 /* How the keys of markers go on behind the prefix of all keys; then there is the daemon's name. */
@@ -77,9 +82,11 @@ struct changes_callbacks {
     void (*deaf)(void *arg);
 };
 
-/* `up` is the link that documents are read and written over; `id` is this daemon's. */
+/* `up` is the link that documents are read and written over; `id` is this daemon's, `names` those
+ * of Redis keys; all are kept by the caller. */
 struct changes *changes_new(struct event_base *base, struct config *config, const char *id,
-                            struct upstream *up, const struct changes_callbacks *cb, void *arg);
+                            const struct names *names, struct router *router, struct upstream *up,
+                            const struct changes_callbacks *cb, void *arg);
 void changes_free(struct changes *c);
 void changes_start(struct changes *c);
 void changes_stop(struct changes *c);

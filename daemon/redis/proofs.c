@@ -13,6 +13,7 @@
 
 struct proofs {
     struct config *config;
+    struct router *router;
     struct upstream *up, *link; /* not ours */
     struct proofs_callbacks cb;
     void *arg;
@@ -21,6 +22,8 @@ struct proofs {
     int64_t at;
     /* The one on its way; it has come back when both its message and its answer have. */
     uint64_t number, proved; /* its number, and that of the last one that has */
+    unsigned asked, pinged;  /* answers to come: those of the last proof are the last ones */
+    uint64_t learning;       /* the one for which it was asked which slots the master has */
     int64_t sent;
     bool away, heard, answered, another;
     struct event *overdue; /* it does not come back */
@@ -94,22 +97,95 @@ static void on_answer(void *arg, unsigned index, redisReply *reply)
         step(p);
 }
 
-static void send_proof(struct proofs *p)
+/* ---- in a cluster ---- */
+
+static void answered(struct proofs *p, uint64_t number)
+{
+    if (!p->away || p->number != number)
+        return;
+    p->answered = true;
+    step(p);
+}
+
+static void on_learned(void *arg)
+{
+    struct proofs *p = arg;
+    answered(p, p->learning);
+}
+
+static void on_state(void *arg, unsigned index, redisReply *reply)
+{
+    struct proofs *p = arg;
+    (void)index;
+    p->asked--;
+    p->away = p->away && reply != NULL; /* whoever waits for it is told that the link is down */
+    if (p->asked > 0 || !p->away)
+        return;
+    const char *epoch =
+        reply->type == REDIS_REPLY_STRING ? strstr(reply->str, "cluster_current_epoch:") : NULL;
+    if (epoch == NULL) {
+        p->cb.refused(p->arg, reply->type == REDIS_REPLY_ERROR ? reply->str : "no cluster");
+        return;
+    }
+    uint64_t at = strtoull(epoch + strlen("cluster_current_epoch:"), NULL, 10);
+    if (strstr(reply->str, "cluster_state:ok") == NULL)
+        upstream_reset(p->link, "the cluster is down for this master");
+    else if (router_knows(p->router, p->up, at))
+        answered(p, p->number);
+    else {
+        p->learning = p->number;
+        router_learn(p->router, p->up, at, on_learned, p);
+    }
+}
+
+static void on_pong(void *arg, unsigned index, redisReply *reply)
+{
+    struct proofs *p = arg;
+    (void)index;
+    if (--p->pinged > 0 || !p->away || reply == NULL || reply->type == REDIS_REPLY_ERROR)
+        return;
+    p->heard = true;
+    step(p);
+}
+
+static bool send_to_master(struct proofs *p)
+{
+    struct buf out = BUF_INIT;
+    resp_words(&out, "CLUSTER", "INFO", NULL);
+    bool asked = upstream_send(p->up, out.data, out.len, 1, on_state, p);
+    p->asked += asked;
+    buf_clear(&out);
+    resp_words(&out, "PING", NULL);
+    bool pinged = upstream_send(p->link, out.data, out.len, 1, on_pong, p);
+    p->pinged += pinged;
+    buf_free(&out);
+    return asked && pinged;
+}
+
+/* ---- */
+
+static bool send_message(struct proofs *p)
 {
     struct buf out = BUF_INIT;
     char number[RESP_DECIMAL_MAX + 1];
-    p->number = ++numbers;
     number[resp_decimal(number, (int64_t)p->number)] = '\0';
+    resp_words(&out, "GET", (char *)p->realm_key.data, NULL);
+    resp_words(&out, "PUBLISH", (char *)p->channel.data, number, NULL);
+    bool sent = upstream_send(p->up, out.data, out.len, 2, on_answer, p);
+    buf_free(&out);
+    return sent;
+}
+
+static void send_proof(struct proofs *p)
+{
+    p->number = ++numbers;
     p->away = true;
     p->heard = p->answered = p->another = false;
     p->sent = clock_boot_ms();
-    resp_words(&out, "GET", (char *)p->realm_key.data, NULL);
-    resp_words(&out, "PUBLISH", (char *)p->channel.data, number, NULL);
-    if (!upstream_send(p->up, out.data, out.len, 2, on_answer, p))
+    if (!(p->router != NULL ? send_to_master : send_message)(p))
         p->away = false;
     unsigned ms = p->config->coherence_bound > SLOW_MS ? p->config->coherence_bound : SLOW_MS;
     event_add(p->overdue, &(struct timeval){ms / 1000, (suseconds_t)(ms % 1000 * 1000)});
-    buf_free(&out);
 }
 
 static void on_overdue(evutil_socket_t fd, short what, void *arg)
@@ -166,11 +242,12 @@ void proofs_void(struct proofs *p)
 }
 
 struct proofs *proofs_new(struct event_base *base, struct config *config, const char *id,
-                          struct upstream *up, struct upstream *link,
+                          struct router *router, struct upstream *up, struct upstream *link,
                           const struct proofs_callbacks *cb, void *arg)
 {
     struct proofs *p = alloc_zeroed(1, sizeof(*p));
-    *p = (struct proofs){.config = config, .up = up, .link = link, .cb = *cb, .arg = arg};
+    *p = (struct proofs){
+        .config = config, .router = router, .up = up, .link = link, .cb = *cb, .arg = arg};
     buf_printf(&p->channel, "%s:@proof:%s", config->key_prefix, id);
     buf_append(&p->channel, "", 1);
     buf_printf(&p->realm_key, "%s:@realm", config->key_prefix);

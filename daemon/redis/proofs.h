@@ -5,12 +5,17 @@
  *     └──(another was asked for)── back ◄┴──► the message, over the one that listens
  *
  * Each also looks at the name of the database, the *realm*: SWAPDB tells nobody.
+ *
+ * In a cluster a message would go to all nodes. There the master is asked over the one link whether
+ * the cluster is up for it, and in which epoch of its configuration it is, and over the other one
+ * for nothing (PING): who listens there is told in the order in which that master worked. If it is
+ * another epoch it is asked which slots it has: of those that it has lost it proves nothing.
  */
 #ifndef RAPYERD_PROOFS_H
 #define RAPYERD_PROOFS_H
 
 #include "daemon/base/config.h"
-#include "daemon/redis/upstream.h"
+#include "daemon/redis/router.h"
 
 struct proofs;
 
@@ -21,9 +26,10 @@ struct proofs_callbacks {
 };
 
 /* `up` is the link that tracks, `link` the one that listens, which is reset when no message comes
- * back over it; `id` this daemon's name. All are kept by the caller. */
+ * back over it; `id` this daemon's name, `router` that of a cluster, else NULL. All are kept by the
+ * caller. */
 struct proofs *proofs_new(struct event_base *base, struct config *config, const char *id,
-                          struct upstream *up, struct upstream *link,
+                          struct router *router, struct upstream *up, struct upstream *link,
                           const struct proofs_callbacks *cb, void *arg);
 void proofs_free(struct proofs *p);
 

@@ -24,7 +24,8 @@ struct node {
     struct router *router;
     struct upstream *up;
     struct suspects suspects;
-    unsigned number; /* in nodes */
+    unsigned number;       /* in nodes */
+    uint64_t config_epoch; /* what it said of its slots is of this one; 0: nothing */
     bool ready;
     unsigned nslots, killing; /* answers to CLIENT KILL that are awaited */
     char id[ID_BYTES];        /* "": not known */
@@ -283,14 +284,25 @@ static bool read_range(struct node *from, const redisReply *range, struct node *
     return true;
 }
 
+/* Of all slots: who has them, NULL where nobody has. The caller's; NULL: it does not say. */
+static struct node **read_map(struct node *from, const redisReply *said)
+{
+    struct node **owner = alloc_zeroed(SLOTS, sizeof(struct node *));
+    bool good = said->type == REDIS_REPLY_ARRAY;
+    for (size_t i = 0; good && i < said->elements; i++)
+        good = read_range(from, said->element[i], owner);
+    if (good)
+        return owner;
+    free(owner);
+    return NULL;
+}
+
 /* Slots that nobody has for the moment stay with who had them: he says so himself. */
 static void take_map(struct node *from, const redisReply *said)
 {
     struct router *r = from->router;
-    struct node **owner = alloc_zeroed(SLOTS, sizeof(struct node *));
-    bool good = said->type == REDIS_REPLY_ARRAY, other = false;
-    for (size_t i = 0; good && i < said->elements; i++)
-        good = read_range(from, said->element[i], owner);
+    struct node **owner = read_map(from, said);
+    bool good = owner != NULL, other = false;
     r->epoch += EPOCH_STEP;
     for (unsigned slot = 0; good && slot < SLOTS; slot++)
         other = (owner[slot] != NULL && give_slot(r, slot, owner[slot])) || other;
@@ -319,6 +331,66 @@ static void on_slots(void *arg, unsigned index, redisReply *reply)
         well = r->nodes[i]->ready || r->nodes[i]->nslots == 0;
     if (!event_pending(r->timer, EV_TIMEOUT, NULL))
         plan_look(r, well ? LOOK_EVERY_MS : LOOK_AGAIN_MS);
+}
+
+/* ---- what one node has ---- */
+
+struct learning {
+    struct node *node;
+    uint64_t config_epoch;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+/* Those it had, and has not any more. What it says of others' slots may be older than what they
+ * have said. */
+static void take_lost(struct node *n, struct node **owner)
+{
+    struct router *r = n->router;
+    bool other = false;
+    r->epoch += EPOCH_STEP;
+    for (unsigned slot = 0; slot < SLOTS; slot++) {
+        if (r->owner[slot] == n && owner[slot] != NULL)
+            other = give_slot(r, slot, owner[slot]) || other;
+    }
+    if (other)
+        r->cb.on_map(r->arg);
+}
+
+static void on_learned(void *arg, unsigned index, redisReply *reply)
+{
+    struct learning *l = arg;
+    struct node *n = l->node;
+    (void)index;
+    struct node **owner = reply != NULL && !n->router->stopped ? read_map(n, reply) : NULL;
+    if (owner != NULL) {
+        take_lost(n, owner);
+        n->config_epoch = l->config_epoch;
+        l->fn(l->arg);
+    }
+    free(owner);
+    free(l);
+}
+
+bool router_knows(const struct router *r, const struct upstream *up, uint64_t config_epoch)
+{
+    const struct node *n = node_of(r, up);
+    return n != NULL && n->config_epoch >= config_epoch;
+}
+
+void router_learn(struct router *r, struct upstream *up, uint64_t config_epoch,
+                  void (*fn)(void *arg), void *arg)
+{
+    struct node *n = node_of(r, up);
+    struct buf out = BUF_INIT;
+    if (n == NULL)
+        return;
+    struct learning *l = alloc_zeroed(1, sizeof(*l));
+    *l = (struct learning){.node = n, .config_epoch = config_epoch, .fn = fn, .arg = arg};
+    resp_words(&out, "CLUSTER", "SLOTS", NULL);
+    if (!upstream_send(up, out.data, out.len, 1, on_learned, l))
+        free(l);
+    buf_free(&out);
 }
 
 /* Who was named by a redirect, else one after the other: one that is cut off is not the only one

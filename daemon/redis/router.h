@@ -47,6 +47,13 @@ bool router_over(const struct router *r, const struct upstream *up, uint32_t epo
  * will throw away. */
 bool router_promoted(const struct router *r, const struct upstream *from,
                      const struct upstream *to);
+/* Whether what this node says of its slots is known as of that epoch of its configuration
+ * (cluster_current_epoch) or a later one. */
+bool router_knows(const struct router *r, const struct upstream *up, uint64_t config_epoch);
+/* Asks it which of those it has that it is thought to have, and then calls fn; it has said that its
+ * configuration is of that epoch. Without an answer fn is not called. */
+void router_learn(struct router *r, struct upstream *up, uint64_t config_epoch,
+                  void (*fn)(void *arg), void *arg);
 /* Asks for the map, if that was not done a moment ago. */
 void router_look(struct router *r);
 /* Calls fn for the link of each master of a cluster. */

@@ -3,6 +3,7 @@
 #include "daemon/documents/cache.h"
 #include "daemon/documents/coherence.h"
 #include "daemon/documents/stale.h"
+#include "daemon/redis/names.h"
 #include "protocol/alloc.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ static struct config config = {.redis = (char *)"unix:/nowhere",
                                .reconnect_max = 60000};
 static const struct model user = {.name = (char *)"User", .atomic = true};
 static struct event_base *base;
+static const struct names names = {.prefix = "rapyer"};
 static struct router *router;
 static struct cache *cache;
 static struct coherence *coherence;
@@ -32,7 +34,7 @@ static void setup(void)
     base = event_base_new();
     router = router_new(base, &config, &links, NULL);
     cache = cache_new(1 << 20, 1000);
-    coherence = coherence_new(base, &config, "me", router, cache, &calls, NULL);
+    coherence = coherence_new(base, &config, "me", &names, router, cache, &calls, NULL);
     doc = cache_doc(cache, &user, "User:a", 6);
     doc->state = DOC_PRESENT;
     doc->version = 7;

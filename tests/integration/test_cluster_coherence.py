@@ -1,0 +1,246 @@
+"""Documents of a cluster that are read from memory: what others change is seen within the bound, also where
+slots move, masters go, links are lost and other programs write; and who does not change costs Redis nothing."""
+
+import os
+import random
+import signal
+
+import pytest
+import redis
+
+from histories import PAGE, Foreigner, Neighbour
+from redis_cluster import EXPERIMENTAL, name_of, reshard, slot_of_document
+from rpc_client import wait_until
+from test_bad_input import refused
+from test_histories import FULL, declare, histories
+
+# Nothing is read again because it may be old, and nobody looks but who is asked.
+QUIET = {**EXPERIMENTAL, "coherence.bound": "1h", "coherence.audit": "0"}
+
+
+def key_of(cluster, node, tag=""):
+    """Of a document that this master has."""
+    return next(key for key in (f"Page:{tag}{n}" for n in range(1000))
+                if cluster.agreed_owner(slot_of_document(key)) is node)
+
+
+def loads(*nodes):
+    """How often a document was read there."""
+    return sum(node.info("commandstats").get("cmdstat_pttl", {"calls": 0})["calls"] for node in nodes)
+
+
+def hears(client):
+    return wait_until(lambda: client.call("admin.stats")["hears_others"], what="all masters to be heard")
+
+
+def n_of(client, key):
+    return client.call("doc.get", key)["n"]
+
+
+def soon(client, key, n):
+    wait_until(lambda: n_of(client, key) == n, what=f"{key} to be {n}")
+
+
+class Pair:
+    """A writer, and a reader that has in memory what it wrote: a document of each master."""
+
+    def __init__(self, cluster, new_daemon, settings):
+        self.cluster = cluster
+        self.daemons = [new_daemon(cluster.address, settings) for _ in range(2)]
+        self.writer, self.reader = (daemon.connect() for daemon in self.daemons)
+        self.keys = [key_of(cluster, node) for node in cluster.masters]
+        self.writer.call("define", PAGE)
+        self.reader.call("define", PAGE)
+        hears(self.reader)
+        for key in self.keys:
+            self.writer.call("doc.save", key, {"n": 1})
+            soon(self.reader, key, 1)
+        self.settle()
+
+    def settle(self):
+        """Until what was heard is heard, and read: then a read asks nobody."""
+        def quiet():
+            before = loads(*self.cluster.masters)
+            for key in self.keys:
+                n_of(self.reader, key)
+            return loads(*self.cluster.masters) == before
+        wait_until(quiet, what="reads that ask nobody")
+
+    def close(self):
+        self.writer.close()
+        self.reader.close()
+
+
+@pytest.fixture
+def pair(calm_cluster, new_daemon):
+    made = Pair(calm_cluster, new_daemon, QUIET)
+    yield made
+    made.close()
+
+
+def test_what_is_in_memory_costs_redis_nothing(pair):
+    before = loads(*pair.cluster.masters)
+    for _ in range(50):
+        assert [n_of(pair.reader, key) for key in pair.keys] == [1, 1, 1]
+        assert pair.reader.call("doc.load", pair.keys[0], "tags") == []
+    assert loads(*pair.cluster.masters) == before
+
+
+def test_what_others_write_is_seen(pair):
+    """Another daemon, with scripts and without, and programs that have none."""
+    a, b, c = pair.keys
+    for n in range(2, 6):
+        pair.writer.call("num.incr", a, "n", 1)
+        soon(pair.reader, a, n)
+    pair.writer.call("num.mul", a, "n", 2)
+    soon(pair.reader, a, 10)
+    pair.writer.call("list.append", a, "tags", "x")
+    wait_until(lambda: pair.reader.call("doc.load", a, "tags") == ["x"], what="the list")
+    node = pair.cluster.masters[1]
+    node.ask("HSET", name_of(b), "n", 77)
+    soon(pair.reader, b, 77)
+    node.ask("RPUSH", name_of(b) + "/tags", "y")
+    wait_until(lambda: pair.reader.call("doc.load", b, "tags") == ["y"], what="the list")
+    pair.writer.call("doc.delete", c)
+    wait_until(lambda: pair.reader.call("doc.exists", c) == 0, what="the end of it")
+
+
+def test_what_was_not_there_is_asked_for(pair):
+    """A document may come into being on a master that is not known to have the slot yet."""
+    key = key_of(pair.cluster, pair.cluster.masters[0], "new")
+    for _ in range(20):
+        refused(pair.reader, "NOT_FOUND", "doc.get", key)
+        assert pair.reader.call("doc.exists", key) == 0
+        pair.writer.call("doc.save", key, {"n": 3})
+        assert n_of(pair.reader, key) == 3
+        pair.writer.call("doc.delete", key)
+        wait_until(lambda: pair.reader.call("doc.exists", key) == 0, what="the end of it")
+
+
+def test_tagged_documents(pair):
+    keys = ["Page:{t}a", "Page:{t}b"]
+    pair.writer.call("pipeline", [["doc.save", key, {"n": 1}] for key in keys])
+    for key in keys:
+        soon(pair.reader, key, 1)
+    pair.writer.call("pipeline", [["num.incr", key, "n", 1] for key in keys])
+    for key in keys:
+        soon(pair.reader, key, 2)
+
+
+def test_one_master_is_flushed(pair):
+    """Its documents are gone, and those of others are not read again."""
+    a, *others = pair.keys
+    first, *rest = pair.cluster.masters
+    before = loads(*rest)
+    first.ask("FLUSHALL")
+    wait_until(lambda: pair.reader.call("doc.exists", a) == 0, what="the news")
+    assert [n_of(pair.reader, key) for key in others] == [1, 1]
+    assert loads(*rest) == before
+
+
+@pytest.mark.parametrize("which", ["pubsub", "normal"])
+def test_one_link_is_lost(pair, which):
+    """The one that listens, or the one that tracks: the documents of that master are read again."""
+    a, *others = pair.keys
+    first, *rest = pair.cluster.masters
+    gaps = pair.reader.call("admin.stats")["gaps"]
+    before, of_others = loads(first), loads(*rest)
+    first.ask("CLIENT", "KILL", "TYPE", which, "SKIPME", "yes")
+    wait_until(lambda: pair.reader.call("admin.stats")["gaps"] > gaps, what="the loss")
+    assert n_of(pair.reader, a) == 1 and loads(first) > before
+    assert [n_of(pair.reader, key) for key in others] == [1, 1]
+    assert loads(*rest) == of_others
+    hears(pair.reader)
+    pair.writer.call("num.incr", a, "n", 1)
+    soon(pair.reader, a, 2)
+    pair.settle()
+
+
+def test_a_slot_that_moves(pair):
+    """To and fro: what is written there is seen, and other documents are not read again."""
+    a, *others = pair.keys
+    home, away, third = pair.cluster.masters
+    of_third = loads(third)
+    for n, source, target in ((2, home, away), (3, away, home)):
+        pair.cluster.migrate(slot_of_document(a), source, target)
+        pair.writer.call("num.incr", a, "n", 1)
+        soon(pair.reader, a, n)
+    assert [n_of(pair.reader, key) for key in others] == [1, 1]
+    assert loads(third) == of_third
+
+
+def test_a_slot_that_comes_is_a_gap(pair):
+    """Nobody has told the reader that the document has left its master, and it learns of the new one by another
+    document of the slot."""
+    a, other = "Page:{gap}a", "Page:{gap}b"
+    home = pair.cluster.agreed_owner(slot_of_document(a))
+    away = next(node for node in pair.cluster.masters if node is not home)
+    pair.writer.call("doc.save", a, {"n": 1})
+    pair.writer.call("doc.save", other, {"n": 1})
+    soon(pair.reader, a, 1)
+    reader = pair.daemons[1].process
+    reader.send_signal(signal.SIGSTOP)
+    try:
+        home.ask("CLIENT", "KILL", "TYPE", "pubsub")
+        pair.cluster.migrate(slot_of_document(a), home, away)
+        pair.writer.call("num.incr", a, "n", 1)
+    finally:
+        reader.send_signal(signal.SIGCONT)
+    assert n_of(pair.reader, other) == 1
+    assert n_of(pair.reader, a) == 2
+
+
+def test_a_master_that_goes(cluster, new_daemon):
+    """What the others have is read from memory meanwhile. Then its replica takes its place."""
+    pair = Pair(cluster, new_daemon, {**QUIET, "coherence.bound": "2s"})
+    a, b, _ = pair.keys
+    gone, slot = cluster.masters[0], slot_of_document(pair.keys[0])
+    gone.pause()
+    before = loads(cluster.masters[1])
+    for _ in range(50):
+        assert n_of(pair.reader, b) == 1
+    assert loads(cluster.masters[1]) == before
+    wait_until(lambda: cluster.owner(slot) not in (None, gone), timeout=30, what="a promotion")
+    assert pair.writer.call("num.incr", a, "n", 1) == 2
+    soon(pair.reader, a, 2)
+    gone.resume()
+    wait_until(lambda: all(cluster.is_well(node) for node in cluster.nodes), timeout=30, what="the cluster")
+    assert pair.writer.call("num.incr", a, "n", 1) == 3
+    soon(pair.reader, a, 3)
+    pair.close()
+
+
+def looked_at(daemons):
+    """What the daemons have compared with Redis, and what was wrong of it."""
+    told = []
+    for daemon in daemons:
+        with daemon.connect() as client:
+            told.append(client.call("admin.stats"))
+    return sum(one["audits"] for one in told), sum(one["audit_wrong"] for one in told)
+
+
+def test_slots_that_move_and_links_that_are_cut(calm_cluster, new_daemon):
+    """Judged; and what is in memory at the end is what Redis holds."""
+    several = [new_daemon(calm_cluster.address, {**EXPERIMENTAL, "coherence.bound": "300ms", "coherence.audit": "100"})
+               for _ in range(2)]
+    declare(*several)
+    rng = random.Random(os.environ.get("RAPYER_SEED"))
+
+    def nemesis():
+        reshard(calm_cluster, [slot_of_document("Page:{c}")], 2)
+        rng.choice(calm_cluster.masters).ask("CLIENT", "KILL", "TYPE", rng.choice(["pubsub", "normal"]), "SKIPME", "yes")
+    histories(several, None, count=200 if FULL else 4, bound=0.3, tag="{c}", nemesis=nemesis)
+    with several[0].connect() as client:
+        def audited():
+            client.call("doc.get", "Page:{c}0-0")
+            return client.call("admin.stats")["audits"] > 5
+        client.call("doc.save", "Page:{c}0-0", {"n": 1})
+        wait_until(audited, what="looks")
+    assert looked_at(several)[1] == 0
+
+
+def test_programs_without_a_daemon(calm_cluster, new_daemon):
+    several = [new_daemon(calm_cluster.address, EXPERIMENTAL) for _ in range(2)]
+    declare(*several)
+    with redis.RedisCluster("127.0.0.1", calm_cluster.masters[0].port) as foreign:
+        histories(several, foreign, count=100 if FULL else 3, actor=Neighbour, foreign=Foreigner)
