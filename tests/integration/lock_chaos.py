@@ -9,7 +9,7 @@ see. Beside that each client notes in a file of its own what it was told:
     try     key fence sequence kind             a write, before it is sent
     ack     sequence                            it was answered
     refused sequence code                       LOCK_LOST, UNAVAILABLE, ...
-    open    sequence                            UNKNOWN_OUTCOME; so is a try without any answer
+    open    sequence                            UNKNOWN_OUTCOME, NOT_DURABLE; so is a try without any answer
     lost    fence                               a notification
     wrong   text                                the client itself saw what cannot be
     end                                         it ended because it was asked to
@@ -27,7 +27,8 @@ from rpc_client import Client, Closed, RpcError
 LOG = atomic("Log", field("entries", "list<str>"), field("count", "int", default=0),
              field("x", "int", default=0), field("x_by", "str", default=""))
 ACTION = "write"
-CARELESS = ("LOCK_LOST", "UNAVAILABLE", "UNKNOWN_OUTCOME")  # what a write may end with in the chaos
+OPEN = ("UNKNOWN_OUTCOME", "NOT_DURABLE")
+CARELESS = ("LOCK_LOST", "UNAVAILABLE", *OPEN)  # what a write may end with in the chaos
 
 
 class Notes:
@@ -83,7 +84,7 @@ class Scribe:
             lock = self.client.call("lock.acquire", key, ACTION, {
                 "mode": mode, "document": True, "notify": True, **options})
         except RpcError as error:
-            if error.code not in ("LOCK_TIMEOUT", "UNAVAILABLE", "LOCK_LOST"):
+            if error.code not in ("LOCK_TIMEOUT", "UNAVAILABLE", "LOCK_LOST", "NOT_DURABLE"):
                 self.wrong(f"acquire: {error}")
             return None
         document = lock["document"]
@@ -117,7 +118,7 @@ class Scribe:
         try:
             result = self.client.wait(request)
         except RpcError as error:
-            if error.code == "UNKNOWN_OUTCOME":
+            if error.code in OPEN:
                 self.notes.add("open", sequence)
             else:
                 self.notes.add("refused", sequence, error.code)

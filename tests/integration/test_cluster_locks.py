@@ -1,13 +1,15 @@
 """Locks on a Redis Cluster: their leases are in the slot of the document that they are named by, and go
 where it goes."""
 
+import os
+import signal
 import threading
 from collections import Counter
 
 import pytest
 
 from cluster_storm import MODEL
-from lock_clients import acquire, ask, await_waiters, holds_no_locks, look, release
+from lock_clients import acquire, ask, await_lost, await_waiters, release
 from redis_cluster import EXPERIMENTAL, reshard, slot_of, slot_of_document
 from rpc_client import RpcError, wait_until
 from test_bad_input import refused
@@ -16,7 +18,7 @@ pytestmark = pytest.mark.exact
 
 FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "20ms"}
 REFUSALS = ("LOCK_LOST", "LOCK_TIMEOUT", "UNAVAILABLE", "UNKNOWN_OUTCOME")
-SHORT = {**EXPERIMENTAL, **FAST, "locks.lock_lease": "1s"}
+SHORT = {**EXPERIMENTAL, **FAST, "locks.lock_lease": "2s"}
 
 
 def two_slots(client):
@@ -36,6 +38,15 @@ def pair(calm_cluster, new_daemon):
     yield clients
     for client in clients:
         client.close()
+
+
+def attempt(client, *call):
+    """The answer, or None while there is no Redis, or somebody else has the lock."""
+    try:
+        return client.call(*call)
+    except RpcError as refusal:
+        assert refusal.code in ("UNAVAILABLE", "LOCK_TIMEOUT"), refusal
+        return None
 
 
 def keys_of(cluster, pattern):
@@ -270,14 +281,61 @@ def test_a_master_that_goes_takes_only_its_locks(cluster, new_daemon):
         for _ in range(20):
             release(client, acquire(client, elsewhere), [["doc.save", elsewhere, {"n": 1}]])
         wait_until(lambda: cluster.owner(slot_of_document(keys[6])) not in (None, gone), 30, what="a promotion")
-
-        def written():
-            try:
-                return client.call("pipeline", [["doc.save", keys[6], {"n": 1}]], {"lock": kept["token"]})
-            except RpcError as refusal:
-                assert refusal.code == "UNAVAILABLE", refusal
-                return None
-        wait_until(written, 20, what="a write under a lock that was held all the time")
+        wait_until(lambda: attempt(client, "pipeline", [["doc.save", keys[6], {"n": 1}]], {"lock": kept["token"]}), 20,
+                   "a write under a lock that was held all the time")
         gone.resume()
         wait_until(lambda at=total(tellers): total(tellers) > at + 20, 30, what="sections")
     close_up(daemons[0], tellers, keys[:6])
+
+
+def test_a_master_that_is_away_for_longer_than_a_lease(calm_cluster, new_daemon):
+    """Who holds locks of its slots is told; those of others are as they were."""
+    daemon = new_daemon(calm_cluster.address, {**SHORT, "redis.command_timeout": "300ms"})
+    with daemon.connect() as client:
+        client.call("define", MODEL)
+        gone = calm_cluster.owner(slot_of_document("Log:a"))
+        elsewhere = next(key for key in (f"Log:{i}" for i in range(99))
+                         if calm_cluster.owner(slot_of_document(key)) is not gone)
+        client.call("doc.save", elsewhere, {"n": 0})
+        lost, kept = acquire(client, "Log:a", notify=True), acquire(client, elsewhere, notify=True)
+        gone.pause()
+        try:
+            assert await_lost(client)[:2] == [lost["token"], "Log:a"]
+            assert client.call("pipeline", [["num.incr", elsewhere, "n", 1]], {"lock": kept["token"]}) == [1]
+            assert not client.notifications
+        finally:
+            gone.resume()
+        again = wait_until(lambda: attempt(client, "lock.acquire", "Log:a", "edit", {"wait": 5}), 20, "the lock")
+        assert again["fence"] > lost["fence"]
+        refused(client, "LOCK_LOST", "lock.release", lost["token"])
+
+
+def test_a_write_that_comes_when_its_lock_is_anothers(calm_cluster, new_daemon):
+    """Its slot is on the move, so it has to be sent again, and its daemon sleeps until others have had the lock."""
+    one, other = (new_daemon(calm_cluster.address, SHORT) for _ in range(2))
+    with one.connect() as late, other.connect() as rival:
+        for client in (late, rival):
+            client.socket.settimeout(40)
+            client.call("define", MODEL)
+        key, slot = "Log:late", slot_of_document("Log:late")
+        late.call("doc.save", key, {"n": 1, "lines": ["all its keys are there, so it can be read on the move"]})
+        lock = acquire(late, key)
+        assert late.call("pipeline", [["num.incr", key, "n", 1]], {"lock": lock["token"]}) == [2]
+        source = calm_cluster.agreed_owner(slot)
+        target = next(node for node in calm_cluster.masters if node is not source)
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        request = late.send("pipeline", [["set", key, "n", 99]], {"lock": lock["token"]})
+        wait_until(lambda: late.call("admin.stats")["recovered_resent"] > 0 or request in late.answers,
+                   what="the commit to be sent again")
+        os.kill(one.pid, signal.SIGSTOP)
+        try:
+            calm_cluster.migrate(slot, source, target)
+            new = wait_until(lambda: attempt(rival, "lock.acquire", key, "edit", {"wait": 5}), 20, "the lock")
+            assert new["fence"] > lock["fence"]
+            assert rival.call("pipeline", [["num.incr", key, "n", 1]], {"lock": new["token"]}) == [3]
+        finally:
+            os.kill(one.pid, signal.SIGCONT)
+        with pytest.raises(RpcError, match="^(LOCK_LOST|UNAVAILABLE)"):
+            late.wait(request)
+        wait_until(lambda: attempt(late, "doc.get", key), 20, "the slot to be found")
+        assert late.call("doc.get", key)["n"] == rival.call("doc.get", key)["n"] == 3

@@ -283,7 +283,15 @@ class Chaos:
                 documents[key] = {
                     "entries": [entry.decode() for entry in rdb.lrange(root + "/entries", 0, -1)],
                     "count": int(rdb.hget(root, "count")), "x": int(rdb.hget(root, "x"))}
-        return documents, {name: read_notes(f"{self.notes}/{name}") for name in os.listdir(self.notes)}
+        return documents, self.read_notes()
+
+    def read_notes(self):
+        return {name: read_notes(f"{self.notes}/{name}") for name in os.listdir(self.notes)}
+
+    def wake_daemons(self):
+        for host in self.hosts:
+            if not host.daemon.killed:
+                os.kill(host.daemon.pid, signal.SIGCONT)
 
 
 def tell(notes):
@@ -305,10 +313,9 @@ def test_chaos(new_redis, new_proxy, new_daemon, workdir):
     try:
         chaos.run()
     finally:
-        for host in chaos.hosts:
-            host.proxy.thaw()
-            if not host.daemon.killed:
-                os.kill(host.daemon.pid, signal.SIGCONT)
+        for proxy in proxies:
+            proxy.thaw()
+        chaos.wake_daemons()
         chaos.crowd.stop()
         documents, notes = chaos.read() if redis_server.process.poll() is None else ({}, {})
         print(f"seed {SEED}, {chaos.events}, {tell(notes)}, late writes: {chaos.late}")
