@@ -180,7 +180,6 @@ static void on_links(void *arg)
     struct daemon *d = arg;
     bus_links(d->bus);
     leases_links(d->leases);
-    dispatch_link_up(d->dispatch);
 }
 
 static void on_link_ready(void *arg)

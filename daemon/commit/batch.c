@@ -11,7 +11,8 @@
 
 #define UNIT_BYTES 300 /* of a unit, roughly; and of the script that they share */
 #define SCRIPT_BYTES 2500
-#define NOTES_KEPT 4096 /* expectations and parts */
+#define NOTES_KEPT 4096     /* expectations and parts, for the next batch */
+#define NOTES_KEPT_MORE 128 /* and for those after it */
 
 struct batch_pool *batch_pool_new(const struct names *names, const char *daemon)
 {
@@ -33,13 +34,19 @@ void batch_pool_tell(struct batch_pool *p, bool own, bool others)
     p->tells_others = others;
 }
 
+static void memory_free(struct batch_memory *m)
+{
+    arena_free(&m->arena);
+    free(m->expect);
+    free(m->parts);
+    table_clear(&m->pends);
+    table_clear(&m->fields);
+}
+
 void batch_pool_free(struct batch_pool *p)
 {
-    arena_free(&p->spare);
-    free(p->expect);
-    free(p->parts);
-    table_clear(&p->pends);
-    table_clear(&p->fields);
+    for (unsigned i = 0; i < p->nspares; i++)
+        memory_free(&p->spares[i]);
     buf_free(&p->channel);
     buf_free(&p->own);
     buf_free(&p->turn);
@@ -55,24 +62,21 @@ void batch_pool_index(struct batch_pool *p, struct index_table *indexes)
 struct batch *batch_new(struct batch_pool *p, uint64_t number, const struct buf *marker,
                         const struct buf *still)
 {
-    struct arena arena = p->spare;
-    p->spare = (struct arena){0};
-    struct batch *b = arena_zero(&arena, sizeof(*b));
-    b->arena = arena;
+    struct batch_memory m = {.expect = NULL};
+    if (p->nspares > 0)
+        m = p->spares[--p->nspares];
+    struct batch *b = arena_zero(&m.arena, sizeof(*b));
+    b->arena = m.arena;
     b->number = number;
     b->marker = marker;
     b->still = still;
     b->pool = p;
-    b->expect = p->expect;
-    b->expect_cap = p->expect_cap;
-    b->parts = p->parts;
-    b->parts_cap = p->parts_cap;
-    b->pends = p->pends;
-    b->fields = p->fields;
-    p->pends = p->fields = (struct table){0};
-    p->expect = NULL;
-    p->parts = NULL;
-    p->expect_cap = p->parts_cap = 0;
+    b->expect = m.expect;
+    b->expect_cap = m.expect_cap;
+    b->parts = m.parts;
+    b->parts_cap = m.parts_cap;
+    b->pends = m.pends;
+    b->fields = m.fields;
     return b;
 }
 
@@ -85,27 +89,24 @@ static void forget_changes(struct batch *b, struct pend *p)
     p->cmds = p->last_cmd = NULL;
 }
 
-static void keep_table(struct table *kept, struct table *t)
+/* For the next ones; more notes than most batches have are not kept. */
+static void keep_memory(struct batch_pool *p, struct batch_memory *m)
 {
-    table_clear(kept);
-    table_empty(t);
-    *kept = *t;
-}
-
-/* For the next one; more of them than most batches have are not kept. */
-static void keep_notes(struct batch_pool *p, struct batch *b)
-{
-    free(p->expect);
-    free(p->parts);
-    bool many = b->expect_cap + b->parts_cap > NOTES_KEPT;
-    if (many) {
-        free(b->expect);
-        free(b->parts);
+    if (p->nspares == SPARES) {
+        memory_free(m);
+        return;
     }
-    p->expect = many ? NULL : b->expect;
-    p->parts = many ? NULL : b->parts;
-    p->expect_cap = many ? 0 : b->expect_cap;
-    p->parts_cap = many ? 0 : b->parts_cap;
+    if (m->expect_cap + m->parts_cap > (p->nspares == 0 ? NOTES_KEPT : NOTES_KEPT_MORE)) {
+        free(m->expect);
+        free(m->parts);
+        m->expect = NULL;
+        m->parts = NULL;
+        m->expect_cap = m->parts_cap = 0;
+    }
+    table_empty(&m->pends);
+    table_empty(&m->fields);
+    arena_empty(&m->arena);
+    p->spares[p->nspares++] = *m;
 }
 
 void batch_free(struct batch *b)
@@ -120,14 +121,14 @@ void batch_free(struct batch *b)
         buf_free(&u->holder);
         free(u->uniques);
     }
-    struct batch_pool *p = b->pool;
-    keep_notes(p, b);
-    keep_table(&p->pends, &b->pends);
-    keep_table(&p->fields, &b->fields);
-    struct arena arena = b->arena; /* b itself is in it */
-    arena_empty(&arena);
-    arena_free(&p->spare);
-    p->spare = arena;
+    struct batch_memory m = {.arena = b->arena, /* b itself is in it */
+                             .pends = b->pends,
+                             .fields = b->fields,
+                             .expect = b->expect,
+                             .parts = b->parts,
+                             .expect_cap = b->expect_cap,
+                             .parts_cap = b->parts_cap};
+    keep_memory(b->pool, &m);
 }
 
 uint64_t batch_number(const struct batch *b)

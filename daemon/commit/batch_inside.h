@@ -113,6 +113,18 @@ struct writer {
 };
 
 /* What the batches of a lane share, and hand on from one to the next. */
+/* As many as there are batches of one turn, mostly: in a cluster there is one for each slot. */
+#define SPARES 32
+
+/* What a batch needs, and the next one again. */
+struct batch_memory {
+    struct arena arena;
+    struct table pends, fields;
+    struct expectation *expect;
+    struct part *parts;
+    unsigned expect_cap, parts_cap;
+};
+
 struct batch_pool {
     const struct names *names;
     const char *prefix, *daemon;
@@ -120,11 +132,8 @@ struct batch_pool {
     /* Names in Redis: of what all hear, of what this one hears; and TURN_KEY. */
     struct buf channel, own, turn;
     bool tells_own, tells_others;
-    struct arena spare; /* of the batch before, as the following */
-    struct table pends, fields;
-    struct expectation *expect;
-    struct part *parts;
-    unsigned expect_cap, parts_cap;
+    struct batch_memory spares[SPARES]; /* of batches before, the last one last */
+    unsigned nspares;
     struct writer writer;
     struct index_table *indexes; /* NULL: there are none */
 };
