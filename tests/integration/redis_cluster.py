@@ -1,6 +1,7 @@
 """A private cluster: masters and replicas that the tests freeze, kill, promote, and move slots between."""
 
 import binascii
+import os
 import random
 import socket
 
@@ -11,6 +12,8 @@ from redis_server import RedisServer
 from rpc_client import wait_until
 
 SLOTS = 16384
+# Slots are moved as a whole, where the server can: Valkey 9.
+WHOLE_SLOTS = os.environ.get("RAPYER_WHOLE_SLOTS") == "1"
 EXPERIMENTAL = {"redis.experimental_cluster": "1"}
 
 
@@ -180,11 +183,19 @@ class Cluster:
         first, *others = [node.epochs() for node in self.awake()]
         return len(set(first.values())) == len(first) and all(other == first for other in others)
 
+    def migrate_whole(self, slot, source, target):
+        """As a master of Valkey 9 does it by itself: copied and followed like a replica, and given over at once."""
+        source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
+        wait_until(lambda: set(self.owners(slot)) == {target}, what="the slot on its new master")
+
     def migrate(self, slot, source, target):
         """Key by key, as redis-cli does it. A target that takes its epoch for the highest, as it has not heard yet that
         the source has a higher one by another move, keeps it; and what the source said before it gave the slot
         away then takes the slot back, and the target deletes the keys."""
         wait_until(self.epochs_known, what="epochs that all nodes know")
+        if WHOLE_SLOTS:
+            self.migrate_whole(slot, source, target)
+            return
         with source.client() as a, target.client() as b:
             b.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
             a.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)

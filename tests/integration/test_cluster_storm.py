@@ -125,7 +125,7 @@ def test_storm(cluster, new_daemon, replicas):
     seed = os.environ.get("RAPYER_SEED") or str(random.SystemRandom().randrange(1 << 32))
     print(f"RAPYER_SEED={seed}")
     dice = random.Random(seed)
-    settings = {**EXPERIMENTAL, "commit.replicas": replicas, "redis.command_timeout": "2s", "commit.wait": "1s",
+    settings = {**EXPERIMENTAL, "commit.replicas": replicas, "redis.command_timeout": "2s", "commit.wait": "200ms",
                 "redis.reconnect_max": "200ms"}
     weather = Weather(cluster, new_daemon(cluster.address, settings), dice)
     descriptors = len(os.listdir(f"/proc/{weather.daemon.pid}/fd"))

@@ -42,7 +42,7 @@ class OneByOne(FaultProxy):
         super().__init__(*args, **options)
 
     def pass_on(self, link, direction, data, sink):
-        if direction == REPLIES and b"-ASK " in data:
+        if direction == REPLIES and (b"-ASK " in data or b"-TRYAGAIN " in data):
             self.told.set()
         commit = data.find(b":@still{") if KEY.encode() in data else -1
         if direction == REQUESTS and commit >= 0 and self.begin:
