@@ -152,6 +152,8 @@ bool lease_slots_pause(const struct leases *ls)
 uint16_t lease_slot_number(const struct leases *ls, const struct lock_name *name)
 {
     struct buf key = BUF_INIT;
+    if (!router_is_cluster(ls->router))
+        return 0;
     lease_key(ls->names, "lock", name, &key);
     uint16_t slot = router_slot(ls->router, (char *)key.data, key.len);
     buf_free(&key);

@@ -191,7 +191,8 @@ class Cluster:
     def migrate(self, slot, source, target):
         """Key by key, as redis-cli does it. A target that takes its epoch for the highest, as it has not heard yet that
         the source has a higher one by another move, keeps it; and what the source said before it gave the slot
-        away then takes the slot back, and the target deletes the keys."""
+        away then takes the slot back, and the target deletes the keys. What the target has of the slot it had as a replica
+        that was promoted before it heard that they were moved."""
         wait_until(self.epochs_known, what="epochs that all nodes know")
         if WHOLE_SLOTS:
             self.migrate_whole(slot, source, target)
@@ -203,7 +204,7 @@ class Cluster:
                 keys = a.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 3)
                 if not keys:
                     break
-                a.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+                a.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "REPLACE", "KEYS", *keys)
             for node in (target, source, *self.leaders()):
                 node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
 

@@ -13,6 +13,7 @@ from lock_clients import acquire, ask, await_lost, await_waiters, release
 from redis_cluster import EXPERIMENTAL, reshard, slot_of, slot_of_document
 from rpc_client import RpcError, wait_until
 from test_bad_input import refused
+from test_upgrade import upgrade
 
 pytestmark = pytest.mark.exact
 
@@ -149,6 +150,24 @@ def test_a_break_and_a_wait_that_is_cancelled(pair):
     later = b.wait(request)
     assert later["fence"] > lock["fence"]
     refused(a, "LOCK_LOST", "lock.release", lock["token"], [["num.incr", key, "n", 1]])
+
+
+def test_locks_stay_over_an_upgrade(calm_cluster, new_daemon):
+    one, other = (new_daemon(calm_cluster.address, EXPERIMENTAL) for _ in range(2))
+    with one.connect() as holder, other.connect() as waiter:
+        for client in (holder, waiter):
+            client.socket.settimeout(40)
+            client.call("define", MODEL)
+        keys = two_slots(holder)
+        locks = [acquire(holder, key) for key in keys]
+        requests = [ask(waiter, key) for key in keys]
+        for key in keys:
+            await_waiters(waiter, 1, key=key)
+        upgrade(holder)
+        upgrade(waiter)
+        for key, lock, request in zip(keys, locks, requests):
+            assert holder.call("lock.release", lock["token"], [["num.incr", key, "n", 1]]) == [2]
+            assert waiter.wait(request)["fence"] > lock["fence"]
 
 
 def test_what_the_dead_held_is_free_after_a_lease(calm_cluster, new_daemon):
