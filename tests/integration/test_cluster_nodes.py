@@ -60,6 +60,9 @@ def test_each_node_has_its_doctor(calm_cluster, daemon):
             rdb.config_set("maxmemory-policy", "allkeys-lru")
             rdb.config_set("maxmemory", "1gb")
             found, said = doctor(client), rapyerctl(daemon, "doctor")
+            rdb.client_kill_filter(_type="normal", skipme=True)
+            warning = f"eviction of Redis at {name(weak)}: allkeys-lru"
+            wait_until(lambda: warning in daemon.log(), what="the warning, when it is connected again")
             rdb.config_set("maxmemory", 0)
             rdb.config_set("maxmemory-policy", "noeviction")
         assert {n: f["state"] for n, f in found["eviction"].items()} == {

@@ -91,6 +91,26 @@ def test_commands_that_redis_does_not_have(new_redis, new_daemon):
             client.call("doc.keys", "User")
 
 
+def test_a_service_that_others_run(new_redis, new_daemon):
+    """Nothing of what looks at the server or at its connections: all works that can, and what is lost is said."""
+    redis = new_redis(options=["--rename-command", "CONFIG", "", "--rename-command", "DEBUG", ""])
+    with redis.client() as rdb:
+        allow(rdb, "~rapyer:*", "resetchannels", *CHANNELS.split(), "+@all", "-@admin", "-client", "+client|id")
+        daemon = new_daemon(redis.address, USER)
+        with daemon.connect() as client, daemon.connect() as other:
+            found = doctor(client)["rights"]
+            assert found["found"] == "missing: +client|kill +client|tracking; not there at all: config|get"
+            assert "A commit may be applied twice" in found["advice"]
+            save_ada(client)
+            token = acquire(client, KEY)
+            assert client.call("num.incr", KEY, "age", 1) == 37
+            release(client, token)
+            rdb.client_kill_filter(_type="normal", skipme=True)
+            wait_until(lambda: "CLIENT KILL is refused" in daemon.log(), what="the next link")
+            assert other.call("num.incr", KEY, "age", 1) == 38
+            assert client.call("doc.get", KEY)["age"] == 38
+
+
 def test_many_missing_rights(redis_server, new_daemon, rdb, allowed):
     for right in ("eval", "hset", "scan"):
         forbid(rdb, right)
