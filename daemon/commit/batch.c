@@ -265,9 +265,8 @@ struct batch_doc *batch_docs(const struct batch *b)
     return b->docs;
 }
 
-void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n)
+void batch_bump(struct batch_doc *bd, int64_t n)
 {
-    (void)b;
     bd->bump += n;
     bd->deleted = false;
     bd->version.expected = bd->doc->version;

@@ -118,7 +118,7 @@ struct unit *batch_join(struct unit *a, struct unit *other);
 void batch_rely(struct batch_doc *bd, enum reliance on);
 struct batch_doc *batch_docs(const struct batch *b); /* the first of the list */
 /* One more change of the document: its version goes up by n. */
-void batch_bump(struct batch *b, struct batch_doc *bd, int64_t n);
+void batch_bump(struct batch_doc *bd, int64_t n);
 
 /* Raw Redis strings; suffixes as in op.h. Elements that have names: `as` says what their key is. */
 void batch_field_set(struct batch *b, struct batch_doc *bd, const struct stored *as,

@@ -137,12 +137,14 @@ static enum indexing plan(const struct batch_doc *bd, const struct indexes *all)
 
 void batch_plan_indexes(struct batch *b)
 {
+    b->scripted = false;
     for (struct batch_doc *bd = b->docs; bd != NULL && b->pool->indexes != NULL; bd = bd->next) {
         const struct indexes *all = indexes_of(b->pool->indexes, bd->doc->model);
         bd->indexed = all != NULL ? plan(bd, all) : INDEXED_NOT;
+        b->scripted = b->scripted || bd->indexed == INDEXED_BY_SCRIPT;
     }
     /* The script stands before the first part of a document, and behind the last. */
-    for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+    for (struct batch_doc *bd = b->docs; bd != NULL && b->scripted; bd = bd->next) {
         struct batch_doc *second = bd->second;
         if (second != NULL &&
             (bd->indexed == INDEXED_BY_SCRIPT || second->indexed == INDEXED_BY_SCRIPT))
@@ -154,7 +156,7 @@ unsigned batch_format_indexes(const struct batch *b, enum index_todo todo, struc
 {
     struct index_call call = {0};
     unsigned n = 0;
-    for (const struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
+    for (const struct batch_doc *bd = b->docs; bd != NULL && b->scripted; bd = bd->next) {
         bool absent = todo == INDEX_LEAVE && is_new(bd) && bd->doc->model->ttl == 0;
         if (bd->indexed != INDEXED_BY_SCRIPT || batch_doc_refused(bd) || absent)
             continue;

@@ -156,6 +156,7 @@ struct batch {
     unsigned nheld, held_cap;
     size_t bytes;
     bool drifted;       /* one of its documents */
+    bool scripted;      /* entries in indexes are put right by script */
     struct arena arena; /* all parts of the batch */
 };
 

@@ -125,21 +125,40 @@ static void format_named(struct batch *b, struct writer *w, struct pend *p, enum
         end(b, w, p->bd, p, NULL);
 }
 
+/* There is at least one in each batch, so where it is no part of a script it is written at once. */
+static void format_incr(struct batch *b, struct writer *w, struct pend *p, const char *name,
+                        size_t name_len, int64_t n, struct drift *number)
+{
+    static const char incr[] = "*4\r\n$7\r\nHINCRBY\r\n";
+    char by[RESP_DECIMAL_MAX];
+    size_t len = resp_decimal(by, n);
+    if (p->bd->unit != NULL) {
+        begin(w, "HINCRBY", p);
+        word(w, name, name_len);
+        word(w, by, len);
+        end(b, w, p->bd, p, number);
+        return;
+    }
+    buf_append(w->out, incr, sizeof(incr) - 1);
+    resp_bulk(w->out, p->key, p->key_len);
+    resp_bulk(w->out, name, name_len);
+    resp_bulk(w->out, by, len);
+    expect(b, p->bd, p, number);
+    add_part(b, NULL, b->nexpect - 1, 0);
+    b->nreplies++;
+}
+
 static void format_fields(struct batch *b, struct writer *w, struct pend *p)
 {
-    if (p->fields == NULL)
-        return;
+    bool some[FIELD_DEL + 1] = {false};
     for (struct pend_field *f = p->fields; f != NULL; f = f->next) {
-        if (!f->counted)
-            continue;
-        char by[RESP_DECIMAL_MAX];
-        begin(w, "HINCRBY", p);
-        word(w, f->name, f->name_len);
-        word(w, by, resp_decimal(by, f->by));
-        end(b, w, p->bd, p, &f->drift);
+        some[f->kind] = true;
+        if (f->counted)
+            format_incr(b, w, p, f->name, f->name_len, f->by, &f->drift);
     }
-    format_named(b, w, p, FIELD_SET);
-    if (!p->drop)
+    if (some[FIELD_SET])
+        format_named(b, w, p, FIELD_SET);
+    if (some[FIELD_DEL] && !p->drop)
         format_named(b, w, p, FIELD_DEL);
 }
 
@@ -405,12 +424,7 @@ static void format_doc(struct batch *b, struct writer *w, struct batch_doc *bd)
     }
     batch_index_commands(b, bd, index_command, &(struct index_words){.b = b, .w = w, .bd = bd});
     if (!bd->deleted && bd->bump != 0) {
-        char by[RESP_DECIMAL_MAX];
-        struct pend *root = batch_root(b, bd);
-        begin(w, "HINCRBY", root);
-        word(w, "@v", 2);
-        word(w, by, resp_decimal(by, bd->bump));
-        end(b, w, bd, root, &bd->version);
+        format_incr(b, w, batch_root(b, bd), "@v", 2, bd->bump, &bd->version);
     }
     if (bd->deleted)
         return;
@@ -420,13 +434,12 @@ static void format_doc(struct batch *b, struct writer *w, struct batch_doc *bd)
 
 static void format_marker(struct batch *b, struct writer *w)
 {
-    const struct buf *marker = b->marker;
+    static const char set[] = "*3\r\n$3\r\nSET\r\n";
     char number[RESP_DECIMAL_MAX];
-    w->n = 0;
-    word(w, "SET", 3);
-    word(w, marker->data, marker->len);
-    word(w, number, resp_decimal(number, (int64_t)b->number));
-    end(b, w, NULL, NULL, NULL);
+    buf_append(w->out, set, sizeof(set) - 1);
+    resp_bulk(w->out, b->marker->data, b->marker->len);
+    resp_bulk(w->out, number, resp_decimal(number, (int64_t)b->number));
+    any_reply(b);
 }
 
 /* In front of all: what is refused here is refused as a whole, which a script in the middle of

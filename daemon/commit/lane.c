@@ -37,7 +37,9 @@ static struct commit *commit_new(struct lane *l)
 {
     struct commit *c = l->spare != NULL ? l->spare : alloc_zeroed(1, sizeof(*c));
     l->spare = NULL;
-    *c = (struct commit){.batch = batch_new(l->place.pool, ++l->number, &l->marker, &l->still)};
+    *c = (struct commit){.batch = batch_new(l->place.pool, ++l->number, &l->marker, &l->still),
+                         .resp = l->place.retained->text};
+    l->place.retained->text = BUF_INIT;
     return c;
 }
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+#define TEXT_KEPT 4096 /* bytes; what is longer is soon too long, or too big for what comes */
+
 void text_free(struct buf *resp, struct blob **lent)
 {
     if (*lent == NULL)
@@ -24,7 +26,13 @@ static void drop(struct retained *r, struct kept *k)
     r->n--;
     DL_DELETE(r->all, k);
     DL_DELETE2(*k->lane, k, prev_of_lane, next_of_lane);
-    text_free(&k->resp, &k->lent);
+    if (k->lent == NULL && k->resp.cap <= TEXT_KEPT) {
+        buf_free(&r->text);
+        r->text = k->resp;
+        buf_clear(&r->text);
+    } else {
+        text_free(&k->resp, &k->lent);
+    }
     buf_free(&k->leases);
     free(r->spare);
     r->spare = k;
@@ -72,4 +80,5 @@ void retained_free(struct retained *r)
 {
     free(r->spare);
     r->spare = NULL;
+    buf_free(&r->text);
 }

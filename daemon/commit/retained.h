@@ -27,7 +27,8 @@ struct retained {
     struct kept *all, *spare;
     unsigned n, max;
     size_t bytes, max_bytes;
-    int64_t told; /* clock_mono_ms(): when the log was told that some are sent again */
+    struct buf text; /* memory of one that went, for another */
+    int64_t told;    /* clock_mono_ms(): when the log was told that some are sent again */
 };
 
 /* One more in the list that begins at *lane, to be filled in, but for what it links; of so many

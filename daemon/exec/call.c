@@ -621,7 +621,7 @@ struct batch_doc *call_stage(struct call *c, struct doc *d)
         call_computes(c, d); /* what is checked is what is there then */
     struct batch_doc *bd = begin_part(c, d);
     d->version++;
-    batch_bump(call_batch(c, d), bd, 1);
+    batch_bump(bd, 1);
     if (raises)
         call_stage_written(c, d, bd);
     return bd;

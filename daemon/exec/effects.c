@@ -134,10 +134,10 @@ static const struct drift *set_number(struct batch *b, struct batch_doc *bd, con
 void call_effect(void *arg, const struct effect *e)
 {
     struct call_effects *c = arg;
-    struct batch *b = call_batch(c->call, c->doc);
     if (c->computes)
         call_computes(c->call, c->doc);
     struct batch_doc *bd = call_stage(c->call, c->doc);
+    struct batch *b = c->doc->batch;
     const char *key = e->suffix;
     size_t len = e->suffix_len;
     struct buf *raw = &c->call->exec->raw;

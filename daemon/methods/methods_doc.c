@@ -123,7 +123,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root, bool reset)
         int64_t first = clock > d->version ? clock : d->version + 1;
         d->version = d->others_from = first - 1;
         struct batch_doc *bd = call_stage(c, d);
-        batch_bump(b, bd, first - 1);
+        batch_bump(bd, first - 1);
     }
     struct batch_doc *bd = call_stage(c, d);
     if (!keeps) /* else it is as in Redis, whoever has set it */
@@ -143,7 +143,7 @@ void doc_replace(struct call *c, struct doc *d, struct record *root, bool reset)
     if (fresh && d->stump != 0)
         clear_stump(&e, root);
     if (ruined)
-        batch_bump(b, bd, d->version); /* of a hash that is new */
+        batch_bump(bd, d->version); /* of a hash that is new */
     free(d->wrong);
     d->wrong = NULL;
     batch_rewrite(bd);
@@ -538,7 +538,7 @@ static void doc_condemn(struct call *c, struct doc *d)
     struct batch_doc *bd = call_stage(c, d);
     if (d->wrong != NULL) {
         batch_drop(b, bd, "", 0);
-        batch_bump(b, bd, d->version);
+        batch_bump(bd, d->version);
     }
     free(d->wrong);
     d->wrong = NULL;

@@ -65,7 +65,7 @@ static struct batch_doc *stage(struct doc *d)
 {
     struct batch_doc *bd = batch_doc(b, d, NULL);
     d->version++;
-    batch_bump(b, bd, 1);
+    batch_bump(bd, 1);
     return bd;
 }
 

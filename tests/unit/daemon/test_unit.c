@@ -90,7 +90,7 @@ static struct batch_doc *stage(struct doc *d, struct guard *g)
 {
     struct batch_doc *bd = batch_doc(b, d, g != NULL ? batch_unit(b, g) : NULL);
     d->version++;
-    batch_bump(b, bd, 1);
+    batch_bump(bd, 1);
     return bd;
 }
 
@@ -99,7 +99,7 @@ static struct batch_doc *stage_in(struct doc *d, struct unit *u)
 {
     struct batch_doc *bd = batch_doc(b, d, u);
     d->version++;
-    batch_bump(b, bd, 1);
+    batch_bump(bd, 1);
     return bd;
 }
 
@@ -313,7 +313,7 @@ Test(unit, what_it_relies_upon_is_as_before_its_part)
     batch_rely(same, RELIES_ON_PRESENCE); /* never less */
     there = stage_in(doc_new("User:b", 6), batch_unit(b, NULL));
     batch_rely(there, RELIES_ON_PRESENCE);
-    batch_bump(b, there, 1);
+    batch_bump(there, 1);
     fresh->state = DOC_ABSENT;
     missing = stage_in(fresh, batch_unit(b, NULL));
     batch_rely(missing, RELIES_ON_PRESENCE);
