@@ -180,6 +180,8 @@ static void on_links(void *arg)
     struct daemon *d = arg;
     bus_links(d->bus);
     leases_links(d->leases);
+    dispatch_link_up(d->dispatch);
+    watches_links(d->watches);
 }
 
 static void on_link_ready(void *arg)
@@ -440,7 +442,7 @@ static void make_parts(struct daemon *d)
                                &d->config, &registry_cb, d);
     registry_on_change(d->registry, on_models, d);
     d->watches = watches_new(d->base, &d->config, exec_names(d->exec), d->schema,
-                             exec_lane(d->exec), exec_coherence(d->exec));
+                             exec_lanes(d->exec), exec_coherence(d->exec));
     d->dispatch = dispatch_new(d->base, d->exec, d->registry, d->watches);
     d->sessions = sessions_new(d->base, &d->config, &handler, d);
     sessions_set_rules(d->sessions, d->rules);

@@ -109,7 +109,7 @@ void lane_settle(struct lane *l, struct commit *c, const struct fault *fault)
     if (l->gathering != NULL)
         batch_follow(l->gathering->batch, c->batch);
     batch_decide(c->batch, fault);
-    for (struct commit_listener *at = fault == NULL ? l->listeners : NULL; at != NULL;
+    for (struct commit_listener *at = fault == NULL ? *l->place.listeners : NULL; at != NULL;
          at = at->next)
         batch_each_committed(c->batch, at->on_committed, at->arg);
     l->cb->on_batch(l->arg, l, c->batch, fault);
@@ -363,16 +363,6 @@ uint64_t lane_gathering_work(const struct lane *l)
 uint64_t lane_in_flight_work(const struct lane *l)
 {
     return l->in_flight != NULL ? l->in_flight->work : 0;
-}
-
-void lane_listen(struct lane *l, struct commit_listener *listener)
-{
-    LL_APPEND(l->listeners, listener);
-}
-
-void lane_unlisten(struct lane *l, struct commit_listener *listener)
-{
-    LL_DELETE(l->listeners, listener);
 }
 
 /* ---- the link ---- */

@@ -47,6 +47,14 @@ struct lane_stats {
     struct histogram took; /* commits, from when they were sent to Redis' answer */
 };
 
+/* Hears of each document that was committed, before any answer that saw it leaves: for who keeps
+ * something beside the documents that has to follow them. Kept by its owner. */
+struct commit_listener {
+    struct commit_listener *next;
+    void (*on_committed)(void *arg, const struct committed *c);
+    void *arg;
+};
+
 /* What it has in common with other lanes, and whose it is; all of it kept by the caller. */
 struct lane_place {
     const char *id;  /* of this daemon */
@@ -55,6 +63,7 @@ struct lane_place {
     struct batch_pool *pool;
     struct retained *retained;
     struct lane_stats *stats; /* but for the bytes */
+    struct commit_listener **listeners;
 };
 
 /* `up` is not asked before lane_link. */
@@ -106,15 +115,6 @@ const struct batch *lane_gathering(const struct lane *l);
 void lane_weigh(struct lane *l, uint64_t ns);
 uint64_t lane_gathering_work(const struct lane *l);
 uint64_t lane_in_flight_work(const struct lane *l);
-/* Hears of each document that was committed, before any answer that saw it leaves: for who keeps
- * something beside the documents that has to follow them. Kept by its owner. */
-struct commit_listener {
-    struct commit_listener *next;
-    void (*on_committed)(void *arg, const struct committed *c);
-    void *arg;
-};
-void lane_listen(struct lane *l, struct commit_listener *listener);
-void lane_unlisten(struct lane *l, struct commit_listener *listener);
 
 /* Nothing is gathering, in flight, or to be swept up. */
 bool lane_quiet(const struct lane *l);

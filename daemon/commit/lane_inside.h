@@ -62,7 +62,6 @@ struct lane {
     uint64_t looks, look;    /* how often it was looked; the one that is on its way, or 0 */
     struct suspects suspects;
     struct sweeps sweeps;
-    struct commit_listener *listeners;
     struct whole_scripts scripts;
     bool scripted;      /* Redis knows all of them */
     int64_t load_at;    /* monotonic ms: when it is given them again; 0: with the next link */

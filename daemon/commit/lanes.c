@@ -41,6 +41,7 @@ struct lanes {
     struct batch_pool *pool;
     struct retained retained;
     struct lane_stats stats;
+    struct commit_listener *listeners; /* utlist */
     struct event *settle; /* cluster: there is something to do; or, later, to be tried again */
     struct lane *home;
     struct lane **all; /* those that there are */
@@ -266,7 +267,8 @@ static struct lane *open_lane(struct lanes *l, uint16_t slot)
                                .slot = slot,
                                .pool = l->pool,
                                .retained = &l->retained,
-                               .stats = &l->stats};
+                               .stats = &l->stats,
+                               .listeners = &l->listeners};
     struct upstream *up = router_link(l->router, slot);
     struct lane *lane = lane_new(l->base, l->config, &place, up, &cb, l);
     l->at[slot] = lane;
@@ -353,6 +355,16 @@ struct router *lanes_router(const struct lanes *l)
 struct lane *lanes_home(const struct lanes *l)
 {
     return l->home;
+}
+
+void lanes_listen(struct lanes *l, struct commit_listener *listener)
+{
+    LL_APPEND(l->listeners, listener);
+}
+
+void lanes_unlisten(struct lanes *l, struct commit_listener *listener)
+{
+    LL_DELETE(l->listeners, listener);
 }
 
 /* ---- the end ---- */

@@ -43,6 +43,9 @@ struct lane *lanes_at(struct lanes *l, uint16_t slot); /* of its documents (doc.
 /* Removes the markers: those of a daemon that ends in peace tell nobody anything. Calls fn when
  * that is done; false: there is nobody to ask, and fn is not called. */
 bool lanes_forget(struct lanes *l, void (*fn)(void *arg), void *arg);
+/* To what all of them commit. */
+void lanes_listen(struct lanes *l, struct commit_listener *listener);
+void lanes_unlisten(struct lanes *l, struct commit_listener *listener);
 bool lanes_quiet(const struct lanes *l); /* nothing is gathering or in flight */
 /* Clients were told of a commit that its outcome is unknown, and nobody was asked since. */
 bool lanes_unresolved(const struct lanes *l);

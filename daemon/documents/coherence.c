@@ -2,6 +2,7 @@
 #include "daemon/documents/coherence.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
+#include "daemon/documents/layout.h"
 #include "daemon/documents/stale.h"
 #include "daemon/redis/changes.h"
 #include "daemon/shared/shelf.h"
@@ -190,11 +191,24 @@ static void take_oldest(struct coherence *c)
     free(s);
 }
 
+/* Whether it is in one of his slots, as far as is known. */
+static bool is_his(const struct source *s, const char *key, size_t len)
+{
+    const struct coherence *c = s->coherence;
+    struct buf root = BUF_INIT;
+    if (c->only != NULL)
+        return true;
+    layout_key(&root, c->names, key, len, "", 0);
+    unsigned number = router_number(c->router, router_slot(c->router, (char *)root.data, root.len));
+    buf_free(&root);
+    return number < c->nsources && c->sources[number] == s;
+}
+
 static void on_written(void *arg, const char *key, size_t key_len, const char *suffix,
                        size_t suffix_len, bool explained)
 {
     struct coherence *c = ((struct source *)arg)->coherence;
-    if (c->listener != NULL && !explained)
+    if (c->listener != NULL && !explained && is_his(arg, key, key_len))
         c->listener->written(c->listener_arg, key, key_len, suffix, suffix_len);
     struct doc *d = cache_find(c->cache, key, key_len);
     if (d == NULL || source_of(c, d) != arg)
@@ -326,26 +340,48 @@ static int64_t proved_at(const struct source *s)
     return s != NULL ? changes_proved_at(s->changes) : 0;
 }
 
+/* The same, and asks for a newer proof in good time. */
+static int64_t prove_in_time(const struct coherence *c, struct source *s, int64_t now)
+{
+    int64_t at = proved_at(s);
+    if (s != NULL && (at == 0 || now - at > half_bound(c)))
+        (void)changes_prove(s->changes);
+    return at;
+}
+
 bool coherence_proved(struct coherence *c, const struct doc *d, int64_t now)
 {
     if (!c->config->coherence)
         return true;
     used(c);
-    struct source *s = source_of(c, d);
-    int64_t at = proved_at(s), age = now - at;
-    if (s != NULL && (at == 0 || age > half_bound(c)))
-        (void)changes_prove(s->changes);
+    int64_t at = prove_in_time(c, source_of(c, d), now), age = now - at;
     return at != 0 && age <= (int64_t)c->config->coherence_bound;
+}
+
+/* As of when all masters that have slots have told all; 0: of one nothing is sure. */
+static int64_t prove_all(struct coherence *c, int64_t now)
+{
+    struct router_node n;
+    int64_t oldest = 0;
+    bool any = false;
+    for (unsigned i = 0; router_node(c->router, i, &n); i++) {
+        if (n.slots == 0)
+            continue;
+        int64_t at = i < c->nsources ? prove_in_time(c, c->sources[i], now) : 0;
+        if (!any || at < oldest)
+            oldest = at;
+        any = true;
+    }
+    return oldest;
 }
 
 int64_t coherence_trust(struct coherence *c)
 {
     if (!c->config->coherence)
         return INT64_MAX / 2;
-    int64_t now = clock_boot_ms(), at = proved_at(c->only);
+    int64_t now = clock_boot_ms();
     used(c);
-    if (c->only != NULL && (at == 0 || now - at > half_bound(c)))
-        (void)changes_prove(c->only->changes);
+    int64_t at = c->only != NULL ? prove_in_time(c, c->only, now) : prove_all(c, now);
     while (c->shown != NULL && now - c->shown->listed > half_bound(c))
         take_oldest(c);
     return at != 0 ? at + (int64_t)c->config->coherence_bound : 0;

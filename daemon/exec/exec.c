@@ -582,8 +582,10 @@ static void on_proved(void *arg)
 /* What may be read without asking: what was checked since the link is up, and others are heard. */
 static void allow_readers(struct exec *e)
 {
-    publisher_allow(e->publisher, !e->cluster && lane_ready(e->lane) &&
-                                      (!e->config->coherence || coherence_hears_all(e->coherence)));
+    bool ready = e->cluster || lane_ready(e->lane);
+    publisher_allow(
+        e->publisher,
+        ready && (e->cluster || e->config->coherence ? coherence_hears_all(e->coherence) : true));
 }
 
 /* Deaf, or not any more, or nothing is as it was; alone, or not any more. */
@@ -635,9 +637,11 @@ static void on_slots(void *arg)
     wake_all(e);
 }
 
+/* What is shown was of slots that are elsewhere now, or of a master that cannot be reached. */
 static void on_links(void *arg)
 {
     struct exec *e = arg;
+    allow_readers(e);
     e->cb.on_links(e->arg);
 }
 

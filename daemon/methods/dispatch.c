@@ -76,7 +76,7 @@ struct dispatch {
 /* What a cluster does not have yet. */
 static bool is_missing(const struct dispatch *d, const struct entry *e)
 {
-    static const char *const missing[] = {"watch", "unwatch", "find", "segment.open", "index."};
+    static const char *const missing[] = {"find", "index."};
     for (size_t i = 0; d->cluster && i < sizeof(missing) / sizeof(*missing); i++) {
         if (strncmp(e->name, missing[i], strlen(missing[i])) == 0)
             return true;

@@ -13,7 +13,7 @@ struct look {
 };
 
 struct looks {
-    struct upstream *up;
+    const struct router *router;
     const struct names *names;
     looks_fn *seen;
     void *arg;
@@ -28,10 +28,11 @@ struct asked {
     struct look *of[];
 };
 
-struct looks *looks_new(struct upstream *up, const struct names *names, looks_fn *seen, void *arg)
+struct looks *looks_new(const struct router *router, const struct names *names, looks_fn *seen,
+                        void *arg)
 {
     struct looks *l = alloc_zeroed(1, sizeof(*l));
-    *l = (struct looks){.up = up, .names = names, .seen = seen, .arg = arg};
+    *l = (struct looks){.router = router, .names = names, .seen = seen, .arg = arg};
     return l;
 }
 
@@ -134,28 +135,40 @@ static void on_version(void *arg, unsigned index, redisReply *reply)
         free(a);
 }
 
-void looks_send(struct looks *l)
+/* Those of one link, of which there is one at least. */
+static void send_over(struct looks *l, struct upstream *up, unsigned most)
 {
     struct look *k, *next;
     struct buf out = BUF_INIT, key = BUF_INIT;
-    unsigned n = HASH_COUNT(l->due);
-    if (n == 0)
-        return;
-    struct asked *a = alloc_zeroed(1, sizeof(*a) + n * sizeof(*a->of));
+    struct asked *a = alloc_zeroed(1, sizeof(*a) + most * sizeof(*a->of));
     a->looks = l;
     HASH_ITER (hh, l->due, k, next) {
-        HASH_DELETE(hh, l->due, k);
-        a->of[a->n++] = k;
         buf_clear(&key);
         layout_key(&key, l->names, k->key, k->key_len, "", 0);
+        if (router_link(l->router, router_slot(l->router, (char *)key.data, key.len)) != up)
+            continue;
+        HASH_DELETE(hh, l->due, k);
+        a->of[a->n++] = k;
         const char *words[] = {"HMGET", (char *)key.data, LAYOUT_VERSION_FIELD,
                                LAYOUT_SCHEMA_FIELD};
         resp_command(
             &out, 4, words,
             (size_t[]){5, key.len, strlen(LAYOUT_VERSION_FIELD), strlen(LAYOUT_SCHEMA_FIELD)});
     }
-    if (!upstream_send(l->up, out.data, out.len, n, on_version, a))
+    if (!upstream_send(up, out.data, out.len, a->n, on_version, a))
         on_version(a, 0, NULL);
     buf_free(&out);
+    buf_free(&key);
+}
+
+void looks_send(struct looks *l)
+{
+    struct buf key = BUF_INIT;
+    while (l->due != NULL) {
+        buf_clear(&key);
+        layout_key(&key, l->names, l->due->key, l->due->key_len, "", 0);
+        send_over(l, router_link(l->router, router_slot(l->router, (char *)key.data, key.len)),
+                  HASH_COUNT(l->due));
+    }
     buf_free(&key);
 }

@@ -3,12 +3,13 @@
  *   heard of a change ──► due ──(end of the loop's turn)──► asked ──HMGET @v @s──► seen
  *
  * What others say of their commits is what they expected of them. So Redis is asked, over the link
- * that commits go over: what is seen there has one order with our own.
+ * that commits go over: what is seen there has one order with our own. In a cluster that is a link
+ * for each master.
  */
 #ifndef RAPYERD_LOOKS_H
 #define RAPYERD_LOOKS_H
 
-#include "daemon/redis/upstream.h"
+#include "daemon/redis/router.h"
 #include "daemon/watches/touched.h"
 
 #define VERSION_UNKNOWN (-1)
@@ -21,7 +22,8 @@ typedef void looks_fn(void *arg, const char *key, size_t key_len, int64_t versio
                       const struct touched *t);
 
 /* The names are kept by the caller. */
-struct looks *looks_new(struct upstream *up, const struct names *names, looks_fn *seen, void *arg);
+struct looks *looks_new(const struct router *router, const struct names *names, looks_fn *seen,
+                        void *arg);
 /* When the upstream is gone. */
 void looks_free(struct looks *l);
 /* The document is to be looked at, as this of it has changed (touched_add, touched_all). */

@@ -20,7 +20,9 @@ struct watched {
     UT_hash_handle hh; /* in watches, by key */
     struct watch *watches;
     int64_t version; /* that was told last; of a model VERSION_UNKNOWN */
-    uint64_t told;   /* the number of the client that was told to look itself last */
+    uint16_t slot;   /* of a document, and the epoch that it had (router.h) */
+    uint32_t epoch;
+    uint64_t told; /* the number of the client that was told to look itself last */
     size_t key_len;
     char key[];
 };

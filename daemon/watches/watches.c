@@ -1,6 +1,7 @@
 /* watches: see watches.h. */
 #include "daemon/watches/watches.h"
 #include "daemon/base/clock.h"
+#include "daemon/documents/layout.h"
 #include "daemon/redis/changes.h"
 #include "daemon/watches/watcher.h"
 #include "protocol/alloc.h"
@@ -13,7 +14,8 @@
 struct watches {
     const struct config *config;
     const struct schema *schema;
-    struct lane *lane;
+    const struct names *names;
+    struct lanes *lanes;
     struct coherence *coherence;
     struct looks *looks;
     struct watched *watched;
@@ -104,17 +106,36 @@ static void tell(struct watches *w, const char *key, size_t len, int64_t version
         of->version = version;
 }
 
+/* It is told to look at all it watches. */
+static void miss(struct watches *w, struct watcher *who)
+{
+    watcher_lose(who);
+    for (struct watch *at = who->watches; at != NULL; at = at->next) {
+        at->missed = at->missed || !at->open;
+        at->missed_version = VERSION_UNKNOWN;
+    }
+    make_due(w, who);
+}
+
 void watches_gap(struct watches *w)
 {
     struct watcher *who, *next;
     looks_drop(w->looks);
-    HASH_ITER (hh, w->watchers, who, next) {
-        watcher_lose(who);
-        for (struct watch *at = who->watches; at != NULL; at = at->next) {
-            at->missed = at->missed || !at->open;
-            at->missed_version = VERSION_UNKNOWN;
-        }
-        make_due(w, who);
+    HASH_ITER (hh, w->watchers, who, next)
+        miss(w, who);
+}
+
+void watches_links(struct watches *w)
+{
+    const struct router *router = lanes_router(w->lanes);
+    struct watched *of, *next;
+    HASH_ITER (hh, w->watched, of, next) {
+        bool model = of->key[of->key_len - 1] == '*' && of->key[of->key_len - 2] == ':';
+        uint32_t epoch = router_epoch(router, of->slot);
+        for (struct watch *at = model || of->epoch != epoch ? of->watches : NULL; at != NULL;
+             at = at->of_next)
+            miss(w, at->who);
+        of->epoch = epoch;
     }
 }
 
@@ -234,14 +255,14 @@ static void begin(struct watches *w)
 {
     static const struct coherence_listener others = {
         .committed = on_others_commit, .written = on_written, .gap = on_gap};
-    lane_listen(w->lane, &w->commits);
+    lanes_listen(w->lanes, &w->commits);
     coherence_listen(w->coherence, &others, w);
     plan_beat(w);
 }
 
 static void end(struct watches *w)
 {
-    lane_unlisten(w->lane, &w->commits);
+    lanes_unlisten(w->lanes, &w->commits);
     coherence_listen(w->coherence, NULL, NULL);
     event_del(w->beat);
     looks_drop(w->looks);
@@ -310,6 +331,11 @@ static struct watched *new_watched(struct watches *w, const char *key, size_t le
     of->version = VERSION_UNKNOWN;
     of->key_len = len;
     memcpy(of->key, key, len);
+    struct buf root = BUF_INIT;
+    layout_key(&root, w->names, key, len, "", 0);
+    of->slot = router_slot(lanes_router(w->lanes), (char *)root.data, root.len);
+    of->epoch = router_epoch(lanes_router(w->lanes), of->slot);
+    buf_free(&root);
     HASH_ADD(hh, w->watched, key, len, of);
     return of;
 }
@@ -487,14 +513,15 @@ int watches_resume(struct watches *w, struct sessions *all, struct state_reader 
 
 struct watches *watches_new(struct event_base *base, const struct config *config,
                             const struct names *names, const struct schema *schema,
-                            struct lane *lane, struct coherence *coherence)
+                            struct lanes *lanes, struct coherence *coherence)
 {
     struct watches *w = alloc_zeroed(1, sizeof(*w));
     w->config = config;
     w->schema = schema;
-    w->lane = lane;
+    w->names = names;
+    w->lanes = lanes;
     w->coherence = coherence;
-    w->looks = looks_new(lane_upstream(lane), names, on_seen, w);
+    w->looks = looks_new(lanes_router(lanes), names, on_seen, w);
     w->commits = (struct commit_listener){.on_committed = on_commit, .arg = w};
     w->kick = event_new(base, -1, 0, on_kick, w);
     w->beat = evtimer_new(base, on_beat, w);

@@ -13,7 +13,7 @@
 
 #include "daemon/base/config.h"
 #include "daemon/clients/session.h"
-#include "daemon/commit/lane.h"
+#include "daemon/commit/lanes.h"
 #include "daemon/documents/coherence.h"
 #include "daemon/watches/looks.h"
 
@@ -22,8 +22,8 @@ struct watch;
 
 struct watches *watches_new(struct event_base *base, const struct config *config,
                             const struct names *names, const struct schema *schema,
-                            struct lane *lane, struct coherence *coherence);
-/* When sessions and lane are gone. */
+                            struct lanes *lanes, struct coherence *coherence);
+/* When sessions and lanes are gone. */
 void watches_free(struct watches *w);
 
 /* The session watches the region, which is taken, of a document, or with pk "*" of all of the
@@ -47,6 +47,8 @@ void watches_save(const struct watches *w, struct state_writer *out);
 int watches_resume(struct watches *w, struct sessions *all, struct state_reader *r);
 /* Something may have been missed. */
 void watches_gap(struct watches *w);
+/* In a cluster links are there or lost, or slots have another one: in these something may. */
+void watches_links(struct watches *w);
 
 struct watches_stats {
     unsigned watches;

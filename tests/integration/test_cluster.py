@@ -57,8 +57,8 @@ def test_what_is_not_there_says_so(daemon):
     with daemon.connect() as client:
         a, _ = two_slots(client)
         methods = client.call("hello")["features"]
-        for method, *params in (["watch", a], ["find", "Log", ["n", "=", 1]],
-                                ["find.delete", "Log", ["n", "=", 1]], ["index.list"], ["segment.open"]):
+        for method, *params in (["find", "Log", ["n", "=", 1]],
+                                ["find.delete", "Log", ["n", "=", 1]], ["index.list"]):
             assert method not in methods
             refused(client, "UNKNOWN_METHOD", method, *params)
         for extra in ({"index": "exact"}, {"unique": True}):

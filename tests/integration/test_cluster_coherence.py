@@ -11,8 +11,11 @@ import redis
 from histories import PAGE, Foreigner, Neighbour
 from redis_cluster import EXPERIMENTAL, name_of, reshard, slot_of_document
 from rpc_client import wait_until
+from segment_reader import Segment
 from test_bad_input import refused
 from test_histories import FULL, declare, histories
+from test_segment import shown
+from test_watch import told_until
 
 # Nothing is read again because it may be old, and nobody looks but who is asked.
 QUIET = {**EXPERIMENTAL, "coherence.bound": "1h", "coherence.audit": "0"}
@@ -208,6 +211,59 @@ def test_a_master_that_goes(cluster, new_daemon):
     assert pair.writer.call("num.incr", a, "n", 1) == 3
     soon(pair.reader, a, 3)
     pair.close()
+
+
+def test_who_watches_is_told(pair):
+    """Of documents of all masters, by whomever they were changed; and to look, where something may have been missed."""
+    for key in pair.keys:
+        assert pair.reader.call("watch", key)["key"] == key
+    pair.reader.call("watch", "Page:*", "tags")
+    for key in pair.keys:
+        version = pair.writer.call("set", key, "n", 2)
+        told_until(pair.reader, lambda *said: said[:2] == (key, version))
+        assert n_of(pair.reader, key) == 2
+        version = pair.reader.call("set", key, "n", 3)
+        told_until(pair.reader, lambda *said: said == (key, version, ["n"]))
+    a, b, c = pair.keys
+    home, away, third = pair.cluster.masters
+    away.ask("RPUSH", name_of(b) + "/tags", "x")
+    told_until(pair.reader, lambda *said: said[0] == b and said[2] == ["tags"])
+    third.ask("CLIENT", "KILL", "TYPE", "pubsub")
+    told_until(pair.reader, lambda *said: said == (c, None, None))
+    hears(pair.reader)
+    pair.cluster.migrate(slot_of_document(a), home, away)
+    pair.writer.call("set", a, "n", 4)
+    told_until(pair.reader, lambda *said: said[0] == a)
+    wait_until(lambda: n_of(pair.reader, a) == 4, what="the change")
+    hears(pair.reader)
+    version = pair.writer.call("set", a, "n", 5)
+    told_until(pair.reader, lambda *said: said[0] == a and (said[1] or version) >= version)
+    soon(pair.reader, a, 5)
+    assert pair.reader.call("unwatch", a)
+
+
+def test_documents_in_shared_memory(pair):
+    """They are read there while all masters are heard."""
+    first, last = pair.keys[0], pair.keys[-1]
+    with Segment(pair.daemons[1].socket) as segment:
+        for key in (first, last):
+            assert shown(segment, pair.reader, key)["n"] == 1
+        pair.writer.call("set", first, "n", 2)
+        wait_until(lambda: (segment.read(first) or {"n": 2})["n"] == 2, what="the change")
+        assert shown(segment, pair.reader, first)["n"] == 2
+        home, away = pair.cluster.masters[:2]
+        pair.cluster.migrate(slot_of_document(first), home, away)
+        pair.writer.call("set", first, "n", 3)
+        wait_until(lambda: (segment.read(first) or {"n": 3})["n"] == 3, what="the change")
+        assert shown(segment, pair.reader, first)["n"] == 3
+        assert shown(segment, pair.reader, last)["n"] == 1
+        reader = pair.daemons[1].process
+        reader.send_signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: segment.read(last) is None, what="the end of what a daemon says that stands still")
+        finally:
+            reader.send_signal(signal.SIGCONT)
+        assert shown(segment, pair.reader, last)["n"] == 1
 
 
 def looked_at(daemons):
