@@ -725,7 +725,7 @@ struct monitors *dispatch_monitors(const struct dispatch *d)
 
 void dispatch_link_up(struct dispatch *d)
 {
-    doctor_link_up(d->doctor);
+    doctor_links(d->doctor);
 }
 
 struct overview *dispatch_overview(struct dispatch *d, struct event_base *base)

@@ -36,6 +36,7 @@ struct round {
 /* Of a node; of each thing that is logged a hash of its last text, 0 where all was well. */
 struct warned {
     struct warned *next;
+    uint32_t epoch; /* of the link over which it was asked last; 0: none */
     uint32_t said[8];
     char node[];
 };
@@ -291,10 +292,21 @@ static void prepare(struct round *r, struct upstream *up, const char *node)
     p->terms.tag = slot_tag(slot);
 }
 
+/* Whether it has a link that was not asked yet for the log. */
+static bool is_new(struct doctor *d, const struct upstream *up, const char *node)
+{
+    struct warned *w = warned_of(d, node);
+    if (upstream_state(up) != UPSTREAM_UP || w->epoch == upstream_epoch(up))
+        return false;
+    w->epoch = upstream_epoch(up);
+    return true;
+}
+
 /* One that has no slots is only asked whether it is there. */
 static void start_round(struct doctor *d, struct session *s, uint64_t id)
 {
     struct router_node node;
+    struct upstream *one = router_is_cluster(d->router) ? NULL : router_link(d->router, 0);
     unsigned most = 1, n;
     while (router_node(d->router, most, &node))
         most++;
@@ -306,10 +318,12 @@ static void start_round(struct doctor *d, struct session *s, uint64_t id)
         r->id = id;
         session_defer(s);
     }
-    if (!router_is_cluster(d->router))
-        prepare(r, router_link(d->router, 0), NULL);
-    for (unsigned i = 0; router_node(d->router, i, &node); i++)
-        prepare(r, node.up, node.address);
+    if (one != NULL && (s != NULL || is_new(d, one, "")))
+        prepare(r, one, NULL);
+    for (unsigned i = 0; router_node(d->router, i, &node); i++) {
+        if (s != NULL || (node.slots > 0 && is_new(d, node.up, node.address)))
+            prepare(r, node.up, node.address);
+    }
     n = r->n;
     r->open = n + 1; /* ours: it is not over before all were asked */
     for (unsigned i = 0; i < n; i++)
@@ -329,7 +343,7 @@ void doctor_request(struct doctor *d, struct session *s, const struct rpc *msg)
     }
 }
 
-void doctor_link_up(struct doctor *d)
+void doctor_links(struct doctor *d)
 {
     start_round(d, NULL, 0);
 }

@@ -24,7 +24,7 @@ void doctor_free(struct doctor *d);
 /* Answers admin.doctor [] -> [{node?, check, state, found, advice}, ...]; state is "ok", "warn" or
  * "bad", advice "" where there is none, node "host:port" of what is said of a node of a cluster. */
 void doctor_request(struct doctor *d, struct session *s, const struct rpc *msg);
-/* The link is up: what may lose documents is logged, once until it changes. */
-void doctor_link_up(struct doctor *d);
+/* Some link may have come up: what may lose documents there is logged, once until it changes. */
+void doctor_links(struct doctor *d);
 
 #endif

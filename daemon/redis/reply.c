@@ -51,27 +51,50 @@ static void *make_string(const redisReadTask *task, char *text, size_t len)
     return reply;
 }
 
-#if defined(HIREDIS_MAJOR) && HIREDIS_MAJOR >= 1
-typedef size_t elements_t;
-#else
-typedef int elements_t;
-#endif
-
 /* NULL: the reader gives up. */
-static void *make_array(const redisReadTask *task, elements_t n)
+static void *make_elements(const redisReadTask *task, size_t n)
 {
     struct reply_reader *r = task->privdata;
-    if (n < 0 || (size_t)n > ELEMENTS_MAX - r->elements) {
+    if (n > ELEMENTS_MAX - r->elements) {
         r->refused = "an answer of too many elements";
         return NULL;
     }
-    r->elements += (size_t)n;
+    r->elements += n;
     redisReply *reply = make(task);
-    reply->elements = (size_t)n;
+    reply->elements = n;
     if (n > 0)
-        reply->element = arena_zero(arena_of(task), (size_t)n * sizeof(*reply->element));
+        reply->element = arena_zero(arena_of(task), n * sizeof(*reply->element));
     return reply;
 }
+
+#if defined(HIREDIS_MAJOR) && HIREDIS_MAJOR >= 1
+#define make_array make_elements
+
+/* It reads RESP3 as well, which is never asked for. */
+static void *refuse(const redisReadTask *task)
+{
+    struct reply_reader *r = task->privdata;
+    r->refused = "an answer in RESP3, which was not asked for";
+    return NULL;
+}
+
+static void *refuse_double(const redisReadTask *task, double value, char *text, size_t len)
+{
+    (void)value, (void)text, (void)len;
+    return refuse(task);
+}
+
+static void *refuse_bool(const redisReadTask *task, int value)
+{
+    (void)value;
+    return refuse(task);
+}
+#else
+static void *make_array(const redisReadTask *task, int n)
+{
+    return make_elements(task, n < 0 ? SIZE_MAX : (size_t)n);
+}
+#endif
 
 static void *make_integer(const redisReadTask *task, long long value)
 {
@@ -96,11 +119,17 @@ static void leave(void *reply)
 
 struct reply_reader *reply_reader_new(void)
 {
-    static redisReplyObjectFunctions functions = {.createString = make_string,
-                                                  .createArray = make_array,
-                                                  .createInteger = make_integer,
-                                                  .createNil = make_nil,
-                                                  .freeObject = leave};
+    static redisReplyObjectFunctions functions = {
+        .createString = make_string,
+        .createArray = make_array,
+        .createInteger = make_integer,
+        .createNil = make_nil,
+#if defined(HIREDIS_MAJOR) && HIREDIS_MAJOR >= 1
+        .createDouble = refuse_double,
+        .createBool = refuse_bool,
+#endif
+        .freeObject = leave
+    };
     struct reply_reader *r = alloc_zeroed(1, sizeof(*r));
     r->reader = redisReaderCreateWithFunctions(&functions);
     if (r->reader == NULL)
