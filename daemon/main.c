@@ -275,6 +275,7 @@ static void dismiss(struct daemon *d)
     viewer_free(d->viewer);
     d->viewer = NULL;
     dispatch_stop(d->dispatch);
+    indexer_stop(d->indexer);
     exec_stop(d->exec);
     sessions_free(all);
 }

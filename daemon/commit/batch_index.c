@@ -5,6 +5,7 @@
 #include "daemon/commit/index_script.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
+#include "daemon/redis/slots.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
 
@@ -13,13 +14,13 @@
 
 /* ---- calls of index.lua ---- */
 
-void index_call_add(struct index_call *c, const char *prefix, const struct indexes *of,
+void index_call_add(struct index_call *c, const struct names *names, const struct indexes *of,
                     const char *pk, size_t pk_len)
 {
     struct buf name = BUF_INIT, key = BUF_INIT;
     buf_printf(&name, "%s:", of->model->name);
     buf_append(&name, pk, pk_len);
-    layout_key(&key, &(struct names){.prefix = prefix}, (char *)name.data, name.len, "", 0);
+    layout_key(&key, names, (char *)name.data, name.len, "", 0);
     resp_bulk(&c->keys, key.data, key.len);
     buf_free(&name);
     buf_free(&key);
@@ -30,27 +31,36 @@ void index_call_add(struct index_call *c, const char *prefix, const struct index
 }
 
 void index_call_format(const struct index_call *c, const char *script, size_t script_len,
-                       const char *todo, const char *prefix, struct buf *out)
+                       const char *todo, const char *prefix, const char *tag, struct buf *out)
 {
     char n[RESP_DECIMAL_MAX];
-    buf_printf(out, "*%u\r\n", 5 + 4 * c->n);
+    struct buf text = BUF_INIT;
+    unsigned nkeys = c->n + (tag != NULL);
+    buf_printf(out, "*%u\r\n", 5 + nkeys + 3 * c->n);
     resp_bulk(out, "EVAL", 4);
     resp_bulk(out, script, script_len);
-    resp_bulk(out, n, resp_decimal(n, c->n));
+    resp_bulk(out, n, resp_decimal(n, nkeys));
     buf_append(out, c->keys.data, c->keys.len);
+    if (tag != NULL) { /* nobody ever makes it: a slot that is on the move has no keys like that */
+        buf_printf(&text, "%s:@still{%s}", prefix, tag);
+        resp_bulk(out, text.data, text.len);
+        buf_clear(&text);
+    }
     resp_bulk(out, todo, strlen(todo));
-    resp_bulk(out, prefix, strlen(prefix));
+    index_head(prefix, tag, &text);
+    resp_bulk(out, text.data, text.len);
     buf_append(out, c->words.data, c->words.len);
+    buf_free(&text);
 }
 
 unsigned index_call_flush(struct index_call *c, enum index_todo todo, const char *prefix,
-                          struct buf *out)
+                          const char *tag, struct buf *out)
 {
     static const char *const todos[] = {
         [INDEX_LEAVE] = "leave", [INDEX_ENTER] = "enter", [INDEX_SETTLE] = "settle"};
     if (c->n == 0)
         return 0;
-    index_call_format(c, index_script, sizeof(index_script) - 1, todos[todo], prefix, out);
+    index_call_format(c, index_script, sizeof(index_script) - 1, todos[todo], prefix, tag, out);
     buf_clear(&c->keys);
     buf_clear(&c->words);
     c->n = 0;
@@ -152,22 +162,29 @@ void batch_plan_indexes(struct batch *b)
     }
 }
 
+/* Of the slot that all documents of the batch are in; NULL: there are no slots. */
+static const char *tag_of(const struct batch *b, const struct batch_doc *bd)
+{
+    return b->still->len > 0 ? slot_tag(bd->doc->slot) : NULL;
+}
+
 unsigned batch_format_indexes(const struct batch *b, enum index_todo todo, struct buf *out)
 {
     struct index_call call = {0};
     unsigned n = 0;
+    const char *tag = b->docs != NULL ? tag_of(b, b->docs) : NULL;
     for (const struct batch_doc *bd = b->docs; bd != NULL && b->scripted; bd = bd->next) {
         bool absent = todo == INDEX_LEAVE && is_new(bd) && bd->doc->model->ttl == 0;
         if (bd->indexed != INDEXED_BY_SCRIPT || batch_doc_refused(bd) || absent)
             continue;
         size_t pk_len;
         const char *pk = doc_pk(bd->doc, &pk_len);
-        index_call_add(&call, b->pool->prefix, indexes_of(b->pool->indexes, bd->doc->model), pk,
+        index_call_add(&call, b->pool->names, indexes_of(b->pool->indexes, bd->doc->model), pk,
                        pk_len);
         if (call.n == CALL_MAX)
-            n += index_call_flush(&call, todo, b->pool->prefix, out);
+            n += index_call_flush(&call, todo, b->pool->prefix, tag, out);
     }
-    n += index_call_flush(&call, todo, b->pool->prefix, out);
+    n += index_call_flush(&call, todo, b->pool->prefix, tag, out);
     index_call_free(&call);
     return n;
 }
@@ -188,7 +205,8 @@ static void begin(struct words *w, const char *command, const char *text, size_t
     for (unsigned i = 0; i < 4; i++)
         buf_clear(&w->argv[i]);
     buf_printf(&w->argv[0], "%s", command);
-    index_key(w->b->pool->prefix, w->bd->doc->model, w->ix, text, len, &w->argv[1]);
+    index_key(w->b->pool->prefix, tag_of(w->b, w->bd), w->bd->doc->model, w->ix, text, len,
+              &w->argv[1]);
 }
 
 static void say(struct words *w, unsigned argc)
@@ -251,8 +269,8 @@ static bool same_entry(const struct words *w, const char *text, size_t len, cons
     if (!cut && (len > 2 || other_len > 2))
         return len == other_len && memcmp(text, other, len) == 0;
     if (w->ix->kind == INDEX_EXACT) {
-        index_key("", w->bd->doc->model, w->ix, text, len, &a);
-        index_key("", w->bd->doc->model, w->ix, other, other_len, &b);
+        index_key("", NULL, w->bd->doc->model, w->ix, text, len, &a);
+        index_key("", NULL, w->bd->doc->model, w->ix, other, other_len, &b);
     } else {
         buf_append(&a, text, len < INDEX_TEXT_MAX ? len : INDEX_TEXT_MAX);
         buf_append(&b, other, other_len < INDEX_TEXT_MAX ? other_len : INDEX_TEXT_MAX);

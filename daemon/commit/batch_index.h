@@ -21,14 +21,15 @@ struct index_call {
     struct buf keys, words;
     unsigned n;
 };
-void index_call_add(struct index_call *c, const char *prefix, const struct indexes *of,
+void index_call_add(struct index_call *c, const struct names *names, const struct indexes *of,
                     const char *pk, size_t pk_len);
-/* Appends the call, and is ready for another; nothing if nothing was added. Returns how many. */
+/* Appends the call, and is ready for another; nothing if nothing was added. Returns how many. tag:
+ * of the slot in which all of them are; NULL: there are no slots. */
 unsigned index_call_flush(struct index_call *c, enum index_todo todo, const char *prefix,
-                          struct buf *out);
+                          const char *tag, struct buf *out);
 /* The same of another script with such arguments. */
 void index_call_format(const struct index_call *c, const char *script, size_t script_len,
-                       const char *todo, const char *prefix, struct buf *out);
+                       const char *todo, const char *prefix, const char *tag, struct buf *out);
 void index_call_free(struct index_call *c);
 
 /* Decides of each document how its entries are put right. Once, before the following. */

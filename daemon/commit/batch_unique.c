@@ -93,7 +93,7 @@ void batch_unique_check(const struct batch *b, const struct unique_value *v, str
     const struct model *m = v->of->doc->model;
     size_t pk_len;
     const char *pk = doc_pk(v->of->doc, &pk_len);
-    index_key(b->pool->prefix, m, v->index, v->text, v->len, &key);
+    index_key(b->pool->prefix, NULL, m, v->index, v->text, v->len, &key);
     buf_printf(&head, "%s:{%s:", b->pool->prefix, m->name);
     unit_call_unique(c, &key, v, &head, pk, pk_len);
     buf_free(&key);

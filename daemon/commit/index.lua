@@ -1,8 +1,8 @@
 -- index: puts the entries that documents have in the indexes of their models right (indexes.h), by what
 -- Redis holds of them in this moment, whoever has written it.
 --
---   KEYS  their root hashes
---   ARGV  what to do; the prefix of all keys; then for each: its model, what is indexed of it, its pk
+--   KEYS  their root hashes; in a cluster then one that is never there
+--   ARGV  what to do; how the keys of all indexes begin; then for each: its model, what is indexed of it, its pk
 --
 --   leave   takes out what the document has, before it is changed; but notes what is unique of it, which
 --           is looked for until the document has another value (unit.lua)
@@ -11,9 +11,11 @@
 --   settle  enters it, if it is there
 --
 -- Who does it twice changes nothing. Returns how many entries were put in that were missing. An index of
--- which a key is spoilt is noted as such, and the document has all others.
+-- which a key is spoilt is noted as such (in a cluster by who finds by it, as the states are in another
+-- slot), and the document has all others.
 
 local added = 0
+local slotted = string.sub(state, -1) == '}'
 
 local function put(model, pk, entry, remove)
   local key, member, score = place_of(model, pk, entry)
@@ -26,6 +28,7 @@ local function put(model, pk, entry, remove)
     reply = redis.pcall('ZADD', key, score, member)
   end
   if type(reply) == 'table' and reply.err then
+    if slotted then return end
     local path, sign = string.match(entry, '^([^=<^*]+)([=<^*])')
     call('HSET', state, model .. '/' .. path .. (sign == '*' and '=' or sign), '!' .. key)
   elseif not remove then
@@ -88,7 +91,8 @@ local doing = {
 doing.settle = doing.enter
 
 local known = {}
-for i, root in ipairs(KEYS) do
+for i = 1, (#ARGV - 2) / 3 do
+  local root = KEYS[i]
   local model, spec, pk = ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2]
   known[spec] = known[spec] or cmsgpack.unpack(spec)
   doing[ARGV[1]](model, root, pk, entries_of(root, known[spec]), known[spec])

@@ -1,11 +1,10 @@
 -- index_entries: which entries a document has in the indexes of its model, by what Redis holds of it, and
--- where they are. ARGV[2] is the prefix of all keys.
+-- where they are. ARGV[2] is how the keys of all indexes begin; in a cluster the tag of a slot is in that.
 
 local MAX, HEAD, TAIL, ELEMENTS = 128, 64, 48, 1000
 local NULL = '\192'
 
-local prefix = ARGV[2]
-local state = prefix .. ':@index'
+local state = ARGV[2]
 local function cut(text, sign)
   if #text <= MAX then return text end
   if sign == '^' then return string.sub(text, 1, MAX) end

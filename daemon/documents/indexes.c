@@ -282,10 +282,18 @@ bool index_null(const char *text, size_t len)
     return text == NULL || (len == 1 && (uint8_t)*text == RAW_NULL);
 }
 
-void index_key(const char *prefix, const struct model *m, const struct index *ix, const char *text,
-               size_t len, struct buf *out)
+void index_head(const char *prefix, const char *tag, struct buf *out)
 {
-    buf_printf(out, "%s:@index:%s/%s", prefix, m->name, ix->id);
+    buf_printf(out, "%s:@index", prefix);
+    if (tag != NULL)
+        buf_printf(out, "{%s}", tag);
+}
+
+void index_key(const char *prefix, const char *tag, const struct model *m, const struct index *ix,
+               const char *text, size_t len, struct buf *out)
+{
+    index_head(prefix, tag, out);
+    buf_printf(out, ":%s/%s", m->name, ix->id);
     if (ix->kind == INDEX_RANGE || ix->kind == INDEX_PREFIX)
         return;
     if (text == NULL) {
@@ -301,9 +309,10 @@ void index_key(const char *prefix, const struct model *m, const struct index *ix
     }
 }
 
-char *index_states_key(const char *prefix)
+char *index_states_key(const char *prefix, bool cluster)
 {
-    return alloc_text("%s:@index", prefix);
+    return cluster ? alloc_text("%s:@index{%s:@schema}", prefix, prefix)
+                   : alloc_text("%s:@index", prefix);
 }
 
 char *index_state_name(const struct model *m, const struct index *ix)

@@ -4,12 +4,17 @@
  *   also those of models within                        the same for commit/index.lua: its spec
  *
  *   <prefix>:@index                   hash: "User/city=" -> what it was built for; "!": spoilt
+ *                                     (in a cluster <prefix>:@index{<prefix>:@schema}, so that both
+ *                                     are in one slot)
  *   <prefix>:@index:User              hash: pk -> the entries of a document with a deadline
  *   <prefix>:@index:User/city=Boston  set of pks: exact, tags
  *   <prefix>:@index:User/tags*        set of pks: too many elements to be in the index
  *   <prefix>:@index:User/age<         sorted set of pks by their number: range
  *   <prefix>:@index:User/name^        sorted set of "text\0pk", all of score 0: prefix
  *   <prefix>:@index:User/@ttl         sorted set of pks by their deadline, ms
+ *
+ * In a cluster there is one of each for each slot, of the documents there: behind "@index" stands
+ * the tag of the slot, as in <prefix>:@index{abc}:User/age<
  *
  * Whoever commits a change of what is indexed puts the document's entries right in the same
  * transaction (commit/batch_index.h). A document has the entries of what it is; it may have others,
@@ -74,13 +79,16 @@ const struct index *index_find(const struct indexes *all, const char *path, size
 const struct index *index_of_field(const struct indexes *all, const char *name, size_t len);
 /* What is found as null: no text, or that of null. */
 bool index_null(const char *text, size_t len);
+/* Appends how the keys of all indexes begin: those of the slot with this tag; NULL: there are no
+ * slots. */
+void index_head(const char *prefix, const char *tag, struct buf *out);
 /* Appends the key in which documents with this value are (text NULL: null); a range or prefix index
  * has one key for all of them. */
-void index_key(const char *prefix, const struct model *m, const struct index *ix, const char *text,
-               size_t len, struct buf *out);
+void index_key(const char *prefix, const char *tag, const struct model *m, const struct index *ix,
+               const char *text, size_t len, struct buf *out);
 
 /* The hash of the states, and the name of an index in it. Theirs to free. */
-char *index_states_key(const char *prefix);
+char *index_states_key(const char *prefix, bool cluster);
 char *index_state_name(const struct model *m, const struct index *ix);
 /* Appends what is to be noted under that name when all documents are in the index. */
 void index_state(const struct index *ix, struct buf *out);

@@ -18,6 +18,7 @@
 #include "daemon/methods/methods_watch.h"
 #include "daemon/methods/monitor.h"
 #include "daemon/methods/overview.h"
+#include "daemon/methods/scatter.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
 #include <utlist.h>
@@ -51,6 +52,7 @@ struct dispatch {
     struct admin admin;
     struct doctor *doctor;
     struct keys *keys;
+    struct scatter *scatter; /* NULL: there is one Redis */
     struct manage_hooks hooks;
     struct spans *spans; /* NULL: they are not exported */
     struct monitors *monitors;
@@ -76,7 +78,7 @@ struct dispatch {
 /* What a cluster does not have yet. */
 static bool is_missing(const struct dispatch *d, const struct entry *e)
 {
-    static const char *const missing[] = {"find", "index."};
+    static const char *const missing[] = {"index.drop"};
     for (size_t i = 0; d->cluster && i < sizeof(missing) / sizeof(*missing); i++) {
         if (strncmp(e->name, missing[i], strlen(missing[i])) == 0)
             return true;
@@ -298,13 +300,14 @@ static void do_index_drop(struct dispatch *d, struct session *s, const struct rp
 
 static void do_index_check(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
-    index_check_request(d->exec, s, msg);
+    index_check_request(d->exec, &(struct find_cluster){d->scatter, keys_lister(d->keys)}, s, msg);
 }
 
-#define FIND_METHOD(fn, what)                                                         \
-    static void do_##fn(struct dispatch *d, struct session *s, const struct rpc *msg) \
-    {                                                                                 \
-        find_request(d->exec, s, msg, what);                                          \
+#define FIND_METHOD(fn, what)                                                                   \
+    static void do_##fn(struct dispatch *d, struct session *s, const struct rpc *msg)           \
+    {                                                                                           \
+        find_request(d->exec, &(struct find_cluster){d->scatter, keys_lister(d->keys)}, s, msg, \
+                     what);                                                                     \
     }
 FIND_METHOD(find, FIND_DOCUMENTS)
 FIND_METHOD(find_count, FIND_COUNT)
@@ -522,6 +525,8 @@ void dispatch_stop(struct dispatch *d)
     while (d->learning.first != NULL)
         refuse_first(&d->learning, &f);
     keys_stop(d->keys);
+    if (d->scatter != NULL)
+        scatter_stop(d->scatter);
 }
 
 static void learn(struct dispatch *d);
@@ -688,6 +693,8 @@ struct dispatch *dispatch_new(struct event_base *base, struct exec *exec, struct
     d->admin.spans = d->spans;
     d->monitors = monitors_new(exec, d->spans, &(struct monitors_hooks){knows, retakes, d});
     d->keys = keys_new(base, exec);
+    if (d->cluster)
+        d->scatter = scatter_new(base, exec);
     d->doctor = doctor_new(lanes_router(exec_lanes(exec)), exec_config(exec), exec_audit(exec));
     add_all(d, methods_doc);
     add_all(d, methods_get);
@@ -713,6 +720,8 @@ void dispatch_free(struct dispatch *d)
     overview_free(d->overview);
     doctor_free(d->doctor);
     keys_free(d->keys);
+    if (d->scatter != NULL)
+        scatter_free(d->scatter);
     monitors_free(d->monitors);
     spans_free(d->spans);
     free(d);

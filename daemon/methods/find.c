@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #define PAGE_MIN 20
-#define PAGE_MAX 250 /* pks that one question to Redis is for: a millisecond of its time */
 
 static void hit_free(struct hit *h)
 {
@@ -28,6 +27,9 @@ void find_drop(struct find *fi)
     free(fi->hits);
     free(fi->seen);
     find_change_free(fi);
+    find_slots_free(fi);
+    find_scan_free(fi);
+    find_order_free(fi);
     buf_free(&fi->params);
     buf_free(&fi->cursor);
     buf_free(&fi->at);
@@ -57,11 +59,16 @@ static struct upstream *upstream_of(const struct find *fi)
     return lane_upstream(exec_lane(fi->exec));
 }
 
-static void unavailable(struct find *fi)
+void find_unavailable(struct find *fi, const char *why)
 {
     struct fault f;
-    fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(upstream_of(fi)));
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", why);
     find_refuse(fi, &f);
+}
+
+static void unavailable(struct find *fi)
+{
+    find_unavailable(fi, upstream_why(upstream_of(fi)));
 }
 
 /* ---- the answer ---- */
@@ -402,8 +409,18 @@ static void clear_page(struct find *fi)
     fi->npks = 0;
 }
 
-static void add_to_page(struct find *fi, const char *pk, size_t len, const char *place,
-                        size_t place_len)
+size_t find_page_open(struct find *fi)
+{
+    clear_page(fi);
+    return pack_array_open(&fi->pks);
+}
+
+void find_page_close(struct find *fi, size_t array)
+{
+    pack_array_close(&fi->pks, array, fi->npks);
+}
+
+void find_page_add(struct find *fi, const char *pk, size_t len, const char *place, size_t place_len)
 {
     struct fault f;
     struct buf key = BUF_INIT;
@@ -429,7 +446,7 @@ static void take_page(struct find *fi, const redisReply *reply)
     for (size_t i = 2; i + 1 < reply->elements; i += 2) {
         const redisReply *pk = reply->element[i], *place = reply->element[i + 1];
         if (pk->type == REDIS_REPLY_STRING && place->type == REDIS_REPLY_STRING)
-            add_to_page(fi, pk->str, pk->len, place->str, place->len);
+            find_page_add(fi, pk->str, pk->len, place->str, place->len);
     }
     pack_array_close(&fi->pks, array, fi->npks);
 }
@@ -446,7 +463,7 @@ static bool take_first(struct find *fi, const redisReply *reply)
     size_t array = pack_array_open(&fi->pks);
     for (size_t i = 0; i < page.npks; i++) {
         if (page.pks[i]->type == REDIS_REPLY_STRING)
-            add_to_page(fi, page.pks[i]->str, page.pks[i]->len, "", 0);
+            find_page_add(fi, page.pks[i]->str, page.pks[i]->len, "", 0);
     }
     pack_array_close(&fi->pks, array, fi->npks);
     return true;
@@ -462,12 +479,12 @@ static void take_rest(struct find *fi)
     buf_append(&fi->next, fi->at.data, fi->at.len);
     size_t array = pack_array_open(&fi->pks);
     while (in.at < in.end && cursor_str(&in, &pk, &len) == 0)
-        add_to_page(fi, pk, len, "", 0);
+        find_page_add(fi, pk, len, "", 0);
     pack_array_close(&fi->pks, array, fi->npks);
     fi->looked += fi->npks;
 }
 
-static void look_at_page(struct find *fi)
+void find_look(struct find *fi)
 {
     if (fi->npks == 0) {
         next_page(fi);
@@ -485,6 +502,20 @@ static void look_at_page(struct find *fi)
     find_page(fi->exec, &fi->page, fi->session, fi->id, &fi->pks);
 }
 
+bool find_is_page(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements >= 2 &&
+           reply->element[0]->type == REDIS_REPLY_STRING;
+}
+
+void find_no_page(const redisReply *reply, struct fault *f)
+{
+    bool wrong = reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "WRONGTYPE") != NULL;
+    fault_set(f, wrong ? FAULT_CORRUPT : FAULT_UNAVAILABLE,
+              "Redis did not give a page of the index: %s",
+              reply->type == REDIS_REPLY_ERROR ? reply->str : "its answer is none");
+}
+
 static void on_page(void *arg, unsigned index, redisReply *reply)
 {
     struct find *fi = arg;
@@ -494,12 +525,8 @@ static void on_page(void *arg, unsigned index, redisReply *reply)
         unavailable(fi);
         return;
     }
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 2 ||
-        reply->element[0]->type != REDIS_REPLY_STRING) {
-        bool wrong = reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "WRONGTYPE") != NULL;
-        fault_set(&f, wrong ? FAULT_CORRUPT : FAULT_UNAVAILABLE,
-                  "Redis did not give a page of the index: %s",
-                  reply->type == REDIS_REPLY_ERROR ? reply->str : "its answer is none");
+    if (!find_is_page(reply)) {
+        find_no_page(reply, &f);
         find_refuse(fi, &f);
         return;
     }
@@ -508,7 +535,7 @@ static void on_page(void *arg, unsigned index, redisReply *reply)
         return;
     }
     take_page(fi, reply);
-    look_at_page(fi);
+    find_look(fi);
 }
 
 /* How many are asked for in one page; all: not only those that are answered have to be looked at.
@@ -533,13 +560,27 @@ static void keep_place(struct find *fi)
     }
 }
 
+unsigned find_page_size(const struct find *fi)
+{
+    const struct source *s = fi->plan->chosen[fi->source];
+    return page_size(fi, fi->what != FIND_DOCUMENTS || find_sorts(fi) || s->kind == SOURCE_KEYS);
+}
+
 static void ask_page(struct find *fi)
 {
     struct buf out = BUF_INIT;
     const struct source *s = fi->plan->chosen[fi->source];
+    if (fi->scatter != NULL) {
+        if (s->kind == SOURCE_KEYS)
+            find_scan_page(fi);
+        else if (fi->plan->ordered)
+            find_order_page(fi);
+        else
+            find_slots_page(fi);
+        return;
+    }
     keep_place(fi);
-    bool all = fi->what != FIND_DOCUMENTS || find_sorts(fi) || s->kind == SOURCE_KEYS;
-    plan_page(fi->plan, s, (char *)fi->at.data, fi->at.len, page_size(fi, all), &out);
+    plan_page(fi->plan, s, NULL, (char *)fi->at.data, fi->at.len, find_page_size(fi), false, &out);
     bool sent = upstream_send(upstream_of(fi), out.data, out.len, 1, on_page, fi);
     buf_free(&out);
     if (!sent)
@@ -548,40 +589,48 @@ static void ask_page(struct find *fi)
 
 /* ---- the plan ---- */
 
-/* first: a page that may be the first; NULL: none was asked for. */
-static void begin(struct find *fi, const redisReply *first)
+void find_begin(struct find *fi, const redisReply *first)
 {
     struct fault f;
     int rc = fi->cursor.len > 0
                  ? find_cursor_read(fi, &f)
                  : plan_choose(fi->plan, fi->scan, exec_config(fi->exec)->find_sorted, &f);
-    if (rc == 0 && fi->plan->nchosen > 0)
+    if (rc == 0 && fi->plan->nchosen > 0 && fi->scatter == NULL)
         keep_place(fi);
     if (rc < 0) {
         find_refuse(fi, &f);
     } else if (fi->rest.len > 0) {
         take_rest(fi);
-        look_at_page(fi);
+        find_look(fi);
     } else if (fi->plan->nchosen == 0) {
         answer(fi, NULL, NULL); /* an `in` of no values: there is none */
     } else if (first != NULL && take_first(fi, first)) {
-        look_at_page(fi);
+        find_look(fi);
     } else {
         ask_page(fi);
     }
 }
 
 /* It is built anew when that key is gone (indexer.h). */
-static void note_spoilt(struct find *fi)
+void find_note_spoilt(struct find *fi)
 {
     struct buf out = BUF_INIT;
-    char *key = index_states_key(exec_config(fi->exec)->key_prefix);
+    if (fi->plan->spoilt == NULL)
+        return;
+    char *key = index_states_key(exec_config(fi->exec)->key_prefix, fi->scatter != NULL);
     char *name = index_state_name(fi->model, fi->plan->spoilt);
     resp_words(&out, "HSET", key, name, "!", NULL);
     upstream_send(upstream_of(fi), out.data, out.len, 1, upstream_ignore, NULL);
     buf_free(&out);
     free(key);
     free(name);
+}
+
+/* In a cluster nobody counts all of it: only where it depends on that which index is asked. */
+static bool wants_sample(const struct find *fi)
+{
+    return fi->scatter != NULL && fi->cursor.len == 0 &&
+           (fi->plan->n > 1 || (fi->plan->n == 1 && (fi->sorts || fi->explain)));
 }
 
 /* What is wrong with one answer is told when all have come. */
@@ -598,21 +647,25 @@ static void on_planned(void *arg, unsigned index, redisReply *reply)
         fi->why = f;
     if (!last)
         return;
-    if (fi->plan->spoilt != NULL)
-        note_spoilt(fi);
+    find_note_spoilt(fi);
     if (fi->why.code != FAULT_NONE)
         find_refuse(fi, &fi->why);
     else if (!session_open(fi->session))
         find_drop(fi); /* nobody waits any more */
+    else if (wants_sample(fi))
+        find_slots_sample(fi);
     else
-        begin(fi, page ? reply : NULL);
+        find_begin(fi, page ? reply : NULL);
 }
 
-void find_request(struct exec *e, struct session *s, const struct rpc *msg, enum find_what what)
+void find_request(struct exec *e, const struct find_cluster *cluster, struct session *s,
+                  const struct rpc *msg, enum find_what what)
 {
     struct find *fi = alloc_zeroed(1, sizeof(*fi));
     struct fault f;
     fi->exec = e;
+    fi->scatter = cluster->scatter;
+    fi->lister = cluster->lister;
     fi->session = session_ref(s);
     fi->id = msg->id;
     fi->what = what;
@@ -622,8 +675,9 @@ void find_request(struct exec *e, struct session *s, const struct rpc *msg, enum
         find_refuse(fi, &f);
         return;
     }
-    fi->plan = plan_new(exec_config(e)->key_prefix, indexes_of(exec_indexes(e), fi->model),
-                        fi->model, fi->e, fi->sorts ? &fi->sort : NULL, fi->rev);
+    fi->plan = plan_new(exec_config(e)->key_prefix, fi->scatter != NULL,
+                        indexes_of(exec_indexes(e), fi->model), fi->model, fi->e,
+                        fi->sorts ? &fi->sort : NULL, fi->rev);
     fi->plan->must_order = find_changes(fi);
     struct buf out = BUF_INIT;
     fi->replies = plan_ask(fi->plan, &out);
@@ -637,5 +691,5 @@ void find_request(struct exec *e, struct session *s, const struct rpc *msg, enum
     if (!sent)
         unavailable(fi);
     else if (fi->replies == 0)
-        begin(fi, NULL);
+        find_begin(fi, NULL);
 }

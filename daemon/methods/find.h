@@ -17,7 +17,16 @@
 
 enum find_what { FIND_DOCUMENTS, FIND_COUNT, FIND_UPDATE, FIND_DELETE };
 
+struct scatter;
+struct lister;
+
+struct find_cluster { /* what asks its nodes; NULL: there is one Redis */
+    struct scatter *scatter;
+    struct lister *lister;
+};
+
 /* Answers find, find.count, find.update, find.delete. */
-void find_request(struct exec *e, struct session *s, const struct rpc *msg, enum find_what what);
+void find_request(struct exec *e, const struct find_cluster *cluster, struct session *s,
+                  const struct rpc *msg, enum find_what what);
 
 #endif

@@ -8,7 +8,7 @@
 -- Returns where the next page begins ("": there is none), how many were looked at, and for each that
 -- is left its pk and where a page behind it would begin.
 
-local kind, at, count, from, to, rev = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6] == 'rev'
+local kind, at, count, from, to, rev = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6] == 'rev'
 local key = KEYS[1]
 
 local pages = {}
@@ -101,7 +101,7 @@ function pages.number()
     last = page[i + 1] .. ' ' .. page[i]
     out[#out + 1] = {string.match(page[i], '^(%Z*)'), last}
   end
-  return out, last
+  return out, #page < 2 * count and '' or last
 end
 
 function pages.text()
@@ -110,7 +110,7 @@ function pages.text()
   for _, member in ipairs(page) do
     out[#out + 1], last = {string.match(member, '%z(%Z*)$') or '', member}, member
   end
-  return out, last
+  return out, #page < count and '' or last
 end
 
 local filters = {

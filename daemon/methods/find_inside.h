@@ -2,14 +2,23 @@
  *
  *   find_asked   what is wanted          find.c        its way: the plan, pages, the answer
  *   find_cursor  where it goes on        find_change   what it does with what it has found
+ *   find_slots   pages of a cluster      find_order    the same, sorted by an index
+ *   find_scan    the same without one
  */
 #ifndef RAPYERD_FIND_INSIDE_H
 #define RAPYERD_FIND_INSIDE_H
 
 #include "daemon/methods/find.h"
 #include "daemon/methods/find_page.h"
+#include "daemon/methods/scatter.h"
 
 #define FIND_REST_MAX 100000 /* pks in a cursor */
+#define PAGE_MAX 250         /* pks that one question to Redis is for: a millisecond of its time */
+
+struct slots_walk;
+struct scan_walk;
+struct order_walk;
+struct lister;
 
 /* A document that is an answer. */
 struct hit {
@@ -18,6 +27,8 @@ struct hit {
 
 struct find {
     struct exec *exec;
+    struct scatter *scatter; /* both NULL: there is one Redis */
+    struct lister *lister;
     struct session *session;
     uint64_t id;
     struct buf params; /* what was asked */
@@ -49,6 +60,9 @@ struct find {
     uint64_t *seen; /* hashes of the keys of all that were found; a power of two, 0: free */
     size_t nseen, seen_cap;
     struct changing *changing; /* NULL: it changes nothing */
+    struct slots_walk *walk;   /* of a cluster, as the following; NULL: not begun */
+    struct scan_walk *scanning;
+    struct order_walk *ordering;
     struct hit *hits;
     unsigned nhits, hits_cap;
     size_t bytes; /* of them */
@@ -80,6 +94,36 @@ int find_cursor_read(struct find *fi, struct fault *f);
 /* find.c: goes on behind the page, as its documents are changed. */
 void find_changed_page(struct find *fi);
 void find_refuse(struct find *fi, const struct fault *f);
+void find_unavailable(struct find *fi, const char *why);
+/* The plan's questions are answered; first: a page that may be the first, or NULL. */
+void find_begin(struct find *fi, const redisReply *first);
+/* Says in Redis that an index is spoilt, if one was found to be. */
+void find_note_spoilt(struct find *fi);
+/* The answer of find.lua, or why it is none: CORRUPT, UNAVAILABLE. */
+bool find_is_page(const redisReply *reply);
+void find_no_page(const redisReply *reply, struct fault *f);
+/* How many pks are wanted yet, as far as is known. */
+unsigned find_page_size(const struct find *fi);
+/* A page: opened, filled, closed; fi->next says where the next one begins (empty: the source ends);
+ * then its documents are looked at. */
+size_t find_page_open(struct find *fi);
+void find_page_add(struct find *fi, const char *pk, size_t len, const char *place,
+                   size_t place_len);
+void find_page_close(struct find *fi, size_t array);
+void find_look(struct find *fi);
+
+/* find_slots: counts, as far as some slots say, for the plan, then find_begin; a page from fi->at
+ * on, then find_look. Or find_refuse, find_drop. */
+void find_slots_sample(struct find *fi);
+void find_slots_page(struct find *fi);
+void find_slots_free(struct find *fi);
+/* find_order: the same, in the order of a range index. */
+void find_order_page(struct find *fi);
+void find_order_free(struct find *fi);
+/* find_scan: the same of all documents. */
+void find_scan_page(struct find *fi);
+void find_scan_free(struct find *fi);
+
 /* No find, as nobody waits for it any more. */
 void find_drop(struct find *fi);
 

@@ -1,5 +1,6 @@
 /* index_admin: see index_admin.h. */
 #include "daemon/methods/index_admin.h"
+#include "daemon/commit/lanes.h"
 #include "daemon/methods/index_drop_script.h"
 #include "daemon/methods/methods.h"
 #include "daemon/redis/bus.h"
@@ -41,6 +42,11 @@ static void refuse(struct asking *a, const struct fault *f)
 {
     session_fault(a->session, a->id, f);
     end(a);
+}
+
+static bool in_cluster(const struct exec *e)
+{
+    return router_is_cluster(lanes_router(exec_lanes(e)));
 }
 
 static struct upstream *upstream_of(const struct asking *a)
@@ -186,7 +192,7 @@ void index_list_request(struct exec *e, struct session *s, const struct rpc *msg
         refuse(a, &f);
         return;
     }
-    char *key = index_states_key(exec_config(e)->key_prefix);
+    char *key = index_states_key(exec_config(e)->key_prefix, in_cluster(e));
     resp_words(&out, "HGETALL", key, NULL);
     free(key);
     ask(a, &out, on_states);
@@ -219,7 +225,7 @@ void index_build_request(struct exec *e, struct session *s, const struct rpc *ms
         return;
     }
     const struct indexes *all = indexes_of(exec_indexes(e), a->model);
-    char *key = index_states_key(exec_config(e)->key_prefix);
+    char *key = index_states_key(exec_config(e)->key_prefix, in_cluster(e));
     buf_printf(&out, "*%u\r\n", 2 + all->n);
     resp_bulk(&out, "HDEL", 4);
     resp_bulk(&out, key, strlen(key));
@@ -290,7 +296,8 @@ static void store(struct asking *a)
     const char *prefix = exec_config(a->exec)->key_prefix;
     struct buf was = BUF_INIT, is = BUF_INIT, channel = BUF_INIT, out = BUF_INIT;
     struct naming names_of = {.asking = a};
-    char *schema = alloc_text("%s:@schema", prefix), *states = index_states_key(prefix);
+    char *schema = alloc_text("%s:@schema", prefix),
+         *states = index_states_key(prefix, in_cluster(a->exec));
     size_t len;
     const char *news = registry_news(&len);
     schema_pack(a->model, &was);

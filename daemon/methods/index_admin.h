@@ -9,13 +9,15 @@
 #define RAPYERD_INDEX_ADMIN_H
 
 #include "daemon/exec/exec.h"
+#include "daemon/methods/find.h"
 #include "daemon/methods/registry.h"
 
 void index_list_request(struct exec *e, struct session *s, const struct rpc *msg);
 void index_build_request(struct exec *e, struct session *s, const struct rpc *msg);
 void index_drop_request(struct exec *e, struct registry *r, struct session *s,
                         const struct rpc *msg);
-void index_check_request(struct exec *e, struct session *s, const struct rpc *msg);
+void index_check_request(struct exec *e, const struct find_cluster *cluster, struct session *s,
+                         const struct rpc *msg);
 
 /* For its files. The atomic model of this name, with indexes. NULL: UNKNOWN_MODEL, NO_INDEX. */
 const struct indexes *index_model(struct exec *e, const char *name, size_t len, struct fault *f);

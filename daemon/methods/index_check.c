@@ -9,7 +9,7 @@
  */
 #include "daemon/commit/batch_index.h"
 #include "daemon/documents/layout.h"
-#include "daemon/methods/index_admin.h"
+#include "daemon/methods/index_check_inside.h"
 #include "daemon/methods/index_check_script.h"
 #include "daemon/methods/methods.h"
 #include "daemon/redis/resp.h"
@@ -22,26 +22,7 @@
 #define DOCUMENTS_PAGE "200"
 #define NAMED_MAX 100 /* spoilt keys that an answer names */
 
-struct check {
-    struct exec *exec;
-    struct session *session;
-    uint64_t id;
-    const struct indexes *all;
-    bool repair;
-    bool documents;          /* what it is at */
-    struct scan_place place; /* of the next page; "0": there is none */
-    bool begun;
-    struct buf keys; /* packed: those of the page that are still to be looked at */
-    size_t at;
-    struct buf key;
-    struct buf member; /* where in the key the next page begins */
-    struct index_call page;
-    uint64_t looked, ndocuments, entries, missing, left_over, undeclared;
-    struct buf spoilt; /* packed */
-    uint32_t nspoilt;
-};
-
-static void check_free(struct check *c)
+void check_free(struct check *c)
 {
     session_settle(c->session);
     session_unref(c->session);
@@ -50,10 +31,11 @@ static void check_free(struct check *c)
     buf_free(&c->member);
     buf_free(&c->spoilt);
     index_call_free(&c->page);
+    check_slots_free(c);
     free(c);
 }
 
-static void refuse(struct check *c, const struct fault *f)
+void check_refuse(struct check *c, const struct fault *f)
 {
     session_fault(c->session, c->id, f);
     check_free(c);
@@ -73,7 +55,7 @@ static void unavailable(struct check *c, const redisReply *reply)
 {
     struct fault f;
     index_unanswered(upstream_of(c), reply, &f);
-    refuse(c, &f);
+    check_refuse(c, &f);
 }
 
 static void ask(struct check *c, struct buf *out, upstream_reply_fn *fn)
@@ -84,8 +66,7 @@ static void ask(struct check *c, struct buf *out, upstream_reply_fn *fn)
         unavailable(c, NULL);
 }
 
-/* Of an array of so many numbers, from the i-th on. */
-static bool are_numbers(const redisReply *reply, size_t i, size_t n)
+bool check_numbers(const redisReply *reply, size_t i, size_t n)
 {
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != n)
         return false;
@@ -123,7 +104,10 @@ static void answer(struct check *c, bool more)
     if (more) {
         struct buf text = BUF_INIT;
         buf_append(&text, c->documents ? "d" : "k", 1);
-        scan_place_text(&c->place, &text);
+        if (c->slots != NULL)
+            check_slots_place(c, &text);
+        else
+            scan_place_text(&c->place, &text);
         pack_str(out, (char *)text.data, text.len);
         buf_free(&text);
     } else {
@@ -135,7 +119,7 @@ static void answer(struct check *c, bool more)
 
 static void ask_page(struct check *c);
 
-static void page_done(struct check *c)
+void check_page_done(struct check *c)
 {
     if (!session_open(c->session)) {
         check_free(c); /* nobody waits any more */
@@ -161,7 +145,15 @@ static void on_settled(void *arg, unsigned index, redisReply *reply)
     if (reply == NULL || reply->type != REDIS_REPLY_INTEGER)
         unavailable(c, reply);
     else
-        page_done(c);
+        check_page_done(c);
+}
+
+void check_take_documents(struct check *c, const redisReply *reply)
+{
+    c->ndocuments += number(reply, 0);
+    c->entries += number(reply, 1);
+    c->missing += number(reply, 2);
+    c->looked += number(reply, 0);
 }
 
 static void on_compared(void *arg, unsigned index, redisReply *reply)
@@ -169,19 +161,16 @@ static void on_compared(void *arg, unsigned index, redisReply *reply)
     struct check *c = arg;
     struct buf out = BUF_INIT;
     (void)index;
-    if (reply == NULL || !are_numbers(reply, 0, 3)) {
+    if (reply == NULL || !check_numbers(reply, 0, 3)) {
         unavailable(c, reply);
         return;
     }
-    c->ndocuments += number(reply, 0);
-    c->entries += number(reply, 1);
-    c->missing += number(reply, 2);
-    c->looked += number(reply, 0);
+    check_take_documents(c, reply);
     if (!c->repair) {
-        page_done(c);
+        check_page_done(c);
         return;
     }
-    index_call_flush(&c->page, INDEX_SETTLE, prefix_of(c), &out);
+    index_call_flush(&c->page, INDEX_SETTLE, prefix_of(c), NULL, &out);
     ask(c, &out, on_settled);
 }
 
@@ -197,15 +186,16 @@ static void compare_documents(struct check *c, const redisReply *found)
         size_t suffix_len = 0, head = strlen(c->all->model->name) + 1;
         if (layout_split(exec_names(c->exec), one->str, one->len, &key, &suffix, &suffix_len) &&
             suffix_len == 0 && key.len > head)
-            index_call_add(&c->page, prefix_of(c), c->all, (char *)key.data + head, key.len - head);
+            index_call_add(&c->page, exec_names(c->exec), c->all, (char *)key.data + head,
+                           key.len - head);
         buf_free(&key);
     }
     if (c->page.n == 0) {
-        page_done(c);
+        check_page_done(c);
         return;
     }
     index_call_format(&c->page, index_check_script, sizeof(index_check_script) - 1, "documents",
-                      prefix_of(c), &out);
+                      prefix_of(c), NULL, &out);
     ask(c, &out, on_compared);
 }
 
@@ -214,28 +204,33 @@ static void compare_documents(struct check *c, const redisReply *found)
 static void next_key(struct check *c);
 static void ask_key(struct check *c);
 
-static void note_spoilt(struct check *c)
+void check_note_spoilt(struct check *c, const struct buf *key)
 {
-    if (c->nspoilt == NAMED_MAX || !utf8_valid((char *)c->key.data, c->key.len))
+    if (c->nspoilt == NAMED_MAX || !utf8_valid((char *)key->data, key->len))
         return;
-    pack_str(&c->spoilt, (char *)c->key.data, c->key.len);
+    pack_str(&c->spoilt, (char *)key->data, key->len);
     c->nspoilt++;
+}
+
+void check_take_key(struct check *c, const redisReply *reply)
+{
+    c->looked += number(reply, 1);
+    c->left_over += number(reply, 2);
+    c->undeclared += number(reply, 4);
 }
 
 static void on_key(void *arg, unsigned index, redisReply *reply)
 {
     struct check *c = arg;
     (void)index;
-    if (reply == NULL || !are_numbers(reply, 1, 5) ||
+    if (reply == NULL || !check_numbers(reply, 1, 5) ||
         reply->element[0]->type != REDIS_REPLY_STRING) {
         unavailable(c, reply);
         return;
     }
-    c->looked += number(reply, 1);
-    c->left_over += number(reply, 2);
+    check_take_key(c, reply);
     if (number(reply, 3) != 0)
-        note_spoilt(c);
-    c->undeclared += number(reply, 4);
+        check_note_spoilt(c, &c->key);
     buf_clear(&c->member);
     buf_append(&c->member, reply->element[0]->str, reply->element[0]->len);
     if (c->member.len == 1 && *c->member.data == '0')
@@ -244,22 +239,37 @@ static void on_key(void *arg, unsigned index, redisReply *reply)
         ask_key(c);
 }
 
+void check_write_key(const struct check *c, const char *tag, const struct buf *key,
+                     const struct buf *member, struct buf *out)
+{
+    struct buf text = BUF_INIT;
+    const struct model *m = c->all->model;
+    buf_printf(out, "*%u\r\n", 12 + (tag != NULL));
+    resp_bulk(out, "EVAL", 4);
+    resp_bulk(out, index_check_script, sizeof(index_check_script) - 1);
+    resp_bulk(out, tag != NULL ? "2" : "1", 1);
+    resp_bulk(out, key->data, key->len);
+    if (tag != NULL) { /* as index_call_format */
+        buf_printf(&text, "%s:@still{%s}", prefix_of(c), tag);
+        resp_bulk(out, text.data, text.len);
+        buf_clear(&text);
+    }
+    index_head(prefix_of(c), tag, &text);
+    resp_bulk(out, "key", 3);
+    resp_bulk(out, text.data, text.len);
+    resp_bulk(out, m->name, strlen(m->name));
+    resp_bulk(out, c->all->spec.data, c->all->spec.len);
+    resp_bulk(out, member->data, member->len);
+    resp_bulk(out, ENTRIES_PAGE, strlen(ENTRIES_PAGE));
+    resp_bulk(out, c->repair ? "repair" : "", c->repair ? 6 : 0);
+    resp_bulk(out, "tags", exec_names(c->exec)->tags ? 4 : 0);
+    buf_free(&text);
+}
+
 static void ask_key(struct check *c)
 {
     struct buf out = BUF_INIT;
-    const struct model *m = c->all->model;
-    buf_printf(&out, "*11\r\n");
-    resp_bulk(&out, "EVAL", 4);
-    resp_bulk(&out, index_check_script, sizeof(index_check_script) - 1);
-    resp_bulk(&out, "1", 1);
-    resp_bulk(&out, c->key.data, c->key.len);
-    resp_bulk(&out, "key", 3);
-    resp_bulk(&out, prefix_of(c), strlen(prefix_of(c)));
-    resp_bulk(&out, m->name, strlen(m->name));
-    resp_bulk(&out, c->all->spec.data, c->all->spec.len);
-    resp_bulk(&out, c->member.data, c->member.len);
-    resp_bulk(&out, ENTRIES_PAGE, strlen(ENTRIES_PAGE));
-    resp_bulk(&out, c->repair ? "repair" : "", c->repair ? 6 : 0);
+    check_write_key(c, NULL, &c->key, &c->member, &out);
     ask(c, &out, on_key);
 }
 
@@ -269,7 +279,7 @@ static void next_key(struct check *c)
     const char *key;
     size_t len;
     if (cursor_str(&in, &key, &len) < 0) {
-        page_done(c);
+        check_page_done(c);
         return;
     }
     buf_clear(&c->key);
@@ -309,6 +319,10 @@ static void ask_page(struct check *c)
 {
     struct buf match = BUF_INIT, out = BUF_INIT;
     const char *model = c->all->model->name;
+    if (c->slots != NULL) {
+        check_slots_page(c);
+        return;
+    }
     scan_place_enter(&c->place, upstream_of(c));
     buf_clear(&c->keys);
     c->at = 0;
@@ -336,7 +350,12 @@ static void ask_page(struct check *c)
 
 static int read_cursor(struct check *c, const char *s, size_t len, struct fault *f)
 {
-    if (len < 2 || (*s != 'k' && *s != 'd') || !scan_place_read(&c->place, s + 1, len - 1))
+    bool good = len >= 2 && (*s == 'k' || *s == 'd');
+    if (good && c->slots != NULL)
+        good = check_slots_read(c, s + 1, len - 1) == 0;
+    else if (good)
+        good = scan_place_read(&c->place, s + 1, len - 1);
+    if (!good)
         return fault_set(f, FAULT_BAD_REQUEST, "the cursor is none that index.check has given");
     c->documents = *s == 'd';
     c->begun = true;
@@ -369,7 +388,8 @@ static int options(struct check *c, struct cursor *in, struct fault *f)
                                "cursor of the answer before");
 }
 
-void index_check_request(struct exec *e, struct session *s, const struct rpc *msg)
+void index_check_request(struct exec *e, const struct find_cluster *cluster, struct session *s,
+                         const struct rpc *msg)
 {
     struct check *c = alloc_zeroed(1, sizeof(*c));
     struct cursor in = msg->params;
@@ -378,15 +398,17 @@ void index_check_request(struct exec *e, struct session *s, const struct rpc *ms
     size_t len;
     *c = (struct check){.exec = e, .session = session_ref(s), .id = msg->id};
     scan_place_begin(&c->place);
+    if (cluster->scatter != NULL)
+        check_slots_begin(c, cluster);
     session_defer(s);
     if (msg->nparams < 1 || msg->nparams > 2 || cursor_str(&in, &name, &len) < 0) {
         fault_set(&f, FAULT_BAD_REQUEST, "index.check takes [model, {repair?, cursor?}?]");
-        refuse(c, &f);
+        check_refuse(c, &f);
         return;
     }
     c->all = index_model(e, name, len, &f);
     if (c->all == NULL || (msg->nparams == 2 && options(c, &in, &f) < 0)) {
-        refuse(c, &f);
+        check_refuse(c, &f);
         return;
     }
     ask_page(c);

@@ -1,14 +1,25 @@
 -- index_check: whether the indexes of a model hold what their documents do; changes nothing but where it is
--- to repair. ARGV: what to look at, the prefix of all keys, then
+-- to repair. ARGV: what to look at, how the keys of all indexes begin, then
 --
 --   documents  KEYS: root hashes. For each its model, what is indexed of it, its pk. Returns how many
 --              documents and entries there are, how many of these are missing, or have another score.
 --   key        KEYS: one of the index. Its model, what is indexed of that, where the page begins, how many
---              to look at, "repair" or "". Returns where the next page begins ("0": there is none), how
+--              to look at, "repair" or "", "tags" where these count. Returns where the next page begins ("0": there is none), how
 --              many were looked at, how many are of no document that is so (taken out), whether the key
---              is spoilt, and whether it is of no index that there is (removed, both of them).
+--              is spoilt, and whether it is of no index that there is (removed, both of them; a spoilt one
+--              of a cluster only when its index is noted as such, which is in another slot).
 
 local known = {}
+local prefix = string.match(state, '^(.*):@index')
+
+-- The root hash of a pk; where tags count one stands in front (names.h).
+local function root_of(model, pk)
+  local tag, rest = string.match(pk, '^{([^}]+)}(.*)$')
+  if tag and ARGV[8] == 'tags' then
+    return prefix .. ':{' .. escaped(tag) .. '}' .. model .. ':' .. escaped(rest)
+  end
+  return prefix .. ':{' .. escaped(model .. ':' .. pk) .. '}'
+end
 
 local function indexes_in(spec)
   known[spec] = known[spec] or cmsgpack.unpack(spec)
@@ -23,7 +34,8 @@ end
 
 local function documents()
   local n, looked, missing = 0, 0, 0
-  for i, root in ipairs(KEYS) do
+  for i = 1, (#ARGV - 2) / 3 do
+    local root = KEYS[i]
     local model, indexes, pk = ARGV[3 * i], indexes_in(ARGV[3 * i + 1]), ARGV[3 * i + 2]
     local entries = entries_of(root, indexes)
     n = n + (entries and 1 or 0)
@@ -44,7 +56,7 @@ local function sign_of(name, indexes)
 end
 
 local function remove(key, model, path, sign)
-  if ARGV[7] ~= 'repair' then return end
+  if ARGV[7] ~= 'repair' or (path and string.sub(state, -1) == '}') then return end
   redis.call('UNLINK', key)
   if path then redis.call('HSET', state, model .. '/' .. path .. (sign == '*' and '=' or sign), '!' .. key) end
 end
@@ -58,7 +70,7 @@ end
 -- What of a document is under this key: members with their scores.
 local function own_of(model, pk, indexes, key)
   local own = {}
-  for _, entry in ipairs(entries_of(prefix .. ':{' .. model .. ':' .. escaped(pk) .. '}', indexes) or {}) do
+  for _, entry in ipairs(entries_of(root_of(model, pk), indexes) or {}) do
     local at, member, score = place_of(model, pk, entry)
     if at == key then own[member] = score or '' end
   end

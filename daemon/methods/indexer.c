@@ -3,8 +3,14 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/commit/batch_index.h"
+#include "daemon/commit/lanes.h"
 #include "daemon/documents/layout.h"
 #include "daemon/methods/index_clean_script.h"
+#include "daemon/methods/lister.h"
+#include "daemon/methods/scatter.h"
+#include "daemon/methods/slot_calls.h"
+#include "daemon/redis/listing.h"
+#include "daemon/redis/slots.h"
 #include "protocol/alloc.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -17,7 +23,8 @@
 #define SETTLE_MS 2500
 /* From the end of one building to the next: a key may be spoilt for long. */
 #define AGAIN_MS 10000
-#define PAGE "500" /* keys that SCAN looks at */
+#define PAGE_KEYS 500 /* that SCAN looks at */
+#define PAGE "500"
 #define SWEEP "200"
 
 enum doing { NOTHING, LEASING, READING, SCANNING, ENTERING, MARKING, SWEEPING, CLEANING };
@@ -36,10 +43,24 @@ struct indexer {
     bool sweep;    /* what is entered was found by its deadline */
     char *dropped; /* an index that has a state, and no model declares; NULL: there is none */
     int64_t dropped_since;
-    char clean[24]; /* where the next page of its keys begins */
+    char clean[24];             /* where the next page of its keys begins */
+    struct in_cluster *cluster; /* NULL: there is one Redis */
+};
+
+/* What asks the nodes of a cluster. */
+struct in_cluster {
+    struct lister *lister;
+    struct scatter *scatter;
+    struct listing listing;
+    struct list_page page;
+    struct buf match;         /* with a NUL */
+    struct slot_calls *calls; /* NULL: none are on their way */
+    uint16_t slots[SLOTS];
+    unsigned swept; /* how many models: one each time */
 };
 
 static void go_on(struct indexer *x);
+static const struct indexes *to_build(struct indexer *x);
 
 static struct upstream *upstream_of(const struct indexer *x)
 {
@@ -138,7 +159,8 @@ static void take_states(struct indexer *x, const redisReply *all)
 {
     bool any = false;
     note_models(x);
-    find_dropped(x, all);
+    if (x->cluster == NULL) /* there none is dropped */
+        find_dropped(x, all);
     for (unsigned m = 0; m < x->n; m++) {
         for (unsigned i = 0; i < x->models[m]->n; i++) {
             if (!is_complete(all, x->models[m]->model, &x->models[m]->all[i]))
@@ -154,6 +176,148 @@ static void take_states(struct indexer *x, const redisReply *all)
     strcpy(x->cursor, "0");
 }
 
+/* ---- in a cluster ---- */
+
+/* What is not done is done at the next look, from the beginning. */
+static void give_up(struct indexer *x, const char *why)
+{
+    x->doing = NOTHING;
+    log_info("indexes are not looked after: %s", why);
+}
+
+static void ignore(void *arg, const redisReply *reply)
+{
+    (void)arg;
+    (void)reply;
+}
+
+static void on_settled(void *arg, const char *why)
+{
+    struct indexer *x = arg;
+    slot_calls_free(x->cluster->calls);
+    x->cluster->calls = NULL;
+    x->doing = NOTHING;
+    if (why != NULL)
+        give_up(x, why);
+    else
+        go_on(x);
+}
+
+static void settle_slots(struct indexer *x)
+{
+    struct in_cluster *in = x->cluster;
+    if (slot_calls_n(in->calls) == 0) {
+        on_settled(x, NULL);
+        return;
+    }
+    x->doing = ENTERING;
+    slot_calls_ask(in->calls, (struct slot_script){0}, ignore, on_settled, x);
+}
+
+static void begin_calls(struct indexer *x, const struct indexes *all)
+{
+    x->cluster->calls = slot_calls_new(x->exec, x->cluster->scatter, all);
+}
+
+static void on_listed(void *arg, enum list_end end, const char *why)
+{
+    struct indexer *x = arg;
+    struct in_cluster *in = x->cluster;
+    const struct indexes *all = to_build(x);
+    if (end != LISTED_PAGE || all == NULL) {
+        give_up(x, end != LISTED_PAGE ? why : "the models are others by now");
+        return;
+    }
+    strcpy(x->cursor, listing_slot(&in->listing, 0) < 0 ? "end" : "more");
+    begin_calls(x, all);
+    slot_calls_add_names(in->calls, &in->page.names);
+    settle_slots(x);
+}
+
+/* All of the model's documents, as SCAN gives them. */
+static void list_page(struct indexer *x, const struct model *m)
+{
+    struct in_cluster *in = x->cluster;
+    const struct names *names = exec_names(x->exec);
+    if (strcmp(x->cursor, "0") == 0)
+        listing_begin(&in->listing);
+    buf_clear(&in->match);
+    layout_pattern(names->prefix, strlen(names->prefix), &in->match);
+    buf_printf(&in->match, names->tags ? ":{*%s:*" : ":{%s:*}", m->name);
+    buf_append(&in->match, "", 1);
+    in->page.match = (char *)in->match.data;
+    x->doing = SCANNING;
+    lister_ask(in->lister, &in->page);
+}
+
+/* Those of a model that have ended, in each slot. */
+static void write_ended(void *arg, uint16_t slot, bool first, struct buf *out)
+{
+    const struct indexer *x = arg;
+    struct buf key = BUF_INIT;
+    char now[32];
+    (void)first;
+    index_head(prefix_of(x), slot_tag(slot), &key);
+    buf_printf(&key, ":%s/@ttl", x->models[x->at]->model->name);
+    buf_append(&key, "", 1);
+    snprintf(now, sizeof(now), "%" PRId64, clock_wall_ms());
+    resp_words(out, "ZRANGEBYSCORE", (char *)key.data, "-inf", now, "LIMIT", "0", SWEEP, NULL);
+    buf_free(&key);
+}
+
+static void take_ended(void *arg, unsigned i, unsigned which, redisReply *reply,
+                       const struct upstream *up)
+{
+    struct indexer *x = arg;
+    (void)i;
+    (void)which;
+    (void)up;
+    for (size_t e = 0; reply->type == REDIS_REPLY_ARRAY && e < reply->elements; e++)
+        slot_calls_add(x->cluster->calls, reply->element[e]->str, reply->element[e]->len);
+}
+
+static void on_ended(void *arg, const char *why)
+{
+    struct indexer *x = arg;
+    x->at = x->n; /* no other model this time */
+    if (why != NULL)
+        on_settled(x, why);
+    else
+        settle_slots(x);
+}
+
+/* There are 16384 to be asked: one model at each look. */
+static void ask_slots(struct indexer *x)
+{
+    static const struct scatter_asks asks = {1, write_ended, take_ended, on_ended};
+    struct in_cluster *in = x->cluster;
+    x->at = in->swept++ % x->n;
+    begin_calls(x, x->models[x->at]);
+    x->doing = SWEEPING;
+    scatter_ask(in->scatter, in->slots, SLOTS, &asks, x);
+}
+
+static struct in_cluster *in_cluster_new(struct event_base *base, struct indexer *x)
+{
+    struct in_cluster *in = alloc_zeroed(1, sizeof(*in));
+    in->lister = lister_new(base, x->exec);
+    in->scatter = scatter_new(base, x->exec);
+    in->page = (struct list_page){
+        .listing = &in->listing, .type = "hash", .count = PAGE_KEYS, .done = on_listed, .arg = x};
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        in->slots[slot] = (uint16_t)slot;
+    return in;
+}
+
+static void in_cluster_free(struct in_cluster *in)
+{
+    lister_free(in->lister);
+    scatter_free(in->scatter);
+    list_page_free(&in->page);
+    buf_free(&in->match);
+    free(in);
+}
+
 /* ---- looking at documents ---- */
 
 /* The model at hand, or the next one that lacks something; NULL: none does. */
@@ -167,19 +331,21 @@ static const struct indexes *to_build(struct indexer *x)
 static void ask_lease(struct indexer *x)
 {
     struct buf out = BUF_INIT;
-    char *key = alloc_text("%s:@index:@builder", prefix_of(x));
+    char *states = index_states_key(prefix_of(x), x->cluster != NULL);
+    char *key = alloc_text("%s:@builder", states);
     static const char script[] =
         "local had=redis.call('GET',KEYS[1]) if had and had~=ARGV[1] then return 0 end "
         "redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2]) return 1";
     resp_words(&out, "EVAL", script, "1", key, x->id, LEASE_MS, NULL);
     free(key);
+    free(states);
     ask(x, LEASING, &out);
 }
 
 static void ask_states(struct indexer *x)
 {
     struct buf out = BUF_INIT;
-    char *key = index_states_key(prefix_of(x));
+    char *key = index_states_key(prefix_of(x), x->cluster != NULL);
     resp_words(&out, "HGETALL", key, NULL);
     free(key);
     ask(x, READING, &out);
@@ -187,6 +353,10 @@ static void ask_states(struct indexer *x)
 
 static void ask_page(struct indexer *x, const struct model *m)
 {
+    if (x->cluster != NULL) {
+        list_page(x, m);
+        return;
+    }
     struct buf out = BUF_INIT, match = BUF_INIT;
     layout_pattern(prefix_of(x), strlen(prefix_of(x)), &match);
     buf_printf(&match, ":{%s:*}", m->name);
@@ -203,7 +373,7 @@ static void ask_script(struct indexer *x, enum doing doing, const char *script,
                        const struct indexes *all, bool states)
 {
     struct buf out = BUF_INIT;
-    char *key = index_states_key(prefix_of(x));
+    char *key = index_states_key(prefix_of(x), x->cluster != NULL);
     buf_printf(&out, "*%u\r\n", 4 + (states ? 2 : 1) * all->n);
     resp_bulk(&out, "EVAL", 4);
     resp_bulk(&out, script, strlen(script));
@@ -253,14 +423,15 @@ static void settle(struct indexer *x, const struct indexes *all, const redisRepl
         const char *suffix;
         size_t suffix_len = 0, head = strlen(all->model->name) + 1;
         if (!keys)
-            index_call_add(&call, prefix_of(x), all, one->str, one->len);
+            index_call_add(&call, exec_names(x->exec), all, one->str, one->len);
         else if (layout_split(exec_names(x->exec), one->str, one->len, &key, &suffix,
                               &suffix_len) &&
                  suffix_len == 0 && key.len > head)
-            index_call_add(&call, prefix_of(x), all, (char *)key.data + head, key.len - head);
+            index_call_add(&call, exec_names(x->exec), all, (char *)key.data + head,
+                           key.len - head);
         buf_free(&key);
     }
-    unsigned n = index_call_flush(&call, INDEX_SETTLE, prefix_of(x), &out);
+    unsigned n = index_call_flush(&call, INDEX_SETTLE, prefix_of(x), NULL, &out);
     index_call_free(&call);
     if (n == 1)
         ask(x, ENTERING, &out);
@@ -322,7 +493,8 @@ static void ask_clean(struct indexer *x)
     bool path = has_path(x, x->dropped, all - 1);
     char revision[RESP_DECIMAL_MAX + 1];
     struct buf out = BUF_INIT, match = BUF_INIT;
-    char *states = index_states_key(prefix_of(x)), *schema = alloc_text("%s:@schema", prefix_of(x));
+    char *states = index_states_key(prefix_of(x), x->cluster != NULL),
+         *schema = alloc_text("%s:@schema", prefix_of(x));
     char *notes = alloc_text("%s:%.*s", states, (int)len, x->dropped);
     char *ends = alloc_text("%s/@ttl", notes);
     revision[resp_decimal(revision, schema_known(exec_schema(x->exec)))] = '\0';
@@ -360,6 +532,10 @@ static void take_cleaned(struct indexer *x, const redisReply *reply)
 
 static void ask_ended(struct indexer *x)
 {
+    if (x->cluster != NULL) {
+        ask_slots(x);
+        return;
+    }
     struct buf out = BUF_INIT;
     char *key = alloc_text("%s:@index:%s/@ttl", prefix_of(x), x->models[x->at]->model->name);
     char now[32];
@@ -489,12 +665,25 @@ struct indexer *indexer_new(struct event_base *base, struct exec *e, const char 
     struct indexer *x = alloc_zeroed(1, sizeof(*x));
     x->exec = e;
     x->id = id;
+    if (router_is_cluster(lanes_router(exec_lanes(e))))
+        x->cluster = in_cluster_new(base, x);
     x->tick = evtimer_new(base, on_tick, x);
     return x;
 }
 
+void indexer_stop(struct indexer *x)
+{
+    event_del(x->tick);
+    if (x->cluster == NULL)
+        return;
+    lister_stop(x->cluster->lister);
+    scatter_stop(x->cluster->scatter);
+}
+
 void indexer_free(struct indexer *x)
 {
+    if (x->cluster != NULL)
+        in_cluster_free(x->cluster);
     event_free(x->tick);
     free(x->models);
     free(x->incomplete);

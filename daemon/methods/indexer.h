@@ -18,6 +18,8 @@ struct indexer;
 struct indexer *indexer_new(struct event_base *base, struct exec *e, const char *id);
 /* Models may be others than before, or Redis another. */
 void indexer_wake(struct indexer *x);
+/* The end: nothing more is looked at. */
+void indexer_stop(struct indexer *x);
 /* Behind its exec, which tells it of requests on their way. */
 void indexer_free(struct indexer *x);
 

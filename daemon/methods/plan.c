@@ -5,6 +5,8 @@
 #include "daemon/methods/find_first_script.h"
 #include "daemon/methods/find_script.h"
 #include "protocol/alloc.h"
+#include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 
 #define NEVER UINT64_MAX /* what no index can find */
@@ -24,7 +26,7 @@ static void name_key(const struct plan *p, struct source *s, const char *text, s
     if (s->overflow)
         buf_printf(&s->key, "%s:@index:%s/%s*", p->prefix, p->model->name, s->ix->path);
     else
-        index_key(p->prefix, p->model, s->ix, text, len, &s->key);
+        index_key(p->prefix, NULL, p->model, s->ix, text, len, &s->key);
 }
 
 /* The text that the value has in Redis; false: it is null. */
@@ -175,12 +177,18 @@ static void collect(struct plan *p, const struct expr *e)
 
 /* ---- the plan ---- */
 
-struct plan *plan_new(const char *prefix, const struct indexes *indexes, const struct model *m,
-                      const struct expr *e, const struct expr_path *sort, bool rev)
+struct plan *plan_new(const char *prefix, bool cluster, const struct indexes *indexes,
+                      const struct model *m, const struct expr *e, const struct expr_path *sort,
+                      bool rev)
 {
     struct plan *p = alloc_zeroed(1, sizeof(*p));
-    *p = (struct plan){
-        .prefix = prefix, .indexes = indexes, .model = m, .e = e, .sort = sort, .rev = rev};
+    *p = (struct plan){.prefix = prefix,
+                       .cluster = cluster,
+                       .indexes = indexes,
+                       .model = m,
+                       .e = e,
+                       .sort = sort,
+                       .rev = rev};
     p->ready = alloc_zeroed(indexes != NULL ? indexes->n : 1, sizeof(*p->ready));
     collect(p, e);
     p->keys = (struct source){.kind = SOURCE_KEYS, .good = true};
@@ -214,14 +222,26 @@ void plan_free(struct plan *p)
 
 /* ---- how many are there ---- */
 
-static void ask_count(const struct source *s, struct buf *out)
+void plan_key(const struct plan *p, const struct source *s, const char *tag, struct buf *out)
 {
+    size_t head = tag != NULL ? strlen(p->prefix) + strlen(":@index") : 0;
+    buf_append(out, s->key.data, head);
+    if (tag != NULL)
+        buf_printf(out, "{%s}", tag);
+    buf_append(out, s->key.data + head, s->key.len - head);
+}
+
+void plan_ask_count(const struct plan *p, const struct source *s, const char *tag, struct buf *out)
+{
+    struct buf key = BUF_INIT;
+    plan_key(p, s, tag, &key);
     const char *argv[] = {s->kind == SOURCE_SET      ? "SCARD"
                           : s->kind == SOURCE_NUMBER ? "ZCOUNT"
                                                      : "ZLEXCOUNT",
-                          (char *)s->key.data, (char *)s->from.data, (char *)s->to.data};
-    size_t len[] = {strlen(argv[0]), s->key.len, s->from.len, s->to.len};
+                          (char *)key.data, (char *)s->from.data, (char *)s->to.data};
+    size_t len[] = {strlen(argv[0]), key.len, s->from.len, s->to.len};
     resp_command(out, s->kind == SOURCE_SET ? 2 : 4, argv, len);
+    buf_free(&key);
 }
 
 unsigned plan_ask(const struct plan *p, struct buf *out)
@@ -229,7 +249,7 @@ unsigned plan_ask(const struct plan *p, struct buf *out)
     if (p->indexes == NULL)
         return 0;
     unsigned n = p->indexes->n;
-    char *state = index_states_key(p->prefix);
+    char *state = index_states_key(p->prefix, p->cluster);
     buf_printf(out, "*%u\r\n", 2 + n);
     resp_bulk(out, "HMGET", 5);
     resp_bulk(out, state, strlen(state));
@@ -237,10 +257,10 @@ unsigned plan_ask(const struct plan *p, struct buf *out)
         const char *name = p->indexes->all[i].state;
         resp_bulk(out, name, strlen(name));
     }
-    for (unsigned i = 0; i < p->n; i++)
-        ask_count(&p->all[i], out);
+    for (unsigned i = 0; i < p->n && !p->cluster; i++)
+        plan_ask_count(p, &p->all[i], NULL, out);
     free(state);
-    return 1 + p->n;
+    return 1 + (p->cluster ? 0 : p->n);
 }
 
 static int spoilt(const struct plan *p, const struct index *ix, struct fault *f)
@@ -279,6 +299,12 @@ int plan_answer(struct plan *p, unsigned i, const redisReply *reply, struct faul
     if (i == 0)
         return take_states(p, reply, f);
     struct source *s = &p->all[i - 1];
+    return plan_counted(p, s, reply, &s->count, f);
+}
+
+int plan_counted(struct plan *p, const struct source *s, const redisReply *reply, uint64_t *count,
+                 struct fault *f)
+{
     if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "WRONGTYPE", 9) == 0) {
         p->spoilt = s->ix;
         return spoilt(p, s->ix, f);
@@ -286,7 +312,7 @@ int plan_answer(struct plan *p, unsigned i, const redisReply *reply, struct faul
     if (reply->type != REDIS_REPLY_INTEGER)
         return fault_set(f, FAULT_UNAVAILABLE, "Redis did not count what is in the index on %s",
                          s->ix->path);
-    s->count = (uint64_t)reply->integer;
+    *count = (uint64_t)reply->integer;
     return 0;
 }
 
@@ -530,8 +556,28 @@ static void text(struct buf *out, const char *s)
     resp_bulk(out, s, strlen(s));
 }
 
-void plan_page(const struct plan *p, const struct source *s, const char *at, size_t at_len,
-               unsigned count, struct buf *out)
+static void tagged(const struct plan *p, const struct source *s, const char *tag, struct buf *out)
+{
+    struct buf key = BUF_INIT;
+    plan_key(p, s, tag, &key);
+    bulk(out, &key);
+    buf_free(&key);
+}
+
+static const char *find_hash(void)
+{
+    static char hex[2 * SHA_DIGEST_LENGTH + 1];
+    unsigned char digest[SHA_DIGEST_LENGTH];
+    if (hex[0] == '\0') {
+        EVP_Digest(find_script, sizeof(find_script) - 1, digest, NULL, EVP_sha1(), NULL);
+        for (unsigned i = 0; i < sizeof(digest); i++)
+            snprintf(hex + 2 * (size_t)i, 3, "%02x", digest[i]);
+    }
+    return hex;
+}
+
+void plan_page(const struct plan *p, const struct source *s, const char *tag, const char *at,
+               size_t at_len, unsigned count, bool by_hash, struct buf *out)
 {
     static const char *const kinds[] = {[SOURCE_SET] = "set",
                                         [SOURCE_NUMBER] = "number",
@@ -539,15 +585,18 @@ void plan_page(const struct plan *p, const struct source *s, const char *at, siz
                                         [SOURCE_KEYS] = "keys"};
     char number[RESP_DECIMAL_MAX];
     buf_printf(out, "*%u\r\n", 3 + 1 + 2 * p->nfilters + 6 + 3 * p->nfilters);
-    text(out, "EVAL");
-    resp_bulk(out, find_script, sizeof(find_script) - 1);
+    text(out, by_hash ? "EVALSHA" : "EVAL");
+    if (by_hash)
+        text(out, find_hash());
+    else
+        resp_bulk(out, find_script, sizeof(find_script) - 1);
     resp_bulk(out, number, resp_decimal(number, 1 + 2 * (int64_t)p->nfilters));
-    bulk(out, &s->key);
+    tagged(p, s, tag, out);
     for (unsigned i = 0; i < p->nfilters; i++) {
-        bulk(out, &p->filters[i].source->key);
+        const struct filter *by = &p->filters[i];
+        tagged(p, by->source, tag, out);
         /* No name that is not ours: the user may have no right to it. */
-        bulk(out, p->filters[i].overflow != NULL ? &p->filters[i].overflow->key
-                                                 : &p->filters[i].source->key);
+        tagged(p, by->overflow != NULL ? by->overflow : by->source, tag, out);
     }
     text(out, kinds[s->kind]);
     resp_bulk(out, at, at_len);
@@ -578,7 +627,7 @@ unsigned plan_ask_first(const struct plan *p, unsigned count, struct buf *out)
     unsigned n = 0;
     while (n < p->n && is_needed(p, &p->all[n]))
         n++;
-    if (n == 0 || n < p->n)
+    if (p->cluster || n == 0 || n < p->n)
         return 0;
     size_t len = resp_decimal(number, p->n);
     if (n == 1) {

@@ -38,6 +38,7 @@ struct filter {
 
 struct plan {
     const char *prefix;
+    bool cluster; /* keys of sources are without the tag of a slot, which is put in (plan_key) */
     const struct indexes *indexes; /* NULL: the model has none */
     const struct model *model;
     const struct expr *e;
@@ -57,13 +58,21 @@ struct plan {
 };
 
 /* `sort` may be NULL. All that is given stays its owner's, and outlives the plan. */
-struct plan *plan_new(const char *prefix, const struct indexes *indexes, const struct model *m,
-                      const struct expr *e, const struct expr_path *sort, bool rev);
+struct plan *plan_new(const char *prefix, bool cluster, const struct indexes *indexes,
+                      const struct model *m, const struct expr *e, const struct expr_path *sort,
+                      bool rev);
 void plan_free(struct plan *p);
-/* Appends the questions; returns how many, 0: there are none. */
+/* Appends the questions; returns how many, 0: there are none. In a cluster they are about the
+ * states alone, and go to the slot of the declarations. */
 unsigned plan_ask(const struct plan *p, struct buf *out);
 /* Takes the answer to one. -1: CORRUPT, UNAVAILABLE. */
 int plan_answer(struct plan *p, unsigned i, const redisReply *reply, struct fault *f);
+/* Of one source: how many entries it has in the slot of this tag (NULL: there are no slots). */
+void plan_ask_count(const struct plan *p, const struct source *s, const char *tag, struct buf *out);
+int plan_counted(struct plan *p, const struct source *s, const redisReply *reply, uint64_t *count,
+                 struct fault *f);
+/* A key of a source in the slot of this tag. */
+void plan_key(const struct plan *p, const struct source *s, const char *tag, struct buf *out);
 /* What to do; `sorted_max`: how many documents can be sorted without an index. scan: all may be
  * looked at. -1: NO_INDEX. */
 int plan_choose(struct plan *p, bool scan, uint64_t sorted_max, struct fault *f);
@@ -89,8 +98,8 @@ struct first_page {
 };
 bool plan_take_first(const struct plan *p, const redisReply *reply, struct first_page *out);
 
-/* Appends the question for a page of a source. */
-void plan_page(const struct plan *p, const struct source *s, const char *at, size_t at_len,
-               unsigned count, struct buf *out);
+/* Appends the question for a page of a source. by_hash: Redis has the script already. */
+void plan_page(const struct plan *p, const struct source *s, const char *tag, const char *at,
+               size_t at_len, unsigned count, bool by_hash, struct buf *out);
 
 #endif

@@ -181,13 +181,11 @@ static void store(struct define *d, const struct buf *packed, uint32_t n)
     const char **argv = alloc_zeroed(HEAD + BODY * (size_t)n, sizeof(*argv));
     size_t *len = alloc_zeroed(HEAD + BODY * (size_t)n, sizeof(*len));
     struct buf out = BUF_INIT;
-    /* In a cluster there are no indexes, and no key of another slot. */
-    const char *index_key = router_is_cluster(d->r->router) ? d->r->key : d->r->index_key;
     const struct word head[HEAD] = {{"EVAL", 4},
                                     {declare_script, sizeof(declare_script) - 1},
                                     {"2", 1},
                                     {d->r->key, strlen(d->r->key)},
-                                    {index_key, strlen(index_key)},
+                                    {d->r->index_key, strlen(d->r->index_key)},
                                     {d->r->channel.data, d->r->channel.len},
                                     {news, sizeof(news) - 1}};
     for (; words < HEAD; words++) {
@@ -380,7 +378,7 @@ static bool field_has(struct cursor field, const char *name)
 }
 
 /* Of a declaration that was checked. */
-static bool has_index(struct cursor c)
+static bool has_unique(struct cursor c)
 {
     uint32_t n = 0, fields = 0;
     const char *key;
@@ -393,7 +391,7 @@ static bool has_index(struct cursor c)
         }
         cursor_array(&c, &fields);
         for (; fields > 0; fields--) {
-            if (field_has(c, "index") || field_has(c, "unique"))
+            if (field_has(c, "unique"))
                 return true;
             cursor_skip(&c);
         }
@@ -417,16 +415,17 @@ static bool refreshes_others(struct cursor c)
     return false;
 }
 
-/* An index has documents of all slots, and what a document refers to may be in any. */
+/* Who has a value may be in any slot, and so may what a document refers to. */
 static int check_cluster(const struct define *d, struct cursor declaration, const char *name,
                          struct fault *f)
 {
     if (!router_is_cluster(d->r->router))
         return 0;
-    if (has_index(declaration))
-        return fault_set(
-            f, FAULT_BAD_SCHEMA,
-            "%s has a field with index or unique, which is not there with a cluster yet", name);
+    if (has_unique(declaration))
+        return fault_set(f, FAULT_BAD_SCHEMA,
+                         "%s has a field with unique, which there is not with a cluster: a value "
+                         "would have to be looked for in all hash slots, and a change is of one",
+                         name);
     if (refreshes_others(declaration))
         return fault_set(
             f, FAULT_BAD_SCHEMA,
@@ -779,7 +778,7 @@ struct registry *registry_new(struct schema *schema, struct index_table *indexes
     struct registry *r = alloc_zeroed(1, sizeof(*r));
     r->key = alloc_text("%s:@schema", config->key_prefix);
     r->slot = router_slot(router, r->key, strlen(r->key));
-    r->index_key = index_states_key(config->key_prefix);
+    r->index_key = index_states_key(config->key_prefix, router_is_cluster(router));
     r->indexes = indexes;
     bus_channel(config, BUS_ALL, &r->channel);
     r->schema = schema;

@@ -1,5 +1,7 @@
 """What the indexes of documents should hold, worked out from the documents as Redis has them."""
 
+from redis_cluster import slot_of, tag_of_slot
+
 NULL = b"\xc0"
 
 
@@ -35,10 +37,15 @@ class Oracle:
             if key.endswith(b"}") and self.rdb.hexists(key, "@s"):
                 yield key[len(self.head):-1], key
 
+    def index_of(self, root):
+        """How the keys of the indexes begin that have this document."""
+        return self.index
+
     def expected(self):
         """(key, member, score) of all entries that there have to be."""
         found = set()
         for pk, root in self.roots():
+            self.index = self.index_of(root)
             fields = self.rdb.hgetall(root)
             for field in self.model["fields"]:
                 for kind in kinds_of(field):
@@ -67,10 +74,13 @@ class Oracle:
         elif kind == "prefix":
             yield self.index + name + b"^", text[:128] + b"\0" + pk, 0.0
 
+    def index_keys(self):
+        return self.rdb.keys(self.index + b"*")
+
     def found(self):
         entries = set()
-        for key in self.rdb.keys(self.index + b"*"):
-            if key == self.index + b"@ttl":
+        for key in self.index_keys():
+            if key.endswith(b"/@ttl"):
                 continue
             if self.rdb.type(key) == b"zset":
                 entries |= {(key, member, score)
@@ -85,3 +95,52 @@ class Oracle:
         assert not expected - found, f"missing: {sorted(expected - found)[:5]}"
         assert not (exact and found - expected), f"left over: {sorted(found - expected)[:5]}"
         return len(expected)
+
+
+class View:
+    """All keys of a cluster, as if they were in one Redis; while no slot moves."""
+
+    def __init__(self, cluster):
+        self.clients = {}
+        self.owners = {}
+        for node in cluster.awake():
+            if node.info()["role"] != "master":
+                continue
+            self.clients[node.id] = node.client()
+        for first, last, (_, _, name, *_), *_ in next(iter(cluster.awake())).slots():
+            for slot in range(first, last + 1):
+                self.owners[slot] = self.clients[name.decode()]
+
+    def keys(self, pattern):
+        return [key for client in self.clients.values() for key in client.keys(pattern)]
+
+    def __getattr__(self, command):
+        def ask(key, *rest, **more):
+            return getattr(self.owners[slot_of(key.decode(errors="surrogateescape"))], command)(key, *rest, **more)
+        return ask
+
+
+class ClusterOracle(Oracle):
+    """One index for each slot."""
+
+    def __init__(self, cluster, model):
+        super().__init__(View(cluster), model)
+        self.name = model["name"].encode()
+
+    def roots(self):
+        for key in self.rdb.keys(b"rapyer:{*"):
+            tag, _, rest = key[len(b"rapyer:{"):].partition(b"}")
+            if not rest and tag.startswith(self.name + b":"):
+                pk = tag[len(self.name) + 1:]
+            elif rest.startswith(self.name + b":") and b"/" not in rest:
+                pk = b"{" + tag + b"}" + rest[len(self.name) + 1:]
+            else:
+                continue
+            if self.rdb.hexists(key, "@s"):
+                yield pk, key
+
+    def index_of(self, root):
+        return b"rapyer:@index{%s}:%s/" % (tag_of_slot(slot_of(root.decode())).encode(), self.name)
+
+    def index_keys(self):
+        return self.rdb.keys(b"rapyer:@index{*}:%s/*" % self.name)

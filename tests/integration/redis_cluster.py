@@ -1,9 +1,12 @@
 """A private cluster: masters and replicas that the tests freeze, kill, promote, and move slots between."""
 
 import binascii
+import functools
+import itertools
 import os
 import random
 import socket
+import string
 
 import redis
 
@@ -21,6 +24,21 @@ def slot_of(key):
     inside = key.partition("{")[2].partition("}")
     text = inside[0] if inside[1] and inside[0] else key
     return binascii.crc_hqx(text.encode(), 0) % SLOTS
+
+
+@functools.cache
+def tags():
+    """For each slot the shortest text that leads there, and of these the first."""
+    found = {}
+    for n in itertools.count(1):
+        for letters in itertools.product(string.ascii_lowercase, repeat=n):
+            found.setdefault(slot_of("".join(letters)), "".join(letters))
+        if len(found) == SLOTS:
+            return found
+
+
+def tag_of_slot(slot):
+    return tags()[slot]
 
 
 def name_of(key):

@@ -482,10 +482,10 @@ def test_what_has_ended_leaves_nothing_behind(client, rdb):
     client.call("define", atomic("Visit", field("page", "str", index=["exact", "prefix"]),
                                  field("n", "int", default=0, index="range"),
                                  field("tags", "list<str>", index="tags"), ttl=1))
-    for i in range(300):
-        client.call("doc.save", f"Visit:{i}", {"page": "home", "tags": ["a"]})
-    client.call("set", "Visit:1", "page", "about")
-    client.call("doc.ttl", "Visit:2", 0)
+    sent = [client.send("doc.save", f"Visit:{i}", {"page": "home", "tags": ["a"]}) for i in range(300)]
+    sent += [client.send("set", "Visit:1", "page", "about"), client.send("doc.ttl", "Visit:2", 0)]
+    for request in sent:
+        client.wait(request)
     wait_until(lambda: rdb.exists("rapyer:{Visit:3}") == 0 and len(rdb.keys("rapyer:{Visit:*")) == 2,
                timeout=60)
     wait_until(lambda: rdb.smembers("rapyer:@index:Visit/page=home") == {b"2"}, timeout=60)

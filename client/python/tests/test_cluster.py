@@ -5,13 +5,13 @@ import sys
 import tempfile
 
 import pytest
-from conftest import _fixtures
 
+from conftest import _fixtures
 from rapyerd import AtomicRedisModel, apipeline, close_all, errors, links
 from rapyerd.settings import settings
 
 sys.path.insert(0, os.path.dirname(_fixtures.__file__))
-from redis_cluster import EXPERIMENTAL, Cluster  # noqa: E402
+from redis_cluster import EXPERIMENTAL, Cluster
 
 
 class Parcel(AtomicRedisModel):
