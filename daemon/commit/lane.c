@@ -574,10 +574,13 @@ const struct buf *lane_marker(const struct lane *l)
     return &l->marker;
 }
 
+/* Who is said to have the slot may never have been up, and then it is not our link yet. */
 const char *lane_why(const struct lane *l)
 {
-    return l->unsure ? "the slot of the document is on the move between nodes of the cluster"
-                     : upstream_why(l->up);
+    const struct upstream *up = router_link(l->place.router, l->place.slot);
+    return l->unsure && upstream_state(up) == UPSTREAM_UP
+               ? "the slot of the document is on the move between nodes of the cluster"
+               : upstream_why(up);
 }
 
 void lane_tell(struct lane *l, bool own, bool others)

@@ -16,6 +16,7 @@
 #include "daemon/base/state.h"
 #include "daemon/commit/batch.h"
 #include "daemon/commit/retained.h"
+#include "daemon/redis/router.h"
 #include "daemon/redis/upstream.h"
 
 struct lane;
@@ -60,6 +61,7 @@ struct lane_place {
     const char *id;  /* of this daemon */
     const char *tag; /* of its slot (slots.h); NULL: it has all of them */
     uint16_t slot;
+    const struct router *router; /* who has that */
     struct batch_pool *pool;
     struct retained *retained;
     struct lane_stats *stats; /* but for the bytes */

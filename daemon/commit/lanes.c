@@ -265,6 +265,7 @@ static struct lane *open_lane(struct lanes *l, uint16_t slot)
     struct lane_place place = {.id = l->id,
                                .tag = cluster ? slot_tag(slot) : NULL,
                                .slot = slot,
+                               .router = l->router,
                                .pool = l->pool,
                                .retained = &l->retained,
                                .stats = &l->stats,

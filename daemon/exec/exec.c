@@ -689,7 +689,7 @@ void exec_plan_turn(struct exec *e, int64_t ms)
 static void give_up(struct exec *e, struct task *t)
 {
     struct fault f;
-    fault_set(&f, FAULT_UNAVAILABLE, "%s", lane_why(call_lane_of_first(&t->call)));
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", call_why_unreachable(&t->call));
     slices_stop(e, t);
     task_move(e, t, TASK_OPEN);
     task_answer(e, t, &f, NULL);

@@ -155,6 +155,9 @@ static inline struct lane *call_lane_of_first(const struct call *c)
     return c->ndocs > 0 ? exec_lane_of(c->exec, c->docs[0]) : c->exec->lane;
 }
 
+/* Of the first of its documents that cannot be reached. */
+const char *call_why_unreachable(const struct call *c);
+
 /* Whether it cannot go on, as one of its documents cannot be reached. */
 bool task_stuck(const struct task *t);
 

@@ -46,6 +46,14 @@ static bool reachable(const struct exec *e, const struct doc *d)
     return !e->cluster || lane_ready(exec_lane_of(e, d));
 }
 
+const char *call_why_unreachable(const struct call *c)
+{
+    unsigned i = 0;
+    while (i < c->ndocs && lane_ready(exec_lane_of(c->exec, c->docs[i])))
+        i++;
+    return lane_why(i < c->ndocs ? exec_lane_of(c->exec, c->docs[i]) : call_lane_of_first(c));
+}
+
 int exec_fetch(struct exec *e, struct call *c)
 {
     bool ok = true;
@@ -74,7 +82,7 @@ int exec_fetch(struct exec *e, struct call *c)
     }
     if (ok)
         return 0;
-    return fault_set(&c->fault, FAULT_UNAVAILABLE, "%s", lane_why(call_lane_of_first(c)));
+    return fault_set(&c->fault, FAULT_UNAVAILABLE, "%s", call_why_unreachable(c));
 }
 
 enum op_status exec_judge_spoilt(struct call *c)

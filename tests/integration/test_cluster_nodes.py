@@ -123,6 +123,25 @@ def test_a_node_that_is_away(calm_cluster, daemon):
         assert client.call("num.incr", keys[0], "n", 1) == 2
 
 
+def test_refusals_say_that_it_does_not_answer(calm_cluster, new_daemon):
+    """And not that its slots move. Of several documents the one that is there comes first."""
+    daemon = new_daemon(calm_cluster.address, {**EXPERIMENTAL, **FAST, "redis.command_timeout": "200ms"})
+    with daemon.connect() as client:
+        keys = two_slots(client)
+        all_up(client)
+        away = calm_cluster.owner(slot_of_document(keys[0]))
+        client.call("admin.set", "commit.queue_time", "500ms")
+        away.pause()
+        try:
+            for call in (["doc.get", keys[0], {"fresh": True}], ["doc.get_many", keys[::-1]], ["doc.get", keys[0]],
+                         ["num.incr", keys[0], "n", 1]):
+                assert f"{name(away)}: " in refused(client, "UNAVAILABLE", *call)
+        finally:
+            away.resume()
+        client.call("admin.set", "commit.queue_time", "20s")
+        assert [d["n"] for d in client.call("doc.get_many", keys)] == [1, 1]
+
+
 def test_figures_of_nodes(calm_cluster, daemon):
     with daemon.connect() as client:
         keys = two_slots(client)
