@@ -18,6 +18,7 @@ static const char *const op_words[] = {
 };
 
 struct call {
+    UT_hash_handle hh; /* while it gathers: by slot */
     struct call *prev, *next;
     struct lease_calls *all; /* NULL: nobody is interested any more */
     uint16_t slot;
@@ -42,7 +43,7 @@ struct lease_calls {
     lease_answer_fn *fn;
     void *arg;
     struct call *calls;     /* sent */
-    struct call *gathering; /* one for each slot */
+    struct call *gathering; /* one for each slot, in the order in which they began */
     struct load *loading;   /* SCRIPT LOADs that are on their way */
     char sha[41];           /* of the script, when Redis has said that it keeps it */
     bool unkept;            /* it does not let us: the text is sent each time */
@@ -94,12 +95,12 @@ static void add_key(struct call *c, const char *kind, const struct lock_name *n)
 static struct call *call_of_slot(struct lease_calls *lc, uint16_t slot)
 {
     struct call *c;
-    DL_SEARCH_SCALAR(lc->gathering, c, slot, slot);
+    HASH_FIND(hh, lc->gathering, &slot, sizeof(slot), c);
     if (c == NULL) {
         c = alloc_zeroed(1, sizeof(*c));
         c->all = lc;
         c->slot = slot;
-        DL_PREPEND(lc->gathering, c); /* many of one slot come one after the other */
+        HASH_ADD(hh, lc->gathering, slot, sizeof(c->slot), c);
     }
     return c;
 }
@@ -333,7 +334,7 @@ static void send_call(struct call *c)
 
 static void flush_call(struct call *c)
 {
-    DL_DELETE(c->all->gathering, c);
+    HASH_DELETE(hh, c->all->gathering, c);
     send_call(c);
 }
 
@@ -385,8 +386,8 @@ void lease_calls_free(struct lease_calls *lc)
 {
     struct call *c, *next;
     struct load *l;
-    DL_FOREACH_SAFE (lc->gathering, c, next) {
-        DL_DELETE(lc->gathering, c);
+    HASH_ITER (hh, lc->gathering, c, next) {
+        HASH_DELETE(hh, lc->gathering, c);
         call_free(c);
     }
     DL_FOREACH (lc->calls, c)
