@@ -5,6 +5,7 @@ document has a partner, with which it shares a tag: what is appended to both is 
 import threading
 import time
 
+from redis_cluster import name_of, slot_of_document
 from rpc_client import Closed, RpcError, wait_until
 
 MODEL = {"name": "Log", "kind": "atomic", "fields": [
@@ -73,7 +74,8 @@ class Writer(threading.Thread):
 
 
 class Storm:
-    def __init__(self, daemons, ndocs=30, nwriters=4):
+    def __init__(self, cluster, daemons, ndocs=30, nwriters=4):
+        self.cluster = cluster
         self.keys = [document(i) for i in range(ndocs)]
         self.all = self.keys + [both for both in map(partner, self.keys) if both is not None]
         self.daemons = daemons
@@ -112,12 +114,19 @@ class Storm:
         for writer in self.writers:
             assert not writer.faults, writer.faults
 
+    def stored(self, key):
+        with self.cluster.agreed_owner(slot_of_document(key)).client() as at_node:
+            return [line.decode() for line in at_node.lrange(f"{name_of(key)}/lines", 0, -1)]
+
     def judge(self):
         """What is wrong: [(key, line, how often it is there, whether it was acknowledged), ...]; of one that
         its partner has otherwise the last is "half"."""
+        stored = {key: self.stored(key) for key in self.all}
         wrong = []
-        with self.daemons[0].connect() as client:
-            stored = {key: client.call("doc.get", key)["lines"] for key in self.all}
+        for daemon in self.daemons:
+            with daemon.connect() as client:
+                wrong += [(key, daemon.directory, "says otherwise", None) for key in self.all
+                          if client.call("doc.get", key, {"fresh": True})["lines"] != stored[key]]
         for key in self.all:
             known = set()
             for writer in self.writers:

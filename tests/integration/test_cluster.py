@@ -131,7 +131,7 @@ def judged(storm):
 def test_slots_that_move(calm_cluster, new_daemon):
     """One of two daemons is upgraded meanwhile."""
     cluster = calm_cluster
-    storm = Storm([new_daemon(cluster.address, EXPERIMENTAL) for _ in range(2)])
+    storm = Storm(cluster, [new_daemon(cluster.address, EXPERIMENTAL) for _ in range(2)])
     slots = [slot_of_document(key) for key in storm.keys[:8]]
     with storm.daemons[1].connect() as client:
         for _ in range(4):
@@ -144,7 +144,7 @@ def test_slots_that_move(calm_cluster, new_daemon):
 def test_connections_that_are_cut(calm_cluster, new_daemon):
     """Whether a commit without an answer was applied is looked for: each is there once."""
     cluster = calm_cluster
-    storm = Storm([new_daemon(cluster.address, {**EXPERIMENTAL, **FAST})])
+    storm = Storm(cluster, [new_daemon(cluster.address, {**EXPERIMENTAL, **FAST})])
     for _ in range(20):
         wait_until(lambda at=storm.acknowledged(): storm.acknowledged() > at + 20, timeout=30, what="commits")
         for node in cluster.masters:
@@ -185,7 +185,7 @@ def test_commits_that_wait_for_replicas(cluster, new_daemon):
     replica, though master and rapyerd are killed together."""
     settings = {**EXPERIMENTAL, "commit.replicas": "1", "commit.wait": "3s"}
     daemon = new_daemon(cluster.address, settings)
-    storm = Storm([daemon])
+    storm = Storm(cluster, [daemon])
     reshard(cluster, [slot_of_document(key) for key in storm.keys[:8]], 10)
     wait_until(lambda at=storm.acknowledged(): storm.acknowledged() > at + 50, what="commits")
     judged(storm)

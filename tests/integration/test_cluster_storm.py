@@ -20,7 +20,7 @@ class Weather:
 
     def __init__(self, cluster, daemon, dice):
         self.cluster, self.daemon, self.dice = cluster, daemon, dice
-        self.storm = Storm([daemon])
+        self.storm = Storm(cluster, [daemon])
         self.slots = [slot_of_document(key) for key in self.storm.keys]
 
     def master(self):
