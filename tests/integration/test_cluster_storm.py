@@ -9,6 +9,7 @@ import pytest
 from cluster_storm import Storm
 from redis_cluster import EXPERIMENTAL, reshard, slot_of_document
 from rpc_client import wait_until
+from test_restart import ALWAYS
 from test_upgrade import upgrade
 
 FULL = bool(os.environ.get("RAPYER_FULL"))
@@ -18,8 +19,8 @@ EVENTS = 60 if FULL else 0
 class Weather:
     """What happens, each to its end: what Redis itself would lose by two things at once says nothing."""
 
-    def __init__(self, cluster, daemon, dice):
-        self.cluster, self.daemon, self.dice = cluster, daemon, dice
+    def __init__(self, cluster, daemon, manager, dice):
+        self.cluster, self.daemon, self.manager, self.dice = cluster, daemon, manager, dice
         self.storm = Storm(cluster, [daemon])
         self.slots = [slot_of_document(key) for key in self.storm.keys]
 
@@ -102,10 +103,13 @@ class Weather:
         with self.daemon.connect() as client:
             upgrade(client)
 
+    def restart(self):
+        self.manager.restart(self.daemon)
+
     def daemon_killed(self):
         self.daemon.may_end = True
         self.daemon.kill()
-        self.daemon.start()
+        self.manager.start(self.daemon)
         self.storm.goes_on("kill -9 of rapyerd")
         self.daemon.may_end = False
 
@@ -115,19 +119,21 @@ class Weather:
         self.well()
 
 
-OFTEN = ["move"] * 4 + ["cut"] * 2 + ["kill", "freeze", "doze", "dark", "failover", "takeover", "upgrade", "daemon_killed"]
-SMALL = ["kill", "move", "upgrade", "freeze", "cut", "takeover", "daemon_killed", "failover", "move", "dark"]
+OFTEN = ["move"] * 4 + ["cut"] * 2 + ["kill", "freeze", "doze", "dark", "failover", "takeover", "upgrade",
+                                  "restart", "daemon_killed"]
+SMALL = ["kill", "move", "upgrade", "freeze", "cut", "takeover", "restart", "daemon_killed", "failover", "move", "dark"]
 
 
 @pytest.mark.parametrize("replicas", ["0", "1"] if FULL else ["0"])
-def test_storm(cluster, new_daemon, replicas):
+def test_storm(cluster, new_daemon, service_manager, replicas):
     """With one daemon: what two have computed in the moment that a promotion loses may be in each other's way."""
     seed = os.environ.get("RAPYER_SEED") or str(random.SystemRandom().randrange(1 << 32))
     print(f"RAPYER_SEED={seed}")
     dice = random.Random(seed)
     settings = {**EXPERIMENTAL, "commit.replicas": replicas, "redis.command_timeout": "2s", "commit.wait": "200ms",
-                "redis.reconnect_max": "200ms"}
-    weather = Weather(cluster, new_daemon(cluster.address, settings), dice)
+                "redis.reconnect_max": "200ms", **ALWAYS}
+    daemon = new_daemon(cluster.address, settings, env=service_manager.env)
+    weather = Weather(cluster, daemon, service_manager, dice)
     descriptors = len(os.listdir(f"/proc/{weather.daemon.pid}/fd"))
     for event in [dice.choice(OFTEN) for _ in range(EVENTS)] or SMALL:
         print(event, flush=True)
