@@ -213,7 +213,8 @@ static void on_written(void *arg, const char *key, size_t key_len, const char *s
     struct doc *d = cache_find(c->cache, key, key_len);
     if (d == NULL || source_of(c, d) != arg)
         return; /* what he says of others' slots is not so any more, or not yet */
-    if (explained) {
+    /* In a cluster our scripts do not say what they write, which is told ahead of EXEC's answer. */
+    if (explained || (c->only == NULL && doc_dirty(d))) {
         suspect(c, d, clock_boot_ms(), suffix, suffix_len);
         return;
     }
