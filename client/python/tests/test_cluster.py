@@ -7,7 +7,7 @@ import tempfile
 import pytest
 
 from conftest import _fixtures
-from rapyerd import AtomicRedisModel, apipeline, close_all, errors, links
+from rapyerd import AtomicRedisModel, Index, apipeline, close_all, errors, links
 from rapyerd.settings import settings
 
 sys.path.insert(0, os.path.dirname(_fixtures.__file__))
@@ -15,7 +15,7 @@ from redis_cluster import EXPERIMENTAL, Cluster
 
 
 class Parcel(AtomicRedisModel):
-    weight: int = 0
+    weight: Index[int] = 0
 
 
 @pytest.fixture
@@ -42,6 +42,7 @@ async def test_many_are_inserted_and_deleted(cluster):
     parcels[7].weight = 70
     await Parcel.insert(*parcels)  # replaces
     assert (await Parcel.get(keys[7])).weight == 70
+    assert sorted(p.weight for p in await Parcel.find(Parcel.weight >= 48)) == [48, 49, 70]
     assert (await Parcel.delete_many(*parcels)).keys_deleted == 50
     assert await Parcel.find_one(keys[7]) is None
 
