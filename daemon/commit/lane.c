@@ -367,10 +367,17 @@ uint64_t lane_in_flight_work(const struct lane *l)
 
 /* ---- the link ---- */
 
+/* It may be refused again: a slot that is on the move is looked at, and takes nothing. */
+static bool is_sent_again(const struct lane *l)
+{
+    return l->in_flight != NULL && l->in_flight->resent;
+}
+
 void lane_go_on(struct lane *l)
 {
     l->state = LANE_READY;
-    event_del(l->watch);
+    if (!is_sent_again(l))
+        event_del(l->watch);
     l->cb->on_ready(l->arg, l);
     if (l->gathering != NULL)
         kick(l);
@@ -428,7 +435,9 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct lane *l = arg;
-    if (clock_mono_ms() - l->down_since < (int64_t)l->config->queue_time)
+    if (l->state == LANE_READY && !is_sent_again(l))
+        event_del(l->watch);
+    if (l->state == LANE_READY || clock_mono_ms() - l->down_since < (int64_t)l->config->queue_time)
         return;
     if (l->in_flight == NULL && l->gathering == NULL) {
         if (in_cluster(l))
@@ -460,8 +469,11 @@ static void watch(struct lane *l)
 /* Until it is known again where it is and what is there. */
 static void stand_still(struct lane *l)
 {
-    if (l->state == LANE_READY) { /* a link that comes up and goes again is still the same outage */
-        l->down_since = clock_mono_ms();
+    /* A link that comes up and goes again is still the same outage, and so is a batch that is sent
+     * again and comes back. */
+    if (l->state == LANE_READY) {
+        if (!is_sent_again(l))
+            l->down_since = clock_mono_ms();
         l->absent_since = upstream_absent_since(l->up);
         watch(l);
     }

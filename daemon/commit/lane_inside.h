@@ -25,6 +25,7 @@ struct commit {
     unsigned refused;       /* the index of that answer */
     uint64_t work;          /* ns */
     bool waited;            /* for one more turn */
+    bool resent;            /* the outage is not over before it is answered */
     bool asked;             /* whether it is durable is asked behind it */
     bool applied;           /* and it is; only that is still open */
     struct durable durable;

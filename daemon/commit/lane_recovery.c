@@ -41,6 +41,7 @@ static void recovered(struct lane *l)
     sweeps_send(&l->sweeps);
     if (l->in_flight != NULL) {
         l->place.stats->recovered_resent++;
+        l->in_flight->resent = true;
         lane_send(l);
     }
     lane_go_on(l);

@@ -7,7 +7,7 @@ import pytest
 
 from cluster_storm import MODEL, Storm
 from redis_cluster import EXPERIMENTAL, reshard, slot_of, slot_of_document
-from rpc_client import wait_until
+from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_upgrade import upgrade
 
@@ -51,6 +51,32 @@ def test_what_is_in_several_slots_is_not_changed_together(daemon):
             assert len(re.findall(r"Log:\w", said)) == 2
         assert [d["n"] for d in client.call("doc.get_many", [a, b])] == [1, 1]
         assert client.call("doc.get_many", ["Log:c", "Log:d"]) == [None, None]
+
+
+def takes(client, key):
+    try:
+        return client.call("num.incr", key, "n", 0) == 1
+    except RpcError:
+        return False
+
+
+def test_a_slot_that_stays_on_the_move(calm_cluster, new_daemon):
+    """Its marker is there to be looked at, and it takes no commit: who waits is told in time, again and again."""
+    with new_daemon(calm_cluster.address, {**EXPERIMENTAL, "commit.queue_time": "300ms"}).connect() as client:
+        a, b = two_slots(client)
+        slot = slot_of_document(a)
+        source = calm_cluster.agreed_owner(slot)
+        target = next(node for node in calm_cluster.masters if node is not source)
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        try:
+            for _ in range(2):
+                assert "is on the move" in refused(client, "UNAVAILABLE", "num.incr", a, "n", 1)
+                assert client.call("num.incr", b, "n", 0) == 1
+        finally:
+            source.ask("CLUSTER", "SETSLOT", slot, "STABLE")
+            target.ask("CLUSTER", "SETSLOT", slot, "STABLE")
+        wait_until(lambda: takes(client, a))
 
 
 def test_what_is_not_there_says_so(daemon):
