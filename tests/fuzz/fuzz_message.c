@@ -16,7 +16,8 @@ static struct config config = {.redis = (char *)"unix:/nowhere",
                                .connect_timeout = 5000,
                                .reconnect_min = 60000,
                                .reconnect_max = 60000};
-static struct upstream *up;
+static const struct names names = {.prefix = "rapyer"};
+static struct router *router;
 static struct bus *bus;
 static struct locks *locks;
 static struct leases *leases;
@@ -80,14 +81,14 @@ static void begin(void)
                                                  .lost = on_lost,
                                                  .waiting = on_waiting,
                                                  .ended = on_ended};
-    static const struct upstream_callbacks link = {0};
+    static const struct router_callbacks links = {0};
     static const struct bus_callbacks bus_calls = {0};
     static const struct leases_callbacks lease_calls = {0};
     base = event_base_new();
-    up = upstream_new(base, &config, &link, NULL);
+    router = router_new(base, &config, &links, NULL);
     locks = locks_new(base, &limits, &calls, NULL);
-    bus = bus_new(base, &config, "me", up, &bus_calls, NULL);
-    leases = leases_new(base, &config, "me", up, bus, locks, &lease_calls, NULL);
+    bus = bus_new(base, &config, "me", router, &bus_calls, NULL);
+    leases = leases_new(base, &config, "me", router, &names, bus, locks, &lease_calls, NULL);
     probes = probes_new(base, &config, "me", bus, locks);
     for (uint64_t client = 1; client < 8; client++) {
         acquire(client, "k", client < 3 ? LOCK_SHARED : LOCK_EXCLUSIVE);
