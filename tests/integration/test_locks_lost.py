@@ -418,7 +418,7 @@ def test_a_write_under_a_lock_whose_answer_is_lost(new_redis, new_proxy, new_dae
 
 
 @pytest.mark.parametrize("to_another", [False, True])
-@pytest.mark.parametrize("direction,most,step", [("requests", 4000, 170), ("replies", 200, 11)])
+@pytest.mark.parametrize("direction,most,step", [("requests", 4000, 170), ("replies", 200, 5)])
 def test_a_refused_write_whose_answer_is_lost(new_redis, new_proxy, new_daemon, direction, most, step,
                                               to_another):
     """The lease is gone in Redis, and the connection breaks at any byte of the transaction: the
@@ -449,7 +449,7 @@ def test_a_refused_write_whose_answer_is_lost(new_redis, new_proxy, new_daemon, 
             assert client.call("doc.load", KEY, "age") == age
             rdb.delete(LEASE)  # so that it need not be waited for
         assert lost > 0 or (direction, to_another) == ("requests", False)
-        assert cuts > 3
+        assert cuts > 3, cuts
 
 
 def test_a_renewal_that_comes_much_too_late(new_redis, new_proxy, new_daemon):
