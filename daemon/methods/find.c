@@ -502,38 +502,62 @@ void find_look(struct find *fi)
     find_page(fi->exec, &fi->page, fi->session, fi->id, &fi->pks);
 }
 
+static void note_spoilt(struct find *fi)
+{
+    struct buf out = BUF_INIT;
+    if (fi->plan->spoilt == NULL)
+        return;
+    char *key = index_states_key(exec_config(fi->exec)->key_prefix, fi->scatter != NULL);
+    char *name = index_state_name(fi->model, fi->plan->spoilt);
+    resp_words(&out, "HSET", key, name, "!", NULL);
+    upstream_send(upstream_of(fi), out.data, out.len, 1, upstream_ignore, NULL);
+    buf_free(&out);
+    free(key);
+    free(name);
+}
+
+bool find_over(struct find *fi, const char *why)
+{
+    note_spoilt(fi);
+    if (why != NULL)
+        find_unavailable(fi, why);
+    else if (fi->why.code != FAULT_NONE)
+        find_refuse(fi, &fi->why);
+    else if (!session_open(fi->session))
+        find_drop(fi); /* nobody waits any more */
+    else
+        return false;
+    return true;
+}
+
 bool find_is_page(const redisReply *reply)
 {
     return reply->type == REDIS_REPLY_ARRAY && reply->elements >= 2 &&
            reply->element[0]->type == REDIS_REPLY_STRING;
 }
 
-void find_no_page(const redisReply *reply, struct fault *f)
+void find_no_page(struct find *fi, const redisReply *reply)
 {
-    bool wrong = reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "WRONGTYPE") != NULL;
-    fault_set(f, wrong ? FAULT_CORRUPT : FAULT_UNAVAILABLE,
-              "Redis did not give a page of the index: %s",
-              reply->type == REDIS_REPLY_ERROR ? reply->str : "its answer is none");
+    struct fault f;
+    if (!plan_is_spoilt(fi->plan, fi->plan->chosen[fi->source], reply, &f))
+        fault_set(&f, FAULT_UNAVAILABLE, "Redis did not give a page of the index: %s",
+                  reply->type == REDIS_REPLY_ERROR ? reply->str : "its answer is none");
+    if (fi->why.code == FAULT_NONE)
+        fi->why = f;
 }
 
 static void on_page(void *arg, unsigned index, redisReply *reply)
 {
     struct find *fi = arg;
-    struct fault f;
     (void)index;
     if (reply == NULL) {
         unavailable(fi);
         return;
     }
-    if (!find_is_page(reply)) {
-        find_no_page(reply, &f);
-        find_refuse(fi, &f);
+    if (!find_is_page(reply))
+        find_no_page(fi, reply);
+    if (find_over(fi, NULL))
         return;
-    }
-    if (!session_open(fi->session)) {
-        find_drop(fi); /* nobody waits any more */
-        return;
-    }
     take_page(fi, reply);
     find_look(fi);
 }
@@ -612,20 +636,6 @@ void find_begin(struct find *fi, const redisReply *first)
 }
 
 /* It is built anew when that key is gone (indexer.h). */
-void find_note_spoilt(struct find *fi)
-{
-    struct buf out = BUF_INIT;
-    if (fi->plan->spoilt == NULL)
-        return;
-    char *key = index_states_key(exec_config(fi->exec)->key_prefix, fi->scatter != NULL);
-    char *name = index_state_name(fi->model, fi->plan->spoilt);
-    resp_words(&out, "HSET", key, name, "!", NULL);
-    upstream_send(upstream_of(fi), out.data, out.len, 1, upstream_ignore, NULL);
-    buf_free(&out);
-    free(key);
-    free(name);
-}
-
 /* In a cluster nobody counts all of it: only where it depends on that which index is asked. */
 static bool wants_sample(const struct find *fi)
 {
@@ -647,12 +657,9 @@ static void on_planned(void *arg, unsigned index, redisReply *reply)
         fi->why = f;
     if (!last)
         return;
-    find_note_spoilt(fi);
-    if (fi->why.code != FAULT_NONE)
-        find_refuse(fi, &fi->why);
-    else if (!session_open(fi->session))
-        find_drop(fi); /* nobody waits any more */
-    else if (wants_sample(fi))
+    if (find_over(fi, NULL))
+        return;
+    if (wants_sample(fi))
         find_slots_sample(fi);
     else
         find_begin(fi, page ? reply : NULL);

@@ -47,7 +47,7 @@ struct find {
     struct plan *plan;
     unsigned replies, source;
     bool first;                 /* the last of the replies is a page (plan_ask_first) */
-    struct fault why;           /* the plan is none */
+    struct fault why;           /* what was wrong with the first answer with which anything was */
     struct buf place;           /* of one that sorts: behind what; packed: the value, the key */
     struct buf at;              /* where the page in hand begins, in the source */
     char run[UPSTREAM_RUN + 1]; /* whose SCAN that is of, where it is of one */
@@ -97,11 +97,13 @@ void find_refuse(struct find *fi, const struct fault *f);
 void find_unavailable(struct find *fi, const char *why);
 /* The plan's questions are answered; first: a page that may be the first, or NULL. */
 void find_begin(struct find *fi, const redisReply *first);
-/* Says in Redis that an index is spoilt, if one was found to be. */
-void find_note_spoilt(struct find *fi);
-/* The answer of find.lua, or why it is none: CORRUPT, UNAVAILABLE. */
+/* Answers have come, or will not (why). True: it is over, as something is wrong with them
+ * (fi->why), or nobody waits for it. Says in Redis that an index is spoilt, if one was found to be.
+ */
+bool find_over(struct find *fi, const char *why);
+/* The answer of find.lua; or it is none: fi->why is CORRUPT or UNAVAILABLE. */
 bool find_is_page(const redisReply *reply);
-void find_no_page(const redisReply *reply, struct fault *f);
+void find_no_page(struct find *fi, const redisReply *reply);
 /* How many pks are wanted yet, as far as is known. */
 unsigned find_page_size(const struct find *fi);
 /* A page: opened, filled, closed; fi->next says where the next one begins (empty: the source ends);

@@ -32,7 +32,6 @@ struct feed {
 struct order_walk {
     struct find *find;
     struct scatter_asks asks;
-    struct fault why;
     bool begun;
     struct entry *place; /* what is wanted is behind it; NULL: all */
     struct feed feeds[SLOTS];
@@ -142,14 +141,7 @@ static void fill(struct order_walk *w);
 static void on_answers(void *arg, const char *why)
 {
     struct order_walk *w = arg;
-    struct find *fi = w->find;
-    if (why != NULL)
-        find_unavailable(fi, why);
-    else if (w->why.code != FAULT_NONE)
-        find_refuse(fi, &w->why);
-    else if (!session_open(fi->session))
-        find_drop(fi);
-    else
+    if (!find_over(w->find, why))
         fill(w);
 }
 
@@ -209,7 +201,7 @@ static void take_first(void *arg, unsigned i, unsigned which, redisReply *reply,
     (void)up;
     feed_clear(f);
     if (reply->type != REDIS_REPLY_ARRAY) {
-        find_no_page(reply, &w->why);
+        find_no_page(w->find, reply);
         return;
     }
     for (size_t e = 0; e + 1 < reply->elements; e += 2) {
@@ -252,7 +244,7 @@ static void take_more(void *arg, unsigned i, unsigned which, redisReply *reply,
     if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOSCRIPT", 8) == 0)
         return;
     if (!find_is_page(reply)) {
-        find_no_page(reply, &w->why);
+        find_no_page(w->find, reply);
         return;
     }
     for (size_t e = 2; e + 1 < reply->elements; e += 2)

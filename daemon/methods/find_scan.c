@@ -54,11 +54,7 @@ static void take(struct find *fi)
 static void on_listed(void *arg, enum list_end end, const char *why)
 {
     struct find *fi = arg;
-    if (end != LISTED_PAGE)
-        find_unavailable(fi, why);
-    else if (!session_open(fi->session))
-        find_drop(fi);
-    else
+    if (!find_over(fi, end != LISTED_PAGE ? why : NULL))
         take(fi);
 }
 

@@ -29,7 +29,6 @@ struct given {
 struct slots_walk {
     struct find *find;
     struct scatter_asks asks;
-    struct fault why;
     uint16_t slots[SLOTS]; /* that are asked */
     unsigned from, nslots; /* their positions */
     unsigned source;       /* of which is known, for the positions [known, unknown), */
@@ -77,22 +76,6 @@ void find_slots_free(struct find *fi)
     free(fi->walk);
 }
 
-/* It was refused, or is not waited for any more. */
-static bool is_over(struct slots_walk *w, const char *why)
-{
-    struct find *fi = w->find;
-    find_note_spoilt(fi);
-    if (why != NULL)
-        find_unavailable(fi, why);
-    else if (w->why.code != FAULT_NONE)
-        find_refuse(fi, &w->why);
-    else if (!session_open(fi->session))
-        find_drop(fi);
-    else
-        return false;
-    return true;
-}
-
 static void ask(struct slots_walk *w, unsigned from, unsigned to, unsigned commands,
                 void (*write)(void *, uint16_t, bool, struct buf *),
                 void (*take)(void *, unsigned, unsigned, redisReply *, const struct upstream *),
@@ -110,8 +93,8 @@ static uint64_t counted(struct slots_walk *w, const struct source *s, const redi
 {
     uint64_t n = 0;
     struct fault f;
-    if (plan_counted(w->find->plan, s, reply, &n, &f) < 0 && w->why.code == FAULT_NONE)
-        w->why = f;
+    if (plan_counted(w->find->plan, s, reply, &n, &f) < 0 && w->find->why.code == FAULT_NONE)
+        w->find->why = f;
     return n;
 }
 
@@ -140,7 +123,7 @@ static void sampled(void *arg, const char *why)
     struct plan *p = w->find->plan;
     for (unsigned i = 0; i < FIRST * p->n; i++)
         p->all[i % p->n].count += APART * w->sample[i];
-    if (!is_over(w, why))
+    if (!find_over(w->find, why))
         find_begin(w->find, NULL);
 }
 
@@ -201,7 +184,7 @@ static void take_page(void *arg, unsigned i, unsigned which, redisReply *reply,
     if (find_is_page(reply))
         take_pks(g, reply);
     else if (reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "NOSCRIPT", 8) != 0)
-        find_no_page(reply, &w->why);
+        find_no_page(w->find, reply);
 }
 
 static void add_pks(struct find *fi, const struct given *g)
@@ -233,7 +216,7 @@ static void on_page(void *arg, const char *why)
 {
     struct slots_walk *w = arg;
     struct find *fi = w->find;
-    if (is_over(w, why))
+    if (find_over(fi, why))
         return;
     size_t array = find_page_open(fi);
     /* What another run has given of a SCAN is of no use: the slot begins anew. */
@@ -301,7 +284,7 @@ static void take_count(void *arg, unsigned i, unsigned which, redisReply *reply,
 static void on_counts(void *arg, const char *why)
 {
     struct slots_walk *w = arg;
-    if (is_over(w, why))
+    if (find_over(w->find, why))
         return;
     w->unknown = w->from + w->nslots;
     ask_page(w);

@@ -302,13 +302,22 @@ int plan_answer(struct plan *p, unsigned i, const redisReply *reply, struct faul
     return plan_counted(p, s, reply, &s->count, f);
 }
 
+bool plan_is_spoilt(struct plan *p, const struct source *s, const redisReply *reply,
+                    struct fault *f)
+{
+    if (s->ix == NULL || reply->type != REDIS_REPLY_ERROR ||
+        strstr(reply->str, "WRONGTYPE") == NULL)
+        return false;
+    p->spoilt = s->ix;
+    spoilt(p, s->ix, f);
+    return true;
+}
+
 int plan_counted(struct plan *p, const struct source *s, const redisReply *reply, uint64_t *count,
                  struct fault *f)
 {
-    if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "WRONGTYPE", 9) == 0) {
-        p->spoilt = s->ix;
-        return spoilt(p, s->ix, f);
-    }
+    if (plan_is_spoilt(p, s, reply, f))
+        return -1;
     if (reply->type != REDIS_REPLY_INTEGER)
         return fault_set(f, FAULT_UNAVAILABLE, "Redis did not count what is in the index on %s",
                          s->ix->path);

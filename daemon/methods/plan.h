@@ -71,6 +71,9 @@ int plan_answer(struct plan *p, unsigned i, const redisReply *reply, struct faul
 void plan_ask_count(const struct plan *p, const struct source *s, const char *tag, struct buf *out);
 int plan_counted(struct plan *p, const struct source *s, const redisReply *reply, uint64_t *count,
                  struct fault *f);
+/* Whether Redis says that a key of the source is none of an index, and then CORRUPT in *f. */
+bool plan_is_spoilt(struct plan *p, const struct source *s, const redisReply *reply,
+                    struct fault *f);
 /* A key of a source in the slot of this tag. */
 void plan_key(const struct plan *p, const struct source *s, const char *tag, struct buf *out);
 /* What to do; `sorted_max`: how many documents can be sorted without an index. scan: all may be

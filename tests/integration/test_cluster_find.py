@@ -10,7 +10,7 @@ import pytest
 from index_oracle import ClusterOracle, View
 from models import atomic, field
 from redis_cluster import EXPERIMENTAL, slot_of_document
-from rpc_client import Closed, RpcError, wait_until
+from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_indexes import PERSON, Worker, drive
 
@@ -154,6 +154,22 @@ def test_what_others_do_to_an_index(calm_cluster, new_daemon):
         assert checked(client).items() >= well.items()
         assert client.call("find.count", "Person", [">=", "age", 0]) == 40
         ClusterOracle(calm_cluster, PERSON).check()
+
+
+@pytest.mark.parametrize("asked", [([">=", "age", 0],), (None, {"sort": "age", "limit": 5})], ids=["unordered", "ordered"])
+def test_a_spoilt_key_is_remembered(calm_cluster, new_daemon, asked):
+    """What it held is missing when it is gone again, so nobody finds by that index."""
+    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as client:
+        client.call("define", PERSON)
+        client.call("doc.insert", [[f"Person:{i}", {"name": "Ada", "age": i}] for i in range(10)], {"parts": True})
+        rdb = View(calm_cluster)
+        key = next(iter(rdb.keys(b"rapyer:@index{*}:Person/age<")))
+        rdb.unlink(key)
+        rdb.set(key, "x")
+        assert "index.check" in refused(client, "CORRUPT", "find", "Person", *asked)
+        rdb.unlink(key)
+        with pytest.raises(RpcError, match="^(CORRUPT|NO_INDEX): "):
+            client.call("find", "Person", *asked)
 
 
 def test_unique_is_refused(calm_cluster, new_daemon):
