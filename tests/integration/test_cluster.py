@@ -235,8 +235,7 @@ def test_commits_that_wait_for_replicas(cluster, new_daemon):
         assert client.call("doc.load", a, "lines") == [str(n) for n in range(50)]
 
 
-def test_several_slots_in_parts(calm_cluster, daemon):
-    cluster = calm_cluster
+def test_several_slots_in_parts(daemon):
     with daemon.connect() as client:
         a, b = two_slots(client)
         said = client.call("doc.insert", [["Log:c", {"n": 1}], [a, {}], ["Log:{t}d", {}], ["Log:{t}e", {}]],
