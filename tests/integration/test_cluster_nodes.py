@@ -45,6 +45,29 @@ def all_up(client, masters=3):
     wait_until(up, what="links to all masters")
 
 
+def test_what_a_master_that_goes_takes_with_it(calm_cluster, daemon):
+    node = calm_cluster.masters[0]
+    names = ("cluster-require-full-coverage", "cluster-node-timeout")
+    with daemon.connect() as client, node.client() as rdb:
+        all_up(client)
+        before = {n: rdb.config_get(n)[n] for n in names}
+        try:
+            for coverage, timeout, patience, wanted in (
+                    ("yes", 15000, "5s", [("warn", "no"), ("warn", "commit.queue_time")]),
+                    ("no", 15000, "60s", [("ok", ""), ("warn", "locks.lock_lease")]),
+                    ("no", 2000, "60s", [("ok", ""), ("ok", "")])):
+                client.call("admin.set", "commit.queue_time", patience)
+                for n, value in zip(names, (coverage, timeout), strict=True):
+                    rdb.config_set(n, value)
+                found = doctor(client)
+                for check, (state, advice) in zip(("coverage", "failover"), wanted, strict=True):
+                    finding = found[check][name(node)]
+                    assert finding["state"] == state and advice in finding["advice"], finding
+        finally:
+            for n, value in before.items():
+                rdb.config_set(n, value)
+
+
 def test_each_node_has_its_doctor(calm_cluster, daemon):
     weak, *others = calm_cluster.masters
     with daemon.connect() as client:
