@@ -219,6 +219,26 @@ def test_a_master_that_goes(cluster, new_daemon):
     pair.close()
 
 
+def test_a_master_that_is_cut_off(cluster, new_daemon):
+    """It answers, and says that it has lost the others: somebody may be in its place, so nothing of it is read."""
+    node, *others = cluster.masters
+    daemon = new_daemon(cluster.address, {**QUIET, "coherence.bound": "500ms"})
+    with daemon.connect() as client:
+        client.call("define", PAGE)
+        key = key_of(cluster, node)
+        client.call("doc.save", key, {"n": 1})
+        hears(client)
+        assert n_of(client, key) == 1
+        gone = [other for other in cluster.nodes if other is not node]
+        for other in gone:
+            other.pause()
+        wait_until(lambda: node.cluster_info()["cluster_state"] != "ok", what="the master that knows")
+        wait_until(lambda: if_available(client, "doc.load", key, "n") is None, what="the refusal")
+        for other in gone:
+            other.resume()
+        wait_until(lambda: if_available(client, "doc.load", key, "n") == 1, 60, "the cluster again")
+
+
 def test_who_watches_is_told(pair):
     """Of documents of all masters, by whomever they were changed; and to look, where something may have been missed."""
     for key in pair.keys:
