@@ -985,16 +985,46 @@ Test(unit_redis, a_whole_batch_of_one)
     assert_string("7", "GET %s", MARKER);
 }
 
+/* Whoever hears of batches, as other daemons and this one do. */
+static redisContext *listener(void)
+{
+    redisContext *c = redisConnectUnix(server.address + 5);
+    void *second;
+    freeReplyObject(redisCommand(c, "SUBSCRIBE rapyer:@changes rapyer:@own:me"));
+    redisGetReply(c, &second);
+    freeReplyObject(second);
+    return c;
+}
+
+/* [daemon, [the marker]], on each channel. */
+static void assert_told_refused(redisContext *c)
+{
+    static const char wanted[] = "\x92\xa2me\x91\xa5"
+                                 "7 0/1";
+    for (int i = 0; i < 2; i++) {
+        redisReply *message;
+        struct timeval soon = {.tv_sec = 10};
+        redisSetTimeout(c, soon);
+        cr_assert_eq(redisGetReply(c, (void **)&message), REDIS_OK, "nobody was told");
+        cr_assert_eq(message->element[2]->len, sizeof(wanted) - 1);
+        cr_assert_eq(memcmp(message->element[2]->str, wanted, sizeof(wanted) - 1), 0);
+        freeReplyObject(message);
+    }
+    redisFree(c);
+}
+
 Test(unit_redis, a_whole_batch_of_one_that_is_refused)
 {
     struct batch_doc *bd = one_of_version(4);
     ask("HSET %s @v 6", A);
+    redisContext *told = listener();
     commit_whole(false);
     cr_assert_eq(bd->unit->refused_by, 1);
     cr_assert(unit_outdated(bd->unit));
     cr_assert_eq(bd->unit->found, 6);
     assert_string("6", "HGET %s @v", A);
     assert_string("7 0/1", "GET %s", MARKER);
+    assert_told_refused(told);
 }
 
 Test(unit_redis, a_whole_batch_of_one_where_nothing_is)
@@ -1044,10 +1074,12 @@ Test(unit_redis, a_whole_batch_that_is_refused)
     struct batch_doc *bd = stage(doc_new("User:a", 0), guard(GUARD_LEASE, LEASE, 5));
     set(bd, "name", "x");
     load();
+    redisContext *told = listener();
     commit_whole(false);
     cr_assert_eq(bd->unit->refused_by, 1);
     assert_integer(0, "EXISTS %s", A);
     assert_string("7 0/1", "GET %s", MARKER);
+    assert_told_refused(told);
 }
 
 Test(unit_redis, a_whole_batch_for_who_does_not_know_its_script)
