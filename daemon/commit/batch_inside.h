@@ -112,7 +112,6 @@ struct writer {
     bool scripts;          /* there are some in the text so far */
 };
 
-/* What the batches of a lane share, and hand on from one to the next. */
 /* As many as there are batches of one turn, mostly: in a cluster there is one for each slot. */
 #define SPARES 32
 
@@ -125,6 +124,7 @@ struct batch_memory {
     unsigned expect_cap, parts_cap;
 };
 
+/* What the batches of all lanes share, and hand on from one to the next. */
 struct batch_pool {
     const struct names *names;
     const char *prefix, *daemon;

@@ -78,12 +78,7 @@ struct dispatch {
 /* What a cluster does not have yet. */
 static bool is_missing(const struct dispatch *d, const struct entry *e)
 {
-    static const char *const missing[] = {"index.drop"};
-    for (size_t i = 0; d->cluster && i < sizeof(missing) / sizeof(*missing); i++) {
-        if (strncmp(e->name, missing[i], strlen(missing[i])) == 0)
-            return true;
-    }
-    return false;
+    return d->cluster && strcmp(e->name, "index.drop") == 0;
 }
 
 static void do_hello(struct dispatch *d, struct session *s, const struct rpc *msg)
