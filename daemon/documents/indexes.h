@@ -16,6 +16,8 @@
  * In a cluster there is one of each for each slot, of the documents there: behind "@index" stands
  * the tag of the slot, as in <prefix>:@index{abc}:User/age<
  *
+ * and <prefix>:@index{abc}:@clean while a dropped one is removed there (methods/clean_slots.h).
+ *
  * Whoever commits a change of what is indexed puts the document's entries right in the same
  * transaction (commit/batch_index.h). A document has the entries of what it is; it may have others,
  * of what it was: who finds it looks at the document itself.

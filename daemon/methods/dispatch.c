@@ -75,12 +75,6 @@ struct dispatch {
 
 /* ---- methods that answer by themselves ---- */
 
-/* What a cluster does not have yet. */
-static bool is_missing(const struct dispatch *d, const struct entry *e)
-{
-    return d->cluster && strcmp(e->name, "index.drop") == 0;
-}
-
 static void do_hello(struct dispatch *d, struct session *s, const struct rpc *msg)
 {
     /* What is no method, but was not always there. */
@@ -99,8 +93,6 @@ static void do_hello(struct dispatch *d, struct session *s, const struct rpc *ms
     pack_cstr(out, "features");
     size_t at = pack_array_open(out);
     for (size_t i = 0; i < d->nentries; i++) {
-        if (is_missing(d, &d->entries[i]))
-            continue;
         pack_cstr(out, d->entries[i].name);
         features++;
     }
@@ -620,10 +612,6 @@ static void carry_out(struct dispatch *d, struct session *s, const struct rpc *m
         fault_set(&f, FAULT_UNKNOWN_METHOD,
                   "there is no method '%.*s'; hello lists those there are",
                   (int)(msg->method_len > 100 ? 100 : msg->method_len), msg->method);
-        session_fault(s, msg->id, &f);
-    } else if (is_missing(d, e)) {
-        fault_set(&f, FAULT_UNKNOWN_METHOD,
-                  "there is no %s with a cluster yet; hello lists what there is", e->name);
         session_fault(s, msg->id, &f);
     } else if (e->right != 0 && !permit_somewhere(session_permit(s), e->name, e->right)) {
         permit_refuse(&f, session_permit(s), e->name, NULL, e->right);

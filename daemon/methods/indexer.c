@@ -5,6 +5,7 @@
 #include "daemon/commit/batch_index.h"
 #include "daemon/commit/lanes.h"
 #include "daemon/documents/layout.h"
+#include "daemon/methods/clean_slots.h"
 #include "daemon/methods/index_clean_script.h"
 #include "daemon/methods/lister.h"
 #include "daemon/methods/scatter.h"
@@ -55,6 +56,8 @@ struct in_cluster {
     struct list_page page;
     struct buf match;         /* with a NUL */
     struct slot_calls *calls; /* NULL: none are on their way */
+    struct clean_slots *clean;
+    char *lease; /* its key */
     uint16_t slots[SLOTS];
     unsigned swept; /* how many models: one each time */
 };
@@ -159,8 +162,7 @@ static void take_states(struct indexer *x, const redisReply *all)
 {
     bool any = false;
     note_models(x);
-    if (x->cluster == NULL) /* there none is dropped */
-        find_dropped(x, all);
+    find_dropped(x, all);
     for (unsigned m = 0; m < x->n; m++) {
         for (unsigned i = 0; i < x->models[m]->n; i++) {
             if (!is_complete(all, x->models[m]->model, &x->models[m]->all[i]))
@@ -297,11 +299,22 @@ static void ask_slots(struct indexer *x)
     scatter_ask(in->scatter, in->slots, SLOTS, &asks, x);
 }
 
+/* Of whoever looks after indexes. */
+static char *lease_key(const struct indexer *x, bool cluster)
+{
+    char *states = index_states_key(prefix_of(x), cluster);
+    char *key = alloc_text("%s:@builder", states);
+    free(states);
+    return key;
+}
+
 static struct in_cluster *in_cluster_new(struct event_base *base, struct indexer *x)
 {
     struct in_cluster *in = alloc_zeroed(1, sizeof(*in));
     in->lister = lister_new(base, x->exec);
     in->scatter = scatter_new(base, x->exec);
+    in->clean = clean_slots_new(x->exec, in->lister, in->scatter);
+    in->lease = lease_key(x, true);
     in->page = (struct list_page){
         .listing = &in->listing, .type = "hash", .count = PAGE_KEYS, .done = on_listed, .arg = x};
     for (unsigned slot = 0; slot < SLOTS; slot++)
@@ -313,8 +326,10 @@ static void in_cluster_free(struct in_cluster *in)
 {
     lister_free(in->lister);
     scatter_free(in->scatter);
+    clean_slots_free(in->clean);
     list_page_free(&in->page);
     buf_free(&in->match);
+    free(in->lease);
     free(in);
 }
 
@@ -331,14 +346,12 @@ static const struct indexes *to_build(struct indexer *x)
 static void ask_lease(struct indexer *x)
 {
     struct buf out = BUF_INIT;
-    char *states = index_states_key(prefix_of(x), x->cluster != NULL);
-    char *key = alloc_text("%s:@builder", states);
+    char *key = lease_key(x, x->cluster != NULL);
     static const char script[] =
         "local had=redis.call('GET',KEYS[1]) if had and had~=ARGV[1] then return 0 end "
         "redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2]) return 1";
     resp_words(&out, "EVAL", script, "1", key, x->id, LEASE_MS, NULL);
     free(key);
-    free(states);
     ask(x, LEASING, &out);
 }
 
@@ -486,11 +499,41 @@ static bool has_path(const struct indexer *x, const char *name, size_t len)
     return found;
 }
 
+static void removed(struct indexer *x)
+{
+    log_info("the index %s is removed", x->dropped);
+    free(x->dropped);
+    x->dropped = NULL;
+}
+
+static void on_cleaned(void *arg, enum clean_end end, const char *why)
+{
+    struct indexer *x = arg;
+    x->doing = NOTHING;
+    if (end == CLEAN_DONE) {
+        removed(x);
+    } else if (end == CLEAN_LATER) {
+        x->built = clock_mono_ms(); /* nothing of this one may be on its way when it is built */
+        give_up(x, why);
+    }
+}
+
+static void clean_slots(struct indexer *x, bool last, bool path)
+{
+    const struct clean_of of = {x->dropped, last, path, x->cluster->lease, x->id, LEASE_MS};
+    x->doing = CLEANING;
+    clean_slots_ask(x->cluster->clean, &of, on_cleaned, x);
+}
+
 static void ask_clean(struct indexer *x)
 {
     size_t len = strcspn(x->dropped, "/"), all = strlen(x->dropped);
     bool last = !has_indexes(x, x->dropped, len);
     bool path = has_path(x, x->dropped, all - 1);
+    if (x->cluster != NULL) {
+        clean_slots(x, last, path);
+        return;
+    }
     char revision[RESP_DECIMAL_MAX + 1];
     struct buf out = BUF_INIT, match = BUF_INIT;
     char *states = index_states_key(prefix_of(x), x->cluster != NULL),
@@ -523,9 +566,7 @@ static void take_cleaned(struct indexer *x, const redisReply *reply)
         ask_clean(x);
         return;
     }
-    log_info("the index %s is removed", x->dropped);
-    free(x->dropped);
-    x->dropped = NULL;
+    removed(x);
 }
 
 /* ---- those that have ended ---- */

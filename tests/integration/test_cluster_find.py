@@ -172,6 +172,40 @@ def test_a_spoilt_key_is_remembered(calm_cluster, new_daemon, asked):
             client.call("find", "Person", *asked)
 
 
+def test_an_index_that_is_dropped(calm_cluster, new_daemon):
+    """Its keys go in all slots, also in those that move; declared again it has all documents."""
+    place = atomic("Place", field("town", "str", index="exact"))
+    daemons = [new_daemon(calm_cluster.address, EXPERIMENTAL) for _ in range(2)]
+    with daemons[0].connect() as one, daemons[1].connect() as two:
+        for client in (one, two):
+            client.call("define", place, PERSON)
+        one.call("doc.insert", [[f"Person:{i}", {"name": "Ada", "age": i}] for i in range(40)], {"parts": True})
+        one.call("doc.insert", [[f"Place:{i}", {"town": f"t{i % 7}"}] for i in range(40)], {"parts": True})
+        one.call("doc.ttl", "Place:1", 1000)
+        rdb = View(calm_cluster)
+        kept = {key for key in rdb.keys(b"rapyer:@index{*}:Person/*") if b"/age<" not in key}
+        one.call("index.drop", "Person", "age")
+        one.call("index.drop", "Place", "town")
+        refused(two, "NO_INDEX", "find", "Person", [">", "age", 3])
+        two.call("num.incr", "Person:1", "age", 1)
+        states = b"rapyer:@index{rapyer:@schema}"
+        moves = 0
+        while rdb.hexists(states, "Person/age<") or rdb.hexists(states, "Place/town="):
+            slot = slot_of_document(f"Person:{moves % 20}")
+            source = calm_cluster.agreed_owner(slot)
+            calm_cluster.migrate(slot, source, next(n for n in calm_cluster.masters if n is not source))
+            moves += 1
+        rdb = View(calm_cluster)
+        assert not rdb.keys(b"rapyer:@index{*}:Person/age<*") and not rdb.keys(b"rapyer:@index{*}:Place*")
+        assert kept == set(rdb.keys(b"rapyer:@index{*}:Person/*"))
+        assert one.call("find.count", "Person", ["=", "name", "Ada"]) == 40
+        two.call("define", PERSON)
+        wait_until(lambda: {i["state"] for i in two.call("index.list", "Person")} == {"complete"}, timeout=60,
+                   what="the index that was declared again")
+        assert two.call("find.count", "Person", [">=", "age", 2]) == 39
+        ClusterOracle(calm_cluster, PERSON).check()
+
+
 def test_unique_is_refused(calm_cluster, new_daemon):
     with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as client:
         said = refused(client, "BAD_SCHEMA", "define", atomic("User", field("mail", "str", unique=True)))
