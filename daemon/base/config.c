@@ -485,8 +485,6 @@ static int check_cluster(struct load *l, const struct setting *s)
                       "redis.experimental_cluster = 1 uses them all the same");
     if (c->redis_db)
         return refuse(l, s, "a cluster has database 0 only, and redis.redis_db is %u", c->redis_db);
-    if (c->stale_reads)
-        return refuse(l, s, "cache.stale_reads is not there with a cluster yet");
     return 0;
 }
 

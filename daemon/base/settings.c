@@ -164,8 +164,11 @@ const struct setting settings[] = {
      "no\n"
      "answer of Redis. They take a tenth of cache_memory at most, and push out no documents."},
     {"cache", "stale_reads", TIME, AT(stale_reads), "0", 0, 24 * HOUR, true,
-     "For how long documents in memory are still read while Redis cannot be reached. They say so:\n"
-     "doc.get with the option version has \"@stale\" then. 0: such reads are UNAVAILABLE."},
+     "For how long documents in memory are still read while Redis (in a cluster: their master) "
+     "cannot\n"
+     "be reached. They say so: doc.get with the option version has \"@stale\" then. 0: such reads "
+     "are\n"
+     "UNAVAILABLE."},
 
     {"cache", "shared_memory", SIZE, AT(shared_memory), "16M", 0, 64 * GIB, true,
      "Memory in which documents that are read often are shown to all clients, who read them there\n"

@@ -313,35 +313,13 @@ static bool sealed(const struct call *c, const struct doc *d)
            (u != NULL && u->relies && d->batch != lane_gathering(exec_lane_of(c->exec, d)));
 }
 
-/* How many ms ago the link was lost, where that is recent enough for stale reads; else -1. */
-static int64_t stale_for(const struct exec *e)
-{
-    if (e->lost_at == 0 || e->config->stale_reads == 0)
-        return -1;
-    int64_t ms = clock_boot_ms() - e->lost_at;
-    return ms <= (int64_t)e->config->stale_reads ? ms : -1;
-}
-
-bool call_may_be_stale(struct call *c, const struct doc *d)
-{
-    const struct exec *e = c->exec;
-    if (!c->request.method->reads || c->fresh_only || d->state == DOC_UNKNOWN || d->loading ||
-        d->held || d->epoch != e->good_epoch || doc_dirty(d) ||
-        !coherence_was_current(e->coherence, d, c->run.clock))
-        return false;
-    int64_t ms = stale_for(e);
-    if (ms >= 0)
-        c->run.stale = ms;
-    return ms >= 0;
-}
-
 /* A plain read sees what was done elsewhere longer ago than the bound: the document was asked for
  * since, or it is known that we have heard of everything. A proof that was asked for since is good
  * also where it takes longer than the bound to come back. */
 static bool unproved(const struct call *c, const struct doc *d)
 {
     const struct exec *e = c->exec;
-    return c->request.method->reads && d->checked < c->request.arrived && c->run.stale < 0 &&
+    return c->request.method->reads && d->checked < c->request.arrived &&
            coherence_hearing(e->coherence, d) && !coherence_proved(e->coherence, d, c->run.clock) &&
            coherence_proved_at(e->coherence, d) < c->began;
 }
@@ -350,14 +328,15 @@ enum op_status call_known(struct call *c, struct doc *d)
 {
     if ((expired(c, d) || outgrown(c->exec, d)) && !doc_dirty(d))
         doc_forget(d);
-    if ((call_unfresh(c, d) && !call_may_be_stale(c, d)) || sealed(c, d))
+    bool stale = call_unfresh(c, d);
+    if ((stale && !call_may_be_stale(c, d)) || sealed(c, d))
         return OP_NEEDS;
     if (d->wrong != NULL && !c->request.method->mends) {
         fault_set(&c->spoilt, FAULT_CORRUPT, "%s", d->wrong);
         c->run.spoilt = true;
         return OP_NEEDS;
     }
-    c->run.unproved = unproved(c, d);
+    c->run.unproved = !stale && unproved(c, d);
     return c->run.unproved ? OP_NEEDS : OP_DONE;
 }
 

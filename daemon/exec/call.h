@@ -71,7 +71,7 @@ struct run {
     int64_t began, clock;    /* clock_boot_ns() and the same in ms, at its beginning */
     int64_t now;             /* unix milliseconds, once somebody has asked; 0 before */
     bool unproved;           /* the last proof of coherence is too old for it */
-    int64_t stale;           /* what it saw is so old, in ms since the link was lost; -1: fresh */
+    int64_t stale;           /* some of what it saw is so old (call_stale_for); -1: none */
     struct unit *unit;       /* what it changed is of this one, or what it saw; see unit_joined */
     struct missing *missing; /* what was met that is not loaded */
     unsigned nmissing, missing_cap;
@@ -128,9 +128,12 @@ static inline struct doc *call_doc_at(struct call *c, unsigned i)
     return c->docs[i];
 }
 /* Knows whether the document is there, and it is fresh, or a method that reads may do with it as
- * it was when the link was lost (cache.stale_reads; call->stale tells). OP_NEEDS otherwise.
+ * it was when the link was lost (cache.stale_reads; call_stale_for tells). OP_NEEDS otherwise.
  * Expired documents are ABSENT. */
 enum op_status call_known(struct call *c, struct doc *d);
+/* How many ms ago the link was lost, when the document was as the run has seen it; -1: it is fresh.
+ */
+int64_t call_stale_for(const struct call *c, const struct doc *d);
 /* What the call answers has to be true in Redis, not only here: its documents are checked, once it
  * has them. call_read_anew: all of their content, whatever their versions say. */
 void call_check(struct call *c);

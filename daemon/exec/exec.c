@@ -617,7 +617,8 @@ static void on_lane_ready(void *arg)
     struct exec *e = arg;
     if (!e->cluster)
         e->good_epoch = upstream_epoch(lane_upstream(e->lane));
-    e->lost_at = 0;
+    if (!e->cluster)
+        outage_ends(e, lane_upstream(e->lane));
     allow_readers(e);
     purger_up(e->purger);
     wake_all(e);
@@ -627,7 +628,11 @@ static void on_lane_ready(void *arg)
 static void on_node(void *arg, struct upstream *up, bool is_up)
 {
     struct exec *e = arg;
-    coherence_link(e->coherence, up, is_up);
+    if (is_up)
+        outage_ends(e, up);
+    else
+        outage_begins(e, up);
+    coherence_link(e->coherence, up, is_up); /* what waits looks again */
 }
 
 static void on_slots(void *arg)
@@ -649,12 +654,10 @@ static void on_lane_down(void *arg)
 {
     struct exec *e = arg;
     publisher_allow(e->publisher, false);
+    if (!e->cluster && e->good_epoch != 0)
+        outage_begins(e, lane_upstream(e->lane));
     if (!e->cluster)
         coherence_link(e->coherence, lane_upstream(e->lane), false);
-    /* When this process was last seen to run with the link up: it may have stood still since. The
-     * last tick may be of the turn in which it went on. */
-    if (e->lost_at == 0 && e->good_epoch != 0)
-        e->lost_at = e->ticks[0];
     exec_plan_tick(e);
     e->cb.on_down(e->arg);
 }
@@ -817,6 +820,7 @@ void exec_free(struct exec *e)
     coherence_free(e->coherence);
     cache_free(e->cache);
     slices_end(e);
+    outages_free(e);
     task_free_spares(e);
     event_free(e->tick);
     event_free(e->turn);

@@ -10,6 +10,7 @@
  *   room.c     what waits until less is on its way to Redis
  *   call.c, effects.c    what a run knows and changes
  *   missing.c            what it has to be brought
+ *   outages.c            what it may be given as it was when a link was lost
  */
 #ifndef RAPYERD_EXEC_INSIDE_H
 #define RAPYERD_EXEC_INSIDE_H
@@ -57,15 +58,15 @@ struct exec {
     int64_t asked_up_to;  /* last: the registry was read for them */
     uint64_t learned;     /* what arrived up to this stamp: the registry was read since, */
     uint64_t learning;    /* or is being read for it; 0: it is not */
-    uint32_t good_epoch;  /* of the link when it was last up */
-    int64_t lost_at;      /* when it was lost, clock_boot_ms(); 0: it is up, or never was */
-    int64_t ticks[2];     /* the same of the last two ticks */
-    struct task *waiting; /* queued requests, oldest first (utlist) */
-    bool still;           /* exec_still */
-    struct task *parked;  /* whose clients have to read their answers first (utlist) */
-    struct task *again;   /* those of the decided batch that have to be done again, in order */
-    uint64_t nagain;      /* how often that was so */
-    struct task *spare;   /* for the next ones (utlist) */
+    uint32_t good_epoch;  /* of the link when it was last up; without a cluster */
+    int64_t ticks[2];     /* the last two, clock_boot_ms() */
+    struct outage *outages; /* links that are lost, and were there before (utlist) */
+    struct task *waiting;   /* queued requests, oldest first (utlist) */
+    bool still;             /* exec_still */
+    struct task *parked;    /* whose clients have to read their answers first (utlist) */
+    struct task *again;     /* those of the decided batch that have to be done again, in order */
+    uint64_t nagain;        /* how often that was so */
+    struct task *spare;     /* for the next ones (utlist) */
     unsigned ntasks, nspare;
     size_t waiting_bytes;    /* that the queued ones take */
     size_t kept_bytes;       /* answers that wait for a commit */
@@ -254,6 +255,13 @@ bool queue_has(const struct doc *d, const struct session *s);
 void missing_free(struct missing *m);
 /* What is missing of each document in one piece, and nothing twice. */
 void missing_group(struct run *r);
+
+/* ---- outages ---- */
+
+/* The link is lost, if it was not before; it is there again. */
+void outage_begins(struct exec *e, const struct upstream *link);
+void outage_ends(struct exec *e, const struct upstream *link);
+void outages_free(struct exec *e);
 
 /* ---- calls ---- */
 

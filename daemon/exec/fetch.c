@@ -63,7 +63,8 @@ int exec_fetch(struct exec *e, struct call *c)
         learn(e);
     /* What can be reached is brought meanwhile. */
     for (unsigned i = 0; i < c->ndocs; i++) {
-        if (!reachable(e, c->docs[i]) && lane_admit(exec_lane_of(e, c->docs[i]), &c->fault) < 0)
+        if (!reachable(e, c->docs[i]) && !call_may_be_stale(c, c->docs[i]) &&
+            lane_admit(exec_lane_of(e, c->docs[i]), &c->fault) < 0)
             return -1;
     }
     for (unsigned i = 0; i < c->ndocs && ok; i++) {

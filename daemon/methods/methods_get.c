@@ -93,10 +93,11 @@ static uint32_t pack_about(const struct call *c, const struct doc *d, struct buf
 {
     pack_cstr(out, "@v");
     pack_int(out, d->version);
-    if (c->run.stale < 0)
+    int64_t stale = call_stale_for(c, d);
+    if (stale < 0)
         return 1;
     pack_cstr(out, "@stale");
-    pack_int(out, c->run.stale);
+    pack_int(out, stale);
     return 2;
 }
 
@@ -171,8 +172,7 @@ enum op_status get_pack(struct call *c, struct doc *d, const struct get_options 
     enum op_status st = doc_pack(c, d, out);
     if (st != OP_DONE || !o->version)
         return st;
-    map_widen(out, at, c->run.stale < 0 ? 1 : 2);
-    pack_about(c, d, out);
+    map_widen(out, at, pack_about(c, d, out));
     return OP_DONE;
 }
 

@@ -44,7 +44,8 @@ struct router {
     unsigned nnodes, nodes_cap;
     struct node *owner[SLOTS]; /* NULL: nobody is known */
     uint32_t epochs[SLOTS];
-    uint32_t epoch; /* the last one that was given */
+    uint32_t before[SLOTS]; /* its epoch when its owner's link was lost; 0: it was another's */
+    uint32_t epoch;         /* the last one that was given */
     struct event *timer;
     struct node *hint; /* who is to be asked next; or NULL */
     bool cluster, asking, known, stopped, warned;
@@ -124,8 +125,11 @@ static void on_down(void *arg, const char *why)
     n->ready = false;
     r->epoch += EPOCH_STEP;
     for (unsigned slot = 0; slot < SLOTS; slot++) {
-        if (r->owner[slot] == n)
-            r->epochs[slot] = r->epoch;
+        if (r->owner[slot] != n)
+            continue;
+        if (was_ready)
+            r->before[slot] = r->epochs[slot];
+        r->epochs[slot] = r->epoch;
     }
     router_look(r);
     if (was_ready)
@@ -185,6 +189,7 @@ static bool give_slot(struct router *r, unsigned slot, struct node *n)
         upstream_start(n->up);
     }
     r->epochs[slot] = r->epoch;
+    r->before[slot] = 0;
     return true;
 }
 
@@ -508,6 +513,11 @@ bool router_ready(const struct router *r, const struct upstream *up)
 uint32_t router_epoch(const struct router *r, uint16_t slot)
 {
     return r->cluster ? r->epochs[slot] : upstream_epoch(r->only);
+}
+
+uint32_t router_epoch_before(const struct router *r, uint16_t slot)
+{
+    return r->before[slot];
 }
 
 uint16_t router_slot(const struct router *r, const char *redis_key, size_t len)

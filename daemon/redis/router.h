@@ -39,6 +39,9 @@ unsigned router_number(const struct router *r, uint16_t slot);
 bool router_ready(const struct router *r, const struct upstream *up);
 /* As upstream_epoch, of what was read from the slot: another one also when the slot has moved. */
 uint32_t router_epoch(const struct router *r, uint16_t slot);
+/* Where who has the slot is not there: in which epoch what was read from it last was current. 0: in
+ * none, as it was another's before, or never there. */
+uint32_t router_epoch_before(const struct router *r, uint16_t slot);
 uint16_t router_slot(const struct router *r, const char *redis_key, size_t len);
 
 /* Whatever was sent over that link in that epoch can be applied no more. */

@@ -89,8 +89,7 @@ def test_what_is_not_there_says_so(daemon):
 
 
 @pytest.mark.parametrize("setting, text", [
-    ({}, "experimental_cluster"), ({**EXPERIMENTAL, "cache.stale_reads": "1s"}, "stale_reads"),
-    ({**EXPERIMENTAL, "redis.redis_db": "1"}, "database 0")])
+    ({}, "experimental_cluster"), ({**EXPERIMENTAL, "redis.redis_db": "1"}, "database 0")])
 def test_settings(new_daemon, setting, text):
     daemon = new_daemon("cluster:127.0.0.1:1", setting, wait=False)
     daemon.process.wait(20)
