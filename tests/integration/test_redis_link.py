@@ -65,7 +65,7 @@ def settled_age(daemon):
 def test_broken_connections_lose_and_double_nothing(daemon, client, rdb):
     save_ada(client)
     workers = [Increments(daemon) for _ in range(4)]
-    for _ in range(30):
+    for _ in range(15):
         before = sum(worker.done for worker in workers)
         rdb.client_kill_filter(_type="normal", skipme=True)
         wait_until(lambda: sum(worker.done for worker in workers) > before + 200,
