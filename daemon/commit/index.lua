@@ -11,10 +11,10 @@
 --   settle  enters it, if it is there
 --
 -- Who does it twice changes nothing. Returns how many entries were put in that were missing. An index of
--- which a key is spoilt is noted as such (in a cluster by who finds by it, as the states are in another
--- slot), and the document has all others.
+-- which a key is spoilt is noted as such, and the document has all others. In a cluster the states are in
+-- another slot: who finds by it notes it, and who settles is told the names instead.
 
-local added = 0
+local added, spoilt, is_spoilt = 0, {}, {}
 local slotted = string.sub(state, -1) == '}'
 
 local function put(model, pk, entry, remove)
@@ -28,9 +28,14 @@ local function put(model, pk, entry, remove)
     reply = redis.pcall('ZADD', key, score, member)
   end
   if type(reply) == 'table' and reply.err then
-    if slotted then return end
     local path, sign = string.match(entry, '^([^=<^*]+)([=<^*])')
-    call('HSET', state, model .. '/' .. path .. (sign == '*' and '=' or sign), '!' .. key)
+    local name = model .. '/' .. path .. (sign == '*' and '=' or sign)
+    if not slotted then
+      call('HSET', state, name, '!' .. key)
+    elseif not is_spoilt[name] then
+      is_spoilt[name] = true
+      spoilt[#spoilt + 1] = name
+    end
   elseif not remove then
     added = added + reply
   end
@@ -97,4 +102,5 @@ for i = 1, (#ARGV - 2) / 3 do
   known[spec] = known[spec] or cmsgpack.unpack(spec)
   doing[ARGV[1]](model, root, pk, entries_of(root, known[spec]), known[spec])
 end
+if ARGV[1] == 'settle' and #spoilt > 0 then return spoilt end
 return added

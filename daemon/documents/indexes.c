@@ -327,3 +327,8 @@ void index_state(const struct index *ix, struct buf *out)
     if (ix->fallback != NULL)
         buf_append(out, ix->fallback, ix->fallback_len);
 }
+
+bool index_was_spoilt(const char *state, size_t len)
+{
+    return len > 0 && (*state == '!' || *state == '?');
+}

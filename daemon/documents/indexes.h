@@ -3,7 +3,7 @@
  *   fields declared as indexed (protocol/index.h), ──► struct index, one for each field and kind
  *   also those of models within                        the same for commit/index.lua: its spec
  *
- *   <prefix>:@index                   hash: "User/city=" -> what it was built for; "!": spoilt
+ *   <prefix>:@index                   hash: "User/city=" -> what it was built for; "!", "?": spoilt
  *                                     (in a cluster <prefix>:@index{<prefix>:@schema}, so that both
  *                                     are in one slot)
  *   <prefix>:@index:User              hash: pk -> the entries of a document with a deadline
@@ -94,5 +94,8 @@ char *index_states_key(const char *prefix, bool cluster);
 char *index_state_name(const struct model *m, const struct index *ix);
 /* Appends what is to be noted under that name when all documents are in the index. */
 void index_state(const struct index *ix, struct buf *out);
+/* What is noted instead: '!' and maybe the key: one that was met is no index; '?' by whoever builds
+ * it anew, so that all are told the same until that is done. */
+bool index_was_spoilt(const char *state, size_t len);
 
 #endif

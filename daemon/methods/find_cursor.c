@@ -59,6 +59,7 @@ int find_cursor_read(struct find *fi, struct fault *f)
 {
     struct buf bytes = BUF_INIT;
     const char *s = (char *)fi->cursor.data, *how, *at, *run, *rest;
+    f->code = FAULT_NONE;
     size_t how_len, at_len, run_len, rest_len;
     int64_t asked, plan, source, skip = 0;
     bool good = fi->cursor.len % 2 == 0;
@@ -69,7 +70,7 @@ int find_cursor_read(struct find *fi, struct fault *f)
     struct cursor in = cursor_of(bytes.data, bytes.len);
     good = good && cursor_int(&in, &asked) == 0 && (uint64_t)asked == fi->asked &&
            cursor_str(&in, &how, &how_len) == 0 &&
-           plan_choose_again(fi->plan, fi->scan, how, how_len) == 0 &&
+           plan_choose_again(fi->plan, fi->scan, how, how_len, f) == 0 &&
            cursor_int(&in, &plan) == 0 && (uint64_t)plan == plan_hash(fi->plan) >> 1 &&
            cursor_int(&in, &source) == 0 && source >= 0 && source < fi->plan->nchosen &&
            cursor_str(&in, &at, &at_len) == 0 && cursor_str(&in, &run, &run_len) == 0 &&
@@ -85,7 +86,9 @@ int find_cursor_read(struct find *fi, struct fault *f)
     }
     buf_free(&bytes);
     return good ? 0
-                : fault_set(f, FAULT_BAD_REQUEST,
-                            "the cursor is none that this find, with the same expression and sort, "
-                            "has given, or indexes have changed since; begin without one");
+           : f->code != FAULT_NONE
+               ? -1
+               : fault_set(f, FAULT_BAD_REQUEST,
+                           "the cursor is none that this find, with the same expression and sort, "
+                           "has given, or indexes have changed since; begin without one");
 }

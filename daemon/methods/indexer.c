@@ -28,7 +28,7 @@
 #define PAGE "500"
 #define SWEEP "200"
 
-enum doing { NOTHING, LEASING, READING, SCANNING, ENTERING, MARKING, SWEEPING, CLEANING };
+enum doing { NOTHING, LEASING, READING, SCANNING, ENTERING, NOTING, MARKING, SWEEPING, CLEANING };
 
 struct indexer {
     struct exec *exec;
@@ -56,6 +56,8 @@ struct in_cluster {
     struct list_page page;
     struct buf match;         /* with a NUL */
     struct slot_calls *calls; /* NULL: none are on their way */
+    unsigned *spoilt;         /* which of the model's indexes, as far as it is built */
+    unsigned nspoilt, cap;
     struct clean_slots *clean;
     char *lease; /* its key */
     uint16_t slots[SLOTS];
@@ -187,10 +189,26 @@ static void give_up(struct indexer *x, const char *why)
     log_info("indexes are not looked after: %s", why);
 }
 
-static void ignore(void *arg, const redisReply *reply)
+static bool is_noted(const struct in_cluster *in, unsigned index)
 {
-    (void)arg;
-    (void)reply;
+    bool found = false;
+    for (unsigned i = 0; i < in->nspoilt; i++)
+        found = found || in->spoilt[i] == index;
+    return found;
+}
+
+/* Which indexes have a spoilt key in that slot, or how many entries were put in. */
+static void take_settled(void *arg, const redisReply *reply)
+{
+    struct indexer *x = arg;
+    struct in_cluster *in = x->cluster;
+    const struct indexes *all = to_build(x);
+    for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++) {
+        for (unsigned n = 0; all != NULL && n < all->n; n++) {
+            if (strcmp(reply->element[i]->str, all->all[n].state) == 0 && !is_noted(in, n))
+                vec_push(in->spoilt, in->nspoilt, in->cap, n);
+        }
+    }
 }
 
 static void on_settled(void *arg, const char *why)
@@ -213,7 +231,7 @@ static void settle_slots(struct indexer *x)
         return;
     }
     x->doing = ENTERING;
-    slot_calls_ask(in->calls, (struct slot_script){0}, ignore, on_settled, x);
+    slot_calls_ask(in->calls, (struct slot_script){0}, take_settled, on_settled, x);
 }
 
 static void begin_calls(struct indexer *x, const struct indexes *all)
@@ -327,6 +345,7 @@ static void in_cluster_free(struct in_cluster *in)
     lister_free(in->lister);
     scatter_free(in->scatter);
     clean_slots_free(in->clean);
+    free(in->spoilt);
     list_page_free(&in->page);
     buf_free(&in->match);
     free(in->lease);
@@ -417,12 +436,33 @@ static void ask_mark(struct indexer *x, const struct indexes *all)
     ask_script(x, MARKING, script, all, true);
 }
 
+/* In a cluster, where the script that met them cannot. */
+static void note_spoilt(struct indexer *x, const struct indexes *all)
+{
+    struct in_cluster *in = x->cluster;
+    struct buf out = BUF_INIT;
+    char *key = index_states_key(prefix_of(x), true);
+    buf_printf(&out, "*%u\r\n", 2 + 2 * in->nspoilt);
+    resp_bulk(&out, "HSET", 4);
+    resp_bulk(&out, key, strlen(key));
+    for (unsigned i = 0; i < in->nspoilt; i++) {
+        const char *name = all->all[in->spoilt[i]].state;
+        resp_bulk(&out, name, strlen(name));
+        resp_bulk(&out, "!", 1);
+    }
+    in->nspoilt = 0;
+    free(key);
+    ask(x, NOTING, &out);
+}
+
 /* Before the first page: what was found spoilt may have been mended. */
 static void forget_spoilt(struct indexer *x, const struct indexes *all)
 {
+    if (x->cluster != NULL)
+        x->cluster->nspoilt = 0;
     static const char script[] = "for i=1,#ARGV do local had=redis.call('HGET',KEYS[1],ARGV[i]) "
                                  "if had and string.sub(had,1,1)=='!' then "
-                                 "redis.call('HDEL',KEYS[1],ARGV[i]) end end return 1";
+                                 "redis.call('HSET',KEYS[1],ARGV[i],'?') end end return 1";
     ask_script(x, ENTERING, script, all, false);
 }
 
@@ -601,7 +641,9 @@ static void go_on(struct indexer *x)
         x->at = 0;
         return;
     }
-    if (strcmp(x->cursor, "end") == 0)
+    if (strcmp(x->cursor, "end") == 0 && x->cluster != NULL && x->cluster->nspoilt > 0)
+        note_spoilt(x, all);
+    else if (strcmp(x->cursor, "end") == 0)
         ask_mark(x, all);
     else
         ask_page(x, all->model);
@@ -646,7 +688,8 @@ static void take(struct indexer *x, const redisReply *reply)
             go_on(x);
         break;
     case SCANNING: take_page(x, reply); break;
-    case ENTERING: go_on(x); break;
+    case ENTERING:
+    case NOTING: go_on(x); break;
     case MARKING:
         log_info("the indexes of %s have all its documents", x->models[x->at]->model->name);
         x->built = clock_mono_ms();

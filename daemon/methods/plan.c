@@ -272,6 +272,16 @@ static int spoilt(const struct plan *p, const struct index *ix, struct fault *f)
                      ix->path, p->prefix, p->model->name, ix->id);
 }
 
+/* The range index that has the documents in their order; NULL: there is none. */
+static const struct index *order_index(const struct plan *p)
+{
+    if (p->sort == NULL || p->sort->type->kind == TYPE_OPTIONAL)
+        return NULL;
+    const struct index *ix =
+        index_find(p->indexes, p->sort->text, strlen(p->sort->text), INDEX_RANGE);
+    return ix != NULL && ix->at == AT_FIELD ? ix : NULL;
+}
+
 static int take_states(struct plan *p, const redisReply *reply, struct fault *f)
 {
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != p->indexes->n)
@@ -284,10 +294,14 @@ static int take_states(struct plan *p, const redisReply *reply, struct fault *f)
         bool text = r->type == REDIS_REPLY_STRING;
         p->ready[i] = text && r->len == state.len && memcmp(r->str, state.data, r->len) == 0;
         buf_free(&state);
-        for (unsigned s = 0; s < p->n && text && r->len > 0 && r->str[0] == '!'; s++) {
+        if (!text || !index_was_spoilt(r->str, r->len))
+            continue;
+        for (unsigned s = 0; s < p->n; s++) {
             if (p->all[s].ix == ix)
                 return spoilt(p, ix, f);
         }
+        if (ix == order_index(p))
+            p->noted = ix;
     }
     for (unsigned s = 0; s < p->n; s++)
         p->all[s].good = p->ready[p->all[s].ix - p->indexes->all];
@@ -444,14 +458,11 @@ static bool restricts(const struct expr *e)
     return e->kind != EXPR_ALL;
 }
 
-/* The range index that has the documents in their order; NULL: there is none that has all. */
+/* That, if it has all documents. */
 static const struct index *order_of(const struct plan *p)
 {
-    if (p->sort == NULL || p->sort->type->kind == TYPE_OPTIONAL)
-        return NULL;
-    const struct index *ix =
-        index_find(p->indexes, p->sort->text, strlen(p->sort->text), INDEX_RANGE);
-    return ix != NULL && ix->at == AT_FIELD && p->ready[ix - p->indexes->all] ? ix : NULL;
+    const struct index *ix = order_index(p);
+    return ix != NULL && p->ready[ix - p->indexes->all] ? ix : NULL;
 }
 
 static void choose_order(struct plan *p, const struct index *ix)
@@ -493,13 +504,16 @@ int plan_choose(struct plan *p, bool scan, uint64_t sorted_max, struct fault *f)
 {
     uint64_t cost = cost_of(p, p->e);
     const struct index *order = order_of(p);
+    bool by_order = (p->must_order || cost == NEVER || cost > sorted_max) &&
+                    (!restricts(p->e) || scan || cost != NEVER);
+    if (p->noted != NULL && by_order)
+        return spoilt(p, p->noted, f);
     if (p->must_order && p->sort != NULL && order == NULL)
         return fault_set(f, FAULT_NO_INDEX,
                          "what changes documents goes by the order that a range index on %s has, "
                          "which has to be complete, and of a field that is not optional",
                          p->sort->text);
-    if (order != NULL && (p->must_order || cost == NEVER || cost > sorted_max) &&
-        (!restricts(p->e) || scan || cost != NEVER)) {
+    if (order != NULL && by_order) {
         buf_append(&p->how, "o", 1);
         choose_order(p, order);
     } else if (cost != NEVER) {
@@ -515,7 +529,7 @@ int plan_choose(struct plan *p, bool scan, uint64_t sorted_max, struct fault *f)
     return 0;
 }
 
-int plan_choose_again(struct plan *p, bool scan, const void *how, size_t len)
+int plan_choose_again(struct plan *p, bool scan, const void *how, size_t len, struct fault *f)
 {
     struct cursor in = cursor_of(how, len);
     const struct index *order = order_of(p);
@@ -523,6 +537,8 @@ int plan_choose_again(struct plan *p, bool scan, const void *how, size_t len)
     char first = len > 0 ? (char)*in.at++ : '\0';
     buf_append(&p->how, how, len);
     bool all = scan || !restricts(p->e) || cost_of(p, p->e) != NEVER;
+    if (first == 'o' && p->noted != NULL)
+        return spoilt(p, p->noted, f);
     if (first == 'o' && order != NULL && all) {
         choose_order(p, order);
         rc = 0;

@@ -49,6 +49,7 @@ struct plan {
     struct filter *filters;
     unsigned nfilters;
     bool *ready;                /* of each index */
+    const struct index *noted;  /* the one to sort by, whose key was spoilt; or NULL */
     const struct index *spoilt; /* of which a key was met that is none; or NULL */
     bool must_order;            /* what is sorted is by an index, or refused; the owner's to set */
     bool ordered, rev;          /* the documents come in the order that is asked for */
@@ -77,11 +78,12 @@ bool plan_is_spoilt(struct plan *p, const struct source *s, const redisReply *re
 /* A key of a source in the slot of this tag. */
 void plan_key(const struct plan *p, const struct source *s, const char *tag, struct buf *out);
 /* What to do; `sorted_max`: how many documents can be sorted without an index. scan: all may be
- * looked at. -1: NO_INDEX. */
+ * looked at. -1: NO_INDEX; CORRUPT: it would go by the order of an index that is spoilt. */
 int plan_choose(struct plan *p, bool scan, uint64_t sorted_max, struct fault *f);
 /* The same as another plan of the same expression and sort has chosen, whose `how` this is, however
- * many documents there are by now. -1: that cannot be chosen (any more). */
-int plan_choose_again(struct plan *p, bool scan, const void *how, size_t len);
+ * many documents there are by now. -1: that cannot be chosen (any more); f has a code where there
+ * is a reason to be told. */
+int plan_choose_again(struct plan *p, bool scan, const void *how, size_t len, struct fault *f);
 /* Of what was chosen: another number where entries are in other places. */
 uint64_t plan_hash(const struct plan *p);
 /* Appends a map that tells a person of it, and how many entries were looked at. */

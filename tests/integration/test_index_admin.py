@@ -125,6 +125,17 @@ def test_a_spoilt_key(people, rdb, daemon, key, want, expression):
     assert {name: check(people)[name] for name in CLEAN} == CLEAN
 
 
+def test_what_is_sorted_by_a_spoilt_index(people, rdb):
+    """It is said each time, wherever a find begins."""
+    page = people.call("find", "Person", None, {"sort": "age", "limit": 5})
+    rdb.delete("rapyer:@index:Person/age<")
+    rdb.set("rapyer:@index:Person/age<", "x")
+    for _ in range(2):
+        for method, options in (("find", {}), ("find", {"cursor": page["cursor"]}), ("find.delete", {"limit": 1})):
+            with pytest.raises(RpcError, match="^CORRUPT: the index on age.*index.check"):
+                people.call(method, "Person", None, {"sort": "age", **options})
+
+
 def test_what_documents_with_a_deadline_have_is_spoilt(people, rdb):
     for key in ("rapyer:@index:Person", "rapyer:@index:Person/@ttl"):
         rdb.delete(key)
