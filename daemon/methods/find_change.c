@@ -10,6 +10,7 @@
  */
 #include "daemon/methods/find_inside.h"
 #include "daemon/methods/methods.h"
+#include "daemon/methods/refresh.h"
 #include "protocol/alloc.h"
 #include <stdlib.h>
 
@@ -150,6 +151,13 @@ static bool was_left(const struct buf *out)
     return cursor_nil(&in);
 }
 
+static void one_ended(void *arg)
+{
+    const struct one *o = arg;
+    if (--o->find->changing->pending == 0)
+        go_on(o->find);
+}
+
 static void change_finish(struct call *c, const struct fault *f, const struct buf *out)
 {
     struct one *o = c->request.context;
@@ -158,8 +166,8 @@ static void change_finish(struct call *c, const struct fault *f, const struct bu
         take(ch, o, f);
     else
         ch->changed += !was_left(out);
-    if (--ch->pending == 0)
-        go_on(o->find);
+    if (f != NULL || !refresh_then(c, one_ended, o))
+        one_ended(o);
 }
 
 static const struct method update_method = {

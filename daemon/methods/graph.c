@@ -1,5 +1,7 @@
 /* graph: see graph.h. */
 #include "daemon/methods/graph.h"
+#include "daemon/commit/lanes.h"
+#include "daemon/documents/layout.h"
 #include "daemon/methods/get_options.h"
 #include "daemon/methods/methods.h"
 #include "protocol/alloc.h"
@@ -31,6 +33,15 @@ const struct model *graph_model(const struct graph *g, const struct reached *s)
 
 /* ---- what is reached ---- */
 
+static uint16_t slot_of_key(const struct graph *g, const char *key, size_t len)
+{
+    struct buf root = BUF_INIT;
+    layout_key(&root, exec_names(g->exec), key, len, "", 0);
+    uint16_t slot = router_slot(lanes_router(exec_lanes(g->exec)), (char *)root.data, root.len);
+    buf_free(&root);
+    return slot;
+}
+
 void graph_reach(struct graph *g, const char *key, size_t len, uint32_t budget)
 {
     struct reached *s;
@@ -46,6 +57,7 @@ void graph_reach(struct graph *g, const char *key, size_t len, uint32_t budget)
         memcpy(s->key, key, len);
         HASH_ADD_KEYPTR(hh, g->all, s->key, s->len, s);
         s->missing = exec_check_key(g->exec, key, len, &none) < 0;
+        s->slot = g->use->lost != NULL ? slot_of_key(g, key, len) : 0;
         g->n++;
     }
     s->budget = budget;
@@ -72,36 +84,66 @@ void graph_refer(struct graph *g, const struct model *m, struct cursor document,
 
 /* ---- levels ---- */
 
-static unsigned pack_due(struct graph *g, struct buf *out)
+/* The next keys of `picked`, which are of one slot, in a call. */
+static struct reached **call_some(struct graph *g, const struct method *m, struct reached **picked,
+                                  struct reached **last)
 {
-    struct reached *s, *next;
-    unsigned n = 0;
-    HASH_ITER (hh, g->all, s, next) {
-        if (!s->due)
-            continue;
-        s->due = false;
-        pack_str(out, s->key, s->len);
-        n++;
-    }
-    return n;
+    struct buf params = BUF_INIT;
+    struct reached **end = picked;
+    while (end < last && (*end)->slot == (*picked)->slot)
+        end++;
+    pack_array(&params, (uint32_t)(end - picked));
+    for (; picked < end; picked++)
+        pack_str(&params, (*picked)->key, (*picked)->len);
+    g->pending++;
+    exec_call(g->exec, m, g->session, g->id, cursor_of(params.data, params.len), 1, g);
+    buf_free(&params);
+    return end;
 }
 
-/* False: there is none that is due. */
-static bool next_level(struct graph *g)
+static int by_slot(const void *a, const void *b)
 {
-    struct buf keys = BUF_INIT, params = BUF_INIT;
-    unsigned n = pack_due(g, &keys);
-    pack_array(&params, n);
-    buf_append(&params, keys.data, keys.len);
-    g->calling = true;
-    g->answered = false;
-    if (n > 0)
-        exec_call(g->exec, g->use->level, g->session, g->id, cursor_of(params.data, params.len), 1,
-                  g);
-    g->calling = false;
-    buf_free(&keys);
-    buf_free(&params);
-    return n > 0;
+    const struct reached *x = *(struct reached *const *)a, *y = *(struct reached *const *)b;
+    return (x->slot > y->slot) - (x->slot < y->slot);
+}
+
+bool graph_ask(struct graph *g, const struct method *m,
+               bool (*picks)(struct graph *g, struct reached *s))
+{
+    struct reached **picked = alloc_zeroed(g->n, sizeof(*picked)), **at = picked, **last = picked;
+    struct reached *s, *next;
+    HASH_ITER (hh, g->all, s, next) {
+        if (picks(g, s))
+            *last++ = s;
+    }
+    if (g->use->lost != NULL)
+        qsort(picked, (size_t)(last - picked), sizeof(*picked), by_slot);
+    g->pending = 1; /* this */
+    while (at < last)
+        at = call_some(g, m, at, last);
+    free(picked);
+    return graph_ended(g);
+}
+
+bool graph_ended(struct graph *g)
+{
+    return --g->pending == 0;
+}
+
+static bool take_due(struct graph *g, struct reached *s)
+{
+    bool due = s->due;
+    (void)g;
+    s->due = false;
+    return due;
+}
+
+static bool any_due(const struct graph *g)
+{
+    const struct reached *s = g->all;
+    while (s != NULL && !s->due)
+        s = s->hh.next;
+    return s != NULL;
 }
 
 /* Level after level, as long as they are answered at once: of a chain of documents that are in
@@ -118,11 +160,11 @@ void graph_run(struct graph *g)
             graph_refuse(g, &g->fault);
             return;
         }
-        if (!next_level(g)) {
+        if (!any_due(g)) {
             g->use->end(g);
             return;
         }
-    } while (g->answered);
+    } while (graph_ask(g, g->use->level, take_due));
 }
 
 enum op_status graph_read(struct call *c, struct buf *out)
@@ -132,26 +174,22 @@ enum op_status graph_read(struct call *c, struct buf *out)
     return get_all(c, c->request.params, &whole, out);
 }
 
-void graph_finish(struct call *c, const struct fault *f, const struct buf *out)
+static struct reached *next_key(const struct graph *g, struct cursor *keys)
 {
-    struct graph *g = c->request.context;
-    struct cursor keys = c->request.params, in = {0};
-    uint32_t n = 0;
-    g->session = c->request.session;
-    g->answered = true;
-    if (f != NULL) {
-        g->fault = *f;
-    } else {
-        in = cursor_of(out->data, out->len);
-        (void)cursor_array(&keys, &n);
-        (void)cursor_array(&in, &n);
-    }
+    struct reached *s;
+    const char *key = "";
+    size_t len = 0;
+    (void)cursor_str(keys, &key, &len);
+    HASH_FIND(hh, g->all, key, len, s);
+    return s;
+}
+
+static void take_documents(struct graph *g, struct cursor keys, uint32_t n, const struct buf *out)
+{
+    struct cursor in = cursor_of(out->data, out->len);
+    (void)cursor_array(&in, &n);
     for (; n > 0 && g->fault.code == FAULT_NONE; n--) {
-        const char *key = "";
-        size_t len = 0;
-        struct reached *s;
-        (void)cursor_str(&keys, &key, &len);
-        HASH_FIND(hh, g->all, key, len, s);
+        struct reached *s = next_key(g, &keys);
         struct cursor document = in;
         cursor_skip(&in);
         if (cursor_nil(&document))
@@ -159,7 +197,25 @@ void graph_finish(struct call *c, const struct fault *f, const struct buf *out)
         else
             (void)g->use->read(g, s, document, &g->fault);
     }
-    if (!g->calling)
+}
+
+void graph_finish(struct call *c, const struct fault *f, const struct buf *out)
+{
+    struct graph *g = c->request.context;
+    struct cursor keys = c->request.params;
+    uint32_t n = 0;
+    g->session = c->request.session;
+    (void)cursor_array(&keys, &n);
+    if (f == NULL) {
+        take_documents(g, keys, n, out);
+    } else if (g->use->lost == NULL) {
+        g->fault = *f;
+    } else {
+        g->use->lost(g, f);
+        for (; n > 0; n--)
+            next_key(g, &keys)->missing = true;
+    }
+    if (graph_ended(g))
         graph_run(g);
 }
 

@@ -18,8 +18,9 @@
 struct reached {
     UT_hash_handle hh;
     uint32_t budget;
-    bool due;     /* to be read, with the next level */
-    bool missing; /* it is not there, or nobody has declared its model */
+    bool due;      /* to be read, with the next level */
+    bool missing;  /* it is not there, or nobody has declared its model; or it could not be read */
+    uint16_t slot; /* 0, but where calls go by slots */
     size_t len;
     char key[];
 };
@@ -32,14 +33,17 @@ struct graph {
     uint64_t id;
     struct reached *all; /* as they were met: the one that was asked for, then the others */
     unsigned n;
-    bool calling, answered; /* within exec_call, and by then */
-    struct fault fault;     /* why it ends here */
+    unsigned pending;   /* calls that are on their way, and one while they are begun */
+    struct fault fault; /* why it ends here */
 };
 
 /* What a method makes of it. */
 struct graph_use {
     const struct method *level; /* of params_keys, graph_read or its like, and graph_finish */
-    const char *too_many;       /* limits.max_resolve is passed: what then, and what helps */
+    /* NULL: a level is one call. Else it is one for each slot of a cluster, so that a master that
+     * is away takes away its documents only; and it is told of what could not be read. */
+    void (*lost)(struct graph *g, const struct fault *f);
+    const char *too_many; /* limits.max_resolve is passed: what then, and what helps */
     /* Whether one that was reached is to be read. NULL: each is. */
     bool (*wants)(const struct graph *g, const struct reached *s);
     /* One that was read, as get_pack gives it; where it leads to is said with graph_refer. */
@@ -58,6 +62,12 @@ void graph_begin(struct graph *g, const struct graph_use *use, const struct call
 void graph_open(struct graph *g, const struct graph_use *use, const struct call *c);
 void graph_reach(struct graph *g, const char *key, size_t len, uint32_t budget);
 void graph_run(struct graph *g);
+/* A call of m, [[key, ...]], about those that are picked, or one for each slot. True: all have
+ * ended by now, or none is picked; else the finish() of the last of them is told so by
+ * graph_ended(). */
+bool graph_ask(struct graph *g, const struct method *m,
+               bool (*picks)(struct graph *g, struct reached *s));
+bool graph_ended(struct graph *g);
 /* What a document of m refers to in these fields is reached, each with this budget. */
 void graph_refer(struct graph *g, const struct model *m, struct cursor document,
                  const struct ref_fields *fields, uint32_t budget);

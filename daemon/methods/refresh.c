@@ -14,6 +14,8 @@ struct refresh {
     void (*then)(void *arg); /* or who answers it */
     void *arg;
     unsigned written; /* documents, the first of the graph: they live on already */
+    unsigned at;      /* while those are picked that are touched */
+    bool told;        /* that something could not be read or touched */
 };
 
 static void answer(struct graph *g)
@@ -36,11 +38,19 @@ static void forget(struct graph *g)
     free(r);
 }
 
-/* Who wrote is not at fault. */
+/* Who wrote is not at fault. The first reason will do: mostly it is that of the others, too. */
+static void lost(struct graph *g, const struct fault *f)
+{
+    struct refresh *r = (struct refresh *)g;
+    if (!r->told)
+        log_info("what %.*s refers to was not given more time: %s", (int)g->all->len, g->all->key,
+                 f->text);
+    r->told = true;
+}
+
 static void give_up(struct graph *g, const struct fault *f)
 {
-    log_info("what %.*s refers to was not given more time: %s", (int)g->all->len, g->all->key,
-             f->text);
+    lost(g, f);
     answer(g);
 }
 
@@ -106,8 +116,8 @@ static void touch_finish(struct call *c, const struct fault *f, const struct buf
     (void)out;
     g->session = c->request.session;
     if (f != NULL)
-        give_up(g, f);
-    else
+        lost(g, f);
+    if (graph_ended(g))
         answer(g);
 }
 
@@ -117,30 +127,21 @@ static const struct method touch = {.name = "doc.get",
                                     .finish = touch_finish,
                                     .needs = RIGHT_READ};
 
+static bool lives_on(struct graph *g, struct reached *s)
+{
+    struct refresh *r = (struct refresh *)g;
+    const struct model *m = graph_model(g, s);
+    return r->at++ >= r->written && !s->missing && m != NULL && m->ttl != 0;
+}
+
 static void touch_them(struct graph *g)
 {
-    const struct refresh *r = (const struct refresh *)g;
-    const struct reached *s, *next;
-    struct buf params = BUF_INIT;
-    unsigned i = 0;
-    uint32_t n = 0;
-    size_t array = pack_array_open(&params);
-    HASH_ITER (hh, g->all, s, next) {
-        const struct model *m = graph_model(g, s);
-        if (i++ < r->written || s->missing || m == NULL || m->ttl == 0)
-            continue;
-        pack_str(&params, s->key, s->len);
-        n++;
-    }
-    pack_array_close(&params, array, n);
-    if (n > 0)
-        exec_call(g->exec, &touch, g->session, g->id, cursor_of(params.data, params.len), 1, g);
-    else
+    if (graph_ask(g, &touch, lives_on))
         answer(g);
-    buf_free(&params);
 }
 
 static const struct graph_use use = {.level = &level,
+                                     .lost = lost,
                                      .too_many = "",
                                      .wants = wants,
                                      .read = read_one,

@@ -3,7 +3,8 @@
  *   write ──committed──► what it refers to, by the models' refresh_ttl (graph) ──► touched
  *                                                                                  ──► answered
  *
- * The write is done by then, whatever becomes of the rest.
+ * The write is done by then, whatever becomes of the rest. In a cluster it is read and touched by
+ * slots, each for itself, so what cannot be reached takes nothing else along.
  */
 #ifndef RAPYERD_REFRESH_H
 #define RAPYERD_REFRESH_H

@@ -399,23 +399,7 @@ static bool has_unique(struct cursor c)
     return false;
 }
 
-/* Whether its refresh_ttl is of documents that it refers to as well. */
-static bool refreshes_others(struct cursor c)
-{
-    uint32_t n = 0;
-    const char *key;
-    size_t len;
-    bool any;
-    cursor_map(&c, &n);
-    for (; n > 0 && cursor_str(&c, &key, &len) == 0; n--) {
-        if (len == 11 && memcmp(key, "refresh_ttl", 11) == 0)
-            return !cursor_nil(&c) && cursor_bool(&c, &any) < 0;
-        cursor_skip(&c);
-    }
-    return false;
-}
-
-/* Who has a value may be in any slot, and so may what a document refers to. */
+/* Who has a value may be in any slot. */
 static int check_cluster(const struct define *d, struct cursor declaration, const char *name,
                          struct fault *f)
 {
@@ -426,12 +410,6 @@ static int check_cluster(const struct define *d, struct cursor declaration, cons
                          "%s has a field with unique, which there is not with a cluster: a value "
                          "would have to be looked for in all hash slots, and a change is of one",
                          name);
-    if (refreshes_others(declaration))
-        return fault_set(
-            f, FAULT_BAD_SCHEMA,
-            "%s has a refresh_ttl that names fields, which is not there with a cluster "
-            "yet",
-            name);
     return 0;
 }
 

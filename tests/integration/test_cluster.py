@@ -84,8 +84,6 @@ def test_what_is_not_there_says_so(daemon):
         two_slots(client)
         refused(client, "BAD_SCHEMA", "define", {"name": "U", "kind": "atomic", "fields": [
             {"name": "mail", "type": "str", "unique": True}]})
-        refused(client, "BAD_SCHEMA", "define", {"name": "R", "kind": "atomic", "ttl": 60, "refresh_ttl": {"to": 1},
-                                                 "fields": [{"name": "to", "type": "ref<Log>"}]})
 
 
 @pytest.mark.parametrize("setting, text", [

@@ -48,6 +48,8 @@ WRITES = {
     "an operation": lambda c: c.call("num.incr", "Page:a", "n", 1),
     "a save": lambda c: c.call("doc.save", "Page:a", {"next": "Page:b"}),
     "a pipeline": lambda c: c.call("pipeline", [["num.incr", "Page:a", "n", 1], ["set", "Page:a", "text", "x"]]),
+    "a find.update": lambda c: c.call("find.update", "Page", ["=", "next", "Page:b"], [["set", "text", "x"]],
+                                      {"scan": True})["updated"] == 1,
     "under a lock": lambda c: c.call("pipeline", [["num.incr", "Page:a", "n", 1]],
                                      {"lock": c.call("lock.acquire", "Page:a", "x")["token"]}),
     "with its release": lambda c: c.call("lock.release", c.call("lock.acquire", "Page:a", "x")["token"],
