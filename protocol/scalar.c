@@ -87,10 +87,17 @@ static int check_float(const struct type *t, const struct item *it, struct buf *
     return 0;
 }
 
+#define WHOLE_MAX 1e15  /* below that a whole number is written in its digits */
+#define WHOLE_DIGITS 15 /* of which there are so many */
+
 static void write_float(const struct item *it, struct buf *out)
 {
     double v = it->kind == ITEM_FLOAT ? it->real : (double)it->integer;
     char text[40];
+    if (fabs(v) < WHOLE_MAX && v == (double)(int64_t)v && (v != 0 || !signbit(v))) {
+        write_int(&(struct item){.kind = ITEM_INT, .integer = (int64_t)v}, out);
+        return;
+    }
     for (int digits = 15; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, v);
         if (strtod(text, NULL) == v)
@@ -99,12 +106,28 @@ static void write_float(const struct item *it, struct buf *out)
     buf_append(out, text, strlen(text));
 }
 
+/* Digits alone, which most scores are; else false. */
+static bool read_whole(const char *raw, size_t len, struct cell *out)
+{
+    bool minus = len > 0 && raw[0] == '-';
+    int64_t n = 0;
+    size_t at = minus;
+    for (; at < len && at < WHOLE_DIGITS && is_digit(raw[at]); at++)
+        n = 10 * n + (raw[at] - '0');
+    if (at < len || len == minus || (minus && n == 0))
+        return false;
+    *out = cell_float(minus ? -(double)n : (double)n);
+    return true;
+}
+
 /* HINCRBYFLOAT writes up to 17 digits behind the point and never an exponent, which makes 1e300
  * three hundred digits long. */
 static bool read_float(const struct type *t, const char *raw, size_t len, struct cell *out)
 {
     char text[512], *end;
     (void)t;
+    if (read_whole(raw, len, out))
+        return true;
     if (len == 0 || len >= sizeof text)
         return false;
     for (size_t i = 0; i < len; i++)
