@@ -147,19 +147,30 @@ void daemon_accept(void *arg, int fd)
     sessions_accept(d->sessions, fd);
 }
 
+static void serve(struct daemon *d, const struct upstream *up)
+{
+    bool first = !d->announced;
+    d->announced = true;
+    if (first) {
+        log_notice("ready: serving %s from %s", d->config.socket, upstream_info(up)->server);
+        sd_notify(0, "READY=1\nSTATUS=Redis answers");
+    }
+    dispatch_ready(d->dispatch);
+    if (first)
+        upgrade_done(d);
+}
+
 static void on_schema(void *arg)
 {
     struct daemon *d = arg;
-    if (d->announced) {
-        dispatch_ready(d->dispatch);
-        return;
-    }
-    d->announced = true;
-    log_notice("ready: serving %s from %s", d->config.socket,
-               upstream_info(lane_upstream(exec_lane(d->exec)))->server);
-    sd_notify(0, "READY=1\nSTATUS=Redis answers");
-    dispatch_ready(d->dispatch);
-    upgrade_done(d);
+    serve(d, lane_upstream(exec_lane(d->exec)));
+}
+
+/* A master that is just back says so of all slots; it is looked for again, and then read. */
+static void on_schema_elsewhere(void *arg)
+{
+    struct daemon *d = arg;
+    lane_doubt_place(exec_lane(d->exec));
 }
 
 static void on_named(void *arg, bool tags)
@@ -182,6 +193,10 @@ static void on_links(void *arg)
     leases_links(d->leases);
     dispatch_link_up(d->dispatch);
     watches_links(d->watches);
+    /* The models are known from the process before: any master will do. */
+    const struct upstream *up = router_any(lanes_router(exec_lanes(d->exec)));
+    if (!d->announced && registry_loaded(d->registry) && up != NULL)
+        serve(d, up);
 }
 
 static void on_link_ready(void *arg)
@@ -433,8 +448,8 @@ static void make_parts(struct daemon *d)
                                                    .on_drained = on_drained,
                                                    .on_close = on_close,
                                                    .on_fault = on_fault};
-    static const struct registry_callbacks registry_cb = {.on_named = on_named,
-                                                          .on_loaded = on_schema};
+    static const struct registry_callbacks registry_cb = {
+        .on_named = on_named, .on_loaded = on_schema, .on_elsewhere = on_schema_elsewhere};
     d->schema = schema_new();
     d->exec = exec_new(d->base, &d->config, d->schema, d->id);
     d->indexer = indexer_new(d->base, d->exec, d->id);

@@ -146,7 +146,7 @@ static void save_head(const struct daemon *d, struct state_writer *w)
 
 static void save_all(struct daemon *d, struct state_writer *w)
 {
-    pack_array(&w->out, 11);
+    pack_array(&w->out, 12);
     save_head(d, w);
     exec_save(d->exec, w); /* before the sessions, which ask again for what it has */
     sessions_save(d->sessions, w);
@@ -163,6 +163,7 @@ static void save_all(struct daemon *d, struct state_writer *w)
         pack_nil(&w->out); /* it ends with this process */
     dispatch_save_past(d->dispatch, w);
     lanes_save(exec_lanes(d->exec), w);
+    registry_save(d->registry, w);
 }
 
 /* ---- still ---- */
@@ -658,6 +659,11 @@ static int resume_commits(struct daemon *d, uint32_t parts, struct state_reader 
     return parts < 11 ? 0 : lanes_resume(exec_lanes(d->exec), r);
 }
 
+static int resume_models(struct daemon *d, uint32_t parts, struct state_reader *r)
+{
+    return parts < 12 ? 0 : registry_resume(d->registry, r);
+}
+
 int upgrade_resume(struct daemon *d, char *error, size_t size)
 {
     struct state_reader r = state_read(&d->state);
@@ -680,7 +686,7 @@ int upgrade_resume(struct daemon *d, char *error, size_t size)
         leases_resume(d->leases, &r) < 0 || watches_resume(d->watches, d->sessions, &r) < 0 ||
         monitors_resume(dispatch_monitors(d->dispatch), d->sessions, &r) < 0 ||
         resume_rest(d, &r, error, size) < 0 || resume_past(d, n, &r) < 0 ||
-        resume_commits(d, n, &r) < 0) {
+        resume_commits(d, n, &r) < 0 || resume_models(d, n, &r) < 0) {
         if (errno != 0)
             snprintf(error, size, "what was handed over cannot be taken up: %s", strerror(errno));
         return -1;

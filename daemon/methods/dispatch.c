@@ -489,7 +489,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     struct fault f;
     const char *why = lane_ready(exec_lane(d->exec)) && !registry_loaded(d->registry)
                           ? registry_why(d->registry)
-                          : upstream_why(lane_upstream(exec_lane(d->exec)));
+                          : lane_why(exec_lane(d->exec));
     (void)fd;
     (void)what;
     fault_set(&f, FAULT_UNAVAILABLE, "%s", why);
@@ -625,6 +625,12 @@ static void carry_out(struct dispatch *d, struct session *s, const struct rpc *m
             session_fault(s, msg->id, &f);
         else
             hold(d, registry_loaded(d->registry) ? &d->unknown : &d->held, s, msg);
+    } else if (e->plain == do_define && !d->learned &&
+               !registry_may_define(d->registry, s, msg)) { /* as a write to a slot that is away */
+        if (may_hold(d, &f) < 0)
+            session_fault(s, msg->id, &f);
+        else
+            hold(d, &d->unknown, s, msg);
     } else if (e->parts && in_parts_wanted(msg)) {
         e->figures->calls++;
         monitors_taken(d->monitors, s, msg);
@@ -751,10 +757,12 @@ void dispatch_figures(const struct dispatch *d, struct page *p)
 
 bool dispatch_may_serve(const struct dispatch *d, char *why, size_t size)
 {
+    /* In a cluster a master that is away takes down what it has. */
+    bool some = registry_loaded(d->registry) && router_any(lanes_router(exec_lanes(d->exec)));
     if (d->stopping)
         snprintf(why, size, "rapyerd is stopping");
-    else if (!lane_ready(exec_lane(d->exec)))
-        snprintf(why, size, "%s", upstream_why(lane_upstream(exec_lane(d->exec))));
+    else if (!some && !lane_ready(exec_lane(d->exec)))
+        snprintf(why, size, "%s", lane_why(exec_lane(d->exec)));
     else if (!registry_loaded(d->registry))
         snprintf(why, size, "%s", registry_why(d->registry));
     else

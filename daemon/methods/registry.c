@@ -1,7 +1,7 @@
 /* registry: see registry.h. */
-#include "daemon/methods/registry.h"
 #include "daemon/base/log.h"
 #include "daemon/methods/declare_script.h"
+#include "daemon/methods/registry_inside.h"
 #include "daemon/redis/bus.h"
 #include "daemon/redis/resp.h"
 #include "protocol/alloc.h"
@@ -21,24 +21,6 @@ struct wait {
     struct wait *next;
     void (*fn)(void *arg, bool asked);
     void *arg;
-};
-
-struct registry {
-    struct schema *schema;
-    struct index_table *indexes;
-    const struct router *router;
-    uint16_t slot;                 /* of its hash */
-    char *key;                     /* of the hash in Redis, */
-    char *index_key;               /* and of that of the states of indexes */
-    struct buf channel;            /* of all daemons */
-    struct wait *waiting, *asking; /* for the next question; for that on its way (utlist) */
-    struct registry_callbacks cb;
-    void *arg;
-    void (*on_change)(void *arg);
-    void *change_arg;
-    bool loaded;
-    bool named, tags; /* it is known whether pks have tags; they have */
-    const char *why;  /* it cannot be worked with; NULL: it can, or is not known yet */
 };
 
 static struct upstream *link_of(const struct registry *r)
@@ -109,6 +91,19 @@ static void unavailable(struct define *d)
     refuse(d, &f);
 }
 
+/* It is known here, and Redis may not have it. */
+static void not_stored(struct define *d, const redisReply *reply)
+{
+    struct fault f;
+    d->r->ahead = true;
+    if (reply == NULL) {
+        unavailable(d);
+        return;
+    }
+    fault_set(&f, FAULT_UNAVAILABLE, "Redis would not store the declaration: %s", reply->str);
+    refuse(d, &f);
+}
+
 static void read_stored(struct define *d);
 
 static void tell_change(struct registry *r)
@@ -129,12 +124,8 @@ static void on_stored(void *arg, unsigned index, redisReply *reply)
 {
     struct define *d = arg;
     (void)index;
-    if (reply == NULL) {
-        unavailable(d);
-    } else if (reply->type == REDIS_REPLY_ERROR) {
-        struct fault f;
-        fault_set(&f, FAULT_UNAVAILABLE, "Redis would not store the declaration: %s", reply->str);
-        refuse(d, &f);
+    if (reply == NULL || reply->type == REDIS_REPLY_ERROR) {
+        not_stored(d, reply);
     } else if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0) {
         read_stored(d); /* another daemon was faster: see what it wrote */
     } else if (reply->type == REDIS_REPLY_INTEGER &&
@@ -213,7 +204,7 @@ static void store(struct define *d, const struct buf *packed, uint32_t n)
     free(argv);
     free(len);
     if (!sent)
-        unavailable(d);
+        not_stored(d, NULL);
 }
 
 /* What memory has may also be there because storing it failed before. */
@@ -413,7 +404,8 @@ static int check_cluster(const struct define *d, struct cursor declaration, cons
     return 0;
 }
 
-static int check_declarations(struct define *d, struct fault *f)
+/* `equal`: all of them are what is known already. */
+static int check_declarations(struct define *d, bool *equal, struct fault *f)
 {
     struct cursor *in = alloc_zeroed(d->n, sizeof(*in));
     bool *changed = alloc_zeroed(d->n, sizeof(*changed));
@@ -424,23 +416,18 @@ static int check_declarations(struct define *d, struct fault *f)
         name_of(in[i], d->all[i].name, sizeof(d->all[i].name));
     for (uint32_t i = 0; i < d->n && rc == 0; i++)
         rc = check_cluster(d, in[i], d->all[i].name, f);
-    for (uint32_t i = 0; i < d->n && rc == 0; i++)
+    *equal = rc == 0;
+    for (uint32_t i = 0; i < d->n && rc == 0; i++) {
         rc = changed[i] ? may_declare(d, d->all[i].name, f) : 0;
+        *equal = *equal && !changed[i];
+    }
     free(in);
     free(changed);
     return rc;
 }
 
-void registry_define(struct registry *r, struct session *s, const struct rpc *msg)
+static struct define *define_new(struct registry *r, struct session *s, const struct rpc *msg)
 {
-    struct fault f;
-    if (msg->nparams < 1 || msg->nparams > SCHEMA_MAX_MODELS) {
-        fault_set(&f, FAULT_BAD_REQUEST,
-                  "define takes [declaration, ...], 1 to %d of them, and got %u parameters",
-                  SCHEMA_MAX_MODELS, msg->nparams);
-        session_fault(s, msg->id, &f);
-        return;
-    }
     struct define *d = alloc_zeroed(1, sizeof(*d));
     d->r = r;
     d->session = session_ref(s);
@@ -449,8 +436,50 @@ void registry_define(struct registry *r, struct session *s, const struct rpc *ms
     session_defer(s);
     buf_append(&d->declarations, msg->params.at, (size_t)(msg->params.end - msg->params.at));
     take_declarations(d);
-    if (check_declarations(d, &f) < 0)
+    return d;
+}
+
+static bool has_some(const struct rpc *msg)
+{
+    return msg->nparams >= 1 && msg->nparams <= SCHEMA_MAX_MODELS;
+}
+
+/* The master that has them is away, and others are not: programs begin there, too, with what they
+ * have always declared. */
+static bool answers_from_memory(const struct registry *r, bool equal)
+{
+    return router_is_cluster(r->router) && equal && !r->ahead &&
+           upstream_state(link_of(r)) != UPSTREAM_UP;
+}
+
+bool registry_may_define(struct registry *r, struct session *s, const struct rpc *msg)
+{
+    struct fault f;
+    bool equal;
+    if (upstream_state(link_of(r)) == UPSTREAM_UP || !has_some(msg))
+        return true;
+    struct define *d = define_new(r, s, msg);
+    bool may = check_declarations(d, &equal, &f) < 0 || answers_from_memory(r, equal);
+    end(d);
+    return may;
+}
+
+void registry_define(struct registry *r, struct session *s, const struct rpc *msg)
+{
+    struct fault f;
+    bool equal;
+    if (!has_some(msg)) {
+        fault_set(&f, FAULT_BAD_REQUEST,
+                  "define takes [declaration, ...], 1 to %d of them, and got %u parameters",
+                  SCHEMA_MAX_MODELS, msg->nparams);
+        session_fault(s, msg->id, &f);
+        return;
+    }
+    struct define *d = define_new(r, s, msg);
+    if (check_declarations(d, &equal, &f) < 0)
         refuse(d, &f);
+    else if (answers_from_memory(r, equal))
+        answer(d);
     else
         read_stored(d);
 }
@@ -493,7 +522,7 @@ static const redisReply *value_in(const redisReply *all, const char *name)
     return NULL;
 }
 
-static void name(struct registry *r, bool tags)
+void registry_name(struct registry *r, bool tags)
 {
     r->named = true;
     r->tags = tags;
@@ -514,7 +543,7 @@ static bool take_tags(struct registry *r, const redisReply *all)
         log_error("Redis key %s: %s", r->key, why);
     r->why = why;
     if (why == NULL && !r->named)
-        name(r, tags);
+        registry_name(r, tags);
     return why == NULL;
 }
 
@@ -534,13 +563,16 @@ static void on_restored(void *arg, unsigned index, redisReply *reply)
 static void restore(const struct model *m, void *arg)
 {
     const struct restoring *w = arg;
-    for (size_t i = 0; i + 1 < w->stored->elements; i += 2) {
-        const redisReply *name = w->stored->element[i];
-        if (name->len == strlen(m->name) && memcmp(name->str, m->name, name->len) == 0)
-            return;
-    }
+    const redisReply *stored = value_in(w->stored, m->name);
     struct buf packed = BUF_INIT, out = BUF_INIT;
     schema_pack(m, &packed);
+    bool same = stored != NULL && stored->len == packed.len &&
+                memcmp(stored->str, packed.data, packed.len) == 0;
+    w->registry->ahead = w->registry->ahead || !same;
+    if (stored != NULL) {
+        buf_free(&packed);
+        return;
+    }
     static const char script[] = "if redis.call('HSETNX',KEYS[1],ARGV[1],ARGV[2])==1 then "
                                  "redis.call('HINCRBY',KEYS[1],ARGV[3],1) end return 1";
     const char *argv[] = {"EVAL",  script, "1", w->registry->key, m->name, (char *)packed.data,
@@ -586,6 +618,7 @@ static void restore_tags(struct registry *r)
 static void restore_missing(struct registry *r, const redisReply *stored, int64_t revision)
 {
     struct restoring w = {.registry = r, .stored = stored};
+    r->ahead = false;
     if (r->tags && value_in(stored, TAGS) == NULL) /* before any model */
         restore_tags(r);
     schema_each(r->schema, restore, &w);
@@ -612,8 +645,11 @@ static void on_all(void *arg, unsigned index, redisReply *reply)
     struct registry *r = arg;
     int64_t revision;
     (void)index;
-    if (reply == NULL)
-        return; /* the link is lost; it is read again when it is back */
+    if (reply == NULL) { /* it is read again when the link is back */
+        if (upstream_state(link_of(r)) == UPSTREAM_UP)
+            r->cb.on_elsewhere(r->arg);
+        return;
+    }
     if (take_reply(r, reply, &revision))
         restore_missing(r, reply, revision);
     if (r->why != NULL || !r->named)
@@ -764,7 +800,7 @@ struct registry *registry_new(struct schema *schema, struct index_table *indexes
     r->cb = *cb;
     r->arg = arg;
     if (!router_is_cluster(router))
-        name(r, false);
+        registry_name(r, false);
     return r;
 }
 

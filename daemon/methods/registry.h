@@ -16,6 +16,7 @@
 #ifndef RAPYERD_REGISTRY_H
 #define RAPYERD_REGISTRY_H
 
+#include "daemon/base/state.h"
 #include "daemon/clients/session.h"
 #include "daemon/documents/indexes.h"
 #include "daemon/redis/router.h"
@@ -27,6 +28,8 @@ struct registry_callbacks {
     void (*on_named)(void *arg,
                      bool tags); /* it is known whether pks have tags; before on_loaded */
     void (*on_loaded)(void *arg);
+    /* In a cluster: instead of that, as who was asked has them not, or not now. */
+    void (*on_elsewhere)(void *arg);
 };
 
 struct registry *registry_new(struct schema *schema, struct index_table *indexes,
@@ -35,7 +38,7 @@ struct registry *registry_new(struct schema *schema, struct index_table *indexes
 /* Whom to tell when models may have been declared, here or elsewhere. One at most. */
 void registry_on_change(struct registry *r, void (*fn)(void *arg), void *arg);
 void registry_free(struct registry *r);
-/* Reads what is stored; on_loaded follows, unless the link is lost before. */
+/* Reads what is stored; on_loaded or on_elsewhere follows, unless the link is lost before. */
 void registry_load(struct registry *r);
 bool registry_loaded(const struct registry *r);     /* at least once, and it can be worked with */
 const char *registry_why(const struct registry *r); /* it is not; for people */
@@ -49,7 +52,16 @@ void registry_cancel(struct registry *r, void *arg);
 bool registry_message(struct registry *r, const void *payload, size_t len);
 /* What tells other daemons that something was declared. */
 const char *registry_news(size_t *len);
+/* Whether a define request can be answered without waiting: Redis can be asked, or need not be.
+ * That is so in a cluster, as programs that use what other masters have declare it when they begin:
+ * what is known and equal, and was seen in Redis, needs nothing to be done. */
+bool registry_may_define(struct registry *r, struct session *s, const struct rpc *msg);
 /* Answers a define request. */
 void registry_define(struct registry *r, struct session *s, const struct rpc *msg);
+
+/* What another process of this daemon is told; nil: it is to read it. resume: before anything is
+ * asked for, and on_named comes from within, on_loaded does not. -1: that is spoilt. */
+void registry_save(const struct registry *r, struct state_writer *w);
+int registry_resume(struct registry *r, struct state_reader *reader);
 
 #endif

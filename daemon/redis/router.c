@@ -540,6 +540,15 @@ bool router_promoted(const struct router *r, const struct upstream *from, const 
     return false;
 }
 
+struct upstream *router_any(const struct router *r)
+{
+    for (unsigned i = 0; i < r->nnodes; i++) {
+        if (r->nodes[i]->ready && r->nodes[i]->nslots > 0)
+            return r->nodes[i]->up;
+    }
+    return NULL;
+}
+
 void router_each(const struct router *r, void (*fn)(void *arg, struct upstream *up), void *arg)
 {
     for (unsigned i = 0; i < r->nnodes; i++) {

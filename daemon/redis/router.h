@@ -59,6 +59,8 @@ void router_learn(struct router *r, struct upstream *up, uint64_t config_epoch,
                   void (*fn)(void *arg), void *arg);
 /* Asks for the map, if that was not done a moment ago. */
 void router_look(struct router *r);
+/* The link of one of the masters of a cluster that is ready; NULL: none is. */
+struct upstream *router_any(const struct router *r);
 /* Calls fn for the link of each master of a cluster. */
 void router_each(const struct router *r, void (*fn)(void *arg, struct upstream *up), void *arg);
 

@@ -7,9 +7,11 @@ import tempfile
 import pytest
 
 from histories import PAGE
-from redis_cluster import EXPERIMENTAL, Cluster, name_of
+from redis_cluster import EXPERIMENTAL, Cluster, name_of, slot_of
 from rpc_client import RpcError, wait_until
+from test_bad_input import refused
 from test_cluster_coherence import hears, if_available, key_of, soon
+from test_upgrade import upgrade
 
 SOON = {**EXPERIMENTAL, "commit.queue_time": "300ms"}
 
@@ -77,3 +79,33 @@ def test_stale_reads(cluster, new_daemon):
         wait_until(lambda: if_available(client, "set", a, "n", 4), what="the master that is back")
         now = about(client, a)
         assert now["n"] == 4 and "@stale" not in now
+
+
+@pytest.mark.usefixtures("back")
+def test_the_declarations_are_away(cluster, new_daemon):
+    """Who knows them goes on, with other documents, over an upgrade, and answers programs that begin; who
+    starts says what it lacks."""
+    home = cluster.agreed_owner(slot_of("rapyer:@schema"))
+    key = key_of(cluster, next(node for node in cluster.masters if node is not home))
+    wider = {**PAGE, "fields": [*PAGE["fields"], {"name": "added", "type": "int", "default": 7}]}
+    daemon = new_daemon(cluster.address, SOON)
+    with daemon.connect() as client:
+        revision = client.call("define", PAGE)["revision"]
+        client.call("doc.save", key, {"n": 1})
+        home.kill()
+        wait_until(lambda: if_available(client, "set", key_of(cluster, home), "n", 1) is None, what="the loss")
+        assert upgrade(client)["ready"]
+        assert client.call("num.incr", key, "n", 1) == 2
+        assert client.call("define", PAGE) == {"model": "Page", "revision": revision}
+        assert str(home.port) in refused(client, "UNAVAILABLE", "define", wider)
+        assert str(home.port) in refused(client, "UNAVAILABLE", "doc.exists", key_of(cluster, home))
+        late = new_daemon(cluster.address, SOON)
+        with late.connect() as other:
+            assert str(home.port) in refused(other, "UNAVAILABLE", "doc.get", key)
+            client.call("admin.set", "commit.queue_time", "60s")
+            waits = client.send("define", wider)
+            client.call("hello")
+            assert not client.answers
+            home.start()
+            assert client.wait(waits)["revision"] == revision + 1
+            assert wait_until(lambda: if_available(other, "doc.get", key), what="the declarations")["added"] == 7
