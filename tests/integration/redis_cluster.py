@@ -69,11 +69,11 @@ def free_ports():
 class Node(RedisServer):
     """One of a cluster. Its nodes talk on the port that is higher by 10000."""
 
-    def __init__(self, directory, timeout, tls, options):
+    def __init__(self, directory, timeout, tls, options, prefix=()):
         self.frozen = False
         port = free_ports()
         encrypted = [*certificates.common.server_options(port), "--tls-cluster", "yes"] if tls else []
-        super().__init__(directory, tls=False, options=[
+        super().__init__(directory, tls=False, prefix=prefix, options=[
             "--cluster-enabled", "yes", "--port", str(port), "--cluster-node-timeout", str(timeout),
             "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *encrypted, *options])
         self.port = self.announced = port
@@ -127,12 +127,14 @@ class Node(RedisServer):
 
 
 class Cluster:
-    def __init__(self, directory, masters=3, timeout=1000, replicas=None, tls=None, options=(), proxy=None):
+    def __init__(self, directory, masters=3, timeout=1000, replicas=None, tls=None, options=(), proxy=None,
+                 prefix=()):
         """replicas: how many; one for each master if nothing is said. options: more, for each node. proxy: makes one
-        in front of an address, as which a master is known then; they are in `proxies`."""
+        in front of an address, as which a master is known then; they are in `proxies`. prefix: words in front of the
+        command of each node."""
         tls = certificates.TLS if tls is None else tls
         n = masters + (masters if replicas is None else replicas)
-        self.nodes = [Node(f"{directory}/node{i}", timeout, tls, options) for i in range(n)]
+        self.nodes = [Node(f"{directory}/node{i}", timeout, tls, options, prefix) for i in range(n)]
         self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
         self.by_id = {node.id: node for node in self.nodes}
         self.proxies = {node: proxy(f"127.0.0.1:{node.port}") for node in self.masters} if proxy else {}

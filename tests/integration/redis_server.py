@@ -40,9 +40,11 @@ def break_off(path, *commands):
 
 
 class RedisServer:
-    def __init__(self, directory, tcp=False, aof=False, options=(), env=None, tls=None, program=SERVER):
+    def __init__(self, directory, tcp=False, aof=False, options=(), env=None, tls=None, program=SERVER, prefix=()):
+        """prefix: words in front of the command."""
         self.directory = directory
         self.program = program
+        self.prefix = list(prefix)
         os.makedirs(directory, exist_ok=True)
         self.socket = os.path.join(directory, "redis.sock")
         self.tls = certificates.TLS if tls is None else tls
@@ -67,7 +69,7 @@ class RedisServer:
         if self.aof:
             self.mend()
         self.process = subprocess.Popen(
-            [self.program, "--port", str(self.port), "--bind", "127.0.0.1",
+            [*self.prefix, self.program, "--port", str(self.port), "--bind", "127.0.0.1",
              "--unixsocket", self.socket, "--dir", self.directory, "--save", "",
              "--loglevel", "warning", "--logfile", os.path.join(self.directory, "log"), *aof, *tls,
              *self.options], env={**os.environ, **self.env})
