@@ -59,8 +59,30 @@ void batch_pool_index(struct batch_pool *p, struct index_table *indexes)
     p->indexes = indexes;
 }
 
-struct batch *batch_new(struct batch_pool *p, uint64_t number, const struct buf *marker,
-                        const struct buf *still)
+void batch_words_make(struct batch_words *w, const char *prefix, const char *daemon,
+                      const char *tag)
+{
+    *w = (struct batch_words){.marker = BUF_INIT};
+    unit_marker_key(prefix, daemon, tag, &w->marker);
+    buf_printf(&w->set, "*3\r\n$3\r\nSET\r\n");
+    resp_bulk(&w->set, w->marker.data, w->marker.len);
+    if (tag == NULL)
+        return;
+    struct buf key = BUF_INIT;
+    buf_printf(&key, "%s:@still{%s}", prefix, tag);
+    resp_command(&w->still, 2, (const char *[]){"EXISTS", (char *)key.data},
+                 (size_t[]){6, key.len});
+    buf_free(&key);
+}
+
+void batch_words_free(struct batch_words *w)
+{
+    buf_free(&w->marker);
+    buf_free(&w->set);
+    buf_free(&w->still);
+}
+
+struct batch *batch_new(struct batch_pool *p, uint64_t number, const struct batch_words *words)
 {
     struct batch_memory m = {.expect = NULL};
     if (p->nspares > 0)
@@ -68,8 +90,7 @@ struct batch *batch_new(struct batch_pool *p, uint64_t number, const struct buf 
     struct batch *b = arena_zero(&m.arena, sizeof(*b));
     b->arena = m.arena;
     b->number = number;
-    b->marker = marker;
-    b->still = still;
+    b->words = words;
     b->pool = p;
     b->expect = m.expect;
     b->expect_cap = m.expect_cap;

@@ -87,11 +87,20 @@ void batch_pool_index(struct batch_pool *p, struct index_table *indexes);
  * those. */
 void batch_pool_tell(struct batch_pool *p, bool own, bool others);
 
-/* marker: the key that its number is written to; still: one in the same slot that nobody ever
- * makes: a slot of which keys are on the move takes no transaction that looks for it; empty: there
- * are no slots. Both are kept by the caller. */
-struct batch *batch_new(struct batch_pool *p, uint64_t number, const struct buf *marker,
-                        const struct buf *still);
+/* What all batches of a lane say alike. */
+struct batch_words {
+    struct buf marker; /* the key that their number is written to, */
+    struct buf set;    /* and SET of it, up to the number, as RESP */
+    /* A look at a key in the same slot that nobody ever makes, as RESP: a slot of which keys are on
+     * the move takes no transaction with it. Empty: there are no slots. */
+    struct buf still;
+};
+
+void batch_words_make(struct batch_words *w, const char *prefix, const char *daemon,
+                      const char *tag);
+void batch_words_free(struct batch_words *w);
+/* The words are kept by the caller. */
+struct batch *batch_new(struct batch_pool *p, uint64_t number, const struct batch_words *words);
 void batch_free(struct batch *b);
 uint64_t batch_number(const struct batch *b);
 /* Whether one of these turned out to be another than was thought when the batch was decided. They

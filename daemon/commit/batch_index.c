@@ -165,15 +165,17 @@ void batch_plan_indexes(struct batch *b)
 /* Of the slot that all documents of the batch are in; NULL: there are no slots. */
 static const char *tag_of(const struct batch *b, const struct batch_doc *bd)
 {
-    return b->still->len > 0 ? slot_tag(bd->doc->slot) : NULL;
+    return b->words->still.len > 0 ? slot_tag(bd->doc->slot) : NULL;
 }
 
 unsigned batch_format_indexes(const struct batch *b, enum index_todo todo, struct buf *out)
 {
     struct index_call call = {0};
     unsigned n = 0;
-    const char *tag = b->docs != NULL ? tag_of(b, b->docs) : NULL;
-    for (const struct batch_doc *bd = b->docs; bd != NULL && b->scripted; bd = bd->next) {
+    if (!b->scripted)
+        return 0;
+    const char *tag = tag_of(b, b->docs);
+    for (const struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         bool absent = todo == INDEX_LEAVE && is_new(bd) && bd->doc->model->ttl == 0;
         if (bd->indexed != INDEXED_BY_SCRIPT || batch_doc_refused(bd) || absent)
             continue;

@@ -140,7 +140,7 @@ struct batch_pool {
 
 struct batch {
     uint64_t number;
-    const struct buf *marker, *still; /* keys (batch_new) */
+    const struct batch_words *words;
     struct batch_pool *pool;
     struct batch_doc *docs, *last_doc;
     struct waiter *waiters, *last_waiter;

@@ -67,7 +67,7 @@ static void flush_call(struct batch *b, struct writer *w)
 {
     if (w->call.nunits == 0)
         return;
-    unit_call_flush(&w->call, b->marker, w->out);
+    unit_call_flush(&w->call, &b->words->marker, w->out);
     w->scripts = true;
     b->nreplies++;
 }
@@ -434,10 +434,8 @@ static void format_doc(struct batch *b, struct writer *w, struct batch_doc *bd)
 
 static void format_marker(struct batch *b, struct writer *w)
 {
-    static const char set[] = "*3\r\n$3\r\nSET\r\n";
     char number[RESP_DECIMAL_MAX];
-    buf_append(w->out, set, sizeof(set) - 1);
-    resp_bulk(w->out, b->marker->data, b->marker->len);
+    buf_append(w->out, b->words->set.data, b->words->set.len);
     resp_bulk(w->out, number, resp_decimal(number, (int64_t)b->number));
     any_reply(b);
 }
@@ -446,10 +444,8 @@ static void format_marker(struct batch *b, struct writer *w)
  * its commands would not be. */
 static void format_still(struct batch *b, struct writer *w)
 {
-    w->n = 0;
-    word(w, "EXISTS", 6);
-    word(w, b->still->data, b->still->len);
-    end(b, w, NULL, NULL, NULL);
+    buf_append(w->out, b->words->still.data, b->words->still.len);
+    any_reply(b);
 }
 
 static void format_publish(struct batch *b, struct writer *w, const struct buf *channel)
@@ -561,7 +557,7 @@ unsigned batch_format(struct batch *b, struct batch_news *news, struct buf *out)
     static const char multi[] = "*1\r\n$5\r\nMULTI\r\n", exec[] = "*1\r\n$4\r\nEXEC\r\n";
     struct writer *w = begin_text(b, out);
     buf_append(out, multi, sizeof(multi) - 1);
-    if (b->still->len > 0)
+    if (b->words->still.len > 0)
         format_still(b, w);
     format_indexes(b, w, INDEX_LEAVE);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
@@ -636,7 +632,7 @@ bool batch_format_whole(struct batch *b, const struct whole_scripts *known, bool
         return false;
     }
     unsigned n = format_messages(b, w, news, &head);
-    unit_call_flush_whole(&w->call, known, b->marker, &head, n, out);
+    unit_call_flush_whole(&w->call, known, &b->words->marker, &head, n, out);
     buf_free(&head);
     return true;
 }

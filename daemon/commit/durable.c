@@ -3,21 +3,23 @@
 #include "daemon/redis/resp.h"
 #include <stdio.h>
 
-bool durable_ask(const struct config *config, struct durable *d, struct buf *out)
+bool durable_wanted(const struct config *config, struct durable *d)
 {
-    char replicas[16], ms[16];
     *d = (struct durable){.replicas = config->commit_replicas,
                           .ms = config->commit_wait,
                           .fsync = config->commit_fsync};
-    if (d->replicas == 0 && !d->fsync)
-        return false;
+    return d->replicas > 0 || d->fsync;
+}
+
+void durable_ask(const struct durable *d, struct buf *out)
+{
+    char replicas[16], ms[16];
     snprintf(replicas, sizeof(replicas), "%u", d->replicas);
     snprintf(ms, sizeof(ms), "%u", d->ms);
     if (d->fsync)
         resp_words(out, "WAITAOF", "1", replicas, ms, NULL);
     else
         resp_words(out, "WAIT", replicas, ms, NULL);
-    return true;
 }
 
 static int missing(const struct durable *d, long long here, long long replicas, struct fault *f)

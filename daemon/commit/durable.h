@@ -14,8 +14,10 @@ struct durable { /* what was asked for */
     bool fsync;
 };
 
-/* Appends the command, if the settings want one; false: they do not. */
-bool durable_ask(const struct config *config, struct durable *d, struct buf *out);
+/* Whether the settings want it. */
+bool durable_wanted(const struct config *config, struct durable *d);
+/* Appends the command. */
+void durable_ask(const struct durable *d, struct buf *out);
 /* 0, or -1: the commit is applied, but f says what of it is missing. */
 int durable_judge(const struct durable *d, const redisReply *reply, struct fault *f);
 

@@ -27,7 +27,7 @@ static bool in_cluster(const struct lane *l)
 static void kick(struct lane *l)
 {
     if (!l->kicked)
-        event_active(l->kick, 0, 0);
+        l->cb->on_kick(l->arg, l);
     l->kicked = true;
 }
 
@@ -37,9 +37,8 @@ static struct commit *commit_new(struct lane *l)
 {
     struct commit *c = l->spare != NULL ? l->spare : alloc_zeroed(1, sizeof(*c));
     l->spare = NULL;
-    *c = (struct commit){.batch = batch_new(l->place.pool, ++l->number, &l->marker, &l->still),
-                         .resp = l->place.retained->text};
-    l->place.retained->text = BUF_INIT;
+    *c = (struct commit){.batch = batch_new(l->place.pool, ++l->number, &l->words),
+                         .resp = retained_text(l->place.retained)};
     return c;
 }
 
@@ -58,7 +57,7 @@ static void on_loaded(void *arg, unsigned index, redisReply *reply)
         l->scripted = l->scripted && l->scripts.sha[i][0] != '\0';
 }
 
-/* A slot has none: what is refused there has to be refused as a whole (format_still). */
+/* A slot has none: what is refused there has to be refused as a whole (batch_words). */
 static void load_scripts(struct lane *l)
 {
     struct buf out = BUF_INIT;
@@ -278,17 +277,9 @@ void lane_waited(struct lane *l, uint64_t sent, const redisReply *reply)
     conclude(l, durable_judge(&c->durable, reply, &f) < 0 ? &f : NULL);
 }
 
-static void on_waited(void *arg, unsigned index, redisReply *reply)
-{
-    struct lane *l = arg;
-    (void)index;
-    lane_waited(l, l->sent, reply);
-}
-
 void lane_send(struct lane *l)
 {
     struct commit *c = l->in_flight;
-    struct buf wait = BUF_INIT;
     c->refusal[0] = '\0';
     l->open_on = l->up;
     l->open_epoch = upstream_epoch(l->up);
@@ -299,37 +290,27 @@ void lane_send(struct lane *l)
     if (c->lent != NULL)
         upstream_give(l->up, c->lent, c->ncommands, on_reply, l);
     else
-        upstream_send(l->up, c->resp.data, c->resp.len, c->ncommands, on_reply, l);
-    c->asked = durable_ask(l->config, &c->durable, &wait);
-    l->sent++;
-    if (c->asked && in_cluster(l))
-        l->cb->on_sent(l->arg, l, l->sent);
-    else if (c->asked)
-        upstream_send(l->up, wait.data, wait.len, 1, on_waited, l);
-    buf_free(&wait);
+        upstream_put(l->up, c->resp.data, c->resp.len, c->ncommands, on_reply, l);
+    c->asked = durable_wanted(l->config, &c->durable);
+    l->cb->on_sent(l->arg, l, ++l->sent, c->asked);
 }
 
-static void on_kick(evutil_socket_t fd, short what, void *arg)
+bool lane_turn(struct lane *l)
 {
-    (void)fd;
-    (void)what;
-    struct lane *l = arg;
     l->kicked = false;
     if (l->state != LANE_READY || l->in_flight != NULL || l->gathering == NULL)
-        return;
+        return false;
     struct commit *c = l->gathering;
     /* To put it together takes its time, too: others have a turn before that. */
-    if (batch_bytes(c->batch) > LONG_BYTES && !c->waited) {
-        c->waited = true;
-        event_add(l->kick, &(struct timeval){0});
-        return;
-    }
+    if (batch_bytes(c->batch) > LONG_BYTES && !c->waited)
+        return l->kicked = c->waited = true;
     l->gathering = NULL;
     l->in_flight = c;
     buf_grow(&c->resp, batch_bytes(c->batch) + 512);
     format(l, c);
     c->times.sent = clock_boot_ns();
     lane_send(l);
+    return false;
 }
 
 struct batch *lane_batch(struct lane *l)
@@ -387,8 +368,8 @@ void lane_go_on(struct lane *l)
 static void set_first_marker(struct lane *l)
 {
     struct buf out = BUF_INIT;
-    const char *set[] = {"SET", (char *)l->marker.data, "0"};
-    resp_command(&out, 3, set, (size_t[]){3, l->marker.len, 1});
+    buf_append(&out, l->words.set.data, l->words.set.len);
+    resp_bulk(&out, "0", 1);
     /* A replica or a full Redis refuses; then it is as if it had been lost. */
     upstream_send(l->up, out.data, out.len, 1, upstream_ignore, NULL);
     buf_free(&out);
@@ -533,11 +514,8 @@ struct lane *lane_new(struct event_base *base, const struct config *config,
     l->place = *place;
     l->cb = cb;
     l->arg = arg;
-    unit_marker_key(config->key_prefix, place->id, place->tag, &l->marker);
-    if (place->tag != NULL)
-        buf_printf(&l->still, "%s:@still{%s}", config->key_prefix, place->tag);
+    batch_words_make(&l->words, config->key_prefix, place->id, place->tag);
     l->down_since = clock_mono_ms();
-    l->kick = event_new(base, -1, 0, on_kick, l);
     l->watch = event_new(base, -1, EV_PERSIST, on_watch, l);
     l->up = l->sweeps.up = up;
     watch(l);
@@ -563,11 +541,9 @@ void lane_free(struct lane *l)
     retained_clear(l->place.retained, &l->kept);
     sweeps_free(&l->sweeps);
     suspects_free(&l->suspects);
-    event_free(l->kick);
     event_free(l->watch);
     free(l->spare);
-    buf_free(&l->marker);
-    buf_free(&l->still);
+    batch_words_free(&l->words);
     tree_free(l);
 }
 
@@ -583,7 +559,7 @@ const struct lane_place *lane_place(const struct lane *l)
 
 const struct buf *lane_marker(const struct lane *l)
 {
-    return &l->marker;
+    return &l->words.marker;
 }
 
 /* Who is said to have the slot may never have been up, and then it is not our link yet. */

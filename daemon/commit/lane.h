@@ -35,9 +35,11 @@ struct lane_callbacks {
     void (*on_down)(void *arg, struct lane *l);
     /* Whoever has its slot is to be looked for, and lane_link be called. Comes behind on_down. */
     void (*on_unsure)(void *arg, struct lane *l);
-    /* In a cluster: WAIT is to follow what was just sent, which has this number; then lane_waited.
-     */
-    void (*on_sent)(void *arg, struct lane *l, uint64_t sent);
+    /* Something is to be sent: lane_turn is to be called at the end of this turn of the loop. */
+    void (*on_kick)(void *arg, struct lane *l);
+    /* A commit was put on its link, and is to go out with what other lanes have put there in this
+     * turn; `waits`: with WAIT behind it, and then lane_waited with this number. */
+    void (*on_sent)(void *arg, struct lane *l, uint64_t sent, bool waits);
 };
 
 struct lane_stats {
@@ -93,6 +95,9 @@ bool lane_unsure(const struct lane *l, int64_t *retry_at);
 struct upstream *lane_open_on(const struct lane *l, uint32_t *epoch);
 void lane_answered(struct lane *l); /* it is over */
 
+/* Puts what has gathered on its link, if it may. True: in the next turn, for which it is to be
+ * called again. */
+bool lane_turn(struct lane *l);
 /* The answer to WAIT behind what was sent with this number; NULL: it was lost. */
 void lane_waited(struct lane *l, uint64_t sent, const redisReply *reply);
 

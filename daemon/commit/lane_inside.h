@@ -38,13 +38,11 @@ struct lane {
     const struct lane_callbacks *cb;
     void *arg;
     struct upstream *up;
-    struct event *kick;  /* active: send what gathered, at the end of this turn */
-    bool kicked;         /* it is active */
+    bool kicked; /* lane_turn will be called: what gathered is sent at the end of the turn */
     struct event *watch; /* while the link is down: gives up what waits too long */
     enum lane_state state;
     struct commit *gathering, *in_flight, *spare;
-    struct buf marker; /* its key */
-    struct buf still;  /* that of nothing, in the same slot (batch.h); empty: one Redis has all */
+    struct batch_words words;
     /* The batch in flight was sent there, in this epoch of the link, and is not answered; NULL: it
      * is not open. */
     struct upstream *open_on;

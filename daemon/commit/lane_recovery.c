@@ -300,8 +300,9 @@ void lane_recover(struct lane *l)
     if (l->place.tag == NULL)
         r->marker_at = suspects_kill(&l->suspects, upstream_info(l->up), &out);
     r->last = r->marker_at + n;
-    resp_command(&out, 2, (const char *[]){"GET", (char *)l->marker.data},
-                 (size_t[]){3, l->marker.len});
+    const struct buf *marker = lane_marker(l);
+    resp_command(&out, 2, (const char *[]){"GET", (char *)marker->data},
+                 (size_t[]){3, marker->len});
     buf_append(&out, state.data, state.len);
     if (!upstream_send(l->up, out.data, out.len, r->last + 1, on_recovery, r))
         free(r);

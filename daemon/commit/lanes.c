@@ -18,12 +18,11 @@
 
 #define TICK_MS 2 /* while a slot is looked for */
 
-/* What was sent over a link in one turn: one WAIT is behind all of it, as Redis answers nothing
- * else on a connection meanwhile. */
+/* What was put on a link in one turn, and WAIT is to follow: one is behind all of it, as Redis
+ * answers nothing else on a connection meanwhile. */
 struct waits {
     struct waits *next;
     struct upstream *up;
-    struct buf ask;
     struct sent {
         struct lane *lane;
         uint64_t number;
@@ -46,8 +45,12 @@ struct lanes {
     struct lane *home;
     struct lane **all; /* those that there are */
     unsigned n, cap;
-    struct waits *waits; /* to be asked, one for each link (utlist) */
-    struct event *wait;  /* active: they are */
+    struct event *turn;    /* active: at the end of this turn of the loop */
+    bool turning;          /* it is active */
+    struct lane **kicked;  /* lanes that are to be called then */
+    struct upstream **put; /* links that have something to be written then, by one call each */
+    struct waits *waits;   /* to be asked then, one for each link (utlist) */
+    unsigned nkicked, kicked_cap, nput, put_cap;
     bool changed, stopped;
     unsigned forgetting; /* links that are asked for it */
     void (*forgotten)(void *arg);
@@ -112,26 +115,20 @@ static void on_unsure(void *arg, struct lane *lane)
 
 static void waits_free(struct waits *w)
 {
-    buf_free(&w->ask);
     free(w->all);
     free(w);
 }
 
-static void on_sent(void *arg, struct lane *lane, uint64_t number)
+static void wait_for(struct lanes *l, struct lane *lane, uint64_t number)
 {
-    struct lanes *l = arg;
     struct waits *w;
-    struct durable asked;
     LL_SEARCH_SCALAR(l->waits, w, up, lane_upstream(lane));
     if (w == NULL) {
         w = alloc_zeroed(1, sizeof(*w));
         w->up = lane_upstream(lane);
-        (void)durable_ask(l->config, &asked, &w->ask);
         LL_PREPEND(l->waits, w);
     }
-    vec_room(w->all, w->n, w->cap, 1);
-    w->all[w->n++] = (struct sent){.lane = lane, .number = number};
-    event_active(l->wait, 0, 0);
+    vec_push(w->all, w->n, w->cap, (struct sent){.lane = lane, .number = number});
 }
 
 static void on_waited(void *arg, unsigned index, redisReply *reply)
@@ -144,17 +141,69 @@ static void on_waited(void *arg, unsigned index, redisReply *reply)
 }
 
 /* If it cannot be asked the link is lost, which lanes are told. */
-static void on_wait(evutil_socket_t fd, short what, void *arg)
+static void ask_for_all(struct lanes *l)
 {
-    struct lanes *l = arg;
-    (void)fd;
-    (void)what;
+    struct durable asked;
+    struct buf ask = BUF_INIT;
+    if (l->waits != NULL && durable_wanted(l->config, &asked))
+        durable_ask(&asked, &ask);
     while (l->waits != NULL) {
         struct waits *w = l->waits;
         LL_DELETE(l->waits, w);
-        if (!upstream_send(w->up, w->ask.data, w->ask.len, 1, on_waited, w))
+        if (!upstream_put(w->up, ask.data, ask.len, 1, on_waited, w))
             waits_free(w);
     }
+    buf_free(&ask);
+}
+
+/* ---- the end of a turn ---- */
+
+static void turn_soon(struct lanes *l)
+{
+    if (!l->turning)
+        event_active(l->turn, 0, 0);
+    l->turning = true;
+}
+
+static void on_kick(void *arg, struct lane *lane)
+{
+    struct lanes *l = arg;
+    vec_push(l->kicked, l->nkicked, l->kicked_cap, lane);
+    turn_soon(l);
+}
+
+static void on_sent(void *arg, struct lane *lane, uint64_t number, bool waits)
+{
+    struct lanes *l = arg;
+    struct upstream *up = lane_upstream(lane);
+    unsigned i = l->nput;
+    while (i > 0 && l->put[i - 1] != up)
+        i--;
+    if (i == 0)
+        vec_push(l->put, l->nput, l->put_cap, up);
+    if (waits)
+        wait_for(l, lane, number);
+    turn_soon(l);
+}
+
+/* What lanes put on a link goes out at once, and with one call: each would wake its Redis. */
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+    struct lanes *l = arg;
+    unsigned again = 0;
+    (void)fd;
+    (void)what;
+    for (unsigned i = 0; i < l->nkicked; i++) {
+        if (lane_turn(l->kicked[i]))
+            l->kicked[again++] = l->kicked[i];
+    }
+    l->nkicked = again;
+    ask_for_all(l);
+    while (l->nput > 0)
+        upstream_flush(l->put[--l->nput]);
+    l->turning = again > 0;
+    if (again > 0)
+        event_add(l->turn, &(struct timeval){0});
 }
 
 /* ---- where slots are ---- */
@@ -260,6 +309,7 @@ static struct lane *open_lane(struct lanes *l, uint16_t slot)
                                              .on_ready = on_ready,
                                              .on_down = on_lane_down,
                                              .on_unsure = on_unsure,
+                                             .on_kick = on_kick,
                                              .on_sent = on_sent};
     bool cluster = router_is_cluster(l->router);
     struct lane_place place = {.id = l->id,
@@ -308,7 +358,7 @@ struct lanes *lanes_new(struct event_base *base, struct config *config, const ch
     l->retained = (struct retained){.max = cluster ? RETAIN_BATCHES_CLUSTER : RETAIN_BATCHES,
                                     .max_bytes = RETAIN_BYTES};
     l->settle = evtimer_new(base, on_settle, l);
-    l->wait = event_new(base, -1, 0, on_wait, l);
+    l->turn = event_new(base, -1, 0, on_turn, l);
     struct buf key = BUF_INIT;
     buf_printf(&key, "%s:@schema", config->key_prefix);
     l->home = open_lane(l, router_slot(l->router, (char *)key.data, key.len));
@@ -336,6 +386,8 @@ void lanes_free(struct lanes *l)
     for (unsigned i = 0; i < l->n; i++)
         lane_free(l->all[i]);
     free(l->all);
+    free(l->kicked);
+    free(l->put);
     retained_free(&l->retained);
     batch_pool_free(l->pool);
     while (l->waits != NULL) {
@@ -344,7 +396,7 @@ void lanes_free(struct lanes *l)
         waits_free(w);
     }
     event_free(l->settle);
-    event_free(l->wait);
+    event_free(l->turn);
     free(l);
 }
 

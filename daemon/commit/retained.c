@@ -15,6 +15,8 @@ void text_free(struct buf *resp, struct blob **lent)
     *lent = NULL;
 }
 
+#define TEXTS (sizeof(((struct retained *)NULL)->texts) / sizeof(struct buf))
+
 static size_t kept_bytes(const struct kept *k)
 {
     return k->resp.len + k->leases.len;
@@ -26,10 +28,9 @@ static void drop(struct retained *r, struct kept *k)
     r->n--;
     DL_DELETE(r->all, k);
     DL_DELETE2(*k->lane, k, prev_of_lane, next_of_lane);
-    if (k->lent == NULL && k->resp.cap <= TEXT_KEPT) {
-        buf_free(&r->text);
-        r->text = k->resp;
-        buf_clear(&r->text);
+    if (k->lent == NULL && k->resp.cap <= TEXT_KEPT && r->ntexts < TEXTS) {
+        buf_clear(&k->resp);
+        r->texts[r->ntexts++] = k->resp;
     } else {
         text_free(&k->resp, &k->lent);
     }
@@ -80,5 +81,11 @@ void retained_free(struct retained *r)
 {
     free(r->spare);
     r->spare = NULL;
-    buf_free(&r->text);
+    while (r->ntexts > 0)
+        buf_free(&r->texts[--r->ntexts]);
+}
+
+struct buf retained_text(struct retained *r)
+{
+    return r->ntexts > 0 ? r->texts[--r->ntexts] : BUF_INIT;
 }

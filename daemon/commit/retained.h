@@ -27,8 +27,10 @@ struct retained {
     struct kept *all, *spare;
     unsigned n, max;
     size_t bytes, max_bytes;
-    struct buf text; /* memory of one that went, for another */
-    int64_t told;    /* clock_mono_ms(): when the log was told that some are sent again */
+    /* Memory of those that went, for others: as many as there are batches of one turn, mostly. */
+    struct buf texts[32];
+    unsigned ntexts;
+    int64_t told; /* clock_mono_ms(): when the log was told that some are sent again */
 };
 
 /* One more in the list that begins at *lane, to be filled in, but for what it links; of so many
@@ -40,6 +42,8 @@ void retained_fill(struct kept *k, const struct kept *from);
 void retained_grew(struct retained *r, size_t bytes);
 void retained_clear(struct retained *r, struct kept **lane);
 void retained_free(struct retained *r); /* when all lanes were cleared */
+/* An empty text for another commit. */
+struct buf retained_text(struct retained *r);
 
 /* Frees a text, or gives back what it lies in. */
 void text_free(struct buf *resp, struct blob **lent);

@@ -27,9 +27,9 @@ void reply_reader_free(struct reply_reader *r);
 int reply_feed(struct reply_reader *r, const void *bytes, size_t len);
 /* 1: *reply is the next one, 0: more bytes are needed, -1: as above, or they are no RESP. */
 int reply_next(struct reply_reader *r, redisReply **reply);
-/* Steps over what says no more than QUEUED and comes next, so many of them at most; returns how
- * many there were. */
-unsigned reply_queued(struct reply_reader *r, unsigned most);
+/* Steps over what says no more than QUEUED and comes next, so many of them at most, and over
+ * MULTI's OK in front of them if that may be `first`; returns how many answers there were. */
+unsigned reply_queued(struct reply_reader *r, unsigned most, bool first);
 const char *reply_error(const struct reply_reader *r);
 
 #endif

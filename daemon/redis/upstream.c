@@ -374,12 +374,11 @@ static void expect(struct upstream *u, unsigned nreplies, upstream_reply_fn *fn,
     requests_push(&u->requests, &request);
 }
 
-static void send_raw(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
-                     upstream_reply_fn *fn, void *arg)
+static void put_raw(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
+                    upstream_reply_fn *fn, void *arg)
 {
     expect(u, nreplies, fn, arg);
     buf_append(stream_out(u->stream), resp, len);
-    stream_flush(u->stream);
 }
 
 static unsigned greet_master(struct upstream *u, unsigned n, struct buf *out)
@@ -417,7 +416,8 @@ static void send_greeting(struct upstream *u)
         n = greet_master(u, n, &out);
     u->steps[n++] = GREET_PING;
     resp_words(&out, "PING", NULL);
-    send_raw(u, out.data, out.len, n, on_greeting, u);
+    put_raw(u, out.data, out.len, n, on_greeting, u);
+    stream_flush(u->stream);
     if (has_password(u))
         explicit_bzero(out.data, out.len);
     buf_free(&out);
@@ -494,13 +494,14 @@ static bool take_reply(struct upstream *u, redisReply *reply)
     return link == u->links;
 }
 
-/* Nobody waits for QUEUED: what becomes of a MULTI is said at its end. Here are those that come in
- * one piece, as nearly all do. */
+/* Nobody waits for QUEUED, nor for the OK in front of it: what becomes of a MULTI is said at its
+ * end. Here are those that come in one piece, as nearly all do. */
 static void skip_queued(struct upstream *u)
 {
     struct request *first = requests_first(&u->requests);
     if (first != NULL)
-        first->index += reply_queued(u->reader, first->nreplies - first->index - 1);
+        first->index +=
+            reply_queued(u->reader, first->nreplies - first->index - 1, first->index == 0);
 }
 
 static size_t on_input(void *arg, const uint8_t *data, size_t len)
@@ -757,14 +758,30 @@ const char *upstream_why(const struct upstream *u)
     return u->why[0] != '\0' ? u->why : "the connection to Redis was lost";
 }
 
-bool upstream_send(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
-                   upstream_reply_fn *fn, void *arg)
+bool upstream_put(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
+                  upstream_reply_fn *fn, void *arg)
 {
     if (u->state != UPSTREAM_UP)
         return false;
-    send_raw(u, resp, len, nreplies, fn, arg);
-    if (!event_pending(u->overdue, EV_TIMEOUT, NULL))
+    put_raw(u, resp, len, nreplies, fn, arg);
+    return true;
+}
+
+void upstream_flush(struct upstream *u)
+{
+    if (u->state != UPSTREAM_UP)
+        return;
+    stream_flush(u->stream);
+    if (u->requests.count > 0 && !event_pending(u->overdue, EV_TIMEOUT, NULL))
         arm(u->overdue, u->config->command_timeout);
+}
+
+bool upstream_send(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
+                   upstream_reply_fn *fn, void *arg)
+{
+    if (!upstream_put(u, resp, len, nreplies, fn, arg))
+        return false;
+    upstream_flush(u);
     return true;
 }
 
@@ -775,9 +792,7 @@ bool upstream_give(struct upstream *u, struct blob *resp, unsigned nreplies, ups
         return false;
     expect(u, nreplies, fn, arg);
     stream_give(u->stream, resp);
-    stream_flush(u->stream);
-    if (!event_pending(u->overdue, EV_TIMEOUT, NULL))
-        arm(u->overdue, u->config->command_timeout);
+    upstream_flush(u);
     return true;
 }
 

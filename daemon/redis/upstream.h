@@ -57,7 +57,7 @@ struct upstream_callbacks {
 
 /* Called once per reply (`index` from 0) with a reply it may read until it returns; or once with
  * reply NULL when the link was lost before all replies came. Not for the QUEUED of a MULTI, which
- * say nothing yet. */
+ * say nothing yet, nor always for its OK. */
 typedef void upstream_reply_fn(void *arg, unsigned index, redisReply *reply);
 
 /* A password that is refused is read again from its file, into config. */
@@ -95,6 +95,10 @@ const char *upstream_why(const struct upstream *u); /* why it is not UP, for UNA
 /* Sends bytes holding exactly nreplies commands. False when not UP (fn is then never called). */
 bool upstream_send(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
                    upstream_reply_fn *fn, void *arg);
+/* The same, but it goes out with upstream_flush, or with what is sent next. */
+bool upstream_put(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
+                  upstream_reply_fn *fn, void *arg);
+void upstream_flush(struct upstream *u);
 /* A fn for answers that nobody needs. */
 void upstream_ignore(void *arg, unsigned index, redisReply *reply);
 /* The same of what is long, which is not copied. */

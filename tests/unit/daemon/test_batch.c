@@ -9,7 +9,7 @@
 #define KEY "rapyer:{User:a}"
 
 static struct batch_pool *pool;
-static struct buf marker, still;
+static struct batch_words words;
 static struct batch *b;
 static struct fault fault;
 static struct doc *docs[4];
@@ -36,16 +36,15 @@ static void setup(void)
     hash_seed = 1;
     ndocs = 0;
     pool = batch_pool_new(&names, "me");
-    buf_clear(&marker);
-    unit_marker_key("rapyer", "me", NULL, &marker);
-    b = batch_new(pool, 7, &marker, &still);
+    batch_words_make(&words, "rapyer", "me", NULL);
+    b = batch_new(pool, 7, &words);
 }
 
 static void teardown(void)
 {
     batch_free(b);
     batch_pool_free(pool);
-    buf_free(&marker);
+    batch_words_free(&words);
     while (ndocs > 0) {
         stale_free(docs[--ndocs]->stale);
         tree_free(docs[ndocs]);
@@ -540,7 +539,7 @@ Test(batch, a_document_is_dirty_until_its_batch_is_decided)
 Test(batch, a_document_that_the_next_batch_changes_stays_dirty)
 {
     struct doc *d = doc_new("User:a", 4);
-    struct batch *next = batch_new(pool, 8, &marker, &still);
+    struct batch *next = batch_new(pool, 8, &words);
     (void)stage(d);
     struct batch_doc *bd = batch_doc(next, d, NULL);
     batch_decide(b, NULL);

@@ -13,7 +13,7 @@
 #define MARKER "rapyer:~seq:me"
 
 static struct batch_pool *pool;
-static struct buf marker, still;
+static struct batch_words words;
 static struct batch *b;
 static struct fault fault;
 static struct doc *docs[8];
@@ -61,9 +61,8 @@ static void setup(void)
     hash_seed = 1;
     ndocs = nguards = 0;
     pool = batch_pool_new(&names, "me");
-    buf_clear(&marker);
-    unit_marker_key("rapyer", "me", NULL, &marker);
-    b = batch_new(pool, 7, &marker, &still);
+    batch_words_make(&words, "rapyer", "me", NULL);
+    b = batch_new(pool, 7, &words);
 }
 
 static void teardown(void)
@@ -74,7 +73,7 @@ static void teardown(void)
     while (nguards > 0)
         guard_unref(guards[--nguards]);
     batch_pool_free(pool);
-    buf_free(&marker);
+    batch_words_free(&words);
 }
 
 TestSuite(unit, .init = setup, .fini = teardown);
@@ -288,7 +287,7 @@ Test(unit, what_was_built_upon_a_lost_unit_is_lost)
 {
     struct guard *g = guard(GUARD_LEASE, LEASE, 5), *same = guard(GUARD_LEASE, LEASE, 5);
     struct guard *other = guard(GUARD_LEASE, "L2", 6);
-    struct batch *later = batch_new(pool, 8, &marker, &still);
+    struct batch *later = batch_new(pool, 8, &words);
     struct unit *follows = batch_unit(later, same), *stays = batch_unit(later, other);
     set(stage(doc_new("User:a", 4), g), "name", "x");
     batch_follow(later, b);
@@ -401,7 +400,7 @@ Test(unit, parts_whose_answer_was_lost)
 Test(unit, a_guard_and_what_it_relies_upon)
 {
     struct guard *g = guard(GUARD_LEASE, LEASE, 5), *same = guard(GUARD_LEASE, LEASE, 5);
-    struct batch *later = batch_new(pool, 8, &marker, &still);
+    struct batch *later = batch_new(pool, 8, &words);
     struct batch_doc *bd = stage(doc_new("User:a", 4), g);
     struct unit *follows = batch_unit(later, same);
     batch_rely(bd, RELIES_ON_PRESENCE);
