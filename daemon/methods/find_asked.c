@@ -158,12 +158,12 @@ int find_read(struct find *fi, struct cursor in, uint32_t nparams, struct fault 
     struct cursor all = cursor_of("\xc0", 1);
     if (expression_parse(fi->model, nparams > 1 ? &in : &all, &fi->e, f) < 0)
         return -1;
-    fi->asked = hash_of((const char *)from, nparams > 1 ? (size_t)(in.at - from) : 0) >> 1;
+    fi->asked = hash_alike(from, nparams > 1 ? (size_t)(in.at - from) : 0) >> 1;
     if (fi->what == FIND_UPDATE && read_operations(fi, &in, f) < 0)
         return -1;
     if (nparams == most && options(fi, &in, f) < 0)
         return -1;
     if (fi->sorts)
-        fi->asked ^= hash_of(fi->sort.text, strlen(fi->sort.text)) >> (1 + fi->rev);
+        fi->asked ^= hash_alike(fi->sort.text, strlen(fi->sort.text)) >> (1 + fi->rev);
     return 0;
 }

@@ -76,10 +76,10 @@ int find_cursor_read(struct find *fi, struct fault *f)
            cursor_str(&in, &at, &at_len) == 0 && cursor_str(&in, &run, &run_len) == 0 &&
            run_len <= UPSTREAM_RUN && cursor_str(&in, &rest, &rest_len) == 0 &&
            is_rest(rest, rest_len) && cursor_int(&in, &skip) == 0 && skip >= 0 &&
-           (!find_sorts(fi) || is_place(fi, at, at_len));
+           skip <= INT64_MAX / 2 && (!find_sorts(fi) || is_place(fi, at, at_len));
     if (good) {
         fi->source = (unsigned)source;
-        fi->offset = skip < INT64_MAX - fi->offset ? fi->offset + skip : INT64_MAX;
+        fi->offset += skip;
         buf_append(find_sorts(fi) ? &fi->place : &fi->at, at, at_len);
         snprintf(fi->run, sizeof(fi->run), "%.*s", (int)run_len, run);
         buf_append(&fi->rest, rest, rest_len);

@@ -564,7 +564,7 @@ uint64_t plan_hash(const struct plan *p)
         pack_bin(&all, s->from.data, s->from.len);
         pack_bin(&all, s->to.data, s->to.len);
     }
-    uint64_t hash = hash_of(all.data, all.len);
+    uint64_t hash = hash_alike(all.data, all.len);
     buf_free(&all);
     return hash;
 }

@@ -332,6 +332,33 @@ def test_a_cursor_of_another_find(people):
         people.call("find", "Person", [">", "age", 2], {"limit": 1, "cursor": cursor})
 
 
+@pytest.mark.parametrize("sort", [None, "age", "-name"])
+def test_a_cursor_of_another_daemon(people, daemon, redis_server, new_daemon, sort):
+    """It is good on any, also on one that was started again meanwhile."""
+    other = new_daemon(redis_server.address)
+    e = ["and", ["prefix", "name", "A"], [">=", "age", 0]]
+    options = {"limit": 7, "keys": True, "sort": sort} if sort else {"limit": 7, "keys": True}
+    keys, cursor = [], None
+    for turn in range(100):
+        if turn == 2:
+            daemon.kill()
+            daemon.start()
+        with (daemon if turn % 3 else other).connect() as client:
+            answer = client.call("find", "Person", e, {**options, "cursor": cursor})
+        keys, cursor = keys + answer["keys"], answer["cursor"]
+        if cursor is None:
+            break
+    assert sorted(keys) == sorted(key for key, doc in people.docs.items() if holds(doc, e))
+
+
+def test_a_cursor_that_leaves_out_more_than_there_can_be(people):
+    """Somebody has changed it."""
+    cursor = people.call("find", "Person", [">", "age", 1], {"limit": 1})["cursor"]
+    assert cursor.endswith("00")
+    with pytest.raises(RpcError, match="^BAD_REQUEST: the cursor"):
+        people.call("find", "Person", [">", "age", 1], {"limit": 100, "cursor": cursor[:-2] + "cf7fffffffffffffff"})
+
+
 def test_bounds(redis_server, new_daemon):
     daemon = new_daemon(redis_server.address, {"limits.find_documents": 500, "limits.find_sorted": 300})
     with daemon.connect() as client:
