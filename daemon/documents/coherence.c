@@ -208,13 +208,13 @@ static void on_written(void *arg, const char *key, size_t key_len, const char *s
                        size_t suffix_len, bool explained)
 {
     struct coherence *c = ((struct source *)arg)->coherence;
-    if (c->listener != NULL && !explained && is_his(arg, key, key_len))
-        c->listener->written(c->listener_arg, key, key_len, suffix, suffix_len);
+    bool told = c->listener != NULL && !explained && is_his(arg, key, key_len) &&
+                c->listener->written(c->listener_arg, key, key_len, suffix, suffix_len);
     struct doc *d = cache_find(c->cache, key, key_len);
     if (d == NULL || source_of(c, d) != arg)
         return; /* what he says of others' slots is not so any more, or not yet */
     /* In a cluster our scripts do not say what they write, which is told ahead of EXEC's answer. */
-    if (explained || (c->only == NULL && doc_dirty(d))) {
+    if (explained || (c->only == NULL && doc_dirty(d) && !told)) {
         suspect(c, d, clock_boot_ms(), suffix, suffix_len);
         return;
     }

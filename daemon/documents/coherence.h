@@ -99,8 +99,9 @@ void coherence_seen(struct coherence *c, const char *key, size_t len, int64_t ve
 struct change;
 struct coherence_listener {
     void (*committed)(void *arg, const struct change *change); /* by another daemon (changes.h) */
-    /* A Redis key of the document, by a program without a daemon. */
-    void (*written)(void *arg, const char *key, size_t key_len, const char *suffix,
+    /* A Redis key of the document, by a program without a daemon. True: somebody is told, and may
+     * read it at once. */
+    bool (*written)(void *arg, const char *key, size_t key_len, const char *suffix,
                     size_t suffix_len);
     void (*gap)(void *arg); /* something may have been missed */
 };

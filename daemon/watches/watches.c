@@ -221,12 +221,13 @@ static void on_others_commit(void *arg, const struct change *change)
         looks_add(w->looks, change->key, change->key_len, "", 0, NULL, 0);
 }
 
-static void on_written(void *arg, const char *key, size_t key_len, const char *suffix,
+static bool on_written(void *arg, const char *key, size_t key_len, const char *suffix,
                        size_t suffix_len)
 {
     struct watches *w = arg;
     if (wanted(w, key, key_len))
         looks_add(w->looks, key, key_len, suffix, suffix_len, NULL, 0);
+    return somebody_watches(w, key, key_len);
 }
 
 static void on_gap(void *arg)

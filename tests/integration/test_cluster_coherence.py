@@ -268,6 +268,24 @@ def test_who_watches_is_told(pair):
     assert pair.reader.call("unwatch", a)
 
 
+def test_what_is_told_is_read_also_while_a_commit_is_on_its_way(pair):
+    """By whoever looks at once; he is not told again."""
+    key = pair.keys[0]
+    home, away = pair.cluster.masters[:2]
+    assert pair.writer.call("watch", key)
+    home.ask("CLUSTER", "SETSLOT", slot_of_document(key), "MIGRATING", away.id)
+    try:
+        commit = pair.writer.send("set", key, "n", 2)
+        wait_until(lambda: pair.writer.call("admin.stats")["recovered_resent"] > 0, what="a commit that has to wait")
+        home.ask("HSET", name_of(key), "text", "new")
+        told_until(pair.writer, lambda *said: said[0] == key)
+        read = pair.writer.send("doc.load", key, "text")
+    finally:
+        home.ask("CLUSTER", "SETSLOT", slot_of_document(key), "STABLE")
+    assert pair.writer.wait(read) == "new"
+    pair.writer.wait(commit)
+
+
 def test_documents_in_shared_memory(pair):
     """They are read there while all masters are heard."""
     first, last = pair.keys[0], pair.keys[-1]
