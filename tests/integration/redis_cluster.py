@@ -15,7 +15,7 @@ from redis_server import RedisServer
 from rpc_client import wait_until
 
 SLOTS = 16384
-# Slots are moved as a whole, where the server can: Valkey 9.
+# Slots are moved as a whole, where the server can: Valkey 9 and Redis 8.4.
 WHOLE_SLOTS = os.environ.get("RAPYER_WHOLE_SLOTS") == "1"
 EXPERIMENTAL = {"redis.experimental_cluster": "1"}
 
@@ -113,6 +113,10 @@ class Node(RedisServer):
         nodes = [line.split() for line in self.raw("CLUSTER NODES").decode().splitlines()]
         return {name: int(epoch) for name, _, flags, _, _, _, epoch, *_ in nodes if "master" in flags}
 
+    @functools.cached_property
+    def is_valkey(self):
+        return "valkey_version" in self.info("server")
+
     def pause(self):
         self.frozen = True
         super().pause()
@@ -204,8 +208,13 @@ class Cluster:
         return len(set(first.values())) == len(first) and all(other == first for other in others)
 
     def migrate_whole(self, slot, source, target):
-        """As a master of Valkey 9 does it by itself: copied and followed like a replica, and given over at once."""
-        source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
+        """As masters do it by themselves: copied and followed like a replica, and given over at once. Of Valkey 9 the one
+        that has the slot is asked, of Redis 8.4 the one that is to have it; what was begun by hand it does not wait for."""
+        if source.is_valkey:
+            source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
+        else:
+            source.ask("CLUSTER", "SETSLOT", slot, "STABLE")
+            target.ask("CLUSTER", "MIGRATION", "IMPORT", slot, slot)
         wait_until(lambda: set(self.owners(slot)) == {target}, what="the slot on its new master")
 
     def migrate(self, slot, source, target):
@@ -214,7 +223,8 @@ class Cluster:
         away then takes the slot back, and the target deletes the keys. What the target has of the slot it had as a replica
         that was promoted before it heard that they were moved."""
         wait_until(self.epochs_known, what="epochs that all nodes know")
-        if WHOLE_SLOTS:
+        # Of Redis the target asks the source, over a proxy that has cut it off.
+        if WHOLE_SLOTS and (source.is_valkey or not self.proxies):
             self.migrate_whole(slot, source, target)
             return
         with source.client() as a, target.client() as b:

@@ -91,7 +91,7 @@ def test_a_tag_while_its_slot_moves(cluster, new_daemon):
             if source is not target:
                 cluster.migrate(slot, source, target)
             one.call("pipeline", [["num.incr", key, "n", 1] for key in TOGETHER])
-            assert [d["n"] for d in two.call("doc.get_many", TOGETHER)] == [n + 2] * 3
+            assert [d["n"] for d in two.call("doc.get_many", TOGETHER, {"fresh": True})] == [n + 2] * 3
             assert where(cluster, name_of(TOGETHER[0])) == [target]
 
 
