@@ -114,6 +114,7 @@ class Weather:
         self.daemon.may_end = False
 
     def let(self, event):
+        self.manager.listen()
         getattr(self, event)()
         self.storm.goes_on(event)
         self.well()
