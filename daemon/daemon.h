@@ -12,6 +12,7 @@
 #include "daemon/methods/dispatch.h"
 #include "daemon/methods/indexer.h"
 #include "daemon/methods/lock_request.h"
+#include "daemon/methods/remains.h"
 #include "daemon/methods/viewer.h"
 #include "daemon/metrics/http.h"
 #include "daemon/redis/embedded.h"
@@ -35,6 +36,7 @@ struct daemon {
     struct lock_requests *lock_requests;
     struct registry *registry;
     struct indexer *indexer;
+    struct remains *remains;
     struct watches *watches;
     struct dispatch *dispatch;
     struct sessions *sessions;

@@ -291,6 +291,7 @@ static void dismiss(struct daemon *d)
     d->viewer = NULL;
     dispatch_stop(d->dispatch);
     indexer_stop(d->indexer);
+    remains_stop(d->remains);
     exec_stop(d->exec);
     sessions_free(all);
 }
@@ -317,6 +318,7 @@ static void on_markers_gone(void *arg)
 static void on_leases_gone(void *arg)
 {
     struct daemon *d = arg;
+    remains_stop(d->remains); /* its answer is ahead of those */
     if (!lanes_forget(exec_lanes(d->exec), on_markers_gone, d))
         end(d);
 }
@@ -453,6 +455,7 @@ static void make_parts(struct daemon *d)
     d->schema = schema_new();
     d->exec = exec_new(d->base, &d->config, d->schema, d->id);
     d->indexer = indexer_new(d->base, d->exec, d->id);
+    d->remains = remains_new(d->base, d->exec, d->id);
     start_locks(d);
     d->registry = registry_new(d->schema, exec_indexes(d->exec), lanes_router(exec_lanes(d->exec)),
                                &d->config, &registry_cb, d);
@@ -580,6 +583,7 @@ static void take_apart(struct daemon *d)
     dispatch_free(d->dispatch);
     exec_free(d->exec); /* tells the leases and watches about requests on the way */
     indexer_free(d->indexer);
+    remains_free(d->remains);
     watches_free(d->watches);
     lock_requests_free(d->lock_requests);
     probes_free(d->probes);

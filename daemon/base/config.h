@@ -80,6 +80,7 @@ struct config {
     unsigned commit_replicas; /* 0: that have a commit before it is acknowledged */
     unsigned commit_fsync;    /* 0; 1: disks have it, that of Redis and those of the replicas */
     unsigned commit_wait;     /* 1000: how long that may take */
+    unsigned forget_after;    /* 604800000: a daemon that is not heard of is taken for dead */
     /* [locks] */
     unsigned lock_ttl;     /* 30000: of a hold whose client does not say */
     unsigned lock_max_ttl; /* 3600000 */

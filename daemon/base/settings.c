@@ -212,6 +212,12 @@ const struct setting settings[] = {
      "more)."},
     {"commit", "wait", TIME, AT(commit_wait), "1s", 1, HOUR, true,
      "How long replicas and disks may take. Less than redis.command_timeout."},
+    {"commit", "forget_after", TIME, AT(forget_after), "168h", 1000, 1000 * HOUR, false,
+     "This daemon is taken for dead when it was not heard of for so long (it gives a sign 24 times "
+     "in\n"
+     "that time): others remove the markers then by which it would have known which of its "
+     "commits\n"
+     "are in Redis. If it comes back after all, those that were on their way are UNKNOWN_OUTCOME."},
 
     {"locks", "lock_ttl", TIME, AT(lock_ttl), "30s", 100, 24 * HOUR, true,
      "How long a client holds a lock, unless it says otherwise or renews it: a client that hangs\n"

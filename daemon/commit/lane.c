@@ -516,6 +516,7 @@ struct lane *lane_new(struct event_base *base, const struct config *config,
     l->arg = arg;
     batch_words_make(&l->words, config->key_prefix, place->id, place->tag);
     l->down_since = clock_mono_ms();
+    l->since = clock_wall_ms();
     l->watch = event_new(base, -1, EV_PERSIST, on_watch, l);
     l->up = l->sweeps.up = up;
     watch(l);

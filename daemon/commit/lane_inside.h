@@ -43,6 +43,7 @@ struct lane {
     enum lane_state state;
     struct commit *gathering, *in_flight, *spare;
     struct batch_words words;
+    int64_t since; /* clock_wall_ms(): it had sent nothing then; 0: who knows (an upgrade) */
     /* The batch in flight was sent there, in this epoch of the link, and is not answered; NULL: it
      * is not open. */
     struct upstream *open_on;

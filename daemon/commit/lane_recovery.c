@@ -22,6 +22,7 @@ struct recovery {
     unsigned marker_at; /* index of the marker's reply; behind it is what batch_ask_state asked */
     unsigned last;
     bool found; /* a marker */
+    bool swept; /* there may have been one that was removed */
     uint64_t marker;
     char error[200];
     int64_t said[]; /* of the batch in flight, which may be given up meanwhile */
@@ -181,13 +182,18 @@ static void tell_replay(const struct lane *l, unsigned n)
     l->place.retained->told = now;
 }
 
+/* A replica that was promoted before it had even the first: no marker was ever set apart. Or it was
+ * removed, as nothing was heard of us for too long. */
+static bool has_none(const struct lane *l, const struct recovery *r)
+{
+    return !r->found && l->place.tag != NULL && l->kept != NULL;
+}
+
 /* False: what is missing is not kept. */
 static bool may_replay(struct lane *l, const struct recovery *r)
 {
-    /* A replica that was promoted before it had even the first: no marker was ever set apart. */
-    bool none = !r->found && l->place.tag != NULL && l->kept != NULL;
     unsigned n = 0;
-    if (!(r->found || none) || r->marker >= l->applied)
+    if (!(r->found || (has_none(l, r) && !r->swept)) || r->marker >= l->applied)
         return false;
     for (const struct kept *k = kept_after(l, r->marker); k != NULL; k = k->next_of_lane)
         n++;
@@ -255,6 +261,37 @@ static void recover(struct lane *l, const struct recovery *r)
     recovered(l);
 }
 
+/* Whoever removed our marker had not heard of us for commit.forget_after, so what he says there is
+ * that much later than our first commit, give or take what clocks differ by. */
+static void on_swept(void *arg, unsigned index, redisReply *reply)
+{
+    struct recovery *r = arg;
+    struct lane *l = r->lane;
+    bool current = l->look == r->look;
+    (void)index;
+    if (reply != NULL && reply->type == REDIS_REPLY_STRING)
+        r->swept = strtoll(reply->str, NULL, 10) >= l->since + (int64_t)l->config->forget_after / 2;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
+        snprintf(r->error, sizeof(r->error), "%s", reply->str);
+    if (current && reply == NULL)
+        lane_unanswered(l);
+    else if (current)
+        recover(l, r);
+    free(r);
+}
+
+/* Behind the marker: what removes that says so first. */
+static bool ask_swept(struct lane *l, struct recovery *r)
+{
+    struct buf key = BUF_INIT, out = BUF_INIT;
+    unit_swept_key(l->config->key_prefix, l->place.tag, &key);
+    resp_command(&out, 2, (const char *[]){"GET", (char *)key.data}, (size_t[]){3, key.len});
+    bool sent = upstream_send(l->up, out.data, out.len, 1, on_swept, r);
+    buf_free(&key);
+    buf_free(&out);
+    return sent;
+}
+
 static void on_recovery(void *arg, unsigned index, redisReply *reply)
 {
     struct recovery *r = arg;
@@ -281,6 +318,8 @@ static void on_recovery(void *arg, unsigned index, redisReply *reply)
         r->said[index - r->marker_at - 1] = string ? strtoll(reply->str, NULL, 10) : 0;
     }
     if (index != r->last)
+        return;
+    if (current && has_none(l, r) && r->error[0] == '\0' && ask_swept(l, r))
         return;
     if (current)
         recover(l, r);

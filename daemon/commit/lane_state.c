@@ -15,6 +15,7 @@ void lane_resume(struct lane *l, uint64_t applied, uint64_t number)
 {
     l->applied = applied;
     l->number = number;
+    l->since = 0;
 }
 
 void kept_save(const struct kept *k, struct buf *out)

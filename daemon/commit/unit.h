@@ -128,6 +128,9 @@ unsigned unit_format_leases(const struct guard *g, const char *daemon, int64_t m
 
 /* The key of this daemon's marker; tag: of the slot that it speaks for (slots.h), NULL: of all. */
 void unit_marker_key(const char *prefix, const char *daemon, const char *tag, struct buf *out);
+/* A slot's key that says when (Redis' clock, ms) a marker was last removed there as its daemon was
+ * taken for dead (methods/remains.h). */
+void unit_swept_key(const char *prefix, const char *tag, struct buf *out);
 
 /* KEYS[1]: a list. ARGV: from, count, marker, value?. Removes count elements from there on, or puts
  * value in there (count 0). marker: a word that no element is. Within a unit the command "splice
