@@ -70,6 +70,8 @@ struct batch_doc {
     bool undated;      /* it had a deadline that nobody knew of here: keys that it made have none */
     struct drift left; /* where that is asked, PTTL's answer beside that there is none */
     enum indexing indexed;
+    bool is_second;  /* it is that of another part */
+    unsigned was_at; /* the reply that has its unique values of before; 0: they are not asked for */
 };
 
 /* Embedded in what waits for the batch: an answer that may only leave when that is decided. */

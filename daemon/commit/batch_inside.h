@@ -157,6 +157,9 @@ struct batch {
     size_t bytes;
     bool drifted;       /* one of its documents */
     bool scripted;      /* entries in indexes are put right by script */
+    int64_t epoch;      /* of the claims of its unique values (claims.h) */
+    bool raises;        /* that, */
+    unsigned epoch_at;  /* as this reply says; 0: none does */
     struct arena arena; /* all parts of the batch */
 };
 

@@ -63,6 +63,12 @@ static void any_reply(struct batch *b)
     b->nreplies++;
 }
 
+static void any_replies(struct batch *b, unsigned n)
+{
+    for (; n > 0; n--)
+        any_reply(b);
+}
+
 static void flush_call(struct batch *b, struct writer *w)
 {
     if (w->call.nunits == 0)
@@ -501,6 +507,11 @@ static void format_checks(struct batch *b, struct writer *w, struct unit *u)
         unit_call_reliance(&w->call, bd->relies, root->key, root->key_len, bd->base);
         u->nrelied++;
     }
+    u->epoch_check = 0;
+    if (u->nuniques > 0 && b->words->still.len > 0) {
+        batch_epoch_check(b, u, &w->call);
+        return;
+    }
     for (unsigned i = 0; i < u->nuniques; i++) {
         if (w->call.nchecks >= UNIT_CHECKS_MAX)
             end_unit(b, w, u);
@@ -529,8 +540,7 @@ static bool changes_something(const struct unit *u)
 
 static void format_indexes(struct batch *b, struct writer *w, enum index_todo todo)
 {
-    for (unsigned n = batch_format_indexes(b, todo, w->out); n > 0; n--)
-        any_reply(b);
+    any_replies(b, batch_format_indexes(b, todo, w->out));
 }
 
 static struct writer *begin_text(struct batch *b, struct buf *out)
@@ -559,6 +569,7 @@ unsigned batch_format(struct batch *b, struct batch_news *news, struct buf *out)
     buf_append(out, multi, sizeof(multi) - 1);
     if (b->words->still.len > 0)
         format_still(b, w);
+    any_replies(b, batch_format_was(b, out));
     format_indexes(b, w, INDEX_LEAVE);
     for (struct batch_doc *bd = b->docs; bd != NULL; bd = bd->next) {
         if (bd->unit == NULL)
@@ -572,6 +583,7 @@ unsigned batch_format(struct batch *b, struct batch_news *news, struct buf *out)
     if (w->call.words.cap > CALL_KEPT)
         unit_call_free(&w->call);
     format_indexes(b, w, INDEX_ENTER);
+    any_replies(b, batch_format_epoch(b, out));
     if (news != NULL)
         format_news(b, w, news);
     buf_append(out, exec, sizeof(exec) - 1);

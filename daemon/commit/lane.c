@@ -105,6 +105,9 @@ static void commit_free(struct lane *l, struct commit *c)
 void lane_settle(struct lane *l, struct commit *c, const struct fault *fault)
 {
     l->times = c->times;
+    if (c->claiming != NULL)
+        claims_drop(c->claiming);
+    c->claiming = NULL;
     if (l->gathering != NULL)
         batch_follow(l->gathering->batch, c->batch);
     batch_decide(c->batch, fault);
@@ -119,8 +122,8 @@ void lane_refuse_all(struct lane *l, const struct fault *in_flight, const struct
 {
     struct commit *a = l->in_flight;
     l->in_flight = NULL;
-    if (a != NULL)
-        lane_settle(l, a, in_flight);
+    if (a != NULL) /* while it waits for its claims it was not sent */
+        lane_settle(l, a, a->claiming != NULL ? gathering : in_flight);
     struct commit *b = l->gathering; /* only now: more may wait for it meanwhile */
     l->gathering = NULL;
     if (b != NULL)
@@ -251,6 +254,8 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
             upstream_reset(l->up, "it is a replica now, and refuses writes");
         return;
     }
+    if (in_cluster(l))
+        claims_settle(l->place.claims, c->batch, reply, &l->epoch);
     histogram_add(&l->place.stats->took, clock_boot_ns() - c->times.sent);
     l->place.stats->batches++;
     l->place.stats->commands += c->ncommands;
@@ -295,6 +300,25 @@ void lane_send(struct lane *l)
     l->cb->on_sent(l->arg, l, ++l->sent, c->asked);
 }
 
+/* The batch that is to be the one in flight. Where the link is lost by now it goes with what is
+ * sent again. */
+static void send_first(struct lane *l)
+{
+    struct commit *c = l->in_flight;
+    buf_grow(&c->resp, batch_bytes(c->batch) + 512);
+    format(l, c);
+    c->times.sent = clock_boot_ns();
+    if (l->state == LANE_READY)
+        lane_send(l);
+}
+
+static void on_claimed(void *arg)
+{
+    struct lane *l = arg;
+    l->in_flight->claiming = NULL;
+    send_first(l);
+}
+
 bool lane_turn(struct lane *l)
 {
     l->kicked = false;
@@ -306,10 +330,11 @@ bool lane_turn(struct lane *l)
         return l->kicked = c->waited = true;
     l->gathering = NULL;
     l->in_flight = c;
-    buf_grow(&c->resp, batch_bytes(c->batch) + 512);
-    format(l, c);
-    c->times.sent = clock_boot_ns();
-    lane_send(l);
+    if (in_cluster(l))
+        c->claiming =
+            claims_begin(l->place.claims, c->batch, l->place.slot, &l->epoch, on_claimed, l);
+    if (c->claiming == NULL)
+        send_first(l);
     return false;
 }
 
@@ -387,6 +412,7 @@ void lane_link(struct lane *l, struct upstream *up)
 {
     l->up = l->sweeps.up = up;
     l->unsure = false;
+    l->epoch.known = false;
     load_scripts(l);
     if (is_first(l)) {
         if (!in_cluster(l))

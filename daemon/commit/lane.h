@@ -68,6 +68,7 @@ struct lane_place {
     struct retained *retained;
     struct lane_stats *stats; /* but for the bytes */
     struct commit_listener **listeners;
+    struct claims *claims;
 };
 
 /* `up` is not asked before lane_link. */

@@ -3,6 +3,7 @@
 #define RAPYERD_LANE_INSIDE_H
 
 #include "daemon/base/log.h"
+#include "daemon/commit/claims.h"
 #include "daemon/commit/durable.h"
 #include "daemon/commit/lane.h"
 #include "daemon/commit/sweeps.h"
@@ -30,6 +31,7 @@ struct commit {
     bool applied;           /* and it is; only that is still open */
     struct durable durable;
     struct lane_times times;
+    struct claiming *claiming; /* before it is sent; NULL: all is claimed that it takes */
 };
 
 struct lane {
@@ -44,6 +46,7 @@ struct lane {
     struct commit *gathering, *in_flight, *spare;
     struct batch_words words;
     int64_t since; /* clock_wall_ms(): it had sent nothing then; 0: who knows (an upgrade) */
+    struct claim_epoch epoch; /* of its slot */
     /* The batch in flight was sent there, in this epoch of the link, and is not answered; NULL: it
      * is not open. */
     struct upstream *open_on;

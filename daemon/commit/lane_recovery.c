@@ -40,7 +40,7 @@ static void recovered(struct lane *l)
 {
     l->abandoned = 0;
     sweeps_send(&l->sweeps);
-    if (l->in_flight != NULL) {
+    if (l->in_flight != NULL && l->in_flight->claiming == NULL) {
         l->place.stats->recovered_resent++;
         l->in_flight->resent = true;
         lane_send(l);

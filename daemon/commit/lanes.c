@@ -3,6 +3,7 @@
  * who has its slot, and at whether he may be asked. */
 #include "daemon/commit/lanes.h"
 #include "daemon/base/clock.h"
+#include "daemon/commit/claims.h"
 #include "daemon/commit/durable.h"
 #include "daemon/documents/layout.h"
 #include "daemon/redis/resp.h"
@@ -38,6 +39,7 @@ struct lanes {
     void *arg;
     struct router *router;
     struct batch_pool *pool;
+    struct claims *claims;
     struct retained retained;
     struct lane_stats stats;
     struct commit_listener *listeners; /* utlist */
@@ -319,7 +321,8 @@ static struct lane *open_lane(struct lanes *l, uint16_t slot)
                                .pool = l->pool,
                                .retained = &l->retained,
                                .stats = &l->stats,
-                               .listeners = &l->listeners};
+                               .listeners = &l->listeners,
+                               .claims = l->claims};
     struct upstream *up = router_link(l->router, slot);
     struct lane *lane = lane_new(l->base, l->config, &place, up, &cb, l);
     l->at[slot] = lane;
@@ -355,6 +358,7 @@ struct lanes *lanes_new(struct event_base *base, struct config *config, const ch
     l->router = router_new(base, config, &router_cb, l);
     l->pool = batch_pool_new(names, id);
     batch_pool_index(l->pool, indexes);
+    l->claims = claims_new(base, config, l->router, names);
     l->retained = (struct retained){.max = cluster ? RETAIN_BATCHES_CLUSTER : RETAIN_BATCHES,
                                     .max_bytes = RETAIN_BYTES};
     l->settle = evtimer_new(base, on_settle, l);
@@ -390,6 +394,7 @@ void lanes_free(struct lanes *l)
     free(l->put);
     retained_free(&l->retained);
     batch_pool_free(l->pool);
+    claims_free(l->claims);
     while (l->waits != NULL) {
         struct waits *w = l->waits;
         LL_DELETE(l->waits, w);

@@ -262,6 +262,30 @@ bool unit_outdated(const struct unit *u)
     return u->refused_by > guarding(u) && u->refused_by <= guarding(u) + u->nrelied;
 }
 
+void unit_put_off(struct unit *u, bool unreached)
+{
+    if (u->refused_by != 0)
+        return;
+    u->nrelied += u->nrelied == 0;
+    u->refused_by = guarding(u) + 1;
+    u->unreached = unreached;
+}
+
+void unit_refuse_value(struct unit *u, unsigned nth, const char *pk, size_t len)
+{
+    if (u->refused_by != 0)
+        return;
+    u->refused_by = 1 + guarding(u) + u->nrelied + nth;
+    buf_clear(&u->holder);
+    if (pk != NULL)
+        buf_append(&u->holder, pk, len);
+}
+
+bool unit_other_epoch(const struct unit *u)
+{
+    return u->refused_by != 0 && u->refused_by == u->epoch_check;
+}
+
 const struct guard_check *unit_refusing(const struct unit *u)
 {
     return u->refused_by > 0 && u->refused_by <= guarding(u) ? &u->guard->checks[u->refused_by - 1]

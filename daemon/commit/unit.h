@@ -53,12 +53,24 @@ struct unit {
     unsigned refused_by; /* 1 + the check that did not hold; 0: applied */
     int64_t found;       /* VERSION: the one that is there; -1: not known */
     struct buf holder;   /* a unique value: the pk of who has it; empty: the index is spoilt */
+    unsigned
+        epoch_check; /* 1 + the check of the epoch of its claims (claims.h); 0: there is none */
+    bool unreached;  /* who has its values cannot be asked */
 };
 
 /* The unit that this one is a part of by now. */
 struct unit *unit_joined(struct unit *u);
 /* It was not applied because a document was not what it relied upon. */
 bool unit_outdated(const struct unit *u);
+
+/* It is not applied this time, without asking Redis, as if it were outdated. unreached: because
+ * those cannot be asked who have its values. */
+void unit_put_off(struct unit *u, bool unreached);
+/* It is refused without asking Redis: its nth unique value is that of the document `pk`; NULL:
+ * nobody can say whose it is. */
+void unit_refuse_value(struct unit *u, unsigned nth, const char *pk, size_t len);
+/* Its claims were of another epoch than there is. */
+bool unit_other_epoch(const struct unit *u);
 
 /* The check of its guard by which it was refused; NULL: it was not, or by another. */
 const struct guard_check *unit_refusing(const struct unit *u);

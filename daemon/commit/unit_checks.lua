@@ -10,10 +10,6 @@ local function hexadecimal(text)
   return (string.gsub(text, '.', function(c) return string.format('%02x', string.byte(c)) end))
 end
 
-local function same(value, text)
-  return value == text or (value == '-0' and text == '0') or (value == '0' and text == '-0')
-end
-
 -- No other document that the index names for the value has it. Else who: "=", and its pk.
 local function unique(key, field, want)
   local head, own, text = unpack(cmsgpack.unpack(want))

@@ -109,6 +109,11 @@ static void settle_committed(struct exec *e, struct task *t, const struct batch 
             unit_refusal(u, &f);
         else if (do_again(e, t))
             return;
+        else if (u->unreached)
+            fault_set(&f, FAULT_UNAVAILABLE,
+                      "the nodes of the cluster that say who has its unique values did not answer "
+                      "for %u ms; nothing was applied",
+                      e->config->queue_time);
         else
             fault_set(&f, FAULT_BUSY,
                       "others changed the same documents in Redis each time that this was tried, "

@@ -350,61 +350,6 @@ static int may_declare(const struct define *d, const char *name, struct fault *f
         name);
 }
 
-/* A field has this key, and not nil or false for it. */
-static bool field_has(struct cursor field, const char *name)
-{
-    uint32_t n = 0;
-    const char *key;
-    size_t len;
-    bool no;
-    (void)cursor_map(&field, &n);
-    for (; n > 0; n--) {
-        if (cursor_str(&field, &key, &len) < 0)
-            return false;
-        if (len == strlen(name) && memcmp(key, name, len) == 0)
-            return !cursor_nil(&field) && !(cursor_bool(&field, &no) == 0 && !no);
-        cursor_skip(&field);
-    }
-    return false;
-}
-
-/* Of a declaration that was checked. */
-static bool has_unique(struct cursor c)
-{
-    uint32_t n = 0, fields = 0;
-    const char *key;
-    size_t len;
-    cursor_map(&c, &n);
-    for (; n > 0 && cursor_str(&c, &key, &len) == 0; n--) {
-        if (len != 6 || memcmp(key, "fields", 6) != 0) {
-            cursor_skip(&c);
-            continue;
-        }
-        cursor_array(&c, &fields);
-        for (; fields > 0; fields--) {
-            if (field_has(c, "unique"))
-                return true;
-            cursor_skip(&c);
-        }
-    }
-    return false;
-}
-
-/* Who has a value may be in any slot. */
-static int check_cluster(const struct define *d, struct cursor declaration, const char *name,
-                         struct fault *f)
-{
-    if (!router_is_cluster(d->r->router))
-        return 0;
-    if (has_unique(declaration))
-        return fault_set(f, FAULT_BAD_SCHEMA,
-                         "%s has a field with unique, which there is not with a cluster: a value "
-                         "would have to be looked for in all hash slots, and a change is of one",
-                         name);
-    return 0;
-}
-
-/* `equal`: all of them are what is known already. */
 static int check_declarations(struct define *d, bool *equal, struct fault *f)
 {
     struct cursor *in = alloc_zeroed(d->n, sizeof(*in));
@@ -415,8 +360,7 @@ static int check_declarations(struct define *d, bool *equal, struct fault *f)
     for (uint32_t i = 0; i < d->n && rc == 0; i++)
         name_of(in[i], d->all[i].name, sizeof(d->all[i].name));
     for (uint32_t i = 0; i < d->n && rc == 0; i++)
-        rc = check_cluster(d, in[i], d->all[i].name, f);
-    *equal = rc == 0;
+        *equal = rc == 0;
     for (uint32_t i = 0; i < d->n && rc == 0; i++) {
         rc = changed[i] ? may_declare(d, d->all[i].name, f) : 0;
         *equal = *equal && !changed[i];

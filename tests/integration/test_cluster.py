@@ -79,13 +79,6 @@ def test_a_slot_that_stays_on_the_move(calm_cluster, new_daemon):
         wait_until(lambda: takes(client, a))
 
 
-def test_what_is_not_there_says_so(daemon):
-    with daemon.connect() as client:
-        two_slots(client)
-        refused(client, "BAD_SCHEMA", "define", {"name": "U", "kind": "atomic", "fields": [
-            {"name": "mail", "type": "str", "unique": True}]})
-
-
 @pytest.mark.parametrize("setting, text", [
     ({}, "experimental_cluster"), ({**EXPERIMENTAL, "redis.redis_db": "1"}, "database 0")])
 def test_settings(new_daemon, setting, text):

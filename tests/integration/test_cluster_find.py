@@ -222,12 +222,6 @@ def test_an_index_that_is_dropped(calm_cluster, new_daemon):
         ClusterOracle(calm_cluster, PERSON).check()
 
 
-def test_unique_is_refused(calm_cluster, new_daemon):
-    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as client:
-        said = refused(client, "BAD_SCHEMA", "define", atomic("User", field("mail", "str", unique=True)))
-        assert "unique" in said and "slot" in said
-
-
 class Finder(threading.Thread):
     """Asks for what is never changed, over and over: all of it has to be there each time."""
 
