@@ -25,6 +25,13 @@ enum effect_kind {
     EFFECT_DROP, /* DEL of the whole key */
 };
 
+/* Where a member of a sorted set stood that is taken out. */
+enum effect_end {
+    END_NONE, /* anywhere */
+    END_LOWEST,
+    END_HIGHEST
+};
+
 struct effect {
     enum effect_kind kind;
     const char *suffix; /* of the key */
@@ -35,9 +42,11 @@ struct effect {
     const struct type *type; /* of value */
     const struct cell *value;
     const struct cell *was; /* FIELD_SET, _INCR of a record's field: what was there; or NULL */
-    double score;           /* FIELD_SET, where members have one */
-    bool told; /* FIELD_SET, _DEL of a member: whether that adds one (`now`: 1) or takes one
-                * out is the answer */
+    double score;           /* FIELD_SET, where members have one; or as `end` says */
+    uint8_t end; /* FIELD_DEL of a member: it is taken out as what stands at this end, and with the
+                  * score that it had it is all that is answered */
+    bool told;   /* FIELD_SET, _DEL of a member: whether that adds one (`now`: 1) or takes one
+                  * out is the answer */
     union {
         struct {
             int64_t by, now; /* FIELD_INCR */

@@ -61,7 +61,9 @@ static bool member_put(struct run *run, const struct cell *member, double score,
     return !had;
 }
 
-static bool member_take(struct run *run, const struct cell *member, bool told)
+/* told: no more is answered than whether it was there, and Redis says it. end: it is what is
+ * answered. */
+static bool member_take(struct run *run, const struct cell *member, bool told, enum effect_end end)
 {
     struct cell own = cell_copy(member); /* it may be the container's */
     double old = 0;
@@ -74,6 +76,8 @@ static bool member_take(struct run *run, const struct cell *member, bool told)
                                   .in = TYPE_SORTED,
                                   .type = run->at.type->of,
                                   .value = &own,
+                                  .score = old,
+                                  .end = end,
                                   .told = told,
                                   .now = 1});
         undo_score(run, &own, true, old);
@@ -138,7 +142,7 @@ enum op_status run_sorted_remove(struct run *run)
     enum op_status st = check_sorted(run);
     if (st != OP_DONE || (st = member_arg(run, &member)) != OP_DONE)
         return st;
-    pack_uint(run->result, member_take(run, &member, true));
+    pack_uint(run->result, member_take(run, &member, true, END_NONE));
     cell_free(&member);
     return OP_DONE;
 }
@@ -230,11 +234,11 @@ static enum op_status check_ranks(struct run *run, const struct ranks *r)
     return work_check(run->f) < 0 ? OP_REFUSED : OP_DONE;
 }
 
-static void take_ranks(struct run *run, const struct ranks *r)
+static void take_ranks(struct run *run, const struct ranks *r, enum effect_end end)
 {
     double score;
     for (size_t i = r->n; i-- > 0;)
-        (void)member_take(run, sorted_at(run->at.cell->container, r->from + i, &score), false);
+        (void)member_take(run, sorted_at(run->at.cell->container, r->from + i, &score), false, end);
 }
 
 /* At one end: without a count one pair, which must be there; else a list of up to so many. */
@@ -258,7 +262,7 @@ static enum op_status at_end(struct run *run, bool highest, bool take)
     st = one ? pack_ranked(run, r.from) : pack_ranks(run, &r);
     if (st == OP_DONE && take && (st = check_result(run)) == OP_DONE &&
         (st = check_ranks(run, &r)) == OP_DONE)
-        take_ranks(run, &r);
+        take_ranks(run, &r, !one ? END_NONE : highest ? END_HIGHEST : END_LOWEST);
     if (st != OP_DONE)
         run->result->len = had;
     return st;
@@ -336,7 +340,7 @@ static enum op_status remove_ranks(struct run *run, enum op_status st, const str
     if (st != OP_DONE || (st = check_ranks(run, r)) != OP_DONE)
         return st;
     pack_uint(run->result, r->n);
-    take_ranks(run, r);
+    take_ranks(run, r, END_NONE);
     return OP_DONE;
 }
 

@@ -25,6 +25,7 @@ struct batch_pool *batch_pool_new(const struct names *names, const char *daemon)
     buf_printf(&p->channel, "%s:@changes", names->prefix);
     buf_printf(&p->turn, "%s:" TURN_KEY, names->prefix);
     buf_printf(&p->own, "%s:@own:%s", names->prefix, daemon);
+    unit_popped_key(names->prefix, daemon, &p->popped);
     return p;
 }
 
@@ -50,6 +51,7 @@ void batch_pool_free(struct batch_pool *p)
     buf_free(&p->channel);
     buf_free(&p->own);
     buf_free(&p->turn);
+    buf_free(&p->popped);
     writer_free(&p->writer);
     free(p);
 }

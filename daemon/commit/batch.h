@@ -79,6 +79,14 @@ struct waiter {
     struct waiter *next;
 };
 
+/* The one member that a call takes out of an end of a sorted set, and answers with. */
+struct popped {
+    bool other;       /* Redis has taken out another one, or it had another score: */
+    const char *text; /* what it is there */
+    size_t len;
+    double score;
+};
+
 /* What the batches of a lane share: how Redis keys begin, this daemon's id, and memory. The strings
  * are kept by the caller; freed after its batches. */
 struct batch_pool *batch_pool_new(const struct names *names, const char *daemon);
@@ -150,6 +158,9 @@ const struct drift *batch_member(struct batch *b, struct batch_doc *bd, const st
                                  const char *suffix, size_t suffix_len, bool in, const char *member,
                                  size_t member_len, const void *score, size_t score_len,
                                  int64_t expected);
+/* Behind the removal of a member of a sorted set, which was its lowest or highest and had this
+ * score: what its call answers with. Several in one batch are what the tree says: NULL. */
+const struct popped *batch_pop(struct batch *b, struct batch_doc *bd, bool highest, double score);
 /* Of a hash. `now` is the value after it; returns what to look at for the result, NULL when the
  * field is set in this batch and the result is certain. */
 const struct drift *batch_hash_incr(struct batch *b, struct batch_doc *bd, const char *suffix,
@@ -191,6 +202,17 @@ unsigned batch_format(struct batch *b, struct batch_news *news, struct buf *out)
  * and nothing is appended: not all of it is units, or it is too long. */
 bool batch_format_whole(struct batch *b, const struct whole_scripts *known, bool news,
                         struct buf *out);
+/* Whether all of the batch is one such member: from here on it is what Redis has at that end, by
+ * ZPOPMIN or ZPOPMAX in a transaction without a unit. Nothing is formatted yet, or it is to be done
+ * once more. */
+bool batch_pop_plainly(struct batch *b);
+/* It is the member that the tree has after all, as a unit: nothing of the text was applied. */
+void batch_pop_as_unit(struct batch *b);
+/* Puts the member that was taken out, by its name, into the text of what is applied: it may be
+ * applied once more. Returns by how many commands it is shorter. */
+unsigned batch_pop_name(const struct batch *b, struct batch_news *news, struct buf *resp);
+/* The last reply to what batch_ask_state asked. */
+void batch_pop_found(struct batch *b, const redisReply *reply);
 /* Takes EXEC's reply. 0: applied; drifts and `failed` are filled in (look at each document).
  * -1: not applied at all, *f says why. */
 int batch_answer(struct batch *b, const redisReply *exec, struct fault *f);

@@ -33,7 +33,7 @@ static void fail(struct expectation *e)
 
 /* Somebody else had changed it before: what of it was not heard of yet is read again, and who saw
  * the tree until now has seen what never was. */
-static void drifted(struct batch *b, struct batch_doc *bd, const char *suffix, size_t len)
+void part_drifted(struct batch *b, struct batch_doc *bd, const char *suffix, size_t len)
 {
     stale_mark(bd->doc, suffix, len);
     bd->doc->checked = bd->doc->read =
@@ -77,7 +77,8 @@ static void take(struct batch *b, struct expectation *e, const redisReply *r)
     else if (e->number != NULL && r->type == REDIS_REPLY_INTEGER)
         e->number->by = off_by(r->integer, e->number->expected);
     if (e->number != NULL && e->number->known && e->number->by != 0)
-        drifted(b, e->bd, e->pend->key + e->pend->suffix_at, e->pend->key_len - e->pend->suffix_at);
+        part_drifted(b, e->bd, e->pend->key + e->pend->suffix_at,
+                     e->pend->key_len - e->pend->suffix_at);
 }
 
 /* The reply of a unit's part; the script's, when that itself was refused. */
@@ -135,7 +136,7 @@ unsigned batch_ask_state(const struct batch *b, struct buf *out)
                      (size_t[]){4, e->pend->key_len, f->name_len});
         n++;
     }
-    return n;
+    return n + batch_pop_ask(b, out);
 }
 
 /* Versions begin at the clock; what is below was counted from nothing. */
@@ -194,6 +195,7 @@ int batch_answer(struct batch *b, const redisReply *exec, struct fault *f)
         if (!bd->failed)
             take_version(bd, with_drift(&bd->version));
     }
+    batch_pop_take(b, exec);
     return 0;
 }
 
@@ -252,7 +254,7 @@ void batch_decide(struct batch *b, const struct fault *fault)
         if (bd->version.by != 0)
             log_debug("%s was changed by another writer", bd->doc->key);
         if (bd->version.by != 0 || bd->failed || bd->gone)
-            drifted(b, bd, "", 0);
+            part_drifted(b, bd, "", 0);
         if (fault != NULL || batch_doc_refused(bd) || bd->failed || bd->gone || bd->unanswered)
             doc_forget(bd->doc);
     }
@@ -363,4 +365,5 @@ void batch_take_state(struct batch *b, const int64_t *said)
         if (told_number(e) != NULL && *said++ != e->number->expected && !batch_doc_refused(e->bd))
             e->bd->overtaken = true;
     }
+    batch_pop_unanswered(b);
 }

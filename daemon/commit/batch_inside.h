@@ -1,4 +1,4 @@
-/* batch_inside: what batch.c, batch_text.c, batch_news.c and batch_answer.c share, and nobody else:
+/* batch_inside: what batch.c and the other batch_*.c share, and nobody else:
  * the batch as it is kept, and what its text notes for its answer. */
 #ifndef RAPYERD_BATCH_INSIDE_H
 #define RAPYERD_BATCH_INSIDE_H
@@ -130,12 +130,27 @@ struct batch_pool {
     const char *prefix, *daemon;
     size_t prefix_len;
     /* Names in Redis: of what all hear, of what this one hears; and TURN_KEY. */
-    struct buf channel, own, turn;
+    struct buf channel, own, turn, popped;
     bool tells_own, tells_others;
     struct batch_memory spares[SPARES]; /* of batches before, the last one last */
     unsigned nspares;
     struct writer writer;
     struct index_table *indexes; /* NULL: there are none */
+};
+
+/* A member that is taken out of one end of a sorted set (batch_pop.c). */
+struct pop {
+    struct popped told;
+    double score; /* that it should have */
+    bool highest;
+    unsigned n; /* in the batch; what follows is of the first, and of use where it is alone */
+    struct batch_doc *bd;
+    struct unit *unit; /* whose part this was until Redis was to say what is taken out; or NULL */
+    struct pend *pend;
+    size_t at, len; /* of its commands in the text */
+    unsigned reply; /* in EXEC's array */
+    bool none;      /* the set was empty, or no set */
+    bool found;     /* where the answer was lost: what was saved is in `told` */
 };
 
 struct batch {
@@ -155,6 +170,7 @@ struct batch {
     struct held **held;        /* long values that fields of it are */
     unsigned nheld, held_cap;
     size_t bytes;
+    struct pop *pop;    /* NULL: it takes out none */
     bool drifted;       /* one of its documents */
     bool scripted;      /* entries in indexes are put right by script */
     int64_t epoch;      /* of the claims of its unique values (claims.h) */
@@ -225,5 +241,20 @@ struct pend *batch_key(struct batch *b, struct batch_doc *bd, const char *suffix
 /* Replaces *payload by the message that others are sent. */
 void batch_pack_news(struct batch *b, struct buf *payload);
 void writer_free(struct writer *w);
+
+/* What the part's document was taken for, or this key of it, is not so: it is read again, and so is
+ * what was seen of it. */
+void part_drifted(struct batch *b, struct batch_doc *bd, const char *suffix, size_t len);
+
+/* ---- batch_pop.c ---- */
+
+/* Appends the commands, where that is what is to be done with this key. */
+bool batch_pop_format(struct batch *b, struct pend *p, struct buf *out);
+/* Takes what EXEC says of it. */
+void batch_pop_take(struct batch *b, const redisReply *exec);
+/* Appends a command that asks for what was taken out; returns how many, at most 1. Then takes
+ * what was found. */
+unsigned batch_pop_ask(const struct batch *b, struct buf *out);
+void batch_pop_unanswered(struct batch *b);
 
 #endif

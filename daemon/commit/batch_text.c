@@ -164,7 +164,7 @@ static void format_fields(struct batch *b, struct writer *w, struct pend *p)
     }
     if (some[FIELD_SET])
         format_named(b, w, p, FIELD_SET);
-    if (some[FIELD_DEL] && !p->drop)
+    if (some[FIELD_DEL] && !p->drop && !batch_pop_format(b, p, w->out))
         format_named(b, w, p, FIELD_DEL);
 }
 

@@ -89,7 +89,9 @@ static void format(struct lane *l, struct commit *c)
     buf_clear(&c->resp);
     c->news.n = 0;
     c->ncommands = 1;
-    c->whole = l->scripted && batch_format_whole(c->batch, &l->scripts, !mute, &c->resp);
+    c->pops = !in_cluster(l) && clock_mono_ms() >= l->pops_at && batch_pop_plainly(c->batch);
+    c->whole =
+        !c->pops && l->scripted && batch_format_whole(c->batch, &l->scripts, !mute, &c->resp);
     if (!c->whole)
         c->ncommands = batch_format(c->batch, mute ? NULL : &c->news, &c->resp);
 }
@@ -136,7 +138,9 @@ void lane_retain(struct lane *l, struct commit *c)
     if (!RAPYER_EXACTLY_ONCE)
         return;
     /* An earlier state may let units pass that were refused, and lack a deadline that it gets. */
-    if (batch_any_refused(c->batch) || batch_any_undated(c->batch))
+    if (c->pops)
+        c->ncommands -= batch_pop_name(c->batch, &c->news, &c->resp);
+    else if (batch_any_refused(c->batch) || batch_any_undated(c->batch))
         format(l, c);
     struct kept *k = retained_add(l->place.retained, &l->kept, c->resp.len);
     if (k == NULL)
@@ -202,6 +206,19 @@ static bool spell_out(struct lane *l, struct commit *c, const redisReply *reply)
     return true;
 }
 
+/* Nothing was done, as Redis does not let us have it done in this way, or cannot. */
+static bool pop_as_unit(struct lane *l, struct commit *c, const redisReply *reply)
+{
+    bool cannot = strncmp(c->refusal, "NOPERM", 6) == 0 || strstr(c->refusal, "unknown command");
+    if (!c->pops || reply->type != REDIS_REPLY_ERROR || !cannot || c->refused > 2)
+        return false;
+    l->pops_at = clock_mono_ms() + MUTE_MS;
+    batch_pop_as_unit(c->batch);
+    format(l, c);
+    lane_send(l);
+    return true;
+}
+
 /* That it must not tell others is for a transaction to find out (mute). */
 static void look_at_news(struct lane *l, const struct commit *c, const redisReply *reply)
 {
@@ -237,7 +254,7 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     }
     struct fault f;
     l->open_on = NULL;
-    if (spell_out(l, c, reply))
+    if (spell_out(l, c, reply) || pop_as_unit(l, c, reply))
         return;
     if (batch_answer(c->batch, reply, &f) < 0) {
         if (mute(l, c))

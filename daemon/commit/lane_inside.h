@@ -21,6 +21,7 @@ struct commit {
     struct blob *lent; /* resp is part of it, as others hold it, too; or NULL */
     unsigned ncommands;
     bool whole;             /* it is one script (batch_format_whole) */
+    bool pops;              /* Redis says what it takes out (batch_pop_plainly) */
     struct batch_news news; /* in resp */
     char refusal[256];      /* the first error among the QUEUED answers */
     unsigned refused;       /* the index of that answer */
@@ -68,6 +69,7 @@ struct lane {
     struct whole_scripts scripts;
     bool scripted;      /* Redis knows all of them */
     int64_t load_at;    /* monotonic ms: when it is given them again; 0: with the next link */
+    int64_t pops_at;    /* monotonic ms; until then Redis is not asked to pop: it does not let us */
     int64_t mute_until; /* monotonic ms; until then nothing is published */
     bool mute_logged;
     struct lane_times times; /* of the commit that is being decided */

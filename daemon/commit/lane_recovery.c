@@ -319,6 +319,8 @@ static void on_recovery(void *arg, unsigned index, redisReply *reply)
     }
     if (index != r->last)
         return;
+    if (current && l->in_flight != NULL && index > r->marker_at)
+        batch_pop_found(l->in_flight->batch, reply);
     if (current && has_none(l, r) && r->error[0] == '\0' && ask_swept(l, r))
         return;
     if (current)

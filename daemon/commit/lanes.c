@@ -447,14 +447,16 @@ static void on_forgotten(void *arg, unsigned index, redisReply *reply)
 static void forget_there(void *arg, struct upstream *up)
 {
     struct lanes *l = arg;
-    struct buf out = BUF_INIT;
+    struct buf out = BUF_INIT, popped = BUF_INIT;
     unsigned n = 0;
+    if (!router_is_cluster(l->router))
+        unit_popped_key(l->config->key_prefix, l->id, &popped);
     for (unsigned i = 0; i < l->n; i++) {
         const struct buf *key = lane_marker(l->all[i]);
         if (lane_upstream(l->all[i]) != up)
             continue;
-        const char *unlink[] = {"UNLINK", (char *)key->data};
-        resp_command(&out, 2, unlink, (size_t[]){6, key->len});
+        const char *unlink[] = {"UNLINK", (char *)key->data, (char *)popped.data};
+        resp_command(&out, popped.len > 0 ? 3 : 2, unlink, (size_t[]){6, key->len, popped.len});
         n++;
     }
     struct forgetting *f = alloc_zeroed(1, sizeof(*f));
@@ -464,6 +466,7 @@ static void forget_there(void *arg, struct upstream *up)
     else
         free(f);
     buf_free(&out);
+    buf_free(&popped);
 }
 
 bool lanes_forget(struct lanes *l, void (*fn)(void *arg), void *arg)

@@ -43,6 +43,11 @@ void unit_marker_key(const char *prefix, const char *daemon, const char *tag, st
         buf_printf(out, "{%s}", tag);
 }
 
+void unit_popped_key(const char *prefix, const char *daemon, struct buf *out)
+{
+    buf_printf(out, "%s:~pop:%s", prefix, daemon);
+}
+
 void unit_swept_key(const char *prefix, const char *tag, struct buf *out)
 {
     buf_printf(out, "%s:~swept{%s}", prefix, tag);

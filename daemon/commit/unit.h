@@ -140,6 +140,8 @@ unsigned unit_format_leases(const struct guard *g, const char *daemon, int64_t m
 
 /* The key of this daemon's marker; tag: of the slot that it speaks for (slots.h), NULL: of all. */
 void unit_marker_key(const char *prefix, const char *daemon, const char *tag, struct buf *out);
+/* That of what it took out of a sorted set last (batch_pop.c), beside the marker of all. */
+void unit_popped_key(const char *prefix, const char *daemon, struct buf *out);
 /* A slot's key that says when (Redis' clock, ms) a marker was last removed there as its daemon was
  * taken for dead (methods/remains.h). */
 void unit_swept_key(const char *prefix, const char *tag, struct buf *out);

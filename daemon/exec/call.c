@@ -435,6 +435,29 @@ void call_set_right(const struct run *r, struct buf *answer)
     *answer = corrected;
 }
 
+void call_pops(struct call *c, const struct effect *e, const struct popped *popped)
+{
+    c->run.popped = popped;
+    c->run.popped_type = e->type;
+}
+
+int call_set_popped(const struct run *r, struct buf *answer, struct fault *f)
+{
+    struct cell member;
+    if (r->popped == NULL || !r->popped->other)
+        return 0;
+    if (layout_parse(r->popped_type, r->popped->text, r->popped->len, &member, f) < 0)
+        return -1;
+    size_t len;
+    const void *bytes = cell_bytes(&member, &len);
+    buf_clear(answer);
+    pack_array(answer, 2);
+    buf_append(answer, bytes, len);
+    pack_float(answer, r->popped->score);
+    cell_free(&member);
+    return 0;
+}
+
 int call_full(struct call *c, size_t bytes)
 {
     return fault_set(&c->fault, FAULT_UNAVAILABLE,

@@ -83,6 +83,8 @@ struct run {
     unsigned ntouched, touched_cap;
     struct correction *corrections;
     unsigned ncorrections, corrections_cap;
+    const struct popped *popped; /* what its answer is, if Redis gives another; or NULL */
+    const struct type *popped_type;
 };
 
 struct call {

@@ -155,7 +155,11 @@ void call_effect(void *arg, const struct effect *e)
                        ? set_number(b, bd, e)
                        : batch_hash_incr(b, bd, key, len, e->field, e->field_len, e->by, e->now);
         break;
-    case EFFECT_FIELD_DEL: field_del(b, bd, e, raw); break;
+    case EFFECT_FIELD_DEL:
+        field_del(b, bd, e, raw);
+        if (e->end != END_NONE && !c->call->all_or_nothing)
+            call_pops(c->call, e, batch_pop(b, bd, e->end == END_HIGHEST, e->score));
+        break;
     case EFFECT_PUSH:
     case EFFECT_PUSH_FRONT:
         note_push(

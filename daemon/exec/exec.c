@@ -138,6 +138,10 @@ static void settle_committed(struct exec *e, struct task *t, const struct batch 
         task_answer(e, t, lane_doubt(e->deciding), NULL);
         return;
     }
+    if (call_set_popped(r, &t->answer, &f) < 0) {
+        task_answer(e, t, &f, NULL);
+        return;
+    }
     call_set_right(&t->call.run, &t->answer);
     task_answer(e, t, t->refused ? &t->call.fault : NULL, &t->answer);
 }

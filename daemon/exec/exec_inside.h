@@ -301,6 +301,10 @@ int call_outcome(const struct run *r, struct fault *f);
 /* Corrects the numbers in its answer that turned out otherwise because somebody else wrote in
  * between. */
 void call_set_right(const struct run *r, struct buf *answer);
+/* It has told that the member of one end of a sorted set is taken out, and answers with it. */
+void call_pops(struct call *c, const struct effect *e, const struct popped *popped);
+/* The answer is what Redis has taken out instead, if it has. -1: that is not what it should be. */
+int call_set_popped(const struct run *r, struct buf *answer, struct fault *f);
 /* UNAVAILABLE: so many bytes of answers wait already. */
 int call_full(struct call *c, size_t bytes);
 

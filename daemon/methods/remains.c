@@ -184,11 +184,14 @@ static void on_claimed(void *arg, unsigned index, redisReply *reply)
         remove_some(r);
         return;
     }
-    struct buf out = BUF_INIT, marker = BUF_INIT;
+    struct buf out = BUF_INIT, marker = BUF_INIT, popped = BUF_INIT;
     unit_marker_key(prefix_of(r), r->dead.id, NULL, &marker);
+    unit_popped_key(prefix_of(r), r->dead.id, &popped);
     buf_append(&marker, "", 1);
-    resp_words(&out, "UNLINK", (char *)marker.data, NULL);
+    buf_append(&popped, "", 1);
+    resp_words(&out, "UNLINK", (char *)marker.data, (char *)popped.data, NULL);
     buf_free(&marker);
+    buf_free(&popped);
     ask(r, &out, on_removed);
 }
 

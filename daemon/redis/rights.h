@@ -18,7 +18,7 @@ struct rights_terms {
 
 struct rights {
     char missing[800]; /* as ACL SETUSER takes them: "+eval &rapyer:*"; "": none */
-    char lacking[640]; /* what does not work without them, as sentences */
+    char lacking[800]; /* what does not work without them, as sentences */
     char absent[400];  /* commands that it does not know, or not by their names; "": none */
     bool grave;        /* more than speed and advice is lost */
     bool cut;          /* more is missing than there was room for */

@@ -31,12 +31,14 @@ def test_the_marker_of_one_that_was_killed(redis_server, new_daemon, rdb):
         wait_until(lambda: heard_of(rdb), what="its sign")
     dead = markers(rdb)
     assert len(dead) == 1
+    popped = dead.copy().pop().replace(b"~seq", b"~pop")
+    rdb.zadd(popped, {"what it took out of a queue": 1})
     one.kill()
     two = new_daemon(redis_server.address, LATER)
     with two.connect() as client:
         assert client.call("num.incr", "Log:a", "n", 1) == 2
         wait_until(lambda: not markers(rdb) & dead and len(heard_of(rdb)) == 1, timeout=30, what="the end of its marker")
-        assert markers(rdb) and client.call("num.incr", "Log:a", "n", 1) == 3
+        assert not rdb.exists(popped) and markers(rdb) and client.call("num.incr", "Log:a", "n", 1) == 3
     two.stop()
     assert not markers(rdb) and not heard_of(rdb)
 

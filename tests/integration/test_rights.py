@@ -20,11 +20,12 @@ GREETING = ["info", "client|id", "multi", "exec"]
 RIGHTS = ["hgetall", "hget", "hmget", "hexists", "hvals", "type", "hlen", "hscan", "llen", "lrange", "pttl", "get",
           "set", "unlink", "hset", "hdel", "hincrby", "rpush", "lpush", "lset", "lpop", "rpop", "ltrim", "smembers",
           "sscan", "zcard", "scard", "sadd", "srem", "pexpireat", "persist", "eval", "lpos", "lindex", "linsert",
-          "lrem", "append", "time", "hkeys", "smismember", "sinter", "zincrby", "zcount", "zlexcount", "zmscore",
-          "zrank", "zrevrank", "zrevrange", "zrangebylex", "zrangebyscore", "zrevrangebyscore", "evalsha",
-          "script|load", "pexpire", "zadd", "zrem", "zrange", "zscore", "scan", "client|kill",
-          "publish", "subscribe", "client|tracking", "unsubscribe", "config|get"]
-SOFT = ["lpos", "publish", "subscribe", "client|tracking", "unsubscribe", "config|get"]
+          "lrem", "append", "time", "zrangestore", "zpopmin", "zpopmax", "hkeys", "smismember", "sinter", "zincrby",
+          "zcount", "zlexcount", "zmscore", "zrank", "zrevrank", "zrevrange", "zrangebylex", "zrangebyscore",
+          "zrevrangebyscore", "evalsha", "script|load", "pexpire", "zadd", "zrem", "zrange", "zscore", "scan",
+          "client|kill", "publish", "subscribe", "client|tracking", "unsubscribe", "config|get"]
+SOFT = ["lpos", "zrangestore", "zpopmin", "zpopmax", "publish", "subscribe", "client|tracking", "unsubscribe",
+        "config|get"]
 CHANNELS = "&rapyer:* &__redis__:invalidate"
 
 
