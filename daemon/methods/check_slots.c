@@ -33,6 +33,7 @@ struct check_slots {
     struct list_page page;
     struct buf match; /* with a NUL */
     struct slot_calls *calls;
+    struct claim_check *claims;
     struct index_name *keys;
     unsigned n, cap;
     uint16_t *slots; /* that are asked, each about one of these: */
@@ -58,6 +59,7 @@ void check_slots_free(struct check *c)
     clear_keys(in);
     list_page_free(&in->page);
     slot_calls_free(in->calls);
+    check_claims_free(in->claims);
     buf_free(&in->match);
     free(in->keys);
     free(in->slots);
@@ -216,16 +218,23 @@ static void ask_keys(struct check *c)
     } else {
         in->removing = false;
         clear_keys(in);
-        check_page_done(c);
+        check_claims_go(in->claims);
     }
 }
 
-/* "<prefix>:@index{tag}:Model", or that and "/...". */
+static void on_claims(struct check *c, const char *why)
+{
+    if (!failed(c, why))
+        check_page_done(c);
+}
+
+/* "<prefix>:@index{tag}:Model", or that and "/..."; or a claim of it. */
 static void add_key(struct check *c, const char *name, size_t len)
 {
     struct check_slots *in = c->slots;
     const char *model = c->all->model->name, *close = memchr(name, '}', len);
     size_t left = close != NULL ? (size_t)(name + len - close) : 0, n = strlen(model);
+    check_claims_key(in->claims, name, len);
     if (left < n + 2 || close[1] != ':' || memcmp(close + 2, model, n) != 0 ||
         (left > n + 2 && close[n + 2] != '/'))
         return;
@@ -249,7 +258,7 @@ static void on_settled(void *arg, const char *why)
     slot_calls_free(c->slots->calls);
     c->slots->calls = NULL;
     if (!failed(c, why))
-        check_page_done(c);
+        check_claims_go(c->slots->claims);
 }
 
 static void take_compared(void *arg, const redisReply *reply)
@@ -267,11 +276,18 @@ static void on_compared(void *arg, const char *why)
         slot_calls_ask(c->slots->calls, (struct slot_script){0}, ignore, on_settled, c);
 }
 
+static void add_document(void *arg, const char *pk, size_t len)
+{
+    struct check *c = arg;
+    check_claims_document(c->slots->claims, pk, len);
+}
+
 static void compare(struct check *c)
 {
     struct check_slots *in = c->slots;
     in->calls = slot_calls_new(c->exec, in->asks.scatter, c->all);
     slot_calls_add_names(in->calls, &in->page.names);
+    slot_calls_each(in->calls, add_document, c);
     if (slot_calls_n(in->calls) == 0) {
         on_settled(c, NULL);
         return;
@@ -317,7 +333,7 @@ void check_slots_page(struct check *c)
     buf_clear(&in->match);
     layout_pattern(names->prefix, strlen(names->prefix), &in->match);
     if (!c->documents)
-        buf_printf(&in->match, ":@index{*}:%s*", model);
+        buf_printf(&in->match, ":@*:%s*", model); /* also claims */
     else
         buf_printf(&in->match, names->tags ? ":{*%s:*" : ":{%s:*}", model);
     buf_append(&in->match, "", 1);
@@ -335,5 +351,6 @@ void check_slots_begin(struct check *c, const struct find_cluster *cluster)
                                         .done = on_listed,
                                         .arg = c}};
     in->page.listing = &in->listing;
+    in->claims = check_claims_new(c, cluster->scatter, on_claims);
     c->slots = in;
 }

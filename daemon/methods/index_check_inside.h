@@ -42,6 +42,18 @@ void check_take_key(struct check *c, const redisReply *reply);
 void check_take_documents(struct check *c, const redisReply *reply);
 void check_note_spoilt(struct check *c, const struct buf *key);
 
+/* check_claims.c: in a cluster, the claims of unique values. Of keys that are some, or of
+ * documents, which of both are added before check_claims_go; then done is called, and it may be
+ * used anew. */
+struct claim_check;
+struct scatter;
+struct claim_check *check_claims_new(struct check *c, struct scatter *s,
+                                     void (*done)(struct check *c, const char *why));
+void check_claims_free(struct claim_check *in);
+void check_claims_key(struct claim_check *in, const char *name, size_t len);
+void check_claims_document(struct claim_check *in, const char *pk, size_t len);
+void check_claims_go(struct claim_check *in);
+
 /* check_slots.c: the same in a cluster. */
 void check_slots_begin(struct check *c, const struct find_cluster *cluster);
 void check_slots_free(struct check *c);

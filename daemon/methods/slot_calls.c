@@ -76,6 +76,13 @@ void slot_calls_add_names(struct slot_calls *c, const struct buf *names)
     }
 }
 
+void slot_calls_each(const struct slot_calls *c, void (*fn)(void *arg, const char *pk, size_t len),
+                     void *arg)
+{
+    for (unsigned i = 0; i < c->n; i++)
+        fn(arg, (char *)c->pks.data + c->all[i].at, c->all[i].len);
+}
+
 unsigned slot_calls_n(const struct slot_calls *c)
 {
     return c->n;

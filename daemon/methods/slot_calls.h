@@ -20,6 +20,9 @@ void slot_calls_free(struct slot_calls *c);
 void slot_calls_add(struct slot_calls *c, const char *pk, size_t len);
 /* Those of `names`, packed Redis keys, that are documents of the model. */
 void slot_calls_add_names(struct slot_calls *c, const struct buf *names);
+/* The pk of each. */
+void slot_calls_each(const struct slot_calls *c, void (*fn)(void *arg, const char *pk, size_t len),
+                     void *arg);
 unsigned slot_calls_n(const struct slot_calls *c); /* documents */
 /* Of n > 0. take: each answer, which is no error; done: all of them, or why not. Then it may be
  * asked again, or freed. */

@@ -149,6 +149,28 @@ def test_a_spoilt_claim_is_told(members, calm_cluster):
     members.call("doc.save", "Member:1", {"email": "a"})
 
 
+def test_claims_are_checked(members, calm_cluster):
+    """What is left over goes when it is asked for; what another program has written, or Redis has lost, is claimed."""
+    long = "x" * 200
+    for i, value in enumerate(["a", "b", long]):
+        members.call("doc.save", f"Member:{{t}}{i}", {"email": value, "number": i})
+    view = View(calm_cluster)
+    found = members.call("index.check", "Member")
+    assert (found["documents"], found["missing"], found["left_over"]) == (3, 0, 0)
+    view.unlink(CLAIM + b"email=b")
+    for key, value in ((b"email=c", b"0 ghost"), (b"email=d", b"3 {t}0"), (b"email#" + b"0" * 64, b"9 {t}1"), (b"email=e", b"?")):
+        view.set(CLAIM + key, value)
+    for repair in (False, True):
+        found = members.call("index.check", "Member", {"repair": repair})
+        assert (found["missing"], found["left_over"], found["spoilt"]) == (1, 3, ["rapyer:@unique:Member/email=e"])
+    found = members.call("index.check", "Member")
+    assert (found["missing"], found["left_over"], found["spoilt"]) == (0, 0, [])
+    refused(members, "CONFLICT", "doc.save", "Member:9", {"email": "b"})
+    members.call("doc.save", "Member:9", {"email": "d"})
+    members.call("doc.delete", "Member:{t}2")
+    assert check(calm_cluster) == {b"a": b"0", b"b": b"1", b"d": b"9"}
+
+
 def test_two_daemons_race(calm_cluster, new_daemon):
     daemons = [new_daemon(calm_cluster.address, EXPERIMENTAL) for _ in range(2)]
     clients = [daemons[i % 2].connect() for i in range(4)]
