@@ -4,9 +4,11 @@
 #include "daemon/base/log.h"
 #include "daemon/documents/layout.h"
 #include "daemon/exec/purge_script.h"
+#include "daemon/redis/listing.h"
 #include "daemon/redis/resp.h"
 #include "daemon/redis/router.h"
 #include "protocol/alloc.h"
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -27,20 +29,28 @@ struct purger {
     void *arg;
     struct condemned *list; /* the first one is being purged (utlist) */
     struct event *again;
-    bool named;      /* it is known how keys are made of documents */
-    bool busy;       /* an answer will come */
-    char name[128];  /* of the hash of those that are there */
-    char cursor[24]; /* where SCAN goes on */
-    bool last;       /* the root hash goes */
-    struct buf root; /* the Redis key of the first one, */
+    bool named;             /* it is known how keys are made of documents */
+    bool busy;              /* an answer will come */
+    char name[128];         /* of the hash of those that are there */
+    char cursor[24];        /* where SCAN goes on */
+    struct listing listing; /* a cluster: the same, of the document's slot; all others are done */
+    char why[200];          /* a page of it is none */
+    bool last;              /* the root hash goes */
+    struct buf found;       /* packed: keys of the page */
+    struct buf root;        /* the Redis key of the first one, */
     struct buf match;
 };
 
 static void go_on(struct purger *p);
 
+static uint16_t slot_of_first(const struct purger *p)
+{
+    return router_slot(p->router, (char *)p->root.data, p->root.len);
+}
+
 static struct upstream *link_of_first(const struct purger *p)
 {
-    return router_link(p->router, router_slot(p->router, (char *)p->root.data, p->root.len));
+    return router_link(p->router, slot_of_first(p));
 }
 
 static struct upstream *link_of_name(const struct purger *p)
@@ -57,6 +67,9 @@ static void begin(struct purger *p)
     layout_pattern((char *)p->root.data, p->root.len, &p->match);
     buf_append(&p->match, "/*", 3);
     strcpy(p->cursor, "0");
+    listing_begin(&p->listing);
+    memset(p->listing.slots, LISTED_DONE, sizeof(p->listing.slots));
+    p->listing.slots[slot_of_first(p)] = LISTED_LEFT;
     p->last = false;
 }
 
@@ -75,16 +88,20 @@ static void done(struct purger *p)
     go_on(p);
 }
 
-/* Later: a full or read-only Redis, a missing right. */
+/* Later, and from the beginning, as what a page had is there yet: a full or read-only Redis, a
+ * missing right. */
 static void refused(struct purger *p, const char *why)
 {
+    begin(p);
     log_warning("what is left of the deleted document %s stays for now: %s", p->list->key, why);
     event_add(p->again, &(struct timeval){.tv_sec = AGAIN_MS / 1000});
 }
 
-/* In a cluster nobody says when this one's slot can be reached again. */
+/* The same where the link is lost. In a cluster nobody says when this one's slot can be reached
+ * again, or where it has gone. */
 static void try_again(struct purger *p)
 {
+    begin(p);
     if (router_is_cluster(p->router))
         event_add(p->again, &(struct timeval){.tv_sec = AGAIN_MS / 1000});
 }
@@ -114,10 +131,13 @@ static void on_removed(void *arg, unsigned index, redisReply *reply)
     go_on(p);
 }
 
-/* Keys of a page, or the root hash. */
-static void remove_some(struct purger *p, const redisReply *keys)
+/* Keys of a page; or, where all were removed, the root hash. */
+static void remove_some(struct purger *p)
 {
-    size_t n = keys != NULL ? keys->elements : 0;
+    struct cursor in = cursor_of(p->found.data, p->found.len);
+    uint32_t n = 0;
+    if (!p->last)
+        (void)cursor_array(&in, &n);
     const char **argv = alloc_zeroed(n + 5, sizeof(*argv));
     size_t *len = alloc_zeroed(n + 5, sizeof(*len));
     char count[RESP_DECIMAL_MAX];
@@ -127,9 +147,9 @@ static void remove_some(struct purger *p, const redisReply *keys)
     argv[argc] = purge_script, len[argc++] = sizeof(purge_script) - 1;
     argv[argc] = count, len[argc++] = resp_decimal(count, 1 + (int64_t)n);
     argv[argc] = (char *)p->root.data, len[argc++] = p->root.len;
-    for (size_t i = 0; i < n; i++)
-        argv[argc] = keys->element[i]->str, len[argc++] = keys->element[i]->len;
-    if (keys == NULL)
+    for (; n > 0; n--, argc++)
+        (void)cursor_str(&in, &argv[argc], &len[argc]);
+    if (p->last)
         argv[argc] = "root", len[argc++] = 4;
     resp_command(&out, argc, argv, len);
     p->busy = upstream_send(link_of_first(p), out.data, out.len, 1, on_removed, p);
@@ -153,6 +173,16 @@ static bool is_page(const redisReply *reply)
     return true;
 }
 
+static void note_page(struct purger *p, const redisReply *reply)
+{
+    const redisReply *keys = reply->element[1];
+    strcpy(p->cursor, reply->element[0]->str);
+    buf_clear(&p->found);
+    pack_array(&p->found, (uint32_t)keys->elements);
+    for (size_t i = 0; i < keys->elements; i++)
+        pack_str(&p->found, keys->element[i]->str, keys->element[i]->len);
+}
+
 static void on_page(void *arg, unsigned index, redisReply *reply)
 {
     struct purger *p = arg;
@@ -163,8 +193,52 @@ static void on_page(void *arg, unsigned index, redisReply *reply)
         refused(p, "its answer is no page of SCAN");
         return;
     }
-    strcpy(p->cursor, reply->element[0]->str);
-    remove_some(p, reply->element[1]);
+    note_page(p, reply);
+    remove_some(p);
+}
+
+/* The node that has scanned says whether it has the slot, whole, all the time: it never says
+ * MOVED to SCAN. */
+static void take_node(struct purger *p, const redisReply *nodes)
+{
+    uint16_t slot = slot_of_first(p);
+    if (nodes->type != REDIS_REPLY_STRING ||
+        listing_look(&p->listing, nodes->str, nodes->len) < 0) {
+        refused(p, "its answer to CLUSTER NODES is none");
+    } else if (p->listing.slots[slot] != LISTED_NOW) {
+        try_again(p);
+    } else {
+        listing_scanned(&p->listing, strtoull(p->cursor, NULL, 10));
+        remove_some(p);
+    }
+}
+
+/* Of SCAN, CLUSTER INFO, CLUSTER NODES. One that is cut off from most others has what was. */
+static void on_node(void *arg, unsigned index, redisReply *reply)
+{
+    struct purger *p = arg;
+    if (reply == NULL) {
+        (void)is_answer(p, reply);
+        return;
+    }
+    const char *text = reply->type == REDIS_REPLY_ARRAY ? "" : reply->str;
+    if (p->why[0] != '\0')
+        text = "";
+    else if (reply->type == REDIS_REPLY_ERROR)
+        snprintf(p->why, sizeof(p->why), "%s", text);
+    else if (index == 0 && !is_page(reply))
+        snprintf(p->why, sizeof(p->why), "its answer is no page of SCAN");
+    else if (index == 0)
+        note_page(p, reply);
+    else if (index == 1 && (text == NULL || strstr(text, "cluster_state:ok") == NULL))
+        snprintf(p->why, sizeof(p->why), "the cluster is down, as its node says");
+    if (index < 2)
+        return;
+    p->busy = false;
+    if (p->why[0] != '\0')
+        refused(p, p->why);
+    else
+        take_node(p, reply);
 }
 
 static void go_on(struct purger *p)
@@ -172,12 +246,23 @@ static void go_on(struct purger *p)
     if (p->busy || p->list == NULL)
         return;
     if (p->last) {
-        remove_some(p, NULL);
+        remove_some(p);
         return;
     }
+    bool cluster = router_is_cluster(p->router);
+    struct upstream *up = link_of_first(p);
     struct buf out = BUF_INIT;
+    if (cluster) {
+        listing_ask(&p->listing, upstream_info(up)->run_id);
+        snprintf(p->cursor, sizeof(p->cursor), "%" PRIu64, p->listing.scan);
+        p->why[0] = '\0';
+    }
     resp_words(&out, "SCAN", p->cursor, "MATCH", (char *)p->match.data, "COUNT", PAGE, NULL);
-    p->busy = upstream_send(link_of_first(p), out.data, out.len, 1, on_page, p);
+    if (cluster) {
+        resp_words(&out, "CLUSTER", "INFO", NULL);
+        resp_words(&out, "CLUSTER", "NODES", NULL);
+    }
+    p->busy = upstream_send(up, out.data, out.len, cluster ? 3 : 1, cluster ? on_node : on_page, p);
     if (!p->busy)
         try_again(p);
     buf_free(&out);
@@ -266,5 +351,6 @@ void purger_free(struct purger *p)
     event_free(p->again);
     buf_free(&p->root);
     buf_free(&p->match);
+    buf_free(&p->found);
     free(p);
 }

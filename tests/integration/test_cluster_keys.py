@@ -6,6 +6,8 @@ import random
 import pytest
 
 from cluster_storm import MODEL
+from index_oracle import View
+from models import atomic, field
 from redis_cluster import EXPERIMENTAL, reshard, slot_of_document
 from rpc_client import RpcError, wait_until
 
@@ -103,3 +105,34 @@ def test_a_master_that_goes(cluster, new_daemon):
             page = client.call("doc.keys", "Log", {"cursor": cursor})
             keys, cursor = keys + page["keys"], page["cursor"]
         assert set(keys) == set(KEYS)
+
+
+def test_what_is_left_of_a_long_document_whose_slot_moves(calm_cluster, new_daemon):
+    """Some of its keys are on the other master when it is looked for them."""
+    root, slot = b"rapyer:{Bag:x}", slot_of_document("Bag:x")
+    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as client:
+        client.call("define", atomic("Item", field("a", "str")), atomic("Bag", field("items", "list<Item>")))
+        client.call("doc.save", "Bag:x", {"items": [{"@pk": str(i), "a": "x"} for i in range(20)]})
+    rdb = View(calm_cluster)
+    rdb.hdel(root, "@s")  # as a daemon leaves it that is killed over it
+    rdb.hset(root, "@d", "1")
+    rdb.hset(b"rapyer:@gone", "Bag:x", "1")
+    source = calm_cluster.agreed_owner(slot)
+    target = next(node for node in calm_cluster.masters if node is not source)
+    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+
+    def move(keys):
+        source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+
+    with source.client() as at_source:
+        move([key for key in at_source.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100) if key != root][:10])
+        looks = at_source.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"]
+        new_daemon(calm_cluster.address, EXPERIMENTAL)
+        wait_until(lambda: at_source.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"] > looks,
+                   what="a look for them")
+        move(at_source.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100) or [root])
+    for node in (target, source):
+        node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+    rdb = View(calm_cluster)
+    wait_until(lambda: not rdb.keys(b"rapyer:{Bag:x}*") and not rdb.exists(b"rapyer:@gone"), what="the end of its keys")

