@@ -114,6 +114,12 @@ static const char *where(void *arg, const struct lock *l)
     return lease_where(l);
 }
 
+static const char *away(void *arg, const struct lock *l)
+{
+    (void)arg;
+    return lease_away(l);
+}
+
 static void on_taken(void *arg, struct lock *l)
 {
     struct daemon *d = arg;
@@ -415,7 +421,8 @@ static void start_locks(struct daemon *d)
                                                     .lost = on_lost,
                                                     .waiting = on_waiting,
                                                     .ended = on_ended,
-                                                    .where = where};
+                                                    .where = where,
+                                                    .away = away};
     static const struct leases_callbacks leases_cb = {.taken = on_taken};
     static const struct bus_callbacks bus_cb = {.message = on_bus_message,
                                                 .listening = on_bus_listening};

@@ -388,6 +388,12 @@ const char *lease_elsewhere(const struct lock *l)
     return id != NULL ? id : "";
 }
 
+const char *lease_away(const struct lock *l)
+{
+    const struct lease *le = l->lease;
+    return le != NULL && !lease_slot_up(le->slot) ? lease_slot_why(le->slot) : NULL;
+}
+
 const char *lease_where(const struct lock *l)
 {
     static char text[32 + ID_MAX];

@@ -66,6 +66,8 @@ struct upstream *lease_link(const struct lock *l);
 /* "another host (daemon 1a2b3c4d)", or NULL when nobody is known to have it; until the next call.
  * For locks_callbacks' where. */
 const char *lease_where(const struct lock *l);
+/* Why its Redis, or slot, cannot be asked for it; NULL: it can. For locks_callbacks' away. */
+const char *lease_away(const struct lock *l);
 /* A commit was refused because Redis has another lease, or none: if it is still this one it is
  * lost, and its holds with it. */
 void leases_refused(struct leases *ls, struct lock *l, int64_t fence);

@@ -37,7 +37,8 @@ const char *lock_who_text(const struct lock_owner *o, char *text, size_t size)
 }
 
 /* Who is in the way: `pid 11 (python3) has held it for 3.2 s, and 2 more hold it`. */
-static const char *blocker_text(const struct lock *l, const char *where, char *text, size_t size)
+static const char *blocker_text(const struct lock *l, const char *where, const char *away,
+                                char *text, size_t size)
 {
     const struct hold *h = l->holds;
     if (h != NULL && l->nholds > 1)
@@ -46,6 +47,8 @@ static const char *blocker_text(const struct lock *l, const char *where, char *t
     else if (h != NULL)
         snprintf(text, size, "%s has held it for %s", LOCK_WHO_TEXT(h->owner),
                  LOCK_SPAN_TEXT(clock_boot_ms() - h->since));
+    else if (away != NULL)
+        snprintf(text, size, "Redis, which gives it, cannot be asked (%s)", away);
     else if (where != NULL)
         snprintf(text, size, "%s has it", where);
     else if (lock_closing(l))
@@ -56,16 +59,16 @@ static const char *blocker_text(const struct lock *l, const char *where, char *t
 }
 
 int lock_timeout(struct fault *f, const struct lock *l, int64_t waited, unsigned before,
-                 const char *where)
+                 const char *where, const char *away)
 {
-    char within[64] = "", queue[64] = "";
+    char within[64] = "", queue[64] = "", blocker[512];
     if (waited > 0)
         snprintf(within, sizeof(within), " within %s", LOCK_SPAN_TEXT(waited));
     if (before > 0)
         snprintf(queue, sizeof(queue), "; %u%s wait%s before this one", before,
                  before == LOCK_COUNTED ? " or more" : "", before == 1 ? "s" : "");
     return fault_set(f, FAULT_LOCK_TIMEOUT, "%s was not free%s: %s%s", LOCK_TEXT(l), within,
-                     blocker_text(l, where, LOCK_WORDS), queue);
+                     blocker_text(l, where, away, blocker, sizeof(blocker)), queue);
 }
 
 int lock_upgrade(struct fault *f, const struct lock *l)

@@ -28,9 +28,10 @@ const char *lock_span_text(int64_t ms, char *text, size_t size);
 #define LOCK_COUNTED 1000
 
 /* Fill *f and return -1. LOCK_TIMEOUT: who has it. waited 0: it was only tried. before: the waits
- * before this one, up to LOCK_COUNTED. where: who else has it, or NULL. */
+ * before this one, up to LOCK_COUNTED. where: who else has it, or NULL; away: why Redis cannot be
+ * asked, or NULL. */
 int lock_timeout(struct fault *f, const struct lock *l, int64_t waited, unsigned before,
-                 const char *where);
+                 const char *where, const char *away);
 /* DEADLOCK: the owner has it shared and asks for it exclusively. */
 int lock_upgrade(struct fault *f, const struct lock *l);
 

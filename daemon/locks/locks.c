@@ -467,6 +467,12 @@ static const char *where(const struct lock *l)
     return t->cb.where != NULL ? t->cb.where(t->arg, l) : NULL;
 }
 
+static const char *away(const struct lock *l)
+{
+    const struct locks *t = l->table;
+    return t->cb.away != NULL ? t->cb.away(t->arg, l) : NULL;
+}
+
 /* Those before it in the queue. */
 static unsigned place(const struct wait *w)
 {
@@ -487,7 +493,7 @@ void wait_timer(evutil_socket_t fd, short what, void *arg)
         lock_timer_set(w->timer, w->deadline - now);
         return;
     }
-    lock_timeout(&f, w->lock, w->deadline - w->since, place(w), where(w->lock));
+    lock_timeout(&f, w->lock, w->deadline - w->since, place(w), where(w->lock), away(w->lock));
     lock_refuse(w, &f);
 }
 
@@ -573,7 +579,8 @@ enum lock_answer locks_acquire(struct locks *t, struct lock_owner *o, const stru
         return LOCK_GRANTED;
     }
     if (wait == 0 && in_the_way(l, mode)) {
-        lock_timeout(f, l, 0, l->nwaits < LOCK_COUNTED ? l->nwaits : LOCK_COUNTED, where(l));
+        lock_timeout(f, l, 0, l->nwaits < LOCK_COUNTED ? l->nwaits : LOCK_COUNTED, where(l),
+                     away(l));
         return refused(o);
     }
     if (o->holds != NULL && deadlock_search(o, l, ++t->last_search, f) < 0)

@@ -200,6 +200,9 @@ struct locks_callbacks {
     /* Who else has it, for the text of LOCK_TIMEOUT: "another host". NULL when that is not known;
      * may be NULL itself. */
     const char *(*where)(void *arg, const struct lock *l);
+    /* Why Redis cannot be asked for it now; NULL: it can, or that is not known. May be NULL itself.
+     */
+    const char *(*away)(void *arg, const struct lock *l);
 };
 
 struct locks_limits {

@@ -116,6 +116,17 @@ static void on_up(void *arg)
     buf_free(&out);
 }
 
+/* As long as nobody has said who has which slot that is why nothing can be asked for. */
+static void on_failed(void *arg, const char *why)
+{
+    const struct node *n = arg;
+    char text[400];
+    snprintf(text, sizeof(text),
+             "no node of the cluster can be asked who has the document's slot: %s", why);
+    if (!n->router->known)
+        upstream_no_address(n->router->only, text);
+}
+
 static void on_down(void *arg, const char *why)
 {
     struct node *n = arg;
@@ -142,7 +153,7 @@ static void on_redirect(void *arg, const char *error);
 static struct node *node_at(struct router *r, const char *address)
 {
     static const struct upstream_callbacks cb = {
-        .on_up = on_up, .on_down = on_down, .on_redirect = on_redirect};
+        .on_up = on_up, .on_down = on_down, .on_failed = on_failed, .on_redirect = on_redirect};
     for (unsigned i = 0; i < r->nnodes; i++) {
         if (strcmp(r->nodes[i]->address, address) == 0)
             return r->nodes[i];

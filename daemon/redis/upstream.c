@@ -147,6 +147,8 @@ static void lost(struct upstream *u, bool soon)
     requests_tell_lost(&u->requests);
     if (was_up)
         u->cb.on_down(u->arg, u->why);
+    else if (u->cb.on_failed != NULL)
+        u->cb.on_failed(u->arg, u->why);
 }
 
 static const char *who(const struct upstream *u)
@@ -597,11 +599,15 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct upstream *u = arg;
     if (u->state == UPSTREAM_GREETING) {
-        char why[120];
+        char why[160];
         bool shaking = u->tls && !tls_shaken(u->tls);
+        const char *hint = !shaking ? ""
+                           : u->up_since != 0
+                               ? "; it stands still, or is too busy"
+                               : "; perhaps its port is a plain one (redis.tls = 0), "
+                                 "or it stands still";
         snprintf(why, sizeof(why), "connected, but no %s for %u ms%s",
-                 shaking ? "TLS handshake" : "answer", u->config->connect_timeout,
-                 shaking ? "; perhaps its port is a plain one (redis.tls = 0)" : "");
+                 shaking ? "TLS handshake" : "answer", u->config->connect_timeout, hint);
         lose(u, why);
     } else if (u->state == UPSTREAM_DOWN) {
         dial_now(u);
@@ -731,10 +737,11 @@ void upstream_hold(struct upstream *u, const char *why)
 
 void upstream_no_address(struct upstream *u, const char *why)
 {
-    if (u->address || !u->started)
+    if (u->address)
         return;
     set_why(u, "%s", why);
-    log_trouble(u);
+    if (u->started)
+        log_trouble(u);
 }
 
 uint32_t upstream_epoch(const struct upstream *u)

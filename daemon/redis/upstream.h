@@ -42,6 +42,8 @@ struct upstream_info { /* of the Redis behind it, valid in UP */
 struct upstream_callbacks {
     void (*on_up)(void *arg);                    /* requests may be sent from here on */
     void (*on_down)(void *arg, const char *why); /* after outstanding requests were told */
+    /* An attempt to connect came to nothing; NULL: that is of no use. */
+    void (*on_failed)(void *arg, const char *why);
     /* A message of a channel this connection listens to; the reply as in upstream_reply_fn. NULL:
      * there are none. */
     void (*on_push)(void *arg, redisReply *reply);
@@ -75,7 +77,7 @@ void upstream_set_address(struct upstream *u, const char *address);
 /* It is of no use to go on there: drops the connection, and makes none until upstream_set_address.
  */
 void upstream_hold(struct upstream *u, const char *why);
-/* Why there is none yet; for upstream_why, and the log. */
+/* Why there is none yet; for upstream_why, and the log of one that is started. */
 void upstream_no_address(struct upstream *u, const char *why);
 const char *upstream_address(const struct upstream *u); /* NULL: not known yet */
 enum upstream_state upstream_state(const struct upstream *u);

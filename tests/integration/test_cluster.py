@@ -88,6 +88,13 @@ def test_settings(new_daemon, setting, text):
     daemon.killed = True
 
 
+def test_nodes_that_refuse_connections(new_daemon):
+    """Whoever asks is told that, and not only that nobody has said who has the slot."""
+    with new_daemon("cluster:127.0.0.1:1", {**EXPERIMENTAL, "commit.queue_time": "200ms"}).connect() as client:
+        assert "Connection refused" in refused(client, "UNAVAILABLE", "doc.get", "Log:a")
+        assert "Connection refused" in refused(client, "UNAVAILABLE", "define", MODEL)
+
+
 def test_a_redis_that_is_no_cluster(redis_server, new_redis, new_daemon):
     plain = new_redis(tcp=True)
     daemon = new_daemon("cluster:" + plain.address, {**EXPERIMENTAL, "commit.queue_time": "200ms"})

@@ -322,6 +322,9 @@ def test_a_master_that_is_away_for_longer_than_a_lease(calm_cluster, new_daemon)
             assert await_lost(client)[:2] == [lost["token"], "Log:a"]
             assert client.call("pipeline", [["num.incr", elsewhere, "n", 1]], {"lock": kept["token"]}) == [1]
             assert not client.notifications
+            with pytest.raises(RpcError) as said:
+                client.call("lock.acquire", "Log:a", "edit", {"wait": 0.2})
+            assert said.value.code == "UNAVAILABLE" or "cannot be asked (Redis at" in str(said.value)
         finally:
             gone.resume()
         again = wait_until(lambda: attempt(client, "lock.acquire", "Log:a", "edit", {"wait": 5}), 20, "the lock")
