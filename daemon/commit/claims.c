@@ -2,6 +2,7 @@
  * of whoever has the slot then. */
 #include "daemon/commit/claims.h"
 #include "daemon/base/clock.h"
+#include "daemon/base/hash.h"
 #include "daemon/commit/batch_unique.h"
 #include "daemon/commit/claim_look_script.h"
 #include "daemon/commit/claim_release_script.h"
@@ -11,6 +12,7 @@
 #include "daemon/redis/resp.h"
 #include "daemon/redis/slots.h"
 #include "protocol/alloc.h"
+#include "protocol/table.h"
 #include <event2/util.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,6 +27,8 @@
 /* Others in the slot of the document wait as well: what cannot be asked for longer is done again.
  */
 #define PATIENCE_MS 200
+#define WINDOW 256      /* questions at a time: a batch may have any number of values */
+#define RELEASES 10000  /* of a batch; what is left over of more does no harm */
 #define SILENCE_MS 1000 /* the same where nothing says that the question was lost */
 
 struct claims {
@@ -38,6 +42,7 @@ struct claims {
 enum said { SAID_NOTHING, SAID_CLAIMED, SAID_HELD, SAID_SPOILT };
 
 struct claim {
+    struct table_entry entry; /* first; by its key */
     struct claiming *of;
     struct unit *unit;
     unsigned nth;              /* among its values */
@@ -69,6 +74,8 @@ struct claiming {
     void *arg;
     struct claim *claims;
     unsigned n;
+    struct table by_key;
+    unsigned at;    /* those behind it were not asked for yet, or are to be again */
     unsigned asked; /* answers that will come */
     bool asks_epoch;
     int64_t lost_at; /* as that of a claim: of the epoch */
@@ -78,6 +85,7 @@ struct claiming {
 };
 
 static void go_on(struct claiming *g);
+static void answered(struct claim *c);
 
 struct claims *claims_new(struct event_base *base, const struct config *config,
                           const struct router *router, const struct names *names)
@@ -101,6 +109,7 @@ static void claiming_free(struct claiming *g)
         buf_free(&g->claims[i].holder);
     }
     free(g->claims);
+    table_clear(&g->by_key);
     event_free(g->timer);
     event_free(g->watch);
     free(g);
@@ -155,6 +164,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (g->pause < PAUSE_MAX_MS)
         g->pause *= 2;
+    g->at = 0;
     go_on(g);
 }
 
@@ -182,6 +192,7 @@ static void on_epoch(void *arg, unsigned index, redisReply *reply)
     if (is_dropped(g))
         return;
     bool number = reply != NULL && reply->type == REDIS_REPLY_STRING;
+    g->at = 0;
     if (number || (reply != NULL && reply->type == REDIS_REPLY_NIL))
         *g->epoch = (struct claim_epoch){true, number ? strtoll(reply->str, NULL, 10) : 0};
     else if (unanswered(g, &g->lost_at))
@@ -205,8 +216,10 @@ static void ask_epoch(struct claiming *g)
 /* Whoever claims in the slot of this batch is to do it in that epoch. */
 static void learn(struct claiming *g, int64_t epoch)
 {
-    if (epoch > g->epoch->number)
-        g->epoch->number = epoch;
+    if (epoch <= g->epoch->number)
+        return;
+    g->epoch->number = epoch;
+    g->at = 0;
 }
 
 /* ---- a claim ---- */
@@ -248,7 +261,7 @@ static void take(struct claim *c)
     }
     if (c->said != SAID_NOTHING)
         c->lost_at = 0;
-    go_on(c->of);
+    answered(c);
 }
 
 /* Behind it WAIT, where commits have to be on replicas: so has a claim. */
@@ -356,7 +369,7 @@ static void on_looked(void *arg, unsigned index, redisReply *reply)
         later(g);
     }
     buf_free(&root);
-    go_on(g);
+    answered(c);
 }
 
 static void ask_holder(struct claim *c)
@@ -410,23 +423,33 @@ static bool all_decided(const struct claiming *g)
     return i == g->n;
 }
 
+static void ask(struct claim *c)
+{
+    bool waits = c->waits && event_pending(c->of->timer, EV_TIMEOUT, NULL);
+    if (!is_open(c->of, c) || c->asked || waits)
+        return;
+    c->waits = false;
+    if (c->look)
+        ask_holder(c);
+    else
+        ask_claim(c);
+}
+
 static void go_on(struct claiming *g)
 {
-    bool waits = event_pending(g->timer, EV_TIMEOUT, NULL);
-    if (!g->epoch->known && !g->asks_epoch && !waits)
+    if (!g->epoch->known && !g->asks_epoch && !event_pending(g->timer, EV_TIMEOUT, NULL))
         ask_epoch(g);
-    for (unsigned i = 0; g->epoch->known && i < g->n; i++) {
-        struct claim *c = &g->claims[i];
-        if (!is_open(g, c) || c->asked || (waits && c->waits))
-            continue;
-        c->waits = false;
-        if (c->look)
-            ask_holder(c);
-        else
-            ask_claim(c);
-    }
-    if (all_decided(g))
+    while (g->epoch->known && g->at < g->n && g->asked < WINDOW)
+        ask(&g->claims[g->at++]);
+    if (g->asked == 0 && all_decided(g))
         finish(g);
+}
+
+static void answered(struct claim *c)
+{
+    if (c->of->epoch->known)
+        ask(c);
+    go_on(c->of);
 }
 
 /* A master that stands still is no reason that others do: what waits behind these goes on. */
@@ -447,21 +470,20 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
 
 /* ---- the claims of a batch ---- */
 
-static bool same_value(const struct claim *a, const struct claim *b)
-{
-    return a->key.len == b->key.len && memcmp(a->key.data, b->key.data, a->key.len) == 0;
-}
-
 /* What another unit of the batch is to have is decided by that. */
 static bool is_sought(const struct claiming *g, const struct claim *c)
 {
-    unsigned i = 0;
-    while (i < g->n && (g->claims[i].unit->refused_by != 0 || !same_value(&g->claims[i], c)))
-        i++;
-    return i < g->n;
+    struct table_entry *e = table_find(&g->by_key, c->entry.hash);
+    for (; e != NULL; e = table_again(e)) {
+        const struct claim *other = (const struct claim *)e;
+        if (other->unit->refused_by == 0 && other->key.len == c->key.len &&
+            memcmp(other->key.data, c->key.data, c->key.len) == 0)
+            return true;
+    }
+    return false;
 }
 
-static void add(struct claiming *g, unsigned *cap, struct unit *u, unsigned nth)
+static void add(struct claiming *g, struct unit *u, unsigned nth)
 {
     const struct unique_value *v = &u->uniques[nth];
     struct claim c = {.of = g, .unit = u, .nth = nth, .index = v->index, .len = v->len};
@@ -469,6 +491,7 @@ static void add(struct claiming *g, unsigned *cap, struct unit *u, unsigned nth)
     c.model = v->of->doc->model;
     c.asked_at = clock_mono_ms();
     unique_key(g->all->names->prefix, c.model, v->index, v->text, v->len, &c.key);
+    c.entry.hash = hash_of(c.key.data, c.key.len);
     if (is_sought(g, &c)) {
         unit_put_off(u, false);
         buf_free(&c.key);
@@ -476,13 +499,15 @@ static void add(struct claiming *g, unsigned *cap, struct unit *u, unsigned nth)
     }
     c.text = alloc_copy(v->text, v->len);
     c.pk = alloc_copy(pk, c.pk_len);
-    vec_push(g->claims, g->n, *cap, c);
+    struct claim *at = &g->claims[g->n++];
+    *at = c;
+    table_add(&g->by_key, &at->entry, c.entry.hash);
 }
 
 struct claiming *claims_begin(struct claims *all, struct batch *b, uint16_t slot,
                               struct claim_epoch *epoch, void (*done)(void *arg), void *arg)
 {
-    unsigned cap = 0;
+    size_t n = 0;
     if (!batch_has_uniques(b))
         return NULL;
     struct claiming *g = alloc_zeroed(1, sizeof(*g));
@@ -490,9 +515,12 @@ struct claiming *claims_begin(struct claims *all, struct batch *b, uint16_t slot
     g->done = done;
     g->arg = arg;
     g->pause = PAUSE_MS;
+    for (const struct unit *u = batch_units(b); u != NULL; u = u->next)
+        n += u->nuniques;
+    g->claims = alloc_zeroed(n, sizeof(*g->claims));
     for (struct unit *u = batch_units(b); u != NULL; u = u->next) {
         for (unsigned i = 0; i < u->nuniques && u->refused_by == 0; i++)
-            add(g, &cap, u, i);
+            add(g, u, i);
     }
     g->timer = evtimer_new(all->base, on_timer, g);
     g->watch = event_new(all->base, -1, EV_PERSIST, on_watch, g);
@@ -509,13 +537,16 @@ struct claiming *claims_begin(struct claims *all, struct batch *b, uint16_t slot
 
 struct releasing {
     const struct claims *all;
+    unsigned n;
     int64_t epoch; /* from which on it may be the document's again */
 };
 
 /* What of it is lost the next one finds out who wants the value. */
 static void release(void *arg, const struct buf *key, const char *pk, size_t pk_len)
 {
-    const struct releasing *r = arg;
+    struct releasing *r = arg;
+    if (r->n++ >= RELEASES)
+        return;
     const struct router *router = r->all->router;
     struct buf out = BUF_INIT;
     char epoch[RESP_DECIMAL_MAX];
@@ -523,9 +554,15 @@ static void release(void *arg, const struct buf *key, const char *pk, size_t pk_
     const size_t len[] = {4,      sizeof(claim_release_script) - 1, 1, key->len,
                           pk_len, resp_decimal(epoch, r->epoch)};
     resp_command(&out, 6, argv, len);
-    upstream_send(router_link(router, router_slot(router, (char *)key->data, key->len)), out.data,
-                  out.len, 1, upstream_ignore, NULL);
+    upstream_put(router_link(router, router_slot(router, (char *)key->data, key->len)), out.data,
+                 out.len, 1, upstream_ignore, NULL);
     buf_free(&out);
+}
+
+static void flush(void *arg, struct upstream *up)
+{
+    (void)arg;
+    upstream_flush(up);
 }
 
 void claims_settle(struct claims *all, const struct batch *b, const redisReply *exec,
@@ -535,6 +572,7 @@ void claims_settle(struct claims *all, const struct batch *b, const redisReply *
     if (batch_epoch(b, exec, &r.epoch)) {
         *epoch = (struct claim_epoch){true, r.epoch};
         batch_each_freed(b, exec, release, &r);
+        router_each(all->router, flush, NULL);
         return;
     }
     for (const struct unit *u = batch_units(b); u != NULL; u = u->next) {

@@ -117,6 +117,16 @@ def test_numbers_and_documents_of_one_slot(members, calm_cluster):
     assert len(check(calm_cluster, "number")) == 3
 
 
+def test_many_values_of_one_commit(members, calm_cluster):
+    """Claimed some at a time, and each is let go."""
+    n = 5000 if FULL else 500
+    members.call("doc.insert", [[f"Member:{{t}}{i}", {"number": i}] for i in range(n)])
+    refused(members, "CONFLICT", "doc.insert", [[f"Member:{{s}}{i}", {"number": i}] for i in range(n - 1, 2 * n)])
+    assert len(check(calm_cluster, "number")) == n
+    members.call("doc.delete", *(f"Member:{{t}}{i}" for i in range(n)))
+    wait_until(lambda: not View(calm_cluster).keys(CLAIM + b"*"), what="claims that are let go")
+
+
 def outcome(client, request):
     try:
         client.wait(request)
