@@ -187,7 +187,8 @@ void batch_expire(struct batch *b, struct batch_doc *bd, const char *suffix, siz
 /* It gets a deadline without a new version. */
 void batch_touch(struct batch_doc *bd);
 
-/* What daemons are told of the transaction: its last commands in front of EXEC, each a PUBLISH. */
+/* What daemons are told of the transaction: its last commands in front of EXEC, each a PUBLISH, or
+ * in a cluster SPUBLISH. */
 struct batch_news {
     size_t at; /* where the first of them begins */
     unsigned n;

@@ -103,7 +103,7 @@ struct writer {
     const char **argv; /* of the command that is put together: words borrowed from the batch */
     size_t *len;
     int n, cap;
-    struct buf scratch;
+    struct buf scratch, channel;
     char marker[SPLICE_MARKER];
     struct merge merges[MERGES];
     unsigned merging;      /* of these, those that are not free */
@@ -238,6 +238,8 @@ bool part_ends(const struct batch_doc *bd);
 struct pend *batch_root(struct batch *b, struct batch_doc *bd);
 struct pend *batch_key(struct batch *b, struct batch_doc *bd, const char *suffix,
                        size_t suffix_len);
+/* Replaces *name by the channel of it, in a cluster that of the batch's slot (shards.h). */
+void batch_news_channel(const struct batch *b, struct buf *name);
 /* Replaces *payload by the message that others are sent. */
 void batch_pack_news(struct batch *b, struct buf *payload);
 void writer_free(struct writer *w);

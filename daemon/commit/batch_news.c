@@ -64,6 +64,16 @@ static void pack_change(const struct batch_doc *bd, struct buf *out)
         pack_int(out, bd->expires);
 }
 
+void batch_news_channel(const struct batch *b, struct buf *name)
+{
+    const struct buf *marker = &b->words->marker;
+    const char *end = (const char *)marker->data + marker->len;
+    const char *tag = b->words->still.len > 0 ? memrchr(marker->data, '{', marker->len) : end;
+    buf_clear(name);
+    buf_append(name, b->pool->channel.data, b->pool->channel.len);
+    buf_append(name, tag, (size_t)(end - tag));
+}
+
 /* [daemon, number of the batch, [change, ...]], as redis/changes.c reads it. Of the units those
  * that were refused have said so (unit.lua). */
 void batch_pack_news(struct batch *b, struct buf *payload)

@@ -454,11 +454,15 @@ static void format_still(struct batch *b, struct writer *w)
     any_reply(b);
 }
 
-static void format_publish(struct batch *b, struct writer *w, const struct buf *channel)
+/* Behind all that names keys: Redis does not look at these in a slot on the move once a transaction
+ * was seen to have SPUBLISH. */
+static void format_publish(struct batch *b, struct writer *w)
 {
+    const char *publish = b->words->still.len > 0 ? "SPUBLISH" : "PUBLISH";
+    batch_news_channel(b, &w->channel);
     w->n = 0;
-    word(w, "PUBLISH", 7);
-    word(w, channel->data, channel->len);
+    word(w, publish, strlen(publish));
+    word(w, w->channel.data, w->channel.len);
     word(w, w->scratch.data, w->scratch.len);
     end(b, w, NULL, NULL, NULL);
 }
@@ -490,7 +494,7 @@ static void format_news(struct batch *b, struct writer *w, struct batch_news *ne
     if (own)
         format_publish_own(b, w);
     if (others)
-        format_publish(b, w, &b->pool->channel);
+        format_publish(b, w);
 }
 
 static void format_checks(struct batch *b, struct writer *w, struct unit *u)
@@ -785,6 +789,7 @@ void writer_free(struct writer *w)
     free(w->argv);
     free(w->len);
     buf_free(&w->scratch);
+    buf_free(&w->channel);
     for (unsigned i = 0; i < MERGES; i++) {
         buf_free(&w->merges[i].head);
         buf_free(&w->merges[i].members);

@@ -2,6 +2,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/commit/lane_inside.h"
 #include "daemon/redis/resp.h"
+#include "daemon/redis/shards.h"
 #include "protocol/tree.h"
 #include <inttypes.h>
 #include <utlist.h>
@@ -79,9 +80,15 @@ static void leave_scripts(struct lane *l)
     l->load_at = clock_mono_ms() + MUTE_MS;
 }
 
+static bool is_mute(const struct lane *l)
+{
+    int64_t until = l->place.mute->until;
+    return (until != 0 && clock_mono_ms() < until) || (in_cluster(l) && !shards_known(l->up));
+}
+
 static void format(struct lane *l, struct commit *c)
 {
-    bool mute = in_cluster(l) || (l->mute_until != 0 && clock_mono_ms() < l->mute_until);
+    bool mute = is_mute(l);
     if (l->load_at != 0 && clock_mono_ms() > l->load_at)
         load_scripts(l);
     if (c->lent != NULL)
@@ -176,16 +183,18 @@ static void conclude(struct lane *l, const struct fault *doubt)
     l->doubt = NULL;
 }
 
-/* An ACL without the channel is no reason to keep nothing: others hear of the commit later. */
+/* An ACL without the channel, or a command that is not there, is no reason to keep nothing: others
+ * hear of the commit later. */
 static bool mute(struct lane *l, struct commit *c)
 {
     bool news = c->refused + 1 + c->news.n >= c->ncommands && c->refused + 1 < c->ncommands;
-    if (!news || strncmp(c->refusal, "NOPERM", 6) != 0)
+    if (!news ||
+        (strncmp(c->refusal, "NOPERM", 6) != 0 && strncmp(c->refusal, "ERR unknown", 11) != 0))
         return false;
-    if (!l->mute_logged)
+    if (!l->place.mute->logged)
         log_info("other daemons are not told of commits: %s", c->refusal);
-    l->mute_logged = true;
-    l->mute_until = clock_mono_ms() + MUTE_MS;
+    l->place.mute->logged = true;
+    l->place.mute->until = clock_mono_ms() + MUTE_MS;
     format(l, c);
     lane_send(l);
     return true;
@@ -276,9 +285,9 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     histogram_add(&l->place.stats->took, clock_boot_ns() - c->times.sent);
     l->place.stats->batches++;
     l->place.stats->commands += c->ncommands;
-    if (l->mute_logged && c->news.n > 0) {
+    if (l->place.mute->logged && c->news.n > 0) {
         log_info("other daemons are told of commits again");
-        l->mute_logged = false;
+        l->place.mute->logged = false;
     }
     look_at_news(l, c, reply);
     lane_retain(l, c);

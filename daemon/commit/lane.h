@@ -58,6 +58,12 @@ struct commit_listener {
     void *arg;
 };
 
+/* Redis does not let us tell others of commits. */
+struct lane_mute {
+    int64_t until; /* clock_mono_ms(): then it is tried again; 0: it does */
+    bool logged;
+};
+
 /* What it has in common with other lanes, and whose it is; all of it kept by the caller. */
 struct lane_place {
     const char *id;  /* of this daemon */
@@ -69,6 +75,7 @@ struct lane_place {
     struct lane_stats *stats; /* but for the bytes */
     struct commit_listener **listeners;
     struct claims *claims;
+    struct lane_mute *mute;
 };
 
 /* `up` is not asked before lane_link. */
@@ -111,8 +118,8 @@ bool lane_ready(const struct lane *l);
  * too much waits already). */
 int lane_admit(const struct lane *l, struct fault *f);
 
-/* Whether commits say to this daemon what their scripts wrote, and to others what they did
- * (changes.h). */
+/* Whether commits of all lanes say to this daemon what their scripts wrote, and to others what they
+ * did (changes.h). */
 void lane_tell(struct lane *l, bool own, bool others);
 
 /* The batch that gathers; whatever is put in goes out at the end of this loop turn or later. */

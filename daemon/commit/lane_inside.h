@@ -67,11 +67,9 @@ struct lane {
     struct suspects suspects;
     struct sweeps sweeps;
     struct whole_scripts scripts;
-    bool scripted;      /* Redis knows all of them */
-    int64_t load_at;    /* monotonic ms: when it is given them again; 0: with the next link */
-    int64_t pops_at;    /* monotonic ms; until then Redis is not asked to pop: it does not let us */
-    int64_t mute_until; /* monotonic ms; until then nothing is published */
-    bool mute_logged;
+    bool scripted;   /* Redis knows all of them */
+    int64_t load_at; /* monotonic ms: when it is given them again; 0: with the next link */
+    int64_t pops_at; /* monotonic ms; until then Redis is not asked to pop: it does not let us */
     struct lane_times times; /* of the commit that is being decided */
     const struct fault *doubt;
 };

@@ -42,6 +42,7 @@ struct lanes {
     struct claims *claims;
     struct retained retained;
     struct lane_stats stats;
+    struct lane_mute mute;
     struct commit_listener *listeners; /* utlist */
     struct event *settle; /* cluster: there is something to do; or, later, to be tried again */
     struct lane *home;
@@ -322,7 +323,8 @@ static struct lane *open_lane(struct lanes *l, uint16_t slot)
                                .retained = &l->retained,
                                .stats = &l->stats,
                                .listeners = &l->listeners,
-                               .claims = l->claims};
+                               .claims = l->claims,
+                               .mute = &l->mute};
     struct upstream *up = router_link(l->router, slot);
     struct lane *lane = lane_new(l->base, l->config, &place, up, &cb, l);
     l->at[slot] = lane;

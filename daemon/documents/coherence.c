@@ -62,11 +62,24 @@ static inline struct source *source_of(const struct coherence *c, const struct d
 
 /* ---- what is heard ---- */
 
+/* Whether it is in one of his slots, as far as is known. What he says of others' is not so any
+ * more, or not yet. d: in memory, or NULL. */
+static bool tells_of(const struct source *s, const char *key, size_t len, const struct doc *d)
+{
+    const struct coherence *c = s->coherence;
+    struct buf root = BUF_INIT;
+    if (c->only != NULL || d != NULL)
+        return c->only != NULL || source_of(c, d) == s;
+    layout_key(&root, c->names, key, len, "", 0);
+    unsigned number = router_number(c->router, router_slot(c->router, (char *)root.data, root.len));
+    buf_free(&root);
+    return number < c->nsources && c->sources[number] == s;
+}
+
 /* It only ever lives longer by that. Who missed it has an earlier deadline in mind, and looks in
  * Redis before the document is over for him. */
-static void on_touched(struct coherence *c, const struct change *change)
+static void touch(struct doc *d, const struct change *change)
 {
-    struct doc *d = cache_find(c->cache, change->key, change->key_len);
     if (d != NULL && d->state == DOC_PRESENT && d->version == change->version && d->expires != 0 &&
         d->expires < change->expires)
         d->expires = change->expires;
@@ -75,15 +88,17 @@ static void on_touched(struct coherence *c, const struct change *change)
 static void on_committed(void *arg, const struct change *change)
 {
     struct coherence *c = ((struct source *)arg)->coherence;
-    if (change->expires != 0) {
-        on_touched(c, change);
-        return;
-    }
+    struct doc *d = cache_find(c->cache, change->key, change->key_len);
     struct change at = *change;
     struct change_place place = {.suffix = NULL};
+    if (!tells_of(arg, change->key, change->key_len, d))
+        return;
+    if (change->expires != 0) {
+        touch(d, change);
+        return;
+    }
     if (c->listener != NULL)
         c->listener->committed(c->listener_arg, change);
-    struct doc *d = cache_find(c->cache, change->key, change->key_len);
     if (d == NULL)
         return;
     c->stats.commits++;
@@ -123,7 +138,7 @@ void coherence_want_turn(struct coherence *c, struct doc *d)
     if (d->wanted == now || s == NULL)
         return; /* said */
     d->wanted = now;
-    changes_want(s->changes, d->key, d->key_len);
+    changes_want(s->changes, d->slot, d->key, d->key_len);
 }
 
 int64_t coherence_yields(const struct doc *d)
@@ -191,28 +206,18 @@ static void take_oldest(struct coherence *c)
     free(s);
 }
 
-/* Whether it is in one of his slots, as far as is known. */
-static bool is_his(const struct source *s, const char *key, size_t len)
-{
-    const struct coherence *c = s->coherence;
-    struct buf root = BUF_INIT;
-    if (c->only != NULL)
-        return true;
-    layout_key(&root, c->names, key, len, "", 0);
-    unsigned number = router_number(c->router, router_slot(c->router, (char *)root.data, root.len));
-    buf_free(&root);
-    return number < c->nsources && c->sources[number] == s;
-}
-
 static void on_written(void *arg, const char *key, size_t key_len, const char *suffix,
                        size_t suffix_len, bool explained)
 {
     struct coherence *c = ((struct source *)arg)->coherence;
-    bool told = c->listener != NULL && !explained && is_his(arg, key, key_len) &&
-                c->listener->written(c->listener_arg, key, key_len, suffix, suffix_len);
     struct doc *d = cache_find(c->cache, key, key_len);
-    if (d == NULL || source_of(c, d) != arg)
-        return; /* what he says of others' slots is not so any more, or not yet */
+    bool listened = c->listener != NULL && !explained, told = false;
+    if ((d == NULL && !listened) || !tells_of(arg, key, key_len, d))
+        return;
+    if (listened)
+        told = c->listener->written(c->listener_arg, key, key_len, suffix, suffix_len);
+    if (d == NULL)
+        return;
     /* In a cluster our scripts do not say what they write, which is told ahead of EXEC's answer. */
     if (explained || (c->only == NULL && doc_dirty(d) && !told)) {
         suspect(c, d, clock_boot_ms(), suffix, suffix_len);
@@ -293,7 +298,19 @@ bool coherence_hears_all(const struct coherence *c)
 
 bool coherence_alone(const struct coherence *c)
 {
-    return c->only != NULL && changes_alone(c->only->changes);
+    if (c->only != NULL)
+        return changes_alone(c->only->changes);
+    bool alone = coherence_hears_all(c);
+    for (unsigned i = 0; alone && i < c->nsources; i++)
+        alone = !hears(c->sources[i]) || changes_alone(c->sources[i]->changes);
+    return alone;
+}
+
+void coherence_follow(struct coherence *c, uint16_t slot)
+{
+    unsigned number = c->only != NULL ? 0 : router_number(c->router, slot);
+    if (number < c->nsources && c->sources[number] != NULL)
+        changes_follow(c->sources[number]->changes, slot);
 }
 
 bool coherence_current(const struct coherence *c, const struct doc *d, int64_t now)
@@ -315,6 +332,8 @@ struct stale *coherence_read(struct coherence *c, struct doc *d)
     const struct source *s = source_of(c, d);
     if (s != NULL && d->hearing < s->gap)
         stale_mark_all(d);
+    if (s != NULL)
+        changes_follow(s->changes, d->slot);
     d->hearing = c->gaps;
     d->others = 0;
     d->others_from = INT64_MAX;

@@ -41,8 +41,10 @@ void coherence_set_address(struct coherence *c, const char *address); /* as upst
 /* Whether others' changes of the document are heard. */
 bool coherence_hearing(const struct coherence *c, const struct doc *d);
 bool coherence_hears_all(const struct coherence *c); /* of whatever document */
-/* Nobody listens to what this daemon says (changes_alone). */
+/* Nobody listens to what this daemon says, at any master (changes_alone). */
 bool coherence_alone(const struct coherence *c);
+/* What other daemons say of documents in that slot is to be heard, though none of them is read. */
+void coherence_follow(struct coherence *c, uint16_t slot);
 /* Nothing is known to have changed in the document since it was read. At one moment (now,
  * clock_boot_ms) for all of a request: what was current must not stop to be half way through it. */
 bool coherence_current(const struct coherence *c, const struct doc *d, int64_t now);

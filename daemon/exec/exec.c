@@ -601,8 +601,8 @@ static void allow_readers(struct exec *e)
 static void on_gap(void *arg)
 {
     struct exec *e = arg;
-    if (!e->cluster)
-        lane_tell(e->lane, coherence_hears_all(e->coherence), !coherence_alone(e->coherence));
+    lane_tell(e->lane, !e->cluster && coherence_hears_all(e->coherence),
+              !coherence_alone(e->coherence));
     allow_readers(e);
     wake_all(e);
 }

@@ -3,6 +3,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/base/log.h"
 #include "daemon/methods/doctor_inside.h"
+#include "daemon/redis/shards.h"
 #include "daemon/redis/slots.h"
 #include "protocol/alloc.h"
 #include "protocol/cursor.h"
@@ -290,6 +291,7 @@ static void prepare(struct round *r, struct upstream *up, const char *node)
     snprintf(p->node, sizeof(p->node), "%s", node);
     p->slots = router_ranges(r->doctor->router, up, &slot, p->ranges, sizeof(p->ranges));
     p->terms.tag = slot_tag(slot);
+    p->terms.shards = shards_known(p->up);
 }
 
 /* Whether it has a link that was not asked yet for the log. */

@@ -6,6 +6,8 @@
 #include "daemon/redis/peers.h"
 #include "daemon/redis/proofs.h"
 #include "daemon/redis/resp.h"
+#include "daemon/redis/shards.h"
+#include "daemon/redis/slots.h"
 #include "protocol/alloc.h"
 #include "protocol/buf.h"
 #include "protocol/path.h"
@@ -15,7 +17,7 @@
 #include <string.h>
 
 #define INVALIDATE "__redis__:invalidate"
-#define CHANNELS 4               /* that are listened to for ever; in a cluster the first alone */
+#define CHANNELS 4               /* that are listened to for ever; in a cluster the first two */
 #define EXPLAINED_MAX (1u << 16) /* keys, in one turn of Redis */
 
 struct changes {
@@ -27,6 +29,7 @@ struct changes {
     struct upstream *link; /* listens */
     struct proofs *proofs;
     struct peers *peers;
+    struct shards *shards; /* in a cluster, in the place of `channel` */
     struct changes_callbacks cb;
     void *arg;
     struct buf channel, own; /* of what all daemons do, what scripts of ours did; NUL-terminated */
@@ -158,16 +161,29 @@ static void explain(struct changes *c, uint64_t doc, const char *suffix, size_t 
     vec_push(c->explained, c->nexplained, c->explained_cap, hash_in(doc, suffix, len));
 }
 
-static void explain_change(struct changes *c, const struct change *change)
+/* We have written it since another daemon did: if that was in this turn the key is not named, and
+ * whoever writes it later is not explained. */
+static void forget(struct changes *c, uint64_t doc, const char *suffix, size_t len)
+{
+    uint64_t hash = hash_in(doc, suffix, len);
+    for (size_t i = c->nexplained; i-- > 0;) {
+        if (c->explained[i] == hash)
+            c->explained[i] = c->explained[--c->nexplained];
+    }
+}
+
+static void explain_change(struct changes *c, const struct change *change, bool ours)
 {
     struct cursor in = change->places;
     uint64_t doc = hash_in(hash_seed, change->key, change->key_len);
-    explain(c, doc, "", 0); /* the version is there */
-    for (uint32_t i = 0; i < change->nplaces; i++) {
+    void (*take)(struct changes *, uint64_t, const char *, size_t) =
+        ours && c->cluster ? forget : explain;
+    take(c, doc, "", 0); /* the version is there */
+    for (uint32_t i = 0; i < change->nplaces && (c->nexplained > 0 || take == explain); i++) {
         const char *s;
         size_t len;
         if (cursor_str(&in, &s, &len) == 0 && len > 0 && !is_field(s, len))
-            explain(c, doc, s, len);
+            take(c, doc, s, len);
     }
 }
 
@@ -187,20 +203,31 @@ static bool went_unheard(struct changes *c, const char *key, size_t len)
 
 /* The same channel as the commits: in front of this daemon's next one. It is a courtesy: without it
  * turns are left to chance. */
-void changes_want(struct changes *c, const char *key, size_t key_len)
+void changes_want(struct changes *c, uint16_t slot, const char *key, size_t key_len)
 {
-    struct buf out = BUF_INIT, message = BUF_INIT;
-    if (!c->hearing || c->cluster)
+    struct buf out = BUF_INIT, message = BUF_INIT, channel = BUF_INIT;
+    if (!c->hearing || (c->cluster && !shards_known(c->up)))
         return;
     pack_array(&message, 2);
     pack_cstr(&message, c->id);
     pack_str(&message, key, key_len);
-    const char *words[] = {"PUBLISH", (char *)c->channel.data, (char *)message.data};
+    if (c->cluster)
+        shards_channel(c->config->key_prefix, slot_tag(slot), &channel);
+    const char *words[] = {c->cluster ? "SPUBLISH" : "PUBLISH",
+                           (char *)(c->cluster ? &channel : &c->channel)->data,
+                           (char *)message.data};
     size_t lens[] = {strlen(words[0]), strlen(words[1]), message.len};
     resp_command(&out, 3, words, lens);
     upstream_send(c->up, out.data, out.len, 1, upstream_ignore, NULL);
+    buf_free(&channel);
     buf_free(&message);
     buf_free(&out);
+}
+
+void changes_follow(struct changes *c, uint16_t slot)
+{
+    if (c->cluster && c->hearing && !c->alone)
+        shards_listen(c->shards, slot);
 }
 
 /* Of a daemon: its changes; or the key that it wants a turn with (changes_want); or the marker of
@@ -240,13 +267,13 @@ static int read_commit(struct changes *c, struct cursor in, struct message *m)
         if (read_change(&in, &change, &unit) < 0)
             return -1;
         if (!was_refused(c, m, unit))
-            explain_change(c, &change);
+            explain_change(c, &change, m->ours);
     }
     return cursor_done(&in) ? 0 : -1;
 }
 
-/* [daemon, key] or [daemon, [marker]], or a commit. What is ours is not read on the channel of all.
- */
+/* [daemon, key] or [daemon, [marker]], or a commit. What is ours is not read on the channel of all,
+ * but in a cluster, where there is no other. */
 static int read_message(struct changes *c, struct cursor in, bool own, struct message *m)
 {
     const char *daemon;
@@ -257,7 +284,7 @@ static int read_message(struct changes *c, struct cursor in, bool own, struct me
         return -1;
     m->by = hash_in(hash_seed, daemon, len) | 1;
     m->ours = len == strlen(c->id) && memcmp(daemon, c->id, len) == 0;
-    if (m->ours != own)
+    if (m->ours != own && !(m->ours && c->cluster))
         return own ? -1 : 0;
     if (n == 3)
         return read_commit(c, in, m);
@@ -303,7 +330,8 @@ static void take_message(struct changes *c, const redisReply *payload, bool own)
     size_t explained = c->nexplained;
     if (read_message(c, cursor_of(payload->str, payload->len), own, &m) < 0) {
         log_debug("a message that no rapyerd has sent is ignored");
-        c->nexplained = explained;
+        if (c->nexplained > explained)
+            c->nexplained = explained;
     } else if (m.ours && !own) {
         peers_look_again(c->peers); /* perhaps nobody else is told any more */
     } else if (m.refused != NULL) {
@@ -384,10 +412,12 @@ static bool is_channel(const redisReply *name, const struct buf *channel)
 static void on_push(void *arg, redisReply *reply)
 {
     struct changes *c = arg;
-    if (reply->elements != 3 || !c->hearing)
+    if (reply->elements != 3 || reply->element[1]->type != REDIS_REPLY_STRING)
         return;
     const redisReply *name = reply->element[1], *payload = reply->element[2];
-    if (name->type != REDIS_REPLY_STRING)
+    if (c->cluster && payload->type == REDIS_REPLY_INTEGER)
+        shards_left(c->shards, name);
+    if (!c->hearing)
         return;
     if (name->len == sizeof(INVALIDATE) - 1 && memcmp(name->str, INVALIDATE, name->len) == 0)
         take_keys(c, payload);
@@ -395,7 +425,8 @@ static void on_push(void *arg, redisReply *reply)
         return;
     else if (is_channel(name, proofs_channel(c->proofs)))
         proofs_take(c->proofs, payload);
-    else if (is_channel(name, &c->channel) || is_channel(name, &c->own))
+    else if (c->cluster ? shards_has(c->shards, name)
+                        : is_channel(name, &c->channel) || is_channel(name, &c->own))
         take_message(c, payload, is_channel(name, &c->own));
     else if (is_channel(name, peers_channel(c->peers)))
         peers_take(c->peers, payload);
@@ -412,7 +443,7 @@ static void begin_hearing(struct changes *c)
     if (!c->hearing)
         return;
     (void)changes_prove(c);
-    if (!c->cluster)
+    if (!c->cluster || shards_known(c->link))
         peers_hello(c->peers);
 }
 
@@ -491,7 +522,7 @@ static void on_peers(void *arg, bool others)
         c->alone = alone;
         c->cb.others(c->arg);
     }
-    if (!c->hearing || !c->tracking || c->listening == others)
+    if (!c->hearing || !c->tracking || c->listening == others || c->cluster)
         return;
     if (others && c->marks != MARKED)
         mark(c); /* then we listen */
@@ -549,7 +580,7 @@ static void track(struct changes *c)
 
 static unsigned channels(const struct changes *c)
 {
-    return c->cluster ? 1 : CHANNELS;
+    return c->cluster ? 2 : CHANNELS;
 }
 
 static void on_subscribed(void *arg, unsigned index, redisReply *reply)
@@ -570,11 +601,13 @@ static void on_up(void *arg)
 {
     struct changes *c = arg;
     struct buf out = BUF_INIT;
+    if (c->cluster)
+        peers_at(c->peers, upstream_info(c->link)->run_id);
     const char *names[CHANNELS] = {
         INVALIDATE,
+        (char *)peers_channel(c->peers)->data,
         (char *)proofs_channel(c->proofs)->data,
         (char *)c->own.data,
-        (char *)peers_channel(c->peers)->data,
     };
     for (unsigned i = 0; i < channels(c); i++)
         resp_words(&out, "SUBSCRIBE", names[i], NULL);
@@ -587,6 +620,8 @@ static void on_down(void *arg, const char *why)
     struct changes *c = arg;
     (void)why;
     c->subscribed = false;
+    if (c->cluster)
+        shards_lost(c->shards);
     set_deaf(c);
 }
 
@@ -600,9 +635,13 @@ void changes_link(struct changes *c, bool up)
 
 /* ---- proofs ---- */
 
+/* All that was written before it was asked for was named: whatever is explained yet, of a key that
+ * we have written since, is over. */
 static void on_proved(void *arg)
 {
     struct changes *c = arg;
+    if (c->cluster)
+        c->nexplained = 0;
     c->cb.proved(c->arg);
 }
 
@@ -666,6 +705,7 @@ struct changes *changes_new(struct event_base *base, struct config *config, cons
     buf_printf(&c->markers, "%s:" COMMIT_MARKER, config->key_prefix);
     buf_append(&c->markers, "", 1);
     c->link = upstream_new(base, config, c->cluster ? &node_cb : &link_cb, c);
+    c->shards = c->cluster ? shards_new(config->key_prefix, c->link) : NULL;
     c->proofs =
         proofs_new(base, config, id, c->cluster ? router : NULL, up, c->link, &proofs_cb, c);
     return c;
@@ -676,6 +716,7 @@ void changes_free(struct changes *c)
     if (c == NULL)
         return;
     upstream_free(c->link);
+    shards_free(c->shards);
     proofs_free(c->proofs);
     peers_free(c->peers);
     buf_free(&c->channel);

@@ -23,9 +23,12 @@
  * message to ourselves, sent over the link that reads documents. When it has come back, all that
  * was acknowledged to anybody before it was sent has been told (proofs.h).
  *
- * In a cluster there is one of these for each master. There daemons say nothing yet: what others
- * and our own scripts write is named, and unexplained. Keys that leave a master or come to it with
- * their slot are named as well.
+ * In a cluster there is one of these for each master. There daemons say what they did on a channel
+ * of the slot (shards.h), in the transaction as well; it is listened to for the slots of documents
+ * that are read (changes_follow), and what is said in others is lost. Markers are not tracked:
+ * where we write ourselves what another daemon has written, our own message, which is heard there,
+ * is behind the other's, and what that explained is forgotten. What our own scripts write is named,
+ * and unexplained. Keys that leave a master or come to it with their slot are named as well.
  */
 #ifndef RAPYERD_CHANGES_H
 #define RAPYERD_CHANGES_H
@@ -107,7 +110,10 @@ int64_t changes_proved_at(const struct changes *c);
 uint64_t changes_prove(struct changes *c);
 /* That proof, or a later one, has come back. */
 bool changes_has_proved(const struct changes *c, uint64_t number);
-/* Tells the other daemons that this one wants its turn with a document (`wanted`). */
-void changes_want(struct changes *c, const char *key, size_t key_len);
+/* Tells the other daemons that this one wants its turn with a document of that slot (`wanted`). */
+void changes_want(struct changes *c, uint16_t slot, const char *key, size_t key_len);
+/* In a cluster: what daemons say of documents in that slot is to be heard from now on, if there are
+ * others. */
+void changes_follow(struct changes *c, uint16_t slot);
 
 #endif

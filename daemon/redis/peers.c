@@ -7,15 +7,17 @@
 #include <string.h>
 
 #define AGAIN_MS 3000
+#define AGAIN_CLUSTER_MS 60000
 
 struct peers {
-    const char *id;
+    const char *id, *prefix;
     struct upstream *up;
     void (*fn)(void *arg, bool others);
     void *arg;
     struct buf channel;
     int64_t said; /* clock_mono_ms() */
-    bool heard;   /* somebody else's hello, since ours was said last */
+    int64_t again_ms;
+    bool heard; /* somebody else's hello, since ours was said last */
 };
 
 /* Who came after our hello was counted is not in its answer, and may have been heard before that.
@@ -40,7 +42,7 @@ void peers_hello(struct peers *p)
 
 void peers_look_again(struct peers *p)
 {
-    if (clock_mono_ms() - p->said >= AGAIN_MS)
+    if (clock_mono_ms() - p->said >= p->again_ms)
         peers_hello(p);
 }
 
@@ -61,10 +63,23 @@ struct peers *peers_new(const struct config *config, const char *id, struct upst
                         void (*fn)(void *arg, bool others), void *arg)
 {
     struct peers *p = alloc_zeroed(1, sizeof(*p));
-    *p = (struct peers){.id = id, .up = up, .fn = fn, .arg = arg};
-    buf_printf(&p->channel, "%s:@peers", config->key_prefix);
+    *p = (struct peers){.id = id,
+                        .prefix = config->key_prefix,
+                        .up = up,
+                        .fn = fn,
+                        .arg = arg,
+                        .again_ms = AGAIN_MS};
+    buf_printf(&p->channel, "%s:@peers", p->prefix);
     buf_append(&p->channel, "", 1);
     return p;
+}
+
+void peers_at(struct peers *p, const char *run)
+{
+    p->again_ms = AGAIN_CLUSTER_MS;
+    buf_clear(&p->channel);
+    buf_printf(&p->channel, "%s:@peers:%.*s", p->prefix, UPSTREAM_RUN, run);
+    buf_append(&p->channel, "", 1);
 }
 
 void peers_free(struct peers *p)

@@ -20,6 +20,7 @@ enum use {
     FOREIGN,
     ECHO,
     NODES,
+    MESSAGES,
     DOCTOR,
     USES
 };
@@ -44,6 +45,9 @@ static const struct {
     [FOREIGN] = {false, "What other programs write into Redis is not noticed."},
     [ECHO] = {false, "Redis sends each commit back to us when other daemons are gone."},
     [NODES] = {true, "It is not known who has which slots."},
+    [MESSAGES] = {false,
+                  "What another daemon has changed is read again whole, and daemons that want "
+                  "one document take no turns."},
     [DOCTOR] = {false, "Some of these checks cannot be made."},
 };
 
@@ -125,6 +129,8 @@ static const struct {
     {"cluster|slots", NODES, "CLUSTER SLOTS"},
     {"cluster|info", NODES, "CLUSTER INFO"},
     {"cluster|nodes", KEYS, "CLUSTER NODES"},
+    {"spublish", MESSAGES, "SPUBLISH :@changes{rights} v"},
+    {"ssubscribe", MESSAGES, "SSUBSCRIBE :@changes{rights}"},
     {"config|get", DOCTOR, "CONFIG GET maxmemory"},
 };
 
@@ -168,7 +174,9 @@ static void rehearse(const char *text, const struct rights_terms *t, struct buf 
 /* The others are asked for of nodes alone. */
 static bool is_said(unsigned i, const struct rights_terms *t)
 {
-    return t->tag != NULL || strncmp(commands[i].name, "cluster|", 8) != 0;
+    return commands[i].use == MESSAGES
+               ? t->shards
+               : t->tag != NULL || strncmp(commands[i].name, "cluster|", 8) != 0;
 }
 
 unsigned rights_rehearse(const struct rights_terms *t, struct buf *out)

@@ -14,6 +14,7 @@
 struct rights_terms {
     const char *prefix; /* of all keys */
     const char *tag;    /* of a slot that the node has; NULL: it is in no cluster */
+    bool shards;        /* the node has channels of slots (shards.h) */
 };
 
 struct rights {

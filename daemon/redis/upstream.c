@@ -441,8 +441,10 @@ static bool is_push(const struct upstream *u, const redisReply *reply)
     if (!u->cb.on_push || reply->type != REDIS_REPLY_ARRAY || reply->elements == 0)
         return false;
     const redisReply *kind = reply->element[0];
-    return kind->type == REDIS_REPLY_STRING && kind->len == 7 &&
-           memcmp(kind->str, "message", 7) == 0;
+    if (kind->type != REDIS_REPLY_STRING)
+        return false;
+    return strcmp(kind->str, "message") == 0 || strcmp(kind->str, "smessage") == 0 ||
+           strcmp(kind->str, "sunsubscribe") == 0; /* nobody asks for that */
 }
 
 static bool is_redirect(const redisReply *reply)

@@ -44,8 +44,8 @@ struct upstream_callbacks {
     void (*on_down)(void *arg, const char *why); /* after outstanding requests were told */
     /* An attempt to connect came to nothing; NULL: that is of no use. */
     void (*on_failed)(void *arg, const char *why);
-    /* A message of a channel this connection listens to; the reply as in upstream_reply_fn. NULL:
-     * there are none. */
+    /* A message of a channel this connection listens to, or that Redis has ended that as the slot
+     * of the channel has left it; the reply as in upstream_reply_fn. NULL: there are none. */
     void (*on_push)(void *arg, redisReply *reply);
     /* A second link to a Redis that another one speaks of: its log lines are level debug. */
     bool quiet;

@@ -117,12 +117,29 @@ static void miss(struct watches *w, struct watcher *who)
     make_due(w, who);
 }
 
+/* All documents of a model. */
+static bool is_model(const struct watched *of)
+{
+    return of->key[of->key_len - 1] == '*' && of->key[of->key_len - 2] == ':';
+}
+
+/* Who watches is told of single fields where other daemons are heard; else of all that may have
+ * changed. */
+static void follow(struct watches *w, const struct watched *of)
+{
+    if (!is_model(of))
+        coherence_follow(w->coherence, of->slot);
+}
+
 void watches_gap(struct watches *w)
 {
     struct watcher *who, *next;
+    struct watched *of, *next_of;
     looks_drop(w->looks);
     HASH_ITER (hh, w->watchers, who, next)
         miss(w, who);
+    HASH_ITER (hh, w->watched, of, next_of)
+        follow(w, of);
 }
 
 void watches_links(struct watches *w)
@@ -130,11 +147,12 @@ void watches_links(struct watches *w)
     const struct router *router = lanes_router(w->lanes);
     struct watched *of, *next;
     HASH_ITER (hh, w->watched, of, next) {
-        bool model = of->key[of->key_len - 1] == '*' && of->key[of->key_len - 2] == ':';
         uint32_t epoch = router_epoch(router, of->slot);
-        for (struct watch *at = model || of->epoch != epoch ? of->watches : NULL; at != NULL;
-             at = at->of_next)
+        bool all = is_model(of) || of->epoch != epoch;
+        for (struct watch *at = all ? of->watches : NULL; at != NULL; at = at->of_next)
             miss(w, at->who);
+        if (of->epoch != epoch)
+            follow(w, of);
         of->epoch = epoch;
     }
 }
@@ -338,6 +356,7 @@ static struct watched *new_watched(struct watches *w, const char *key, size_t le
     of->epoch = router_epoch(lanes_router(w->lanes), of->slot);
     buf_free(&root);
     HASH_ADD(hh, w->watched, key, len, of);
+    follow(w, of);
     return of;
 }
 

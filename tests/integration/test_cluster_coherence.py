@@ -9,11 +9,14 @@ import pytest
 import redis
 
 from histories import PAGE, Foreigner, Neighbour
+from models import KEY, save_ada
 from redis_cluster import EXPERIMENTAL, name_of, reshard, slot_of_document
 from rpc_client import RpcError, wait_until
 from segment_reader import Segment
 from test_bad_input import refused
+from test_coherence import fight
 from test_histories import FULL, declare, histories
+from test_listening import in_one_turn, sends
 from test_segment import shown
 from test_watch import told_until
 
@@ -27,9 +30,18 @@ def key_of(cluster, node, tag=""):
                 if cluster.agreed_owner(slot_of_document(key)) is node)
 
 
+def calls(command, *nodes):
+    return sum(node.info("commandstats").get("cmdstat_" + command, {"calls": 0})["calls"] for node in nodes)
+
+
 def loads(*nodes):
     """How often a document was read there."""
-    return sum(node.info("commandstats").get("cmdstat_pttl", {"calls": 0})["calls"] for node in nodes)
+    return calls("pttl", *nodes)
+
+
+def can_talk(cluster):
+    """There are channels of slots: Redis 7."""
+    return int(cluster.awake()[0].info("server")["redis_version"].split(".")[0]) >= 7
 
 
 def hears(client):
@@ -78,6 +90,17 @@ class Pair:
             return loads(*self.cluster.masters) == before
         wait_until(quiet, what="reads that ask nobody")
 
+    def heard(self):
+        return self.reader.call("admin.stats")["others_commits"]
+
+    def talk(self, key):
+        """Until the reader hears what the writer says of it."""
+        def told():
+            before = self.heard()
+            soon(self.reader, key, self.writer.call("num.incr", key, "n", 1))
+            return self.heard() > before
+        wait_until(told, what=f"messages about {key}")
+
     def close(self):
         self.writer.close()
         self.reader.close()
@@ -88,6 +111,14 @@ def pair(calm_cluster, new_daemon):
     made = Pair(calm_cluster, new_daemon, QUIET)
     yield made
     made.close()
+
+
+@pytest.fixture
+def talking(pair):
+    if not can_talk(pair.cluster):
+        pytest.skip("daemons tell each other nothing there")
+    pair.talk(pair.keys[0])
+    return pair
 
 
 def test_what_is_in_memory_costs_redis_nothing(pair):
@@ -115,6 +146,92 @@ def test_what_others_write_is_seen(pair):
     wait_until(lambda: pair.reader.call("doc.load", b, "tags") == ["y"], what="the list")
     pair.writer.call("doc.delete", c)
     wait_until(lambda: pair.reader.call("doc.exists", c) == 0, what="the end of it")
+
+
+def check_that_no_more_is_read_than_has_changed(pair, key):
+    """Its list is in memory, and stays there."""
+    pair.talk(key)
+    before = len(pair.reader.call("doc.load", key, "tags")), calls("lrange", *pair.cluster.masters)
+    for n in range(100, 110):
+        pair.writer.call("set", key, "n", n)
+        soon(pair.reader, key, n)
+    assert (len(pair.reader.call("doc.load", key, "tags")), calls("lrange", *pair.cluster.masters)) == before
+
+
+def test_only_what_another_daemon_has_changed_is_read_again(talking):
+    """As it says what that is: also behind a slot that has moved, which ends what Redis tells, and comes back."""
+    a = talking.keys[0]
+    home, away, _ = talking.cluster.masters
+    talking.writer.call("list.extend", a, "tags", ["x"] * 2000)
+    check_that_no_more_is_read_than_has_changed(talking, a)
+    for source, target in ((home, away), (away, home)):
+        talking.cluster.migrate(slot_of_document(a), source, target)
+        check_that_no_more_is_read_than_has_changed(talking, a)
+
+
+def test_what_we_have_written_since_explains_nothing(talking):
+    """Of two daemons that write a key in one turn of Redis the second is not told of it. What the first has said of it
+    must not stand for what a program writes later."""
+    a, node = talking.keys[0], talking.cluster.masters[0]
+    for n in range(1000, 1003):
+        before = n_of(talking.reader, a)
+        in_one_turn(node, lambda: sends(talking.writer, "num.incr", a, "n", 1),
+                    lambda: sends(talking.reader, "num.incr", a, "n", 1))
+        soon(talking.reader, a, before + 2)
+        node.ask("HSET", name_of(a), "n", n)
+        soon(talking.reader, a, n)
+
+
+def test_a_change_of_which_nothing_is_said(talking):
+    """And which Redis does not name either, as we write there in the same turn: the version tells."""
+    a, node = talking.keys[0], talking.cluster.masters[0]
+    talking.reader.call("doc.get", a)
+    with node.client() as client:
+        silent, root = client.connection_pool.get_connection("PING"), name_of(a)
+        silent.send_command("PING")
+        silent.read_response()  # what is not taken in yet would be last in the turn
+        commands = [("MULTI",), ("HINCRBY", root, "@v", 1), ("RPUSH", root + "/tags", "theirs"), ("EXEC",)]
+        in_one_turn(node, lambda: silent.send_packed_command(silent.pack_commands(commands)),
+                    lambda: sends(talking.reader, "list.append", a, "tags", "ours"))
+        wait_until(lambda: sorted(talking.reader.call("doc.load", a, "tags")) == ["ours", "theirs"], what="both")
+        client.connection_pool.release(silent)
+
+
+def test_without_the_right_to_tell_others(talking):
+    """It is no reason to keep nothing, and others see it."""
+    a, node = talking.keys[0], talking.cluster.masters[0]
+    node.ask("ACL", "SETUSER", "default", "-spublish")
+    try:
+        for n in range(50, 53):
+            talking.writer.call("set", a, "n", n)
+            soon(talking.reader, a, n)
+    finally:
+        node.ask("ACL", "SETUSER", "default", "+spublish")
+
+
+def test_who_is_alone_tells_nobody(calm_cluster, new_daemon):
+    """Until somebody comes."""
+    with new_daemon(calm_cluster.address, QUIET).connect() as one:
+        one.call("define", PAGE)
+        hears(one)
+
+        def says():
+            before = calls("spublish", *calm_cluster.masters)
+            one.call("doc.save", "Page:1", {})
+            return calls("spublish", *calm_cluster.masters) - before
+        wait_until(lambda: says() == 0, what="one that is alone")
+        with new_daemon(calm_cluster.address, QUIET).connect() as other:
+            if can_talk(calm_cluster):
+                hears(other)
+                wait_until(lambda: says() == 1, what="one that is not")
+
+
+def test_two_daemons_that_fight_for_a_document_take_turns(talking):
+    """Of what each computes from the state at least a third is in time, as in front of one Redis."""
+    save_ada(talking.writer)
+    talking.reader.call("doc.get", KEY)
+    for count, late in zip(*fight(talking.daemons)):
+        assert late <= 2 * count
 
 
 def test_what_was_not_there_is_asked_for(pair):
@@ -216,6 +333,8 @@ def test_a_master_that_goes(cluster, new_daemon):
     wait_until(lambda: cluster.owner(slot) not in (None, gone), timeout=30, what="a promotion")
     assert wait_until(lambda: if_available(pair.writer, "num.incr", a, "n", 1), timeout=30, what="the change") == 2
     wait_until(lambda: if_available(pair.reader, "doc.load", a, "n") == 2, timeout=30, what="the news of it")
+    if can_talk(pair.cluster):
+        pair.talk(a)
     pair.close()
 
 
@@ -248,6 +367,10 @@ def test_who_watches_is_told(pair):
         version = pair.writer.call("set", key, "n", 2)
         told_until(pair.reader, lambda *said: said[:2] == (key, version))
         assert n_of(pair.reader, key) == 2
+        if can_talk(pair.cluster):  # then the field is told as well
+            pair.talk(key)
+            version = pair.writer.call("set", key, "n", 3)
+            told_until(pair.reader, lambda *said: said == (key, version, ["n"]))
         version = pair.reader.call("set", key, "n", 3)
         told_until(pair.reader, lambda *said: said == (key, version, ["n"]))
     a, b, c = pair.keys

@@ -106,14 +106,14 @@ def test_rights_are_those_of_the_node(calm_cluster, new_daemon):
     for node in calm_cluster.masters:
         node.ask("ACL", "SETUSER", "worker", *rule)
     poor = calm_cluster.masters[2]
-    poor.ask("ACL", "SETUSER", "worker", "-hset", "-cluster", "+cluster|slots", "+cluster|info")
+    poor.ask("ACL", "SETUSER", "worker", "-hset", "-spublish", "-cluster", "+cluster|slots", "+cluster|info")
     daemon = new_daemon(calm_cluster.address, {**EXPERIMENTAL, **user})
     with daemon.connect() as client:
         all_up(client)
         found = doctor(client)["rights"]
         assert {n for n, f in found.items() if f["state"] != "ok"} == {name(poor)}
         bad = found[name(poor)]
-        assert bad["state"] == "bad" and bad["found"] == "missing: +hset +cluster|nodes"
+        assert bad["state"] == "bad" and bad["found"] == "missing: +hset +cluster|nodes +spublish"
         poor.ask(*bad["advice"][bad["advice"].index("ACL SETUSER"):].split())
         assert {f["state"] for f in doctor(client)["rights"].values()} == {"ok"}
     for node in calm_cluster.masters:
