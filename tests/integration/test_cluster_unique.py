@@ -117,6 +117,20 @@ def test_numbers_and_documents_of_one_slot(members, calm_cluster):
     assert len(check(calm_cluster, "number")) == 3
 
 
+def test_under_a_lock(members, calm_cluster):
+    for key, value in (("Member:1", "a"), ("Member:2", "b")):
+        members.call("doc.save", key, {"email": value})
+    token = members.call("lock.acquire", "Member:2", "x")["token"]
+    refused(members, "CONFLICT", "pipeline", [["set", "Member:2", "email", "a"]], {"lock": token})
+    members.call("pipeline", [["set", "Member:2", "email", "c"]], {"lock": token})
+    version = members.call("doc.get", "Member:2", {"version": True})["@v"]
+    assert "expected" in refused(members, "CONFLICT", "pipeline", [["set", "Member:2", "email", "e"]],
+                                 {"lock": token, "if_version": version - 1})
+    refused(members, "CONFLICT", "lock.release", token, [["set", "Member:2", "email", "a"]])
+    members.call("lock.release", token, [["set", "Member:2", "email", "d"]])
+    assert check(calm_cluster, exact=False) == {b"a": b"1", b"d": b"2"}
+
+
 def test_many_values_of_one_commit(members, calm_cluster):
     """Claimed some at a time, and each is let go."""
     n = 5000 if FULL else 500
@@ -215,7 +229,7 @@ def on_the_move(cluster, slot, is_so):
 @pytest.mark.parametrize("pk", ["1", "new"])
 def test_who_stood_still_behind_its_claim(calm_cluster, new_daemon, pk):
     """Its commit comes when another one has the value by then, and is refused."""
-    one, two = (new_daemon(calm_cluster.address, FAST) for _ in range(2))
+    one, two = (new_daemon(calm_cluster.address, {**FAST, "commit.queue_time": "60s"}) for _ in range(2))
     key, view = f"Member:{{t}}{pk}", View(calm_cluster)
     slot = slot_of_document(key)
     with one.connect() as slow, two.connect() as other:
