@@ -70,7 +70,7 @@ class Node(RedisServer):
     """One of a cluster. Its nodes talk on the port that is higher by 10000."""
 
     def __init__(self, directory, timeout, tls, options, prefix=()):
-        self.frozen = False
+        self.frozen = self.cut_off = False
         port = free_ports()
         encrypted = [*certificates.common.server_options(port), "--tls-cluster", "yes"] if tls else []
         super().__init__(directory, tls=False, prefix=prefix, options=[
@@ -132,13 +132,15 @@ class Node(RedisServer):
 
 class Cluster:
     def __init__(self, directory, masters=3, timeout=1000, replicas=None, tls=None, options=(), proxy=None,
-                 prefix=()):
+                 prefix=(), bus=None):
         """replicas: how many; one for each master if nothing is said. options: more, for each node. proxy: makes one
         in front of an address, as which a master is known then; they are in `proxies`. prefix: words in front of the
-        command of each node."""
+        command of each node. bus: between the nodes, each of which is cut off if it is said."""
         tls = certificates.TLS if tls is None else tls
         n = masters + (masters if replicas is None else replicas)
-        self.nodes = [Node(f"{directory}/node{i}", timeout, tls, options, prefix) for i in range(n)]
+        self.bus, doors = bus, [bus.door() if bus else None for _ in range(n)]
+        through = [["--cluster-announce-bus-port", str(door)] if bus else [] for door in doors]
+        self.nodes = [Node(f"{directory}/node{i}", timeout, tls, [*options, *through[i]], prefix) for i in range(n)]
         self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
         self.by_id = {node.id: node for node in self.nodes}
         self.proxies = {node: proxy(f"127.0.0.1:{node.port}") for node in self.masters} if proxy else {}
@@ -147,8 +149,14 @@ class Cluster:
         first = self.nodes[0]
         for i, node in enumerate(self.nodes):  # else epochs collide, and have to be settled first
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
-        for node in self.nodes[1:]:
-            first.ask("CLUSTER", "MEET", "127.0.0.1", node.port)
+        for node, door in zip(self.nodes, doors):
+            if bus:
+                node.id_in_bus = node.id
+                bus.open(door, node)
+        if bus:
+            bus.start()
+        for node, door in zip(self.nodes[1:], doors[1:]):
+            first.ask("CLUSTER", "MEET", "127.0.0.1", node.port, *[door] * bool(bus))
         share = SLOTS // masters
         for i, node in enumerate(self.masters):
             end = SLOTS if i == masters - 1 else (i + 1) * share
@@ -172,7 +180,22 @@ class Cluster:
         return "cluster:" + ",".join(f"127.0.0.1:{node.announced}" for node in self.masters)
 
     def awake(self):
-        return [node for node in self.nodes if node.process.poll() is None and not node.frozen]
+        return [node for node in self.nodes if node.process.poll() is None and not node.frozen and not node.cut_off]
+
+    def cut_off(self, node):
+        """From all others; those that follow it, too, do not get in any more. It is not from clients."""
+        for other in self.nodes:
+            if other is not node:
+                other.ask("CONFIG", "SET", "masterauth", "none")
+        node.cut_off = True
+        self.bus.off = frozenset([node.id])
+        node.ask("CLIENT", "KILL", "TYPE", "replica")
+
+    def heal(self):
+        self.bus.off = frozenset()
+        for node in self.nodes:
+            node.cut_off = False
+            node.ask("CONFIG", "SET", "masterauth", "")
 
     def leaders(self):
         """The masters of now."""
@@ -241,6 +264,8 @@ class Cluster:
     def stop(self):
         for node in self.nodes:
             node.stop()
+        if self.bus:
+            self.bus.stop()
 
 
 def reshard(cluster, slots, rounds):
