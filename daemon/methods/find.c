@@ -635,12 +635,19 @@ void find_begin(struct find *fi, const redisReply *first)
     }
 }
 
-/* It is built anew when that key is gone (indexer.h). */
 /* In a cluster nobody counts all of it: only where it depends on that which index is asked. */
 static bool wants_sample(const struct find *fi)
 {
     return fi->scatter != NULL && fi->cursor.len == 0 &&
            (fi->plan->n > 1 || (fi->plan->n == 1 && (fi->sorts || fi->explain)));
+}
+
+void find_planned(struct find *fi, const redisReply *first)
+{
+    if (wants_sample(fi))
+        find_slots_sample(fi);
+    else
+        find_begin(fi, first);
 }
 
 /* What is wrong with one answer is told when all have come. */
@@ -655,14 +662,24 @@ static void on_planned(void *arg, unsigned index, redisReply *reply)
     bool last = index + 1 == fi->replies, page = last && fi->first;
     if (!page && fi->why.code == FAULT_NONE && plan_answer(fi->plan, index, reply, &f) < 0)
         fi->why = f;
-    if (!last)
-        return;
-    if (find_over(fi, NULL))
-        return;
-    if (wants_sample(fi))
-        find_slots_sample(fi);
-    else
-        find_begin(fi, page ? reply : NULL);
+    if (last && !find_over(fi, NULL))
+        find_planned(fi, page ? reply : NULL);
+}
+
+static void ask_plan(struct find *fi)
+{
+    struct buf out = BUF_INIT;
+    bool all = fi->what != FIND_DOCUMENTS || fi->sorts;
+    fi->replies = plan_ask(fi->plan, &out);
+    fi->first = fi->cursor.len == 0 && plan_ask_first(fi->plan, page_size(fi, all), &out) > 0;
+    fi->replies += fi->first;
+    bool sent = fi->replies == 0 ||
+                upstream_send(upstream_of(fi), out.data, out.len, fi->replies, on_planned, fi);
+    buf_free(&out);
+    if (!sent)
+        unavailable(fi);
+    else if (fi->replies == 0)
+        find_begin(fi, NULL);
 }
 
 void find_request(struct exec *e, const struct find_cluster *cluster, struct session *s,
@@ -686,17 +703,8 @@ void find_request(struct exec *e, const struct find_cluster *cluster, struct ses
                         indexes_of(exec_indexes(e), fi->model), fi->model, fi->e,
                         fi->sorts ? &fi->sort : NULL, fi->rev);
     fi->plan->must_order = find_changes(fi);
-    struct buf out = BUF_INIT;
-    fi->replies = plan_ask(fi->plan, &out);
-    fi->first =
-        fi->cursor.len == 0 &&
-        plan_ask_first(fi->plan, page_size(fi, what != FIND_DOCUMENTS || fi->sorts), &out) > 0;
-    fi->replies += fi->first;
-    bool sent = fi->replies == 0 ||
-                upstream_send(upstream_of(fi), out.data, out.len, fi->replies, on_planned, fi);
-    buf_free(&out);
-    if (!sent)
-        unavailable(fi);
-    else if (fi->replies == 0)
-        find_begin(fi, NULL);
+    if (fi->scatter != NULL && fi->plan->indexes != NULL)
+        find_slots_states(fi);
+    else
+        ask_plan(fi);
 }

@@ -95,7 +95,9 @@ int find_cursor_read(struct find *fi, struct fault *f);
 void find_changed_page(struct find *fi);
 void find_refuse(struct find *fi, const struct fault *f);
 void find_unavailable(struct find *fi, const char *why);
-/* The plan's questions are answered; first: a page that may be the first, or NULL. */
+/* States, and with one Redis counts, are known; first: a page that may be the first, or NULL. */
+void find_planned(struct find *fi, const redisReply *first);
+/* So are all counts. */
 void find_begin(struct find *fi, const redisReply *first);
 /* Answers have come, or will not (why). True: it is over, as something is wrong with them
  * (fi->why), or nobody waits for it. Says in Redis that an index is spoilt, if one was found to be.
@@ -114,8 +116,9 @@ void find_page_add(struct find *fi, const char *pk, size_t len, const char *plac
 void find_page_close(struct find *fi, size_t array);
 void find_look(struct find *fi);
 
-/* find_slots: counts, as far as some slots say, for the plan, then find_begin; a page from fi->at
- * on, then find_look. Or find_refuse, find_drop. */
+/* find_slots: for the plan the states of indexes, then find_planned, and counts, as far as some
+ * slots say, then find_begin; a page from fi->at on, then find_look. Or find_refuse, find_drop. */
+void find_slots_states(struct find *fi);
 void find_slots_sample(struct find *fi);
 void find_slots_page(struct find *fi);
 void find_slots_free(struct find *fi);

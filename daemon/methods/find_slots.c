@@ -98,6 +98,42 @@ static uint64_t counted(struct slots_walk *w, const struct source *s, const redi
     return n;
 }
 
+/* ---- for the plan: the states of indexes, which are where the declarations are ---- */
+
+static void write_states(void *arg, uint16_t slot, bool first, struct buf *out)
+{
+    const struct slots_walk *w = arg;
+    (void)slot;
+    (void)first;
+    (void)plan_ask(w->find->plan, out);
+}
+
+static void take_states(void *arg, unsigned i, unsigned which, redisReply *reply,
+                        const struct upstream *up)
+{
+    struct find *fi = ((struct slots_walk *)arg)->find;
+    struct fault f;
+    (void)i;
+    (void)up;
+    if (plan_answer(fi->plan, which, reply, &f) < 0)
+        fi->why = f;
+}
+
+static void on_states(void *arg, const char *why)
+{
+    struct find *fi = ((struct slots_walk *)arg)->find;
+    if (!find_over(fi, why))
+        find_planned(fi, NULL);
+}
+
+void find_slots_states(struct find *fi)
+{
+    struct slots_walk *w = walk_of(fi);
+    w->asks = (struct scatter_asks){1, write_states, take_states, on_states};
+    w->slots[0] = lane_place(exec_lane(fi->exec))->slot;
+    scatter_ask(fi->scatter, w->slots, 1, &w->asks, w);
+}
+
 /* ---- for the plan: how many there are, as far as the first slots say ---- */
 
 static void write_sample(void *arg, uint16_t slot, bool first, struct buf *out)

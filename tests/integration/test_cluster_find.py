@@ -9,7 +9,7 @@ import pytest
 
 from index_oracle import ClusterOracle, View
 from models import atomic, field
-from redis_cluster import EXPERIMENTAL, slot_of_document
+from redis_cluster import EXPERIMENTAL, slot_of, slot_of_document
 from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_indexes import PERSON, Worker, drive
@@ -220,6 +220,27 @@ def test_an_index_that_is_dropped(calm_cluster, new_daemon):
                    what="the index that was declared again")
         assert two.call("find.count", "Person", [">=", "age", 2]) == 39
         ClusterOracle(calm_cluster, PERSON).check()
+
+
+def test_while_the_declarations_move(calm_cluster, new_daemon):
+    """Each find asks whether its indexes are complete, and waits for who says so."""
+    cluster, slot = calm_cluster, slot_of("rapyer:@schema")
+    with new_daemon(cluster.address, {**EXPERIMENTAL, "commit.queue_time": "20s"}).connect() as client:
+        client.call("define", PERSON)
+        client.call("doc.insert", [[key, {"name": "Ada"}] for key in KEYS], {"parts": True})
+        source = cluster.agreed_owner(slot)
+        target = next(node for node in cluster.masters if node is not source)
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        keys = source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100)
+        source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+        asked = [client.send("find", "Person", ["=", "name", "Ada"], {"keys": True, **options})
+                 for options in ({}, {"sort": "age"}, {"limit": 7})]
+        client.call("doc.get", KEYS[0])
+        for node in (target, *cluster.masters):
+            node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+        for found in map(client.wait, asked):
+            assert sorted(found["keys"]) == KEYS
 
 
 class Finder(threading.Thread):
