@@ -232,11 +232,11 @@ class Cluster:
 
     def migrate_whole(self, slot, source, target):
         """As masters do it by themselves: copied and followed like a replica, and given over at once. Of Valkey 9 the one
-        that has the slot is asked, of Redis 8.4 the one that is to have it; what was begun by hand it does not wait for."""
+        that has the slot is asked, of Redis 8.4 the one that is to have it; where a move was begun by hand neither does."""
+        source.ask("CLUSTER", "SETSLOT", slot, "STABLE")
         if source.is_valkey:
             source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
         else:
-            source.ask("CLUSTER", "SETSLOT", slot, "STABLE")
             target.ask("CLUSTER", "MIGRATION", "IMPORT", slot, slot)
         wait_until(lambda: set(self.owners(slot)) == {target}, what="the slot on its new master")
 
