@@ -46,15 +46,36 @@ static void note(struct unit *u, unsigned *cap, const struct batch *b, struct ba
     }
 }
 
+/* Of the texts of a value that which is taken for all of them. */
+static const char *common(const struct index *ix, const char *text, size_t *len)
+{
+    if (type_bare(ix->type)->kind != TYPE_FLOAT || *len != 2 || memcmp(text, "-0", 2) != 0)
+        return text;
+    *len = 1;
+    return "0";
+}
+
+const char *unique_other(const struct index *ix, const char *text, size_t len, size_t *other_len)
+{
+    *other_len = len;
+    if (type_bare(ix->type)->kind != TYPE_FLOAT || len != 1 || *text != '0')
+        return common(ix, text, other_len);
+    *other_len = 2;
+    return "-0";
+}
+
 static int by_value(const void *a, const void *b)
 {
     const struct unique_value *x = *(const struct unique_value *const *)a,
                               *y = *(const struct unique_value *const *)b;
     if (x->index != y->index)
         return x->index < y->index ? -1 : 1;
-    if (x->len != y->len)
-        return x->len < y->len ? -1 : 1;
-    return memcmp(x->text, y->text, x->len);
+    size_t x_len = x->len, y_len = y->len;
+    const char *x_text = common(x->index, x->text, &x_len);
+    const char *y_text = common(y->index, y->text, &y_len);
+    if (x_len != y_len)
+        return x_len < y_len ? -1 : 1;
+    return memcmp(x_text, y_text, x_len);
 }
 
 static void refuse(struct unit *u, const struct unique_value *v, const struct unique_value *other)
@@ -118,12 +139,11 @@ static void append_digest(const char *text, size_t len, struct buf *out)
 void unique_key(const char *prefix, const struct model *m, const struct index *ix, const char *text,
                 size_t len, struct buf *out)
 {
+    text = common(ix, text, &len);
     buf_printf(out, "%s:@unique:%s/%s%c", prefix, m->name, ix->path,
                len <= INDEX_TEXT_MAX ? '=' : '#');
     if (len > INDEX_TEXT_MAX)
         append_digest(text, len, out);
-    else if (len == 2 && memcmp(text, "-0", 2) == 0)
-        buf_append(out, "0", 1);
     else
         buf_append(out, text, len);
 }

@@ -20,6 +20,8 @@ void batch_plan_uniques(struct batch *b);
  * or the index is not a unique one. */
 bool batch_unique_text(const struct batch_doc *bd, const struct index *ix, const char **text,
                        size_t *len);
+/* The other text of the same value: 0.0 is -0.0. Of any other value it is the text itself. */
+const char *unique_other(const struct index *ix, const char *text, size_t len, size_t *other_len);
 void batch_unique_check(const struct batch *b, const struct unique_value *v, struct unit_call *c);
 
 /* ---- in a cluster ---- */

@@ -12,7 +12,7 @@ local is = redis.pcall('GET', KEYS[1])
 if type(is) == 'table' then return 0 end
 if is and is ~= over then
   local at, of = string.match(is, '^(%d+) (.*)$')
-  if not at then return 0 end
+  if not at or #at > 15 then return 0 end -- more digits than a number of Lua has
   if of ~= pk then return is end
   if tonumber(at) >= tonumber(epoch) then return 1 end
 end

@@ -29,6 +29,7 @@
 #define PATIENCE_MS 200
 #define WINDOW 256      /* questions at a time: a batch may have any number of values */
 #define RELEASES 10000  /* of a batch; what is left over of more does no harm */
+#define EPOCH_DIGITS 15 /* as many as a number of Lua has */
 #define SILENCE_MS 1000 /* the same where nothing says that the question was lost */
 
 struct claims {
@@ -85,6 +86,7 @@ struct claiming {
 };
 
 static void go_on(struct claiming *g);
+static void finish(struct claiming *g);
 static void answered(struct claim *c);
 
 struct claims *claims_new(struct event_base *base, const struct config *config,
@@ -184,6 +186,16 @@ static void put_off_all(struct claiming *g)
         unit_put_off(g->claims[i].unit, true);
 }
 
+/* Another program has written there what is no epoch. */
+static bool is_spoilt(const redisReply *r)
+{
+    if (r != NULL && r->type == REDIS_REPLY_ERROR)
+        return strncmp(r->str, "WRONGTYPE", 9) == 0;
+    return r != NULL && r->type == REDIS_REPLY_STRING &&
+           (r->len == 0 || r->len > EPOCH_DIGITS || strspn(r->str, "0123456789") != r->len ||
+            (*r->str == '0' && r->len > 1));
+}
+
 static void on_epoch(void *arg, unsigned index, redisReply *reply)
 {
     struct claiming *g = arg;
@@ -191,6 +203,12 @@ static void on_epoch(void *arg, unsigned index, redisReply *reply)
     g->asks_epoch = false;
     if (is_dropped(g))
         return;
+    if (is_spoilt(reply)) {
+        for (unsigned i = 0; i < g->n; i++)
+            unit_refuse_value(g->claims[i].unit, g->claims[i].nth, NULL, 0);
+        finish(g);
+        return;
+    }
     bool number = reply != NULL && reply->type == REDIS_REPLY_STRING;
     g->at = 0;
     if (number || (reply != NULL && reply->type == REDIS_REPLY_NIL))
@@ -358,6 +376,7 @@ static void on_looked(void *arg, unsigned index, redisReply *reply)
         unit_refuse_value(c->unit, c->nth, pk, len);
         break;
     }
+    case 3: unit_refuse_value(c->unit, c->nth, NULL, 0); break;
     case 2:
         c->over = true;
         if (holder_root(c, &root) == g->slot)
@@ -376,7 +395,9 @@ static void ask_holder(struct claim *c)
 {
     struct buf root = BUF_INIT, epoch = BUF_INIT, out = BUF_INIT;
     uint16_t slot = holder_root(c, &root);
+    size_t other_len;
     const char *at = (char *)c->holder.data;
+    const char *other = unique_other(c->index, c->text, c->len, &other_len);
     unique_epoch_key(c->of->all->names->prefix, slot, &epoch);
     const char *argv[] = {"EVAL",
                           claim_look_script,
@@ -385,14 +406,20 @@ static void ask_holder(struct claim *c)
                           (char *)epoch.data,
                           c->index->name,
                           c->text,
+                          other,
                           at,
                           c->looks + 1 >= LOOKS ? "1" : "0"};
-    const size_t len[] = {4,         sizeof(claim_look_script) - 1,
-                          1,         root.len,
-                          epoch.len, strlen(c->index->name),
-                          c->len,    (size_t)((char *)memchr(at, ' ', c->holder.len) - at),
+    const size_t len[] = {4,
+                          sizeof(claim_look_script) - 1,
+                          1,
+                          root.len,
+                          epoch.len,
+                          strlen(c->index->name),
+                          c->len,
+                          other_len,
+                          (size_t)((char *)memchr(at, ' ', c->holder.len) - at),
                           1};
-    resp_command(&out, 9, argv, len);
+    resp_command(&out, 10, argv, len);
     c->asked_at = clock_mono_ms();
     c->asked = send_to(c->of, &root, &out, 1, on_looked, c);
     if (!c->asked) {

@@ -1,4 +1,4 @@
--- same: whether two values of a unique field are one.
-local function same(value, text)
-  return value == text or (value == '-0' and text == '0') or (value == '0' and text == '-0')
+-- same: whether a value of a unique field is that of a text, or of its other one: a zero has two.
+local function same(value, text, other)
+  return value == text or value == other
 end

@@ -1,6 +1,7 @@
 /* unit: see unit.h. */
 #include "daemon/commit/unit.h"
 #include "daemon/commit/batch.h"
+#include "daemon/commit/batch_unique.h"
 #include "daemon/commit/follow_one_script.h"
 #include "daemon/commit/retake_script.h"
 #include "daemon/commit/splice_one_script.h"
@@ -128,10 +129,13 @@ void unit_call_unique(struct unit_call *c, const struct buf *key, const struct u
 {
     unsigned n = 0;
     struct buf want = BUF_INIT;
-    pack_array(&want, 3);
+    pack_array(&want, 4);
     pack_str(&want, (char *)head->data, head->len);
     pack_str(&want, pk, pk_len);
     pack_str(&want, v->text, v->len);
+    size_t other_len;
+    const char *other = unique_other(v->index, v->text, v->len, &other_len);
+    pack_str(&want, other, other_len);
     begin_check(c, "unique", key->data, key->len, v->index->name);
     word(&c->checks, &n, want.data, want.len);
     buf_free(&want);
@@ -371,8 +375,8 @@ static int refuse_unique(const struct unit *u, const struct unique_value *v, str
         return fault_set(
             f, FAULT_CORRUPT,
             "%s.%s is unique, and another program has spoilt the key of this value in "
-            "its index, so that nobody can say who has it; remove the key; nothing was "
-            "applied",
+            "its index, so that nobody can say who has it (in a cluster its claim, or the "
+            "epoch of a slot); remove the key; nothing was applied",
             m->name, path);
     return fault_set(
         f, FAULT_CONFLICT, "%s.%s is unique, and '%.*s%s' is that of %s:%.*s; nothing was applied",

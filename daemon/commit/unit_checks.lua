@@ -12,7 +12,7 @@ end
 
 -- No other document that the index names for the value has it. Else who: "=", and its pk.
 local function unique(key, field, want)
-  local head, own, text = unpack(cmsgpack.unpack(want))
+  local head, own, text, other = unpack(cmsgpack.unpack(want))
   local named = redis.pcall('SMEMBERS', key)
   if named.err then
     local prefix = string.match(KEYS[1], '^(.*):~seq:')
@@ -23,7 +23,7 @@ local function unique(key, field, want)
   for _, pk in ipairs(named) do
     if pk ~= own then
       local is = redis.pcall('HMGET', head .. escaped(pk) .. '}', '@s', field)
-      if not is.err and is[1] and same(is[2], text) then return false, '=' .. hexadecimal(pk) end
+      if not is.err and is[1] and same(is[2], text, other) then return false, '=' .. hexadecimal(pk) end
     end
   end
   return true

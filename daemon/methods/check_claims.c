@@ -116,8 +116,8 @@ static void words(struct buf *out, unsigned n, const struct buf *all)
 static void write_values(const struct claim_check *in, const struct buf *root,
                          const struct buf *epoch, struct buf *out)
 {
-    static const char script[] = "return {redis.call('HMGET',KEYS[1],'@s',unpack(ARGV)),"
-                                 "redis.call('HGET',KEYS[2],'@v')}";
+    static const char script[] = "return {redis.pcall('HMGET',KEYS[1],'@s',unpack(ARGV)),"
+                                 "redis.pcall('HGET',KEYS[2],'@v')}";
     const struct indexes *all = in->check->all;
     unsigned n = 0;
     for (unsigned i = 0; i < all->n; i++)
@@ -185,10 +185,13 @@ static bool read_claim(const redisReply *r, int64_t *epoch, const char **pk, siz
     char *end;
     if (!is_text(r) || r->str[0] < '0' || r->str[0] > '9')
         return false;
-    *epoch = strtoll(r->str, &end, 10);
+    int64_t number = strtoll(r->str, &end, 10);
+    if (*end != ' ' || end - r->str > 15) /* as in claim.lua */
+        return false;
+    *epoch = number;
     *pk = end + 1;
-    *len = *end == ' ' ? r->len - (size_t)(*pk - r->str) : 0;
-    return *end == ' ';
+    *len = r->len - (size_t)(*pk - r->str);
+    return true;
 }
 
 static bool is_of(const struct claim_check *in, const struct claim_item *t, const redisReply *value)

@@ -9,6 +9,8 @@
 local is = redis.pcall('HMGET', KEYS[1], '@s', ARGV[1])
 local value = not is.err and is[1] and is[2] or nil
 if (value and '1' or '0') ~= ARGV[2] or (value and value ~= ARGV[3]) then return 0 end
-local now = tonumber(redis.call('HGET', KEYS[2], '@v') or 0)
+local at = redis.pcall('HGET', KEYS[2], '@v') or 0
+local now = type(at) ~= 'table' and tonumber(at)
+if not now then return 0 end
 if now <= tonumber(ARGV[4]) then redis.call('HSET', KEYS[2], '@v', ARGV[4] + 1) end
 return 1

@@ -359,8 +359,7 @@ static int check_declarations(struct define *d, bool *equal, struct fault *f)
     int rc = schema_check_all(d->r->schema, in, d->n, changed, f);
     for (uint32_t i = 0; i < d->n && rc == 0; i++)
         name_of(in[i], d->all[i].name, sizeof(d->all[i].name));
-    for (uint32_t i = 0; i < d->n && rc == 0; i++)
-        *equal = rc == 0;
+    *equal = rc == 0;
     for (uint32_t i = 0; i < d->n && rc == 0; i++) {
         rc = changed[i] ? may_declare(d, d->all[i].name, f) : 0;
         *equal = *equal && !changed[i];

@@ -197,6 +197,38 @@ def test_claims_are_checked(members, calm_cluster):
     assert check(calm_cluster) == {b"a": b"0", b"b": b"1", b"d": b"9"}
 
 
+def test_a_spoilt_epoch_is_told(members, calm_cluster):
+    """At once, whether it is that of the document or of whoever has the claim."""
+    view = View(calm_cluster)
+    epoch = b"rapyer:@unique{a}"
+    for spoil in (lambda: view.set(epoch, "x"), *(lambda text=text: view.hset(epoch, "@v", text) for text in
+                                                  ("", "abc", "1e+20", "-1", "007", "9" * 20))):
+        spoil()
+        assert "Member.email" in refused(members, "CORRUPT", "doc.save", "Member:{a}1", {"email": "a"})
+        view.set(CLAIM + b"email=b", b"0 {a}1")
+        refused(members, "CORRUPT", "doc.save", "Member:other", {"email": "b"})
+        view.unlink(epoch)
+    members.call("doc.save", "Member:{a}1", {"email": "a"})
+    members.call("doc.save", "Member:other", {"email": "b"})
+    view.set(CLAIM + b"email=c", b"9" * 20 + b" {a}1")
+    refused(members, "CORRUPT", "doc.save", "Member:other", {"email": "c"})
+    assert members.call("index.check", "Member", {"repair": True})["spoilt"]
+    members.call("doc.save", "Member:other", {"email": "c"})
+    assert check(calm_cluster) == {b"a": b"1", b"c": b"other"}
+
+
+def test_zeros(members, calm_cluster):
+    """Of numbers there is one, of texts two."""
+    members.call("define", atomic("Zero", field("text", "optional<str>", default=None, unique=True),
+                                  field("real", "optional<float>", default=None, unique=True)))
+    members.call("doc.save", "Zero:{t}1", {"text": "0", "real": 0.0})
+    members.call("doc.save", "Zero:2", {"text": "-0"})
+    refused(members, "CONFLICT", "doc.save", "Zero:3", {"real": -0.0})
+    members.call("doc.delete", "Zero:{t}1")
+    refused(members, "CONFLICT", "doc.insert", [["Zero:{u}5", {"real": 0.0}], ["Zero:{u}6", {"real": -0.0}]])
+    members.call("doc.insert", [["Zero:{u}5", {"text": "0"}], ["Zero:{u}6", {"real": -0.0}]])
+
+
 def test_two_daemons_race(calm_cluster, new_daemon):
     daemons = [new_daemon(calm_cluster.address, EXPERIMENTAL) for _ in range(2)]
     clients = [daemons[i % 2].connect() for i in range(4)]

@@ -75,6 +75,20 @@ def test_conflict(members, rdb, call):
     check_entries(rdb)
 
 
+def test_zeros(client):
+    """Of numbers there is one, of texts two."""
+    client.call("define", atomic("Zero", field("text", "optional<str>", default=None, unique=True),
+                                 field("real", "optional<float>", default=None, unique=True)))
+    client.call("doc.save", "Zero:1", {"text": "0", "real": 0.0})
+    client.call("doc.save", "Zero:2", {"text": "-0"})
+    refused(client, "CONFLICT", "doc.save", "Zero:3", {"text": "-0"})
+    refused(client, "CONFLICT", "doc.save", "Zero:3", {"real": -0.0})
+    client.call("doc.delete", "Zero:1")
+    refused(client, "CONFLICT", "doc.insert", [["Zero:5", {"real": 0.0}], ["Zero:6", {"real": -0.0}]])
+    client.call("doc.insert", [["Zero:5", {"text": "0"}], ["Zero:6", {"real": -0.0}]])
+    refused(client, "CONFLICT", "doc.save", "Zero:7", {"real": 0.0})
+
+
 def test_what_is_no_conflict(members, rdb):
     for pk in "123":
         members.call("doc.save", f"Member:{pk}", {"note": pk})
