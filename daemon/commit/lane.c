@@ -619,7 +619,8 @@ const struct buf *lane_marker(const struct lane *l)
 const char *lane_why(const struct lane *l)
 {
     const struct upstream *up = router_link(l->place.router, l->place.slot);
-    return l->unsure && upstream_state(up) == UPSTREAM_UP
+    bool looks = l->unsure || (in_cluster(l) && lane_recovers(l));
+    return looks && upstream_state(up) == UPSTREAM_UP
                ? "the slot of the document is on the move between nodes of the cluster"
                : upstream_why(up);
 }

@@ -12,7 +12,7 @@ void requests_push(struct requests *r, const struct request *request)
         for (size_t i = 0; i < r->count; i++)
             at[i] = r->at[(r->head + i) & (r->cap - 1)];
         free(r->at);
-        *r = (struct requests){.at = at, .cap = cap, .count = r->count};
+        *r = (struct requests){.at = at, .cap = cap, .count = r->count, .pushed = r->pushed};
     }
     r->at[(r->head + r->count++) & (r->cap - 1)] = *request;
 }
@@ -31,7 +31,7 @@ void requests_pop(struct requests *r)
 void requests_tell_lost(struct requests *r)
 {
     struct requests lost = *r;
-    *r = (struct requests){0};
+    *r = (struct requests){.pushed = lost.pushed};
     for (; lost.count; requests_pop(&lost)) {
         struct request *request = requests_first(&lost);
         request->fn(request->arg, request->index, NULL);

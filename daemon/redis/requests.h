@@ -8,6 +8,7 @@ struct request {
     upstream_reply_fn *fn;
     void *arg;
     unsigned nreplies, index;
+    bool anyway;  /* it may be answered late (silence.h) */
     int64_t sent; /* clock_boot_ms() */
 };
 

@@ -19,6 +19,8 @@
 #define ID_BYTES 64
 /* That are known: a cluster has 1000 at most, and they may get new addresses. */
 #define NODES_MAX 2000
+/* cluster-node-timeout of who does not tell it, as Redis has it. */
+#define TAKEOVER_MS 15000
 
 struct node {
     struct router *router;
@@ -93,6 +95,18 @@ static void node_ready(struct node *n)
     n->router->cb.on_up(n->router->arg, n->up);
 }
 
+/* ["cluster-node-timeout", "15000"]; who may not ask is told so. */
+static void on_timeout(void *arg, unsigned index, redisReply *reply)
+{
+    struct node *n = arg;
+    (void)index;
+    bool said = reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+                reply->element[1]->type == REDIS_REPLY_STRING;
+    long long ms = said ? atoll(reply->element[1]->str) : 0;
+    if (ms > 0)
+        upstream_takeover(n->up, ms);
+}
+
 static void on_killed(void *arg, unsigned index, redisReply *reply)
 {
     struct node *n = arg;
@@ -108,6 +122,9 @@ static void on_up(void *arg)
 {
     struct node *n = arg;
     struct buf out = BUF_INIT;
+    resp_words(&out, "CONFIG", "GET", "cluster-node-timeout", NULL);
+    upstream_send(n->up, out.data, out.len, 1, on_timeout, n);
+    buf_clear(&out);
     n->killing = suspects_kill(&n->suspects, upstream_info(n->up), &out);
     if (n->killing == 0)
         node_ready(n);
@@ -148,12 +165,16 @@ static void on_down(void *arg, const char *why)
 }
 
 static void on_redirect(void *arg, const char *error);
+static void on_silent(void *arg);
 
 /* NULL: too many are known. */
 static struct node *node_at(struct router *r, const char *address)
 {
-    static const struct upstream_callbacks cb = {
-        .on_up = on_up, .on_down = on_down, .on_failed = on_failed, .on_redirect = on_redirect};
+    static const struct upstream_callbacks cb = {.on_up = on_up,
+                                                 .on_down = on_down,
+                                                 .on_failed = on_failed,
+                                                 .on_redirect = on_redirect,
+                                                 .on_silent = on_silent};
     for (unsigned i = 0; i < r->nnodes; i++) {
         if (strcmp(r->nodes[i]->address, address) == 0)
             return r->nodes[i];
@@ -166,6 +187,7 @@ static struct node *node_at(struct router *r, const char *address)
     strcpy(n->address, address);
     n->up = upstream_new(r->base, r->config, &cb, n);
     upstream_set_address(n->up, address);
+    upstream_takeover(n->up, TAKEOVER_MS);
     vec_push(r->nodes, r->nnodes, r->nodes_cap, n);
     return n;
 }
@@ -349,6 +371,64 @@ static void on_slots(void *arg, unsigned index, redisReply *reply)
         plan_look(r, well ? LOOK_EVERY_MS : LOOK_AGAIN_MS);
 }
 
+/* ---- whether a node that was silent is in its place ---- */
+
+struct vouching {
+    struct router *router;
+    struct node *node;
+    uint32_t epoch;     /* of its link */
+    struct node *asked; /* another one */
+};
+
+static void on_vouched(void *arg, unsigned index, redisReply *reply);
+
+static void ask_another(struct vouching *v)
+{
+    struct router *r = v->router;
+    for (unsigned i = 0; i < r->nnodes; i++) {
+        struct node *other = r->nodes[r->turn++ % r->nnodes];
+        if (other != v->node && other->ready &&
+            upstream_ask(other->up, on_vouched, v, "CLUSTER", "SLOTS")) {
+            v->asked = other;
+            return;
+        }
+    }
+    upstream_trust(v->node->up); /* there is nobody to ask */
+    free(v);
+}
+
+/* Who has taken its place has told all others so. */
+static void on_vouched(void *arg, unsigned index, redisReply *reply)
+{
+    struct vouching *v = arg;
+    struct node *n = v->node;
+    (void)index;
+    if (v->router->stopped || upstream_epoch(n->up) != v->epoch) {
+        free(v);
+        return;
+    }
+    unsigned had = n->nslots;
+    if (reply == NULL) {
+        ask_another(v);
+        return;
+    }
+    take_map(v->asked, reply);
+    if (n->nslots < had)
+        upstream_reset(n->up, "it was silent, and another node is in its place");
+    else
+        upstream_trust(n->up);
+    free(v);
+}
+
+static void on_silent(void *arg)
+{
+    struct vouching *v = alloc_zeroed(1, sizeof(*v));
+    v->node = arg;
+    v->router = v->node->router;
+    v->epoch = upstream_epoch(v->node->up);
+    ask_another(v);
+}
+
 /* ---- what one node has ---- */
 
 struct learning {
@@ -429,18 +509,15 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct router *r = arg;
     struct node *n = r->asking ? NULL : whom_to_ask(r);
-    struct buf out = BUF_INIT;
     (void)fd;
     (void)what;
     plan_look(r, LOOK_AGAIN_MS);
     if (n == NULL)
         return;
     r->asked = clock_mono_ms();
-    resp_words(&out, "CLUSTER", "SLOTS", NULL);
-    r->asking = upstream_send(n->up, out.data, out.len, 1, on_slots, n);
+    r->asking = upstream_ask(n->up, on_slots, n, "CLUSTER", "SLOTS");
     if (r->asking)
         event_del(r->timer); /* the answer plans it */
-    buf_free(&out);
 }
 
 /* ---- interface ---- */

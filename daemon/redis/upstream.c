@@ -2,14 +2,13 @@
  * it closes, goes DOWN, plans the next attempt and only then tells the owners, so that they see
  * a settled link whatever they call. Nothing is told from inside upstream_send: the stream keeps
  * a failed write to itself until the next turn of the loop. */
-#include "daemon/redis/upstream.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
-#include "daemon/io/stream.h"
 #include "daemon/redis/dial.h"
+#include "daemon/redis/info.h"
 #include "daemon/redis/reply.h"
-#include "daemon/redis/requests.h"
 #include "daemon/redis/rights.h"
+#include "daemon/redis/upstream_inside.h"
 #include "protocol/alloc.h"
 #include "protocol/fault.h"
 #include <errno.h>
@@ -19,56 +18,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WHY_MAX 320
 #define CLIENT_NAME "rapyerd"
-#define OLDEST_MAJOR 6
-#define OLDEST_MINOR 2
 #define TLS_ALERT 0x15  /* the first byte that a TLS server says to who speaks none */
 #define SERVER_SHIFT 12 /* of the epoch: what is above counts the servers */
-
-enum greeting {
-    GREET_AUTH,
-    GREET_SERVER,
-    GREET_REPLICATION,
-    GREET_SELECT,
-    GREET_NAME,
-    GREET_ID,
-    GREET_MULTI, /* without which nothing works, so that it is said here */
-    GREET_EXEC,
-    GREET_PING,
-    GREET_COUNT
-};
-
-struct upstream {
-    struct event_base *base;
-    struct config *config; /* its password changes when it is refused */
-    struct upstream_callbacks cb;
-    void *arg;
-    char *address; /* NULL: not known yet */
-    enum upstream_state state;
-    bool started, held;
-    struct dial *dial;
-    struct stream *stream;
-    struct tls *tls; /* the stream's; NULL: it has none */
-    struct reply_reader *reader;
-    struct reply_reader *spent; /* of a link that was lost while its reply is being looked at */
-    bool delivering;
-    struct requests requests;
-    enum greeting steps[GREET_COUNT];
-    struct upstream_info info, next; /* next: what the greeting has learned so far */
-    struct event *timer;             /* the next attempt, or the end of the greeting's time */
-    struct event *overdue;           /* looks whether Redis still answers */
-    unsigned attempts;               /* failed, since the link was last up for a while */
-    int64_t dialed, up_since;        /* clock_mono_ms() */
-    int64_t greeted_at;              /* clock_boot_ms() */
-    int64_t last_input;              /* clock_boot_ms(), as the following: */
-    int64_t answered;                /* when the last request was sent that was answered */
-    int64_t absent_since;            /* the same, of the link before */
-    uint64_t links;                  /* changes with every lost link */
-    uint32_t epoch;
-    char why[WHY_MAX];
-    char logged[WHY_MAX]; /* the last trouble that was logged; "": none since it was up */
-};
 
 static void arm(struct event *e, int64_t ms)
 {
@@ -94,6 +46,8 @@ static void close_link(struct upstream *u)
     event_del(u->timer);
     event_del(u->overdue);
     u->state = UPSTREAM_DOWN;
+    u->probed = 0;
+    buf_free(&u->behind_bytes);
     u->links++;
 }
 
@@ -131,6 +85,12 @@ static void plan_attempt(struct upstream *u, bool soon)
     arm(u->timer, 1 + random % most);
 }
 
+static void tell_lost(struct upstream *u)
+{
+    requests_tell_lost(&u->requests);
+    requests_tell_lost(&u->behind);
+}
+
 static void lost(struct upstream *u, bool soon)
 {
     bool was_up = u->state == UPSTREAM_UP;
@@ -144,7 +104,7 @@ static void lost(struct upstream *u, bool soon)
         u->epoch++;
         u->absent_since = u->answered;
     }
-    requests_tell_lost(&u->requests);
+    tell_lost(u);
     if (was_up)
         u->cb.on_down(u->arg, u->why);
     else if (u->cb.on_failed != NULL)
@@ -163,19 +123,6 @@ static void lose(struct upstream *u, const char *why)
 }
 
 /* greeting */
-
-static void info_field(const char *text, const char *name, char *out, size_t size)
-{
-    size_t n = strlen(name);
-    const char *line = text;
-    while (line && (strncmp(line, name, n) != 0 || line[n] != ':')) {
-        line = strchr(line, '\n');
-        line = line ? line + 1 : NULL;
-    }
-    snprintf(out, size, "%.*s", line ? (int)strcspn(line + n + 1, "\r\n") : 0,
-             line ? line + n + 1 : "");
-    text_clean(out, true);
-}
 
 static const char *password(const struct upstream *u)
 {
@@ -243,52 +190,13 @@ static void greeting_refused(struct upstream *u, enum greeting step, const char 
     lost(u, false);
 }
 
-/* Valkey names itself, and the Redis that it is like. */
-static void take_server(struct upstream *u, const char *text)
-{
-    struct upstream_info *info = &u->next;
-    char name[16], version[24];
-    info_field(text, "redis_version", info->version, sizeof(info->version));
-    info_field(text, "run_id", info->run_id, sizeof(info->run_id));
-    info_field(text, "redis_mode", info->mode, sizeof(info->mode));
-    if (info->mode[0] == '\0')
-        info_field(text, "server_mode", info->mode, sizeof(info->mode));
-    info_field(text, "server_name", name, sizeof(name));
-    info_field(text, "valkey_version", version, sizeof(version));
-    if (strcmp(name, "valkey") == 0)
-        snprintf(info->server, sizeof(info->server), "Valkey %s", version);
-    else
-        snprintf(info->server, sizeof(info->server), "Redis %s", info->version);
-}
-
 /* Where rapyerd cannot do its work at all. The link is lost over it then. */
 static void check_server(struct upstream *u)
 {
-    const struct upstream_info *info = &u->next;
-    unsigned major = 0, minor = 0;
-    sscanf(info->version, "%u.%u", &major, &minor);
-    bool sentinel = strcmp(info->mode, "sentinel") == 0;
-    bool cluster = strcmp(info->mode, "cluster") == 0;
-    if (u->cb.sentinel && !sentinel)
-        set_why(u, "what is at %s is no Sentinel, as redis.redis says", u->address);
-    else if (u->cb.sentinel)
-        return;
-    else if (sentinel)
-        set_why(u,
-                "Redis at %s is a Sentinel, which keeps no data; redis.redis = sentinel:NAME@%s "
-                "asks it for the master",
-                u->address, u->address);
-    else if (cluster && u->cb.on_redirect == NULL)
-        set_why(u,
-                "Redis at %s is a node of a cluster, where nothing could be written over one "
-                "connection; redis.redis = cluster:%s finds the others",
-                u->address, u->address);
-    else if (!cluster && u->cb.on_redirect != NULL)
-        set_why(u, "Redis at %s is no node of a cluster, as redis.redis says", u->address);
-    else if (major < OLDEST_MAJOR || (major == OLDEST_MAJOR && minor < OLDEST_MINOR))
-        set_why(u, "Redis at %s is version \"%s\"; %d.%d or newer is needed", u->address,
-                info->version, OLDEST_MAJOR, OLDEST_MINOR);
-    else
+    enum info_wanted wanted = u->cb.sentinel              ? WANTED_SENTINEL
+                              : u->cb.on_redirect != NULL ? WANTED_NODE
+                                                          : WANTED_REDIS;
+    if (info_fits(&u->next, wanted, u->address, u->why, sizeof(u->why)))
         return;
     lost(u, false);
 }
@@ -318,6 +226,7 @@ static void greeted(struct upstream *u)
         u->epoch = ((u->epoch >> SERVER_SHIFT) + 1) << SERVER_SHIFT;
     u->state = UPSTREAM_UP;
     u->up_since = clock_mono_ms();
+    u->silence.heard = u->greeted_at;
     u->why[0] = '\0';
     event_del(u->timer);
     log_line(u->cb.quiet ? LOG_LEVEL_DEBUG : LOG_LEVEL_NOTICE, "%s to %s at %s (%s%s)",
@@ -344,7 +253,7 @@ static void on_greeting(void *arg, unsigned index, redisReply *reply)
     switch (step) {
     case GREET_ID: u->next.client_id = (uint64_t)reply->integer; break;
     case GREET_SERVER:
-        take_server(u, text);
+        info_server(text, &u->next);
         check_server(u);
         break;
     case GREET_REPLICATION:
@@ -480,6 +389,10 @@ static bool take_reply(struct upstream *u, redisReply *reply)
         lose(u, why);
         return false;
     }
+    if (u->late && !first->anyway) {
+        lose(u, "it was silent for so long that another node may be in its place");
+        return false;
+    }
     uint64_t link = u->links;
     struct request request = *first;
     u->answered = request.sent;
@@ -514,7 +427,10 @@ static size_t on_input(void *arg, const uint8_t *data, size_t len)
     redisReply *reply;
     bool good = reply_feed(u->reader, data, len) == 0;
     int status = 0;
+    bool waits = u->config->commit_replicas > 0 || u->config->commit_fsync;
+    int64_t more = waits ? u->config->commit_wait : 0; /* WAIT is answered when it may */
     u->last_input = clock_boot_ms();
+    u->late = u->state == UPSTREAM_UP && silence_ends(&u->silence, u->last_input, more);
     if (u->state == UPSTREAM_GREETING && !u->tls && data[0] == TLS_ALERT) {
         lose(u, "it speaks TLS, and redis.tls is 0");
         return 0;
@@ -637,6 +553,12 @@ static void on_overdue(evutil_socket_t fd, short what, void *arg)
     lose(u, why);
 }
 
+void upstream_watch(struct upstream *u)
+{
+    if (!event_pending(u->overdue, EV_TIMEOUT, NULL))
+        arm(u->overdue, u->config->command_timeout);
+}
+
 /* interface */
 
 struct upstream *upstream_new(struct event_base *base, struct config *config,
@@ -672,9 +594,10 @@ void upstream_free(struct upstream *u)
     u->started = false;
     if (u->timer && u->overdue) {
         close_link(u);
-        requests_tell_lost(&u->requests);
+        tell_lost(u);
     }
     requests_free(&u->requests);
+    requests_free(&u->behind);
     if (u->timer)
         event_free(u->timer);
     if (u->overdue)
@@ -695,7 +618,7 @@ void upstream_stop(struct upstream *u, const char *why)
     u->started = false;
     close_link(u);
     set_why(u, "%s", why);
-    requests_tell_lost(&u->requests);
+    tell_lost(u);
 }
 
 void upstream_set_address(struct upstream *u, const char *address)
@@ -772,7 +695,7 @@ bool upstream_put(struct upstream *u, const void *resp, size_t len, unsigned nre
 {
     if (u->state != UPSTREAM_UP)
         return false;
-    put_raw(u, resp, len, nreplies, fn, arg);
+    (upstream_holds(u) ? upstream_put_behind : put_raw)(u, resp, len, nreplies, fn, arg);
     return true;
 }
 
@@ -781,8 +704,8 @@ void upstream_flush(struct upstream *u)
     if (u->state != UPSTREAM_UP)
         return;
     stream_flush(u->stream);
-    if (u->requests.count > 0 && !event_pending(u->overdue, EV_TIMEOUT, NULL))
-        arm(u->overdue, u->config->command_timeout);
+    if (u->requests.count > 0)
+        upstream_watch(u);
 }
 
 bool upstream_send(struct upstream *u, const void *resp, size_t len, unsigned nreplies,
@@ -799,6 +722,10 @@ bool upstream_give(struct upstream *u, struct blob *resp, unsigned nreplies, ups
 {
     if (u->state != UPSTREAM_UP)
         return false;
+    if (upstream_holds(u)) {
+        upstream_put_behind(u, resp->bytes.data, resp->bytes.len, nreplies, fn, arg);
+        return true;
+    }
     expect(u, nreplies, fn, arg);
     stream_give(u->stream, resp);
     upstream_flush(u);
@@ -818,5 +745,5 @@ uint64_t upstream_asked(const struct upstream *u)
 
 size_t upstream_unsent(const struct upstream *u)
 {
-    return u->stream ? stream_unsent(u->stream) : 0;
+    return u->stream ? stream_unsent(u->stream) + u->behind_bytes.len : 0;
 }

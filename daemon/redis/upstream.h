@@ -55,6 +55,9 @@ struct upstream_callbacks {
      * TRYAGAIN or CLUSTERDOWN instead is told here, and the request then that it is lost, although
      * the link is not: nothing of it was carried out. */
     void (*on_redirect)(void *arg, const char *error);
+    /* The same: it was silent for so long that another may be in its place (upstream_takeover).
+     * What it is asked for waits for upstream_trust, or the end of the link. */
+    void (*on_silent)(void *arg);
 };
 
 /* Called once per reply (`index` from 0) with a reply it may read until it returns; or once with
@@ -106,6 +109,14 @@ void upstream_ignore(void *arg, unsigned index, redisReply *reply);
 /* The same of what is long, which is not copied. */
 bool upstream_give(struct upstream *u, struct blob *resp, unsigned nreplies, upstream_reply_fn *fn,
                    void *arg);
+/* Of a node of a cluster: after how long a silence another may be in its place. What it answers
+ * then is lost, with the link (silence.h). 0, as at first: never. */
+void upstream_takeover(struct upstream *u, int64_t ms);
+void upstream_trust(struct upstream *u);
+/* A question that does not wait for that, and may be answered late: of these one or two words
+ * (`second` may be NULL). */
+bool upstream_ask(struct upstream *u, upstream_reply_fn *fn, void *arg, const char *first,
+                  const char *second);
 /* Drops the connection and connects anew (a fault was found in what it sent). */
 void upstream_reset(struct upstream *u, const char *why);
 size_t upstream_unsent(const struct upstream *u);

@@ -358,6 +358,57 @@ def test_a_master_that_is_cut_off(cluster, new_daemon):
         wait_until(lambda: if_available(client, "doc.load", key, "n") == 1, 60, "the cluster again")
 
 
+def hello(client):
+    """The daemon has taken up what was sent before over another connection, and what Redis is asked for it is sent."""
+    for _ in range(2):
+        client.call("hello")
+
+
+def test_a_master_that_wakes(cluster, new_daemon):
+    """It was frozen for so long that its replica took its place, does not know so yet, and answers what waited for
+    it: one daemon stood still as well, and asks it with the map of before; to the other one it owes an answer."""
+    daemons = [new_daemon(cluster.address, {**QUIET, "redis.command_timeout": "1min", "commit.queue_time": "1min"})
+               for _ in range(2)]
+    asleep = daemons[0].process
+    gone = cluster.masters[0]
+    keys = [key_of(cluster, gone, tag) for tag in ("a", "b", "c")]
+    slot = slot_of_document(keys[0])
+    clients = [[daemon.connect() for _ in range(4)] for daemon in daemons]
+    clients[0][0].call("define", PAGE)
+    for client, *_ in clients:
+        client.call("define", PAGE)
+        for key in keys:
+            client.call("doc.save", key, {"n": 1})
+        hears(client)
+    requests = [("doc.get", keys[0], {"fresh": True}), ("num.incr", keys[1], "n", 1), ("doc.exists", keys[2])]
+    sent = [[] for _ in daemons]
+
+    def ask(which):
+        for client, request in zip(clients[which][1:], requests):
+            sent[which].append(client.send(*request))
+    gone.pause()
+    ask(1)
+    asleep.send_signal(signal.SIGSTOP)
+    try:
+        heir = wait_until(lambda: (now := cluster.owner(slot)) not in (None, gone) and now, 60, "a promotion")
+        with heir.client() as at_heir:
+            at_heir.hset(name_of(keys[0]), "n", 10)
+            at_heir.hset(name_of(keys[1]), "n", 20)
+            at_heir.delete(name_of(keys[2]))
+        ask(0)
+    finally:
+        asleep.send_signal(signal.SIGCONT)
+    for client, *_ in clients:
+        hello(client)
+    gone.resume()
+    said = [[client.wait(request) for client, request in zip(several[1:], asked)]
+            for several, asked in zip(clients, sent)]
+    assert [(get["n"], there) for get, _, there in said] == [(10, 0)] * 2
+    assert sorted(n for _, n, _ in said) == [21, 22]
+    with heir.client() as at_heir:
+        assert at_heir.hget(name_of(keys[1]), "n") == b"22"
+
+
 def test_who_watches_is_told(pair):
     """Of documents of all masters, by whomever they were changed; and to look, where something may have been missed."""
     for key in pair.keys:
