@@ -175,6 +175,21 @@ static bool build_long(const struct type *t, struct cursor *in, struct cell *out
     return true;
 }
 
+/* So is a short text, which most elements are: nothing else is to be seen to. */
+static bool build_short(const struct type *t, struct cursor *in, struct cell *out)
+{
+    const uint8_t *at = in->at;
+
+    if (t->kind != TYPE_STR || at >= in->end || (*at & 0xe0) != 0xa0)
+        return false;
+    size_t len = *at & 0x1f;
+    if ((size_t)(in->end - at) <= len || !utf8_valid(at + 1, len))
+        return false;
+    *out = cell_value(at, 1 + len);
+    in->at += 1 + len;
+    return true;
+}
+
 static int build_value(struct building *b, const struct type *t, struct cursor *in,
                        struct cell *out)
 {
@@ -703,6 +718,9 @@ enum op_status cell_rebuild(const struct type *t, bool element, struct cursor *i
                             const char *where, const struct rebuild *from, struct cell *out,
                             struct fault *f)
 {
+    *from->kept = false;
+    if (build_short(t, in, out))
+        return OP_DONE;
     struct building b = begin(where, f);
     struct cell c;
     b.depth = from->depth;

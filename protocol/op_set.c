@@ -32,11 +32,11 @@ static bool change_member(struct run *run, const struct cell *member, bool in, b
     struct dict *members = set_members(set);
     size_t len;
     const char *key = (const char *)cell_bytes(member, &len);
-    if (set_has(set, member) == in)
-        return false;
+    struct cell old = in ? dict_put(members, key, len, cell_nil()) : dict_take(members, key, len);
+    if ((old.kind == CELL_UNSET) != in)
+        return false; /* what a set has for a member says nothing */
     if (!told)
         run_computes(run);
-    struct cell old = in ? dict_put(members, key, len, cell_nil()) : dict_take(members, key, len);
     tell(run, (struct effect){.kind = in ? EFFECT_FIELD_SET : EFFECT_FIELD_DEL,
                               .in = TYPE_SET,
                               .type = run->at.type->of,

@@ -67,11 +67,10 @@ static bool member_take(struct run *run, const struct cell *member, bool told, e
 {
     struct cell own = cell_copy(member); /* it may be the container's */
     double old = 0;
-    bool had = sorted_score(run->at.cell->container, &own, &old);
+    bool had = sorted_take(run->at.cell->container, &own, &old);
     if (had) {
         if (!told)
             run_computes(run);
-        (void)sorted_take(run->at.cell->container, &own, &old);
         tell(run, (struct effect){.kind = EFFECT_FIELD_DEL,
                                   .in = TYPE_SORTED,
                                   .type = run->at.type->of,

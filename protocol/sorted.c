@@ -331,12 +331,15 @@ bool sorted_take(struct container *c, const struct cell *member, double *score)
     struct sorted *s = sorted_of(c);
     size_t len;
     const char *key = (const char *)cell_bytes(member, &len);
+    struct cell old = {0};
 
-    if (!sorted_score(c, member, score))
+    if (s->scores)
+        old = dict_take(s->scores, key, len);
+    bool had = cell_get_float(&old, score) == 0;
+    cell_free(&old);
+    if (!had)
         return false;
     struct cell taken = ranks_take(s, lower_bound(s, *score, member));
-    struct cell old = dict_take(s->scores, key, len);
-    cell_free(&old);
     cell_free(&taken);
     return true;
 }

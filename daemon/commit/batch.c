@@ -305,13 +305,20 @@ static struct pend *pend_new(struct batch *b, struct batch_doc *bd, const char *
                              size_t suffix_len)
 {
     const struct doc *d = bd->doc;
-    size_t len = layout_key_len(b->pool->names, d->key, d->key_len, suffix_len);
-    struct pend *p = arena_zero(&b->arena, sizeof(*p) + len + 1);
-    struct buf key = {.data = (uint8_t *)p->key, .cap = len};
-    layout_key(&key, b->pool->names, d->key, d->key_len, suffix, suffix_len);
+    const struct pend *other = bd->pends; /* begins as it does */
+    size_t root_len =
+        other != NULL ? other->suffix_at : layout_key_len(b->pool->names, d->key, d->key_len, 0);
+    struct pend *p = arena_zero(&b->arena, sizeof(*p) + root_len + suffix_len + 1);
+    struct buf key = {.data = (uint8_t *)p->key, .cap = root_len};
+    if (other != NULL)
+        memcpy(p->key, other->key, root_len);
+    else
+        layout_key(&key, b->pool->names, d->key, d->key_len, "", 0);
+    if (suffix_len > 0)
+        memcpy(p->key + root_len, suffix, suffix_len);
     p->bd = bd;
-    p->key_len = len;
-    p->suffix_at = len - suffix_len;
+    p->key_len = root_len + suffix_len;
+    p->suffix_at = root_len;
     p->expire = bd->deadline && bd->expires != 0;
     if (suffix_len == 0)
         bd->root = p;

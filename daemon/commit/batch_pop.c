@@ -203,15 +203,19 @@ void batch_pop_unanswered(struct batch *b)
 unsigned batch_pop_name(const struct batch *b, struct batch_news *news, struct buf *resp)
 {
     const struct pop *pop = b->pop;
-    struct buf text = BUF_INIT;
-    buf_append(&text, resp->data, pop->at);
+    struct buf *named = &b->pool->writer.scratch;
+    buf_clear(named);
     if (!pop->none)
-        resp_command(&text, 3, (const char *[]){"ZREM", pop->pend->key, pop->told.text},
+        resp_command(named, 3, (const char *[]){"ZREM", pop->pend->key, pop->told.text},
                      (size_t[]){4, pop->pend->key_len, pop->told.len});
+    size_t behind = pop->at + pop->len, rest = resp->len - behind;
     if (news->n > 0)
-        news->at = news->at + text.len - (pop->at + pop->len);
-    buf_append(&text, resp->data + pop->at + pop->len, resp->len - pop->at - pop->len);
-    buf_free(resp);
-    *resp = text;
+        news->at = news->at + named->len - pop->len;
+    if (named->len > pop->len)
+        buf_grow(resp, named->len - pop->len);
+    memmove(resp->data + pop->at + named->len, resp->data + behind, rest);
+    if (named->len > 0)
+        memcpy(resp->data + pop->at, named->data, named->len);
+    resp->len = pop->at + named->len + rest;
     return pop->none ? 2 : 1;
 }

@@ -400,8 +400,10 @@ unsigned unit_format_leases(const struct guard *g, const char *daemon, int64_t m
 {
     unsigned count = 0;
     char length[24];
+    if (g == NULL)
+        return 0;
     snprintf(length, sizeof(length), "%" PRId64, ms);
-    for (unsigned i = 0; g != NULL && i < g->n; i++) {
+    for (unsigned i = 0; i < g->n; i++) {
         const struct guard_check *c = &g->checks[i];
         char fence[24];
         if (c->kind != GUARD_LEASE)
