@@ -135,7 +135,7 @@ def test_under_a_lock(members, calm_cluster):
 
 def test_many_values_of_one_commit(members, calm_cluster):
     """Claimed some at a time, and each is let go."""
-    n = 5000 if FULL else 500
+    n = 1000 if FULL else 500
     members.call("doc.insert", [[f"Member:{{t}}{i}", {"number": i}] for i in range(n)])
     refused(members, "CONFLICT", "doc.insert", [[f"Member:{{s}}{i}", {"number": i}] for i in range(n - 1, 2 * n)])
     assert len(check(calm_cluster, "number")) == n
