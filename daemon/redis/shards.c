@@ -19,7 +19,8 @@ struct shards {
 
 bool shards_known(const struct upstream *up)
 {
-    return atoi(upstream_info(up)->version) >= FIRST_MAJOR;
+    const struct upstream_info *info = upstream_info(up);
+    return strncmp(info->server, "Redis ", 6) == 0 && atoi(info->version) >= FIRST_MAJOR;
 }
 
 void shards_channel(const char *prefix, const char *tag, struct buf *out)

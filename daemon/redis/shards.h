@@ -23,7 +23,9 @@ struct shards;
 struct shards *shards_new(const char *prefix, struct upstream *link);
 void shards_free(struct shards *s);
 
-/* Whether the server has such channels: Redis 7. The link is up, or was. */
+/* Whether the server has such channels, and looks at the keys of a transaction all the same: Redis
+ * 7. Valkey applies one that has SPUBLISH in it also in a slot that is on the move key by key,
+ * where none may be (lane.h). The link is up, or was. */
 bool shards_known(const struct upstream *up);
 /* Appends the name of the channel, with a NUL behind it. `tag`: that of the slot (slots.h). */
 void shards_channel(const char *prefix, const char *tag, struct buf *out);

@@ -130,6 +130,12 @@ class Node(RedisServer):
             return client.info(section)
 
 
+def can_talk(cluster):
+    """Daemons to each other: there are channels of slots that may be used in a transaction: Redis 7, and not Valkey."""
+    server = cluster.awake()[0].info("server")
+    return "valkey_version" not in server and int(server["redis_version"].split(".")[0]) >= 7
+
+
 class Cluster:
     def __init__(self, directory, masters=3, timeout=1000, replicas=None, tls=None, options=(), proxy=None,
                  prefix=(), bus=None):

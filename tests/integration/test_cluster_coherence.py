@@ -10,7 +10,7 @@ import redis
 
 from histories import PAGE, Foreigner, Neighbour
 from models import KEY, save_ada
-from redis_cluster import EXPERIMENTAL, name_of, reshard, slot_of_document
+from redis_cluster import EXPERIMENTAL, can_talk, name_of, reshard, slot_of_document
 from rpc_client import RpcError, wait_until
 from segment_reader import Segment
 from test_bad_input import refused
@@ -37,11 +37,6 @@ def calls(command, *nodes):
 def loads(*nodes):
     """How often a document was read there."""
     return calls("pttl", *nodes)
-
-
-def can_talk(cluster):
-    """There are channels of slots: Redis 7."""
-    return int(cluster.awake()[0].info("server")["redis_version"].split(".")[0]) >= 7
 
 
 def hears(client):
