@@ -544,7 +544,7 @@ static bool changes_something(const struct unit *u)
 
 static void format_indexes(struct batch *b, struct writer *w, enum index_todo todo)
 {
-    any_replies(b, batch_format_indexes(b, todo, w->out));
+    any_replies(b, b->scripted ? batch_format_indexes(b, todo, w->out) : 0);
 }
 
 static struct writer *begin_text(struct batch *b, struct buf *out)

@@ -38,8 +38,9 @@ static struct commit *commit_new(struct lane *l)
 {
     struct commit *c = l->spare != NULL ? l->spare : alloc_zeroed(1, sizeof(*c));
     l->spare = NULL;
-    *c = (struct commit){.batch = batch_new(l->place.pool, ++l->number, &l->words),
-                         .resp = retained_text(l->place.retained)};
+    memset(c, 0, offsetof(struct commit, refusal)); /* lane_send empties that */
+    c->batch = batch_new(l->place.pool, ++l->number, &l->words);
+    c->resp = retained_text(l->place.retained);
     return c;
 }
 
@@ -169,11 +170,11 @@ void lane_retain(struct lane *l, struct commit *c)
 /* ---- commits and their answers ---- */
 
 /* The batch in flight is applied; `doubt`: on fewer replicas or disks than it should be. */
-static void conclude(struct lane *l, const struct fault *doubt)
+static void conclude(struct lane *l, int64_t now, const struct fault *doubt)
 {
     struct commit *c = l->in_flight;
     l->in_flight = NULL;
-    c->times.answered = clock_boot_ns();
+    c->times.answered = now;
     /* Before the answers, which are written at the end of the turn, too: Redis works meanwhile. */
     if (l->gathering != NULL && !batch_empty(l->gathering->batch))
         kick(l);
@@ -282,7 +283,8 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     }
     if (in_cluster(l))
         claims_settle(l->place.claims, c->batch, reply, &l->epoch);
-    histogram_add(&l->place.stats->took, clock_boot_ns() - c->times.sent);
+    int64_t now = clock_boot_ns();
+    histogram_add(&l->place.stats->took, now - c->times.sent);
     l->place.stats->batches++;
     l->place.stats->commands += c->ncommands;
     if (l->place.mute->logged && c->news.n > 0) {
@@ -295,7 +297,7 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     sweeps_add(&l->sweeps, c->batch, true);
     c->applied = true;
     if (!c->asked)
-        conclude(l, NULL);
+        conclude(l, now, NULL);
 }
 
 /* Of another number: it was sent again meanwhile, perhaps to another node. */
@@ -305,7 +307,7 @@ void lane_waited(struct lane *l, uint64_t sent, const redisReply *reply)
     struct fault f;
     if (c == NULL || reply == NULL || !c->applied || sent != l->sent)
         return; /* it was refused, or the link is lost: on_down */
-    conclude(l, durable_judge(&c->durable, reply, &f) < 0 ? &f : NULL);
+    conclude(l, clock_boot_ns(), durable_judge(&c->durable, reply, &f) < 0 ? &f : NULL);
 }
 
 void lane_send(struct lane *l)
@@ -459,7 +461,7 @@ static void conclude_in_doubt(struct lane *l)
     if (l->in_flight == NULL || !l->in_flight->applied)
         return;
     lane_unheard(&f);
-    conclude(l, &f);
+    conclude(l, clock_boot_ns(), &f);
 }
 
 /* Gives up what waits for too long. What no node can have any more was not applied. */

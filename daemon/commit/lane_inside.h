@@ -23,8 +23,7 @@ struct commit {
     bool whole;             /* it is one script (batch_format_whole) */
     bool pops;              /* Redis says what it takes out (batch_pop_plainly) */
     struct batch_news news; /* in resp */
-    char refusal[256];      /* the first error among the QUEUED answers */
-    unsigned refused;       /* the index of that answer */
+    unsigned refused;       /* the index of the answer that is in refusal */
     uint64_t work;          /* ns */
     bool waited;            /* for one more turn */
     bool resent;            /* the outage is not over before it is answered */
@@ -33,6 +32,7 @@ struct commit {
     struct durable durable;
     struct lane_times times;
     struct claiming *claiming; /* before it is sent; NULL: all is claimed that it takes */
+    char refusal[256];         /* the first error among the QUEUED answers */
 };
 
 struct lane {
