@@ -280,6 +280,19 @@ def test_one_link_is_lost(pair, which):
     pair.settle()
 
 
+def test_what_is_written_while_nobody_listens(pair):
+    """Neither a message nor a name tells of it, and nobody reads meanwhile."""
+    a, node, reader = pair.keys[0], pair.cluster.masters[0], pair.daemons[1].process
+    reader.send_signal(signal.SIGSTOP)
+    try:
+        node.ask("CLIENT", "KILL", "TYPE", "pubsub")
+        pair.writer.call("num.incr", a, "n", 1)
+    finally:
+        reader.send_signal(signal.SIGCONT)
+    hears(pair.reader)
+    soon(pair.reader, a, 2)
+
+
 def test_a_slot_that_moves(pair):
     """To and fro: what is written there is seen, and other documents are not read again."""
     a, *others = pair.keys
