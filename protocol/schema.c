@@ -272,6 +272,19 @@ static uint8_t indexes_then(const struct plan *p, const struct field *was, const
     return later ? now->indexes | stays : was->indexes | now->indexes;
 }
 
+/* An exact index, which goes by texts, of ints and floats: it would not find the one by the other.
+ */
+static bool mixes_texts(const struct plan *p, const struct field *was, const struct field *now,
+                        const struct edit *edit)
+{
+    const struct type *then = edit->widens ? now->type : was->type;
+    bool was_int =
+        type_bare(narrowest(was))->kind == TYPE_INT || type_bare(narrowest(now))->kind == TYPE_INT;
+    uint8_t indexes = indexes_then(p, was, now);
+    return was_int && type_bare(then)->kind == TYPE_FLOAT && (indexes & INDEX_EXACT) &&
+           (edit->widens || indexes != was->indexes);
+}
+
 #define WIDER_DEFAULT 8 /* bytes that a default takes more as a float */
 
 static int compare_field(struct plan *p, int old, const struct field *now, size_t *defaults,
@@ -288,6 +301,12 @@ static int compare_field(struct plan *p, int old, const struct field *now, size_
                          "the same value; only a new field can be unique: declare one, and copy",
                          was->name, m->name);
     struct edit edit = edit_of(was, now);
+    if (mixes_texts(p, was, now, &edit))
+        return fault_set(f, FAULT_SCHEMA_CONFLICT,
+                         "field '%s' of model '%s' was an int, and as a float has no exact index "
+                         "and is not unique: what is stored of both has two texts, as 1000000 and "
+                         "1e+06; a range index answers for =, or declare a new field, and copy",
+                         was->name, m->name);
     if (edit.defaults)
         *defaults = *defaults + now->fallback_len - was->fallback_len;
     else if (edit.widens && was->fallback)

@@ -228,3 +228,22 @@ def test_random_with_cuts(redis_server, new_proxy, new_daemon, oracle, seed):
             proxy.cut_after(worker.random.choice(["requests", "replies"]), worker.random.randrange(1, 3000))
             drive([client], worker, 20)
             oracle.check()
+
+
+@pytest.mark.parametrize("first, then", [({"index": "exact"}, {}), ({"unique": True}, {}), ({}, {"index": "exact"})],
+                         ids=str)
+def test_an_exact_index_is_not_of_ints_and_floats(client, first, then):
+    """A million is stored as 1000000 by the one and as 1e+06 by the other."""
+    def declare(kind, **options):
+        default = {} if "unique" in first else {"default": 0}
+        client.call("define", atomic("Count", field("n", kind, **default, **options)))
+    declare("int", **first)
+    client.call("doc.save", "Count:1", {"n": 1_000_000})
+    if then:
+        declare("float")
+    with pytest.raises(RpcError, match="^SCHEMA_CONFLICT: field 'n' of model 'Count' was an int"):
+        declare("float", **then)
+    if then:
+        declare("float", index="range")
+        wait_until(lambda: {one["state"] for one in client.call("index.list", "Count")} == {"complete"}, what="the index")
+        assert client.call("find", "Count", ["=", "n", 1e6])["keys"] == ["Count:1"]
