@@ -479,10 +479,6 @@ static int check_cluster(struct load *l, const struct setting *s)
 
     if (!are_addresses(config_cluster(c)))
         return refuse(l, s, "\"%s\" is not cluster:host:port,host:port", c->redis);
-    if (!c->experimental_cluster)
-        return refuse(l, s,
-                      "clusters are not finished: README.md says what is missing; "
-                      "redis.experimental_cluster = 1 uses them all the same");
     if (c->redis_db)
         return refuse(l, s, "a cluster has database 0 only, and redis.redis_db is %u", c->redis_db);
     return 0;

@@ -41,7 +41,6 @@ struct config {
     /* "embedded" | "unix:/path" | "host:port" | "[::1]:6379" | "sentinel:name@host:port,host:port"
      * | "cluster:host:port,host:port" */
     char *redis;
-    unsigned experimental_cluster; /* 0; 1: redis may name a cluster */
     char *redis_user;
     char *redis_password;
     char *redis_password_file;

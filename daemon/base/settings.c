@@ -90,10 +90,7 @@ const struct setting settings[] = {
      "Sentinels\n"
      "name so, and after a failover the one that they name then; or cluster:host:port,host:port, "
      "the\n"
-     "cluster that these nodes are of (experimental_cluster)."},
-    {"redis", "experimental_cluster", COUNT, AT(experimental_cluster), "0", 0, 1, false,
-     "1: redis may name a cluster. This is not finished: documents can be read and changed, each\n"
-     "by itself or with others of its {tag}, locked, watched and found, and values be unique."},
+     "cluster that these nodes are of."},
     {"redis", "redis_user", TEXT, AT(redis_user), "", 0, 255, true,
      "User for AUTH. Empty: Redis' default user. This and the password are taken over with the "
      "next\n"

@@ -17,7 +17,6 @@ from rpc_client import wait_until
 SLOTS = 16384
 # Slots are moved as a whole, where the server can: Valkey 9 and Redis 8.4.
 WHOLE_SLOTS = os.environ.get("RAPYER_WHOLE_SLOTS") == "1"
-EXPERIMENTAL = {"redis.experimental_cluster": "1"}
 
 
 def slot_of(key):

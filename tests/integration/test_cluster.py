@@ -6,7 +6,7 @@ import re
 import pytest
 
 from cluster_storm import MODEL, Storm
-from redis_cluster import EXPERIMENTAL, reshard, slot_of, slot_of_document
+from redis_cluster import reshard, slot_of, slot_of_document
 from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_upgrade import upgrade
@@ -16,7 +16,7 @@ FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "20ms"}
 
 @pytest.fixture
 def daemon(calm_cluster, new_daemon):
-    return new_daemon(calm_cluster.address, EXPERIMENTAL)
+    return new_daemon(calm_cluster.address)
 
 
 def two_slots(client):
@@ -62,7 +62,7 @@ def takes(client, key):
 
 def test_a_slot_that_stays_on_the_move(calm_cluster, new_daemon):
     """Its marker is there to be looked at, and it takes no commit: who waits is told in time, again and again."""
-    with new_daemon(calm_cluster.address, {**EXPERIMENTAL, "commit.queue_time": "300ms"}).connect() as client:
+    with new_daemon(calm_cluster.address, {"commit.queue_time": "300ms"}).connect() as client:
         a, b = two_slots(client)
         slot = slot_of_document(a)
         source = calm_cluster.agreed_owner(slot)
@@ -80,7 +80,7 @@ def test_a_slot_that_stays_on_the_move(calm_cluster, new_daemon):
 
 
 @pytest.mark.parametrize("setting, text", [
-    ({}, "experimental_cluster"), ({**EXPERIMENTAL, "redis.redis_db": "1"}, "database 0")])
+    ({"redis.redis_db": "1"}, "database 0")])
 def test_settings(new_daemon, setting, text):
     daemon = new_daemon("cluster:127.0.0.1:1", setting, wait=False)
     daemon.process.wait(20)
@@ -90,14 +90,14 @@ def test_settings(new_daemon, setting, text):
 
 def test_nodes_that_refuse_connections(new_daemon):
     """Whoever asks is told that, and not only that nobody has said who has the slot."""
-    with new_daemon("cluster:127.0.0.1:1", {**EXPERIMENTAL, "commit.queue_time": "200ms"}).connect() as client:
+    with new_daemon("cluster:127.0.0.1:1", {"commit.queue_time": "200ms"}).connect() as client:
         assert "Connection refused" in refused(client, "UNAVAILABLE", "doc.get", "Log:a")
         assert "Connection refused" in refused(client, "UNAVAILABLE", "define", MODEL)
 
 
 def test_a_redis_that_is_no_cluster(redis_server, new_redis, new_daemon):
     plain = new_redis(tcp=True)
-    daemon = new_daemon("cluster:" + plain.address, {**EXPERIMENTAL, "commit.queue_time": "200ms"})
+    daemon = new_daemon("cluster:" + plain.address, {"commit.queue_time": "200ms"})
     wait_until(lambda: "is no node of a cluster" in daemon.log(), what="the refusal")
 
 
@@ -126,8 +126,8 @@ def test_the_marker_is_in_the_slot_it_speaks_for(calm_cluster, daemon):
 
 def test_what_another_daemon_writes_is_read(calm_cluster, new_daemon):
     cluster = calm_cluster
-    with new_daemon(cluster.address, EXPERIMENTAL).connect() as one, \
-            new_daemon(cluster.address, EXPERIMENTAL).connect() as other:
+    with new_daemon(cluster.address).connect() as one, \
+            new_daemon(cluster.address).connect() as other:
         a, b = two_slots(one)
         for n in range(2, 20):
             one.call("num.incr", a, "n", 1)
@@ -150,7 +150,7 @@ def judged(storm):
 def test_slots_that_move(calm_cluster, new_daemon):
     """One of two daemons is upgraded meanwhile."""
     cluster = calm_cluster
-    storm = Storm(cluster, [new_daemon(cluster.address, EXPERIMENTAL) for _ in range(2)])
+    storm = Storm(cluster, [new_daemon(cluster.address) for _ in range(2)])
     slots = [slot_of_document(key) for key in storm.keys[:8]]
     with storm.daemons[1].connect() as client:
         for _ in range(4):
@@ -163,7 +163,7 @@ def test_slots_that_move(calm_cluster, new_daemon):
 def test_connections_that_are_cut(calm_cluster, new_daemon):
     """Whether a commit without an answer was applied is looked for: each is there once."""
     cluster = calm_cluster
-    storm = Storm(cluster, [new_daemon(cluster.address, {**EXPERIMENTAL, **FAST})])
+    storm = Storm(cluster, [new_daemon(cluster.address, FAST)])
     for _ in range(20):
         wait_until(lambda at=storm.acknowledged(): storm.acknowledged() > at + 20, timeout=30, what="commits")
         for node in cluster.masters:
@@ -174,7 +174,7 @@ def test_connections_that_are_cut(calm_cluster, new_daemon):
 
 def test_a_replica_that_lacks_the_last_commits(cluster, new_daemon):
     """They are applied again, in their order, also those from before an upgrade."""
-    daemon = new_daemon(cluster.address, EXPERIMENTAL)
+    daemon = new_daemon(cluster.address)
     with daemon.connect() as client:
         key, _ = two_slots(client)
         slot = slot_of_document(key)
@@ -202,7 +202,7 @@ def test_a_replica_that_lacks_the_last_commits(cluster, new_daemon):
 def test_commits_that_wait_for_replicas(cluster, new_daemon):
     """While slots move; where a replica stands still, and only there; and what was acknowledged is on the
     replica, though master and rapyerd are killed together."""
-    settings = {**EXPERIMENTAL, "commit.replicas": "1", "commit.wait": "3s"}
+    settings = {"commit.replicas": "1", "commit.wait": "3s"}
     daemon = new_daemon(cluster.address, settings)
     storm = Storm(cluster, [daemon])
     reshard(cluster, [slot_of_document(key) for key in storm.keys[:8]], 10)

@@ -12,14 +12,14 @@ import time
 import pytest
 
 from lock_chaos import LOG, check
-from redis_cluster import EXPERIMENTAL, name_of, slot_of_document
+from redis_cluster import name_of, slot_of_document
 from rpc_client import wait_until
 from test_locks_chaos import FULL, KEYS, LATE, LEASE, Chaos, tell
 
 pytestmark = pytest.mark.exact
 
 SECONDS = float(os.environ.get("RAPYER_CHAOS_SECONDS", 300 if FULL else 4))
-SETTINGS = {**EXPERIMENTAL, "locks.lock_lease": f"{int(LEASE * 1000)}ms", "redis.reconnect_max": "100ms",
+SETTINGS = {"locks.lock_lease": f"{int(LEASE * 1000)}ms", "redis.reconnect_max": "100ms",
             "commit.replicas": "1", "commit.wait": "500ms"}
 # As there: one waits, the other gives up.
 PATIENCE = [{"commit.queue_time": "6s", "redis.command_timeout": "2s"},

@@ -10,7 +10,7 @@ import redis
 
 from histories import PAGE, Foreigner, Neighbour
 from models import KEY, save_ada
-from redis_cluster import EXPERIMENTAL, can_talk, name_of, reshard, slot_of_document
+from redis_cluster import can_talk, name_of, reshard, slot_of_document
 from rpc_client import RpcError, wait_until
 from segment_reader import Segment
 from test_bad_input import refused
@@ -21,7 +21,7 @@ from test_segment import shown
 from test_watch import told_until
 
 # Nothing is read again because it may be old, and nobody looks but who is asked.
-QUIET = {**EXPERIMENTAL, "coherence.bound": "1h", "coherence.audit": "0"}
+QUIET = {"coherence.bound": "1h", "coherence.audit": "0"}
 
 
 def key_of(cluster, node, tag=""):
@@ -503,7 +503,7 @@ def looked_at(daemons):
 
 def test_slots_that_move_and_links_that_are_cut(calm_cluster, new_daemon):
     """Judged; and what is in memory at the end is what Redis holds."""
-    several = [new_daemon(calm_cluster.address, {**EXPERIMENTAL, "coherence.bound": "300ms", "coherence.audit": "100"})
+    several = [new_daemon(calm_cluster.address, {"coherence.bound": "300ms", "coherence.audit": "100"})
                for _ in range(2)]
     declare(*several)
     rng = random.Random(os.environ.get("RAPYER_SEED"))
@@ -522,7 +522,7 @@ def test_slots_that_move_and_links_that_are_cut(calm_cluster, new_daemon):
 
 
 def test_programs_without_a_daemon(calm_cluster, new_daemon):
-    several = [new_daemon(calm_cluster.address, EXPERIMENTAL) for _ in range(2)]
+    several = [new_daemon(calm_cluster.address) for _ in range(2)]
     declare(*several)
     with redis.RedisCluster("127.0.0.1", calm_cluster.masters[0].port) as foreign:
         histories(several, foreign, count=100 if FULL else 3, actor=Neighbour, foreign=Foreigner)

@@ -10,12 +10,12 @@ import pytest
 
 from cluster_bus import Bus
 from lock_clients import acquire, release
-from redis_cluster import EXPERIMENTAL, Cluster, name_of, slot_of_document
+from redis_cluster import Cluster, name_of, slot_of_document
 from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_cluster_locks import MODEL
 
-SETTINGS = {**EXPERIMENTAL, "redis.reconnect_max": "50ms", "commit.wait": "100ms", "commit.queue_time": "20s"}
+SETTINGS = {"redis.reconnect_max": "50ms", "commit.wait": "100ms", "commit.queue_time": "20s"}
 KEY = "Log:7"
 TURNS = 5  # where the machine is so slow that the node timeout is over before anything was asked
 

@@ -9,7 +9,7 @@ import pytest
 
 from index_oracle import ClusterOracle, View
 from models import atomic, field
-from redis_cluster import EXPERIMENTAL, slot_of, slot_of_document
+from redis_cluster import slot_of, slot_of_document
 from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_indexes import PERSON, Worker, drive
@@ -17,7 +17,7 @@ from test_indexes import PERSON, Worker, drive
 pytestmark = pytest.mark.exact
 
 FULL = os.environ.get("RAPYER_FULL")
-FAST = {**EXPERIMENTAL, "redis.reconnect_min": "1ms", "redis.reconnect_max": "20ms"}
+FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "20ms"}
 EXPRESSIONS = [["=", "name", "Ada"], ["prefix", "name", "A"], [">", "age", 2], ["in", "rank", [0, 1, -1]],
                ["=", "city", None], ["=", "city", "x" * 200], ["has", "tags", "a"], ["has", "clubs", "x"],
                ["and", ["=", "name", "Ada"], ["<", "age", 3]], ["or", ["=", "city", "London"], ["has", "langs", "y"]]]
@@ -52,7 +52,7 @@ def compare(client):
 
 def test_the_same_as_a_full_scan(calm_cluster, new_daemon):
     worker = Worker(int(os.environ.get("RAPYER_SEED", 1)))
-    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as client:
+    with new_daemon(calm_cluster.address).connect() as client:
         client.call("define", PERSON)
         oracle = ClusterOracle(calm_cluster, PERSON)
         for turn in range(200 if FULL else 4):
@@ -78,7 +78,7 @@ def test_the_same_as_a_full_scan(calm_cluster, new_daemon):
 
 def test_many_of_one_slot_and_of_one_score(calm_cluster, new_daemon):
     """More than a page in a single slot."""
-    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as client:
+    with new_daemon(calm_cluster.address).connect() as client:
         client.call("define", PERSON)
         many = [f"Person:{{t}}{i}" for i in range(700)]
         client.call("doc.insert", [[key, {"name": "Ada", "age": i // 300}] for i, key in enumerate(many)])
@@ -97,7 +97,7 @@ def test_many_of_one_slot_and_of_one_score(calm_cluster, new_daemon):
 def test_an_index_that_is_declared_later(calm_cluster, new_daemon):
     """It is built from all slots, while others write; what has ended leaves nothing behind."""
     bare = {**PERSON, "fields": [{k: v for k, v in f.items() if k != "index"} for f in PERSON["fields"]]}
-    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as client:
+    with new_daemon(calm_cluster.address).connect() as client:
         client.call("define", bare)
         client.call("doc.insert", [[f"Person:{{t{i % 4}}}{i}" if i % 2 else f"Person:{i}", {"name": "Ada"}]
                                    for i in range(300)], {"parts": True})
@@ -129,7 +129,7 @@ def checked(client, **options):
 
 
 def test_what_others_do_to_an_index(calm_cluster, new_daemon):
-    settings = {**EXPERIMENTAL, "limits.find_documents": "50"}
+    settings = {"limits.find_documents": "50"}
     with new_daemon(calm_cluster.address, settings).connect() as client:
         client.call("define", PERSON)
         keys = [f"Person:{{t{i % 4}}}{i}" if i % 2 else f"Person:{i}" for i in range(40)]
@@ -159,7 +159,7 @@ def test_what_others_do_to_an_index(calm_cluster, new_daemon):
 @pytest.mark.parametrize("asked", [([">=", "age", 0],), (None, {"sort": "age", "limit": 5})], ids=["unordered", "ordered"])
 def test_a_spoilt_key_is_remembered(calm_cluster, new_daemon, asked):
     """What it held is missing when it is gone again, so nobody finds by that index."""
-    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as client:
+    with new_daemon(calm_cluster.address).connect() as client:
         client.call("define", PERSON)
         client.call("doc.insert", [[f"Person:{i}", {"name": "Ada", "age": i}] for i in range(10)], {"parts": True})
         rdb = View(calm_cluster)
@@ -174,7 +174,7 @@ def test_a_spoilt_key_is_remembered(calm_cluster, new_daemon, asked):
 
 def test_a_spoilt_key_that_a_building_meets(calm_cluster, new_daemon):
     """Nobody has found by it, and its index has not all documents."""
-    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as client:
+    with new_daemon(calm_cluster.address).connect() as client:
         client.call("define", PERSON)
         client.call("doc.insert", [[f"Person:{i}", {"name": "Ada", "age": i}] for i in range(10)], {"parts": True})
         rdb = View(calm_cluster)
@@ -191,7 +191,7 @@ def test_a_spoilt_key_that_a_building_meets(calm_cluster, new_daemon):
 def test_an_index_that_is_dropped(calm_cluster, new_daemon):
     """Its keys go in all slots, also in those that move; declared again it has all documents."""
     place = atomic("Place", field("town", "str", index="exact"))
-    daemons = [new_daemon(calm_cluster.address, EXPERIMENTAL) for _ in range(2)]
+    daemons = [new_daemon(calm_cluster.address) for _ in range(2)]
     with daemons[0].connect() as one, daemons[1].connect() as two:
         for client in (one, two):
             client.call("define", place, PERSON)
@@ -225,7 +225,7 @@ def test_an_index_that_is_dropped(calm_cluster, new_daemon):
 def test_while_the_declarations_move(calm_cluster, new_daemon):
     """Each find asks whether its indexes are complete, and waits for who says so."""
     cluster, slot = calm_cluster, slot_of("rapyer:@schema")
-    with new_daemon(cluster.address, {**EXPERIMENTAL, "commit.queue_time": "20s"}).connect() as client:
+    with new_daemon(cluster.address, {"commit.queue_time": "20s"}).connect() as client:
         client.call("define", PERSON)
         client.call("doc.insert", [[key, {"name": "Ada"}] for key in KEYS], {"parts": True})
         source = cluster.agreed_owner(slot)
@@ -284,7 +284,7 @@ def settled(client):
 
 def test_slots_that_move(calm_cluster, new_daemon):
     cluster, moves = calm_cluster, 200 if FULL else 12
-    daemons = [new_daemon(cluster.address, EXPERIMENTAL) for _ in range(2)]
+    daemons = [new_daemon(cluster.address) for _ in range(2)]
     worker, r = Worker(2), random.Random(2)
     with daemons[0].connect() as one, daemons[1].connect() as two:
         one.call("define", PERSON)

@@ -8,7 +8,7 @@ import pytest
 from cluster_storm import MODEL
 from index_oracle import View
 from models import atomic, field
-from redis_cluster import EXPERIMENTAL, reshard, slot_of_document
+from redis_cluster import reshard, slot_of_document
 from rpc_client import RpcError, wait_until
 
 KEYS = sorted([f"Log:{i}" for i in range(300)] + [f"Log:{{t{i}}}x" for i in range(100)])
@@ -16,7 +16,7 @@ KEYS = sorted([f"Log:{i}" for i in range(300)] + [f"Log:{{t{i}}}x" for i in rang
 
 @pytest.fixture
 def client(calm_cluster, new_daemon):
-    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as found:
+    with new_daemon(calm_cluster.address).connect() as found:
         save_all(found)
         yield found
 
@@ -62,7 +62,7 @@ def test_none_is_lost_while_slots_move(calm_cluster, client):
 
 def test_a_cursor_outlives_the_daemon(calm_cluster, client, new_daemon):
     page = client.call("doc.keys", "Log", {"count": 200})
-    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as later:
+    with new_daemon(calm_cluster.address).connect() as later:
         rest, cursor = [], page["cursor"]
         while cursor != "0":
             more = later.call("doc.keys", "Log", {"cursor": cursor})
@@ -76,7 +76,7 @@ def test_a_slot_that_is_on_the_move(calm_cluster, new_daemon):
     source = calm_cluster.agreed_owner(slot)
     target = next(node for node in calm_cluster.masters if node is not source)
     there = {key for key in KEYS if slot_of_document(key) == slot}
-    with new_daemon(calm_cluster.address, {**EXPERIMENTAL, "commit.queue_time": "300ms"}).connect() as client:
+    with new_daemon(calm_cluster.address, {"commit.queue_time": "300ms"}).connect() as client:
         save_all(client)
         target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
@@ -93,7 +93,7 @@ def test_a_slot_that_is_on_the_move(calm_cluster, new_daemon):
 
 def test_a_master_that_goes(cluster, new_daemon):
     """The one that takes over is listed from its beginning."""
-    with new_daemon(cluster.address, EXPERIMENTAL).connect() as client:
+    with new_daemon(cluster.address).connect() as client:
         save_all(client)
         wait_until(lambda: all(replica.ask("DBSIZE") == master.ask("DBSIZE")
                                for master, replica in zip(cluster.masters, cluster.replicas)), what="the copies")
@@ -110,7 +110,7 @@ def test_a_master_that_goes(cluster, new_daemon):
 def test_what_is_left_of_a_long_document_whose_slot_moves(calm_cluster, new_daemon):
     """Some of its keys are on the other master when it is looked for them."""
     root, slot = b"rapyer:{Bag:x}", slot_of_document("Bag:x")
-    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as client:
+    with new_daemon(calm_cluster.address).connect() as client:
         client.call("define", atomic("Item", field("a", "str")), atomic("Bag", field("items", "list<Item>")))
         client.call("doc.save", "Bag:x", {"items": [{"@pk": str(i), "a": "x"} for i in range(20)]})
     rdb = View(calm_cluster)
@@ -128,7 +128,7 @@ def test_what_is_left_of_a_long_document_whose_slot_moves(calm_cluster, new_daem
     with source.client() as at_source:
         move([key for key in at_source.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100) if key != root][:10])
         looks = at_source.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"]
-        new_daemon(calm_cluster.address, EXPERIMENTAL)
+        new_daemon(calm_cluster.address)
         wait_until(lambda: at_source.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"] > looks,
                    what="a look for them")
         move(at_source.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100) or [root])

@@ -10,7 +10,7 @@ import pytest
 
 from cluster_storm import MODEL
 from lock_clients import acquire, ask, await_lost, await_waiters, release
-from redis_cluster import EXPERIMENTAL, reshard, slot_of, slot_of_document
+from redis_cluster import reshard, slot_of, slot_of_document
 from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_upgrade import upgrade
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.exact
 
 FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "20ms"}
 REFUSALS = ("LOCK_LOST", "LOCK_TIMEOUT", "UNAVAILABLE", "UNKNOWN_OUTCOME")
-SHORT = {**EXPERIMENTAL, **FAST, "locks.lock_lease": "2s"}
+SHORT = {**FAST, "locks.lock_lease": "2s"}
 
 
 def two_slots(client):
@@ -32,7 +32,7 @@ def two_slots(client):
 
 @pytest.fixture
 def pair(calm_cluster, new_daemon):
-    clients = [new_daemon(calm_cluster.address, EXPERIMENTAL).connect() for _ in range(2)]
+    clients = [new_daemon(calm_cluster.address).connect() for _ in range(2)]
     for client in clients:
         client.socket.settimeout(40)
         client.call("define", MODEL)
@@ -153,7 +153,7 @@ def test_a_break_and_a_wait_that_is_cancelled(pair):
 
 
 def test_locks_stay_over_an_upgrade(calm_cluster, new_daemon):
-    one, other = (new_daemon(calm_cluster.address, EXPERIMENTAL) for _ in range(2))
+    one, other = (new_daemon(calm_cluster.address) for _ in range(2))
     with one.connect() as holder, other.connect() as waiter:
         for client in (holder, waiter):
             client.socket.settimeout(40)
@@ -275,7 +275,7 @@ def total(tellers):
 
 def test_slots_that_move_with_their_locks(calm_cluster, new_daemon):
     """Nothing is refused: a lock stays who it was given to, and changes hands on the way."""
-    daemons = [new_daemon(calm_cluster.address, {**EXPERIMENTAL, **FAST}) for _ in range(2)]
+    daemons = [new_daemon(calm_cluster.address, FAST) for _ in range(2)]
     keys = [f"Log:m{i}" for i in range(3)]
     tellers = bank(daemons, keys)
     for _ in range(6):
@@ -287,7 +287,7 @@ def test_slots_that_move_with_their_locks(calm_cluster, new_daemon):
 
 
 def test_a_master_that_goes_takes_only_its_locks(cluster, new_daemon):
-    daemons = [new_daemon(cluster.address, {**EXPERIMENTAL, **FAST, "redis.command_timeout": "1s"})
+    daemons = [new_daemon(cluster.address, {**FAST, "redis.command_timeout": "1s"})
                for _ in range(2)]
     keys = [f"Log:g{i}" for i in range(12)]
     tellers = bank(daemons, keys[:6])

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from certificates import Authority, common
-from redis_cluster import EXPERIMENTAL, Cluster, slot_of_document
+from redis_cluster import Cluster, slot_of_document
 from redis_server import SERVER
 from rpc_client import wait_until
 from test_cluster import FAST, two_slots
@@ -36,7 +36,7 @@ def give_certificate(node, pair):
 def test_names_and_certificates(named_cluster, new_daemon, workdir):
     trusted = shutil.copy(common.authority().certificate, f"{workdir}/trusted.crt")
     daemon = new_daemon(named_cluster.address,
-                        {**EXPERIMENTAL, **FAST, **common.settings(), "redis.tls_ca_file": trusted})
+                        {**FAST, **common.settings(), "redis.tls_ca_file": trusted})
     with daemon.connect() as client:
         keys = two_slots(client)
         wait_until(lambda: {n["address"] for n in client.call("admin.stats")["nodes"] if n["slots"]} ==

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from redis_cluster import EXPERIMENTAL, SLOTS, can_talk, slot_of_document
+from redis_cluster import SLOTS, can_talk, slot_of_document
 from rpc_client import wait_until
 from test_bad_input import refused
 from test_cluster import FAST, two_slots
@@ -17,7 +17,7 @@ OF_THE_WHOLE = {"slots", "coherence"}
 
 @pytest.fixture
 def daemon(calm_cluster, new_daemon):
-    return new_daemon(calm_cluster.address, {**EXPERIMENTAL, **FAST})
+    return new_daemon(calm_cluster.address, FAST)
 
 
 def doctor(client):
@@ -107,7 +107,7 @@ def test_rights_are_those_of_the_node(calm_cluster, new_daemon):
         node.ask("ACL", "SETUSER", "worker", *rule)
     poor = calm_cluster.masters[2]
     poor.ask("ACL", "SETUSER", "worker", "-hset", *["-spublish"] * can_talk(calm_cluster), "-cluster", "+cluster|slots", "+cluster|info")
-    daemon = new_daemon(calm_cluster.address, {**EXPERIMENTAL, **user})
+    daemon = new_daemon(calm_cluster.address, {**user})
     with daemon.connect() as client:
         all_up(client)
         found = doctor(client)["rights"]
@@ -149,7 +149,7 @@ def test_a_node_that_is_away(calm_cluster, daemon):
 
 def test_refusals_say_that_it_does_not_answer(calm_cluster, new_daemon):
     """And not that its slots move. Of several documents the one that is there comes first."""
-    daemon = new_daemon(calm_cluster.address, {**EXPERIMENTAL, **FAST, "redis.command_timeout": "200ms"})
+    daemon = new_daemon(calm_cluster.address, {**FAST, "redis.command_timeout": "200ms"})
     with daemon.connect() as client:
         keys = two_slots(client)
         all_up(client)

@@ -7,13 +7,13 @@ import tempfile
 import pytest
 
 from histories import PAGE
-from redis_cluster import EXPERIMENTAL, Cluster, name_of, slot_of
+from redis_cluster import Cluster, name_of, slot_of
 from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_cluster_coherence import hears, if_available, key_of, soon
 from test_upgrade import upgrade
 
-SOON = {**EXPERIMENTAL, "commit.queue_time": "300ms"}
+SOON = {"commit.queue_time": "300ms"}
 
 
 @pytest.fixture(scope="module")

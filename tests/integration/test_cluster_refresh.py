@@ -1,6 +1,6 @@
 """refresh_ttl that goes on by fields in a cluster: what a document refers to is in whatever slot."""
 
-from redis_cluster import EXPERIMENTAL, slot_of_document
+from redis_cluster import slot_of_document
 from rpc_client import RpcError, wait_until
 from test_refresh import chain, define, refreshed, short
 
@@ -8,8 +8,8 @@ KEYS = [f"Page:{name}" for name in "abcdef"]
 
 
 def test_each_write_goes_on(calm_cluster, new_daemon):
-    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as client, \
-            new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as other:
+    with new_daemon(calm_cluster.address).connect() as client, \
+            new_daemon(calm_cluster.address).connect() as other:
         define(client)
         define(other)
         chain(client, "abcdef")
@@ -34,7 +34,7 @@ def takes(client):
 
 def test_what_is_out_of_reach_takes_nothing_along(calm_cluster, new_daemon):
     """The write is done, and what lies elsewhere lives on."""
-    settings = {**EXPERIMENTAL, "commit.queue_time": "300ms", "log.log_level": "info"}
+    settings = {"commit.queue_time": "300ms", "log.log_level": "info"}
     daemon = new_daemon(calm_cluster.address, settings)
     with daemon.connect() as client:
         define(client)

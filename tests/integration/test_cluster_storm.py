@@ -7,7 +7,7 @@ import random
 import pytest
 
 from cluster_storm import Storm
-from redis_cluster import EXPERIMENTAL, reshard, slot_of_document
+from redis_cluster import reshard, slot_of_document
 from rpc_client import wait_until
 from test_restart import ALWAYS
 from test_upgrade import upgrade
@@ -131,7 +131,7 @@ def test_storm(cluster, new_daemon, service_manager, replicas):
     seed = os.environ.get("RAPYER_SEED") or str(random.SystemRandom().randrange(1 << 32))
     print(f"RAPYER_SEED={seed}")
     dice = random.Random(seed)
-    settings = {**EXPERIMENTAL, "commit.replicas": replicas, "redis.command_timeout": "2s", "commit.wait": "200ms",
+    settings = {"commit.replicas": replicas, "redis.command_timeout": "2s", "commit.wait": "200ms",
                 "redis.reconnect_max": "200ms", **ALWAYS}
     daemon = new_daemon(cluster.address, settings, env=service_manager.env)
     weather = Weather(cluster, daemon, service_manager, dice)

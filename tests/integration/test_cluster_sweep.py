@@ -12,14 +12,14 @@ import pytest
 
 from fault_proxy import REPLIES, REQUESTS, FaultProxy
 from models import define_all
-from redis_cluster import EXPERIMENTAL, Cluster, slot_of_document
+from redis_cluster import Cluster, slot_of_document
 from rpc_client import wait_until
 
 pytestmark = pytest.mark.exact
 
 FULL = bool(os.environ.get("RAPYER_FULL"))
 KEY = "User:ada"
-SETTINGS = {**EXPERIMENTAL, "redis.reconnect_min": "1ms", "redis.reconnect_max": "10ms", "commit.queue_time": "20s"}
+SETTINGS = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "10ms", "commit.queue_time": "20s"}
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ nothing of where documents are that were there before."""
 import pytest
 
 from cluster_storm import MODEL
-from redis_cluster import EXPERIMENTAL, name_of, slot_of, slot_of_document
+from redis_cluster import name_of, slot_of, slot_of_document
 from rpc_client import wait_until
 from test_bad_input import refused
 
@@ -19,7 +19,7 @@ def cluster(calm_cluster):
 
 @pytest.fixture
 def daemon(cluster, new_daemon):
-    return new_daemon(cluster.address, EXPERIMENTAL)
+    return new_daemon(cluster.address)
 
 
 def save_all(client, keys, models=(MODEL, OTHER)):
@@ -81,8 +81,8 @@ def test_no_tag(cluster, daemon):
 
 def test_a_tag_while_its_slot_moves(cluster, new_daemon):
     """Two daemons agree; what one reads the other has written, on any node."""
-    with new_daemon(cluster.address, EXPERIMENTAL).connect() as one, \
-            new_daemon(cluster.address, EXPERIMENTAL).connect() as two:
+    with new_daemon(cluster.address).connect() as one, \
+            new_daemon(cluster.address).connect() as two:
         save_all(one, TOGETHER)
         slot = slot_of("{c42}")
         assert {slot} == {slot_of_document(key) for key in TOGETHER[:2]}
@@ -103,7 +103,7 @@ def test_a_database_that_was_begun_without(cluster, new_daemon):
     """What was there before, or was brought from one Redis, stays where it is."""
     with schema_at(cluster) as at_node:
         at_node.hset("rapyer:@schema", "@rev", 1)
-    with new_daemon(cluster.address, EXPERIMENTAL).connect() as client:
+    with new_daemon(cluster.address).connect() as client:
         save_all(client, TOGETHER)
         assert "{tag}" not in refused(client, "CROSS_SLOT", "doc.delete", *TOGETHER)
         assert len(where(cluster, "rapyer:{Log:{7bc42{7da}")) == 1
@@ -118,7 +118,7 @@ def test_tags_count_again_where_that_was_lost(cluster, daemon, new_daemon):
             assert at_node.hdel("rapyer:@schema", "@tags") == 1
             at_node.client_kill_filter(_type="normal", skipme=True)
             wait_until(lambda: at_node.hget("rapyer:@schema", "@tags"), what="the tags")
-        with new_daemon(cluster.address, EXPERIMENTAL).connect() as later:
+        with new_daemon(cluster.address).connect() as later:
             assert later.call("pipeline", [["num.incr", key, "n", 1] for key in TOGETHER]) == [2, 2, 2]
 
 

@@ -15,12 +15,12 @@ import pytest
 
 from index_oracle import View
 from models import atomic, field
-from redis_cluster import EXPERIMENTAL, name_of, reshard, slot_of, slot_of_document
+from redis_cluster import name_of, reshard, slot_of, slot_of_document
 from rpc_client import Closed, RpcError, wait_until
 from test_bad_input import refused
 
 FULL = os.environ.get("RAPYER_FULL")
-FAST = {**EXPERIMENTAL, "redis.reconnect_min": "1ms", "redis.reconnect_max": "20ms"}
+FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "20ms"}
 MEMBER = atomic("Member", field("email", "optional<str>", default=None, unique=True),
                 field("number", "optional<int>", default=None, unique=True), field("note", "str", default=""))
 CLAIM, NULL = b"rapyer:@unique:Member/", b"\xc0"
@@ -57,7 +57,7 @@ def check(cluster, name="email", exact=True):
 
 @pytest.fixture
 def members(calm_cluster, new_daemon):
-    with new_daemon(calm_cluster.address, EXPERIMENTAL).connect() as client:
+    with new_daemon(calm_cluster.address).connect() as client:
         client.call("define", MEMBER)
         yield client
 
@@ -230,7 +230,7 @@ def test_zeros(members, calm_cluster):
 
 
 def test_two_daemons_race(calm_cluster, new_daemon):
-    daemons = [new_daemon(calm_cluster.address, EXPERIMENTAL) for _ in range(2)]
+    daemons = [new_daemon(calm_cluster.address) for _ in range(2)]
     clients = [daemons[i % 2].connect() for i in range(4)]
     for client in clients:
         client.call("define", MEMBER)

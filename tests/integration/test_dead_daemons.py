@@ -6,7 +6,7 @@ import pytest
 
 from cluster_storm import MODEL
 from index_oracle import View
-from redis_cluster import EXPERIMENTAL, slot_of_document
+from redis_cluster import slot_of_document
 from rpc_client import wait_until
 
 pytestmark = pytest.mark.exact
@@ -46,7 +46,7 @@ def test_the_marker_of_one_that_was_killed(redis_server, new_daemon, rdb):
 def test_one_that_was_away_for_too_long(calm_cluster, new_daemon):
     """Its first commits are kept, and no marker says that they are there: they are not applied again."""
     keys = [f"Log:{i}" for i in range(6)]
-    one = new_daemon(calm_cluster.address, {**EXPERIMENTAL, **SOON})
+    one = new_daemon(calm_cluster.address, SOON)
     with one.connect() as client:
         client.call("define", MODEL)
         for key in keys:
@@ -56,7 +56,7 @@ def test_one_that_was_away_for_too_long(calm_cluster, new_daemon):
         wait_until(lambda: heard_of(rdb), what="its sign")
         assert len(markers(rdb)) >= len({slot_of_document(key) for key in keys}) == len(keys)
         one.process.send_signal(signal.SIGSTOP)
-        two = new_daemon(calm_cluster.address, {**EXPERIMENTAL, **LATER})
+        two = new_daemon(calm_cluster.address, LATER)
         wait_until(lambda: not markers(rdb), timeout=30, what="the end of its markers")
         for node in calm_cluster.masters:
             node.ask("CLIENT", "KILL", "TYPE", "normal")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from histories import CARD, COLLECTION, PAGE, Collector, Recorder, judge, keep, record
-from redis_cluster import EXPERIMENTAL, reshard, slot_of
+from redis_cluster import reshard, slot_of
 from rpc_client import RpcError
 from test_fault_failover import SETTINGS as QUICK
 from test_fault_failover import Pair
@@ -65,7 +65,7 @@ def test_all_kinds(new_redis, new_daemon, daemons):
 
 def test_slots_of_a_cluster_that_move(calm_cluster, new_daemon):
     """To and fro, key by key, while two daemons write the documents of one tag."""
-    several = [new_daemon(calm_cluster.address, EXPERIMENTAL) for _ in range(2)]
+    several = [new_daemon(calm_cluster.address) for _ in range(2)]
     declare(*several)
     histories(several, None, count=60 if FULL else 8, tag="{h}",
               nemesis=lambda: reshard(calm_cluster, [slot_of("{h}")], 2))

@@ -11,7 +11,7 @@ from rapyerd import AtomicRedisModel, Index, apipeline, close_all, errors, links
 from rapyerd.settings import settings
 
 sys.path.insert(0, os.path.dirname(_fixtures.__file__))
-from redis_cluster import EXPERIMENTAL, Cluster
+from redis_cluster import Cluster
 
 
 class Parcel(AtomicRedisModel):
@@ -22,7 +22,7 @@ class Parcel(AtomicRedisModel):
 def cluster(new_daemon, monkeypatch):
     with tempfile.TemporaryDirectory(prefix="rapyer-") as path:
         cluster = Cluster(path, replicas=0)
-        daemon = new_daemon(cluster.address, EXPERIMENTAL)
+        daemon = new_daemon(cluster.address)
         monkeypatch.setenv("RAPYER_SOCKET", daemon.socket)
         monkeypatch.setattr(settings, "socket", None)
         monkeypatch.setattr(settings, "connect_timeout", 20.0)
