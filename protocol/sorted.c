@@ -106,9 +106,9 @@ static struct spot lower_bound(const struct sorted *s, double score, const struc
 {
     struct spot spot = {0};
     uint32_t from = 1, to = s->nblocks;
-    const struct block *last = s->blocks + (to > 0 ? to - 1 : 0);
+    const struct block *last = to > 0 ? &s->blocks[to - 1] : NULL;
 
-    if (to > 0 && before(&last->ranks[last->n - 1], score, member)) /* as they come from Redis */
+    if (last && before(&last->ranks[last->n - 1], score, member)) /* as they come from Redis */
         return (struct spot){to - 1, last->n};
     while (from < to) { /* the first block that does not begin before it */
         uint32_t mid = from + (to - from) / 2;
