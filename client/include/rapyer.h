@@ -200,7 +200,8 @@ typedef struct rapyer_model {
         .name = (name_), .fields = RAPYER_FIELDS(__VA_ARGS__), .plain = true \
     }
 /* More than that is written out: { .name = "User", .key = "email", .ttl = 3600,
- * .size = sizeof(struct user), .fields = RAPYER_FIELDS(...) }. */
+ * .size = sizeof(struct user), .fields = RAPYER_FIELDS(...) }. The ttl, or none, declared last
+ * holds for all programs. For unique fields see librapyer(3). */
 
 /* Declares models, all or none, in whatever order: they may hold each other. The tables are not
  * copied: they must stay where they are while the connection lives, as static ones outside of
@@ -280,7 +281,8 @@ RAPYER_API int rapyer_set_ttl(rapyer_doc *doc, int64_t seconds); /* 0: for ever 
 /* It lives for ever; 1: it did not before, 0: it did, -1. */
 RAPYER_API int rapyer_persist(rapyer_doc *doc);
 /* A copy of a saved document under another pk, NULL: a random one. In a pipeline: a handle, in no
- * pipeline, on what there is after the commit. */
+ * pipeline, on what there is after the commit. In a cluster both have to be in one slot, else
+ * CROSS_SLOT: a random pk has the same {tag}; of a User:42 without one "{User:42}b" would do. */
 RAPYER_API rapyer_doc *rapyer_duplicate(rapyer_doc *doc, const char *pk);
 
 /* ---- Finding ----------------------------------------------------------------------------- */
@@ -326,10 +328,9 @@ RAPYER_API int64_t rapyer_find_count(rapyer *db, const char *model, const rapyer
  * 1], [set, state, %s]]"; the placeholders of operations come before those of fmt. A document is
  * changed by all of them or not at all, and if the expression holds for it in the moment in which
  * it is changed; how many were. Of how sort (by a range index), limit, scan, fresh and cursor
- * count. -1: an error; documents may have been changed before it, and of one that was refused, such
- * as by a unique field, all others were: the message has its key. Who goes on after an error, or
- * does it twice, changes none twice if the expression asks for something that the operations set.
- */
+ * count. -1: an error; documents may have been changed before it, and of one that was refused, as
+ * by a unique field, all others were: the message has its key. Who goes on after an error, or does
+ * it twice, changes none twice if the expression asks for something that the operations set. */
 RAPYER_API int64_t rapyer_find_update(rapyer *db, const char *model, const rapyer_find_options *how,
                                       const char *operations, const char *fmt, ...);
 /* The same, and deletes them. */
@@ -491,7 +492,8 @@ RAPYER_API rapyer_value *rapyer_call(rapyer *db, const char *method, const char 
  * without a commit, all is forgotten that was gathered since it began. (Begun on the plain
  * handle, a pipeline stands alone.) A pipeline that is freed without a commit is aborted. */
 RAPYER_API rapyer_doc *rapyer_begin(rapyer_doc *at);
-/* Another document, or a draft to be saved, as part of the pipeline. */
+/* Another document, or a draft to be saved, as part of the pipeline. In a cluster all pks
+ * begin with one {tag}, else the commit is CROSS_SLOT. */
 RAPYER_API rapyer_doc *rapyer_join(rapyer_doc *pipeline, rapyer_doc *other);
 /* The commit is done only if the handle's document still has this version (see
  * rapyer_fetch_version), or for 0 if there is none; else it fails with CONFLICT. */
@@ -577,7 +579,7 @@ RAPYER_API int rapyer_lock_all(rapyer *db, const rapyer_lock_item *items, size_t
 /* Releases. Of a handle that rapyer_begin made of a handle under the lock: commits what was
  * gathered, and with that commit releases the lock and those of the handles that were joined and
  * wrote. If the commit is refused nothing was changed and all of them stay held. rapyer_results
- * has the answers, as after rapyer_commit. LOCK_LOST: it was not held to the end. */
+ * has the answers. LOCK_LOST: it was not held to the end. CROSS_SLOT: as of rapyer_join. */
 RAPYER_API int rapyer_unlock(rapyer_doc *lock);
 /* The ttl begins anew, with so many seconds; 0: as many as before. */
 RAPYER_API int rapyer_renew(rapyer_doc *lock, double ttl);
