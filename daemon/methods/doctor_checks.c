@@ -11,7 +11,8 @@
 #include <time.h>
 
 #define TLS_WARN_DAYS 14
-#define PROMOTION_MS 2000 /* mostly, from when a master is found to be gone to its successor */
+#define PROMOTION_MS 2000    /* mostly, from when a master is found to be gone to its successor */
+#define FIRST_ANSWER_MS 1000 /* of the successor, at most, when it is told of */
 
 /* ---- the answers ---- */
 
@@ -396,10 +397,10 @@ static struct finding check_failover(const struct probe *p)
         return unseen(p);
     uint64_t takes = strtoull(value, NULL, 10) + PROMOTION_MS;
     double seconds = (double)takes / 1000, timeout = (double)(takes - PROMOTION_MS) / 1000;
-    if (takes > c->queue_time)
+    if (takes + FIRST_ANSWER_MS > c->queue_time)
         return finding(WARN,
-                       "Requests on its slots are refused before a replica is promoted. Set "
-                       "commit.queue_time higher, or cluster-node-timeout lower.",
+                       "Requests on its slots may be refused before a replica answers them. Let "
+                       "commit.queue_time be a second longer, or cluster-node-timeout lower.",
                        "about %.1f s (cluster-node-timeout %.1f s), and requests wait for %.1f s",
                        seconds, timeout, c->queue_time / 1e3);
     if (takes > c->lock_lease)

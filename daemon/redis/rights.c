@@ -42,7 +42,8 @@ static const struct {
     [NEWS] = {false,
               "Each read asks Redis, and locks that several hosts want change hands only when "
               "leases run out."},
-    [FOREIGN] = {false, "What other programs write into Redis is not noticed."},
+    [FOREIGN] = {false, "What other programs write into Redis is not noticed; in a cluster each "
+                        "read asks Redis instead."},
     [ECHO] = {false, "Redis sends each commit back to us when other daemons are gone."},
     [NODES] = {true, "It is not known who has which slots."},
     [MESSAGES] = {false,
@@ -123,7 +124,7 @@ static const struct {
     {"client|kill", TWICE, "CLIENT KILL ID 0"},
     {"publish", NEWS, "PUBLISH :@changes v"},
     {"subscribe", NEWS, "SUBSCRIBE :@bus:rights"},
-    {"subscribe", FOREIGN, "SUBSCRIBE " INVALIDATE},
+    {"subscribe", NEWS, "SUBSCRIBE " INVALIDATE},
     {"client|tracking", FOREIGN, "CLIENT TRACKING OFF"},
     {"unsubscribe", ECHO, "UNSUBSCRIBE :@changes"},
     {"cluster|slots", NODES, "CLUSTER SLOTS"},

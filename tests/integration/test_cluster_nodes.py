@@ -55,7 +55,8 @@ def test_what_a_master_that_goes_takes_with_it(calm_cluster, daemon):
             for coverage, timeout, patience, wanted in (
                     ("yes", 15000, "5s", [("warn", "no"), ("warn", "commit.queue_time")]),
                     ("no", 15000, "60s", [("ok", ""), ("warn", "locks.lock_lease")]),
-                    ("no", 2000, "60s", [("ok", ""), ("ok", "")])):
+                    ("no", 2000, "4900ms", [("ok", ""), ("warn", "commit.queue_time")]),
+                    ("no", 2000, "5s", [("ok", ""), ("ok", "")])):
                 client.call("admin.set", "commit.queue_time", patience)
                 for n, value in zip(names, (coverage, timeout), strict=True):
                     rdb.config_set(n, value)

@@ -1,6 +1,8 @@
 """What Redis does not let our user do: it works all the same, or the start and the doctor name
 exactly the right that is missing and the line that gives it."""
 
+import os
+import re
 import threading
 import time
 
@@ -27,6 +29,7 @@ RIGHTS = ["hgetall", "hget", "hmget", "hexists", "hvals", "type", "hlen", "hscan
 SOFT = ["lpos", "zrangestore", "zpopmin", "zpopmax", "publish", "subscribe", "client|tracking", "unsubscribe",
         "config|get"]
 CHANNELS = "&rapyer:* &__redis__:invalidate"
+MANUAL = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "man", "rapyerd.8")
 
 
 def allow(rdb, *rights):
@@ -76,6 +79,22 @@ def test_each_missing_right_is_named(redis_server, new_daemon, rdb, allowed):
         carry_out(rdb, found["advice"])
         assert doctor(client)["rights"]["state"] == "ok"
         save_ada(client)  # and the link is as it was
+
+
+def test_the_user_in_the_manual(redis_server, new_daemon, rdb):
+    """It can all, and its daemon hears what others write."""
+    with open(MANUAL, encoding="utf-8") as page:
+        line = re.search(r"^ACL SETUSER rapyerd .*?^\.fi", page.read(), re.MULTILINE | re.DOTALL)[0]
+    words = line.replace("\\-", "-").removesuffix(".fi").split()
+    rdb.execute_command("ACL", "SETUSER", "worker", *(">secret" if w == ">PASSWORD" else w for w in words[3:]))
+    daemon = new_daemon(redis_server.address, USER)
+    with daemon.connect() as client:
+        found = doctor(client)["rights"]
+        assert (found["state"], found["found"]) == ("ok", "all that is needed"), found
+        save_ada(client)
+        rdb.hset(ROOT, "age", "50")
+        wait_until(lambda: client.call("doc.load", KEY, "age") == 50, what="the news")
+        assert "each read asks Redis" not in daemon.log()
 
 
 def test_commands_that_redis_does_not_have(new_redis, new_daemon):
