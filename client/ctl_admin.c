@@ -471,7 +471,16 @@ static void fill_field(const rapyer_value *v, char **cells)
     cells[1] = ctl_form("%s", rapyer_str(v, "type", ""));
     cells[2] = fallback ? ctl_plain(rapyer_to_json(fallback)) : NULL;
     cells[3] = index_of(rapyer_get(v, "index"));
-    cells[4] = ctl_form("%s", rapyer_bool(v, "lazy", false) ? "lazy" : "");
+    bool lazy = rapyer_bool(v, "lazy", false), unique = rapyer_bool(v, "unique", false);
+    cells[4] =
+        ctl_form("%s%s%s", unique ? "unique" : "", unique && lazy ? " " : "", lazy ? "lazy" : "");
+}
+
+/* {"author": nil, "series": 2}: what lives on with it. */
+static void print_refreshed(const rapyer_value *v)
+{
+    for (size_t i = 0; i < rapyer_len(v) && rapyer_kind_of(v) == RAPYER_DICT; i++)
+        printf("%s%s", i == 0 ? ", with what is at " : ", ", rapyer_item_key(v, i));
 }
 
 static void describe(const rapyer_value *m)
@@ -482,9 +491,11 @@ static void describe(const rapyer_value *m)
            (long long)rapyer_int(m, "revision", 0));
     if (rapyer_str(m, "key", NULL))
         printf(", key %s", rapyer_str(m, "key", ""));
+    const rapyer_value *refreshed = rapyer_get(m, "refresh_ttl");
+    bool refreshes = rapyer_bool(m, "refresh_ttl", false) || rapyer_len(refreshed) > 0;
     if (ttl > 0)
-        printf(", lives %lld s%s", (long long)ttl,
-               rapyer_bool(m, "refresh_ttl", false) ? " from its last change" : "");
+        printf(", lives %lld s%s", (long long)ttl, refreshes ? " from its last change" : "");
+    print_refreshed(refreshed);
     printf("\n\n");
     ctl_table_of(rapyer_get(m, "fields"), field_titles, 5, fill_field);
 }

@@ -122,8 +122,9 @@ static bool call_crosses(const struct call *c, const struct doc *d, struct fault
         return false;
     fault_set(f, FAULT_CROSS_SLOT,
               "%s and %s are in different hash slots (%u and %u) of the cluster, so they cannot be "
-              "changed together%s",
-              c->docs[0]->key, d->key, c->docs[0]->slot, d->slot, tags_text(c));
+              "%s together%s",
+              c->docs[0]->key, d->key, c->docs[0]->slot, d->slot,
+              c->needs == RIGHT_READ ? "done" : "changed", tags_text(c));
     return true;
 }
 

@@ -201,6 +201,13 @@ def test_models_are_listed_and_described(ctl, client):
     assert text.startswith("User: atomic, revision 1") and re.search(r"^age +int", text, re.MULTILINE)
     assert json.loads(ctl("-j", "models", "User"))["fields"][0]["name"] == "name"
     ctl("models", "Nothing", status=4)
+    client.call("define", {"name": "Book", "kind": "atomic", "ttl": 60, "refresh_ttl": {"author": None, "next": 2},
+                           "fields": [{"name": "isbn", "type": "optional<str>", "unique": True},
+                                      {"name": "author", "type": "optional<ref<User>>", "default": None},
+                                      {"name": "next", "type": "optional<ref<Book>>", "default": None}]})
+    text = ctl("models", "Book")
+    assert ", lives 60 s from its last change, with what is at author, next\n" in text
+    assert re.search(r"^isbn +optional<str> .*unique$", text, re.MULTILINE)
 
 
 def test_monitor_tells_what_others_ask(ctl, client, follow, daemon):

@@ -49,6 +49,7 @@ def test_what_is_in_several_slots_is_not_changed_together(daemon):
                      ["pipeline", [["doc.load", a, "n"], ["doc.load", b, "n"]]]):
             said = refused(client, "CROSS_SLOT", *call)
             assert len(re.findall(r"Log:\w", said)) == 2
+            assert f"cannot be {'done' if 'doc.load' in str(call) else 'changed'} together" in said
         assert [d["n"] for d in client.call("doc.get_many", [a, b])] == [1, 1]
         assert client.call("doc.get_many", ["Log:c", "Log:d"]) == [None, None]
 
