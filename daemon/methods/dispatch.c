@@ -351,7 +351,7 @@ static const struct entry plain_entries[] = {
     {.name = "admin.cache", .plain = do_cache, .early = true, .right = RIGHT_STATS},
     {.name = "admin.doctor", .plain = do_doctor, .early = true, .right = RIGHT_STATS},
     {.name = "admin.metrics", .plain = do_metrics, .early = true, .right = RIGHT_STATS},
-    {.name = "admin.models", .plain = do_models, .early = true, .right = RIGHT_STATS},
+    {.name = "admin.models", .plain = do_models, .right = RIGHT_STATS},
     {.name = "admin.config", .plain = do_config, .early = true, .right = RIGHT_STATS},
     {.name = "admin.reload", .plain = do_reload, .early = true, .right = RIGHT_ADMIN},
     {.name = "admin.set", .plain = do_set, .early = true, .right = RIGHT_ADMIN},
@@ -449,7 +449,9 @@ static int may_hold(const struct dispatch *d, struct fault *f)
         return fault_set(f, FAULT_UNAVAILABLE,
                          "%zu bytes of requests wait already (commit.queue_bytes); try again later",
                          bytes);
-    return lane_admit(exec_lane(d->exec), f);
+    if (lane_admit(exec_lane(d->exec), f) == 0)
+        return 0;
+    return registry_loaded(d->registry) ? -1 : registry_refuse(d->registry, f);
 }
 
 /* While something is held: who waits for too long is told so. */
@@ -487,14 +489,13 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct dispatch *d = arg;
     struct fault f;
-    const char *why = lane_ready(exec_lane(d->exec)) && !registry_loaded(d->registry)
-                          ? registry_why(d->registry)
-                          : lane_why(exec_lane(d->exec));
     (void)fd;
     (void)what;
-    fault_set(&f, FAULT_UNAVAILABLE, "%s", why);
-    while (d->held.first != NULL && d->held.first->deadline <= clock_mono_ms())
+    while (d->held.first != NULL && d->held.first->deadline <= clock_mono_ms()) {
+        registry_refuse(d->registry, &f);
         refuse_first(&d->held, &f);
+    }
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", lane_why(exec_lane(d->exec)));
     while (d->unknown.first != NULL && d->unknown.first->deadline <= clock_mono_ms())
         refuse_first(&d->unknown, &f);
     plan_tick(d);
@@ -761,10 +762,10 @@ bool dispatch_may_serve(const struct dispatch *d, char *why, size_t size)
     bool some = registry_loaded(d->registry) && router_any(lanes_router(exec_lanes(d->exec)));
     if (d->stopping)
         snprintf(why, size, "rapyerd is stopping");
-    else if (!some && !lane_ready(exec_lane(d->exec)))
-        snprintf(why, size, "%s", lane_why(exec_lane(d->exec)));
     else if (!registry_loaded(d->registry))
         snprintf(why, size, "%s", registry_why(d->registry));
+    else if (!some && !lane_ready(exec_lane(d->exec)))
+        snprintf(why, size, "%s", lane_why(exec_lane(d->exec)));
     else
         return true;
     return false;

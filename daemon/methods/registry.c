@@ -723,9 +723,26 @@ bool registry_loaded(const struct registry *r)
     return r->loaded && r->why == NULL;
 }
 
-const char *registry_why(const struct registry *r)
+const char *registry_why(struct registry *r)
 {
-    return r->why != NULL ? r->why : "the models are not read yet";
+    const struct upstream *link = link_of(r);
+    if (upstream_state(link) == UPSTREAM_UP)
+        return r->why != NULL ? r->why : "the models are not read yet";
+    if (!router_is_cluster(r->router))
+        return upstream_why(link);
+    /* All documents wait for them, also those that other masters have. */
+    snprintf(r->away, sizeof(r->away), "the declarations (%s) are not read yet: %s", r->key,
+             upstream_why(link));
+    return r->away;
+}
+
+int registry_refuse(struct registry *r, struct fault *f)
+{
+    const char *why = registry_why(r);
+    if (why == r->away && !r->warned)
+        log_warning("nothing can be served: %s", why);
+    r->warned = r->warned || why == r->away;
+    return fault_set(f, FAULT_UNAVAILABLE, "%s", why);
 }
 
 struct registry *registry_new(struct schema *schema, struct index_table *indexes,

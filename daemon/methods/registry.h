@@ -40,8 +40,10 @@ void registry_on_change(struct registry *r, void (*fn)(void *arg), void *arg);
 void registry_free(struct registry *r);
 /* Reads what is stored; on_loaded or on_elsewhere follows, unless the link is lost before. */
 void registry_load(struct registry *r);
-bool registry_loaded(const struct registry *r);     /* at least once, and it can be worked with */
-const char *registry_why(const struct registry *r); /* it is not; for people */
+bool registry_loaded(const struct registry *r); /* at least once, and it can be worked with */
+const char *registry_why(struct registry *r);   /* it is not; for people */
+/* To who has waited for it. Returns -1. */
+int registry_refuse(struct registry *r, struct fault *f);
 /* Reads what was declared since, by whomever; fn, which may be NULL, is called when all that Redis
  * had at the time of the call is known, or Redis could not be asked (`asked` false). Costs one HGET
  * when nothing is new. */

@@ -27,6 +27,8 @@ struct registry {
     bool named, tags; /* it is known whether pks have tags; they have */
     bool ahead;       /* Redis may have less of a model than is known here */
     const char *why;  /* it cannot be worked with; NULL: it can, or is not known yet */
+    char away[500];   /* which master has it, that is not there */
+    bool warned;      /* of that */
 };
 
 /* From then on it is known whether pks have tags. */

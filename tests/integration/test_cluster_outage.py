@@ -101,7 +101,10 @@ def test_the_declarations_are_away(cluster, new_daemon):
         assert str(home.port) in refused(client, "UNAVAILABLE", "doc.exists", key_of(cluster, home))
         late = new_daemon(cluster.address, SOON)
         with late.connect() as other:
-            assert str(home.port) in refused(other, "UNAVAILABLE", "doc.get", key)
+            for call in (["doc.get", key], ["admin.models"]):
+                assert f"(rapyer:@schema) are not read yet: Redis at 127.0.0.1:{home.port}" in refused(
+                    other, "UNAVAILABLE", *call)
+            assert late.log().count("nothing can be served: the declarations (rapyer:@schema)") == 1
             client.call("admin.set", "commit.queue_time", "60s")
             waits = client.send("define", wider)
             client.call("hello")
