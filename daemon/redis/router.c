@@ -26,9 +26,9 @@ struct node {
     struct router *router;
     struct upstream *up;
     struct suspects suspects;
-    unsigned number;       /* in nodes */
-    uint64_t config_epoch; /* what it said of its slots is of this one; 0: nothing */
-    bool ready;
+    unsigned number;          /* in nodes */
+    uint64_t config_epoch;    /* what it said of its slots is of this one; 0: nothing */
+    bool ready, took_over;    /* it had no slots, and has others' now */
     unsigned nslots, killing; /* answers to CLIENT KILL that are awaited */
     char id[ID_BYTES];        /* "": not known */
     char (*replicas)[ID_BYTES];
@@ -214,10 +214,12 @@ static bool give_slot(struct router *r, unsigned slot, struct node *n)
 {
     if (r->owner[slot] == n)
         return false;
-    if (r->owner[slot] != NULL)
+    bool known = r->owner[slot] != NULL;
+    if (known)
         r->owner[slot]->nslots--;
     r->owner[slot] = n;
     if (n != NULL) {
+        n->took_over = n->took_over || (known && n->nslots == 0);
         n->nslots++;
         upstream_start(n->up);
     }
@@ -335,6 +337,19 @@ static struct node **read_map(struct node *from, const redisReply *said)
     return NULL;
 }
 
+/* A failover is over. The link of the new master, which may have been up all along, does not say
+ * so. */
+static void log_takeovers(struct router *r)
+{
+    char slots[100];
+    for (unsigned i = 0; i < r->nnodes; i++) {
+        struct node *n = r->nodes[i];
+        if (n->took_over && router_ranges(r, n->up, NULL, slots, sizeof(slots)) > 0)
+            log_notice("%s is the master of slots %s now", n->address, slots);
+        n->took_over = false;
+    }
+}
+
 /* Slots that nobody has for the moment stay with who had them: he says so himself. */
 static void take_map(struct node *from, const redisReply *said)
 {
@@ -350,6 +365,7 @@ static void take_map(struct node *from, const redisReply *said)
                     said->type == REDIS_REPLY_ERROR ? said->str : "no answer to CLUSTER SLOTS");
     r->warned = !good;
     r->known = r->known || other;
+    log_takeovers(r);
     if (other)
         r->cb.on_map(r->arg);
 }
@@ -449,6 +465,7 @@ static void take_lost(struct node *n, struct node **owner)
         if (r->owner[slot] == n && owner[slot] != NULL)
             other = give_slot(r, slot, owner[slot]) || other;
     }
+    log_takeovers(r);
     if (other)
         r->cb.on_map(r->arg);
 }

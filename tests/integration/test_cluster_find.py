@@ -332,6 +332,8 @@ def test_a_master_that_fails_over(cluster, new_daemon, turn):
             while cluster.owner(slot) in (None, master):
                 drive([client], worker, 5, ALSO)
             drive([client], worker, 20, ALSO)
+            line = f"127.0.0.1:{cluster.owner(slot).port} is the master of slots "
+            wait_until(lambda line=line: line in daemon.log(), what="the line on the failover")
             before = finder.found
             wait_until(lambda: finder.found > before + 3 or finder.faults, what="what is found behind it")
         finder.judge()
