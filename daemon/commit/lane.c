@@ -622,9 +622,8 @@ const char *lane_why(const struct lane *l)
 {
     const struct upstream *up = router_link(l->place.router, l->place.slot);
     bool looks = l->unsure || (in_cluster(l) && lane_recovers(l));
-    return looks && upstream_state(up) == UPSTREAM_UP
-               ? "the slot of the document is on the move between nodes of the cluster"
-               : upstream_why(up);
+    return looks && upstream_state(up) == UPSTREAM_UP ? router_why(l->place.router, l->place.slot)
+                                                      : upstream_why(up);
 }
 
 void lane_tell(struct lane *l, bool own, bool others)

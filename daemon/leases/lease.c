@@ -391,7 +391,9 @@ const char *lease_elsewhere(const struct lock *l)
 const char *lease_away(const struct lock *l)
 {
     const struct lease *le = l->lease;
-    return le != NULL && !lease_slot_up(le->slot) ? lease_slot_why(le->slot) : NULL;
+    return le != NULL && (le->slot->since != 0 || !lease_slot_up(le->slot))
+               ? lease_slot_why(le->slot)
+               : NULL;
 }
 
 const char *lease_where(const struct lock *l)

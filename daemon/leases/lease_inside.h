@@ -11,7 +11,6 @@
 
 #define ID_MAX 40
 #define LOG_MS 1000 /* between two lines on lost locks */
-#define LEASE_SLOT_MOVES "the slot of the lock is on the move between nodes of the cluster"
 
 /* What is to be done about the term of a lease that is held. */
 enum lease_upkeep {

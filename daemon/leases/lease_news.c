@@ -297,7 +297,7 @@ static void answer_break(struct breaking *b, const struct lease_answer *a)
         if (a->kind == LEASE_UNKNOWN)
             fault_set(&f, FAULT_UNAVAILABLE, "the link to Redis was lost; the lock may be broken");
         else if (a->kind == LEASE_UNDONE)
-            fault_set(&f, FAULT_UNAVAILABLE, "%s", LEASE_SLOT_MOVES);
+            fault_set(&f, FAULT_UNAVAILABLE, "%s", router_why(b->all->router, b->slot));
         else
             fault_set(&f, FAULT_UNAVAILABLE, "Redis would not break the lock: %s", a->text);
         end_break(b, 0, &f);

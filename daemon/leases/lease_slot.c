@@ -37,7 +37,7 @@ bool lease_slot_may_ask(const struct lease_slot *s)
 
 const char *lease_slot_why(const struct lease_slot *s)
 {
-    return lease_slot_up(s) ? LEASE_SLOT_MOVES : upstream_why(lease_slot_link(s));
+    return router_why(s->all->router, s->slot);
 }
 
 /* ---- it cannot be asked ---- */

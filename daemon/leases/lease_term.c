@@ -93,8 +93,8 @@ static void lose_over(struct lease *le)
     int64_t ago = clock_boot_ms() - le->sent;
     if (!lease_slot_may_ask(le->slot))
         fault_set(&f, FAULT_LOCK_LOST,
-                  "%s: its lease in Redis ran out; Redis could not be reached for %s",
-                  LOCK_TEXT(le->lock), LOCK_SPAN_TEXT(ago));
+                  "%s: its lease in Redis ran out; it could not be renewed for %s: %s",
+                  LOCK_TEXT(le->lock), LOCK_SPAN_TEXT(ago), lease_slot_why(le->slot));
     else
         fault_set(&f, FAULT_LOCK_LOST,
                   "%s: its lease in Redis ran out; it was last renewed %s ago, as rapyerd or "

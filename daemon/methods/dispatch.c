@@ -760,8 +760,11 @@ bool dispatch_may_serve(const struct dispatch *d, char *why, size_t size)
 {
     /* In a cluster a master that is away takes down what it has. */
     bool some = registry_loaded(d->registry) && router_any(lanes_router(exec_lanes(d->exec)));
+    const char *down = router_down(lanes_router(exec_lanes(d->exec)));
     if (d->stopping)
         snprintf(why, size, "rapyerd is stopping");
+    else if (down != NULL)
+        snprintf(why, size, "%s", down);
     else if (!registry_loaded(d->registry))
         snprintf(why, size, "%s", registry_why(d->registry));
     else if (!some && !lane_ready(exec_lane(d->exec)))

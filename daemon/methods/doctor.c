@@ -22,7 +22,7 @@ static const char *const config_names[CONFIG_COUNT] = {"appendonly",
                                                        "cluster-node-timeout",
                                                        "cluster-require-full-coverage"};
 
-#define QUESTIONS (1 + CONFIG_COUNT + RIGHTS_MAY_REHEARSE) /* and CLUSTER INFO, of a node */
+#define QUESTIONS (1 + CONFIG_COUNT + RIGHTS_MAY_REHEARSE) /* and of a node CLUSTER INFO, NODES */
 
 struct round {
     struct doctor *doctor;   /* NULL: it is gone */
@@ -100,13 +100,26 @@ static uint32_t pack_probe(struct buf *out, const struct probe *p)
     return n;
 }
 
-static struct finding look_at_slots(const struct doctor *d)
+static struct finding look_at_slots(const struct round *r)
 {
-    char ranges[RANGES_MAX];
-    unsigned n = router_ranges(d->router, NULL, NULL, ranges, sizeof(ranges));
-    return n == 0 ? finding(OK, NULL, "each has a master")
-                  : finding(BAD, "Documents in them can neither be read nor written.",
-                            "%u have no master that is known: %s", n, ranges);
+    char ranges[RANGES_MAX], more[32] = "";
+    unsigned n = router_ranges(r->doctor->router, NULL, NULL, ranges, sizeof(ranges)), moving = 0;
+    const char *first = "";
+    if (n > 0)
+        return finding(BAD, "Documents in them can neither be read nor written.",
+                       "%u have no master that is known: %s", n, ranges);
+    for (unsigned i = 0; i < r->n; i++) {
+        first = moving == 0 ? r->probes[i].moving : first;
+        moving += r->probes[i].nmoving;
+    }
+    if (moving == 0)
+        return finding(OK, NULL, "each has a master");
+    if (moving > 1)
+        snprintf(more, sizeof(more), ", and %u more", moving - 1);
+    return finding(WARN,
+                   "Their documents wait until they have arrived. If nobody moves them any more: "
+                   "redis-cli --cluster fix.",
+                   "%s%s", first, more);
 }
 
 static void answer(const struct round *r)
@@ -116,7 +129,7 @@ static void answer(const struct round *r)
     uint32_t n = 0;
     size_t at = pack_array_open(out);
     if (cluster) {
-        struct finding slots = look_at_slots(r->doctor);
+        struct finding slots = look_at_slots(r);
         pack_finding(out, "", "slots", &slots);
         n++;
     }
@@ -197,6 +210,36 @@ static void probe_over(struct probe *p)
         round_over(p->round);
 }
 
+/* Of a line of CLUSTER NODES, "id host:port@bus ..."; of none "another node". */
+static void name_node(const char *nodes, const char *id, char *out, size_t size)
+{
+    size_t len = strspn(id, "0123456789abcdef");
+    snprintf(out, size, "another node");
+    for (const char *line = nodes; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (len > 0 && strncmp(line, id, len) == 0 && line[len] == ' ')
+            snprintf(out, size, "%.*s", (int)strcspn(line + len + 1, "@, "), line + len + 1);
+    }
+}
+
+/* Each node says so of its own: "... myself,master ... 0-5460 [93->-id] [77-<-id]". */
+static void note_moving(struct probe *p, const char *nodes)
+{
+    char to[NODE_MAX];
+    const char *own = strstr(nodes, "myself"), *end = own != NULL ? strchr(own, '\n') : NULL;
+    while (own != NULL && (own = strstr(own, "->-")) != NULL && (end == NULL || own < end)) {
+        const char *slot = own;
+        while (slot > nodes && slot[-1] != '[')
+            slot--;
+        own += strlen("->-");
+        if (p->nmoving++ > 0)
+            continue;
+        name_node(nodes, own, to, sizeof(to));
+        snprintf(p->moving, sizeof(p->moving), "%d is being moved from %s to %s", atoi(slot),
+                 p->node, to);
+    }
+}
+
 static void take(struct probe *p, unsigned index, const redisReply *r)
 {
     if (index == 0) {
@@ -212,6 +255,8 @@ static void take(struct probe *p, unsigned index, const redisReply *r)
         snprintf(p->no_rights, sizeof(p->no_rights), "%s", r->str);
     } else if (index == QUESTIONS && r->type == REDIS_REPLY_STRING) {
         p->cluster = alloc_copy(r->str, r->len);
+    } else if (index == QUESTIONS + 1 && r->type == REDIS_REPLY_STRING) {
+        note_moving(p, r->str);
     }
 }
 
@@ -220,8 +265,8 @@ static void on_rehearsed(void *arg, unsigned index, redisReply *reply)
     struct probe *p = arg;
     struct doctor *d = p->round->doctor; /* NULL: it is gone, and so is the link */
     if (reply == NULL && d != NULL && upstream_state(p->up) == UPSTREAM_UP) {
-        snprintf(p->no_rights, sizeof(p->no_rights), "%s",
-                 "its slots are on the move, or the cluster is down");
+        snprintf(p->no_rights, sizeof(p->no_rights), "%s", router_why(d->router, p->slot));
+        p->no_slot = true;
         probe_over(p);
     } else if (reply == NULL) {
         snprintf(p->lost, sizeof(p->lost), "%s", "the connection was lost");
@@ -270,9 +315,11 @@ static void ask(struct probe *p)
     for (unsigned i = 0; i < CONFIG_COUNT; i++)
         resp_words(&out, "CONFIG", "GET", config_names[i], NULL);
     rights_ask_discard(&out);
-    if (node)
+    if (node) {
         resp_words(&out, "CLUSTER", "INFO", NULL);
-    p->asked = QUESTIONS + node;
+        resp_words(&out, "CLUSTER", "NODES", NULL);
+    }
+    p->asked = QUESTIONS + (node ? 2 : 0);
     if (!upstream_send(p->up, out.data, out.len, p->asked, on_reply, p)) {
         snprintf(p->lost, sizeof(p->lost), "%s", *why != '\0' ? why : "it is not connected");
         probe_over(p);
@@ -290,6 +337,7 @@ static void prepare(struct round *r, struct upstream *up, const char *node)
         return;
     snprintf(p->node, sizeof(p->node), "%s", node);
     p->slots = router_ranges(r->doctor->router, up, &slot, p->ranges, sizeof(p->ranges));
+    p->slot = slot;
     p->terms.tag = slot_tag(slot);
     p->terms.shards = shards_known(p->up);
 }

@@ -120,6 +120,9 @@ static struct finding check_rights(const struct probe *p)
     const struct rights *r = &p->rights;
     struct buf *advice = &p->doctor->advice;
     buf_clear(advice);
+    if (p->no_slot)
+        return finding(WARN, "Ask again when it carries out requests.", "cannot be checked: %s",
+                       p->no_rights);
     if (p->no_rights[0] != '\0') {
         buf_printf(advice, "They are looked at in a transaction that is thrown away. ");
         rights_line(p->doctor->config, "+multi +discard +exec", advice);

@@ -41,8 +41,12 @@ struct probe {
     char refusal[128]; /* why CONFIG GET was not answered */
     struct rights_terms terms;
     struct rights rights;
-    unsigned asked, rehearsed; /* commands */
-    char no_rights[128];       /* why they could not be rehearsed */
+    unsigned asked, rehearsed;      /* commands */
+    char no_rights[256];            /* why they could not be rehearsed */
+    bool no_slot;                   /* as nothing is carried out in its slots, whoever asks */
+    uint16_t slot;                  /* one of them */
+    unsigned nmoving;               /* of them to another node */
+    char moving[2 * NODE_MAX + 64]; /* the first of those, and between whom */
 };
 
 enum state { OK, WARN, BAD };

@@ -87,7 +87,7 @@ static void answer(struct define *d)
 static void unavailable(struct define *d)
 {
     struct fault f;
-    fault_set(&f, FAULT_UNAVAILABLE, "%s", upstream_why(link_of(d->r)));
+    fault_set(&f, FAULT_UNAVAILABLE, "%s", router_why(d->r->router, d->r->slot));
     refuse(d, &f);
 }
 

@@ -27,7 +27,7 @@ struct scattered {
     unsigned n, left;
     unsigned pending; /* shares that are on their way */
     int64_t deadline;
-    char why[200]; /* the last of them that was not answered */
+    char why[400]; /* the last of them that was not answered */
 };
 
 struct scatter {
@@ -80,8 +80,9 @@ static void on_reply(void *arg, unsigned index, redisReply *reply)
     struct scattered *q = sh->of;
     if (reply == NULL) {
         bool up = router_ready(q->all->router, sh->up);
+        uint16_t slot = q->slots[sh->slots[index / q->asks->commands]];
         snprintf(q->why, sizeof(q->why), "%s",
-                 up ? "a slot is on the move between nodes of the cluster" : upstream_why(sh->up));
+                 up ? router_why(q->all->router, slot) : upstream_why(sh->up));
     } else {
         unsigned n = q->asks->commands, i = sh->slots[index / n], which = index % n;
         q->answered[i] = which + 1 == n;

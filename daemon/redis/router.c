@@ -26,9 +26,11 @@ struct node {
     struct router *router;
     struct upstream *up;
     struct suspects suspects;
-    unsigned number;          /* in nodes */
-    uint64_t config_epoch;    /* what it said of its slots is of this one; 0: nothing */
-    bool ready, took_over;    /* it had no slots, and has others' now */
+    unsigned number;       /* in nodes */
+    uint64_t config_epoch; /* what it said of its slots is of this one; 0: nothing */
+    bool ready, took_over; /* it had no slots, and has others' now */
+    /* It says that the cluster is down; whether it still is is asked; it does not let us ask. */
+    bool down, asked, untold;
     unsigned nslots, killing; /* answers to CLIENT KILL that are awaited */
     char id[ID_BYTES];        /* "": not known */
     char (*replicas)[ID_BYTES];
@@ -51,6 +53,8 @@ struct router {
     struct event *timer;
     struct node *hint; /* who is to be asked next; or NULL */
     bool cluster, asking, known, stopped, warned;
+    bool well;     /* all masters that are known are there */
+    bool down;     /* one has said that the cluster is, and that is in the log */
     unsigned turn; /* whom to ask next */
     int64_t asked; /* clock_mono_ms() */
 };
@@ -150,7 +154,7 @@ static void on_down(void *arg, const char *why)
     struct router *r = n->router;
     (void)why;
     bool was_ready = n->ready;
-    n->ready = false;
+    n->ready = n->down = n->untold = r->well = false;
     r->epoch += EPOCH_STEP;
     for (unsigned slot = 0; slot < SLOTS; slot++) {
         if (r->owner[slot] != n)
@@ -254,6 +258,74 @@ static void moved(struct router *r, unsigned slot, struct node *to)
         r->cb.on_map(r->arg);
 }
 
+/* ---- whether the cluster is down ---- */
+
+/* As Redis says it of all slots; not "CLUSTERDOWN Hash slot not served". */
+#define CLUSTER_DOWN "CLUSTERDOWN The cluster is down"
+
+static const char *down_text(const struct node *n)
+{
+    static char text[512];
+    snprintf(text, sizeof(text),
+             "%s says that the cluster is down (slots without a master, "
+             "cluster-require-full-coverage yes; or it is cut off from most masters)",
+             n->address);
+    return text;
+}
+
+/* One that does not let us ask would be down for ever. */
+static bool is_down(const struct node *n)
+{
+    return n->ready && n->nslots > 0 && n->down && !n->untold;
+}
+
+static void begin_down(struct node *n)
+{
+    struct router *r = n->router;
+    n->down = true;
+    if (!r->down)
+        log_warning("%s: requests are UNAVAILABLE until it is up", down_text(n));
+    r->down = true;
+}
+
+static void end_down(struct node *n)
+{
+    struct router *r = n->router;
+    n->down = false;
+    for (unsigned i = 0; i < r->nnodes; i++) {
+        if (is_down(r->nodes[i]))
+            return;
+    }
+    if (r->down)
+        log_notice("the cluster is up again, as %s says", n->address);
+    r->down = false;
+}
+
+/* Of CLUSTER INFO. */
+static void on_state(void *arg, unsigned index, redisReply *reply)
+{
+    struct node *n = arg;
+    (void)index;
+    n->asked = false;
+    if (reply == NULL || n->router->stopped)
+        return;
+    n->untold = reply->type != REDIS_REPLY_STRING;
+    if (!n->untold && strstr(reply->str, "cluster_state:ok") != NULL)
+        end_down(n);
+    else if (!n->untold && n->nslots > 0)
+        begin_down(n);
+}
+
+/* Nodes that have requests say it themselves; the others are asked when a master is away. */
+static void ask_states(struct router *r)
+{
+    for (unsigned i = 0; i < r->nnodes; i++) {
+        struct node *n = r->nodes[i];
+        if (n->ready && n->nslots > 0 && !n->asked && !n->untold)
+            n->asked = upstream_ask(n->up, on_state, n, "CLUSTER", "INFO");
+    }
+}
+
 /* "MOVED 3999 127.0.0.1:6381": it counts at once, and he is asked for all of the map. */
 static void on_redirect(void *arg, const char *error)
 {
@@ -269,6 +341,10 @@ static void on_redirect(void *arg, const char *error)
             moved(r, (unsigned)slot, node_at(r, address));
         }
     }
+    if (strncmp(error, CLUSTER_DOWN, strlen(CLUSTER_DOWN)) == 0)
+        begin_down(from);
+    else
+        from->down = false; /* Redis looks at that first */
     router_look(r);
 }
 
@@ -380,11 +456,11 @@ static void on_slots(void *arg, unsigned index, redisReply *reply)
         return;
     if (reply != NULL)
         take_map(n, reply);
-    bool well = reply != NULL && r->known;
-    for (unsigned i = 0; i < r->nnodes && well; i++)
-        well = r->nodes[i]->ready || r->nodes[i]->nslots == 0;
+    r->well = reply != NULL && r->known;
+    for (unsigned i = 0; i < r->nnodes && r->well; i++)
+        r->well = r->nodes[i]->ready || r->nodes[i]->nslots == 0;
     if (!event_pending(r->timer, EV_TIMEOUT, NULL))
-        plan_look(r, well ? LOOK_EVERY_MS : LOOK_AGAIN_MS);
+        plan_look(r, r->well && !r->down ? LOOK_EVERY_MS : LOOK_AGAIN_MS);
 }
 
 /* ---- whether a node that was silent is in its place ---- */
@@ -529,6 +605,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     plan_look(r, LOOK_AGAIN_MS);
+    if (!r->well || r->down)
+        ask_states(r);
     if (n == NULL)
         return;
     r->asked = clock_mono_ms();
@@ -643,6 +721,32 @@ bool router_promoted(const struct router *r, const struct upstream *from, const 
             return true;
     }
     return false;
+}
+
+const char *router_why(const struct router *r, uint16_t slot)
+{
+    static char text[400];
+    const struct node *n = r->owner[slot];
+    if (n == NULL || !n->ready)
+        return upstream_why(router_link(r, slot));
+    if (n->down)
+        return down_text(n);
+    snprintf(text, sizeof(text), "slot %u is on the move between nodes of the cluster (%s has it)",
+             slot, n->address);
+    return text;
+}
+
+const char *router_down(const struct router *r)
+{
+    const struct node *down = NULL;
+    for (unsigned i = 0; i < r->nnodes; i++) {
+        const struct node *n = r->nodes[i];
+        if (is_down(n))
+            down = n;
+        else if (n->ready && n->nslots > 0)
+            return NULL;
+    }
+    return down != NULL ? down_text(down) : NULL;
 }
 
 struct upstream *router_any(const struct router *r)

@@ -57,6 +57,11 @@ bool router_knows(const struct router *r, const struct upstream *up, uint64_t co
  * configuration is of that epoch. Without an answer fn is not called. */
 void router_learn(struct router *r, struct upstream *up, uint64_t config_epoch,
                   void (*fn)(void *arg), void *arg);
+/* Why nothing is carried out in the slot: its link is not up, the node says that the cluster is
+ * down, or the slot is on the move. Good until the next call. */
+const char *router_why(const struct router *r, uint16_t slot);
+/* The same where all masters that are ready say that the cluster is down; NULL: not all do. */
+const char *router_down(const struct router *r);
 /* Asks for the map, if that was not done a moment ago. */
 void router_look(struct router *r);
 /* The link of one of the masters of a cluster that is ready; NULL: none is. */

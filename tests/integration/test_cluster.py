@@ -72,8 +72,11 @@ def test_a_slot_that_stays_on_the_move(calm_cluster, new_daemon):
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
         try:
             for _ in range(2):
-                assert "is on the move" in refused(client, "UNAVAILABLE", "num.incr", a, "n", 1)
+                assert f"slot {slot} is on the move" in refused(client, "UNAVAILABLE", "num.incr", a, "n", 1)
                 assert client.call("num.incr", b, "n", 0) == 1
+            said = next(f for f in client.call("admin.doctor") if f["check"] == "slots")
+            assert said["state"] == "warn" and "--cluster fix" in said["advice"]
+            assert said["found"] == f"{slot} is being moved from 127.0.0.1:{source.port} to 127.0.0.1:{target.port}"
         finally:
             source.ask("CLUSTER", "SETSLOT", slot, "STABLE")
             target.ask("CLUSTER", "SETSLOT", slot, "STABLE")

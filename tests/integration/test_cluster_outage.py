@@ -1,6 +1,7 @@
 """A master that is away for as long as it likes, as nobody takes its place: what of its documents is told, and that
 those of other masters are read and written as ever."""
 
+import os
 import shutil
 import tempfile
 
@@ -11,6 +12,7 @@ from redis_cluster import Cluster, name_of, slot_of
 from rpc_client import RpcError, wait_until
 from test_bad_input import refused
 from test_cluster_coherence import hears, if_available, key_of, soon
+from test_metrics import ask
 from test_upgrade import upgrade
 
 SOON = {"commit.queue_time": "300ms"}
@@ -33,6 +35,7 @@ def back(cluster):
     for node in cluster.nodes:
         if node.process.poll() is not None:
             node.start()
+        node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
     wait_until(lambda: all(cluster.is_well(node) for node in cluster.nodes), what="the cluster")
 
 
@@ -51,7 +54,7 @@ def test_stale_reads(cluster, new_daemon):
     gone, other, _ = cluster.masters
     a, b = key_of(cluster, gone), key_of(cluster, other)
     unread = key_of(cluster, other, "unread")
-    daemon = new_daemon(cluster.address, {**SOON, "cache.stale_reads": "1h"})
+    daemon = new_daemon(cluster.address, {"cache.stale_reads": "1h"})
     with daemon.connect() as client:
         client.call("define", PAGE)
         for key in (a, b, unread):
@@ -59,6 +62,7 @@ def test_stale_reads(cluster, new_daemon):
         assert client.call("doc.exists", "Page:{%s}absent" % a) == 0
         hears(client)
         assert "@stale" not in about(client, a)
+        client.call("admin.set", "commit.queue_time", "300ms")
         gone.kill()
         wait_until(lambda: "@stale" in about(client, a), what="the loss of the link")
         assert client.call("doc.get", a) == {**client.call("doc.get", b), "@pk": a.partition(":")[2]}
@@ -112,3 +116,44 @@ def test_the_declarations_are_away(cluster, new_daemon):
             home.start()
             assert client.wait(waits)["revision"] == revision + 1
             wait_until(lambda: (if_available(other, "doc.get", key) or {}).get("added") == 7, what="the declarations")
+
+
+@pytest.mark.usefixtures("back")
+def test_the_cluster_is_down(cluster, new_daemon, workdir):
+    """As Redis has it by default: nodes carry out nothing while one is away, and that is what is told."""
+    gone, *others = cluster.masters
+    keys = [key_of(cluster, node) for node in others]
+    place = os.path.join(workdir, "metrics.sock")
+    daemon = new_daemon(cluster.address, {"metrics.listen": f"unix:{place}"})
+    with daemon.connect() as client:
+        client.call("define", PAGE)
+        for key in keys:
+            client.call("doc.save", key, {"n": 1})
+        client.call("admin.set", "commit.queue_time", "300ms")
+        wait_until(lambda: ask(place, "/readyz")[0] == 200, what="readiness")
+        for node in others:
+            node.ask("CONFIG", "SET", "cluster-require-full-coverage", "yes")
+        gone.kill()
+        # Nobody asks for anything meanwhile.
+        why = wait_until(lambda: (a := ask(place, "/readyz"))[0] == 503 and a[1], what="unreadiness")
+        assert "says that the cluster is down" in why
+        for key, node in zip(keys, others, strict=True):
+            told = f"127.0.0.1:{node.port} says that the cluster is down"
+            for call in (["set", key, "n", 2], ["doc.get", key, {"fresh": True}],
+                         ["doc.exists", key_of(cluster, node, "absent")], ["lock.acquire", key, "edit", {"wait": 5}]):
+                assert told in refused(client, "UNAVAILABLE", *call)
+            with pytest.raises(RpcError, match=f"^(LOCK_TIMEOUT|UNAVAILABLE): .*{told}"):
+                client.call("lock.acquire", key, "edit", {"wait": 0.1})
+        wider = {**PAGE, "fields": [*PAGE["fields"], {"name": "wide", "type": "int", "default": 7}]}
+        said = refused(client, "UNAVAILABLE", "define", wider)
+        assert "says that the cluster is down" in said or str(gone.port) in said
+        rights = [f for f in client.call("admin.doctor") if f["check"] == "rights"]
+        assert len(rights) == len(others)
+        assert all("the cluster is down" in f["found"] and "ACL" not in f["advice"] for f in rights)
+        for node in others:
+            node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+        wait_until(lambda: ask(place, "/readyz")[0] == 200, what="readiness again")
+        wait_until(lambda: "the cluster is up again" in daemon.log(), what="the end in the log")
+        assert daemon.log().count("requests are UNAVAILABLE until it is up") == 1
+        for key in keys:
+            wait_until(lambda key=key: if_available(client, "set", key, "n", 2), what="its master")
