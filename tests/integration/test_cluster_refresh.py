@@ -20,7 +20,7 @@ def test_each_write_goes_on(calm_cluster, new_daemon):
             short(client, *reversed(KEYS))
             versions = client.call("doc.get_many", KEYS[1:], {"version": True})
             other.call(*write)
-            assert refreshed(client, *KEYS) == KEYS
+            wait_until(lambda: refreshed(client, *KEYS) == KEYS, what="the news of the other daemon")
             assert client.call("doc.get_many", KEYS[1:], {"version": True}) == versions
 
 
