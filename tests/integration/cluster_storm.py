@@ -21,21 +21,19 @@ def partner(key):
     return key[:-1] + "b" if key.startswith("Log:{") else None
 
 
-class Writer(threading.Thread):
-    def __init__(self, daemon, number, keys):
+class Tireless(threading.Thread):
+    """Writes until it is done, over a connection that is made anew where its daemon may end."""
+
+    def __init__(self, daemon):
         super().__init__()
-        self.daemon_process, self.number, self.keys = daemon, number, keys
-        self.acknowledged, self.unknown, self.not_durable, self.faults = {}, {}, {}, []
-        self.done = threading.Event()
+        self.daemon_process, self.faults, self.done = daemon, [], threading.Event()
 
     def run(self):
-        i = 0
         while not self.done.is_set():
             try:
                 with self.daemon_process.connect() as client:
                     while not self.done.is_set():
-                        i += 1
-                        self.write(client, self.keys[i % len(self.keys)], f"{self.number}:{i}", i)
+                        self.write(client)
             except (Closed, OSError) as end:
                 if not self.daemon_process.may_end:
                     self.faults.append(end)
@@ -45,7 +43,19 @@ class Writer(threading.Thread):
                 self.faults.append(fault)
                 return
 
-    def write(self, client, key, line, i):
+    def write(self, client):
+        raise NotImplementedError
+
+
+class Writer(Tireless):
+    def __init__(self, daemon, number, keys):
+        super().__init__(daemon)
+        self.number, self.keys, self.i = number, keys, 0
+        self.acknowledged, self.unknown, self.not_durable = {}, {}, {}
+
+    def write(self, client):
+        self.i = i = self.i + 1
+        key, line = self.keys[i % len(self.keys)], f"{self.number}:{i}"
         both = partner(key) if i % 4 == 1 else None
         keys = [key] + [both] * (both is not None)
         try:

@@ -180,6 +180,12 @@ class Cluster:
         linked = replication["role"] == "master" or replication["master_link_status"] == "up"
         return info["cluster_state"] == "ok" and info["cluster_slots_assigned"] == str(SLOTS) and linked
 
+    def well(self):
+        """All nodes are there, and of one mind: also one that was away has heard what it is now, and has all of its
+        master."""
+        wait_until(lambda: all(map(self.is_well, self.nodes)) and self.epochs_known()
+                   and len(self.leaders()) == len(self.masters), timeout=60, what="the cluster")
+
     @property
     def address(self):
         return "cluster:" + ",".join(f"127.0.0.1:{node.announced}" for node in self.masters)

@@ -61,8 +61,7 @@ class Cut:
 
     def __exit__(self, *_):
         self.cluster.heal()
-        wait_until(lambda: all(map(self.cluster.is_well, self.cluster.nodes)) and self.cluster.epochs_known(), timeout=60,
-                   what="the cluster again")
+        self.cluster.well()
 
 
 def stored(cluster):

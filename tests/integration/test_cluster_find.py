@@ -156,35 +156,36 @@ def test_what_others_do_to_an_index(calm_cluster, new_daemon):
         ClusterOracle(calm_cluster, PERSON).check()
 
 
+def people_with_a_spoilt_key(client, cluster):
+    """Gives what takes that key away."""
+    client.call("define", PERSON)
+    client.call("doc.insert", [[f"Person:{i}", {"name": "Ada", "age": i}] for i in range(10)], {"parts": True})
+    rdb = View(cluster)
+    key = next(iter(rdb.keys(b"rapyer:@index{*}:Person/age<")))
+    rdb.unlink(key)
+    rdb.set(key, "x")
+    return lambda: rdb.unlink(key)
+
+
 @pytest.mark.parametrize("asked", [([">=", "age", 0],), (None, {"sort": "age", "limit": 5})], ids=["unordered", "ordered"])
 def test_a_spoilt_key_is_remembered(calm_cluster, new_daemon, asked):
     """What it held is missing when it is gone again, so nobody finds by that index."""
     with new_daemon(calm_cluster.address).connect() as client:
-        client.call("define", PERSON)
-        client.call("doc.insert", [[f"Person:{i}", {"name": "Ada", "age": i}] for i in range(10)], {"parts": True})
-        rdb = View(calm_cluster)
-        key = next(iter(rdb.keys(b"rapyer:@index{*}:Person/age<")))
-        rdb.unlink(key)
-        rdb.set(key, "x")
+        remove = people_with_a_spoilt_key(client, calm_cluster)
         for _ in range(3):
             assert "index.check" in refused(client, "CORRUPT", "find", "Person", *asked)
-        rdb.unlink(key)
+        remove()
         refused(client, "CORRUPT", "find", "Person", *asked)
 
 
 def test_a_spoilt_key_that_a_building_meets(calm_cluster, new_daemon):
     """Nobody has found by it, and its index has not all documents."""
     with new_daemon(calm_cluster.address).connect() as client:
-        client.call("define", PERSON)
-        client.call("doc.insert", [[f"Person:{i}", {"name": "Ada", "age": i}] for i in range(10)], {"parts": True})
-        rdb = View(calm_cluster)
-        key = next(iter(rdb.keys(b"rapyer:@index{*}:Person/age<")))
-        rdb.unlink(key)
-        rdb.set(key, "x")
+        remove = people_with_a_spoilt_key(client, calm_cluster)
         client.call("index.build", "Person")
         wait_until(lambda: "building" not in (states := [i["state"] for i in client.call("index.list", "Person")])
                    and states.count("spoilt") == 1, timeout=60, what="all indexes but the spoilt one")
-        rdb.unlink(key)
+        remove()
         refused(client, "CORRUPT", "find", "Person", None, {"sort": "age"})
 
 

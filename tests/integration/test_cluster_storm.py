@@ -33,12 +33,6 @@ class Weather:
         wait_until(lambda: all(self.cluster.owner(slot) not in (None, gone) for slot in self.slots), timeout=timeout,
                    what="a promotion")
 
-    def well(self):
-        """Also one that was away has heard that it is a replica now, and has all of its master."""
-        cluster = self.cluster
-        wait_until(lambda: all(map(cluster.is_well, cluster.nodes)) and cluster.epochs_known()
-                   and len(cluster.leaders()) == len(cluster.masters), timeout=60, what="the cluster")
-
     def move(self):
         reshard(self.cluster, self.slots, 5)
 
@@ -117,7 +111,7 @@ class Weather:
         self.manager.listen()
         getattr(self, event)()
         self.storm.goes_on(event)
-        self.well()
+        self.cluster.well()
 
 
 OFTEN = ["move"] * 4 + ["cut"] * 2 + ["kill", "freeze", "doze", "dark", "failover", "takeover", "upgrade",

@@ -13,11 +13,13 @@ import time
 
 import pytest
 
+from cluster_storm import Tireless
 from index_oracle import View
 from models import atomic, field
-from redis_cluster import name_of, reshard, slot_of, slot_of_document
-from rpc_client import Closed, RpcError, wait_until
+from redis_cluster import reshard, slot_of, slot_of_document
+from rpc_client import RpcError, wait_until
 from test_bad_input import refused
+from test_unique import without_conflict
 
 FULL = os.environ.get("RAPYER_FULL")
 FAST = {"redis.reconnect_min": "1ms", "redis.reconnect_max": "20ms"}
@@ -85,19 +87,7 @@ def test_conflict(members, calm_cluster, call):
 
 
 def test_what_is_no_conflict(members, calm_cluster):
-    for pk in "123":
-        members.call("doc.save", f"Member:{pk}", {"note": pk})
-    members.call("doc.save", "Member:1", {"email": "a"})
-    members.call("doc.save", "Member:1", {"email": "a", "note": "again"})
-    members.call("set", "Member:1", "email", "b")
-    members.call("set", "Member:2", "email", "a")
-    members.call("set", "Member:2", "email", None)
-    members.call("set", "Member:3", "email", "a")
-    members.call("doc.delete", "Member:3")
-    members.call("doc.save", "Member:2", {"email": "a"})
-    members.call("doc.save", "Member:2", {})
-    members.call("doc.save", "Member:{x}5", {"email": "a"})
-    assert "Member:{x}5;" in refused(members, "CONFLICT", "set", "Member:2", "email", "a")
+    without_conflict(members, "Member:{x}5")
     one, two = "h" * 64 + "1" * 50 + "t" * 48, "h" * 64 + "2" * 50 + "t" * 48
     members.call("doc.save", "Member:6", {"email": one})
     members.call("doc.save", "Member:7", {"email": two})
@@ -307,26 +297,10 @@ class Write:
         self.began, self.ended = time.monotonic(), math.inf
 
 
-class Rival(threading.Thread):
+class Rival(Tireless):
     def __init__(self, daemon, seed):
-        super().__init__()
-        self.daemon_process, self.random = daemon, random.Random(seed)
-        self.writes, self.faults, self.done, self.codes = [], [], threading.Event(), set()
-
-    def run(self):
-        while not self.done.is_set():
-            try:
-                with self.daemon_process.connect() as client:
-                    while not self.done.is_set():
-                        self.write(client)
-            except (Closed, OSError) as end:
-                if not self.daemon_process.may_end:
-                    self.faults.append(end)
-                    return
-                time.sleep(0.01)
-            except Exception as fault:  # told in the test's own thread
-                self.faults.append(fault)
-                return
+        super().__init__(daemon)
+        self.random, self.writes, self.codes = random.Random(seed), [], set()
 
     def write(self, client):
         r, key = self.random, self.random.choice(KEYS)
@@ -379,11 +353,6 @@ class Weather:
         self.cluster, self.daemons, self.random = cluster, daemons, dice
         self.slots = [slot_of_document(key) for key in KEYS] + [slot_of(f"rapyer:@unique:Member/email={v}") for v in VALUES]
 
-    def well(self):
-        cluster = self.cluster
-        wait_until(lambda: all(map(cluster.is_well, cluster.nodes)) and cluster.epochs_known()
-                   and len(cluster.leaders()) == len(cluster.masters), timeout=60, what="the cluster")
-
     def move(self):
         reshard(self.cluster, self.slots, 5)
 
@@ -392,7 +361,7 @@ class Weather:
         gone = self.random.choice(self.cluster.leaders())
         self.cluster.replica_of(gone).ask("CLUSTER", "FAILOVER")
         wait_until(lambda: gone not in self.cluster.leaders(), what="a promotion")
-        self.well()
+        self.cluster.well()
 
     def kill_daemon(self):
         daemon = self.random.choice(self.daemons)
@@ -407,7 +376,7 @@ class Weather:
         wait_until(lambda: all(self.cluster.owner(slot) not in (None, gone) for slot in self.slots), timeout=60,
                    what="a promotion")
         gone.start()
-        self.well()
+        self.cluster.well()
 
 
 @pytest.mark.exact
@@ -437,6 +406,6 @@ def test_a_storm(cluster, new_daemon, events):
             assert not rival.faults, rival.faults
             codes |= rival.codes
             before += rival.writes
-        weather.well()
+        weather.cluster.well()
         judge(cluster, before)
     assert "CONFLICT" in codes

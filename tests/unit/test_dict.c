@@ -1,19 +1,10 @@
 #include "protocol/tree.h"
+#include "tests/unit/dice.h"
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
 
 #define HEAD(d) ((struct container *)(d))
-
-static uint32_t dice(uint32_t below)
-{
-    static uint64_t state = 88172645463325252u;
-
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state >> 20) % below;
-}
 
 /* The naive one: pairs in order of insertion, searched from the front. */
 #define KEYS 400

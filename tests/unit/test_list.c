@@ -1,20 +1,10 @@
 #include "protocol/tree.h"
+#include "tests/unit/dice.h"
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
 
-/* A pseudo-random number that is the same on each run. */
 #define HEAD(l) ((struct container *)(l))
-
-static uint32_t dice(uint32_t below)
-{
-    static uint64_t state = 88172645463325252u;
-
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state >> 20) % below;
-}
 
 static int64_t int_at(struct list *l, size_t i)
 {

@@ -1,18 +1,9 @@
 #include "protocol/tree.h"
+#include "tests/unit/dice.h"
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static uint32_t dice(uint32_t below)
-{
-    static uint64_t state = 88172645463325252u;
-
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state >> 20) % below;
-}
 
 /* The naive one: the score of each member that there may be, NO where it is not there. */
 #define MEMBERS 2000
