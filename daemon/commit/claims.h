@@ -12,8 +12,9 @@
  * somebody looks for the second time in vain, and each commit by which a document may lose a
  * value: whatever was claimed before is refused then, and claimed anew. So no clock decides.
  *
- *   <prefix>:@unique:User/mail=ada@b   "7 42": of User:42, in epoch 7 of its slot; a long value by
- * its SHA-256, behind "#" <prefix>:@unique{abc}              hash: "@v" is the epoch of the slot
+ *   <prefix>:@unique:User/mail=ada@b   "7 42": of User:42, in epoch 7 of its slot
+ *                                      (a long value by its SHA-256, behind "#")
+ *   <prefix>:@unique{abc}              hash: "@v" is the epoch of the slot
  *
  * docs/design.md has the cases.
  */

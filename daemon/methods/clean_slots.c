@@ -98,8 +98,9 @@ static void write_set(void *arg, uint16_t slot, bool first, struct buf *out)
     buf_free(&guard);
 }
 
-static void take_set(void *arg, unsigned i, unsigned which, redisReply *reply,
-                     const struct upstream *up)
+/* Of the guard or of what it guards: 0 is said of the latter when the guard is gone. */
+static void take(void *arg, unsigned i, unsigned which, redisReply *reply,
+                 const struct upstream *up)
 {
     struct clean_slots *c = arg;
     (void)i;
@@ -107,14 +108,23 @@ static void take_set(void *arg, unsigned i, unsigned which, redisReply *reply,
     (void)up;
     if (reply->type == REDIS_REPLY_ERROR)
         snprintf(c->why, sizeof(c->why), "%s", reply->str);
+    else if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0)
+        snprintf(c->why, sizeof(c->why), "it took longer than a page may");
+}
+
+/* True: that was not for nothing. */
+static bool all_done(struct clean_slots *c, const char *why)
+{
+    if (why == NULL && c->why[0] == '\0')
+        return true;
+    end(c, CLEAN_LATER, why != NULL ? why : c->why);
+    return false;
 }
 
 static void on_set(void *arg, const char *why)
 {
     struct clean_slots *c = arg;
-    if (why != NULL || c->why[0] != '\0')
-        end(c, CLEAN_LATER, why != NULL ? why : c->why);
-    else
+    if (all_done(c, why))
         ask_still(c, false);
 }
 
@@ -151,33 +161,18 @@ static void write_removal(void *arg, uint16_t slot, bool first, struct buf *out)
     buf_free(&guard);
 }
 
-static void take_removal(void *arg, unsigned i, unsigned which, redisReply *reply,
-                         const struct upstream *up)
-{
-    struct clean_slots *c = arg;
-    (void)i;
-    (void)which;
-    (void)up;
-    if (reply->type == REDIS_REPLY_ERROR)
-        snprintf(c->why, sizeof(c->why), "%s", reply->str);
-    else if (reply->integer == 0)
-        snprintf(c->why, sizeof(c->why), "it took longer than a page may");
-}
-
 static void on_removed(void *arg, const char *why)
 {
     struct clean_slots *c = arg;
-    if (why != NULL || c->why[0] != '\0') {
-        end(c, CLEAN_LATER, why != NULL ? why : c->why);
+    if (!all_done(c, why))
         return;
-    }
     c->n = 0;
     go_on(c);
 }
 
 static void on_still(void *arg, unsigned index, redisReply *reply)
 {
-    static const struct scatter_asks asks = {1, write_removal, take_removal, on_removed};
+    static const struct scatter_asks asks = {1, write_removal, take, on_removed};
     struct clean_slots *c = arg;
     (void)index;
     if (reply == NULL)
@@ -237,7 +232,7 @@ static void on_listed(void *arg, enum list_end how, const char *why)
 
 static void go_on(struct clean_slots *c)
 {
-    static const struct scatter_asks asks = {1, write_set, take_set, on_set};
+    static const struct scatter_asks asks = {1, write_set, take, on_set};
     c->why[0] = '\0';
     if (c->n > 0)
         scatter_ask(c->scatter, c->slots, c->nslots, &asks, c);

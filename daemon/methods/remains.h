@@ -1,10 +1,13 @@
 /* remains: the markers that daemons which were killed have left in Redis (commit/lane.h) are
  * removed when nothing was heard of those daemons for long enough.
  *
- *   each daemon ──now and then──► <prefix>:@daemons  hash: daemon -> "<ms> <ms>": when by the clock
- * of that Redis; the rest is its commit.forget_after whoever sees one that is overdue, and has seen
- * no sign of it for a while by his own clock, too ──► its markers are removed (in a cluster those
- * of all slots) ──► it is not in the hash any more
+ *   each daemon ──now and then──► <prefix>:@daemons   hash: daemon -> "<ms> <ms>": when, by the
+ *                                         │           clock of that Redis; its commit.forget_after
+ *                                         ▼
+ *   whoever sees one that is overdue, and has seen no sign of it for a while by his own clock, too
+ *                                         │
+ *                                         ▼
+ *   its markers are removed (in a cluster those of all slots), and then its sign
  *
  * Nobody can know that it is dead. If it comes back after all its markers are missing, and what was
  * on its way is of unknown outcome, as behind any loss of state. In a cluster a missing marker may

@@ -1,8 +1,8 @@
 /* upstream_silence: what is asked of a node of a cluster that was silent waits until it is known
  * that no other is in its place (silence.h).
  *
- *   silent for half of the timeout ──PING──► its answer ──in time───────────────► what waits is
- * sent └──later──► on_silent ──trust──►
+ *   silent for half of the timeout ──PING──► answered ─┬─ in time ───────────────► what waits
+ *                                                      └─ late ─► on_silent ─► trusted ─► is sent
  */
 #include "daemon/base/clock.h"
 #include "daemon/redis/upstream_inside.h"
