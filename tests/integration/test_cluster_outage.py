@@ -53,13 +53,13 @@ def test_stale_reads(cluster, new_daemon):
     """Of documents of that master alone, and they say so."""
     gone, other, _ = cluster.masters
     a, b = key_of(cluster, gone), key_of(cluster, other)
-    unread = key_of(cluster, other, "unread")
+    unread, absent = key_of(cluster, other, "unread"), key_of(cluster, gone, "absent")
     daemon = new_daemon(cluster.address, {"cache.stale_reads": "1h"})
     with daemon.connect() as client:
         client.call("define", PAGE)
         for key in (a, b, unread):
             client.call("doc.save", key, {"n": 1})
-        assert client.call("doc.exists", "Page:{%s}absent" % a) == 0
+        assert client.call("doc.exists", absent) == 0
         hears(client)
         assert "@stale" not in about(client, a)
         client.call("admin.set", "commit.queue_time", "300ms")
@@ -75,7 +75,7 @@ def test_stale_reads(cluster, new_daemon):
         assert stale["@stale"] >= 0 and [one["n"] for one in (stale, *fresh)] == [1, 2, 3]
         assert all("@stale" not in one for one in fresh)
         # What was not there, was never read, must be fresh, or changes something.
-        unavailable(client, "doc.exists", key_of(cluster, gone, "absent"))
+        unavailable(client, "doc.exists", absent)
         unavailable(client, "doc.get_many", [b, key_of(cluster, gone, "never")])
         unavailable(client, "doc.get", a, {"fresh": True})
         unavailable(client, "set", a, "n", 4)
